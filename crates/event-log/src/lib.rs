@@ -1,0 +1,22 @@
+//! The log under every session: its contract, its unit of append, and an engine in memory.
+//!
+//! - [`EventLog`] is the contract in prose and types. Every engine passes the same conformance suite.
+//! - [`Frame`] is what is appended: 1..N events of one session, whole or not at all.
+//!
+//! ```text
+//!   session log   ┌────────────┬───────┬──────────────────┐
+//!   (one epoch)   │ frame 1..3 │ 4..4  │ frame 5..9       │ ◄── append(expected = head 9, frame 10..)
+//!                 └────────────┴───────┴──────────────────┘
+//!                 ▲ first seq kept (trim)                 ▲ head (epoch, seq 9)
+//! ```
+//!
+//! What is left to others: assigning seqs and finding repeated ids (`session`), who may read (`server`), and what the
+//! bytes of an event mean (`protocol`).
+
+mod contract;
+mod frame;
+
+pub use contract::{
+    Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,
+};
+pub use frame::{Frame, FrameBuilder, FrameError, Kind, MAX_FRAME_BYTES, MAX_FRAME_EVENTS, Record};
