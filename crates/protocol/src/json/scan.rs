@@ -1,0 +1,457 @@
+//! A validating JSON scanner (RFC 8259) that finds where values begin and end without building them.
+//!
+//! The server reads only the outside of an envelope and passes `data` on as the sender wrote it. So `data` has to be
+//! proved to be JSON (it is spliced into what readers get), and nothing more. One pass, no allocation, no recursion;
+//! plain runs of a string are checked eight bytes at a time.
+
+use crate::limits::MAX_JSON_DEPTH;
+
+/// Text that is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {at}")]
+pub struct JsonError {
+    /// What was found or missing.
+    pub what: &'static str,
+    /// Byte offset in the text.
+    pub at: usize,
+}
+
+/// What a value is, told by its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonKind {
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `"…"`
+    String,
+    /// `-1.5e3`
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+/// One value in the text that was scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawValue<'a> {
+    /// What it is.
+    pub kind: JsonKind,
+    /// Its text, without surrounding white space.
+    pub text: &'a str,
+}
+
+impl<'a> RawValue<'a> {
+    /// The content of a string that holds no escapes; `None` for other kinds and for strings with escapes.
+    pub fn plain_str(&self) -> Option<&'a str> {
+        if self.kind != JsonKind::String {
+            return None;
+        }
+        let inner = &self.text[1..self.text.len() - 1];
+        if inner.as_bytes().contains(&b'\\') { None } else { Some(inner) }
+    }
+
+    /// The content of a string, escapes resolved; `None` for other kinds and for lone surrogates.
+    pub fn to_str(&self) -> Option<std::borrow::Cow<'a, str>> {
+        if self.kind != JsonKind::String {
+            return None;
+        }
+        match self.plain_str() {
+            Some(plain) => Some(plain.into()),
+            None => serde_json::from_str::<String>(self.text).ok().map(Into::into),
+        }
+    }
+
+    /// A number that is a whole one between 0 and 2⁶⁴ − 1.
+    pub fn to_u64(&self) -> Option<u64> {
+        if self.kind == JsonKind::Number { self.text.parse().ok() } else { None }
+    }
+
+    /// `true` or `false`.
+    pub fn to_bool(&self) -> Option<bool> {
+        if self.kind == JsonKind::Bool { Some(self.text == "true") } else { None }
+    }
+}
+
+/// A place in a JSON text, moving forward only.
+#[derive(Debug, Clone)]
+pub struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Begins at the start of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    fn error<T>(&self, what: &'static str) -> Result<T, JsonError> {
+        Err(JsonError { what, at: self.at })
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
+    /// The next byte that is not white space, not consumed.
+    pub fn peek(&mut self) -> Option<u8> {
+        let bytes = self.bytes();
+        while let Some(&byte) = bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Consumes `byte` if it comes next after white space.
+    pub fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Nothing but white space may be left.
+    ///
+    /// # Errors
+    /// If something is.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        if self.peek().is_some() { self.error("something after the value") } else { Ok(()) }
+    }
+
+    /// Consumes one whole value of any kind.
+    ///
+    /// # Errors
+    /// If the text here is not a JSON value, or nested deeper than [`MAX_JSON_DEPTH`].
+    pub fn value(&mut self) -> Result<RawValue<'a>, JsonError> {
+        let Some(first) = self.peek() else { return self.error("a value is missing") };
+        let start = self.at;
+        let kind = match first {
+            b'"' => {
+                self.string()?;
+                JsonKind::String
+            }
+            b'{' | b'[' => {
+                self.container()?;
+                if first == b'{' { JsonKind::Object } else { JsonKind::Array }
+            }
+            _ => self.scalar(first)?,
+        };
+        Ok(RawValue { kind, text: &self.text[start..self.at] })
+    }
+
+    /// Calls `member` with each key (as a value, quotes included) and value of an object.
+    ///
+    /// # Errors
+    /// If the text here is not an object, or what `member` says.
+    pub fn object<E: From<JsonError>>(
+        &mut self,
+        mut member: impl FnMut(RawValue<'a>, RawValue<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.eat(b'{') {
+            return Ok(self.error("an object is missing")?);
+        }
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Ok(self.error("a key is missing")?);
+            }
+            let key = self.value()?;
+            if !self.eat(b':') {
+                return Ok(self.error("':' is missing")?);
+            }
+            let value = self.value()?;
+            member(key, value)?;
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            if !self.eat(b',') {
+                return Ok(self.error("',' or '}' is missing")?);
+            }
+        }
+    }
+
+    /// Consumes an object or array. One bit of `objects` a level tells which of the two it is.
+    fn container(&mut self) -> Result<(), JsonError> {
+        let mut objects: u128 = 0;
+        let mut depth = 0_u32;
+        loop {
+            // Here a value begins.
+            let opened = match self.peek() {
+                Some(open @ (b'{' | b'[')) => {
+                    if depth == MAX_JSON_DEPTH {
+                        return self.error("nested too deeply");
+                    }
+                    self.at += 1;
+                    depth += 1;
+                    objects = (objects << 1) | u128::from(open == b'{');
+                    true
+                }
+                Some(b'"') => {
+                    self.string()?;
+                    false
+                }
+                Some(first) => {
+                    self.scalar(first)?;
+                    false
+                }
+                None => return self.error("a value is missing"),
+            };
+            if opened && !self.eat(if objects & 1 == 1 { b'}' } else { b']' }) {
+                if objects & 1 == 1 {
+                    self.key()?;
+                }
+                continue;
+            }
+            // Here a value has ended; `opened` tells that it was an empty container, whose end is eaten already.
+            if opened {
+                depth -= 1;
+                objects >>= 1;
+            }
+            loop {
+                if depth == 0 {
+                    return Ok(());
+                }
+                let in_object = objects & 1 == 1;
+                if self.eat(b',') {
+                    if in_object {
+                        self.key()?;
+                    }
+                    break;
+                }
+                if !self.eat(if in_object { b'}' } else { b']' }) {
+                    return self.error("',' or the end of a list or object is missing");
+                }
+                depth -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+
+    fn key(&mut self) -> Result<(), JsonError> {
+        if self.peek() != Some(b'"') {
+            return self.error("a key is missing");
+        }
+        self.string()?;
+        if self.eat(b':') { Ok(()) } else { self.error("':' is missing") }
+    }
+
+    /// Consumes a string; the next byte is its opening quote.
+    fn string(&mut self) -> Result<(), JsonError> {
+        let bytes = self.bytes();
+        self.at += 1;
+        loop {
+            self.at += plain_run(&bytes[self.at..]);
+            match bytes.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                Some(_) => return self.error("a control character in a string"),
+                None => return self.error("a string without end"),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let rest = &self.bytes()[self.at + 1..];
+        match rest.first() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'u') if rest.len() >= 5 && rest[1..5].iter().all(u8::is_ascii_hexdigit) => self.at += 6,
+            _ => return self.error("an unknown escape"),
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self, first: u8) -> Result<JsonKind, JsonError> {
+        match first {
+            b't' => self.literal("true", JsonKind::Bool),
+            b'f' => self.literal("false", JsonKind::Bool),
+            b'n' => self.literal("null", JsonKind::Null),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => self.error("a value is missing"),
+        }
+    }
+
+    fn literal(&mut self, word: &'static str, kind: JsonKind) -> Result<JsonKind, JsonError> {
+        if !self.bytes()[self.at..].starts_with(word.as_bytes()) {
+            return self.error("an unknown word");
+        }
+        self.at += word.len();
+        Ok(kind)
+    }
+
+    fn number(&mut self) -> Result<JsonKind, JsonError> {
+        let bytes = self.bytes();
+        if bytes[self.at] == b'-' {
+            self.at += 1;
+        }
+        if bytes.get(self.at) == Some(&b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(bytes.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(bytes.get(self.at), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(JsonKind::Number)
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let count = self.bytes()[self.at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        self.at += count;
+        if count == 0 { self.error("a digit is missing") } else { Ok(()) }
+    }
+}
+
+/// How many bytes from the start need no look inside a string: no quote, backslash or control character.
+///
+/// Eight bytes a step; the tests for "less than" and "equal" on all bytes of a word are those of
+/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>.
+fn plain_run(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = has_zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = quote | backslash | control;
+        if found != 0 {
+            // A borrow can mark bytes after the first hit wrongly, never before it: the lowest mark is right.
+            return index * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < 0x20;
+    words.len() * 8 + tail.iter().position(special).unwrap_or(tail.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scan(text: &str) -> Result<(), JsonError> {
+        let mut scanner = Scanner::new(text);
+        scanner.value()?;
+        scanner.end()
+    }
+
+    #[test]
+    fn accepts_json_and_nothing_else() {
+        for good in [
+            "{}",
+            "[]",
+            " [ ] ",
+            "0",
+            "-0",
+            "1.5e+3",
+            "true",
+            "null",
+            "\"\"",
+            "\"\\u00e9\\n\"",
+            "[1,[2,{}],{\"a\":[]}]",
+            "{\"a\":{\"b\":[{}]},\"c\":1}",
+            "[[],[]]",
+            "\"\u{7f}é😀\"",
+        ] {
+            assert_eq!(scan(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            " ",
+            "{",
+            "[",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "01",
+            "-",
+            "1.",
+            "1e",
+            ".5",
+            "+1",
+            "tru",
+            "nul",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "[1 2]",
+            "1 2",
+            "[}",
+            "{]",
+            "{\"a\":1]",
+            "NaN",
+            "'a'",
+        ] {
+            assert!(scan(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert_eq!(scan(&nested(MAX_JSON_DEPTH as usize)), Ok(()));
+        assert_eq!(scan(&nested(MAX_JSON_DEPTH as usize + 1)).unwrap_err().what, "nested too deeply");
+        assert!(scan(&"[".repeat(1_000_000)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in r#"[\[\]{}:,"\\ea0-9.\-+ tnulrfs]{0,24}"#) {
+            let reference: Result<Box<serde_json::value::RawValue>, _> = serde_json::from_str(&text);
+            // serde_json refuses to read lone surrogates and huge exponents only when it builds values: RawValue skips as we do.
+            prop_assert_eq!(scan(&text).is_ok(), reference.is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn accepts_what_serde_json_writes(value in arbitrary_json()) {
+            let text = value.to_string();
+            prop_assert_eq!(scan(&text), Ok(()));
+            prop_assert_eq!(scan(&serde_json::to_string_pretty(&value).unwrap()), Ok(()));
+        }
+
+        #[test]
+        fn plain_runs_end_at_the_first_special_byte(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let slow = bytes.iter().position(|b| *b == b'"' || *b == b'\\' || *b < 0x20).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_run(&bytes), slow);
+        }
+    }
+
+    fn arbitrary_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".{0,20}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                proptest::collection::btree_map(".{0,8}", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! Limits of the protocol itself, each with its reason. Limits that an operator may choose are settings of the server.
+
+/// Longest `id` of a message or command, in characters: long enough for a UUID with a prefix, short enough to be kept in
+/// the dedupe window by the ten thousands.
+pub const MAX_ID_CHARS: usize = 128;
+/// Longest producer id, in characters; it is stored with every event.
+pub const MAX_PRODUCER_CHARS: usize = 128;
+/// Deepest nesting of a JSON or MessagePack value: what other parsers accept too (serde_json's own limit).
+pub const MAX_JSON_DEPTH: u32 = 127;
+/// Most envelopes in one array: bounds what one frame can ask for before the next look at the limits.
+pub const MAX_BATCH: usize = 1024;
+/// Longest `projectId`, `testId`, `agentName`, user name, reason and other short texts, in characters.
+pub const MAX_TEXT_CHARS: usize = 256;
+/// Longest `metadata` of an envelope or a session, in bytes: it is repeated in every listing or delivery.
+pub const MAX_METADATA_BYTES: usize = 16 * 1024;
+/// Longest time to live, ms (one day); what should live longer needs none.
+pub const MAX_TTL_MS: u32 = 86_400_000;
+/// Largest page of `get_session_list`.
+pub const MAX_LIST_PAGE: u32 = 500;
+/// Page size of `get_session_list` if none is asked for.
+pub const DEFAULT_LIST_PAGE: u32 = 50;
+/// Largest page of `get_history`.
+pub const MAX_HISTORY_PAGE: u32 = 1000;
+/// Most participants that a presence message or a session info lists; `count` always tells how many there are.
+pub const MAX_PRESENCE_LIST: usize = 100;
+/// Port of the server if none is set.
+pub const DEFAULT_PORT: u16 = 3001;
+/// Slowest and quickest replay, as factors of the log's own pace.
+pub const REPLAY_SPEED: std::ops::RangeInclusive<f64> = 0.25..=64.0;

@@ -1,0 +1,442 @@
+//! What the server says: typed content of `system_message`, `heartbeat` and `error`, and the outside of a delivery.
+//!
+//! The same types are written by the server and read by clients. Events of a log are not here: their `data` belongs to
+//! the sender and is carried as bytes (see [`crate::event`]).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue as RawJson;
+
+use crate::close::Reconnect;
+use crate::envelope::MessageType;
+use crate::error::{ErrorCode, Refusal};
+use crate::ids::{Epoch, Position, Seq, SessionId};
+use crate::session::{Participant, SessionInfo, Status};
+
+/// What an ack vouches for. Ordered: a later one includes the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AckLevel {
+    /// The server has it in memory.
+    Received,
+    /// Written by the log: survives a crash of the process.
+    Logged,
+    /// Fsynced: survives power loss.
+    Synced,
+    /// A quorum of the cluster has it.
+    Replicated,
+}
+
+impl AckLevel {
+    /// The level as it is written on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Logged => "logged",
+            Self::Synced => "synced",
+            Self::Replicated => "replicated",
+        }
+    }
+}
+
+/// Why a reader will not get a range of seqs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum GapCause {
+    /// Their time to live was over before they could be handed to the reader.
+    Expired,
+    /// The reader was too far behind.
+    Overflow,
+    /// Removed by retention.
+    Retention,
+    /// They belong to another life of the log.
+    Epoch,
+    /// The reader's history is not this log's.
+    Diverged,
+    /// The stored bytes fail their checksum and are never served.
+    Damaged,
+}
+
+impl GapCause {
+    /// The cause as it is written on the wire and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Overflow => "overflow",
+            Self::Retention => "retention",
+            Self::Epoch => "epoch",
+            Self::Diverged => "diverged",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// Why a position could not be honoured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NotRecovered {
+    /// The log lives in another epoch.
+    UnknownEpoch,
+    /// The log has not come so far.
+    AheadOfLog,
+    /// The log has another event at that seq.
+    Diverged,
+    /// The events after it were removed by retention.
+    Trimmed,
+}
+
+/// Content of a `system_message`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum SystemMessage {
+    /// The first message on every connection.
+    ConnectionEstablished {
+        /// Name of this connection.
+        client_id: String,
+        /// Software and version.
+        server: String,
+        /// Name of the node.
+        node: String,
+        /// Version of this protocol.
+        protocol_version: u32,
+        /// Time between pings, ms.
+        heartbeat_interval: u64,
+        /// Largest message, bytes.
+        max_payload: u64,
+        /// When the token ends, ms since 1970.
+        token_expires_at: Option<u64>,
+        /// What acks of this server vouch for.
+        ack_level: AckLevel,
+    },
+    /// Reply to `create_session`; in a log, its first entry.
+    SessionCreated {
+        /// The command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        original_message_id: Option<String>,
+        /// The new session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+        /// The life of its log.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        epoch: Epoch,
+        /// The session.
+        session: SessionInfo,
+    },
+    /// Reply to `join_session`.
+    SessionJoined(Joined),
+    /// Reply to `subscribe_session`.
+    SessionSubscribed(Joined),
+    /// Reply to `leave_session`.
+    SessionLeft {
+        /// The command.
+        original_message_id: String,
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+    },
+    /// Reply to `unsubscribe_session`.
+    SessionUnsubscribed {
+        /// The command.
+        original_message_id: String,
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+    },
+    /// idle → running; an entry of the log, and the reply to `start_test`.
+    SessionStarted(Transition),
+    /// running → paused; an entry of the log, and the reply to `pause_test`.
+    SessionPaused(Transition),
+    /// paused → running; an entry of the log, and the reply to `resume_test`.
+    SessionResumed(Transition),
+    /// The end; an entry of the log, and the reply to `stop_test`.
+    SessionStopped(Transition),
+    /// The end by timeout; an entry of the log.
+    SessionExpired(Transition),
+    /// Reply to `get_session_info`.
+    SessionInfo {
+        /// The command.
+        original_message_id: String,
+        /// The session.
+        session: SessionInfo,
+    },
+    /// Reply to `get_session_list`.
+    SessionList {
+        /// The command.
+        original_message_id: String,
+        /// A page of sessions.
+        sessions: Vec<SessionInfo>,
+        /// Where the next page begins; absent on the last one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    },
+    /// Reply to `get_history`.
+    SessionHistory {
+        /// The command.
+        original_message_id: String,
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+        /// Whole messages as they were delivered.
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<serde_json::Value>"))]
+        events: Vec<Box<RawJson>>,
+        /// Where the next page begins; absent at the end of the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_seq: Option<Seq>,
+    },
+    /// Reply to `replay_session`.
+    ReplayStarted {
+        /// The command.
+        original_message_id: String,
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+        /// First seq of the replay.
+        from_seq: Seq,
+        /// Last seq of the replay.
+        to_seq: Seq,
+        /// Factor of the log's own pace.
+        speed: f64,
+    },
+    /// The end of a replay.
+    ReplayFinished {
+        /// The command that began it.
+        original_message_id: String,
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+        /// Last seq that was sent.
+        to_seq: Seq,
+    },
+    /// Reply to `refresh_token`.
+    TokenRefreshed {
+        /// The command.
+        original_message_id: String,
+        /// When the new token ends, ms since 1970.
+        token_expires_at: Option<u64>,
+    },
+    /// From the server: what became of published events. From a client: how far it has read.
+    Ack(Ack),
+    /// A range of seqs that this reader will not get.
+    Gap {
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+        /// First seq.
+        from_seq: Seq,
+        /// Last seq.
+        to_seq: Seq,
+        /// Why.
+        cause: GapCause,
+        /// Whether `get_history` still has them.
+        history: bool,
+    },
+    /// Somebody joined; sent to participants, not logged.
+    UserJoined(Presence),
+    /// Somebody left; sent to participants, not logged.
+    UserLeft(Presence),
+    /// The last message before the server closes the connection.
+    Disconnecting {
+        /// The close code that follows.
+        code: u16,
+        /// A short word.
+        cause: String,
+        /// What a person needs to know.
+        detail: String,
+        /// What to do.
+        reconnect: Reconnect,
+        /// When, for `after`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
+    },
+    /// A later version's message.
+    #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    Unknown,
+}
+
+/// What a joiner is told: where the log is, and where its own reading begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Joined {
+    /// The command.
+    pub original_message_id: String,
+    /// Which session.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub session_id: SessionId,
+    /// The life of its log.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub epoch: Epoch,
+    /// The last seq in the log now.
+    pub head_seq: Seq,
+    /// The position after which delivery begins.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Value"))]
+    pub from: Position,
+    /// Whether the position that was asked for is honoured.
+    pub recovered: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<NotRecovered>,
+    /// The session.
+    pub session: SessionInfo,
+}
+
+/// One step of a session's lifecycle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    /// The command, in its reply; absent in the log's entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_message_id: Option<String>,
+    /// Which session.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub session_id: SessionId,
+    /// The state before.
+    pub from: Status,
+    /// The state now.
+    pub status: Status,
+    /// The seq of the log's entry, in a reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// Why, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same command was carried out before; this is the same answer again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
+
+/// Acknowledgement, in its single and its coalesced form.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Ack {
+    /// The event, in the single form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_message_id: Option<String>,
+    /// Which session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub session_id: Option<SessionId>,
+    /// The event's seq; from a client: the highest seq that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// The life of the log that the seq counts in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub epoch: Option<Epoch>,
+    /// What the ack vouches for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<AckLevel>,
+    /// The log had this event already; `seq` is its first one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// The coalesced form: event and seq of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acks: Vec<(String, Seq)>,
+}
+
+/// Who takes part in a session, after somebody joined or left.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    /// Which session.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub session_id: SessionId,
+    /// Who it was.
+    pub user: Participant,
+    /// Who is there now: the first [`crate::limits::MAX_PRESENCE_LIST`] of them.
+    pub participants: Vec<Participant>,
+    /// How many there are now.
+    pub count: usize,
+}
+
+/// Content of an `error` message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorData {
+    /// What a person needs to know.
+    pub error: String,
+    /// The code.
+    pub code: ErrorCode,
+    /// The message that is refused, where its id could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_message_id: Option<String>,
+    /// Whether the same message may succeed later.
+    pub retryable: bool,
+    /// When to try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The field that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl From<Refusal> for ErrorData {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            retryable: refusal.code.retryable(),
+            error: refusal.detail,
+            code: refusal.code,
+            original_message_id: refusal.original_message_id,
+            retry_after_ms: refusal.retry_after_ms,
+            field: refusal.field,
+        }
+    }
+}
+
+/// Who sent an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// The connection.
+    pub client_id: String,
+    /// The user.
+    pub user_id: String,
+    /// The user's name.
+    pub username: String,
+    /// The user's role.
+    pub role: String,
+}
+
+/// The outside of a message from the server, as a client reads it; `data` stays text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery<'a> {
+    /// The sender's id of the message.
+    pub id: String,
+    /// What sort of message it is.
+    #[serde(rename = "type")]
+    pub kind: MessageType,
+    /// The sender's clock, ms since 1970.
+    #[serde(default)]
+    pub timestamp: f64,
+    /// The session that it belongs to.
+    #[serde(default)]
+    pub session_id: Option<SessionId>,
+    /// The content.
+    #[serde(borrow)]
+    pub data: &'a RawJson,
+    /// The sender's handling instructions.
+    #[serde(borrow, default)]
+    pub metadata: Option<&'a RawJson>,
+    /// Its place in the session's log; only entries of a log have one.
+    #[serde(default)]
+    pub seq: Option<Seq>,
+    /// When the server took it, ms since 1970.
+    #[serde(default)]
+    pub received_at: Option<u64>,
+    /// Who sent it.
+    #[serde(default)]
+    pub sender: Option<Sender>,
+    /// Part of a replay, not of the live stream.
+    #[serde(default)]
+    pub replay: bool,
+}

@@ -1,0 +1,122 @@
+//! What clients are told of a session: its state, its participants, its place in the lifecycle.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue as RawJson;
+
+use crate::ids::{Epoch, Seq, SessionId};
+
+/// State in the lifecycle `idle → running ⇄ paused → completed | error`. A session that nobody used expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Created, not started.
+    Idle,
+    /// The test runs.
+    Running,
+    /// The test is held.
+    Paused,
+    /// Ended as it should.
+    Completed,
+    /// Ended with an error.
+    Error,
+    /// Ended by the server, since nobody used it for `SESSION_TIMEOUT`.
+    Expired,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Running, Self::Paused, Self::Completed, Self::Error, Self::Expired];
+
+    /// The status as it is written on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::Error => "error",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether the session takes no more events.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Error | Self::Expired)
+    }
+}
+
+/// How `stop_test` ends a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// As it should.
+    Completed,
+    /// With an error.
+    Error,
+}
+
+/// A connection that has joined a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    /// The connection.
+    pub client_id: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// The user's name.
+    pub username: String,
+    /// The user's role.
+    pub role: String,
+    /// Whether it gets the session's events.
+    pub following: bool,
+    /// The highest seq that it acknowledged, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acked_seq: Option<Seq>,
+}
+
+/// One session as clients see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SessionInfo {
+    /// Its name.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub session_id: SessionId,
+    /// The project that it belongs to.
+    pub project_id: String,
+    /// The test case that is run.
+    pub test_id: String,
+    /// The agent under test.
+    pub agent_name: String,
+    /// Its state.
+    pub status: Status,
+    /// The life of its log.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub epoch: Epoch,
+    /// The last seq in its log.
+    pub head_seq: Seq,
+    /// User who created it.
+    pub created_by: String,
+    /// When, ms since 1970.
+    pub created_at: u64,
+    /// When the test was started first, ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
+    /// When the session ended, ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
+    /// Why it ended, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the creator added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
+    pub metadata: Option<Box<RawJson>>,
+    /// Who takes part now. Empty in listings.
+    #[serde(default)]
+    pub participants: Vec<Participant>,
+}
