@@ -1,0 +1,155 @@
+//! The HTTP heads that open a connection (RFC 6455 §4), read and written without IO.
+//!
+//! - [`Request`] and [`write_101`] for a server; which requests to take (tokens, paths, origins, capacity) is its own affair.
+//! - [`write_request`] and [`parse_response`] for a client.
+
+mod request;
+mod response;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::BytesMut;
+use sha1::{Digest as _, Sha1};
+
+pub use request::{Request, Upgrade, write_request};
+pub use response::{Response, parse_response, write_101, write_response};
+
+/// Most bytes of a head; tokens in headers or in the query string fit many times.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// Most headers in a head; browsers behind proxies send about 30.
+pub const MAX_HEADERS: usize = 64;
+
+/// What is proven by `Sec-WebSocket-Accept`: that the other side speaks WebSocket (RFC 6455 §1.3).
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const VERSION: &str = "13";
+
+/// A head that does not open a WebSocket connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// Not HTTP/1.
+    #[error("the head is not HTTP/1.1")]
+    Malformed,
+    /// Over [`MAX_HEAD`] or [`MAX_HEADERS`].
+    #[error("the head is too large")]
+    TooLarge,
+    /// WebSocket connections begin with GET.
+    #[error("the method must be GET")]
+    Method,
+    /// HTTP/1.0 has no upgrades.
+    #[error("the HTTP version must be 1.1")]
+    HttpVersion,
+    /// HTTP/1.1 asks for it.
+    #[error("the Host header is missing or there are several")]
+    Host,
+    /// `Upgrade: websocket` is missing.
+    #[error("the Upgrade header must be websocket")]
+    Upgrade,
+    /// `Connection: Upgrade` is missing.
+    #[error("the Connection header must hold Upgrade")]
+    Connection,
+    /// No `Sec-WebSocket-Key`, several, or not 16 bytes in base64.
+    #[error("the Sec-WebSocket-Key header must be 16 bytes in base64")]
+    Key,
+    /// A version of the protocol other than 13.
+    #[error("the Sec-WebSocket-Version header must be 13")]
+    Version,
+    /// The server's `Sec-WebSocket-Accept` does not fit our key.
+    #[error("the Sec-WebSocket-Accept header does not fit the key")]
+    Accept,
+}
+
+impl HandshakeError {
+    /// The status for a server to refuse the request with.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TooLarge => 431,
+            Self::Method => 405,
+            Self::HttpVersion => 505,
+            Self::Upgrade | Self::Version => 426,
+            Self::Malformed | Self::Host | Self::Connection | Self::Key | Self::Accept => 400,
+        }
+    }
+}
+
+/// What answers a `Sec-WebSocket-Key` (RFC 6455 §4.2.2): 28 characters of base64.
+pub fn accept_key(key: &str) -> [u8; 28] {
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(KEY_SUFFIX);
+    let mut accept = [0; 28];
+    BASE64.encode_slice(hash.finalize(), &mut accept).expect("20 bytes are 28 characters of base64");
+    accept
+}
+
+/// A `Sec-WebSocket-Key` of 16 random bytes, which the caller brings.
+pub fn key(random: [u8; 16]) -> String {
+    BASE64.encode(random)
+}
+
+/// Reads header values by name, as both kinds of head need it.
+#[derive(Debug, Clone)]
+struct Headers<'a>(Vec<httparse::Header<'a>>);
+
+impl<'a> Headers<'a> {
+    /// All values of a header, those that are not visible text left out.
+    fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
+        self.0
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .filter_map(|header| simdutf8::basic::from_utf8(header.value).ok())
+            .map(str::trim)
+    }
+
+    /// The value of a header that must not come twice.
+    fn one(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.all(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// Whether a comma-separated list names a token, in any case.
+    fn lists(&self, name: &str, token: &str) -> bool {
+        self.all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    }
+
+    /// The values of a header that may be spread over several lines, as one list.
+    fn joined(&self, name: &str) -> String {
+        let mut list = String::new();
+        for value in self.all(name) {
+            if !list.is_empty() {
+                list.push_str(", ");
+            }
+            list.push_str(value);
+        }
+        list
+    }
+}
+
+/// Appends a header. Line breaks and other control characters are left out: they would begin another header.
+fn write_header(dst: &mut BytesMut, name: &str, value: &str) {
+    dst.extend_from_slice(name.as_bytes());
+    dst.extend_from_slice(b": ");
+    write_text(dst, value);
+    dst.extend_from_slice(b"\r\n");
+}
+
+fn write_text(dst: &mut BytesMut, text: &str) {
+    dst.extend(text.bytes().filter(|byte| !byte.is_ascii_control()));
+}
+
+/// What httparse says, in our words.
+fn head_error(error: httparse::Error) -> HandshakeError {
+    match error {
+        httparse::Error::TooManyHeaders => HandshakeError::TooLarge,
+        _ => HandshakeError::Malformed,
+    }
+}
+
+/// A head that is not all there is fine, unless it can no longer become one.
+fn check_incomplete(bytes: &[u8]) -> Result<(), HandshakeError> {
+    if bytes.len() >= MAX_HEAD { Err(HandshakeError::TooLarge) } else { Ok(()) }
+}
+
+/// A parsed head over the limit, though it came in one piece.
+fn check_size(head: usize) -> Result<(), HandshakeError> {
+    if head > MAX_HEAD { Err(HandshakeError::TooLarge) } else { Ok(()) }
+}

@@ -1,0 +1,137 @@
+//! The client's head: read by a server, written by a client.
+
+use base64::Engine as _;
+use bytes::BytesMut;
+
+use super::{
+    BASE64, HandshakeError, Headers, MAX_HEADERS, VERSION, accept_key, check_incomplete, check_size,
+    head_error, write_header, write_text,
+};
+
+/// The head of any HTTP/1 request.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// `GET` and the like.
+    pub method: &'a str,
+    /// Path and query, as sent.
+    pub target: &'a str,
+    /// Bytes of the head; what follows is the peer's first frames, or a body.
+    pub size: usize,
+    minor_version: u8,
+    headers: Headers<'a>,
+}
+
+/// A request that opens a WebSocket connection, if the server wants it.
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    /// For [`write_101`](super::write_101).
+    pub accept: [u8; 28],
+    /// `Sec-WebSocket-Extensions`, for [`negotiate`](crate::negotiate); empty if there is none.
+    pub extensions: String,
+    protocols: String,
+}
+
+impl Upgrade {
+    /// The subprotocols that the client offers, its favourite first.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.protocols.split(',').map(str::trim).filter(|protocol| !protocol.is_empty())
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads the head at the start of `bytes`. `None` if there is not all of it yet.
+    ///
+    /// # Errors
+    /// If it is not HTTP/1 or over the limits.
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, HandshakeError> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let httparse::Status::Complete(size) = request.parse(bytes).map_err(head_error)? else {
+            check_incomplete(bytes)?;
+            return Ok(None);
+        };
+        check_size(size)?;
+        let (Some(method), Some(target), Some(minor_version)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(HandshakeError::Malformed);
+        };
+        Ok(Some(Self { method, target, size, minor_version, headers: Headers(request.headers.to_vec()) }))
+    }
+
+    /// The value of a header, if it came once and is text.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.one(name)
+    }
+
+    /// Whether this asks for a WebSocket at all; if not, it is a matter for plain HTTP.
+    pub fn wants_websocket(&self) -> bool {
+        self.headers.lists("upgrade", "websocket")
+    }
+
+    /// Checks all that RFC 6455 §4.2.1 asks of an opening handshake.
+    ///
+    /// # Errors
+    /// What is missing or wrong; [`HandshakeError::status`] is the answer to give.
+    pub fn upgrade(&self) -> Result<Upgrade, HandshakeError> {
+        if self.method != "GET" {
+            return Err(HandshakeError::Method);
+        }
+        if self.minor_version < 1 {
+            return Err(HandshakeError::HttpVersion);
+        }
+        if self.header("host").is_none() {
+            return Err(HandshakeError::Host);
+        }
+        if !self.wants_websocket() {
+            return Err(HandshakeError::Upgrade);
+        }
+        if !self.headers.lists("connection", "upgrade") {
+            return Err(HandshakeError::Connection);
+        }
+        if self.header("sec-websocket-version") != Some(VERSION) {
+            return Err(HandshakeError::Version);
+        }
+        let key = self.header("sec-websocket-key").filter(|key| is_key(key)).ok_or(HandshakeError::Key)?;
+        Ok(Upgrade {
+            accept: accept_key(key),
+            extensions: self.headers.joined("sec-websocket-extensions"),
+            protocols: self.headers.joined("sec-websocket-protocol"),
+        })
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    let mut nonce = [0; 18];
+    key.len() == 24 && BASE64.decode_slice(key, &mut nonce) == Ok(16)
+}
+
+/// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in order of preference.
+pub fn write_request(
+    dst: &mut BytesMut,
+    host: &str,
+    target: &str,
+    key: &str,
+    protocols: &[&str],
+    extensions: Option<&str>,
+    extra_headers: &[(&str, &str)],
+) {
+    dst.extend_from_slice(b"GET ");
+    write_text(dst, target);
+    dst.extend_from_slice(b" HTTP/1.1\r\n");
+    write_header(dst, "Host", host);
+    write_header(dst, "Upgrade", "websocket");
+    write_header(dst, "Connection", "Upgrade");
+    write_header(dst, "Sec-WebSocket-Version", VERSION);
+    write_header(dst, "Sec-WebSocket-Key", key);
+    if !protocols.is_empty() {
+        write_header(dst, "Sec-WebSocket-Protocol", &protocols.join(", "));
+    }
+    if let Some(extensions) = extensions {
+        write_header(dst, "Sec-WebSocket-Extensions", extensions);
+    }
+    for (name, value) in extra_headers {
+        write_header(dst, name, value);
+    }
+    dst.extend_from_slice(b"\r\n");
+}

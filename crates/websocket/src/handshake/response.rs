@@ -1,0 +1,121 @@
+//! The server's head: written by a server, read by a client.
+
+use bytes::BytesMut;
+
+use super::{
+    HandshakeError, Headers, MAX_HEADERS, check_incomplete, check_size, head_error, write_header, write_text,
+};
+
+/// Appends the response that turns the connection into a WebSocket. `accept` is from [`Upgrade`](super::Upgrade),
+/// `protocol` one that the client offered, `extensions` [`Negotiated::response_value`](crate::Negotiated::response_value).
+pub fn write_101(
+    dst: &mut BytesMut,
+    accept: &[u8; 28],
+    protocol: Option<&str>,
+    extensions: Option<&str>,
+    extra_headers: &[(&str, &str)],
+) {
+    dst.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+    );
+    dst.extend_from_slice(b"Sec-WebSocket-Accept: ");
+    dst.extend_from_slice(accept);
+    dst.extend_from_slice(b"\r\n");
+    if let Some(protocol) = protocol {
+        write_header(dst, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(extensions) = extensions {
+        write_header(dst, "Sec-WebSocket-Extensions", extensions);
+    }
+    for (name, value) in extra_headers {
+        write_header(dst, name, value);
+    }
+    dst.extend_from_slice(b"\r\n");
+}
+
+/// Appends a whole response that ends the connection: a refusal before the upgrade.
+/// A 426 names the version that we speak (RFC 6455 §4.4).
+pub fn write_response(
+    dst: &mut BytesMut,
+    status: u16,
+    reason: &str,
+    extra_headers: &[(&str, &str)],
+    body: &str,
+) {
+    dst.extend_from_slice(format!("HTTP/1.1 {status} ").as_bytes());
+    write_text(dst, reason);
+    dst.extend_from_slice(b"\r\n");
+    write_header(dst, "Connection", "close");
+    write_header(dst, "Content-Length", &body.len().to_string());
+    if status == 426 {
+        write_header(dst, "Upgrade", "websocket");
+        write_header(dst, "Sec-WebSocket-Version", super::VERSION);
+    }
+    for (name, value) in extra_headers {
+        write_header(dst, name, value);
+    }
+    dst.extend_from_slice(b"\r\n");
+    dst.extend_from_slice(body.as_bytes());
+}
+
+/// A server's answer to an opening handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response<'a> {
+    /// The head is not all there yet.
+    Incomplete,
+    /// The connection is a WebSocket now.
+    Accepted {
+        /// The subprotocol chosen. That it was offered is for the caller to check.
+        protocol: Option<&'a str>,
+        /// For [`accept_response`](crate::accept_response); empty if there is none.
+        extensions: String,
+        /// Bytes of the head; what follows are the server's first frames.
+        consumed: usize,
+    },
+    /// Anything but a 101.
+    Rejected {
+        /// The HTTP status.
+        status: u16,
+        /// As much of the body as is in `bytes`.
+        body: &'a [u8],
+        /// `Retry-After`, if given in seconds.
+        retry_after: Option<u64>,
+    },
+}
+
+/// Reads a server's answer. `expected_accept` is [`accept_key`](super::accept_key) of the key that was sent.
+///
+/// # Errors
+/// If it is not HTTP/1, over the limits, or a 101 that does not fit our request (RFC 6455 §4.1).
+pub fn parse_response<'a>(
+    bytes: &'a [u8],
+    expected_accept: &[u8; 28],
+) -> Result<Response<'a>, HandshakeError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(consumed) = response.parse(bytes).map_err(head_error)? else {
+        check_incomplete(bytes)?;
+        return Ok(Response::Incomplete);
+    };
+    check_size(consumed)?;
+    let status = response.code.ok_or(HandshakeError::Malformed)?;
+    let headers = Headers(response.headers.to_vec());
+    if status != 101 {
+        let retry_after = headers.one("retry-after").and_then(|seconds| seconds.parse().ok());
+        return Ok(Response::Rejected { status, body: &bytes[consumed..], retry_after });
+    }
+    if !headers.lists("upgrade", "websocket") {
+        return Err(HandshakeError::Upgrade);
+    }
+    if !headers.lists("connection", "upgrade") {
+        return Err(HandshakeError::Connection);
+    }
+    if headers.one("sec-websocket-accept").map(str::as_bytes) != Some(expected_accept.as_slice()) {
+        return Err(HandshakeError::Accept);
+    }
+    Ok(Response::Accepted {
+        protocol: headers.one("sec-websocket-protocol"),
+        extensions: headers.joined("sec-websocket-extensions"),
+        consumed,
+    })
+}

@@ -1,0 +1,62 @@
+//! Messages as a peer means them, and the checks of a finished one.
+
+use crate::{DecodeError, Opcode};
+
+/// One whole message, borrowed from the read buffer, the decoder or the inflater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+    /// To be answered with a pong of the same bytes, at most 125.
+    Ping(&'a [u8]),
+    /// The answer to a ping, or unasked for.
+    Pong(&'a [u8]),
+    /// The peer sends nothing more. To be answered with a close of the same code, if we have not sent one.
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// What a close says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseFrame<'a> {
+    /// Why (RFC 6455 §7.4): a code that may stand on the wire.
+    pub code: u16,
+    /// For people and logs; at most 123 bytes.
+    pub reason: &'a str,
+}
+
+/// Whether a code may stand in a close frame: assigned to the wire by RFC 6455 §7.4.1 and the IANA registry (1012–1014),
+/// or in the ranges of libraries (3000–3999) and applications (4000–4999).
+pub fn is_sendable_close_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+impl<'a> Message<'a> {
+    /// Checks a finished payload and names it.
+    pub(crate) fn read(opcode: Opcode, payload: &'a [u8]) -> Result<Self, DecodeError> {
+        Ok(match opcode {
+            Opcode::Text => Self::Text(text(payload)?),
+            Opcode::Binary => Self::Binary(payload),
+            Opcode::Ping => Self::Ping(payload),
+            Opcode::Pong => Self::Pong(payload),
+            Opcode::Close => Self::Close(close(payload)?),
+            Opcode::Continuation => unreachable!("a finished message has its first frame's opcode"),
+        })
+    }
+}
+
+fn close(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, DecodeError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() { Ok(None) } else { Err(DecodeError::CloseTooShort) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !is_sendable_close_code(code) {
+        return Err(DecodeError::CloseCode(code));
+    }
+    Ok(Some(CloseFrame { code, reason: text(reason)? }))
+}
+
+fn text(payload: &[u8]) -> Result<&str, DecodeError> {
+    simdutf8::basic::from_utf8(payload).map_err(|_| DecodeError::Utf8)
+}
