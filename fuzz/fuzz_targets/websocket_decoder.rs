@@ -1,5 +1,5 @@
-//! Any bytes, cut in any way, for both roles and every kind of compression: the decoder never panics, comes to the same
-//! end whole and in pieces, and holds no more than has arrived.
+//! Any bytes, cut in any way, for both roles and every kind of compression: the decoder never panics, comes
+//! to the same end whole and in pieces, and holds no more than has arrived.
 //!
 //! `cargo +nightly fuzz run websocket_decoder`
 

@@ -106,7 +106,8 @@ fn is_key(key: &str) -> bool {
     key.len() == 24 && BASE64.decode_slice(key, &mut nonce) == Ok(16)
 }
 
-/// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in order of preference.
+/// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in
+/// order of preference.
 pub fn write_request(
     dst: &mut BytesMut,
     host: &str,

@@ -1,6 +1,8 @@
-//! The cases of the Autobahn test suite (0.8), restated in memory against an echo endpoint, as server and as client.
+//! The cases of the Autobahn test suite (0.8), restated in memory against an echo endpoint, as server and as
+//! client.
 //!
-//! Sizes and repetitions of categories 9, 12 and 13 are trimmed; category 8 does not exist, 11 is empty, 9.7 and 9.8 measure only.
+//! Sizes and repetitions of categories 9, 12 and 13 are trimmed; category 8 does not exist, 11 is empty, 9.7
+//! and 9.8 measure only.
 
 use agentbench_websocket::{
     DeflatePolicy, Deflater, Message, Negotiated, Opcode, Role, accept_response, encode_close,
@@ -12,7 +14,8 @@ use crate::support::{
     BINARY, BOTH, CLOSE, CONTINUATION, FIN, Owned, PING, PONG, Receiver, TEXT, frame_to, text,
 };
 
-/// The smallest endpoint that an application could be: it sends back what it gets, and keeps to the closing handshake.
+/// The smallest endpoint that an application could be: it sends back what it gets, and keeps to the closing
+/// handshake.
 struct Echo {
     role: Role,
     receiver: Receiver,
@@ -36,8 +39,8 @@ impl Echo {
         let Self { role, receiver, deflate, sent, closed } = self;
         let mask = (*role == Role::Client).then_some([9, 8, 7, 6]);
         let result = receiver.read(bytes, |message| match message {
-            Message::Text(text) => echo(sent, Opcode::Text, text.as_bytes(), deflate.as_mut(), mask),
-            Message::Binary(bytes) => echo(sent, Opcode::Binary, bytes, deflate.as_mut(), mask),
+            Message::Text(text) => echo(sent, Opcode::Text, text.as_bytes(), deflate, mask),
+            Message::Binary(bytes) => echo(sent, Opcode::Binary, bytes, deflate, mask),
             Message::Ping(bytes) => encode_message(sent, &Message::Pong(bytes), mask),
             Message::Pong(_) => {}
             Message::Close(close) => {
@@ -66,7 +69,7 @@ fn echo(
     sent: &mut BytesMut,
     opcode: Opcode,
     payload: &[u8],
-    deflate: Option<&mut (Deflater, u8)>,
+    deflate: &mut Option<(Deflater, u8)>,
     mask: Option<[u8; 4]>,
 ) {
     match deflate {
@@ -100,7 +103,8 @@ fn closed(code: u16) -> Owned {
     Owned::Close(Some((code, String::new())))
 }
 
-/// Runs a case for both roles, in one read, in reads of 997 bytes, and byte by byte. Of a refusal only the code counts.
+/// Runs a case for both roles, in one read, in reads of 997 bytes, and byte by byte. Of a refusal only the
+/// code counts.
 fn run(case: &Case) {
     for role in BOTH {
         let wire: Vec<u8> =
@@ -436,8 +440,9 @@ fn agreements() -> Vec<(Role, Negotiated)> {
             };
             let offers = "permessage-deflate; client_max_window_bits; server_max_window_bits=8, \
                           permessage-deflate; client_max_window_bits";
-            let at_server = negotiate(offers, &policy).unwrap();
-            let at_client = accept_response(&at_server.response_value(), &policy).unwrap().unwrap();
+            let at_server = negotiate(offers, &policy).expect("the second offer is fine");
+            let answer = at_server.response_value();
+            let at_client = accept_response(&answer, &policy).expect("a sound answer").expect("a yes");
             agreements.push((Role::Server, at_server));
             agreements.push((Role::Client, at_client));
         }

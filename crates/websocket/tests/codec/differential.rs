@@ -99,7 +99,8 @@ fn agree(role: Role, stream: &[u8]) -> Result<(), TestCaseError> {
             let close = theirs.pop();
             prop_assert!(matches!(close, Some(Owned::Close(Some((1002, _))))), "{:?}", close);
         }
-        // It checks a frame when there is all of it; we check what there is. Both have delivered the same until then.
+        // It checks a frame when there is all of it; we check what there is. Both have delivered the same
+        // until then.
         Some(error) => prop_assert_ne!(error, DecodeError::CloseTooShort, "only we refuse a whole frame"),
         None => {
             prop_assert!(!refused, "only they refuse");
@@ -115,7 +116,11 @@ fn agree(role: Role, stream: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn on_sound_streams(role in role(), script in vec(sent(false), 0..5)) {
@@ -149,8 +154,8 @@ proptest! {
         frames in vec((any::<u8>(), 0..140_u8, vec(any::<u8>(), 0..20)), 1..6),
     ) {
         let masked = if role == Role::Server { 0x80 } else { 0 };
-        let wire: Vec<u8> =
-            frames.iter().flat_map(|(first, len, rest)| [&[*first, masked ^ len][..], rest].concat()).collect();
+        let frame = |(first, len, rest): &(u8, u8, Vec<u8>)| [&[*first, masked ^ len], &rest[..]].concat();
+        let wire: Vec<u8> = frames.iter().flat_map(frame).collect();
         agree(role, &wire)?;
     }
 
@@ -162,7 +167,11 @@ proptest! {
     }
 
     #[test]
-    fn what_they_send_we_read(role in role(), script in vec(sent(false), 0..5), sizes in vec(1..500_usize, 0..9)) {
+    fn what_they_send_we_read(
+        role in role(),
+        script in vec(sent(false), 0..5),
+        sizes in vec(1..500_usize, 0..9),
+    ) {
         let sender = if role == Role::Server { Role::Client } else { Role::Server };
         let mut socket = socket(sender, Vec::new());
         let mut expected = Vec::new();

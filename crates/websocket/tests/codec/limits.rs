@@ -1,6 +1,6 @@
 //! Sizes: what is refused before it is read, what is held in memory, and when it is given back.
 
-use agentbench_websocket::{DecodeError, Decoder, Deflater, Role};
+use agentbench_websocket::{DecodeError, Decoder, Deflater, Inflater, Input, Limits, Message, Role};
 use bytes::BytesMut;
 
 use crate::support::{
@@ -13,6 +13,19 @@ const MAX: usize = 16 << 20;
 #[test]
 fn a_decoder_is_small() {
     assert!(size_of::<Decoder>() <= 96, "{} bytes", size_of::<Decoder>());
+}
+
+#[test]
+fn a_whole_frame_is_lent_from_the_input() {
+    for role in BOTH {
+        let mut wire = frame_to(role, FIN | BINARY, &[7; 100]);
+        let payload_at = wire[wire.len() - 100..].as_ptr();
+        let (mut decoder, mut inflater) = (Decoder::new(role, Limits::default(), None), Inflater::new());
+        let mut input = Input::new(&mut wire);
+        let Ok(Some(Message::Binary(payload))) = decoder.next(&mut input, &mut inflater) else { panic!() };
+        assert_eq!((payload.as_ptr(), payload), (payload_at, &[7; 100][..]));
+        assert_eq!(decoder.buffered(), 0);
+    }
 }
 
 #[test]

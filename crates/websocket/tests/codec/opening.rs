@@ -163,15 +163,22 @@ const TAKEOVER: DeflatePolicy =
 const ALONE: &str = "; server_no_context_takeover; client_no_context_takeover";
 
 /// The offer, the server's policy, and the answer's parameters.
-#[rustfmt::skip]
 const OFFERS: &[(&str, DeflatePolicy, Option<&str>)] = &[
     ("", DEFAULT, None),
     ("x-webkit-deflate-frame", DEFAULT, None),
     ("permessage-deflate", DEFAULT, Some("")),
     (" foo;bar=\"a, permessage-deflate\" ,\tpermessage-deflate ;client_max_window_bits", DEFAULT, Some("")),
-    ("permessage-deflate; client_max_window_bits", NARROW, Some("; server_max_window_bits=10; client_max_window_bits=11")),
+    (
+        "permessage-deflate; client_max_window_bits",
+        NARROW,
+        Some("; server_max_window_bits=10; client_max_window_bits=11"),
+    ),
     ("permessage-deflate", NARROW, Some("; server_max_window_bits=10")),
-    ("permessage-deflate; client_max_window_bits=9", NARROW, Some("; server_max_window_bits=10; client_max_window_bits=9")),
+    (
+        "permessage-deflate; client_max_window_bits=9",
+        NARROW,
+        Some("; server_max_window_bits=10; client_max_window_bits=9"),
+    ),
     ("permessage-deflate; client_max_window_bits=15", DEFAULT, Some("")),
     ("permessage-deflate; client_max_window_bits=8", DEFAULT, Some("; client_max_window_bits=8")),
     ("permessage-deflate; server_max_window_bits=15", DEFAULT, Some("; server_max_window_bits=15")),
@@ -234,7 +241,6 @@ fn our_offer_meets_our_answer() {
     }
 }
 
-#[rustfmt::skip]
 const ANSWERS: &[(&str, DeflatePolicy, Result<bool, ResponseError>)] = &[
     ("", DEFAULT, Ok(false)),
     ("permessage-deflate", DEFAULT, Ok(true)),

@@ -141,7 +141,7 @@ pub(crate) fn frame_to(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn frames(mut stream: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     while !stream.is_empty() {
-        let (header, size) = FrameHeader::parse(stream).unwrap().expect("whole frames");
+        let (header, size) = FrameHeader::parse(stream).expect("sound frames").expect("whole frames");
         let (frame, rest) = stream.split_at(size + header.payload as usize);
         frames.push(frame);
         stream = rest;
@@ -151,7 +151,7 @@ pub(crate) fn frames(mut stream: &[u8]) -> Vec<&[u8]> {
 
 /// What the default policy makes of an unadorned offer.
 pub(crate) fn no_context_takeover() -> Negotiated {
-    negotiate("permessage-deflate", &DeflatePolicy::default()).unwrap()
+    negotiate("permessage-deflate", &DeflatePolicy::default()).expect("a sound offer")
 }
 
 /// Both ends keep their context, with windows of `bits`.
@@ -162,7 +162,7 @@ pub(crate) fn context_takeover(bits: u8) -> Negotiated {
         server_max_window_bits: bits,
         client_max_window_bits: bits,
     };
-    negotiate("permessage-deflate; client_max_window_bits", &policy).unwrap()
+    negotiate("permessage-deflate; client_max_window_bits", &policy).expect("a sound offer")
 }
 
 pub(crate) const BOTH: [Role; 2] = [Role::Server, Role::Client];

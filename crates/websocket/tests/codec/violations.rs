@@ -7,8 +7,10 @@ use crate::support::{
     no_context_takeover, text,
 };
 
-/// First byte and payload of each frame, by what is wrong with the last.
-fn rows() -> Vec<(Vec<(u8, Vec<u8>)>, DecodeError)> {
+/// First byte and payload of each frame, and what is wrong with the last.
+type Row = (Vec<(u8, Vec<u8>)>, DecodeError);
+
+fn rows() -> Vec<Row> {
     let one = |first: u8, payload: &[u8], error| (vec![(first, payload.to_vec())], error);
     let mut rows = vec![
         one(FIN | RSV1 | TEXT, b"x", DecodeError::ReservedBits),
