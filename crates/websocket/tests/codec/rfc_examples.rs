@@ -103,6 +103,18 @@ fn rfc_7692_an_empty_message() {
     assert_eq!((outcome.messages, outcome.error), (vec![text("")], None));
 }
 
+/// Not as the RFC has it (a 0x00 is to follow, §7.2.3.4), but it is sent, and its meaning is plain.
+#[test]
+fn a_last_block_at_the_very_end_is_put_up_with() {
+    let first = [0xc1, 0x07, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let second = [0xc1, 0x07, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let wire = [&first[..], &second, &first].concat();
+    for agreed in [no_context_takeover(), context_takeover(15), context_takeover(9)] {
+        let outcome = decode(Role::Client, Some(&agreed), &wire);
+        assert_eq!((outcome.messages, outcome.error), (vec![text("Hello"); 3], None));
+    }
+}
+
 #[test]
 fn a_close_reason_is_cut_between_characters() {
     let reason = "é".repeat(62);

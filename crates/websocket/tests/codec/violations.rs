@@ -114,6 +114,10 @@ fn damaged_compressed_data_is_refused() {
         ("a stored block with a wrong length", &[0x00, 0x05, 0x00, 0xfa, 0x00, 0x48]),
         ("a reference before the beginning", &[0xf2, 0x00, 0x11, 0x00, 0x00]),
         ("cut short", &[0xf2, 0x48, 0xcd]),
+        (
+            "a stored block cut short, which would take the tail for its own",
+            &[0x00, 0x20, 0x00, 0xdf, 0xff, 0x48],
+        ),
         ("rubbish after a last block", &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x07]),
     ] {
         let wire = frame_to(Role::Server, FIN | RSV1 | TEXT, payload);
