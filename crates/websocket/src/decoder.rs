@@ -38,7 +38,6 @@ impl Default for Limits {
 }
 
 /// What one read of a socket gave, as far as it has not been decoded. The bytes are unmasked in place.
-#[derive(Debug)]
 pub struct Input<'b> {
     bytes: &'b mut [u8],
     at: usize,
@@ -385,6 +384,13 @@ impl Decoder {
         if self.data_len == 0 && self.buffer.capacity() > 0 {
             self.buffer = Vec::new();
         }
+    }
+}
+
+impl fmt::Debug for Input<'_> {
+    /// Without the contents: they are a user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("remaining", &self.remaining()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Inflating messages (RFC 7692 §7.2.2) with state that a whole thread shares.
 
+use std::fmt;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::DecodeError;
@@ -21,7 +23,7 @@ const MAX_WINDOW_BITS: u8 = 15;
 /// It holds nothing of a connection: where a peer may refer to its earlier messages (context takeover), that
 /// connection's [`Decoder`](crate::Decoder) keeps the history itself, so any inflater is right for any
 /// decoder.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Inflater {
     state: Option<Decompress>,
     output: Vec<u8>,
@@ -86,6 +88,13 @@ impl Inflater {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Inflater {
+    /// Without the contents: they are a user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").field("output", &self.output.len()).finish_non_exhaustive()
     }
 }
 

@@ -88,7 +88,7 @@ pub fn key(random: [u8; 16]) -> String {
 }
 
 /// Reads header values by name, as both kinds of head need it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Headers<'a>(Vec<httparse::Header<'a>>);
 
 impl<'a> Headers<'a> {
