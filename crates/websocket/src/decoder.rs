@@ -1,8 +1,9 @@
 //! From bytes to messages: one connection's receiving side.
 //!
-//! A frame that lies whole in the read buffer is unmasked where it is and lent out. Anything else (a frame cut by the end
-//! of the buffer, the frames of a fragmented message) is copied into the decoder's own buffer, which exists only while
-//! a message is incomplete. So the caller shares one read buffer among all connections and never keeps a remainder.
+//! A frame that lies whole in the read buffer is unmasked where it is and lent out. Anything else (a frame
+//! cut by the end of the buffer, the frames of a fragmented message) is copied into the decoder's own buffer,
+//! which exists only while a message is incomplete. So the caller shares one read buffer among all
+//! connections and never keeps a remainder.
 //!
 //! ```text
 //! buffer:  [ data of the unfinished message │ payload of a cut control frame ]
@@ -37,7 +38,6 @@ impl Default for Limits {
 }
 
 /// What one read of a socket gave, as far as it has not been decoded. The bytes are unmasked in place.
-#[derive(Debug)]
 pub struct Input<'b> {
     bytes: &'b mut [u8],
     at: usize,
@@ -81,7 +81,8 @@ pub struct Decoder {
     max_message: usize,
     buffer: Vec<u8>,
     data_len: usize,
-    /// What the peer's messages may refer to, if context takeover was negotiated; made with the first compressed message.
+    /// What the peer's messages may refer to, if context takeover was negotiated; made with the first
+    /// compressed message.
     context: Option<Box<Decompress>>,
 }
 
@@ -196,7 +197,8 @@ impl Decoder {
         }
     }
 
-    /// Bytes of memory held for an incomplete message.
+    /// Bytes of memory held for an incomplete message; the history of a peer with context takeover (up to 47
+    /// KB) not counted.
     pub fn buffered(&self) -> usize {
         self.buffer.capacity()
     }
@@ -385,6 +387,13 @@ impl Decoder {
     }
 }
 
+impl fmt::Debug for Input<'_> {
+    /// Without the contents: they are a user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("remaining", &self.remaining()).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Decoder {
     /// Without the contents: they are a user's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -413,7 +422,8 @@ fn inflate(
     }
 }
 
-/// Fails on the first byte that no continuation could mend; returns how many bytes at the end begin a character.
+/// Fails on the first byte that no continuation could mend; returns how many bytes at the end begin a
+/// character.
 fn check_text_so_far(bytes: &[u8]) -> Result<u8, DecodeError> {
     match simdutf8::compat::from_utf8(bytes) {
         Ok(_) => Ok(0),

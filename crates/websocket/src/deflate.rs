@@ -9,9 +9,11 @@ const MIN_WINDOW_BITS: u8 = 9;
 const MAX_WINDOW_BITS: u8 = 15;
 const WINDOWS: usize = (MAX_WINDOW_BITS - MIN_WINDOW_BITS + 1) as usize;
 
-/// Compresses messages that refer to no other, for all connections of a thread; up to 380 KB per window size in use.
+/// Compresses messages that refer to no other, for all connections of a thread; up to 380 KB per window size
+/// in use.
 ///
-/// A peer that allows context takeover reads such messages just as well, so one compressed event can be sent to all.
+/// A peer that allows context takeover reads such messages just as well, so one compressed event can be sent
+/// to all.
 #[derive(Debug)]
 pub struct Deflater {
     level: Compression,
@@ -42,8 +44,9 @@ impl Deflater {
 
 /// Compresses the messages of one connection, each with those before it as its dictionary (context takeover).
 ///
-/// Smaller on the wire, but it costs a compressor per connection, and its output is good for that connection alone, in
-/// that order. Made by [`Negotiated::retaining_deflater`](crate::Negotiated::retaining_deflater), and only where both sides agreed.
+/// Smaller on the wire, but it costs a compressor per connection, and its output is good for that connection
+/// alone, in that order. Made by [`Negotiated::retaining_deflater`](crate::Negotiated::retaining_deflater),
+/// and only where both sides agreed.
 #[derive(Debug)]
 pub struct RetainingDeflater(Compress);
 
@@ -61,7 +64,8 @@ impl RetainingDeflater {
 
 fn deflate(state: &mut Compress, payload: &[u8], dst: &mut BytesMut) {
     if payload.is_empty() {
-        // An empty stored block without its tail (RFC 7692 §7.2.3.6); a flush with nothing new would write nothing.
+        // An empty stored block without its tail (RFC 7692 §7.2.3.6); a flush with nothing new would write
+        // nothing.
         return dst.extend_from_slice(&[0x00]);
     }
     let start = dst.len();

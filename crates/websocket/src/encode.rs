@@ -1,4 +1,5 @@
-//! Writing frames. Masks are arguments: `Some` with four unforeseeable bytes for a client (RFC 6455 §10.3), `None` for a server.
+//! Writing frames. Masks are arguments: `Some` with four unforeseeable bytes for a client (RFC 6455 §10.3),
+//! `None` for a server.
 
 use std::num::NonZeroUsize;
 
@@ -8,8 +9,8 @@ use crate::frame::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, 
 use crate::mask::apply_mask;
 use crate::{Deflater, Message};
 
-/// The head of a whole, unfragmented frame with `payload` bytes. The body may be sent from elsewhere, masked by the caller
-/// if there is a mask.
+/// The head of a whole, unfragmented frame with `payload` bytes. The body may be sent from elsewhere, masked
+/// by the caller if there is a mask.
 pub fn encode_header(
     opcode: Opcode,
     compressed: bool,
@@ -19,7 +20,10 @@ pub fn encode_header(
     FrameHeader { fin: true, compressed, opcode, mask, payload: payload as u64 }.encode()
 }
 
-/// Appends a whole, unfragmented frame. A control frame's payload has at most [`MAX_CONTROL_PAYLOAD`] bytes.
+/// Appends a whole, unfragmented frame.
+///
+/// # Panics
+/// If a control frame's payload is over [`MAX_CONTROL_PAYLOAD`]. What the decoder delivers never is.
 pub fn encode_frame(
     dst: &mut BytesMut,
     opcode: Opcode,
@@ -27,7 +31,7 @@ pub fn encode_frame(
     payload: &[u8],
     mask: Option<[u8; 4]>,
 ) {
-    debug_assert!(!opcode.is_control() || payload.len() <= MAX_CONTROL_PAYLOAD, "control frames are short");
+    assert!(!opcode.is_control() || payload.len() <= MAX_CONTROL_PAYLOAD, "control frames are short");
     append(dst, true, compressed, opcode, payload, mask);
 }
 
@@ -81,7 +85,8 @@ pub fn encode_deflated(
     window_bits: u8,
     mask: Option<[u8; 4]>,
 ) {
-    // How long the head will be is known only after compressing: leave room for the longest, then close the gap.
+    // How long the head will be is known only after compressing: leave room for the longest, then close the
+    // gap.
     let start = dst.len();
     dst.resize(start + MAX_HEADER, 0);
     deflater.compress(window_bits, payload, dst);

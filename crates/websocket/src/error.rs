@@ -1,9 +1,11 @@
 //! Why a peer's bytes are refused.
 
-/// A violation by the peer. The connection is to be closed with [`DecodeError::close_code`]; nothing more can be read.
+/// A violation by the peer. The connection is to be closed with [`DecodeError::close_code`]; nothing more can
+/// be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// RSV1 without negotiated compression or not on the first frame of a data message, or RSV2 or RSV3 (RFC 6455 §5.2).
+    /// RSV1 without negotiated compression or not on the first frame of a data message, or RSV2 or RSV3 (RFC
+    /// 6455 §5.2).
     #[error("a reserved bit is set")]
     ReservedBits,
     /// An opcode that nobody has defined (RFC 6455 §5.2).

@@ -5,8 +5,8 @@
 //! byte 1   masked · length (7 bits; 126: in the next 2 bytes, 127: in the next 8, big-endian)
 //! then     mask (4 bytes), if masked
 //! ```
-//! Checked here is what a head can say wrong by itself. What depends on the connection (masks, compression, the order
-//! of fragments, sizes) is the decoder's.
+//! Checked here is what a head can say wrong by itself. What depends on the connection (masks, compression,
+//! the order of fragments, sizes) is the decoder's.
 
 use crate::DecodeError;
 

@@ -1,5 +1,7 @@
 //! Inflating messages (RFC 7692 §7.2.2) with state that a whole thread shares.
 
+use std::fmt;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::DecodeError;
@@ -15,11 +17,13 @@ const MAX_KEPT_OUTPUT: usize = 256 * 1024;
 /// Largest window, which reads what any smaller one wrote.
 const MAX_WINDOW_BITS: u8 = 15;
 
-/// Inflates the messages of all connections of a thread, one after the other; 47 KB once the first compressed one has come.
+/// Inflates the messages of all connections of a thread, one after the other; 47 KB once the first compressed
+/// one has come.
 ///
 /// It holds nothing of a connection: where a peer may refer to its earlier messages (context takeover), that
-/// connection's [`Decoder`](crate::Decoder) keeps the history itself, so any inflater is right for any decoder.
-#[derive(Debug, Default)]
+/// connection's [`Decoder`](crate::Decoder) keeps the history itself, so any inflater is right for any
+/// decoder.
+#[derive(Default)]
 pub struct Inflater {
     state: Option<Decompress>,
     output: Vec<u8>,
@@ -87,6 +91,13 @@ impl Inflater {
     }
 }
 
+impl fmt::Debug for Inflater {
+    /// Without the contents: they are a user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").field("output", &self.output.len()).finish_non_exhaustive()
+    }
+}
+
 #[derive(PartialEq)]
 enum Fed {
     /// All input is used, and a block marked as the last one ended exactly with it.
@@ -115,7 +126,8 @@ impl Output<'_> {
             }
             match status {
                 Status::StreamEnd if input.is_empty() => return Ok(Fed::Ended),
-                // A last block need not be the message's last (RFC 7692 §7.2.3.5); what follows refers to nothing before it.
+                // A last block need not be the message's last (RFC 7692 §7.2.3.5); what follows refers to
+                // nothing before it.
                 Status::StreamEnd => state.reset(false),
                 Status::Ok | Status::BufError => {
                     let has_room = self.bytes.len() < self.bytes.capacity();

@@ -1,8 +1,10 @@
 //! WebSocket framing for both ends, as pure functions over bytes: RFC 6455, and RFC 7692 compression.
 //!
-//! - [`Decoder`] turns what a socket gave into [`Message`]s; one per connection, small, and empty between messages.
+//! - [`Decoder`] turns what a socket gave into [`Message`]s; one per connection, small, and empty between
+//!   messages.
 //! - [`Inflater`] and [`Deflater`] hold the large compression state; one of each per thread.
-//! - [`encode_frame`] and its neighbours write frames; [`encode_header`] writes only the head, for bodies that are shared.
+//! - [`encode_frame`] and its neighbours write frames; [`encode_header`] writes only the head, for bodies
+//!   that are shared.
 //! - [`handshake`] reads and writes the HTTP heads that open a connection; [`negotiate`] settles compression.
 //!
 //! ```text
@@ -12,8 +14,9 @@
 //!   socket ◄── BytesMut ◄── encode_frame ◄── Deflater
 //! ```
 //!
-//! What is left to others: sockets, time (pings, timeouts), randomness (keys and masks are arguments), when to close,
-//! and what is allowed to connect. There is no per-connection writer: a frame, once encoded, is sent to any number of peers.
+//! What is left to others: sockets, time (pings, timeouts), randomness (keys and masks are arguments), when
+//! to close, and what is allowed to connect. There is no per-connection writer: a frame, once encoded, is
+//! sent to any number of peers.
 //!
 //! ```
 //! use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Role, encode_frame, Opcode};

@@ -26,8 +26,8 @@ pub struct CloseFrame<'a> {
     pub reason: &'a str,
 }
 
-/// Whether a code may stand in a close frame: assigned to the wire by RFC 6455 §7.4.1 and the IANA registry (1012–1014),
-/// or in the ranges of libraries (3000–3999) and applications (4000–4999).
+/// Whether a code may stand in a close frame: assigned to the wire by RFC 6455 §7.4.1 and the IANA registry
+/// (1012–1014), or in the ranges of libraries (3000–3999) and applications (4000–4999).
 pub fn is_sendable_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -1,7 +1,7 @@
 //! Agreeing on permessage-deflate in the opening handshake (RFC 7692 §7.1), for both ends.
 //!
-//! By default both ends give up context takeover: then one compressor and one inflater per thread serve all connections,
-//! and an event compressed once can be sent to all readers.
+//! By default both ends give up context takeover: then one compressor and one inflater per thread serve all
+//! connections, and an event compressed once can be sent to all readers.
 
 use std::borrow::Cow;
 
@@ -72,7 +72,8 @@ impl Negotiated {
         }
     }
 
-    /// A compressor that makes use of context takeover, if `role` may; a [`Deflater`](crate::Deflater) is always right.
+    /// A compressor that makes use of context takeover, if `role` may; a [`Deflater`](crate::Deflater) is
+    /// always right.
     pub fn retaining_deflater(&self, role: Role, level: u8) -> Option<RetainingDeflater> {
         let forbidden = match role {
             Role::Server => self.server_no_context_takeover,
@@ -109,8 +110,9 @@ impl Negotiated {
     }
 }
 
-/// As a server: takes the first of a client's offers that we can honour. `offers` is `Sec-WebSocket-Extensions`, several
-/// such headers joined by commas. `None`: no compression, and no such header in the response.
+/// As a server: takes the first of a client's offers that we can honour. `offers` is
+/// `Sec-WebSocket-Extensions`, several such headers joined by commas. `None`: no compression, and no such
+/// header in the response.
 pub fn negotiate(offers: &str, policy: &DeflatePolicy) -> Option<Negotiated> {
     split_unquoted(offers, ',').filter_map(parse_extension).find_map(|offer| accept_offer(&offer, policy))
 }
@@ -166,9 +168,11 @@ pub enum ResponseError {
     Window,
 }
 
-/// As a client: reads the server's answer to [`offer_value`] of the same policy. An empty value: no compression.
+/// As a client: reads the server's answer to [`offer_value`] of the same policy. An empty value: no
+/// compression.
 ///
-/// A server that keeps context takeover although we asked it not to is put up with: the decoder then keeps its history.
+/// A server that keeps context takeover although we asked it not to is put up with: the decoder then keeps
+/// its history.
 ///
 /// # Errors
 /// If the answer does not fit the offer.
@@ -231,7 +235,8 @@ enum ClientWindow {
     Bits(u8),
 }
 
-/// Reads one extension; `None` if it is another one, or a parameter is unknown, repeated or ill-formed (RFC 7692 §7.1).
+/// Reads one extension; `None` if it is another one, or a parameter is unknown, repeated or ill-formed (RFC
+/// 7692 §7.1).
 fn parse_extension(extension: &str) -> Option<Parameters> {
     let mut parts = split_unquoted(extension, ';');
     if parts.next() != Some(NAME) {

@@ -1,6 +1,7 @@
 //! The HTTP heads that open a connection (RFC 6455 §4), read and written without IO.
 //!
-//! - [`Request`] and [`write_101`] for a server; which requests to take (tokens, paths, origins, capacity) is its own affair.
+//! - [`Request`] and [`write_101`] for a server; which requests to take (tokens, paths, origins, capacity) is
+//!   its own affair.
 //! - [`write_request`] and [`parse_response`] for a client.
 
 mod request;
@@ -87,23 +88,24 @@ pub fn key(random: [u8; 16]) -> String {
 }
 
 /// Reads header values by name, as both kinds of head need it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Headers<'a>(Vec<httparse::Header<'a>>);
 
 impl<'a> Headers<'a> {
-    /// All values of a header, those that are not visible text left out.
+    fn raw<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a [u8]> + 'h {
+        self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// All values of a header, those that are not text left out.
     fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
-        self.0
-            .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .filter_map(|header| simdutf8::basic::from_utf8(header.value).ok())
-            .map(str::trim)
+        self.raw(name).filter_map(header_text)
     }
 
     /// The value of a header that must not come twice.
     fn one(&self, name: &str) -> Option<&'a str> {
-        let mut values = self.all(name);
-        values.next().filter(|_| values.next().is_none())
+        let mut values = self.raw(name);
+        let value = values.next()?;
+        if values.next().is_some() { None } else { header_text(value) }
     }
 
     /// Whether a comma-separated list names a token, in any case.
@@ -122,6 +124,10 @@ impl<'a> Headers<'a> {
         }
         list
     }
+}
+
+fn header_text(value: &[u8]) -> Option<&str> {
+    simdutf8::basic::from_utf8(value).ok().map(str::trim)
 }
 
 /// Appends a header. Line breaks and other control characters are left out: they would begin another header.

@@ -1,5 +1,7 @@
 //! The client's head: read by a server, written by a client.
 
+use std::fmt;
+
 use base64::Engine as _;
 use bytes::BytesMut;
 
@@ -9,7 +11,7 @@ use super::{
 };
 
 /// The head of any HTTP/1 request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request<'a> {
     /// `GET` and the like.
     pub method: &'a str,
@@ -22,7 +24,7 @@ pub struct Request<'a> {
 }
 
 /// A request that opens a WebSocket connection, if the server wants it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Upgrade {
     /// For [`write_101`](super::write_101).
     pub accept: [u8; 28],
@@ -101,12 +103,30 @@ impl<'a> Request<'a> {
     }
 }
 
+impl fmt::Debug for Request<'_> {
+    /// Without target and headers: they carry tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Upgrade {
+    /// Without the subprotocols: they carry tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade").field("extensions", &self.extensions).finish_non_exhaustive()
+    }
+}
+
 fn is_key(key: &str) -> bool {
     let mut nonce = [0; 18];
     key.len() == 24 && BASE64.decode_slice(key, &mut nonce) == Ok(16)
 }
 
-/// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in order of preference.
+/// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in
+/// order of preference.
 pub fn write_request(
     dst: &mut BytesMut,
     host: &str,

@@ -6,8 +6,9 @@ use super::{
     HandshakeError, Headers, MAX_HEADERS, check_incomplete, check_size, head_error, write_header, write_text,
 };
 
-/// Appends the response that turns the connection into a WebSocket. `accept` is from [`Upgrade`](super::Upgrade),
-/// `protocol` one that the client offered, `extensions` [`Negotiated::response_value`](crate::Negotiated::response_value).
+/// Appends the response that turns the connection into a WebSocket. `accept` is from
+/// [`Upgrade`](super::Upgrade), `protocol` one that the client offered, `extensions`
+/// [`Negotiated::response_value`](crate::Negotiated::response_value).
 pub fn write_101(
     dst: &mut BytesMut,
     accept: &[u8; 28],
