@@ -211,6 +211,11 @@ impl Session {
         let window = DedupeWindow::new(context.window, first);
         let mut session = Self::at(id, head, context, summary, window, now);
         for frame in tail {
+            while session.window.next_seq() < frame.first_seq() {
+                // The log could not read these: their ids are not known, their places are.
+                let place = EventKey::new(context.seed, "\u{2}", "", &session.window.next_seq().to_string());
+                session.window.push(place, 0);
+            }
             for (seq, record) in frame.records() {
                 let producer = if record.kind == Kind::Lifecycle { COMMANDS } else { record.producer };
                 let key = EventKey::new(context.seed, record.user, producer, record.id);
@@ -219,6 +224,10 @@ impl Session {
                     session.transitions.extend(read_transition(seq, record.body));
                 }
             }
+        }
+        while session.window.next_seq() <= head.seq {
+            let place = EventKey::new(context.seed, "\u{2}", "", &session.window.next_seq().to_string());
+            session.window.push(place, 0);
         }
         session
     }
@@ -486,6 +495,11 @@ impl Session {
         let draft = self.queue.back_mut().expect("a draft was just pushed");
         draft.size += size;
         draft
+    }
+
+    /// `create_session` once more while the log has not answered the first one.
+    pub fn repeat_create(&mut self, waiter: Waiter, command: &str) {
+        self.repeat(1, waiter, command);
     }
 
     fn repeat(&mut self, seq: Seq, waiter: Waiter, id: &str) -> Published {
