@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
@@ -27,8 +27,8 @@ pub(crate) struct HotFiles {
 
 struct Shared {
     failure: OnceLock<String>,
-    /// The file that batches are appended to now.
-    current: Mutex<Option<Arc<HotFile>>>,
+    /// The file that batches are appended to now. raft-engine owns it; it refers to this.
+    current: Mutex<Weak<HotFile>>,
     syncs: AtomicU64,
     faults: Arc<Faults>,
 }
@@ -52,7 +52,7 @@ impl Shared {
 impl HotFiles {
     pub(crate) fn new(faults: Arc<Faults>) -> Self {
         let shared =
-            Shared { failure: OnceLock::new(), current: Mutex::new(None), syncs: AtomicU64::new(0), faults };
+            Shared { failure: OnceLock::new(), current: Mutex::default(), syncs: AtomicU64::new(0), faults };
         Self { shared: Arc::new(shared) }
     }
 
@@ -68,7 +68,7 @@ impl HotFiles {
 
     /// Makes all batches that were appended so far durable. Files before the current one are synced when it is begun.
     pub(crate) fn sync_appended(&self) -> Result<()> {
-        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         match current {
             Some(file) => self.shared.sync(&file.raw),
             None => Ok(()),
@@ -114,7 +114,7 @@ impl FileSystem for HotFiles {
 
     fn new_writer(&self, file: Arc<HotFile>) -> Result<HotWriter> {
         if file.path.extension().is_some_and(|extension| extension == "raftlog") {
-            *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.clone());
+            *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
         }
         Ok(HotWriter { file, at: 0 })
     }

@@ -65,7 +65,7 @@ fn a_range_read_touches_only_the_blocks_it_needs() {
     std::fs::write(&path, bytes).unwrap();
     let (log, _) = open(dir.path());
     let Err(LogError::Damaged { from: 1, to, .. }) = log.read(session(1), 1, NO_LIMIT) else { panic!() };
-    assert!((2..20).contains(&to));
+    assert!((2..50).contains(&to), "{to}");
     let frames = log.read(session(1), to + 1, NO_LIMIT).unwrap().frames;
     assert_eq!(frames, expected()[to as usize / 2..]);
 }
@@ -179,7 +179,8 @@ fn a_damaged_catalogue_is_made_again_from_the_files() {
         bytes[at] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let (log, report) = open(dir.path());
-        assert_eq!(report.damage.len(), 1, "{at}");
+        // The list itself, and the deleted log if its removal was on the damaged part.
+        assert!((1..=2).contains(&report.damage.len()), "{at}");
         assert_eq!(log.list().unwrap().len(), 9, "{at}");
         drop(log);
         let (log, report) = open(dir.path());

@@ -71,7 +71,7 @@ fn a_failed_fsync_ends_appends_until_the_log_is_opened_again() {
         faults.fail_syncs(false);
         assert!(matches!(put(&log, 1, 2), Appended::Unavailable(_)));
         assert!(matches!(put(&log, 9, 1), Appended::Unavailable(_)));
-        assert!(matches!(log.trim(session(1), 2), Err(LogError::Unavailable(_))));
+        assert!(matches!(log.trim(session(1), 3), Err(LogError::Unavailable(_))));
         assert!(matches!(log.delete(session(1)), Err(LogError::Unavailable(_))));
         assert_eq!(read_all(&log, 1), (vec![nth(1, 1)], vec![]));
         assert!(matches!(log.close(), Err(LogError::Unavailable(_))));

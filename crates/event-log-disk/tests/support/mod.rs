@@ -1,6 +1,6 @@
 //! What the fault tests share: frames that can be told apart, and reading all that can be read.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::path::{Path, PathBuf};
 
