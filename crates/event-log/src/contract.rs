@@ -25,13 +25,14 @@ pub struct Append {
 /// What became of one [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
-    /// The frame is in the log, at the engine's ack level. The log now ends here.
+    /// The frame is in the log, at the engine's ack level. The log now ends here: with the frame, or later if it was
+    /// there already and others followed it.
     Committed(Head),
-    /// The log does not end where the frame expected it to; nothing was written. `None`: there is no such log.
+    /// The log does not end where the frame expected it to, but here; nothing was written. `None`: there is no such log.
     Conflict(Option<Head>),
     /// The engine cannot tell whether the frame is in the log (a failed write or fsync). It is found out by a restart.
     Unknown(String),
-    /// Nothing was written and nothing will be for now (the engine is closed, or failed before).
+    /// Nothing was written and nothing will be for now (the engine is closed, or failed before; the log is archived).
     Unavailable(String),
     /// Nothing was written: there is no room. A later append succeeds when there is room again.
     Full,

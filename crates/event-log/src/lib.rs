@@ -2,6 +2,8 @@
 //!
 //! - [`EventLog`] is the contract in prose and types. Every engine passes the same conformance suite.
 //! - [`Frame`] is what is appended: 1..N events of one session, whole or not at all.
+//! - [`memory`] is the plainest engine, and the one under the tests of everything above.
+//! - `conformance` (a cargo feature) holds the cases that every engine passes.
 //!
 //! ```text
 //!   session log   ┌────────────┬───────┬──────────────────┐
@@ -13,8 +15,11 @@
 //! What is left to others: assigning seqs and finding repeated ids (`session`), who may read (`server`), and what the
 //! bytes of an event mean (`protocol`).
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod contract;
 mod frame;
+pub mod memory;
 
 pub use contract::{
     Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,

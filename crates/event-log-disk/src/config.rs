@@ -1,0 +1,124 @@
+//! What an engine is opened with, and what opening it tells.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentbench_event_log::LogError;
+
+/// When a frame counts as committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the operating system has it: it survives the end of the process, not that of the machine.
+    Logged,
+    /// When the disk has it (fsync).
+    Synced,
+}
+
+/// Settings of the engine. [`DiskConfig::new`] has values for every day.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    /// Where everything is kept. Made if it is not there; one process at a time.
+    pub dir: PathBuf,
+    /// When a frame counts as committed.
+    pub durability: Durability,
+    /// A file of the hot log is followed by the next one when it has this many bytes.
+    pub segment_bytes: u64,
+    /// Old files of the hot log are cleaned up when it has more than this many bytes; at least `segment_bytes`.
+    pub purge_threshold: u64,
+    /// How often to look whether there is something to clean up.
+    pub purge_interval: Duration,
+    /// Settings of the archive.
+    pub archive: ArchiveConfig,
+}
+
+/// Settings of the archive of ended sessions.
+#[derive(Debug, Clone)]
+pub struct ArchiveConfig {
+    /// Bytes of frames that are compressed together: what a range read has to unpack at least.
+    pub block_bytes: usize,
+    /// zstd's level, 1 (quick) to 22 (small).
+    pub level: i32,
+    /// Archived sessions whose index and last block stay in memory.
+    pub open_files: usize,
+}
+
+impl DiskConfig {
+    /// Everyday settings for a directory: `Logged`, files of 64 MiB, 512 MiB before clean-up.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            durability: Durability::Logged,
+            segment_bytes: 64 << 20,
+            purge_threshold: 512 << 20,
+            purge_interval: Duration::from_secs(10),
+            archive: ArchiveConfig { block_bytes: 256 << 10, level: 3, open_files: 64 },
+        }
+    }
+}
+
+/// What was found when the engine was opened.
+#[derive(Debug, Clone, Default)]
+pub struct RecoveryReport {
+    /// Live and archived sessions.
+    pub sessions: usize,
+    /// Frames of live sessions.
+    pub frames: u64,
+    /// Bytes in the hot log's files.
+    pub bytes: u64,
+    /// What was not as it should be, and what became of it. A torn last write after a crash is listed too.
+    pub damage: Vec<Damage>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// One thing that recovery found damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file, and where in it if that is known.
+    pub place: String,
+    /// What was found, and what was done about it.
+    pub what: String,
+}
+
+/// Why the engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory open.
+    #[error("{dir} is in use by process {pid}")]
+    InUse {
+        /// The directory.
+        dir: String,
+        /// Its process id, as far as it can be told.
+        pid: String,
+    },
+    /// The directory or a file in it cannot be used.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// The stored bytes are damaged in a way that cannot be worked around without losing events silently.
+    #[error("{place}: {what}")]
+    Damaged {
+        /// The file, and where in it if that is known.
+        place: String,
+        /// What was found, and what can be done.
+        what: String,
+    },
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::Io { path: path.display().to_string(), error }
+    }
+}
+
+/// The log error for a storage that does not answer.
+pub(crate) fn unavailable(what: impl std::fmt::Display) -> LogError {
+    LogError::Unavailable(what.to_string())
+}

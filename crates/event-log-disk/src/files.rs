@@ -1,0 +1,273 @@
+//! The files of the hot log as raft-engine sees them.
+//!
+//! It owns what has to differ from raft-engine's own access to files:
+//! - raft-engine panics when an fsync fails. Here the failure is remembered ([`HotFiles::failure`]) and from then on no
+//!   file is removed any more; the writer looks before it answers anything, and appends end for good.
+//! - raft-engine starts a new file on every write that finds no room, so that a full disk fills up with empty files.
+//!   Here "no room" has a text that it does not know, and it just takes the write back.
+//! - A batch that fails raft-engine's checksum can be looked at ([`capture`]), to find out which frames are hit.
+//! - Tests put in [`Faults`].
+
+use std::cell::RefCell;
+use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
+
+use crate::faults::Faults;
+
+type RawFile = <DefaultFileSystem as FileSystem>::Handle;
+
+/// Opens the hot log's files. All of its handles, readers and writers share one memory of failure.
+pub(crate) struct HotFiles {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    failure: OnceLock<String>,
+    /// The file that batches are appended to now. raft-engine owns it; it refers to this.
+    current: Mutex<Weak<HotFile>>,
+    syncs: AtomicU64,
+    faults: Arc<Faults>,
+}
+
+impl Shared {
+    fn sync(&self, raw: &RawFile) -> Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.faults.on_sync().and_then(|()| raw.sync()).inspect_err(|error| {
+            self.failure.get_or_init(|| format!("fsync failed: {error}"));
+        })
+    }
+
+    fn removal_allowed(&self) -> Result<()> {
+        match self.failure.get() {
+            None => Ok(()),
+            Some(failure) => Err(Error::other(format!("nothing is removed any more: {failure}"))),
+        }
+    }
+}
+
+impl HotFiles {
+    pub(crate) fn new(faults: Arc<Faults>) -> Self {
+        let shared =
+            Shared { failure: OnceLock::new(), current: Mutex::default(), syncs: AtomicU64::new(0), faults };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The first fsync that failed, if any did: what was written since the last good one may be lost.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.shared.failure.get().map(String::as_str)
+    }
+
+    /// Number of fsyncs so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.shared.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Makes all batches that were appended so far durable. Files before the current one are synced when it is begun.
+    pub(crate) fn sync_appended(&self) -> Result<()> {
+        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        match current {
+            Some(file) => self.shared.sync(&file.raw),
+            None => Ok(()),
+        }
+    }
+
+    fn file(&self, path: &Path, raw: RawFile) -> HotFile {
+        HotFile { raw, path: path.to_owned(), shared: self.shared.clone() }
+    }
+}
+
+impl FileSystem for HotFiles {
+    type Handle = HotFile;
+    type Reader = HotReader;
+    type Writer = HotWriter;
+
+    fn create<P: AsRef<Path>>(&self, path: P) -> Result<HotFile> {
+        let (_, error) = self.shared.faults.on_write(1);
+        if let Some(error) = error {
+            return Err(name_full(error));
+        }
+        Ok(self.file(path.as_ref(), DefaultFileSystem.create(path.as_ref()).map_err(name_full)?))
+    }
+
+    fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> Result<HotFile> {
+        // Writable always: a damaged batch is marked in the file that it is in.
+        Ok(self.file(path.as_ref(), DefaultFileSystem.open(path.as_ref(), Permission::ReadWrite)?))
+    }
+
+    fn delete<P: AsRef<Path>>(&self, path: P) -> Result<()> {
+        self.shared.removal_allowed()?;
+        DefaultFileSystem.delete(path)
+    }
+
+    fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> Result<()> {
+        self.shared.removal_allowed()?;
+        DefaultFileSystem.rename(from, to)
+    }
+
+    fn new_reader(&self, file: Arc<HotFile>) -> Result<HotReader> {
+        Ok(HotReader { file, at: 0 })
+    }
+
+    fn new_writer(&self, file: Arc<HotFile>) -> Result<HotWriter> {
+        if file.path.extension().is_some_and(|extension| extension == "raftlog") {
+            *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
+        }
+        Ok(HotWriter { file, at: 0 })
+    }
+}
+
+/// One open file.
+pub(crate) struct HotFile {
+    raw: RawFile,
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Handle for HotFile {
+    fn truncate(&self, len: usize) -> Result<()> {
+        self.raw.truncate(len)
+    }
+
+    fn file_size(&self) -> Result<usize> {
+        self.raw.file_size()
+    }
+
+    /// Answers `Ok` whatever happens: raft-engine would panic. A failure is in [`HotFiles::failure`].
+    fn sync(&self) -> Result<()> {
+        drop(self.shared.sync(&self.raw));
+        Ok(())
+    }
+}
+
+/// Reads one file.
+pub(crate) struct HotReader {
+    file: Arc<HotFile>,
+    at: usize,
+}
+
+impl Read for HotReader {
+    fn read(&mut self, to: &mut [u8]) -> Result<usize> {
+        let read = self.file.raw.read(self.at, to)?;
+        note_read(&self.file, self.at, &to[..read]);
+        self.at += read;
+        Ok(read)
+    }
+}
+
+impl Seek for HotReader {
+    fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+        self.at = position(&self.file, self.at, to)?;
+        Ok(self.at as u64)
+    }
+}
+
+/// Writes one file.
+pub(crate) struct HotWriter {
+    file: Arc<HotFile>,
+    at: usize,
+}
+
+impl Write for HotWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let (len, error) = self.file.shared.faults.on_write(bytes.len());
+        let written = self.file.raw.write(self.at, &bytes[..len]).map_err(name_full)?;
+        if let Some(error) = error {
+            return Err(name_full(error));
+        }
+        self.at += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for HotWriter {
+    fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+        self.at = position(&self.file, self.at, to)?;
+        Ok(self.at as u64)
+    }
+}
+
+impl WriteExt for HotWriter {
+    fn truncate(&mut self, len: usize) -> Result<()> {
+        self.file.raw.truncate(len)?;
+        self.at = len;
+        Ok(())
+    }
+
+    fn allocate(&mut self, at: usize, len: usize) -> Result<()> {
+        self.file.raw.allocate(at, len)
+    }
+}
+
+fn position(file: &HotFile, at: usize, to: SeekFrom) -> Result<usize> {
+    let (base, offset) = match to {
+        SeekFrom::Start(offset) => return usize::try_from(offset).map_err(Error::other),
+        SeekFrom::Current(offset) => (at, offset),
+        SeekFrom::End(offset) => (file.raw.file_size()?, offset),
+    };
+    let offset = isize::try_from(offset).map_err(Error::other)?;
+    base.checked_add_signed(offset).ok_or_else(|| Error::from(ErrorKind::InvalidInput))
+}
+
+/// Whether an error says that there is no room, for now.
+pub(crate) fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// raft-engine looks for "nospace" in the text of an error and then begins a new file.
+fn name_full(error: Error) -> Error {
+    if is_full(&error) { Error::new(error.kind(), "there is no room left") } else { error }
+}
+
+/// The bytes of a file that were read last on this thread while [`capture`] was on.
+pub(crate) struct Captured {
+    file: Arc<HotFile>,
+    at: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Captured {
+    /// Gives a batch's entries, which these bytes are with their checksum at the end, a checksum that fits them, so that
+    /// raft-engine hands them out again and their own checksums tell which ones are damaged.
+    pub(crate) fn sign_again(&self) -> Result<()> {
+        let Some(entries) = self.bytes.len().checked_sub(4) else {
+            return Err(Error::from(ErrorKind::UnexpectedEof));
+        };
+        let crc = crc32fast::hash(&self.bytes[..entries]).to_le_bytes();
+        self.file.raw.write(self.at + entries, &crc).map(|_| ())
+    }
+
+    /// Where the bytes are, for people.
+    pub(crate) fn place(&self) -> String {
+        format!("{} at byte {}", self.file.path.display(), self.at)
+    }
+}
+
+thread_local! {
+    static CAPTURE: RefCell<Option<Option<Captured>>> = const { RefCell::new(None) };
+}
+
+/// Runs `read` on this thread and returns with its result what it read last from a file.
+pub(crate) fn capture<T>(read: impl FnOnce() -> T) -> (T, Option<Captured>) {
+    CAPTURE.with(|slot| *slot.borrow_mut() = Some(None));
+    let result = read();
+    (result, CAPTURE.with(|slot| slot.borrow_mut().take()).flatten())
+}
+
+fn note_read(file: &Arc<HotFile>, at: usize, bytes: &[u8]) {
+    CAPTURE.with(|slot| {
+        if let Some(last) = slot.borrow_mut().as_mut()
+            // The read that finds the end of the file comes last and says nothing.
+            && !bytes.is_empty()
+        {
+            *last = Some(Captured { file: file.clone(), at, bytes: bytes.to_vec() });
+        }
+    });
+}

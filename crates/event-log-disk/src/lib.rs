@@ -1,0 +1,338 @@
+//! The embedded durable log engine: every session's log on this machine's disk, without another service.
+//!
+//! ```text
+//! submit ─► inbox ─► writer thread ─► hot log (raft-engine: all live sessions in one set of files)
+//! read ──────────────────────────────►    │ archive(session)
+//!      └─────────────────────────────► archive (one compressed file per ended session)
+//! ```
+//! In reading order:
+//! - [`DiskLog`] is the engine: [`EventLog`]'s promises, retention, sizes and counters.
+//! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
+//! - `hot`, `files`, `scan`, `mend` are raft-engine and what has to be done around it to fail safely.
+//! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
+//! - `reading` finds the frame that holds a seq.
+//! - [`faults`] is for tests.
+//!
+//! What is on disk: `lock` (who has the directory open), `hot/` (raft-engine's files), `archive/`.
+//!
+//! Absent on purpose: a cache of frames (the server has the newest ones), a timer that makes batches larger (what comes
+//! while a commit is on its way does), and recovery from a failed fsync (the process is started again, and reads what
+//! the disk really has).
+
+mod archive;
+mod config;
+mod entry;
+pub mod faults;
+mod files;
+mod hot;
+mod inbox;
+mod lock;
+mod mend;
+mod open;
+mod reading;
+mod record;
+mod scan;
+mod stats;
+mod table;
+mod writer;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use agentbench_event_log::{Append, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading};
+use agentbench_protocol::{Head, Seq, SessionId};
+
+pub use crate::archive::Removed;
+use crate::archive::format::Header;
+use crate::config::unavailable;
+pub use crate::config::{ArchiveConfig, Damage, DiskConfig, Durability, OpenError, RecoveryReport};
+use crate::inbox::Request;
+use crate::lock::DirLock;
+pub use crate::stats::{COMMIT_TIME_BUCKETS, Stats};
+use crate::table::LiveLog;
+use crate::writer::Shared;
+
+/// A log that is moved, trimmed or deleted again and again while it is read is given up after so many tries.
+const MOVED_TRIES: usize = 8;
+/// Archiving, trimming and deleting one session wait for each other by its name's place among so many locks.
+const CHANGE_LOCKS: usize = 64;
+
+/// The embedded engine. Dropping it closes it.
+pub struct DiskLog {
+    shared: Arc<Shared>,
+    changes: [Mutex<()>; CHANGE_LOCKS],
+    hot_dir: PathBuf,
+    writer: Option<JoinHandle<()>>,
+    cleaner: Option<(Sender<()>, JoinHandle<()>)>,
+    _lock: DirLock,
+}
+
+/// What archived logs may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// A log is removed when it was archived longer ago than this; `None` keeps it for ever.
+    pub max_age: Option<Duration>,
+    /// The oldest logs are removed until all have at most so many bytes; `None` for no bound.
+    pub max_bytes: Option<u64>,
+}
+
+/// How much disk the engine uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Bytes of live sessions' logs, room put aside and not cleaned up yet included.
+    pub hot_bytes: u64,
+    /// Bytes of archived logs.
+    pub archive_bytes: u64,
+    /// Number of archived logs.
+    pub archived: usize,
+}
+
+impl DiskLog {
+    /// Opens the logs in a directory, and recovers them if the last process did not close them.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the directory is in use or cannot be used, or what is in it is damaged beyond working around.
+    pub fn open(config: DiskConfig) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_with_faults(config, Arc::default())
+    }
+
+    /// Opens with a disk that does wrong what a test tells it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_faults(
+        config: DiskConfig,
+        faults: Arc<faults::Faults>,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        open::open(config, faults)
+    }
+
+    /// Removes archived logs that retention does not keep, oldest first, and tells which ones. `now_ms` is in ms since 1970.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; what was removed before stays removed.
+    pub fn enforce_retention(&self, now_ms: u64, retention: Retention) -> Result<Vec<Removed>, LogError> {
+        let max_age = retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let overdue = self.shared.archive.overdue(now_ms, max_age, retention.max_bytes);
+        let mut removed = Vec::new();
+        for log in overdue {
+            let _change = self.change(log.session);
+            match self.shared.archive.remove(log.session) {
+                Ok(()) => removed.push(log),
+                // Deleted meanwhile.
+                Err(LogError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// How much disk is used. Looks at the hot log's few files.
+    pub fn disk_usage(&self) -> DiskUsage {
+        DiskUsage {
+            hot_bytes: open::bytes_in(&self.hot_dir),
+            archive_bytes: self.shared.archive.bytes(),
+            archived: self.shared.archive.len(),
+        }
+    }
+
+    /// The counters now. Cheap enough to call from a metrics page.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.read(self.shared.hot.syncs())
+    }
+
+    /// Moves what is still needed out of old files of the hot log and removes them, if there is more than
+    /// `purge_threshold`. Happens by itself every `purge_interval`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub fn purge(&self) -> Result<(), LogError> {
+        self.shared.hot.purge().map_err(unavailable)
+    }
+
+    fn change(&self, session: SessionId) -> MutexGuard<'_, ()> {
+        let place = session.as_u128() as usize % CHANGE_LOCKS;
+        self.changes[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the writer for something and waits for its answer.
+    fn ask<T>(&self, request: impl FnOnce(inbox::Reply<T>) -> Request) -> Result<T, LogError> {
+        let (reply, answer) = sync_channel(1);
+        self.shared.inbox.put(request(reply));
+        answer.recv().unwrap_or_else(|_| Err(unavailable("the writer has stopped")))
+    }
+
+    /// Copies a log that takes no appends into the archive and removes it from the hot log.
+    fn move_to_archive(&self, session: SessionId, log: &LiveLog) -> Result<(), LogError> {
+        let header = Header {
+            session,
+            epoch: log.epoch,
+            first_seq: log.first_seq,
+            last_seq: log.head,
+            archived_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64),
+            summary: self.shared.hot.record(log.number).map(|record| record.summary).unwrap_or_default(),
+        };
+        let step = ReadLimit { bytes: 4 << 20, events: usize::MAX };
+        let mut next = log.first_seq;
+        self.shared.archive.add(header, || {
+            if next > log.head {
+                return Ok(Vec::new());
+            }
+            let frames = reading::read(&self.shared.hot, &self.shared.hints, log, next, step)
+                .unwrap_or_else(|_| Err(unavailable("the log was moved while it was archived")))?;
+            next = frames.last().map_or(next, |frame| frame.last_seq() + 1);
+            Ok(frames)
+        })?;
+        self.ask(|reply| Request::Remove { session, number: log.number, reply })
+    }
+}
+
+impl EventLog for DiskLog {
+    fn submit(&self, appends: Vec<Append>, done: Done) {
+        for append in &appends {
+            assert_eq!(
+                append.frame.first_seq(),
+                append.expected.seq + 1,
+                "a frame follows the head it expects"
+            );
+        }
+        self.shared.counters.submitted(appends.len());
+        self.shared.inbox.put(Request::Append { appends, done });
+    }
+
+    fn head(&self, session: SessionId) -> Option<Head> {
+        let live = self.shared.live.get(session).and_then(|log| log.head());
+        // In this order: a log on its way to the archive is in one of the two, or both.
+        live.or_else(|| self.shared.archive.head(session))
+    }
+
+    fn read(&self, session: SessionId, from: Seq, limit: ReadLimit) -> Result<Reading, LogError> {
+        for _ in 0..MOVED_TRIES {
+            let Some(log) = self.shared.live.get(session) else {
+                return self.shared.archive.read(session, from, limit);
+            };
+            if from < log.first_seq {
+                return Err(LogError::Trimmed { first_seq: log.first_seq });
+            }
+            let reading = |frames| Reading {
+                head: Head { epoch: log.epoch, seq: log.head },
+                first_seq: log.first_seq,
+                frames,
+            };
+            if from > log.head {
+                return Ok(reading(Vec::new()));
+            }
+            if let Ok(read) = reading::read(&self.shared.hot, &self.shared.hints, &log, from, limit) {
+                return read.map(reading);
+            }
+        }
+        Err(unavailable("the log is being changed all the time"))
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, LogError> {
+        let logs: Vec<_> = {
+            let live = self.shared.live.read();
+            live.iter().filter_map(|(session, log)| Some((*session, log.head()?, log.number))).collect()
+        };
+        let seen: HashSet<_, foldhash::fast::RandomState> =
+            logs.iter().map(|(session, ..)| *session).collect();
+        let summary =
+            |number| self.shared.hot.record(number).map(|record| record.summary).unwrap_or_default();
+        let mut list: Vec<_> = (logs.into_iter())
+            .map(|(session, head, number)| Listed {
+                session,
+                head,
+                summary: summary(number),
+                archived: false,
+            })
+            .collect();
+        // A log that was moved in between is in both.
+        list.extend(self.shared.archive.list().into_iter().filter(|log| !seen.contains(&log.session)));
+        Ok(list)
+    }
+
+    fn observe(&self, observer: Observer) {
+        self.shared.observers.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+    }
+
+    fn trim(&self, session: SessionId, before: Seq) -> Result<Seq, LogError> {
+        let _change = self.change(session);
+        for _ in 0..MOVED_TRIES {
+            let Some(log) = self.shared.live.get(session) else {
+                return match self.shared.archive.head(session) {
+                    Some(_) => Err(LogError::Refused("the log is archived".into())),
+                    None => Err(LogError::NotFound(session)),
+                };
+            };
+            if before <= log.first_seq {
+                return Ok(log.first_seq);
+            }
+            let (first_seq, ordinal) = if before > log.head {
+                (log.head + 1, log.head_ordinal + 1)
+            } else {
+                let Ok(found) = reading::find(&self.shared.hot, &log, before) else { continue };
+                let ordinal = found?;
+                match self.shared.hot.entry(log.number, ordinal) {
+                    Ok(entry) => (entry.header.first_seq.max(log.first_seq), ordinal),
+                    Err(_) => continue,
+                }
+            };
+            if first_seq > log.first_seq {
+                let number = log.number;
+                self.ask(|reply| Request::Trim { session, number, first_seq, ordinal, reply })?;
+            }
+            return Ok(first_seq);
+        }
+        Err(unavailable("the log is being changed all the time"))
+    }
+
+    fn archive(&self, session: SessionId) -> Result<(), LogError> {
+        let _change = self.change(session);
+        if self.shared.live.get(session).is_none() && self.shared.archive.head(session).is_some() {
+            return Ok(());
+        }
+        let log = self.ask(|reply| Request::Shut { session, reply })?;
+        self.move_to_archive(session, &log).inspect_err(|_| {
+            // A copy that is there already would be taken for the log at the next start, which may have gone on by then.
+            drop(self.shared.archive.remove(session));
+            self.shared.inbox.put(Request::Reopen { session, number: log.number });
+        })
+    }
+
+    fn delete(&self, session: SessionId) -> Result<(), LogError> {
+        let _change = self.change(session);
+        if let Some(log) = self.shared.live.get(session) {
+            return self.ask(|reply| Request::Remove { session, number: log.number, reply });
+        }
+        self.shared.archive.remove(session)
+    }
+
+    fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    fn close(&self) -> Result<(), LogError> {
+        self.ask(|reply| Request::Close { reply })
+    }
+}
+
+impl Drop for DiskLog {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the log could not be closed properly");
+        }
+        self.shared.inbox.put(Request::Stop);
+        // A thread that panicked has said so.
+        if let Some(writer) = self.writer.take() {
+            drop(writer.join());
+        }
+        if let Some((stop, cleaner)) = self.cleaner.take() {
+            drop(stop);
+            drop(cleaner.join());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! One process at a time: a locked file that names the process which holds it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::config::OpenError;
+
+/// Held while the directory is in use. The operating system releases it with the process, however that ends.
+pub(crate) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
+        let path = dir.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(OpenError::io(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(OpenError::io(&path)(error)),
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // What is not text or cannot be read just names nobody.
+                drop(file.read_to_string(&mut pid));
+                let pid = if pid.is_empty() { "(unknown)".into() } else { pid.trim().to_owned() };
+                return Err(OpenError::InUse { dir: dir.display().to_string(), pid });
+            }
+        }
+        // The name is for people only: a disk too full to write it is no reason not to start.
+        drop(write_pid(&mut file));
+        Ok(Self { _file: file })
+    }
+}
+
+fn write_pid(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

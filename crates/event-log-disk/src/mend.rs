@@ -1,0 +1,111 @@
+//! Making a stretch of a hot log's file readable again whose batch has a broken header or footer.
+//!
+//! The footer of a batch says where its entries are, and raft-engine reads no further in a file without it. The entries
+//! say themselves whose they are ([`entry`](crate::entry)), so a footer can be written anew, in the place of the old one:
+//! frames are found again, and a frame that is hit fails its own checksum when it is read. What stood only in the footer
+//! is lost: summaries, trims and deletions of that moment. A trimmed or deleted log may be back; that is reported.
+
+use std::fs::File;
+use std::io::{Error, Result};
+use std::os::unix::fs::FileExt;
+
+use crate::entry::{EntryHeader, HEADER};
+use crate::scan::{BATCH_HEADER, CHECKSUM};
+
+/// Bytes of the stretch between two entries that can be read belong to this group, which nobody looks at.
+const NOBODY: u64 = 100;
+/// raft-engine's number for "entries of a group" in a footer.
+const ENTRIES_ITEM: u8 = 1;
+
+/// An entry found in the stretch, counted from the end of the batch's header.
+struct Found {
+    log: u64,
+    ordinal: u64,
+    begin: usize,
+    end: usize,
+}
+
+/// Turns the bytes `begin..end` of a file, in which no batch is whole, into one batch with the entries found there.
+/// Says what was done.
+pub(crate) fn mend(file: &File, number: u64, begin: usize, end: usize) -> Result<String> {
+    let mut bytes = vec![0; end - begin];
+    file.read_exact_at(&mut bytes, begin as u64)?;
+    let Some((header, body)) = bytes.split_first_chunk_mut::<BATCH_HEADER>() else {
+        return Err(Error::other(format!("damaged at byte {begin}, and too short to be mended")));
+    };
+    let found = find_entries(body);
+    let mut footer = encode_footer(&found);
+    footer.extend_from_slice(&(crc32fast::hash(&footer) ^ number as u32).to_le_bytes());
+    let used = found.last().map_or(0, |entry| entry.end + CHECKSUM);
+    let Some(footer_at) = body.len().checked_sub(footer.len()).filter(|at| *at >= used) else {
+        return Err(Error::other(format!("damaged at byte {begin}, without room to be mended")));
+    };
+    let (entries, place) = body.split_at_mut(footer_at);
+    place.copy_from_slice(&footer);
+    if let Some((entries, crc)) = entries.split_last_chunk_mut::<CHECKSUM>() {
+        *crc = crc32fast::hash(entries).to_le_bytes();
+    }
+    header[..8].copy_from_slice(&((end - begin) as u64 * 256).to_be_bytes());
+    header[8..].copy_from_slice(&((BATCH_HEADER + footer_at) as u64).to_be_bytes());
+    file.write_all_at(&bytes, begin as u64)?;
+    file.sync_data()?;
+    Ok(format!(
+        "a batch of {} bytes is damaged; {} frames in it were found again, and what was noted with them (summaries, \
+         trims, deletions) is lost",
+        end - begin,
+        found.len()
+    ))
+}
+
+fn find_entries(body: &[u8]) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + HEADER <= body.len() {
+        let header = EntryHeader::decode(&body[at..]);
+        let end = header.map(|header| at + HEADER + header.frame_len as usize);
+        match (header, end) {
+            (Some(header), Some(end)) if end <= body.len() => {
+                found.push(Found { log: header.log, ordinal: header.ordinal, begin: at, end });
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    found
+}
+
+/// Count of items, then for each: group, kind, count of entries, ordinal of the first, end of each (counted from the
+/// begin of the first item's entries). Every entry begins where the one before ends, so gaps need an owner.
+fn encode_footer(found: &[Found]) -> Vec<u8> {
+    let mut items = Vec::new();
+    let mut count = 0;
+    let mut item = |group, ordinal, end: usize| {
+        put_number(&mut items, group);
+        items.push(ENTRIES_ITEM);
+        put_number(&mut items, 1);
+        put_number(&mut items, ordinal);
+        put_number(&mut items, end as u64);
+        count += 1;
+    };
+    let mut next = 0;
+    for entry in found {
+        if entry.begin > next {
+            item(NOBODY, 1, entry.begin);
+        }
+        item(entry.log, entry.ordinal, entry.end);
+        next = entry.end;
+    }
+    let mut footer = Vec::new();
+    put_number(&mut footer, count);
+    footer.extend_from_slice(&items);
+    footer
+}
+
+/// Seven bits a byte, the lowest first, the highest bit set in all but the last.
+fn put_number(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}

@@ -1,0 +1,251 @@
+//! Opening: from what is on disk to a running engine.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use agentbench_event_log::Health;
+
+use crate::DiskLog;
+use crate::archive::Archive;
+use crate::config::{Damage, DiskConfig, OpenError, RecoveryReport};
+use crate::entry::EntryHeader;
+use crate::faults::Faults;
+use crate::files::HotFiles;
+use crate::hot::{Batch, Hot, WriteError};
+use crate::lock::DirLock;
+use crate::record::LogRecord;
+use crate::table::{LiveLog, LiveLogs, Logs};
+use crate::writer::{Shared, Writer};
+use crate::{inbox, reading, scan, stats};
+
+/// What one raft-engine group holds.
+struct Found {
+    number: u64,
+    first_ordinal: u64,
+    last_ordinal: u64,
+    /// The header of the last entry that has a readable one, and its ordinal.
+    last: Option<EntryHeader>,
+}
+
+pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, RecoveryReport), OpenError> {
+    let begun = Instant::now();
+    check(&config)?;
+    let hot_dir = config.dir.join("hot");
+    fs::create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
+    let lock = DirLock::take(&config.dir)?;
+    let mut damage = Vec::new();
+    scan::make_whole(&hot_dir, &mut damage)?;
+    let hot = Hot::open(&hot_dir, &config, Arc::new(HotFiles::new(faults)))?;
+    let archive = Archive::open(config.dir.join("archive"), config.archive.clone(), &mut damage)?;
+
+    let found = find_ends(&hot);
+    let next_log = found.iter().map(|found| found.number + 1).max().unwrap_or(0).max(hot.next_log());
+    let mut leftovers = Vec::new();
+    let logs = live_logs(&hot, &archive, found, &mut leftovers, &mut damage);
+    let mut report = RecoveryReport {
+        sessions: logs.len() + archive.len(),
+        frames: logs.values().map(|log| log.head_ordinal + 1 - log.first_ordinal).sum(),
+        bytes: bytes_in(&hot_dir),
+        damage,
+        took: Duration::ZERO,
+    };
+    remove_leftovers(&hot, &leftovers);
+    for Damage { place, what } in &report.damage {
+        tracing::warn!(place, what, "the log was found damaged");
+    }
+
+    let shared = Arc::new(Shared {
+        hot,
+        live: LiveLogs::new(logs),
+        archive,
+        inbox: inbox::Inbox::default(),
+        observers: RwLock::default(),
+        health: RwLock::new(Health::Writable),
+        counters: stats::Counters::default(),
+        hints: reading::Hints::default(),
+    });
+    let mut log = DiskLog {
+        shared: shared.clone(),
+        changes: std::array::from_fn(|_| std::sync::Mutex::default()),
+        hot_dir,
+        writer: None,
+        cleaner: None,
+        _lock: lock,
+    };
+    let thread = |name: &str| std::thread::Builder::new().name(name.into());
+    let writer = Writer::new(shared.clone(), config.durability, next_log);
+    log.writer = Some(thread("log-writer").spawn(|| writer.run()).map_err(OpenError::io(&config.dir))?);
+    let (stop, stopped) = channel();
+    let cleaner = thread("log-cleaner").spawn(move || {
+        while stopped.recv_timeout(config.purge_interval) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = shared.hot.purge() {
+                tracing::error!(error, "the hot log cannot be cleaned up");
+            }
+        }
+    });
+    log.cleaner = Some((stop, cleaner.map_err(OpenError::io(&config.dir))?));
+    report.took = begun.elapsed();
+    Ok((log, report))
+}
+
+fn check(config: &DiskConfig) -> Result<(), OpenError> {
+    let wrong = |what: &str| Err(OpenError::Config(what.into()));
+    if config.segment_bytes < 64 << 10 {
+        return wrong("segment_bytes is below 64 KiB");
+    }
+    if config.purge_threshold < config.segment_bytes {
+        return wrong("purge_threshold is below segment_bytes");
+    }
+    if !(1..=16 << 20).contains(&config.archive.block_bytes) {
+        return wrong("archive.block_bytes is not within 1 and 16 MiB");
+    }
+    if !(1..=22).contains(&config.archive.level) {
+        return wrong("archive.level is not within 1 and 22");
+    }
+    Ok(())
+}
+
+/// Reads the last entry of every log, on all processors: it tells session, epoch and head.
+fn find_ends(hot: &Hot) -> Vec<Found> {
+    let logs = hot.logs();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let share = logs.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = logs
+            .chunks(share)
+            .map(|part| scope.spawn(move || part.iter().map(|log| find_end(hot, *log)).collect::<Vec<_>>()))
+            .collect();
+        // Reading is guarded against panics.
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+    })
+}
+
+fn find_end(hot: &Hot, (number, first_ordinal, last_ordinal): (u64, u64, u64)) -> Found {
+    let header = |ordinal| hot.entry(number, ordinal).ok().map(|entry| entry.header);
+    let last = (first_ordinal..=last_ordinal).rev().find_map(header);
+    Found { number, first_ordinal, last_ordinal, last }
+}
+
+/// Puts the live logs together. Logs that are no longer needed are added to `leftovers`.
+fn live_logs(
+    hot: &Hot,
+    archive: &Archive,
+    mut found: Vec<Found>,
+    leftovers: &mut Vec<u64>,
+    damage: &mut Vec<Damage>,
+) -> Logs {
+    let mut records: HashMap<u64, Option<LogRecord>> = hot.records().into_iter().collect();
+    let mut logs = Logs::with_capacity_and_hasher(found.len(), foldhash::fast::RandomState::default());
+    // A session's later log has the higher number and takes the place of one whose removal was lost.
+    found.sort_unstable_by_key(|found| found.number);
+    for Found { number, first_ordinal, last_ordinal, last } in found {
+        let record = records.remove(&number);
+        let Some(last) = last else {
+            damage.push(Damage {
+                place: format!("log {number}"),
+                what: "none of its frames can be read, not even whose they are".into(),
+            });
+            continue;
+        };
+        if is_archived(archive, &last, damage) {
+            leftovers.push(number);
+            continue;
+        }
+        let log = live_log(hot, (number, first_ordinal, last_ordinal), &last, record, damage);
+        if let Some(older) = logs.insert(last.session, log) {
+            leftovers.push(older.number);
+        }
+    }
+    // Records without entries are those of removed logs.
+    leftovers.extend(records.into_keys());
+    logs
+}
+
+/// Whether the archive has the whole of a log: the process ended between copying and removing it.
+fn is_archived(archive: &Archive, last: &EntryHeader, damage: &mut Vec<Damage>) -> bool {
+    let Some(head) = archive.head(last.session) else { return false };
+    if head.epoch == last.epoch && head.seq >= last.last_seq() {
+        return true;
+    }
+    // The live log is another one or has gone on: the copy was to be removed.
+    if let Err(error) = archive.remove(last.session) {
+        damage.push(Damage {
+            place: format!("the archived log of session {}", last.session),
+            what: format!("it is out of date and cannot be removed: {error}"),
+        });
+    }
+    false
+}
+
+fn live_log(
+    hot: &Hot,
+    (number, first_ordinal, last_ordinal): (u64, u64, u64),
+    last: &EntryHeader,
+    record: Option<Option<LogRecord>>,
+    damage: &mut Vec<Damage>,
+) -> LiveLog {
+    let session = last.session;
+    if record == Some(None) {
+        damage.push(Damage {
+            place: format!("the record of session {session}"),
+            what: "it makes no sense; its summary is lost".into(),
+        });
+    }
+    let first_seq = record.flatten().map(|record| record.first_seq);
+    let first_seq = first_seq.unwrap_or_else(|| first_stored(hot, number, first_ordinal));
+    let lost_end = last.ordinal < last_ordinal;
+    if lost_end {
+        damage.push(Damage {
+            place: format!("the log of session {session}"),
+            what: format!(
+                "its last {} frames, after seq {}, cannot be read; it takes no appends",
+                last_ordinal - last.ordinal,
+                last.last_seq()
+            ),
+        });
+    }
+    LiveLog {
+        number,
+        epoch: last.epoch,
+        head: last.last_seq(),
+        head_ordinal: last.ordinal,
+        first_seq,
+        first_ordinal,
+        tail: last.last_seq(),
+        tail_ordinal: last.ordinal,
+        // What was there was told to others, so the log must not go on in another way under the same epoch.
+        shut: lost_end.then_some("the end of the log is damaged"),
+    }
+}
+
+/// Without a record a log was never trimmed, or its record is lost.
+fn first_stored(hot: &Hot, number: u64, first_ordinal: u64) -> u64 {
+    if first_ordinal == 1 {
+        return 1;
+    }
+    hot.entry(number, first_ordinal).map_or(1, |entry| entry.header.first_seq)
+}
+
+/// Removes logs that are not needed; what cannot be removed now is found again at the next start.
+fn remove_leftovers(hot: &Hot, leftovers: &[u64]) {
+    for part in leftovers.chunks(4096) {
+        let mut batch = Batch::default();
+        for number in part {
+            batch.remove(*number);
+        }
+        if let Err(WriteError::Full | WriteError::Unknown(_)) = hot.write(&mut batch) {
+            tracing::warn!("logs that are not needed cannot be removed now");
+            return;
+        }
+    }
+}
+
+/// Bytes of the files in a directory; what vanishes meanwhile does not count.
+pub(crate) fn bytes_in(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}

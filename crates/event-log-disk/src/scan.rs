@@ -1,0 +1,237 @@
+//! The look over the hot log's files before raft-engine opens them.
+//!
+//! raft-engine can only refuse damaged files or cut them off at the first broken batch. So its files are made whole here
+//! first, and what that took is reported:
+//! - A write that was cut short at the end of the newest file is cut off; nothing of it was ever answered.
+//! - A broken batch with whole ones behind it is damage, for [`mend`](crate::mend) to deal with.
+//!
+//! ```text
+//! file   = magic (53 bytes) · version u64 = 2 · alignment u64 = 0 · batch*
+//! batch  = length u56 · compression u8 = 0 · footer offset u64 · entries · crc32 u32 (if there are entries)
+//!          · footer · crc32 u32 (of the footer, xor the number of the file)
+//! ```
+//! raft-engine's numbers up to here are big-endian, its checksums little-endian.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Damage, OpenError};
+
+const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
+/// Length of what stands before the first batch.
+pub(crate) const FILE_HEADER: usize = MAGIC.len() + 16;
+/// Length of what stands before a batch's entries.
+pub(crate) const BATCH_HEADER: usize = 16;
+/// Length of a checksum.
+pub(crate) const CHECKSUM: usize = 4;
+/// Batches are far smaller; a larger claim is damage.
+const MAX_BATCH: usize = 1 << 31;
+
+/// Checks all files of the hot log and makes them whole. What was amiss is added to `damage`.
+pub(crate) fn make_whole(dir: &Path, damage: &mut Vec<Damage>) -> Result<(), OpenError> {
+    for extension in ["raftlog", "rewrite"] {
+        let files = files(dir, extension)?;
+        for (at, (number, path)) in files.iter().enumerate() {
+            check_file(path, *number, at + 1 == files.len(), damage)?;
+        }
+    }
+    Ok(())
+}
+
+fn files(dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, OpenError> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(dir).map_err(OpenError::io(dir))? {
+        let path = file.map_err(OpenError::io(dir))?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let (Some(number), true) = (number, path.extension().is_some_and(|found| found == extension)) {
+            files.push((number, path));
+        }
+    }
+    files.sort_unstable();
+    if let Some(pair) = files.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
+        return Err(OpenError::Damaged {
+            place: dir.display().to_string(),
+            what: format!("the file between {} and {} is missing", pair[0].1.display(), pair[1].1.display()),
+        });
+    }
+    Ok(files)
+}
+
+fn check_file(path: &Path, number: u64, newest: bool, damage: &mut Vec<Damage>) -> Result<(), OpenError> {
+    let io = OpenError::io;
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io(path))?;
+    let mut view = View::new(&file).map_err(io(path))?;
+    let mut report = |at: usize, what: String| {
+        damage.push(Damage { place: format!("{} at byte {at}", path.display()), what });
+    };
+    if !view.has_file_header().map_err(io(path))? {
+        let next = view.find_batch(FILE_HEADER, number).map_err(io(path))?;
+        if newest && next.is_none() {
+            // The process ended while it made the file. raft-engine makes it again.
+            fs::remove_file(path).map_err(io(path))?;
+            if view.size > 0 {
+                report(0, "a file that was just begun was removed".into());
+            }
+            return Ok(());
+        }
+        return Err(OpenError::Damaged {
+            place: path.display().to_string(),
+            what: "the header of the file is damaged; restore the file from a copy".into(),
+        });
+    }
+    let mut at = FILE_HEADER;
+    let mut last = None;
+    while at < view.size {
+        if let Some(batch) = view.batch(at, number).map_err(io(path))? {
+            last = Some(batch);
+            at += batch.length;
+            continue;
+        }
+        match view.find_batch(at + 1, number).map_err(io(path))? {
+            None if newest => {
+                let zeros = view.is_zero_from(at).map_err(io(path))?;
+                file.set_len(at as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
+                // Zeros are room put aside for writes that never came.
+                if !zeros {
+                    report(at, format!("the last write was cut short; {} bytes removed", view.size - at));
+                }
+                view.size = at;
+            }
+            found => {
+                let end = found.unwrap_or(view.size);
+                let what = crate::mend::mend(&file, number, at, end).map_err(io(path))?;
+                report(at, what);
+                view = View::new(&file).map_err(io(path))?;
+                last = None;
+                at = end;
+            }
+        }
+    }
+    let Some(last) = last else { return Ok(()) };
+    // raft-engine looks into the last batch's entries, and only there.
+    if !view.entries_are_whole(&last).map_err(io(path))? {
+        if newest {
+            file.set_len(last.begin as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
+            report(last.begin, format!("the last write was cut short; {} bytes removed", last.length));
+            // The one before may be hit as well.
+            return check_file(path, number, newest, damage);
+        }
+        view.sign_entries(&file, &last).map_err(io(path))?;
+        report(last.begin, "frames in this batch are damaged; the others stay readable".into());
+    }
+    Ok(())
+}
+
+/// Where one batch is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch {
+    pub(crate) begin: usize,
+    pub(crate) length: usize,
+    /// Where its footer begins, counted from `begin`.
+    pub(crate) footer: usize,
+}
+
+/// A file, read in steps that are large where batches are small.
+struct View<'a> {
+    file: &'a File,
+    size: usize,
+    buffer: Vec<u8>,
+    offset: usize,
+}
+
+impl<'a> View<'a> {
+    const STEP: usize = 128 << 10;
+
+    fn new(file: &'a File) -> std::io::Result<Self> {
+        let size = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+        Ok(Self { file, size, buffer: Vec::new(), offset: 0 })
+    }
+
+    /// `length` bytes from `at`; `None` if the file ends before.
+    fn bytes(&mut self, at: usize, length: usize) -> std::io::Result<Option<&[u8]>> {
+        if length > self.size.saturating_sub(at) {
+            return Ok(None);
+        }
+        let inside = at >= self.offset && at + length <= self.offset + self.buffer.len();
+        if !inside {
+            self.buffer.resize(length.max(Self::STEP).min(self.size - at), 0);
+            self.offset = at;
+            self.file.read_exact_at(&mut self.buffer, at as u64)?;
+        }
+        Ok(Some(&self.buffer[at - self.offset..][..length]))
+    }
+
+    fn has_file_header(&mut self) -> std::io::Result<bool> {
+        let header = self.bytes(0, FILE_HEADER)?;
+        Ok(header.is_some_and(|header| {
+            header.starts_with(MAGIC)
+                && header[MAGIC.len()..] == [0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+        }))
+    }
+
+    /// The batch that begins at `at`, if its header and footer are whole.
+    fn batch(&mut self, at: usize, number: u64) -> std::io::Result<Option<Batch>> {
+        let Some((length, footer)) = self.bytes(at, BATCH_HEADER)?.and_then(decode_header) else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.bytes(at.saturating_add(footer), length - footer)? else { return Ok(None) };
+        let Some((items, crc)) = bytes.split_last_chunk::<CHECKSUM>() else { return Ok(None) };
+        // A file has far fewer than 2³² others before it.
+        let whole = crc32fast::hash(items) == u32::from_le_bytes(*crc) ^ number as u32;
+        Ok(whole.then_some(Batch { begin: at, length, footer }))
+    }
+
+    /// The first whole batch that begins at `from` or later.
+    fn find_batch(&mut self, from: usize, number: u64) -> std::io::Result<Option<usize>> {
+        for at in from..self.size.saturating_sub(BATCH_HEADER) {
+            // Most places are ruled out by a look at their header, without moving the view.
+            if self.bytes(at, BATCH_HEADER)?.and_then(decode_header).is_some()
+                && self.batch(at, number)?.is_some()
+            {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_zero_from(&mut self, at: usize) -> std::io::Result<bool> {
+        let rest = self.size - at;
+        Ok(self.bytes(at, rest)?.is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0)))
+    }
+
+    fn entries_are_whole(&mut self, batch: &Batch) -> std::io::Result<bool> {
+        let length = batch.footer - BATCH_HEADER;
+        if length == 0 {
+            return Ok(true);
+        }
+        let bytes = self.bytes(batch.begin + BATCH_HEADER, length)?;
+        let split = bytes.and_then(|bytes| bytes.split_last_chunk::<CHECKSUM>());
+        Ok(split.is_some_and(|(entries, crc)| crc32fast::hash(entries) == u32::from_le_bytes(*crc)))
+    }
+
+    fn sign_entries(&mut self, file: &File, batch: &Batch) -> std::io::Result<()> {
+        let length = batch.footer - BATCH_HEADER;
+        let begin = batch.begin + BATCH_HEADER;
+        let bytes = self.bytes(begin, length)?.and_then(|bytes| bytes.split_last_chunk::<CHECKSUM>());
+        let Some((entries, _)) = bytes else { return Ok(()) };
+        let crc = crc32fast::hash(entries).to_le_bytes();
+        file.write_all_at(&crc, (begin + length - CHECKSUM) as u64)?;
+        file.sync_data()
+    }
+}
+
+/// Length of the batch and offset of its footer, if they make sense.
+fn decode_header(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (length, footer) = bytes.split_first_chunk::<8>()?;
+    let length = u64::from_be_bytes(*length);
+    let footer = u64::from_be_bytes(*footer.first_chunk()?);
+    let compression = length & 0xff;
+    let (length, footer) = (usize::try_from(length >> 8).ok()?, usize::try_from(footer).ok()?);
+    let sensible = compression == 0
+        && length <= MAX_BATCH
+        && footer >= BATCH_HEADER
+        // At least a count and a checksum.
+        && length.checked_sub(footer)? > CHECKSUM;
+    sensible.then_some((length, footer))
+}

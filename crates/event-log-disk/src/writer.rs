@@ -1,0 +1,500 @@
+//! The one thread that changes the hot log: checks each append against its log's end, writes many together, and tells
+//! what became of them.
+//!
+//! ```text
+//! inbox ─► stage: compare with the tail, add to the batch ─► write the batch (64 KiB) ─┐
+//!            ▲                                                                         │ again, up to 4 MiB
+//!            └─────────────────────────────────────────────────────────────────────────┘
+//!          ─► fsync (once, if asked for) ─► move the heads ─► observers ─► outcomes
+//! ```
+//! What arrives while a commit is on its way makes the next one. A log's `tail` runs ahead of its `head` while frames
+//! are on their way, so several frames of one session may share a commit; when a batch fails its tails are taken back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use agentbench_event_log::{Append, Appended, Done, Frame, Health, LogError, Observer, ReadLimit};
+use agentbench_protocol::{Head, SessionId};
+
+use crate::archive::Archive;
+use crate::config::{Durability, unavailable};
+use crate::entry::Entry;
+use crate::hot::{Batch, Hot, WriteError};
+use crate::inbox::{Inbox, Request};
+use crate::reading::{self, Hints};
+use crate::record::{FIRST_LOG, LogRecord};
+use crate::stats::Counters;
+use crate::table::{LiveLog, LiveLogs};
+
+/// A batch is written when it has this many bytes of frames. A read of one frame reads its whole batch, so this bounds
+/// what a range read of one session out of many costs; larger batches would hardly be cheaper to write.
+const BATCH_BYTES: usize = 64 << 10;
+/// A group commit ends when it has this many bytes of frames, so that its first append does not wait for ever.
+const GROUP_BYTES: usize = 4 << 20;
+/// The same in frames.
+const GROUP_FRAMES: usize = 4096;
+/// Log numbers are put aside in such portions, so that a new log mostly costs no write of its own.
+const LOG_NUMBERS: u64 = 4096;
+
+/// What the writer shares with the callers' threads.
+pub(crate) struct Shared {
+    pub(crate) hot: Hot,
+    pub(crate) live: LiveLogs,
+    pub(crate) archive: Archive,
+    pub(crate) inbox: Inbox,
+    pub(crate) observers: RwLock<Vec<Observer>>,
+    pub(crate) health: RwLock<Health>,
+    pub(crate) counters: Counters,
+    pub(crate) hints: Hints,
+}
+
+impl Shared {
+    pub(crate) fn health(&self) -> Health {
+        let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match (health, self.hot.failure()) {
+            (Health::Failed(reason), _) => Health::Failed(reason),
+            // The clean-up's fsync failed; the writer will see it at its next commit.
+            (_, Some(failure)) => Health::Failed(failure.to_owned()),
+            (health, None) => health,
+        }
+    }
+
+    fn set_health(&self, health: Health) {
+        let mut now = self.health.write().unwrap_or_else(PoisonError::into_inner);
+        // A failure lasts until the log is opened again.
+        if *now != health && !matches!(*now, Health::Failed(_)) {
+            if health != Health::Writable {
+                tracing::error!(?health, "the log takes no appends");
+            }
+            *now = health;
+        }
+    }
+}
+
+/// The thread's own state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    durability: Durability,
+    /// The next log gets this number.
+    next_log: u64,
+    /// Numbers below are put aside in the hot log.
+    reserved: u64,
+    closed: bool,
+    group: Group,
+}
+
+/// One group commit.
+struct Group {
+    submissions: Vec<(Done, usize)>,
+    outcomes: Vec<Outcome>,
+    staged: Vec<Staged>,
+    batch: Batch,
+    /// The first of `staged` that is in `batch`.
+    batch_begin: usize,
+    bytes: usize,
+    begun: Instant,
+}
+
+enum Outcome {
+    Known(Appended),
+    /// That of the staged frame with this index.
+    Staged(usize),
+    /// A conflict with the log as it is after this commit.
+    Conflict(SessionId),
+}
+
+struct Staged {
+    session: SessionId,
+    /// The log's head if it is committed.
+    head: Head,
+    frame: Frame,
+    fate: Fate,
+}
+
+enum Fate {
+    InBatch,
+    Written,
+    Failed(Appended),
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, durability: Durability, next_log: u64) -> Self {
+        let group = Group {
+            submissions: Vec::new(),
+            outcomes: Vec::new(),
+            staged: Vec::new(),
+            batch: Batch::default(),
+            batch_begin: 0,
+            bytes: 0,
+            begun: Instant::now(),
+        };
+        let next_log = next_log.max(FIRST_LOG);
+        Self { shared, durability, next_log, reserved: next_log, closed: false, group }
+    }
+
+    /// Works until it is told to stop.
+    pub(crate) fn run(mut self) {
+        let mut requests = Vec::new();
+        loop {
+            self.shared.inbox.take(&mut requests);
+            self.group.begun = Instant::now();
+            for request in requests.drain(..) {
+                match request {
+                    Request::Append { appends, done } => self.stage_all(appends, done),
+                    other => {
+                        self.commit();
+                        if !self.control(other) {
+                            return;
+                        }
+                    }
+                }
+            }
+            self.commit();
+        }
+    }
+
+    fn stage_all(&mut self, appends: Vec<Append>, done: Done) {
+        self.group.submissions.push((done, appends.len()));
+        for append in appends {
+            let outcome = self.stage(append);
+            self.group.outcomes.push(outcome);
+            if self.group.batch.bytes >= BATCH_BYTES {
+                self.write_batch();
+            }
+        }
+        if self.group.bytes >= GROUP_BYTES || self.group.staged.len() >= GROUP_FRAMES {
+            self.commit();
+            self.group.begun = Instant::now();
+        }
+    }
+
+    fn stage(&mut self, append: Append) -> Outcome {
+        if self.closed {
+            return Outcome::Known(Appended::Unavailable("the log is closed".into()));
+        }
+        if let Health::Failed(reason) = self.shared.health() {
+            self.shared.set_health(Health::Failed(reason.clone()));
+            return Outcome::Known(Appended::Unavailable(reason));
+        }
+        let shared = self.shared.clone();
+        let mut logs = shared.live.write();
+        match logs.get_mut(&append.session) {
+            Some(log) if append.expected.epoch == log.epoch && append.expected.seq == log.tail => {
+                if let Some(reason) = log.shut {
+                    return Outcome::Known(Appended::Unavailable(reason.into()));
+                }
+                log.tail = append.frame.last_seq();
+                log.tail_ordinal += 1;
+                let log = log.clone();
+                drop(logs);
+                self.add(append, &log)
+            }
+            Some(log) => {
+                let log = log.clone();
+                drop(logs);
+                self.repeated_or_conflict(&append, &log)
+            }
+            None => {
+                if let Some(head) = shared.archive.head(append.session) {
+                    drop(logs);
+                    return self.into_archived(&append, head);
+                }
+                if append.expected.seq != 0 {
+                    return Outcome::Known(Appended::Conflict(None));
+                }
+                let log = LiveLog {
+                    number: self.next_log,
+                    epoch: append.expected.epoch,
+                    head: 0,
+                    head_ordinal: 0,
+                    first_seq: 1,
+                    first_ordinal: 1,
+                    tail: append.frame.last_seq(),
+                    tail_ordinal: 1,
+                    shut: None,
+                };
+                self.next_log += 1;
+                logs.insert(append.session, log.clone());
+                drop(logs);
+                self.add(append, &log)
+            }
+        }
+    }
+
+    /// Adds a frame, for which its log's tail was moved already, to the batch.
+    fn add(&mut self, append: Append, log: &LiveLog) -> Outcome {
+        let Append { session, frame, summary, .. } = append;
+        let entry = Entry::new(log.number, log.tail_ordinal, session, log.epoch, &frame);
+        self.group.bytes += frame.bytes().len();
+        let head = Head { epoch: log.epoch, seq: frame.last_seq() };
+        self.group.staged.push(Staged { session, head, frame, fate: Fate::InBatch });
+        let mut added = self.group.batch.add(entry);
+        if let (Ok(()), Some(summary)) = (&added, summary) {
+            added = self.group.batch.set_record(log.number, LogRecord::encode(log.first_seq, &summary));
+        }
+        if let (Ok(()), true) = (&added, self.next_log > self.reserved) {
+            self.reserved = self.next_log + LOG_NUMBERS;
+            added = self.group.batch.set_next_log(self.reserved);
+        }
+        if let Err(error) = added {
+            // The only reason is a batch over 2 GiB: with what a frame and a batch may hold it does not get there.
+            self.fail_batch(&Appended::Unavailable(error.to_string()));
+        }
+        Outcome::Staged(self.group.staged.len() - 1)
+    }
+
+    /// A frame that does not follow the log's tail: harmless if the log has this very frame there.
+    fn repeated_or_conflict(&mut self, append: &Append, log: &LiveLog) -> Outcome {
+        let conflict = Outcome::Conflict(append.session);
+        if append.expected.epoch != log.epoch || append.frame.last_seq() > log.tail {
+            return conflict;
+        }
+        if append.frame.first_seq() > log.head {
+            let same = |staged: &Staged| staged.session == append.session && staged.frame == append.frame;
+            return self.group.staged.iter().rposition(same).map_or(conflict, Outcome::Staged);
+        }
+        let limit = ReadLimit { bytes: 0, events: 1 };
+        let seq = append.frame.first_seq();
+        match reading::read(&self.shared.hot, &self.shared.hints, log, seq, limit) {
+            Ok(Ok(frames)) if frames.first() == Some(&append.frame) && seq >= log.first_seq => {
+                Outcome::Known(Appended::Committed(Head { epoch: log.epoch, seq: log.head }))
+            }
+            _ => conflict,
+        }
+    }
+
+    fn into_archived(&self, append: &Append, head: Head) -> Outcome {
+        if append.expected == head {
+            return Outcome::Known(Appended::Unavailable("the log is archived".into()));
+        }
+        let limit = ReadLimit { bytes: 0, events: 1 };
+        if append.expected.epoch == head.epoch && append.frame.last_seq() <= head.seq {
+            let read = self.shared.archive.read(append.session, append.frame.first_seq(), limit);
+            if read.is_ok_and(|reading| reading.frames.first() == Some(&append.frame)) {
+                return Outcome::Known(Appended::Committed(head));
+            }
+        }
+        Outcome::Known(Appended::Conflict(Some(head)))
+    }
+
+    fn write_batch(&mut self) {
+        if self.group.batch_begin == self.group.staged.len() {
+            return;
+        }
+        match self.shared.hot.write(&mut self.group.batch) {
+            Ok(()) => {
+                for staged in &mut self.group.staged[self.group.batch_begin..] {
+                    staged.fate = Fate::Written;
+                }
+                self.group.batch_begin = self.group.staged.len();
+                self.shared.set_health(Health::Writable);
+            }
+            Err(WriteError::Full) => {
+                self.shared.set_health(Health::Full);
+                self.fail_batch(&Appended::Full);
+            }
+            Err(WriteError::Unknown(reason)) => {
+                self.shared.set_health(Health::Failed(reason.clone()));
+                self.fail_batch(&Appended::Unknown(reason));
+            }
+        }
+    }
+
+    /// Takes back the tails of the frames in the batch and begins another one.
+    fn fail_batch(&mut self, answer: &Appended) {
+        let mut logs = self.shared.live.write();
+        for staged in self.group.staged[self.group.batch_begin..].iter_mut().rev() {
+            staged.fate = Fate::Failed(answer.clone());
+            let Some(log) = logs.get_mut(&staged.session) else { continue };
+            log.tail = staged.frame.first_seq() - 1;
+            log.tail_ordinal -= 1;
+            if log.tail_ordinal == 0 {
+                logs.remove(&staged.session);
+            }
+        }
+        drop(logs);
+        self.group.batch = Batch::default();
+        self.group.batch_begin = self.group.staged.len();
+        // What the failed batch put aside is not put aside.
+        self.reserved = self.reserved.min(self.next_log.saturating_sub(1));
+    }
+
+    fn commit(&mut self) {
+        self.write_batch();
+        let written = self.group.staged.iter().any(|staged| matches!(staged.fate, Fate::Written));
+        if written
+            && self.durability == Durability::Synced
+            && let Err(reason) = self.shared.hot.sync()
+        {
+            self.shared.set_health(Health::Failed(reason.clone()));
+            for staged in &mut self.group.staged {
+                if matches!(staged.fate, Fate::Written) {
+                    staged.fate = Fate::Failed(Appended::Unknown(reason.clone()));
+                }
+            }
+        }
+        self.move_heads();
+        self.tell();
+        self.group.staged.clear();
+        self.group.batch_begin = 0;
+        self.group.bytes = 0;
+    }
+
+    fn move_heads(&mut self) {
+        let (mut frames, mut bytes) = (0, 0);
+        let mut logs = self.shared.live.write();
+        for staged in &self.group.staged {
+            if matches!(staged.fate, Fate::Written)
+                && let Some(log) = logs.get_mut(&staged.session)
+            {
+                log.head = staged.frame.last_seq();
+                log.head_ordinal += 1;
+                frames += 1;
+                bytes += staged.frame.bytes().len() as u64;
+            }
+        }
+        drop(logs);
+        if frames > 0 {
+            self.shared.counters.committed(frames, bytes, self.group.begun.elapsed());
+        }
+    }
+
+    fn tell(&mut self) {
+        let shared = self.shared.clone();
+        let observers = shared.observers.read().unwrap_or_else(PoisonError::into_inner);
+        if !observers.is_empty() {
+            for Staged { session, head, frame, fate } in &self.group.staged {
+                if matches!(fate, Fate::Written) {
+                    for observer in observers.iter() {
+                        guard(|| observer(*session, *head, frame));
+                    }
+                }
+            }
+        }
+        drop(observers);
+        let mut outcomes = std::mem::take(&mut self.group.outcomes);
+        let mut rest = outcomes.drain(..);
+        for (done, count) in std::mem::take(&mut self.group.submissions) {
+            let answers = rest.by_ref().take(count).map(|outcome| self.answer(outcome)).collect();
+            shared.counters.answered(count);
+            guard(|| done(answers));
+        }
+        drop(rest);
+        self.group.outcomes = outcomes;
+    }
+
+    fn answer(&self, outcome: Outcome) -> Appended {
+        match outcome {
+            Outcome::Known(answer) => answer,
+            Outcome::Conflict(session) => {
+                Appended::Conflict(self.shared.live.get(session).and_then(|log| log.head()))
+            }
+            Outcome::Staged(index) => match &self.group.staged[index] {
+                Staged { fate: Fate::Failed(answer), .. } => answer.clone(),
+                Staged { head, .. } => Appended::Committed(*head),
+            },
+        }
+    }
+
+    /// Does what is no append. False to stop.
+    fn control(&mut self, request: Request) -> bool {
+        // Whoever asked may have gone meanwhile.
+        match request {
+            Request::Append { appends, done } => self.stage_all(appends, done),
+            Request::Shut { session, reply } => drop(reply.send(self.shut(session))),
+            Request::Reopen { session, number } => {
+                if let Some(log) = self.shared.live.write().get_mut(&session)
+                    && log.number == number
+                {
+                    log.shut = None;
+                }
+            }
+            Request::Remove { session, number, reply } => drop(reply.send(self.remove(session, number))),
+            Request::Trim { session, number, first_seq, ordinal, reply } => {
+                drop(reply.send(self.trim(session, number, first_seq, ordinal)));
+            }
+            Request::Close { reply } => {
+                self.closed = true;
+                drop(reply.send(self.make_durable()));
+            }
+            Request::Stop => return false,
+        }
+        true
+    }
+
+    fn shut(&self, session: SessionId) -> Result<LiveLog, LogError> {
+        let mut logs = self.shared.live.write();
+        let log = logs.get_mut(&session).ok_or(LogError::NotFound(session))?;
+        log.shut = Some("the log is being archived");
+        Ok(log.clone())
+    }
+
+    fn remove(&mut self, session: SessionId, number: u64) -> Result<(), LogError> {
+        if self.shared.live.get(session).is_none_or(|log| log.number != number) {
+            return Err(LogError::NotFound(session));
+        }
+        let mut batch = Batch::default();
+        batch.remove(number);
+        self.write_change(&mut batch)?;
+        self.shared.live.write().remove(&session);
+        Ok(())
+    }
+
+    fn trim(
+        &mut self,
+        session: SessionId,
+        number: u64,
+        first_seq: u64,
+        ordinal: u64,
+    ) -> Result<(), LogError> {
+        let Some(log) = self.shared.live.get(session).filter(|log| log.number == number) else {
+            return Err(LogError::NotFound(session));
+        };
+        let summary = self.shared.hot.record(number).map(|record| record.summary).unwrap_or_default();
+        // The last frame stays in any case: it tells the head when the log is opened again.
+        let first_ordinal = ordinal.min(log.head_ordinal);
+        let mut batch = Batch::default();
+        batch.set_record(number, LogRecord::encode(first_seq, &summary)).map_err(unavailable)?;
+        batch.compact(number, first_ordinal);
+        self.write_change(&mut batch)?;
+        if let Some(log) = self.shared.live.write().get_mut(&session) {
+            log.first_seq = first_seq;
+            log.first_ordinal = first_ordinal;
+        }
+        Ok(())
+    }
+
+    /// Writes something that is no append, as durably as one.
+    fn write_change(&mut self, batch: &mut Batch) -> Result<(), LogError> {
+        if let Health::Failed(reason) = self.shared.health() {
+            return Err(unavailable(reason));
+        }
+        match self.shared.hot.write(batch) {
+            Ok(()) => {}
+            Err(WriteError::Full) => return Err(unavailable("there is no room")),
+            Err(WriteError::Unknown(reason)) => {
+                self.shared.set_health(Health::Failed(reason.clone()));
+                return Err(unavailable(reason));
+            }
+        }
+        if self.durability == Durability::Synced { self.make_durable() } else { Ok(()) }
+    }
+
+    fn make_durable(&self) -> Result<(), LogError> {
+        if let Some(failure) = self.shared.hot.failure() {
+            return Err(unavailable(failure));
+        }
+        self.shared.hot.sync().map_err(|reason| {
+            self.shared.set_health(Health::Failed(reason.clone()));
+            unavailable(reason)
+        })
+    }
+}
+
+/// Runs a caller's code on the writer's thread. All sessions depend on this thread, so what goes wrong there stays there.
+fn guard(run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        tracing::error!("an observer or a completion panicked");
+    }
+}
