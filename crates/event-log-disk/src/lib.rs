@@ -299,7 +299,7 @@ impl EventLog for DiskLog {
         self.move_to_archive(session, &log).inspect_err(|_| {
             // A copy that is there already would be taken for the log at the next start, which may have gone on by then.
             drop(self.shared.archive.remove(session));
-            self.shared.inbox.put(Request::Reopen { session, number: log.number });
+            self.shared.inbox.put(Request::Reopen { session, number: log.number, shut: log.shut });
         })
     }
 

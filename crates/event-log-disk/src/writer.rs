@@ -198,7 +198,7 @@ impl Writer {
             None => {
                 if let Some(head) = shared.archive.head(append.session) {
                     drop(logs);
-                    return self.into_archived(&append, head);
+                    return self.to_archived(&append, head);
                 }
                 if append.expected.seq != 0 {
                     return Outcome::Known(Appended::Conflict(None));
@@ -264,7 +264,7 @@ impl Writer {
         }
     }
 
-    fn into_archived(&self, append: &Append, head: Head) -> Outcome {
+    fn to_archived(&self, append: &Append, head: Head) -> Outcome {
         if append.expected == head {
             return Outcome::Known(Appended::Unavailable("the log is archived".into()));
         }
@@ -403,11 +403,11 @@ impl Writer {
         match request {
             Request::Append { appends, done } => self.stage_all(appends, done),
             Request::Shut { session, reply } => drop(reply.send(self.shut(session))),
-            Request::Reopen { session, number } => {
+            Request::Reopen { session, number, shut } => {
                 if let Some(log) = self.shared.live.write().get_mut(&session)
                     && log.number == number
                 {
-                    log.shut = None;
+                    log.shut = shut;
                 }
             }
             Request::Remove { session, number, reply } => drop(reply.send(self.remove(session, number))),
@@ -426,8 +426,9 @@ impl Writer {
     fn shut(&self, session: SessionId) -> Result<LiveLog, LogError> {
         let mut logs = self.shared.live.write();
         let log = logs.get_mut(&session).ok_or(LogError::NotFound(session))?;
+        let before = log.clone();
         log.shut = Some("the log is being archived");
-        Ok(log.clone())
+        Ok(before)
     }
 
     fn remove(&mut self, session: SessionId, number: u64) -> Result<(), LogError> {

@@ -1,5 +1,7 @@
 //! The archive on disk: crashes between its steps, damage, retention, the catalogue.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Hot log files that are not as they were written: cut short, or with flipped bits.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::fs::OpenOptions;
@@ -229,4 +231,30 @@ fn an_older_file_that_is_gone_or_headless_is_refused_with_its_name() {
     assert!(error.contains("missing"), "{error}");
     std::fs::write(&second, bytes).unwrap();
     assert_eq!(read_all(&DiskLog::open(config).unwrap().0, 1).0.len(), 1999);
+}
+
+#[test]
+fn a_lost_stretch_is_refused_or_said_and_nothing_wrong_is_served() {
+    const SESSIONS: u64 = 4;
+    const ROUNDS: u64 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    for ordinal in 1..=ROUNDS {
+        put_round(&open(dir.path()).0, SESSIONS, ordinal);
+    }
+    let size = newest_end(dir.path());
+    for_copies(dir.path(), (0..size - 1024).step_by(101), |copied, at| {
+        let file = OpenOptions::new().write(true).open(newest_file(copied)).unwrap();
+        file.write_all_at(&[0xee; 1024], at).unwrap();
+        let Ok((log, report)) = DiskLog::open(DiskConfig::new(copied)) else { return };
+        for listed in log.list().unwrap() {
+            let n = (0..SESSIONS).find(|n| session(*n) == listed.session).unwrap();
+            let (frames, holes) = read_all(&log, n);
+            for frame in &frames {
+                assert_eq!(*frame, nth(n, frame.last_seq() / 2), "byte {at}");
+            }
+            let lost: u64 = holes.iter().map(|(from, to)| to - from + 1).sum();
+            let whole = frames.len() as u64 * 2 + lost == ROUNDS * 2;
+            assert!(whole || !report.damage.is_empty(), "byte {at}: what is missing is said");
+        }
+    });
 }

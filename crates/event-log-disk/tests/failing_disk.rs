@@ -1,5 +1,7 @@
 //! A disk that fails while the engine runs: fsync, writes, room.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::process::Command;
@@ -108,11 +110,8 @@ fn a_failed_write_is_unknown_and_ends_appends() {
         {
             let (log, faults) = open_with(DiskConfig::new(dir.path()));
             put_round(&log, 3, 1);
-            if cut {
-                faults.cut_writes(true)
-            } else {
-                faults.fail_writes(true)
-            }
+            faults.cut_writes(cut);
+            faults.fail_writes(!cut);
             assert!(matches!(put(&log, 1, 2), Appended::Unknown(_)));
             assert!(matches!(put(&log, 1, 2), Appended::Unavailable(_)));
             assert!(matches!(log.health(), Health::Failed(_)));

@@ -1,6 +1,8 @@
 //! Many sessions, and logs that live long: memory, opening time and disk use. Figures are printed, not judged
 //! (`-- --nocapture`); what is judged is that everything is there and that disk use is bounded.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::time::{Duration, Instant};
