@@ -28,7 +28,7 @@ pub(crate) enum Request {
     Trim { session: SessionId, number: u64, first_seq: Seq, ordinal: u64, reply: Reply<()> },
     /// Make everything durable and take no more appends.
     Close { reply: Reply<()> },
-    /// End the writer's thread.
+    /// Make everything durable and end the writer's thread.
     Stop,
 }
 

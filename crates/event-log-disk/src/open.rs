@@ -67,6 +67,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
         health: RwLock::new(Health::Writable),
         counters: stats::Counters::default(),
         hints: reading::Hints::default(),
+        _lock: lock,
     });
     let mut log = DiskLog {
         shared: shared.clone(),
@@ -74,7 +75,6 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
         hot_dir,
         writer: None,
         cleaner: None,
-        _lock: lock,
     };
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
     let writer = Writer::new(shared.clone(), config.durability, next_log);

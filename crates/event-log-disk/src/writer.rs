@@ -22,6 +22,7 @@ use crate::config::{Durability, unavailable};
 use crate::entry::Entry;
 use crate::hot::{Batch, Hot, WriteError};
 use crate::inbox::{Inbox, Request};
+use crate::lock::DirLock;
 use crate::reading::{self, Hints};
 use crate::record::{FIRST_LOG, LogRecord};
 use crate::stats::Counters;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) health: RwLock<Health>,
     pub(crate) counters: Counters,
     pub(crate) hints: Hints,
+    /// Released last, when no thread touches the files any more.
+    pub(crate) _lock: DirLock,
 }
 
 impl Shared {
@@ -418,7 +421,12 @@ impl Writer {
                 self.closed = true;
                 drop(reply.send(self.make_durable()));
             }
-            Request::Stop => return false,
+            Request::Stop => {
+                if let Err(error) = self.make_durable() {
+                    tracing::error!(%error, "the log could not be closed properly");
+                }
+                return false;
+            }
         }
         true
     }
