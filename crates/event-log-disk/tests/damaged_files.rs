@@ -8,8 +8,8 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use agentbench_event_log::EventLog;
 use agentbench_event_log::conformance::session;
+use agentbench_event_log::{Appended, EventLog};
 use agentbench_event_log_disk::{DiskConfig, DiskLog};
 use support::{committed, copy, newest_file, nth, open, put, put_round, read_all};
 
@@ -189,25 +189,43 @@ fn damage_is_carried_along_by_the_clean_up() {
     check(&DiskLog::open(config).unwrap().0);
 }
 
+/// Two sessions with two frames each; the place of the last frame of session 0, which has another batch behind it.
+fn with_an_end_to_damage(dir: &Path) -> u64 {
+    let (log, _) = open(dir);
+    put_round(&log, 2, 1);
+    put(&log, 0, 2);
+    put(&log, 1, 2);
+    drop(log);
+    let bytes = std::fs::read(newest_file(dir)).unwrap();
+    let frame = nth(0, 2);
+    bytes.windows(frame.bytes().len()).position(|window| window == &frame.bytes()[..]).unwrap() as u64
+}
+
 #[test]
-fn a_damaged_end_of_a_log_is_said_and_takes_no_appends() {
+fn a_damaged_last_frame_is_said_and_the_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    {
-        let (log, _) = open(dir.path());
-        put_round(&log, 2, 1);
-        put(&log, 0, 2);
-        put(&log, 1, 2);
-    }
-    let path = newest_file(dir.path());
-    let bytes = std::fs::read(&path).unwrap();
-    let found = nth(0, 2);
-    let at = bytes.windows(found.bytes().len()).position(|window| window == &found.bytes()[..]).unwrap();
-    // The body: its seqs are still known from the entry's header.
-    flip(&path, at as u64 + 40);
+    let at = with_an_end_to_damage(dir.path());
+    flip(&newest_file(dir.path()), at + 40);
     let (log, _) = open(dir.path());
     assert_eq!(read_all(&log, 0), (vec![nth(0, 1)], vec![(3, 4)]));
     assert_eq!(read_all(&log, 1), (vec![nth(1, 1), nth(1, 2)], vec![]));
-    assert_eq!(put(&log, 0, 3), committed(3), "the head is known, so the log goes on");
+    assert_eq!(put(&log, 0, 3), committed(3));
+}
+
+#[test]
+fn a_log_whose_head_is_not_known_takes_no_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = with_an_end_to_damage(dir.path());
+    // The entry's header stands before the frame.
+    flip(&newest_file(dir.path()), at - 30);
+    let (log, report) = open(dir.path());
+    assert!(report.damage[0].what.contains("takes no appends"), "{:?}", report.damage);
+    for ordinal in [2, 3] {
+        let refused = put(&log, 0, ordinal);
+        assert!(!matches!(refused, Appended::Committed(_)), "{refused:?}");
+    }
+    assert_eq!(read_all(&log, 0).0, [nth(0, 1)]);
+    assert_eq!(put(&log, 1, 3), committed(3), "other logs go on");
 }
 
 #[test]
