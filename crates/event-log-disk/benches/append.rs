@@ -1,5 +1,5 @@
-//! What an append costs: µs of CPU (all threads, the kernel's share included) and of time per frame, for commits of 1, 16
-//! and 64 sessions. Prints a table; judges nothing.
+//! What an append costs: µs of CPU (all threads, the kernel's share included) and of time per frame, for submits of 1, 16
+//! and 64 sessions, one at a time (each one wakes two threads) and eight at a time. Prints a table; judges nothing.
 //!
 //! `cargo bench -p agentbench-event-log-disk --bench append [-- <directory>]`
 
@@ -14,9 +14,11 @@ const EPOCH: Epoch = Epoch::from_u64(1);
 
 fn main() {
     let place = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    println!("| level | batch | event | µs CPU per frame | µs per frame |\n|---|---|---|---|---|");
+    println!(
+        "| level | submits at a time | frames in each | event | µs CPU per frame | µs per frame |\n|---|---|---|---|---|---|"
+    );
     for (durability, frames) in [(Durability::Logged, 400_000), (Durability::Synced, 20_000)] {
-        for batch in [1, 16, 64] {
+        for (at_a_time, batch) in [(1, 1), (1, 16), (1, 64), (8, 1), (8, 16), (8, 64)] {
             for body in [128, 1024] {
                 let dir = match &place {
                     Some(place) => tempfile::tempdir_in(place),
@@ -26,34 +28,50 @@ fn main() {
                 let frames = frames / if batch == 1 { 8 } else { 1 };
                 let config = DiskConfig { durability, ..DiskConfig::new(dir.path()) };
                 let (log, _) = DiskLog::open(config).expect("an engine");
-                let (cpu, time) = measure(&log, frames / batch, batch, body);
+                let (cpu, time) = measure(&log, frames / batch, at_a_time, batch, body);
                 let per = |spent: Duration| spent.as_secs_f64() * 1e6 / frames as f64;
-                println!("| {durability:?} | {batch} | {body} B | {:.2} | {:.2} |", per(cpu), per(time));
+                let (cpu, time) = (per(cpu), per(time));
+                println!("| {durability:?} | {at_a_time} | {batch} | {body} B | {cpu:.2} | {time:.2} |");
             }
         }
     }
 }
 
-fn measure(log: &DiskLog, rounds: usize, sessions: usize, body: usize) -> (Duration, Duration) {
+/// Submit number n goes to the n-th of `at_a_time` groups of sessions, in turn, so that as many are in flight.
+fn measure(
+    log: &DiskLog,
+    submits: usize,
+    at_a_time: usize,
+    batch: usize,
+    body: usize,
+) -> (Duration, Duration) {
     // The frames are made beforehand: here it is about the log.
     let content = vec![b'x'; body];
-    let frames: Vec<Vec<Frame>> =
-        (1..=rounds as u64).map(|seq| (0..sessions).map(|_| frame(seq, &content)).collect()).collect();
-    let (done, told) = channel();
-    let (cpu, time) = (cpu(), Instant::now());
-    for (seq, round) in frames.into_iter().enumerate() {
-        let append = |(n, frame): (usize, Frame)| Append {
-            session: SessionId::from_u128(n as u128),
-            expected: Head { epoch: EPOCH, seq: seq as u64 },
-            frame,
+    let one = |submit: usize, n: usize| {
+        let seq = (submit / at_a_time) as u64;
+        Append {
+            session: SessionId::from_u128((submit % at_a_time * batch + n) as u128),
+            expected: Head { epoch: EPOCH, seq },
+            frame: frame(seq + 1, &content),
             summary: None,
-        };
-        let appends = round.into_iter().enumerate().map(append).collect();
+        }
+    };
+    let all: Vec<Vec<Append>> =
+        (0..submits).map(|submit| (0..batch).map(|n| one(submit, n)).collect()).collect();
+    let (done, told) = channel();
+    let wait = || {
+        let outcomes: Vec<Appended> = told.recv().expect("an answer");
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Appended::Committed(_))));
+    };
+    let (cpu, time) = (cpu(), Instant::now());
+    for (submit, appends) in all.into_iter().enumerate() {
+        if submit >= at_a_time {
+            wait();
+        }
         let done = done.clone();
         log.submit(appends, Box::new(move |outcomes| drop(done.send(outcomes))));
-        let outcomes = told.recv().expect("an answer");
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Appended::Committed(_))));
     }
+    (0..at_a_time).for_each(|_| wait());
     (self::cpu() - cpu, time.elapsed())
 }
 

@@ -116,7 +116,11 @@ impl Hot {
             Ok(Err(Error::Io(error))) => Err(OpenError::Io { path: place, error }),
             Ok(Err(Error::InvalidArgument(what))) => Err(OpenError::Config(what)),
             Ok(Err(error)) => Err(OpenError::Damaged { place, what: error.to_string() }),
-            Err(panic) => Err(OpenError::Damaged { place, what: panic_text(panic.as_ref()) }),
+            // Most likely frames in the middle of a log that were lost without a trace.
+            Err(panic) => Err(OpenError::Damaged {
+                place,
+                what: format!("{}; restore the directory from a copy", panic_text(panic.as_ref())),
+            }),
         }
     }
 
@@ -243,7 +247,7 @@ impl Hot {
         }
     }
 
-    /// Cleans up old files; moves entries that are still needed out of them. Not for two threads at once.
+    /// Cleans up old files; moves entries that are still needed out of them. Of two threads at once one does nothing.
     pub(crate) fn purge(&self) -> Result<(), String> {
         for _ in 0..PURGE_ROUNDS {
             if self.purge_once()? {

@@ -18,17 +18,17 @@ pub(crate) type Reply<T> = SyncSender<Result<T, LogError>>;
 pub(crate) enum Request {
     /// Append and tell the outcomes.
     Append { appends: Vec<Append>, done: Done },
-    /// Take no more appends of a session, for its log is being archived. Answered with the log as it is then.
+    /// Take no more appends of a session, for its log is being archived. Answered with the log as it was before.
     Shut { session: SessionId, reply: Reply<LiveLog> },
-    /// Take appends again.
-    Reopen { session: SessionId, number: u64 },
+    /// Take appends again, unless there was another reason not to.
+    Reopen { session: SessionId, number: u64, shut: Option<&'static str> },
     /// Remove a live log, if it still has this number.
     Remove { session: SessionId, number: u64, reply: Reply<()> },
     /// Let a live log begin at `first_seq`, the first of the frame `ordinal`, if it still has this number.
     Trim { session: SessionId, number: u64, first_seq: Seq, ordinal: u64, reply: Reply<()> },
     /// Make everything durable and take no more appends.
     Close { reply: Reply<()> },
-    /// End the writer's thread.
+    /// Make everything durable and end the writer's thread.
     Stop,
 }
 

@@ -51,7 +51,6 @@ use crate::archive::format::Header;
 use crate::config::unavailable;
 pub use crate::config::{ArchiveConfig, Damage, DiskConfig, Durability, OpenError, RecoveryReport};
 use crate::inbox::Request;
-use crate::lock::DirLock;
 pub use crate::stats::{COMMIT_TIME_BUCKETS, Stats};
 use crate::table::LiveLog;
 use crate::writer::Shared;
@@ -68,7 +67,6 @@ pub struct DiskLog {
     hot_dir: PathBuf,
     writer: Option<JoinHandle<()>>,
     cleaner: Option<(Sender<()>, JoinHandle<()>)>,
-    _lock: DirLock,
 }
 
 /// What archived logs may be kept.
@@ -299,7 +297,7 @@ impl EventLog for DiskLog {
         self.move_to_archive(session, &log).inspect_err(|_| {
             // A copy that is there already would be taken for the log at the next start, which may have gone on by then.
             drop(self.shared.archive.remove(session));
-            self.shared.inbox.put(Request::Reopen { session, number: log.number });
+            self.shared.inbox.put(Request::Reopen { session, number: log.number, shut: log.shut });
         })
     }
 
@@ -322,12 +320,13 @@ impl EventLog for DiskLog {
 
 impl Drop for DiskLog {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            tracing::error!(%error, "the log could not be closed properly");
-        }
+        // The writer makes everything durable before it stops.
         self.shared.inbox.put(Request::Stop);
-        // A thread that panicked has said so.
-        if let Some(writer) = self.writer.take() {
+        if let Some(writer) = self.writer.take()
+            // A completion may own the last reference to the engine, and the writer cannot wait for itself.
+            && writer.thread().id() != std::thread::current().id()
+        {
+            // A thread that panicked has said so.
             drop(writer.join());
         }
         if let Some((stop, cleaner)) = self.cleaner.take() {

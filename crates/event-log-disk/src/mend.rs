@@ -6,7 +6,6 @@
 //! is lost: summaries, trims and deletions of that moment. A trimmed or deleted log may be back; that is reported.
 
 use std::fs::File;
-use std::io::{Error, Result};
 use std::os::unix::fs::FileExt;
 
 use crate::entry::{EntryHeader, HEADER};
@@ -26,19 +25,24 @@ struct Found {
 }
 
 /// Turns the bytes `begin..end` of a file, in which no batch is whole, into one batch with the entries found there.
-/// Says what was done.
-pub(crate) fn mend(file: &File, number: u64, begin: usize, end: usize) -> Result<String> {
+/// Says what was done, or why it cannot be.
+pub(crate) fn mend(
+    file: &File,
+    number: u64,
+    begin: usize,
+    end: usize,
+) -> std::io::Result<Result<String, &'static str>> {
     let mut bytes = vec![0; end - begin];
     file.read_exact_at(&mut bytes, begin as u64)?;
     let Some((header, body)) = bytes.split_first_chunk_mut::<BATCH_HEADER>() else {
-        return Err(Error::other(format!("damaged at byte {begin}, and too short to be mended")));
+        return Ok(Err("damaged, and too short to be mended; restore the file from a copy"));
     };
     let found = find_entries(body);
     let mut footer = encode_footer(&found);
     footer.extend_from_slice(&(crc32fast::hash(&footer) ^ number as u32).to_le_bytes());
     let used = found.last().map_or(0, |entry| entry.end + CHECKSUM);
     let Some(footer_at) = body.len().checked_sub(footer.len()).filter(|at| *at >= used) else {
-        return Err(Error::other(format!("damaged at byte {begin}, without room to be mended")));
+        return Ok(Err("damaged, without room to be mended; restore the file from a copy"));
     };
     let (entries, place) = body.split_at_mut(footer_at);
     place.copy_from_slice(&footer);
@@ -49,12 +53,12 @@ pub(crate) fn mend(file: &File, number: u64, begin: usize, end: usize) -> Result
     header[8..].copy_from_slice(&((BATCH_HEADER + footer_at) as u64).to_be_bytes());
     file.write_all_at(&bytes, begin as u64)?;
     file.sync_data()?;
-    Ok(format!(
+    Ok(Ok(format!(
         "a batch of {} bytes is damaged; {} frames in it were found again, and what was noted with them (summaries, \
          trims, deletions) is lost",
         end - begin,
         found.len()
-    ))
+    )))
 }
 
 fn find_entries(body: &[u8]) -> Vec<Found> {

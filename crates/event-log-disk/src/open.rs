@@ -40,7 +40,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let mut damage = Vec::new();
     scan::make_whole(&hot_dir, &mut damage)?;
     let hot = Hot::open(&hot_dir, &config, Arc::new(HotFiles::new(faults)))?;
-    let archive = Archive::open(config.dir.join("archive"), config.archive.clone(), &mut damage)?;
+    let archive = Archive::open(config.dir.join("archive"), config.archive, &mut damage)?;
 
     let found = find_ends(&hot);
     let next_log = found.iter().map(|found| found.number + 1).max().unwrap_or(0).max(hot.next_log());
@@ -67,6 +67,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
         health: RwLock::new(Health::Writable),
         counters: stats::Counters::default(),
         hints: reading::Hints::default(),
+        _lock: lock,
     });
     let mut log = DiskLog {
         shared: shared.clone(),
@@ -74,7 +75,6 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
         hot_dir,
         writer: None,
         cleaner: None,
-        _lock: lock,
     };
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
     let writer = Writer::new(shared.clone(), config.durability, next_log);
@@ -197,6 +197,14 @@ fn live_log(
     }
     let first_seq = record.flatten().map(|record| record.first_seq);
     let first_seq = first_seq.unwrap_or_else(|| first_stored(hot, number, first_ordinal));
+    if first_seq > 1 && hot.record(number).is_none() {
+        damage.push(Damage {
+            place: format!("the log of session {session}"),
+            what: format!(
+                "its record is lost, and with it its frames before seq {first_seq} if there were any"
+            ),
+        });
+    }
     let lost_end = last.ordinal < last_ordinal;
     if lost_end {
         damage.push(Damage {

@@ -91,8 +91,7 @@ mod tests {
         for len in 0..whole.len() {
             assert_eq!(LogRecord::decode(&whole[..len]), None);
         }
-        let mut newer = whole.clone();
-        newer[0] = 2;
+        let newer = [&[2], &whole[1..]].concat();
         assert_eq!(LogRecord::decode(&newer), None);
         assert_eq!(LogRecord::decode(&LogRecord::encode(0, b"")), None);
     }

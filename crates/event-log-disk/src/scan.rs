@@ -100,7 +100,11 @@ fn check_file(path: &Path, number: u64, newest: bool, damage: &mut Vec<Damage>) 
             }
             found => {
                 let end = found.unwrap_or(view.size);
-                let what = crate::mend::mend(&file, number, at, end).map_err(io(path))?;
+                let mended = crate::mend::mend(&file, number, at, end).map_err(io(path))?;
+                let what = mended.map_err(|what| OpenError::Damaged {
+                    place: format!("{} at byte {at}", path.display()),
+                    what: what.into(),
+                })?;
                 report(at, what);
                 view = View::new(&file).map_err(io(path))?;
                 last = None;

@@ -22,6 +22,7 @@ use crate::config::{Durability, unavailable};
 use crate::entry::Entry;
 use crate::hot::{Batch, Hot, WriteError};
 use crate::inbox::{Inbox, Request};
+use crate::lock::DirLock;
 use crate::reading::{self, Hints};
 use crate::record::{FIRST_LOG, LogRecord};
 use crate::stats::Counters;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) health: RwLock<Health>,
     pub(crate) counters: Counters,
     pub(crate) hints: Hints,
+    /// Released last, when no thread touches the files any more.
+    pub(crate) _lock: DirLock,
 }
 
 impl Shared {
@@ -198,7 +201,7 @@ impl Writer {
             None => {
                 if let Some(head) = shared.archive.head(append.session) {
                     drop(logs);
-                    return self.into_archived(&append, head);
+                    return self.to_archived(&append, head);
                 }
                 if append.expected.seq != 0 {
                     return Outcome::Known(Appended::Conflict(None));
@@ -264,7 +267,7 @@ impl Writer {
         }
     }
 
-    fn into_archived(&self, append: &Append, head: Head) -> Outcome {
+    fn to_archived(&self, append: &Append, head: Head) -> Outcome {
         if append.expected == head {
             return Outcome::Known(Appended::Unavailable("the log is archived".into()));
         }
@@ -403,11 +406,11 @@ impl Writer {
         match request {
             Request::Append { appends, done } => self.stage_all(appends, done),
             Request::Shut { session, reply } => drop(reply.send(self.shut(session))),
-            Request::Reopen { session, number } => {
+            Request::Reopen { session, number, shut } => {
                 if let Some(log) = self.shared.live.write().get_mut(&session)
                     && log.number == number
                 {
-                    log.shut = None;
+                    log.shut = shut;
                 }
             }
             Request::Remove { session, number, reply } => drop(reply.send(self.remove(session, number))),
@@ -418,7 +421,12 @@ impl Writer {
                 self.closed = true;
                 drop(reply.send(self.make_durable()));
             }
-            Request::Stop => return false,
+            Request::Stop => {
+                if let Err(error) = self.make_durable() {
+                    tracing::error!(%error, "the log could not be closed properly");
+                }
+                return false;
+            }
         }
         true
     }
@@ -426,8 +434,9 @@ impl Writer {
     fn shut(&self, session: SessionId) -> Result<LiveLog, LogError> {
         let mut logs = self.shared.live.write();
         let log = logs.get_mut(&session).ok_or(LogError::NotFound(session))?;
+        let before = log.clone();
         log.shut = Some("the log is being archived");
-        Ok(log.clone())
+        Ok(before)
     }
 
     fn remove(&mut self, session: SessionId, number: u64) -> Result<(), LogError> {

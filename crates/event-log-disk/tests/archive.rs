@@ -1,5 +1,7 @@
 //! The archive on disk: crashes between its steps, damage, retention, the catalogue.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -311,4 +313,28 @@ proptest! {
         let lost: u64 = holes.iter().map(|(from, to)| to - from + 1).sum();
         prop_assert_eq!(frames.len() as u64 * 2 + lost, 100);
     }
+}
+
+/// A file as version 1 writes it. What is on people's disks must stay readable.
+const VERSION_1: &[u8] = include_bytes!("fixtures/archive-v1.abz");
+
+#[test]
+fn a_file_of_version_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    std::fs::create_dir_all(file_of(dir.path(), 1).parent().unwrap()).unwrap();
+    std::fs::write(file_of(dir.path(), 1), VERSION_1).unwrap();
+    let (log, report) = open(dir.path());
+    assert_eq!(report.damage, []);
+    assert_eq!(read_all(&log, 1), (expected(), vec![]));
+    assert_eq!(log.head(session(1)), Some(Head { epoch: EPOCH, seq: 100 }));
+}
+
+#[test]
+#[ignore = "writes a file to be kept as a fixture when the format gets a new version"]
+fn write_a_fixture() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(archived(dir.path()));
+    let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/archive-new.abz");
+    std::fs::copy(file_of(dir.path(), 1), to).unwrap();
 }

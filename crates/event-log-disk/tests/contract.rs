@@ -1,5 +1,7 @@
 //! The disk engine against the conformance suite, at both levels of durability.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use agentbench_event_log::conformance::Storage;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability};
 use tempfile::TempDir;

@@ -1,13 +1,15 @@
 //! Hot log files that are not as they were written: cut short, or with flipped bits.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use agentbench_event_log::EventLog;
 use agentbench_event_log::conformance::session;
+use agentbench_event_log::{Appended, EventLog};
 use agentbench_event_log_disk::{DiskConfig, DiskLog};
 use support::{committed, copy, newest_file, nth, open, put, put_round, read_all};
 
@@ -187,25 +189,43 @@ fn damage_is_carried_along_by_the_clean_up() {
     check(&DiskLog::open(config).unwrap().0);
 }
 
+/// Two sessions with two frames each; the place of the last frame of session 0, which has another batch behind it.
+fn with_an_end_to_damage(dir: &Path) -> u64 {
+    let (log, _) = open(dir);
+    put_round(&log, 2, 1);
+    put(&log, 0, 2);
+    put(&log, 1, 2);
+    drop(log);
+    let bytes = std::fs::read(newest_file(dir)).unwrap();
+    let frame = nth(0, 2);
+    bytes.windows(frame.bytes().len()).position(|window| window == &frame.bytes()[..]).unwrap() as u64
+}
+
 #[test]
-fn a_damaged_end_of_a_log_is_said_and_takes_no_appends() {
+fn a_damaged_last_frame_is_said_and_the_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    {
-        let (log, _) = open(dir.path());
-        put_round(&log, 2, 1);
-        put(&log, 0, 2);
-        put(&log, 1, 2);
-    }
-    let path = newest_file(dir.path());
-    let bytes = std::fs::read(&path).unwrap();
-    let found = nth(0, 2);
-    let at = bytes.windows(found.bytes().len()).position(|window| window == &found.bytes()[..]).unwrap();
-    // The body: its seqs are still known from the entry's header.
-    flip(&path, at as u64 + 40);
+    let at = with_an_end_to_damage(dir.path());
+    flip(&newest_file(dir.path()), at + 40);
     let (log, _) = open(dir.path());
     assert_eq!(read_all(&log, 0), (vec![nth(0, 1)], vec![(3, 4)]));
     assert_eq!(read_all(&log, 1), (vec![nth(1, 1), nth(1, 2)], vec![]));
-    assert_eq!(put(&log, 0, 3), committed(3), "the head is known, so the log goes on");
+    assert_eq!(put(&log, 0, 3), committed(3));
+}
+
+#[test]
+fn a_log_whose_head_is_not_known_takes_no_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = with_an_end_to_damage(dir.path());
+    // The entry's header stands before the frame.
+    flip(&newest_file(dir.path()), at - 30);
+    let (log, report) = open(dir.path());
+    assert!(report.damage[0].what.contains("takes no appends"), "{:?}", report.damage);
+    for ordinal in [2, 3] {
+        let refused = put(&log, 0, ordinal);
+        assert!(!matches!(refused, Appended::Committed(_)), "{refused:?}");
+    }
+    assert_eq!(read_all(&log, 0).0, [nth(0, 1)]);
+    assert_eq!(put(&log, 1, 3), committed(3), "other logs go on");
 }
 
 #[test]
@@ -229,4 +249,30 @@ fn an_older_file_that_is_gone_or_headless_is_refused_with_its_name() {
     assert!(error.contains("missing"), "{error}");
     std::fs::write(&second, bytes).unwrap();
     assert_eq!(read_all(&DiskLog::open(config).unwrap().0, 1).0.len(), 1999);
+}
+
+#[test]
+fn a_lost_stretch_is_refused_or_said_and_nothing_wrong_is_served() {
+    const SESSIONS: u64 = 4;
+    const ROUNDS: u64 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    for ordinal in 1..=ROUNDS {
+        put_round(&open(dir.path()).0, SESSIONS, ordinal);
+    }
+    let size = newest_end(dir.path());
+    for_copies(dir.path(), (0..size - 1024).step_by(101), |copied, at| {
+        let file = OpenOptions::new().write(true).open(newest_file(copied)).unwrap();
+        file.write_all_at(&[0xee; 1024], at).unwrap();
+        let Ok((log, report)) = DiskLog::open(DiskConfig::new(copied)) else { return };
+        for listed in log.list().unwrap() {
+            let n = (0..SESSIONS).find(|n| session(*n) == listed.session).unwrap();
+            let (frames, holes) = read_all(&log, n);
+            for frame in &frames {
+                assert_eq!(*frame, nth(n, frame.last_seq() / 2), "byte {at}");
+            }
+            let lost: u64 = holes.iter().map(|(from, to)| to - from + 1).sum();
+            let whole = frames.len() as u64 * 2 + lost == ROUNDS * 2;
+            assert!(whole || !report.damage.is_empty(), "byte {at}: what is missing is said");
+        }
+    });
 }

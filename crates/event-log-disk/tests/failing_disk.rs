@@ -1,5 +1,7 @@
 //! A disk that fails while the engine runs: fsync, writes, room.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::process::Command;
@@ -108,11 +110,8 @@ fn a_failed_write_is_unknown_and_ends_appends() {
         {
             let (log, faults) = open_with(DiskConfig::new(dir.path()));
             put_round(&log, 3, 1);
-            if cut {
-                faults.cut_writes(true)
-            } else {
-                faults.fail_writes(true)
-            }
+            faults.cut_writes(cut);
+            faults.fail_writes(!cut);
             assert!(matches!(put(&log, 1, 2), Appended::Unknown(_)));
             assert!(matches!(put(&log, 1, 2), Appended::Unavailable(_)));
             assert!(matches!(log.health(), Health::Failed(_)));
@@ -231,4 +230,39 @@ fn a_directory_is_opened_once_at_a_time() {
     assert!(matches!(second, OpenError::InUse { .. }));
     drop(log);
     open(dir.path());
+}
+
+#[test]
+fn a_completion_may_own_the_last_reference_to_the_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let log = Arc::new(log);
+    let own = log.clone();
+    let (done, told) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let dropped = move |outcomes| {
+        gone.recv().unwrap();
+        drop(own);
+        done.send(outcomes).unwrap();
+    };
+    log.submit(vec![append(session(1), EPOCH, nth(1, 1))], Box::new(dropped));
+    drop(log);
+    go.send(()).unwrap();
+    assert_eq!(outcomes(&told), [committed(1)]);
+    // The directory is free a moment later, when the thread has ended.
+    let (log, report) = loop {
+        match DiskLog::open(DiskConfig::new(dir.path())) {
+            Err(OpenError::InUse { .. }) => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    assert_eq!((read_all(&log, 1).0, report.damage), (vec![nth(1, 1)], vec![]));
+}
+
+#[test]
+fn a_completion_that_panics_disturbs_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    log.submit(vec![append(session(1), EPOCH, nth(1, 1))], Box::new(|_| panic!("on purpose")));
+    assert_eq!(put(&log, 1, 2), committed(2));
 }

@@ -2,6 +2,8 @@
 //!
 //! The test runs its own binary as the process to be killed; see [`the_process_to_be_killed`].
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::collections::HashMap;

@@ -1,6 +1,8 @@
 //! Many sessions, and logs that live long: memory, opening time and disk use. Figures are printed, not judged
 //! (`-- --nocapture`); what is judged is that everything is there and that disk use is bounded.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -94,4 +96,22 @@ fn disk_use_is_bounded_while_sessions_come_and_go() {
     for n in 0..50 {
         assert_eq!(read_all(&log, n).0.len(), 2);
     }
+}
+
+#[test]
+fn many_archived_sessions_are_opened_quickly() {
+    const SESSIONS: u64 = 2000;
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = DiskLog::open(DiskConfig::new(dir.path())).unwrap();
+        put_round(&log, SESSIONS, 1);
+        let begun = Instant::now();
+        (0..SESSIONS).for_each(|n| log.archive(session(n)).unwrap());
+        println!("archived {SESSIONS} sessions in {:?}", begun.elapsed());
+    }
+    let (log, report) = DiskLog::open(DiskConfig::new(dir.path())).unwrap();
+    println!("opened {SESSIONS} archived sessions in {:?}", report.took);
+    assert_eq!((report.sessions as u64, report.frames, report.damage), (SESSIONS, 0, vec![]));
+    assert!(log.list().unwrap().iter().all(|log| log.archived && log.head.seq == 2));
+    assert_eq!(read_all(&log, 1234).0, [nth(1234, 1)]);
 }

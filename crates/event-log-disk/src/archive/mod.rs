@@ -12,6 +12,7 @@ mod catalogue;
 pub(crate) mod file;
 pub(crate) mod format;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -317,22 +318,24 @@ fn reconcile(
         for file in files {
             let path = file.map_err(OpenError::io(&shard))?.path();
             let Some(session) = session_of(&path) else { continue };
-            if logs.contains_key(&session) {
+            let Entry::Vacant(place) = logs.entry(session) else {
                 there.insert(session);
-            } else if removed.contains(&session) {
+                continue;
+            };
+            if removed.contains(&session) {
                 fs::remove_file(&path).map_err(OpenError::io(&path))?;
-            } else {
-                changed = true;
-                match unlisted(&path, session) {
-                    Ok(log) => {
-                        there.insert(session);
-                        logs.insert(session, log);
-                    }
-                    Err(what) => damage.push(Damage {
-                        place: path.display().to_string(),
-                        what: format!("{what}; the file is left alone and its log is not served"),
-                    }),
+                continue;
+            }
+            changed = true;
+            match unlisted(&path, session) {
+                Ok(log) => {
+                    there.insert(session);
+                    place.insert(log);
                 }
+                Err(what) => damage.push(Damage {
+                    place: path.display().to_string(),
+                    what: format!("{what}; the file is left alone and its log is not served"),
+                }),
             }
         }
     }

@@ -39,7 +39,7 @@ pub fn put_round(log: &impl EventLog, sessions: u64, ordinal: u64) {
     assert_eq!(submit(log, appends), vec![committed(ordinal); sessions as usize]);
 }
 
-/// All that can be read of a session: frames, and the seqs that are said to be damaged. Panics on anything else.
+/// All that can be read of a session: frames, and the seqs that are said to be damaged or gone. Panics on anything else.
 pub fn read_all(log: &impl EventLog, number: u64) -> (Vec<Frame>, Vec<(u64, u64)>) {
     let (mut frames, mut holes) = (Vec::new(), Vec::new());
     let mut from = 1;
@@ -58,6 +58,10 @@ pub fn read_all(log: &impl EventLog, number: u64) -> (Vec<Frame>, Vec<(u64, u64)
                 assert!(begin <= from && from <= to);
                 holes.push((begin, to));
                 from = to + 1;
+            }
+            Err(LogError::Trimmed { first_seq }) if from < first_seq => {
+                holes.push((from, first_seq - 1));
+                from = first_seq;
             }
             Err(error) => panic!("{error}"),
         }
