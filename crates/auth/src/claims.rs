@@ -1,0 +1,106 @@
+//! What a token says: its payload as it is written, before anything of it is believed.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::role::Role;
+
+/// The only issuer whose tokens are taken (`iss`).
+pub const ISSUER: &str = "agentbench";
+/// The audience that tokens for this server name (`aud`).
+pub const AUDIENCE: &str = "agentbench-websocket";
+/// The `type` of tokens for this server.
+pub const TOKEN_TYPE: &str = "websocket";
+
+/// The payload of a token. Unknown claims are left out; a known claim that is written twice makes the token unreadable,
+/// since two readers could believe different ones.
+///
+/// All is optional here so that a token can be read far enough to say what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claims {
+    /// The user. `sub` says the same; if a token has both, they must agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The user, by the standard's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// The name to show; the user's id if it is absent or empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The name of the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The project that the user is held to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// Names of permissions beside those of the role.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<String>,
+    /// The kind of token.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<String>,
+    /// The token's own id, by which it can be revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// When it was issued, in seconds since 1970.
+    #[serde(default, deserialize_with = "seconds", skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
+    /// When it ends, in seconds since 1970.
+    #[serde(default, deserialize_with = "seconds", skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
+    /// From when on it is valid, in seconds since 1970.
+    #[serde(default, deserialize_with = "seconds", skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<u64>,
+    /// Who issued it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// Whom it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aud: Option<Audience>,
+}
+
+impl Claims {
+    /// The claims of a token for this server that is valid from `issued_at` to `expires_at`, both in seconds since 1970.
+    pub fn new(user_id: impl Into<String>, role: Role, issued_at: u64, expires_at: u64) -> Self {
+        Self {
+            user_id: Some(user_id.into()),
+            role: Some(role.as_str().to_owned()),
+            token_type: Some(TOKEN_TYPE.to_owned()),
+            iat: Some(issued_at),
+            exp: Some(expires_at),
+            iss: Some(ISSUER.to_owned()),
+            aud: Some(Audience::One(AUDIENCE.to_owned())),
+            ..Self::default()
+        }
+    }
+}
+
+/// `aud`: RFC 7519 has it as one string or as an array of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    /// One audience.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Audience {
+    /// Whether this audience is among them.
+    pub fn names(&self, audience: &str) -> bool {
+        match self {
+            Self::One(name) => name == audience,
+            Self::Many(names) => names.iter().any(|name| name == audience),
+        }
+    }
+}
+
+/// RFC 7519 times may have fractions; what is before 1970 is none of our tokens. A fraction is cut off.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let fraction = || number.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64);
+    let whole = number.as_u64().or_else(fraction);
+    whole.map(Some).ok_or_else(|| serde::de::Error::custom("a time must be seconds since 1970"))
+}

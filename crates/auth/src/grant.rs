@@ -1,0 +1,155 @@
+//! What the server believes of a user after checking a token: the claims, judged.
+
+use agentbench_protocol::limits::MAX_TEXT_CHARS;
+
+use crate::claims::{AUDIENCE, Claims, ISSUER, TOKEN_TYPE};
+use crate::error::AuthError;
+use crate::permission::{Permission, Permissions};
+use crate::role::Role;
+
+/// How far the issuer's clock and ours may be apart, ms: more than NTP leaves, less than anybody would use on purpose.
+pub const CLOCK_LEEWAY_MS: u64 = 5_000;
+
+/// Who a user is, what they may do, where, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The user.
+    pub user_id: String,
+    /// The name to show for the user.
+    pub username: String,
+    /// The user's role.
+    pub role: Role,
+    /// What the role and the token permit together.
+    pub permissions: Permissions,
+    /// The project that the token holds the user to.
+    pub project: Option<String>,
+    /// The token's id (`jti`), for revoking it.
+    pub token_id: Option<String>,
+    /// When the token was issued, ms since 1970, for revoking all that are older than something. As the issuer says it.
+    pub issued_at: Option<u64>,
+    /// When the token ends, ms since 1970, without leeway; every grant from a token has it.
+    pub expires_at: Option<u64>,
+}
+
+impl Grant {
+    /// Whether the user may do this (in a project that they may access).
+    pub const fn allows(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission)
+    }
+
+    /// Whether the user may act in this project, or read of it. A token that names a project holds its user to that one,
+    /// unless it has `access:all_projects`; one that names none leaves all projects open, to every role.
+    pub fn may_access(&self, project_id: &str) -> bool {
+        self.allows(Permission::AccessAllProjects)
+            || self.project.as_deref().is_none_or(|project| project == project_id)
+    }
+
+    /// Whether the grant has ended, by the same rule (leeway included) by which a token is refused as expired.
+    pub fn has_expired(&self, now_ms: u64) -> bool {
+        self.expires_at.is_some_and(|end| end.saturating_add(CLOCK_LEEWAY_MS) <= now_ms)
+    }
+
+    /// Judges the claims of a token whose signature is proven.
+    ///
+    /// The order is that of what a client can do about it: a token that was never for this server comes before one that
+    /// only needs to be renewed.
+    pub(crate) fn from_claims(claims: Claims, now_ms: u64) -> Result<Self, AuthError> {
+        check_purpose(&claims)?;
+        let expires_at = check_times(&claims, now_ms)?;
+        let role: Role = required(claims.role, "role")?.parse().map_err(|_| AuthError::UnknownRole)?;
+        let user_id = user(claims.user_id, claims.sub)?;
+        let username = match claims.username {
+            Some(name) if !name.is_empty() => checked(name)?,
+            _ => user_id.clone(),
+        };
+        let permissions = role.permissions().union(Permissions::from_claim(&claims.permissions));
+        check_may_connect(permissions)?;
+        Ok(Self {
+            user_id,
+            username,
+            role,
+            permissions,
+            project: claims.project_id.map(checked).transpose()?,
+            token_id: claims.jti.map(checked).transpose()?,
+            issued_at: claims.iat.map(to_ms),
+            expires_at: Some(expires_at),
+        })
+    }
+}
+
+/// That the token was made by AgentBench, for this server, for this use.
+fn check_purpose(claims: &Claims) -> Result<(), AuthError> {
+    if claims.iss.as_deref().ok_or(AuthError::MissingClaim("iss"))? != ISSUER {
+        return Err(AuthError::WrongIssuer);
+    }
+    if !claims.aud.as_ref().ok_or(AuthError::MissingClaim("aud"))?.names(AUDIENCE) {
+        return Err(AuthError::WrongAudience);
+    }
+    if claims.token_type.as_deref().ok_or(AuthError::MissingClaim("type"))? != TOKEN_TYPE {
+        return Err(AuthError::WrongType);
+    }
+    Ok(())
+}
+
+/// That now is within the token's time; gives its end in ms.
+fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, AuthError> {
+    let expires_at = to_ms(claims.exp.ok_or(AuthError::MissingClaim("exp"))?);
+    if expires_at.saturating_add(CLOCK_LEEWAY_MS) <= now_ms {
+        return Err(AuthError::Expired);
+    }
+    if claims.nbf.is_some_and(|nbf| to_ms(nbf) > now_ms.saturating_add(CLOCK_LEEWAY_MS)) {
+        return Err(AuthError::NotYetValid);
+    }
+    Ok(expires_at)
+}
+
+/// The user by either of the two claims. Where both are there and differ, nobody can say whom the token is for.
+fn user(user_id: Option<String>, sub: Option<String>) -> Result<String, AuthError> {
+    if let (Some(one), Some(other)) = (&user_id, &sub)
+        && one != other
+    {
+        return Err(AuthError::Malformed);
+    }
+    checked(required(user_id.or(sub), "userId")?)
+}
+
+/// Every role may connect today; this holds if one comes that may not.
+fn check_may_connect(permissions: Permissions) -> Result<(), AuthError> {
+    if permissions.contains(Permission::Connect) { Ok(()) } else { Err(AuthError::NotPermitted) }
+}
+
+fn required(claim: Option<String>, name: &'static str) -> Result<String, AuthError> {
+    claim.ok_or(AuthError::MissingClaim(name))
+}
+
+/// A text that is shown to people, logged and stored: short, not empty, and without characters that act instead of show.
+fn checked(text: String) -> Result<String, AuthError> {
+    let short = text.len() <= MAX_TEXT_CHARS || text.chars().count() <= MAX_TEXT_CHARS;
+    if !short || text.is_empty() || text.chars().any(acts) {
+        return Err(AuthError::Malformed);
+    }
+    Ok(text)
+}
+
+/// Control characters, line separators, and the marks that turn the direction of what follows (a name could make the
+/// line of a log or a list of participants read as something else).
+fn acts(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+const fn to_ms(seconds: u64) -> u64 {
+    seconds.saturating_mul(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_not_connect_is_not_let_in() {
+        let all_but = |left_out| Permission::ALL.into_iter().filter(|p| *p != left_out).collect::<Vec<_>>();
+        let set = Permissions::of(&all_but(Permission::Connect));
+        assert_eq!(check_may_connect(set), Err(AuthError::NotPermitted));
+        assert_eq!(check_may_connect(Permissions::of(&[Permission::Connect])), Ok(()));
+    }
+}

@@ -1,0 +1,162 @@
+//! What a user may do: single permissions, sets of them, and how a token's claim is read as a set.
+
+use std::fmt;
+
+/// One thing that a user may be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Permission {
+    /// Open a connection at all.
+    Connect,
+    /// Join, follow, replay and look at a session.
+    SessionRead,
+    /// List sessions.
+    SessionList,
+    /// Create a session.
+    SessionCreate,
+    /// Publish events.
+    SessionPublish,
+    /// Start, pause, resume and stop a test.
+    SessionControl,
+    /// Act in every project, whatever the token's own project is.
+    AccessAllProjects,
+    /// List the connections of the server.
+    ConnectionList,
+    /// Close another's connection.
+    ConnectionClose,
+    /// Revoke tokens.
+    TokenRevoke,
+    /// Read the audit log.
+    AuditRead,
+    /// Drain the server.
+    ServerDrain,
+    /// Review a session. No role has it: a token names it.
+    SessionReview,
+}
+
+impl Permission {
+    /// Every permission, in the order of their bits.
+    pub const ALL: [Self; 13] = [
+        Self::Connect,
+        Self::SessionRead,
+        Self::SessionList,
+        Self::SessionCreate,
+        Self::SessionPublish,
+        Self::SessionControl,
+        Self::AccessAllProjects,
+        Self::ConnectionList,
+        Self::ConnectionClose,
+        Self::TokenRevoke,
+        Self::AuditRead,
+        Self::ServerDrain,
+        Self::SessionReview,
+    ];
+
+    /// The name in tokens and in the protocol.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "websocket:connect",
+            Self::SessionRead => "session:read",
+            Self::SessionList => "session:list",
+            Self::SessionCreate => "session:create",
+            Self::SessionPublish => "session:publish",
+            Self::SessionControl => "session:control",
+            Self::AccessAllProjects => "access:all_projects",
+            Self::ConnectionList => "connection:list",
+            Self::ConnectionClose => "connection:close",
+            Self::TokenRevoke => "token:revoke",
+            Self::AuditRead => "audit:read",
+            Self::ServerDrain => "server:drain",
+            Self::SessionReview => "session:review",
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Permissions(u32);
+
+impl Permissions {
+    /// No permission.
+    pub const NONE: Self = Self(0);
+    /// Every permission: what `*` in a token means.
+    pub const ALL: Self = Self::of(&Permission::ALL);
+    /// What `run:automated_tests` in a token means.
+    pub const RUN_AUTOMATED_TESTS: Self =
+        Self::of(&[Permission::SessionCreate, Permission::SessionPublish, Permission::SessionControl]);
+
+    /// The set of these permissions.
+    pub const fn of(list: &[Permission]) -> Self {
+        let mut bits = 0;
+        let mut next = 0;
+        while next < list.len() {
+            bits |= list[next].bit();
+            next += 1;
+        }
+        Self(bits)
+    }
+
+    /// What a token's `permissions` claim adds. A string that names nothing known here adds nothing: the same token may
+    /// carry permissions of other services.
+    pub fn from_claim<S: AsRef<str>>(strings: &[S]) -> Self {
+        strings.iter().fold(Self::NONE, |set, text| set.union(Self::from_claim_string(text.as_ref())))
+    }
+
+    fn from_claim_string(text: &str) -> Self {
+        match text {
+            "*" => Self::ALL,
+            "run:automated_tests" => Self::RUN_AUTOMATED_TESTS,
+            name => Permission::ALL
+                .into_iter()
+                .find(|permission| permission.as_str() == name)
+                .map_or(Self::NONE, |permission| Self(permission.bit())),
+        }
+    }
+
+    /// Whether the set has this permission.
+    pub const fn contains(self, permission: Permission) -> bool {
+        self.0 & permission.bit() != 0
+    }
+
+    /// The permissions that are in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The permissions of the set, in the order of [`Permission::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.into_iter().filter(move |permission| self.contains(*permission))
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(Permission::as_str)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_permission_has_its_own_bit_and_name() {
+        assert_eq!(Permissions::ALL.iter().count(), Permission::ALL.len());
+        for permission in Permission::ALL {
+            let alone = Permissions::of(&[permission]);
+            assert_eq!(alone.iter().collect::<Vec<_>>(), [permission]);
+            assert_eq!(Permissions::from_claim(&[permission.as_str()]), alone);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether a secret is fit for production. Catches what people leave in by mistake; it does not measure entropy.
+
+/// Shortest secret, in bytes: the size of HS256's hash (RFC 7518, 3.2).
+pub const MIN_SECRET_BYTES: usize = 32;
+/// Fewest different bytes. Even 32 random hexadecimal digits have more, but for one case in millions.
+const MIN_DISTINCT_BYTES: usize = 8;
+
+/// Phrases, in lower case and with hyphens, that stand in sample secrets of READMEs and `.env.example` files. Long enough not to come up in
+/// a random secret.
+const SAMPLES: [&str; 14] = [
+    "your-production-secret",
+    "your-secret",
+    "your-jwt-secret",
+    "your-256-bit-secret",
+    "your-super-secret",
+    "secret-key",
+    "jwt-secret",
+    "super-secret",
+    "development-secret",
+    "test-secret",
+    "change-me",
+    "changeme",
+    "change-this",
+    "in-production",
+];
+/// Samples that are too short to be looked for inside of other secrets.
+const SHORT_SAMPLES: [&str; 6] = ["secret", "password", "default", "example", "agentbench", "test"];
+
+/// Why a secret is not fit for production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WeakSecret {
+    /// It is, or holds, a phrase from some documentation.
+    #[error("the secret is a sample that everybody knows")]
+    KnownSample,
+    /// Fewer bytes than [`MIN_SECRET_BYTES`].
+    #[error("the secret has {bytes} bytes; at least {MIN_SECRET_BYTES} are needed")]
+    TooShort {
+        /// Bytes of the secret.
+        bytes: usize,
+    },
+    /// A few characters in turn.
+    #[error("the secret has only {distinct} different characters")]
+    FewCharacters {
+        /// Different bytes of the secret.
+        distinct: usize,
+    },
+    /// The same piece again and again.
+    #[error("the secret repeats a short piece")]
+    Repeated,
+}
+
+/// Whether a secret is fit for production, and if not, why.
+pub fn secret_strength(secret: &str) -> Result<(), WeakSecret> {
+    strength_of(secret.as_bytes())
+}
+
+pub(crate) fn strength_of(secret: &[u8]) -> Result<(), WeakSecret> {
+    if is_sample(secret) {
+        return Err(WeakSecret::KnownSample);
+    }
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(WeakSecret::TooShort { bytes: secret.len() });
+    }
+    let mut seen = [false; 256];
+    secret.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    let distinct = seen.iter().filter(|seen| **seen).count();
+    if distinct < MIN_DISTINCT_BYTES {
+        return Err(WeakSecret::FewCharacters { distinct });
+    }
+    if repeats(secret) {
+        return Err(WeakSecret::Repeated);
+    }
+    Ok(())
+}
+
+fn is_sample(secret: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(secret).trim().to_lowercase().replace(['_', ' '], "-");
+    SHORT_SAMPLES.contains(&text.as_str()) || SAMPLES.iter().any(|sample| text.contains(sample))
+}
+
+/// Whether the secret is one piece, shorter than half of what is needed, over and over.
+fn repeats(secret: &[u8]) -> bool {
+    (1..MIN_SECRET_BYTES / 2).any(|piece| secret.iter().zip(&secret[piece..]).all(|(one, next)| one == next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_secrets_are_told_apart_from_good_ones() {
+        let cases: [(&str, Result<(), WeakSecret>); 16] = [
+            ("", Err(WeakSecret::TooShort { bytes: 0 })),
+            ("secret", Err(WeakSecret::KnownSample)),
+            ("changeme", Err(WeakSecret::KnownSample)),
+            ("your-production-secret-key", Err(WeakSecret::KnownSample)),
+            ("YOUR_PRODUCTION_SECRET_KEY", Err(WeakSecret::KnownSample)),
+            ("your-256-bit-secret", Err(WeakSecret::KnownSample)),
+            ("my-jwt-secret-that-is-long-enough-to-pass", Err(WeakSecret::KnownSample)),
+            ("please change this before you go live!!!", Err(WeakSecret::KnownSample)),
+            ("k3yTh4tIsGoodButShort", Err(WeakSecret::TooShort { bytes: 21 })),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Err(WeakSecret::FewCharacters { distinct: 1 })),
+            ("abababababababababababababababababababab", Err(WeakSecret::FewCharacters { distinct: 2 })),
+            ("123456789012345678901234567890123456", Err(WeakSecret::Repeated)),
+            ("correcthorsecorrecthorsecorrecthorse", Err(WeakSecret::Repeated)),
+            ("8f1d0c7ab2e94c6f9a35d1e07b46c28e", Ok(())),
+            ("q0Gv0y7S3rVfC5mVJb1hX2cXv0lqk1pE5bqk3Y9mB1s=", Ok(())),
+            ("correct horse battery staple, and then some", Ok(())),
+        ];
+        for (secret, verdict) in cases {
+            assert_eq!(secret_strength(secret), verdict, "{secret}");
+        }
+    }
+
+    #[test]
+    fn the_reason_does_not_show_the_secret() {
+        let secret = "your-production-secret-key";
+        let reason = secret_strength(secret).unwrap_err();
+        assert!(!reason.to_string().contains(secret) && !format!("{reason:?}").contains(secret));
+    }
+}

@@ -1,0 +1,70 @@
+//! The outer form of a token: three base64url parts, of which only the header is read before the signature is proven.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::claims::Claims;
+use crate::error::AuthError;
+
+/// Longest token, in bytes: room for some hundred permissions, and what HTTP servers take as a header line. Checked
+/// before anything else, so that an unknown peer costs no more than this.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// A token in its parts, none of them believed.
+pub(crate) struct UnprovenToken<'a> {
+    pub(crate) header: Header,
+    /// What is signed: header and payload as they were sent.
+    pub(crate) message: &'a str,
+    pub(crate) signature: Vec<u8>,
+    payload: &'a str,
+}
+
+/// The two header fields that are used, to find the key and to compare with it. What others there are (`jku`, `jwk`,
+/// `x5u` …) would let a token bring its own key, and is not looked at.
+#[derive(Deserialize)]
+pub(crate) struct Header {
+    pub(crate) alg: String,
+    #[serde(default)]
+    pub(crate) kid: Option<String>,
+    /// Extensions that a reader has to understand (RFC 7515). We know none.
+    #[serde(default)]
+    crit: Option<IgnoredAny>,
+}
+
+impl<'a> UnprovenToken<'a> {
+    /// Splits a token and reads its header.
+    pub(crate) fn parse(token: &'a str) -> Result<Self, AuthError> {
+        if token.is_empty() {
+            return Err(AuthError::Missing);
+        }
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(AuthError::Malformed);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(AuthError::Malformed)?;
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| AuthError::Malformed)?;
+        if header.crit.is_some() {
+            return Err(AuthError::Malformed);
+        }
+        // A fourth part would be a dot in the payload, which is no base64url; it is refused here, before the signature.
+        if payload.contains('.') {
+            return Err(AuthError::Malformed);
+        }
+        Ok(Self { header, message, signature: decode(signature)?, payload })
+    }
+
+    /// Reads the payload. Only for tokens whose signature is proven.
+    pub(crate) fn claims(&self) -> Result<Claims, AuthError> {
+        let payload = decode(self.payload)?;
+        // The whole payload must be UTF-8, not only the strings that happen to be read.
+        let text = std::str::from_utf8(&payload).map_err(|_| AuthError::Malformed)?;
+        serde_json::from_str(text).map_err(|_| AuthError::Malformed)
+    }
+}
+
+/// Strict: no padding, no other alphabet, no bits left over, so that one token has one way to be written.
+fn decode(part: &str) -> Result<Vec<u8>, AuthError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| AuthError::Malformed)
+}

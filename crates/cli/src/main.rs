@@ -1,0 +1,49 @@
+//! The one binary. It parses what was asked for and calls; what things mean is decided in the crates below.
+
+mod logging;
+mod secret;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Live sessions of AI-agent evaluations: the server, its tools, and the suite that proves it.
+#[derive(Parser)]
+#[command(name = "agentbench", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 a promise or threshold was broken or the request was refused, 2 could not run (wrong usage, no server, …).
+
+Try: agentbench serve          start a server on port 3001 and print sample tokens
+     agentbench token mint     make a token
+     agentbench help COMMAND   what a command does";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server
+    Serve(serve::Arguments),
+    /// Make and look at tokens
+    #[command(subcommand)]
+    Token(token::Command),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Token(command) => token::run(&command),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("agentbench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The secret of a development server: made at first start and kept beside the data, readable by its owner only.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Where it is kept.
+pub(crate) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("development.secret")
+}
+
+/// The kept secret, or a new one. Tells whether it is new.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub(crate) fn load_or_make(data_dir: &Path) -> anyhow::Result<(String, bool)> {
+    let path = path(data_dir);
+    match fs::read_to_string(&path) {
+        Ok(secret) if !secret.trim().is_empty() => return Ok((secret.trim().to_owned(), false)),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    let secret = random_hex()?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{secret}")?;
+    Ok((secret, true))
+}
+
+fn random_hex() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

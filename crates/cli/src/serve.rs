@@ -1,0 +1,220 @@
+//! `agentbench serve`: settings, keys, the server, signals.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use agentbench_auth::{Algorithm, Claims, KeyRing, Role, SigningKey, secret_strength, sign};
+use agentbench_server::config::{Config, SETTINGS, Texts};
+use agentbench_server::{Server, bind};
+use anyhow::{Context, bail};
+use clap::builder::{Str, StyledStr};
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{logging, secret};
+
+/// Sample tokens of a development server are good for this long.
+const SAMPLE_TOKEN_SECONDS: u64 = 7 * 24 * 3600;
+
+/// What `serve` was given. Its flags are the table of settings.
+pub(crate) struct Arguments {
+    flags: Vec<(String, String)>,
+    file: Option<PathBuf>,
+    print_config: bool,
+}
+
+impl FromArgMatches for Arguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = SETTINGS.iter().filter_map(|setting| {
+            let value = matches.get_one::<String>(setting.name)?;
+            Some((setting.name.to_owned(), value.clone()))
+        });
+        Ok(Self {
+            flags: flags.collect(),
+            file: matches.get_one::<PathBuf>("config").cloned(),
+            print_config: matches.get_flag("print-config"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Arguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = command
+            .arg(
+                clap::Arg::new("config")
+                    .long("config")
+                    .value_name("FILE")
+                    .value_parser(clap::value_parser!(PathBuf))
+                    .help("settings file; agentbench.toml in this folder is read if it is there"),
+            )
+            .arg(
+                clap::Arg::new("print-config")
+                    .long("print-config")
+                    .action(ArgAction::SetTrue)
+                    .help("show each setting, its value and where it came from, and stop"),
+            )
+            .after_help(
+                "Flags go over environment variables, those over the settings file, that over the defaults.",
+            );
+        SETTINGS.iter().fold(command, |command, setting| {
+            let default = if setting.default.is_empty() {
+                String::new()
+            } else {
+                format!(", default {}", setting.default)
+            };
+            let help = format!("{} [{}{default}]", setting.help, setting.env);
+            command.arg(
+                clap::Arg::new(Str::from(setting.name))
+                    .long(Str::from(setting.name))
+                    .value_name("VALUE")
+                    .help(StyledStr::from(help)),
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+/// Runs a server until a signal ends it.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let file = read_file(arguments.file.as_deref())?;
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let texts = Texts::gather(file.as_deref(), env, &arguments.flags)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut config = Config::from_texts(&texts, &host_name(), cores)?;
+    if arguments.print_config {
+        print_config(&texts);
+        return Ok(ExitCode::SUCCESS);
+    }
+    logging::start(&config)?;
+    let (keys, sample_secret) = keys(&mut config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(config, keys, sample_secret))
+}
+
+fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
+    match named {
+        Some(path) => Ok(Some(
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+        )),
+        None => match std::fs::read_to_string("agentbench.toml") {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("cannot read agentbench.toml"),
+        },
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "node".to_owned() } else { name.trim().to_owned() }
+}
+
+fn print_config(texts: &Texts) {
+    for (name, value, origin) in texts.iter() {
+        println!("{name:<24} {value:<32} {origin}");
+    }
+}
+
+/// The keys that tokens are checked with; and the secret to sign sample tokens with, in development.
+fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
+    if let Some(path) = &config.jwt_keys_file {
+        return Ok((read_keys(path, config.production)?, None));
+    }
+    if !config.jwt_secret.is_empty() {
+        if config.production {
+            secret_strength(&config.jwt_secret)
+                .context("JWT_SECRET is not fit for production; try: openssl rand -hex 32")?;
+        }
+        let sample = (!config.production).then(|| config.jwt_secret.clone());
+        return Ok((KeyRing::from_secret(config.jwt_secret.as_bytes()), sample));
+    }
+    if config.production {
+        bail!("production needs JWT_SECRET (try: openssl rand -hex 32) or JWT_KEYS_FILE");
+    }
+    let (made, _) = secret::load_or_make(&config.data_dir)?;
+    config.jwt_secret.clone_from(&made);
+    Ok((KeyRing::from_secret(made.as_bytes()), Some(made)))
+}
+
+fn read_keys(path: &Path, production: bool) -> anyhow::Result<KeyRing> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let keys = KeyRing::from_json(&text).with_context(|| format!("{} is not usable", path.display()))?;
+    if let Some((kid, weak)) = keys.weak_secrets().next().filter(|_| production) {
+        bail!("the key {:?} in {} is not fit for production: {weak}", kid.unwrap_or(""), path.display());
+    }
+    Ok(keys)
+}
+
+async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> anyhow::Result<ExitCode> {
+    let address = (config.host, config.port).into();
+    let listeners = bind(address, config.workers).with_context(|| {
+        format!("cannot listen on {address}; is another server running there? (--port chooses another)")
+    })?;
+    let (keys_file, production, timeout) =
+        (config.jwt_keys_file.clone(), config.production, config.shutdown_timeout);
+    let server = Server::start(config, keys, listeners)?;
+    announce(&server, sample_secret.as_deref())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(&server, keys_file.as_deref(), production),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!(connections = server.connections(), "stopping");
+    let stopped = tokio::task::spawn_blocking(move || server.stop());
+    // The workers keep their own deadline; the log may need a moment beyond it.
+    match tokio::time::timeout(timeout * 2, stopped).await {
+        Ok(Ok(Ok(()))) => Ok(ExitCode::SUCCESS),
+        Ok(Ok(Err(error))) => Err(anyhow::anyhow!("the log could not be closed: {error}")),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => {
+            eprintln!("agentbench: not everything could be ended in time");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// New keys for new connections; those that are open stay.
+fn reload(server: &Server, keys_file: Option<&Path>, production: bool) {
+    let Some(path) = keys_file else {
+        return tracing::info!("SIGHUP: there is no JWT_KEYS_FILE to read again");
+    };
+    match read_keys(path, production) {
+        Ok(keys) => {
+            server.set_keys(keys);
+            tracing::info!(path = %path.display(), "read the keys again");
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the keys were not read again; the old ones stay")
+        }
+    }
+}
+
+fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
+    let recovery = server.recovery();
+    tracing::info!(address = %server.address(), ?recovery, "ready");
+    println!("listening on ws://{}", server.address());
+    let Some(secret) = sample_secret else { return Ok(()) };
+    let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    println!("\nSample tokens of this development server, good for a week:\n");
+    for role in [Role::Admin, Role::Evaluator, Role::Viewer] {
+        let user = format!("sample-{}", role.as_str());
+        let token = sign(&Claims::new(user, role, now, now + SAMPLE_TOKEN_SECONDS), &key)?;
+        println!("{:<10} {token}\n", role.as_str());
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `agentbench token`: making tokens, and reading what is in one.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use agentbench_auth::{Algorithm, Claims, KeyRing, Role, SigningKey, sign};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::secret;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a token
+    Mint(Mint),
+    /// Show what a token says, and whether it is valid
+    Inspect(Inspect),
+}
+
+#[derive(Args)]
+pub(crate) struct Mint {
+    /// User that the token names
+    #[arg(long, default_value = "me")]
+    user: String,
+    /// Name that others see; the user if not given
+    #[arg(long)]
+    username: Option<String>,
+    /// admin, evaluator or viewer
+    #[arg(long, default_value = "evaluator")]
+    role: Role,
+    /// Holds the user to this project
+    #[arg(long)]
+    project: Option<String>,
+    /// A permission beyond the role's; may be given several times
+    #[arg(long = "permission")]
+    permissions: Vec<String>,
+    /// Seconds that it is good for
+    #[arg(long, default_value_t = 24 * 3600)]
+    ttl: u64,
+    #[command(flatten)]
+    key: Key,
+    /// Private key in PEM, for RS256, ES256 and EdDSA
+    #[arg(long)]
+    private_key: Option<PathBuf>,
+    /// Algorithm to sign with
+    #[arg(long, default_value = "HS256")]
+    algorithm: Algorithm,
+    /// Name of the key, for servers with several
+    #[arg(long)]
+    kid: Option<String>,
+    /// Print JSON instead of the bare token
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Key {
+    /// Secret to sign or check with; that of the development server in --data-dir if not given
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    secret: Option<String>,
+    /// Data folder of the development server whose secret is used
+    #[arg(long, env = "DATA_DIR", default_value = "./data")]
+    data_dir: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// The token
+    token: String,
+    #[command(flatten)]
+    key: Key,
+    /// Keys file to check with, instead of a secret
+    #[arg(long, env = "JWT_KEYS_FILE")]
+    keys_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Key {
+    fn secret(&self) -> anyhow::Result<String> {
+        match &self.secret {
+            Some(secret) => Ok(secret.clone()),
+            None => Ok(secret::load_or_make(&self.data_dir)?.0),
+        }
+    }
+}
+
+pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Mint(mint) => mint_token(mint),
+        Command::Inspect(inspect) => inspect_token(inspect),
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn mint_token(mint: &Mint) -> anyhow::Result<ExitCode> {
+    let key = match &mint.private_key {
+        Some(path) => {
+            let pem =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            SigningKey::from_private_pem(mint.algorithm, &pem)?
+        }
+        None => SigningKey::from_secret(mint.algorithm, mint.key.secret()?.as_bytes())?,
+    };
+    let key = match &mint.kid {
+        Some(kid) => key.with_kid(kid),
+        None => key,
+    };
+    let now = now();
+    let mut claims = Claims::new(&mint.user, mint.role, now, now + mint.ttl);
+    claims.username.clone_from(&mint.username);
+    claims.project_id.clone_from(&mint.project);
+    claims.permissions.clone_from(&mint.permissions);
+    let token = sign(&claims, &key)?;
+    if mint.json {
+        println!("{}", serde_json::json!({"token": token, "claims": claims}));
+    } else {
+        println!("{token}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect_token(inspect: &Inspect) -> anyhow::Result<ExitCode> {
+    let keys = match &inspect.keys_file {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            KeyRing::from_json(&text)?
+        }
+        None => KeyRing::from_secret(inspect.key.secret()?.as_bytes()),
+    };
+    let verified = keys.verify(&inspect.token, now() * 1000);
+    let shown = match &verified {
+        Ok(grant) => serde_json::json!({
+            "valid": true,
+            "userId": grant.user_id,
+            "username": grant.username,
+            "role": grant.role.as_str(),
+            "projectId": grant.project,
+            "permissions": grant.permissions.iter().map(|permission| permission.as_str()).collect::<Vec<_>>(),
+            "expiresAt": grant.expires_at,
+            "tokenId": grant.token_id,
+        }),
+        Err(error) => serde_json::json!({"valid": false, "code": error.as_str(), "error": error.to_string()}),
+    };
+    if inspect.json {
+        println!("{shown}");
+    } else {
+        println!("{}", serde_json::to_string_pretty(&shown)?);
+    }
+    Ok(if verified.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

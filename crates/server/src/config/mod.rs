@@ -1,0 +1,404 @@
+//! Settings: text first, meaning second. Flags go over environment over file over defaults; each value knows its origin.
+
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentbench_protocol::AckLevel;
+
+pub use settings::{SETTINGS, Setting, find};
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The table's default.
+    Default,
+    /// `agentbench.toml`.
+    File,
+    /// An environment variable.
+    Environment,
+    /// A flag.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Environment => "environment",
+            Self::Flag => "flag",
+        })
+    }
+}
+
+/// A setting that cannot be used, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The text does not say what it should.
+    #[error("{name} ({origin}): {detail}")]
+    Invalid {
+        /// The setting.
+        name: String,
+        /// Where the value came from.
+        origin: &'static str,
+        /// What it has to be.
+        detail: String,
+    },
+    /// The file cannot be used.
+    #[error("{0}")]
+    File(String),
+}
+
+/// The texts of all settings with their origins.
+#[derive(Debug, Clone)]
+pub struct Texts {
+    values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl Texts {
+    /// Puts the layers together. `file` is the text of `agentbench.toml` if there is one; `flags` are pairs of name and value.
+    ///
+    /// # Errors
+    /// A file that is not TOML, or has a key that is no setting.
+    pub fn gather(
+        file: Option<&str>,
+        env: impl Fn(&str) -> Option<String>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut values: BTreeMap<_, _> = SETTINGS
+            .iter()
+            .map(|setting| (setting.name, (setting.default.to_owned(), Origin::Default)))
+            .collect();
+        for (name, value) in file.map_or_else(|| Ok(Vec::new()), read_file)? {
+            values.insert(name, (value, Origin::File));
+        }
+        for setting in SETTINGS {
+            let value = env(setting.env).or_else(|| setting.env_alias.and_then(&env));
+            if let Some(value) = value {
+                values.insert(setting.name, (value, Origin::Environment));
+            }
+        }
+        for (name, value) in flags {
+            if let Some(setting) = find(name) {
+                values.insert(setting.name, (value.clone(), Origin::Flag));
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// The text and origin of one setting.
+    pub fn get(&self, name: &str) -> (&str, Origin) {
+        let (text, origin) = self.values.get(name).expect("only names of the table are asked for");
+        (text, *origin)
+    }
+
+    /// All settings in the table's order: name, text (secrets hidden), origin.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
+        SETTINGS.iter().map(|setting| {
+            let (text, origin) = self.get(setting.name);
+            let shown =
+                if setting.secret && !text.is_empty() { "(hidden)".to_owned() } else { text.to_owned() };
+            (setting.name, shown, origin)
+        })
+    }
+
+    fn read<T>(&self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        let (text, origin) = self.get(name);
+        read(text).map_err(|detail| ConfigError::Invalid {
+            name: name.to_owned(),
+            origin: match origin {
+                Origin::Default => "default",
+                Origin::File => "from the file",
+                Origin::Environment => "from the environment",
+                Origin::Flag => "from the flag",
+            },
+            detail,
+        })
+    }
+
+    fn number(&self, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, ConfigError> {
+        self.read(name, |text| {
+            let number = text.trim().parse::<u64>().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| {
+                format!("must be a whole number from {} to {}, not {text:?}", range.start(), range.end())
+            })
+        })
+    }
+
+    fn size(&self, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<usize, ConfigError> {
+        Ok(usize::try_from(self.number(name, range)?).unwrap_or(usize::MAX))
+    }
+
+    fn millis(&self, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Duration, ConfigError> {
+        Ok(Duration::from_millis(self.number(name, range)?))
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, ConfigError> {
+        self.read(name, |text| match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("must be true or false, not {text:?}")),
+        })
+    }
+}
+
+fn read_file(text: &str) -> Result<Vec<(&'static str, String)>, ConfigError> {
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        ConfigError::File(format!("agentbench.toml: {}", error.message()))
+    })?;
+    table
+        .into_iter()
+        .map(|(key, value)| {
+            let setting = find(&key.replace('_', "-")).ok_or_else(|| {
+                ConfigError::File(format!(
+                    "agentbench.toml: {key:?} is no setting; see agentbench serve --help"
+                ))
+            })?;
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_) => {
+                    value.to_string()
+                }
+                _ => return Err(ConfigError::File(format!("agentbench.toml: {key} must be a single value"))),
+            };
+            Ok((setting.name, text))
+        })
+        .collect()
+}
+
+/// Every setting with its meaning.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Insists on a proper secret.
+    pub production: bool,
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Folder of the log and the archive.
+    pub data_dir: PathBuf,
+    /// Threads that serve connections, at least 1.
+    pub workers: usize,
+    /// Name of this node.
+    pub node_name: String,
+    /// Secret of HS256 tokens; empty if keys come from a file or are to be made.
+    pub jwt_secret: String,
+    /// File of keys.
+    pub jwt_keys_file: Option<PathBuf>,
+    /// See the table, as for all that follow.
+    pub max_connections: usize,
+    /// Sessions that have not ended at most.
+    pub max_sessions: usize,
+    /// Time after which an unused session expires.
+    pub session_timeout: Duration,
+    /// Bytes of the largest message.
+    pub max_payload: usize,
+    /// Bytes held for incomplete messages.
+    pub receive_budget: usize,
+    /// Bytes that may wait for the log.
+    pub commit_backlog: usize,
+    /// Messages a second of a connection; 0 is no limit.
+    pub connection_rate: u64,
+    /// Messages a second of a user; 0 is no limit.
+    pub user_rate: u64,
+    /// Malformed messages in a row that end a connection.
+    pub malformed_limit: u32,
+    /// Time that a socket may stay full.
+    pub slow_consumer_timeout: Duration,
+    /// Time for the request head.
+    pub auth_timeout: Duration,
+    /// Time between pings.
+    pub heartbeat_interval: Duration,
+    /// Time that a stop may take.
+    pub shutdown_timeout: Duration,
+    /// Time over which clients come back after a stop.
+    pub reconnect_spread: Duration,
+    /// `Logged` or `Synced`.
+    pub ack_level: AckLevel,
+    /// Events whose ids are remembered.
+    pub dedupe_window: usize,
+    /// Bytes of newest events in memory, for each session.
+    pub tail_bytes: usize,
+    /// Accept permessage-deflate.
+    pub compression: bool,
+    /// Bytes from which messages are compressed.
+    pub compression_threshold: usize,
+    /// 0 to 9.
+    pub compression_level: u8,
+    /// Bytes of a socket's send buffer; 0 leaves it to the kernel.
+    pub send_buffer: usize,
+    /// Bytes of a socket's receive buffer; 0 leaves it to the kernel.
+    pub receive_buffer: usize,
+    /// Age at which archived sessions are removed.
+    pub retention_age: Option<Duration>,
+    /// Bytes of the archive at most.
+    pub retention_bytes: Option<u64>,
+    /// Serve `/metrics`.
+    pub enable_metrics: bool,
+    /// Write log lines.
+    pub enable_logging: bool,
+    /// Filter of log lines.
+    pub log_level: String,
+    /// JSON log lines.
+    pub log_json: bool,
+}
+
+const GIB: u64 = 1 << 30;
+const DAY_MS: u64 = 86_400_000;
+
+impl Config {
+    /// Reads the meaning of all texts. `host_name` and `cores` are what the machine says.
+    ///
+    /// # Errors
+    /// Names the setting, where its value came from and what it has to be.
+    pub fn from_texts(texts: &Texts, host_name: &str, cores: usize) -> Result<Self, ConfigError> {
+        let production = texts.read("env", |text| match text {
+            "production" => Ok(true),
+            "development" | "test" => Ok(false),
+            _ => Err(format!("must be development or production, not {text:?}")),
+        })?;
+        let optional = |number: u64| (number > 0).then_some(number);
+        let config = Self {
+            production,
+            host: texts.read("host", |text| match (text, production) {
+                ("", true) => Ok([0, 0, 0, 0].into()),
+                ("" | "localhost", _) => Ok([127, 0, 0, 1].into()),
+                _ => text.parse().map_err(|_| format!("must be an IP address, not {text:?}")),
+            })?,
+            port: texts.number("port", 0..=65_535)? as u16,
+            data_dir: texts.get("data-dir").0.into(),
+            workers: match texts.size("workers", 0..=64)? {
+                0 => cores.clamp(1, 64),
+                workers => workers,
+            },
+            node_name: match texts.get("node-name").0 {
+                "" => host_name.to_owned(),
+                name => name.to_owned(),
+            },
+            jwt_secret: texts.get("jwt-secret").0.to_owned(),
+            jwt_keys_file: Some(texts.get("jwt-keys-file").0).filter(|path| !path.is_empty()).map(Into::into),
+            max_connections: texts.size("max-connections", 1..=10_000_000)?,
+            max_sessions: texts.size("max-sessions", 1..=100_000_000)?,
+            session_timeout: texts.millis("session-timeout", 1..=365 * DAY_MS)?,
+            max_payload: texts.size("max-payload", 1024..=GIB)?,
+            receive_budget: texts.size("receive-budget", 1024..=1024 * GIB)?,
+            commit_backlog: texts.size("commit-backlog", 1024..=1024 * GIB)?,
+            connection_rate: texts.number("connection-rate", 0..=1_000_000_000)?,
+            user_rate: texts.number("user-rate", 0..=1_000_000_000)?,
+            malformed_limit: texts.number("malformed-limit", 1..=1_000_000)? as u32,
+            slow_consumer_timeout: texts.millis("slow-consumer-timeout", 1..=DAY_MS)?,
+            auth_timeout: texts.millis("auth-timeout", 1..=DAY_MS)?,
+            heartbeat_interval: texts.millis("heartbeat-interval", 10..=DAY_MS)?,
+            shutdown_timeout: texts.millis("shutdown-timeout", 1..=DAY_MS)?,
+            reconnect_spread: texts.millis("reconnect-spread", 0..=DAY_MS)?,
+            ack_level: texts.read("ack-level", |text| match text {
+                "logged" => Ok(AckLevel::Logged),
+                "synced" => Ok(AckLevel::Synced),
+                _ => Err(format!("must be logged or synced, not {text:?}")),
+            })?,
+            dedupe_window: texts.size("dedupe-window", 1..=1 << 24)?,
+            tail_bytes: texts.size("tail-bytes", 0..=GIB)?,
+            compression: texts.flag("compression")?,
+            compression_threshold: texts.size("compression-threshold", 0..=GIB)?,
+            compression_level: texts.number("compression-level", 0..=9)? as u8,
+            send_buffer: texts.size("send-buffer", 0..=GIB)?,
+            receive_buffer: texts.size("receive-buffer", 0..=GIB)?,
+            retention_age: optional(texts.number("retention-age", 0..=100 * 365 * DAY_MS)?)
+                .map(Duration::from_millis),
+            retention_bytes: optional(texts.number("retention-bytes", 0..=u64::MAX)?),
+            enable_metrics: texts.flag("enable-metrics")?,
+            enable_logging: texts.flag("enable-logging")?,
+            log_level: texts.get("log-level").0.to_owned(),
+            log_json: texts.read("log-format", |text| match text {
+                "pretty" => Ok(false),
+                "json" => Ok(true),
+                _ => Err(format!("must be pretty or json, not {text:?}")),
+            })?,
+        };
+        Ok(config)
+    }
+
+    /// Defaults on a port that the system chooses, for tests and embedding.
+    pub fn embedded(data_dir: impl Into<PathBuf>, secret: &str) -> Self {
+        let texts = Texts::gather(None, |_| None, &[]).expect("defaults gather");
+        let config = Self::from_texts(&texts, "embedded", 1).expect("defaults are valid");
+        Self {
+            port: 0,
+            data_dir: data_dir.into(),
+            jwt_secret: secret.to_owned(),
+            enable_logging: false,
+            ..config
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather(
+        file: Option<&str>,
+        env: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Texts, ConfigError> {
+        let flags: Vec<_> =
+            flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let find =
+            |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Texts::gather(file, find, &flags)
+    }
+
+    #[test]
+    fn later_layers_win_and_are_named() {
+        let file = Some("port = 1\nmax_sessions = 7\nack_level = \"synced\"");
+        let texts = gather(file, &[("WS_PORT", "2"), ("MAX_SESSIONS", "8")], &[("port", "3")]).unwrap();
+        assert_eq!(texts.get("port"), ("3", Origin::Flag));
+        assert_eq!(texts.get("max-sessions"), ("8", Origin::Environment));
+        assert_eq!(texts.get("ack-level"), ("synced", Origin::File));
+        assert_eq!(texts.get("workers"), ("0", Origin::Default));
+        let config = Config::from_texts(&texts, "h", 2).unwrap();
+        assert_eq!((config.port, config.max_sessions, config.workers), (3, 8, 2));
+        assert_eq!(config.ack_level, AckLevel::Synced);
+    }
+
+    #[test]
+    fn node_env_is_read_where_agentbench_env_is_not_set() {
+        let texts = gather(None, &[("NODE_ENV", "production")], &[]).unwrap();
+        assert!(Config::from_texts(&texts, "h", 1).unwrap().production);
+        let texts =
+            gather(None, &[("NODE_ENV", "production"), ("AGENTBENCH_ENV", "development")], &[]).unwrap();
+        assert!(!Config::from_texts(&texts, "h", 1).unwrap().production);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name() {
+        for (name, value) in [
+            ("port", "70000"),
+            ("port", "many"),
+            ("env", "staging"),
+            ("ack-level", "received"),
+            ("compression", "maybe"),
+            ("host", "example"),
+            ("log-format", "xml"),
+            ("max-payload", "1"),
+        ] {
+            let error =
+                Config::from_texts(&gather(None, &[], &[(name, value)]).unwrap(), "h", 1).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{name} (from the flag)")), "{error}");
+        }
+        assert!(gather(Some("colour = 1"), &[], &[]).unwrap_err().to_string().contains("colour"));
+        assert!(gather(Some("port = "), &[], &[]).is_err());
+        assert!(gather(Some("[port]\nx = 1"), &[], &[]).is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let texts = gather(None, &[("JWT_SECRET", "hush")], &[]).unwrap();
+        assert!(texts.iter().all(|(_, value, _)| value != "hush"));
+    }
+}

@@ -1,0 +1,199 @@
+//! Every setting once: its name, its variable, its default and what it is for. Flags, `--print-config`, the file's keys and
+//! the reference in `docs/` are made from this table.
+
+/// One setting, as text. What the text means is [`super::Config`]'s to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Name of the flag (`--max-connections`) and, with `_` for `-`, key in the file.
+    pub name: &'static str,
+    /// Environment variable.
+    pub env: &'static str,
+    /// An older or foreign name of the same variable, read if the first is not set.
+    pub env_alias: Option<&'static str>,
+    /// Value if nobody says anything; empty means "decided at start", as the help tells.
+    pub default: &'static str,
+    /// One line for `--help` and the reference: what it is, in which unit, and why one would change it.
+    pub help: &'static str,
+    /// Never printed.
+    pub secret: bool,
+}
+
+const fn setting(
+    name: &'static str,
+    env: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { name, env, env_alias: None, default, help, secret: false }
+}
+
+/// The table.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        env_alias: Some("NODE_ENV"),
+        ..setting(
+            "env",
+            "AGENTBENCH_ENV",
+            "development",
+            "development or production; production insists on a proper secret and listens on all addresses",
+        )
+    },
+    setting("host", "WS_HOST", "", "address to listen on; 127.0.0.1 in development, 0.0.0.0 in production"),
+    setting("port", "WS_PORT", "3001", "port to listen on; 0 lets the system choose"),
+    setting("data-dir", "DATA_DIR", "./data", "folder of the log and the archive"),
+    setting("workers", "WORKERS", "0", "threads that serve connections; 0 is one for each core"),
+    setting(
+        "node-name",
+        "NODE_NAME",
+        "",
+        "name of this node in messages and metrics; the host's name if empty",
+    ),
+    Setting {
+        secret: true,
+        ..setting(
+            "jwt-secret",
+            "JWT_SECRET",
+            "",
+            "secret of HS256 tokens, 32 bytes or more; made at first start in development",
+        )
+    },
+    setting(
+        "jwt-keys-file",
+        "JWT_KEYS_FILE",
+        "",
+        "JSON file of keys by kid (HS, RS256, ES256, EdDSA); read again on SIGHUP",
+    ),
+    setting(
+        "max-connections",
+        "MAX_CONNECTIONS",
+        "10000",
+        "connections at most; beyond that 503 with Retry-After, so that those that are there stay well served",
+    ),
+    setting(
+        "max-sessions",
+        "MAX_SESSIONS",
+        "100000",
+        "sessions that have not ended at most; bounds the index in memory",
+    ),
+    setting(
+        "session-timeout",
+        "SESSION_TIMEOUT",
+        "1800000",
+        "ms after which a session without events and participants expires",
+    ),
+    setting(
+        "max-payload",
+        "MAX_PAYLOAD",
+        "16777216",
+        "bytes of the largest message, before and after inflating",
+    ),
+    setting(
+        "receive-budget",
+        "RECEIVE_BUDGET",
+        "268435456",
+        "bytes held for messages that have not arrived whole, of all connections",
+    ),
+    setting(
+        "commit-backlog",
+        "COMMIT_BACKLOG",
+        "67108864",
+        "bytes that may wait for the log before publishes are refused as overloaded",
+    ),
+    setting(
+        "connection-rate",
+        "CONNECTION_RATE",
+        "100000",
+        "messages a second that one connection may send; 0 is no limit",
+    ),
+    setting(
+        "user-rate",
+        "USER_RATE",
+        "1000000",
+        "messages a second that all connections of one user may send; 0 is no limit",
+    ),
+    setting("malformed-limit", "MALFORMED_LIMIT", "10", "malformed messages in a row that end a connection"),
+    setting(
+        "slow-consumer-timeout",
+        "SLOW_CONSUMER_TIMEOUT",
+        "60000",
+        "ms that a connection may leave its socket full before it is closed with 4408",
+    ),
+    setting(
+        "auth-timeout",
+        "AUTH_TIMEOUT",
+        "10000",
+        "ms within which a client has to send its whole request head",
+    ),
+    setting(
+        "heartbeat-interval",
+        "HEARTBEAT_INTERVAL",
+        "30000",
+        "ms between pings; two unanswered ones end a connection",
+    ),
+    setting("shutdown-timeout", "SHUTDOWN_TIMEOUT", "10000", "ms that a stop may take"),
+    setting(
+        "reconnect-spread",
+        "RECONNECT_SPREAD",
+        "2000",
+        "ms over which clients are told to come back after a stop",
+    ),
+    setting(
+        "ack-level",
+        "ACK_LEVEL",
+        "logged",
+        "what an ack vouches for: logged (survives a crash of the process) or synced (survives power loss)",
+    ),
+    setting(
+        "dedupe-window",
+        "DEDUPE_WINDOW",
+        "65536",
+        "events of a session whose ids are remembered, about 24 bytes each",
+    ),
+    setting(
+        "tail-bytes",
+        "TAIL_BYTES",
+        "1048576",
+        "bytes of a session's newest events kept in memory for its followers",
+    ),
+    setting("compression", "COMPRESSION", "true", "accept permessage-deflate"),
+    setting(
+        "compression-threshold",
+        "COMPRESSION_THRESHOLD",
+        "1024",
+        "bytes from which messages are compressed",
+    ),
+    setting("compression-level", "COMPRESSION_LEVEL", "3", "0 (store) to 9 (smallest)"),
+    setting("send-buffer", "SEND_BUFFER", "0", "bytes of a socket's send buffer; 0 leaves it to the kernel"),
+    setting(
+        "receive-buffer",
+        "RECEIVE_BUFFER",
+        "0",
+        "bytes of a socket's receive buffer; 0 leaves it to the kernel",
+    ),
+    setting(
+        "retention-age",
+        "RETENTION_AGE",
+        "0",
+        "ms after their end that archived sessions are kept; 0 is for ever",
+    ),
+    setting(
+        "retention-bytes",
+        "RETENTION_BYTES",
+        "0",
+        "bytes of the archive at most, the oldest sessions go first; 0 is no limit",
+    ),
+    setting("enable-metrics", "ENABLE_METRICS", "true", "serve /metrics"),
+    setting("enable-logging", "ENABLE_LOGGING", "true", "write log lines to standard error"),
+    setting(
+        "log-level",
+        "LOG_LEVEL",
+        "info",
+        "error, warn, info, debug or trace, or a filter such as agentbench_server=debug",
+    ),
+    setting("log-format", "LOG_FORMAT", "pretty", "pretty or json"),
+];
+
+/// The setting with this name.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}

@@ -1,0 +1,446 @@
+//! From a decoded message to what it asks for: limits, permissions, and the way to the session's owner.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_auth::Permission;
+use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_protocol::envelope::{MessageType, read_frame};
+use agentbench_protocol::event::{EventBody, write_heartbeat};
+use agentbench_protocol::message::Ack;
+use agentbench_protocol::{
+    CloseCode, Command, Envelope, ErrorCode, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
+    msgpack,
+};
+use agentbench_session::{Publish, Step};
+use bytes::BytesMut;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::shared::Shared;
+use crate::transport::Connection;
+use crate::worker::Worker;
+use crate::worker::mailbox::{OwnedEvent, Request};
+
+/// Messages refused by rate in a row that end a connection.
+const RATE_PATIENCE: u32 = 1000;
+/// Bytes of one page of `get_history`.
+const HISTORY_BYTES: usize = 1024 * 1024;
+
+impl Worker {
+    /// A text message arrived.
+    pub(crate) fn take_text(self: &Rc<Self>, connection: &Rc<Connection>, text: &str, now: u64) {
+        let read = read_frame(text, |envelope| match envelope {
+            Ok(envelope) => self.take_envelope(connection, &envelope, now),
+            Err(refusal) => self.refuse(connection, refusal, now),
+        });
+        if let Err(refusal) = read {
+            self.refuse(connection, refusal, now);
+        }
+    }
+
+    /// A binary message arrived: MessagePack, or JSON from clients that send text as bytes.
+    pub(crate) fn take_binary(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &[u8], now: u64) {
+        if connection.wire.form.msgpack {
+            let mut json = BytesMut::with_capacity(bytes.len() * 2);
+            match msgpack::to_json(bytes, &mut json) {
+                Ok(()) => {
+                    // The translation writes JSON only.
+                    let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
+                    self.take_text(connection, text, now);
+                }
+                Err(refusal) => self.refuse(connection, refusal, now),
+            }
+            return;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.take_text(connection, text, now),
+            Err(_) => {
+                let detail = "a binary message on a JSON connection must hold UTF-8 text";
+                self.refuse(connection, Refusal::new(ErrorCode::MalformedJson, detail), now);
+            }
+        }
+    }
+
+    fn take_envelope(self: &Rc<Self>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: u64) {
+        if !connection.is_open() {
+            return;
+        }
+        if let Err(refusal) = self.check_rates(connection, now) {
+            return self.refuse(connection, refusal.of(&*envelope.id), now);
+        }
+        let taken = match envelope.kind {
+            MessageType::TestEvent => self.take_event(connection, envelope, now),
+            MessageType::ControlCommand => self.take_command(connection, envelope, now),
+            MessageType::SystemMessage => self.take_reader_ack(connection, envelope),
+            MessageType::Heartbeat | MessageType::Error => {
+                self.answer_heartbeat(connection, envelope, now);
+                Ok(())
+            }
+        };
+        match taken {
+            Ok(()) => {
+                connection.count_malformed(false);
+            }
+            Err(refusal) => self.refuse(connection, refusal.of(&*envelope.id), now),
+        }
+    }
+
+    fn check_rates(self: &Rc<Self>, connection: &Rc<Connection>, now: u64) -> Result<(), Refusal> {
+        let config = &self.shared.config;
+        let taken = connection
+            .take_rate(config.connection_rate, now)
+            .and_then(|()| self.shared.take_user_rate(&connection.who.user_id, now));
+        let Err(retry_after) = taken else { return Ok(()) };
+        if connection.refused_by_rate() > RATE_PATIENCE {
+            self.close(
+                connection,
+                CloseCode::RateLimited,
+                "sent far beyond the rate limit",
+                Some(retry_after.max(1_000)),
+            );
+        }
+        let detail = "sent faster than the limit allows";
+        Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(retry_after))
+    }
+
+    fn answer_heartbeat(&self, connection: &Connection, envelope: &Envelope<'_>, now: u64) {
+        let mut json = BytesMut::new();
+        write_heartbeat(&mut json, self.next_number(), now, &envelope.id, envelope.data);
+        self.put(connection, &json);
+    }
+
+    fn take_event(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        envelope: &Envelope<'_>,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let name = envelope.session_id.as_deref();
+        let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
+        let session = find_session(name)?;
+        if !connection.grant.borrow().allows(Permission::SessionPublish) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit publishing"));
+        }
+        let metadata = &envelope.metadata;
+        if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
+            let detail = "data does not have the checksum that metadata.checksum names";
+            return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
+        }
+        let size = envelope.data.len() + 256;
+        if !self.shared.reserve_backlog(size, metadata.priority) {
+            let detail = "the server has more events than its log can take now";
+            return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(100));
+        }
+        self.shared.metrics.events_received.inc();
+        if self.shared.owner_of(session) == self.index
+            && let Some(owned) = self.sessions.borrow().get(&session).cloned()
+        {
+            let publish = Publish {
+                connection: Some(connection.key),
+                user: &connection.who.user_id,
+                producer: &connection.producer,
+                body: EventBody {
+                    id: &envelope.id,
+                    timestamp: envelope.timestamp,
+                    data: envelope.data,
+                    metadata: metadata.raw,
+                    sender: connection.sender_json(),
+                },
+                ttl_ms: metadata.ttl_ms,
+                requires_ack: metadata.requires_ack,
+            };
+            self.publish(&owned, &publish, metadata.priority, size, now);
+            return Ok(());
+        }
+        let event = OwnedEvent {
+            id: (*envelope.id).into(),
+            timestamp: envelope.timestamp.into(),
+            data: envelope.data.into(),
+            metadata: metadata.raw.map(Into::into),
+            producer: connection.producer.clone(),
+            sender: Arc::clone(connection.sender_json()),
+            ttl_ms: metadata.ttl_ms,
+            requires_ack: metadata.requires_ack,
+            priority: metadata.priority,
+        };
+        self.ask(connection, session, Request::Publish(event));
+        Ok(())
+    }
+
+    fn take_reader_ack(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), Refusal> {
+        let detail = "a client's system_message is an ack: {type: \"ack\", sessionId, seq}";
+        let invalid = |field: &str| Refusal::invalid(field, detail);
+        let message: SystemMessage = serde_json::from_str(envelope.data).map_err(|_| invalid("data"))?;
+        let SystemMessage::Ack(Ack { session_id, seq: Some(seq), .. }) = message else {
+            return Err(invalid("data.type"));
+        };
+        let session =
+            session_id.or_else(|| envelope.session_id.as_deref().and_then(|name| name.parse().ok()));
+        let session = session.ok_or_else(|| invalid("data.sessionId"))?;
+        if !connection.sessions.borrow().contains(&session) {
+            return Err(Refusal::new(
+                ErrorCode::NotAParticipant,
+                "only participants say how far they have read",
+            ));
+        }
+        self.ask(connection, session, Request::Acknowledge { seq });
+        Ok(())
+    }
+
+    fn take_command(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        envelope: &Envelope<'_>,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let id = envelope.id.clone().into_owned();
+        let command = Command::parse(envelope.data, envelope.session_id.as_deref())?;
+        let needed = permission_for(&command);
+        if needed.is_some_and(|permission| !connection.grant.borrow().allows(permission)) {
+            let detail = format!("the token does not permit {}", command.name());
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
+        match command {
+            Command::CreateSession(fields) => {
+                if !connection.grant.borrow().may_access(&fields.project_id) {
+                    let detail = "the token does not permit sessions in this project";
+                    return Err(Refusal::new(ErrorCode::Forbidden, detail));
+                }
+                let session = session_of(&connection.who.user_id, &id);
+                self.request(connection, session, Request::Create { command: id, fields });
+            }
+            Command::JoinSession { session_id, follow, from, subscribe } => {
+                self.ask_join(connection, find_session(&session_id)?, id, follow, from, subscribe);
+            }
+            Command::LeaveSession { session_id, unsubscribe } => {
+                self.request(
+                    connection,
+                    find_session(&session_id)?,
+                    Request::Leave { command: id, unsubscribe },
+                );
+            }
+            Command::StartTest { session_id } => self.step(connection, &session_id, id, Step::Start)?,
+            Command::PauseTest { session_id } => self.step(connection, &session_id, id, Step::Pause)?,
+            Command::ResumeTest { session_id } => self.step(connection, &session_id, id, Step::Resume)?,
+            Command::StopTest { session_id, outcome, reason } => {
+                self.step(connection, &session_id, id, Step::Stop { outcome, reason })?;
+            }
+            Command::GetSessionInfo { session_id } => {
+                self.request(connection, find_session(&session_id)?, Request::Info { command: id });
+            }
+            Command::GetSessionList(query) => {
+                let grant = connection.grant();
+                let page = self.shared.catalog.page(&query, |project| grant.may_access(project));
+                let page = page.ok_or_else(|| {
+                    Refusal::invalid("data.cursor", "data.cursor must be the nextCursor of an earlier page")
+                })?;
+                let (sessions, next_cursor) = (page.sessions, page.next_cursor);
+                self.say(
+                    connection,
+                    &SystemMessage::SessionList { original_message_id: id, sessions, next_cursor },
+                );
+            }
+            Command::GetHistory { session_id, from_seq, limit } => {
+                self.history(connection, self.readable(connection, &session_id)?, id, from_seq, limit);
+            }
+            Command::ReplaySession { session_id, speed, from_seq } => {
+                self.replay(connection, self.readable(connection, &session_id)?, id, speed, from_seq);
+            }
+            Command::RefreshToken { token } => self.refresh(connection, id, &token, now)?,
+        }
+        Ok(())
+    }
+
+    /// A request that will be answered once: the connection is not read further if too many are under way.
+    fn request(self: &Rc<Self>, connection: &Rc<Connection>, session: SessionId, request: Request) {
+        connection.pending.set(connection.pending.get() + 1);
+        self.ask(connection, session, request);
+    }
+
+    fn step(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        name: &str,
+        command: String,
+        step: Step,
+    ) -> Result<(), Refusal> {
+        self.request(connection, find_session(name)?, Request::Control { command, step });
+        Ok(())
+    }
+
+    /// A session whose log this connection may read.
+    fn readable(&self, connection: &Connection, name: &str) -> Result<SessionId, Refusal> {
+        let id = find_session(name)?;
+        let entry = self.shared.catalog.get(id).ok_or_else(no_such_session)?;
+        if !connection.grant.borrow().may_access(&entry.summary().project_id) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project"));
+        }
+        Ok(id)
+    }
+
+    /// Finds the id at the reader's position first, if it names one: the owner does not wait for the disk.
+    fn ask_join(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        session: SessionId,
+        command: String,
+        follow: bool,
+        from: StartAt,
+        subscribe: bool,
+    ) {
+        connection.pending.set(connection.pending.get() + 1);
+        let named = match &from {
+            StartAt::After(Position { seq, last_id: Some(_), .. }) if *seq > 0 => Some(*seq),
+            _ => None,
+        };
+        let known = named.and_then(|seq| self.feeds.borrow().get(&session)?.borrow().id_at(seq));
+        let Some(seq) = named.filter(|_| known.is_none()) else {
+            let request = Request::Join { command, follow, from, id_at_position: known, subscribe };
+            return self.ask(connection, session, request);
+        };
+        let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
+        tokio::task::spawn_local(async move {
+            let read = tokio::task::spawn_blocking(move || id_in_log(&shared, session, seq)).await;
+            let id_at_position = read.unwrap_or_default();
+            if connection.is_open() {
+                let request = Request::Join { command, follow, from, id_at_position, subscribe };
+                worker.ask(&connection, session, request);
+            }
+        });
+    }
+
+    fn history(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        session: SessionId,
+        command: String,
+        from: Seq,
+        limit: u32,
+    ) {
+        connection.pending.set(connection.pending.get() + 1);
+        let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
+        tokio::task::spawn_local(async move {
+            let read = tokio::task::spawn_blocking(move || read_page(&shared, session, from, limit as usize));
+            let page =
+                read.await.unwrap_or_else(|error| Err(Refusal::new(ErrorCode::Internal, error.to_string())));
+            match page {
+                Ok((events, next_seq)) => {
+                    let original_message_id = command;
+                    let message = SystemMessage::SessionHistory {
+                        original_message_id,
+                        session_id: session,
+                        events,
+                        next_seq,
+                    };
+                    worker.say(&connection, &message);
+                }
+                Err(refusal) => worker.refuse(&connection, refusal.of(command), worker.now()),
+            }
+            connection.pending.set(connection.pending.get().saturating_sub(1));
+            worker.flush(&connection);
+            connection.wake_if_paused();
+        });
+    }
+
+    fn refresh(
+        &self,
+        connection: &Connection,
+        command: String,
+        token: &str,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let grant = self.shared.keys().verify(token, now).map_err(|error| {
+            Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
+        })?;
+        if grant.user_id != connection.who.user_id {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
+        }
+        let token_expires_at = grant.expires_at;
+        *connection.grant.borrow_mut() = Arc::new(grant);
+        self.say(
+            connection,
+            &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at },
+        );
+        Ok(())
+    }
+}
+
+fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {
+    let reading = shared.log.read(session, seq, ReadLimit { bytes: 1, events: 1 }).ok()?;
+    let mut records = reading.frames.iter().flat_map(Frame::records);
+    records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
+}
+
+type Page = (Vec<Box<RawValue>>, Option<Seq>);
+
+/// A page of a log as messages, and where the next one begins.
+fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Result<Page, Refusal> {
+    let reading = shared.log.read(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit });
+    let reading = reading.map_err(|error| match error {
+        LogError::NotFound(_) => no_such_session(),
+        LogError::Damaged { from, to, .. } => {
+            let detail = format!("events {from} to {to} are damaged and never served; ask from {}", to + 1);
+            Refusal::new(ErrorCode::LogUnavailable, detail)
+        }
+        LogError::Trimmed { first_seq } => {
+            Refusal::new(ErrorCode::InvalidPosition, format!("the log begins at seq {first_seq}"))
+        }
+        LogError::Refused(why) | LogError::Unavailable(why) => Refusal::new(ErrorCode::LogUnavailable, why),
+    })?;
+    let mut events = Vec::new();
+    for (seq, record) in reading.frames.iter().flat_map(Frame::records) {
+        if seq >= from && events.len() < limit {
+            let body = String::from_utf8_lossy(record.body).into_owned();
+            let raw = RawValue::from_string(body);
+            events.push(
+                raw.map_err(|_| Refusal::new(ErrorCode::Internal, format!("event {seq} is not JSON")))?,
+            );
+        }
+    }
+    let next = from + events.len() as u64;
+    Ok((events, (next <= reading.head.seq).then_some(next)))
+}
+
+fn no_such_session() -> Refusal {
+    Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
+}
+
+/// Text that is no name of a session is no session's name.
+fn find_session(name: &str) -> Result<SessionId, Refusal> {
+    name.parse().map_err(|_| no_such_session())
+}
+
+/// The session that this user creates with this command: the same command again means the same session, on whatever
+/// worker and after a restart (a UUID of version 8, RFC 9562 §5.8, from SHA-256).
+fn session_of(user: &str, command: &str) -> SessionId {
+    let mut hash = Sha256::new();
+    hash.update((user.len() as u64).to_le_bytes());
+    hash.update(user.as_bytes());
+    hash.update(command.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    let bits = u128::from_be_bytes(bytes);
+    let version = (bits & !(0xf << 76)) | (8 << 76);
+    SessionId::from_u128((version & !(0x3 << 62)) | (0x2 << 62))
+}
+
+fn permission_for(command: &Command) -> Option<Permission> {
+    Some(match command {
+        Command::CreateSession(_) => Permission::SessionCreate,
+        Command::JoinSession { .. }
+        | Command::GetSessionInfo { .. }
+        | Command::GetHistory { .. }
+        | Command::ReplaySession { .. } => Permission::SessionRead,
+        Command::GetSessionList(_) => Permission::SessionList,
+        Command::StartTest { .. }
+        | Command::PauseTest { .. }
+        | Command::ResumeTest { .. }
+        | Command::StopTest { .. } => Permission::SessionControl,
+        Command::LeaveSession { .. } | Command::RefreshToken { .. } => return None,
+    })
+}

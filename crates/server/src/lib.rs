@@ -1,0 +1,244 @@
+//! The Tokio shell: the only crate that wires the parts together.
+//!
+//! - [`Server::start`] opens the log, starts the workers on given listeners, and returns a handle that stops them.
+//! - `worker` is one thread: its runtime, connections and sessions. `transport` is sockets, `session` is owners and followers,
+//!   `dispatch` is what messages ask for, `http` is what is served beside WebSockets, `ops` is figures and limits.
+//! - [`config`] is every setting.
+//!
+//! The data's way: `transport` reads and decodes, `dispatch` finds the session, its owner (`session::owner`) orders the events,
+//! `worker` hands everybody's frames to the log in one batch, the log's word comes back through the `mailbox`, and
+//! `session::follow` and `transport::outbox` fill the followers' sockets.
+
+pub mod config;
+mod dispatch;
+mod http;
+mod ops;
+mod session;
+mod shared;
+mod transport;
+mod worker;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use agentbench_auth::KeyRing;
+use agentbench_event_log::{EventLog, LogError};
+use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
+use agentbench_protocol::{AckLevel, CloseCode};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::config::Config;
+use crate::shared::Shared;
+use crate::worker::Worker;
+
+pub use crate::transport::listen::bind;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be opened.
+    #[error("cannot open the log: {0}")]
+    Log(#[from] OpenError),
+    /// What the log holds cannot be listed.
+    #[error("cannot list the log's sessions: {0}")]
+    List(#[from] LogError),
+    /// A socket or thread cannot be had.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    address: SocketAddr,
+    recovery: RecoveryReport,
+}
+
+/// Time between looks at what retention may remove.
+const RETENTION_PERIOD: Duration = Duration::from_secs(30);
+
+impl Server {
+    /// Opens the log and serves on the listeners: one for each worker ([`bind`] makes them), or one for all.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: Config, keys: KeyRing, listeners: Vec<TcpListener>) -> Result<Self, StartError> {
+        let durability = match config.ack_level {
+            AckLevel::Synced | AckLevel::Replicated => Durability::Synced,
+            AckLevel::Received | AckLevel::Logged => Durability::Logged,
+        };
+        let (log, recovery) = DiskLog::open(DiskConfig { durability, ..DiskConfig::new(&config.data_dir) })?;
+        let log = Arc::new(log);
+        let random = [random()?, random()?];
+        let shared = Arc::new(Shared::new(config, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));
+        let now = now_ms();
+        for session in shared.catalog.load(shared.log.list()?, now) {
+            tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
+        }
+        let first = listeners.first().ok_or_else(|| io::Error::other("no listener was given"))?;
+        let address = first.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let mut workers = Vec::new();
+        for index in 0..shared.config.workers {
+            let listener = listeners.get(index).unwrap_or(first).try_clone()?;
+            let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
+        }
+        drop(listeners);
+        keep_house(&shared, log, stopped)?;
+        Ok(Self { shared, stop, workers, address, recovery })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What opening the log found.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// Replaces the keys that tokens are checked with; open connections stay.
+    pub fn set_keys(&self, keys: KeyRing) {
+        self.shared.set_keys(keys);
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Stops: no new connections, every client told when to come back, what is in flight committed, the log closed.
+    ///
+    /// # Errors
+    /// If the log could not be made durable.
+    pub fn stop(mut self) -> Result<(), LogError> {
+        self.shared.start_draining();
+        self.stop.send_replace(true);
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!("a worker has panicked");
+            }
+        }
+        self.shared.log.close()
+    }
+}
+
+fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn run_worker(index: usize, shared: Arc<Shared>, listener: TcpListener, stopped: watch::Receiver<bool>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "cannot start a worker's runtime"),
+    };
+    let local = LocalSet::new();
+    let worker = Worker::new(index, shared);
+    local.block_on(&runtime, async {
+        tokio::task::spawn_local(Rc::clone(&worker).run());
+        accept(&worker, listener, stopped).await;
+        drain(&worker).await;
+    });
+    // Reads of the log that are still under way need not be waited for.
+    runtime.shutdown_background();
+}
+
+/// Accepts until the stop.
+async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot listen"),
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                set_buffers(&stream, &worker.shared.config);
+                tokio::task::spawn_local(transport::handshake::serve(Rc::clone(worker), stream));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: those that are there go on, new ones wait in the backlog.
+                tracing::warn!(%error, "cannot accept a connection");
+                worker.shared.metrics.refused("accept_failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn set_buffers(stream: &tokio::net::TcpStream, config: &Config) {
+    let socket = socket2::SockRef::from(stream);
+    // A buffer that cannot be set is no reason to refuse the connection.
+    if config.send_buffer > 0 {
+        let _ = socket.set_send_buffer_size(config.send_buffer);
+    }
+    if config.receive_buffer > 0 {
+        let _ = socket.set_recv_buffer_size(config.receive_buffer);
+    }
+}
+
+/// Sends every client away with a time to come back, and waits until they have gone and the log has everything.
+async fn drain(worker: &Rc<Worker>) {
+    let config = &worker.shared.config;
+    let deadline = Instant::now() + config.shutdown_timeout;
+    // Events that were read are logged and acked before anybody is sent away.
+    while worker.has_uncommitted() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let connections = worker.all_connections();
+    let spread = config.reconnect_spread.as_millis() as u64;
+    let count = connections.len().max(1) as u64;
+    for (place, connection) in connections.iter().enumerate() {
+        let after_ms = spread * place as u64 / count;
+        worker.close(connection, CloseCode::Restarting, "the server restarts", Some(after_ms));
+        worker.flush(connection);
+    }
+    drop(connections);
+    while (worker.has_connections() || worker.has_uncommitted()) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A thread for what may wait for the disk: ended sessions that are not archived yet, and retention.
+fn keep_house(shared: &Arc<Shared>, log: Arc<DiskLog>, stopped: watch::Receiver<bool>) -> io::Result<()> {
+    let shared = Arc::clone(shared);
+    let keep = move || {
+        let ended = shared.catalog.filter(|entry| {
+            entry.summary().status.has_ended() && !entry.archived.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        for entry in ended {
+            session::owner::archive_now(&shared, entry.id);
+        }
+        let retention =
+            Retention { max_age: shared.config.retention_age, max_bytes: shared.config.retention_bytes };
+        while !*stopped.borrow() && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
+            match log.enforce_retention(now_ms(), retention) {
+                Ok(removed) => removed.iter().for_each(|removed| shared.catalog.remove(removed.session)),
+                Err(error) => tracing::warn!(%error, "retention could not be enforced"),
+            }
+            let until = Instant::now() + RETENTION_PERIOD;
+            while Instant::now() < until && !*stopped.borrow() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    };
+    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep).map(drop)
+}

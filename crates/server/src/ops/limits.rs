@@ -1,0 +1,52 @@
+//! Rates: token buckets that fill with time.
+
+/// One bucket: `rate` tokens a second, at most two seconds' worth at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    /// Thousandths of a token.
+    level: u64,
+    filled_at: u64,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub(crate) fn new(rate: u64, now: u64) -> Self {
+        Self { level: rate.saturating_mul(2_000), filled_at: now }
+    }
+
+    /// Takes one token, or tells after how many ms there will be one. `rate` 0 is no limit.
+    pub(crate) fn take(&mut self, rate: u64, now: u64) -> Result<(), u64> {
+        if rate == 0 {
+            return Ok(());
+        }
+        let elapsed = now.saturating_sub(self.filled_at);
+        self.level = self.level.saturating_add(elapsed.saturating_mul(rate)).min(rate.saturating_mul(2_000));
+        self.filled_at = now;
+        match self.level.checked_sub(1_000) {
+            Some(level) => {
+                self.level = level;
+                Ok(())
+            }
+            None => Err((1_000 - self.level).div_ceil(rate).max(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_rate_and_says_when_to_come_back() {
+        let mut bucket = Bucket::new(10, 0);
+        for _ in 0..20 {
+            assert_eq!(bucket.take(10, 0), Ok(()));
+        }
+        assert_eq!(bucket.take(10, 0), Err(100));
+        assert_eq!(bucket.take(10, 99), Err(1));
+        assert_eq!(bucket.take(10, 100), Ok(()));
+        assert_eq!(bucket.take(10, 100), Err(100));
+        let mut unlimited = Bucket::new(0, 0);
+        assert!((0..1_000).all(|_| unlimited.take(0, 0).is_ok()));
+    }
+}

@@ -1,0 +1,4 @@
+//! What operators need: figures, limits, and a way to stop.
+
+pub(crate) mod limits;
+pub(crate) mod metrics;

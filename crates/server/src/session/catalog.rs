@@ -1,0 +1,247 @@
+//! Every session that the log has, small enough to keep for all of them: what listings show and where the log ends.
+//!
+//! Shared by all workers. Locked for creations, lookups by name and listings, never for an event: heads are atomics.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use agentbench_event_log::Listed;
+use agentbench_protocol::command::GetSessionList;
+use agentbench_protocol::{Epoch, Head, Seq, SessionId, SessionInfo, Status};
+use agentbench_session::Summary;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: SessionId,
+    pub(crate) epoch: Epoch,
+    /// The last seq that the log has.
+    head: AtomicU64,
+    /// When somebody used it last, as far as this process knows; ms since 1970.
+    pub(crate) last_used: AtomicU64,
+    pub(crate) archived: AtomicBool,
+    summary: RwLock<Arc<Summary>>,
+}
+
+impl Entry {
+    pub(crate) fn new(id: SessionId, head: Head, summary: Summary, now: u64) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            epoch: head.epoch,
+            head: AtomicU64::new(head.seq),
+            last_used: AtomicU64::new(now),
+            archived: AtomicBool::new(false),
+            summary: RwLock::new(Arc::new(summary)),
+        })
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        Head { epoch: self.epoch, seq: self.head.load(Ordering::Acquire) }
+    }
+
+    pub(crate) fn set_head(&self, seq: Seq) {
+        self.head.store(seq, Ordering::Release);
+    }
+
+    pub(crate) fn summary(&self) -> Arc<Summary> {
+        Arc::clone(&self.summary.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_summary(&self, summary: Summary) {
+        *self.summary.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(summary);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    by_id: HashMap<SessionId, Arc<Entry>>,
+    newest_first: BTreeSet<(Reverse<u64>, SessionId)>,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    index: RwLock<Index>,
+    active: AtomicUsize,
+}
+
+/// A page of sessions.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) sessions: Vec<SessionInfo>,
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl Catalog {
+    /// Takes over what the log lists. Returns the sessions whose summary cannot be read.
+    pub(crate) fn load(&self, listed: Vec<Listed>, now: u64) -> Vec<SessionId> {
+        let mut unreadable = Vec::new();
+        for session in listed {
+            match Summary::from_bytes(&session.summary) {
+                Ok(summary) => {
+                    let entry = Entry::new(session.session, session.head, summary, now);
+                    entry.archived.store(session.archived, Ordering::Relaxed);
+                    self.insert(entry);
+                }
+                Err(_) => unreadable.push(session.session),
+            }
+        }
+        unreadable
+    }
+
+    pub(crate) fn insert(&self, entry: Arc<Entry>) {
+        let summary = entry.summary();
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.newest_first.insert((Reverse(summary.created_at), entry.id));
+        let replaced = index.by_id.insert(entry.id, entry);
+        if replaced.is_none() && !summary.status.has_ended() {
+            self.active.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn remove(&self, id: SessionId) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = index.by_id.remove(&id) {
+            let summary = entry.summary();
+            index.newest_first.remove(&(Reverse(summary.created_at), id));
+            if !summary.status.has_ended() {
+                self.active.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Entry>> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
+    }
+
+    /// Replaces a session's summary; called by its owner only.
+    pub(crate) fn update(&self, entry: &Entry, summary: Summary) {
+        let before = entry.summary().status.has_ended();
+        if summary.status.has_ended() && !before {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        entry.set_summary(summary);
+    }
+
+    /// Sessions that have not ended.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// All sessions.
+    pub(crate) fn len(&self) -> usize {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.len()
+    }
+
+    /// The sessions for which `wanted` holds.
+    pub(crate) fn filter(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.by_id.values().filter(|entry| wanted(entry)).cloned().collect()
+    }
+
+    /// A page of the sessions that `may_see` lets through, newest first. The cursor is the creation time and name of the
+    /// last session of the page before, so a page stays right while sessions come and go.
+    pub(crate) fn page(&self, query: &GetSessionList, may_see: impl Fn(&str) -> bool) -> Option<Page> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let start = match &query.cursor {
+            None => std::ops::Bound::Unbounded,
+            Some(cursor) => std::ops::Bound::Excluded(parse_cursor(cursor)?),
+        };
+        let mut page = Page { sessions: Vec::new(), next_cursor: None };
+        let limit = query.limit as usize;
+        for (created_at, id) in index.newest_first.range((start, std::ops::Bound::Unbounded)) {
+            let Some(entry) = index.by_id.get(id) else { continue };
+            let summary = entry.summary();
+            if !matches(query, &summary) || !may_see(&summary.project_id) {
+                continue;
+            }
+            if page.sessions.len() == limit {
+                let last =
+                    page.sessions.last().map(|last| format!("{}_{}", last.created_at, last.session_id));
+                page.next_cursor = last;
+                return Some(page);
+            }
+            debug_assert_eq!(summary.created_at, created_at.0);
+            page.sessions.push(summary.describe(*id, entry.head()));
+        }
+        Some(page)
+    }
+}
+
+fn matches(query: &GetSessionList, summary: &Summary) -> bool {
+    let status = |wanted: Status| summary.status == wanted;
+    query.status.is_none_or(status)
+        && query.project_id.as_ref().is_none_or(|project| *project == summary.project_id)
+}
+
+fn parse_cursor(cursor: &str) -> Option<(Reverse<u64>, SessionId)> {
+    let (created_at, id) = cursor.split_once('_')?;
+    Some((Reverse(created_at.parse().ok()?), id.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(project: &str, created_at: u64, status: Status) -> Summary {
+        Summary {
+            project_id: project.into(),
+            test_id: "t".into(),
+            agent_name: "a".into(),
+            created_by: "u".into(),
+            created_at,
+            metadata: None,
+            status,
+            started_at: None,
+            ended_at: None,
+            reason: None,
+        }
+    }
+
+    fn query(limit: u32, cursor: Option<String>) -> GetSessionList {
+        GetSessionList { status: None, project_id: None, limit, cursor }
+    }
+
+    #[test]
+    fn pages_cover_every_visible_session_once_newest_first() {
+        let catalog = Catalog::default();
+        for n in 0..25_u64 {
+            let project = if n % 5 == 0 { "hidden" } else { "p" };
+            let head = Head { epoch: Epoch::from_u64(1), seq: n };
+            // Two sessions each share a creation time.
+            let summary = summary(project, n / 2, Status::Idle);
+            catalog.insert(Entry::new(SessionId::from_u128(u128::from(n)), head, summary, 0));
+        }
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = catalog.page(&query(3, cursor), |project| project == "p").unwrap();
+            seen.extend(page.sessions.iter().map(|session| (session.created_at, session.session_id)));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 20);
+        assert!(seen.is_sorted_by(|a, b| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)));
+        assert!(catalog.page(&query(3, Some("nonsense".into())), |_| true).is_none());
+    }
+
+    #[test]
+    fn the_count_of_active_sessions_follows_ends_and_removals() {
+        let catalog = Catalog::default();
+        let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
+        let ids = [1, 2, 3].map(SessionId::from_u128);
+        for id in ids {
+            catalog.insert(Entry::new(id, head, summary("p", 1, Status::Idle), 0));
+        }
+        assert_eq!(catalog.active(), 3);
+        let entry = catalog.get(ids[0]).unwrap();
+        catalog.update(&entry, summary("p", 1, Status::Completed));
+        catalog.update(&entry, summary("p", 1, Status::Completed));
+        catalog.remove(ids[0]);
+        catalog.remove(ids[1]);
+        assert_eq!((catalog.active(), catalog.len()), (1, 1));
+    }
+}

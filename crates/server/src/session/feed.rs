@@ -1,0 +1,142 @@
+//! The newest part of a session's log on one worker, and the connections there that follow it.
+//!
+//! Every worker that has a follower of a session has such a feed; the owner sends each committed frame to all of them.
+//! Followers are cursors ([`Follow`]) kept by their connections; who is behind the tail reads the log.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_event_log::Frame;
+use agentbench_protocol::{Priority, Seq};
+
+use super::catalog::Entry;
+use super::render::{Form, Rendered, Renderer};
+use crate::transport::Connection;
+
+/// A committed frame with what was made of it.
+struct Recent {
+    frame: Frame,
+    priority: Priority,
+    /// Some event in it has a time to live.
+    mortal: bool,
+    rendered: [Option<Rendered>; Form::COUNT],
+}
+
+/// One session on one worker.
+pub(crate) struct Feed {
+    pub(crate) entry: Arc<Entry>,
+    /// The last seq that this worker knows to be committed.
+    pub(crate) head: Seq,
+    tail: VecDeque<Recent>,
+    tail_bytes: usize,
+    /// Chunks that were read for readers behind the tail: others at the same place share them.
+    history: VecDeque<(Form, History)>,
+    /// Connections that follow, each with the index of its [`Follow`].
+    pub(crate) readers: Vec<(Rc<Connection>, usize)>,
+}
+
+/// A chunk that was read from the log.
+#[derive(Clone)]
+pub(crate) struct History {
+    pub(crate) rendered: Rendered,
+    /// The frames again, if some event in them has a time to live.
+    pub(crate) mortal: Option<Rc<[Frame]>>,
+}
+
+/// What a reader finds at its place.
+pub(crate) enum Found {
+    /// It has everything.
+    Nothing,
+    /// Bytes, and the frames if some event may have expired.
+    Chunk(Rendered, Option<Rc<[Frame]>>, Priority),
+    /// It is behind the tail: the log has to be read.
+    Behind,
+}
+
+const MAX_HISTORY: usize = 4;
+
+impl Feed {
+    pub(crate) fn new(entry: Arc<Entry>, head: Seq) -> Self {
+        Self {
+            entry,
+            head,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            history: VecDeque::new(),
+            readers: Vec::new(),
+        }
+    }
+
+    /// Takes a committed frame; the oldest ones leave when the tail has more than `limit` bytes.
+    pub(crate) fn push(&mut self, frame: Frame, priority: Priority, limit: usize) {
+        debug_assert_eq!(frame.first_seq(), self.head + 1, "frames come in order");
+        self.head = frame.last_seq();
+        let mortal = frame.records().any(|(_, record)| record.ttl_ms > 0);
+        self.tail_bytes += frame.bytes().len();
+        self.tail.push_back(Recent { frame, priority, mortal, rendered: Default::default() });
+        while self.tail_bytes > limit && self.tail.len() > 1 {
+            if let Some(oldest) = self.tail.pop_front() {
+                self.tail_bytes -= oldest.frame.bytes().len();
+            }
+        }
+    }
+
+    /// Forgets the tail: commits were missed, and everybody has to read the log up to `head`.
+    pub(crate) fn resync(&mut self, head: Seq) {
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.head = self.head.max(head);
+    }
+
+    /// What comes at `next`.
+    pub(crate) fn find(&mut self, next: Seq, form: Form, renderer: &mut Renderer) -> Found {
+        if next > self.head {
+            return Found::Nothing;
+        }
+        let first = self.tail.front().map_or(self.head + 1, |recent| recent.frame.first_seq());
+        if next < first {
+            let known = self.history.iter().find(|(known, history)| {
+                *known == form && (history.rendered.first_seq()..=history.rendered.last_seq()).contains(&next)
+            });
+            return known.map_or(Found::Behind, |(_, history)| {
+                Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal)
+            });
+        }
+        let after = self.tail.partition_point(|recent| recent.frame.first_seq() <= next);
+        let recent = &mut self.tail[after - 1];
+        let rendered = recent.rendered[form.index()]
+            .get_or_insert_with(|| renderer.frames(std::slice::from_ref(&recent.frame), form))
+            .clone();
+        let mortal = recent.mortal.then(|| Rc::from([recent.frame.clone()]));
+        Found::Chunk(rendered, mortal, recent.priority)
+    }
+
+    /// The id of the event at `seq`, if it is in the tail.
+    pub(crate) fn id_at(&self, seq: Seq) -> Option<String> {
+        let after = self.tail.partition_point(|recent| recent.frame.first_seq() <= seq);
+        let recent = self.tail.get(after.checked_sub(1)?)?;
+        recent.frame.records().find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
+    }
+
+    /// Keeps a chunk for readers that follow behind the one who asked for it.
+    pub(crate) fn remember(&mut self, form: Form, history: History) {
+        if self.history.len() == MAX_HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back((form, history));
+    }
+
+    /// Gives up what was read for readers that were behind.
+    pub(crate) fn forget_history(&mut self) {
+        self.history.clear();
+    }
+
+    pub(crate) fn add_reader(&mut self, connection: Rc<Connection>, follow: usize) {
+        self.readers.push((connection, follow));
+    }
+
+    pub(crate) fn remove_reader(&mut self, connection: &Rc<Connection>) {
+        self.readers.retain(|(reader, _)| !Rc::ptr_eq(reader, connection));
+    }
+}

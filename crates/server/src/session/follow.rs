@@ -1,0 +1,222 @@
+//! Followers on one worker: beginning, moving on, catching up from the log, leaving.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_protocol::event::{AckHead, write_ack, write_acks};
+use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
+use bytes::BytesMut;
+
+use super::catalog::Entry;
+use super::feed::{Feed, History};
+use crate::transport::{Connection, Wanted};
+use crate::worker::Worker;
+use crate::worker::mailbox::{Asker, Letter, Request};
+
+/// Bytes of one catch-up read: large steps, since a reader that is behind will want what follows, too.
+const CATCH_UP_BYTES: usize = 256 * 1024;
+/// Time before a read that the log could not answer is tried again.
+const RETRY_READ: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Worker {
+    /// A join was answered by the owner: passes the answer on, and begins to deliver after `follow`.
+    pub(crate) fn joined(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        entry: &Arc<Entry>,
+        json: &[u8],
+        gap: Option<&[u8]>,
+        follow: Option<Seq>,
+        head: Seq,
+    ) {
+        self.unfollow(connection, entry.id);
+        self.put(connection, json);
+        if let Some(gap) = gap {
+            self.put(connection, gap);
+        }
+        connection.sessions.borrow_mut().insert(entry.id);
+        if let Some(after) = follow {
+            let feed = Rc::clone(
+                self.feeds
+                    .borrow_mut()
+                    .entry(entry.id)
+                    .or_insert_with(|| Rc::new(RefCell::new(Feed::new(Arc::clone(entry), head)))),
+            );
+            let index = connection.outbox.borrow_mut().add_follow(Rc::clone(&feed), after + 1);
+            feed.borrow_mut().add_reader(Rc::clone(connection), index);
+            connection.outbox.borrow_mut().mark_ready(index);
+        }
+        connection.pending.set(connection.pending.get().saturating_sub(1));
+        self.flush_later(connection);
+    }
+
+    /// Ends delivery of a session to a connection.
+    pub(crate) fn unfollow(&self, connection: &Rc<Connection>, session: SessionId) {
+        connection.sessions.borrow_mut().remove(&session);
+        let mut outbox = connection.outbox.borrow_mut();
+        let index =
+            outbox.follows().find(|(_, follow)| follow.feed.borrow().entry.id == session).map(|(at, _)| at);
+        if let Some(follow) = index.and_then(|index| outbox.remove_follow(index)) {
+            follow.feed.borrow_mut().remove_reader(connection);
+        }
+    }
+
+    /// The connection has ended: it leaves every session, so that presence never shows a dead one.
+    pub(crate) fn leave_all(self: &Rc<Self>, connection: &Rc<Connection>) {
+        let sessions: Vec<_> = connection.sessions.borrow_mut().drain().collect();
+        for session in sessions {
+            self.unfollow(connection, session);
+            self.ask(connection, session, Request::Gone);
+        }
+    }
+
+    /// Sends a request to the session's owner.
+    pub(crate) fn ask(self: &Rc<Self>, connection: &Rc<Connection>, session: SessionId, request: Request) {
+        let asker =
+            Asker { connection: connection.key, who: Arc::clone(&connection.who), grant: connection.grant() };
+        self.post(self.shared.owner_of(session), Letter::Request { session, asker, request });
+    }
+
+    /// A frame was committed: every follower here that is not held up gets it now.
+    pub(crate) fn take_commit(self: &Rc<Self>, session: SessionId, frame: Frame, priority: Priority) {
+        let Some(feed) = self.feeds.borrow().get(&session).cloned() else { return };
+        if frame.first_seq() != feed.borrow().head + 1 {
+            // The feed was made after this commit was on its way, or commits were missed.
+            if frame.first_seq() > feed.borrow().head {
+                self.resync(session);
+            }
+            return;
+        }
+        feed.borrow_mut().push(frame, priority, self.shared.config.tail_bytes);
+        self.move_on(&feed);
+    }
+
+    /// Commits of the session did not reach this worker: its followers read them from the log.
+    pub(crate) fn resync(self: &Rc<Self>, session: SessionId) {
+        let Some(feed) = self.feeds.borrow().get(&session).cloned() else { return };
+        let head = feed.borrow().entry.head().seq;
+        feed.borrow_mut().resync(head);
+        self.move_on(&feed);
+    }
+
+    fn move_on(self: &Rc<Self>, feed: &Rc<RefCell<Feed>>) {
+        // Followers cannot come or go meanwhile: a flush ends no connection by itself.
+        let readers = std::mem::take(&mut feed.borrow_mut().readers);
+        for (connection, index) in &readers {
+            connection.outbox.borrow_mut().mark_ready(*index);
+            self.flush(connection);
+        }
+        let mut feed = feed.borrow_mut();
+        debug_assert!(feed.readers.is_empty(), "nobody joined during a fan-out");
+        feed.readers = readers;
+    }
+
+    /// Reads the log for a follower that is behind the tail.
+    pub(crate) fn read_for(self: &Rc<Self>, connection: &Rc<Connection>, wanted: Wanted) {
+        let entry = {
+            let mut outbox = connection.outbox.borrow_mut();
+            let Some(follow) = outbox.follow_mut(wanted.follow) else { return };
+            let entry = Arc::clone(&follow.feed.borrow().entry);
+            entry
+        };
+        self.shared.metrics.catch_up_reads.inc();
+        let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
+        let id = entry.id;
+        tokio::task::spawn_local(async move {
+            let from = wanted.from;
+            let read = tokio::task::spawn_blocking(move || {
+                shared.log.read(id, from, ReadLimit { bytes: CATCH_UP_BYTES, events: usize::MAX })
+            });
+            let read = read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())));
+            if let Err(LogError::Unavailable(error)) = &read {
+                tracing::warn!(session = %id, %error, "a catch-up read failed; it is tried again");
+                tokio::time::sleep(RETRY_READ).await;
+            }
+            worker.caught_up(&connection, id, wanted, read.map(|reading| reading.frames));
+        });
+    }
+
+    fn caught_up(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        session: SessionId,
+        wanted: Wanted,
+        read: Result<Vec<Frame>, LogError>,
+    ) {
+        let form = connection.wire.form;
+        {
+            let mut outbox = connection.outbox.borrow_mut();
+            let Some(follow) = outbox.follow_mut(wanted.follow) else { return };
+            // The place may be another session's by now, or another stay in the same one.
+            let same =
+                follow.feed.borrow().entry.id == session && follow.next == wanted.from && follow.reading;
+            if !same {
+                return;
+            }
+            follow.reading = false;
+            match read {
+                Ok(frames) if !frames.is_empty() => {
+                    let rendered = self.renderer.borrow_mut().frames(&frames, form);
+                    let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
+                    let history = History { rendered, mortal: mortal.then(|| frames.into()) };
+                    follow.feed.borrow_mut().remember(form, history.clone());
+                    follow.history = Some(history);
+                }
+                // The log's head may be behind what it told us of a moment ago, never for long.
+                Ok(_) | Err(LogError::Unavailable(_) | LogError::Refused(_)) => {}
+                Err(LogError::Trimmed { first_seq }) => {
+                    follow.gap = Some((first_seq - 1, GapCause::Retention))
+                }
+                Err(LogError::Damaged { to, detail, .. }) => {
+                    tracing::error!(%session, from = wanted.from, to, detail, "damaged events are left out");
+                    follow.gap = Some((to, GapCause::Damaged));
+                }
+                Err(LogError::NotFound(_)) => {
+                    // Removed by retention while somebody read it.
+                    let head = follow.feed.borrow().head;
+                    follow.gap = Some((head.max(wanted.from), GapCause::Retention));
+                }
+            }
+            outbox.mark_ready(wanted.follow);
+        }
+        self.flush(connection);
+    }
+
+    /// Writes acks of one session into a connection's outbox: together for clients of version 1, one by one for others.
+    pub(crate) fn write_acks<'a>(
+        &self,
+        connection: &Connection,
+        entry: &Entry,
+        acks: impl Iterator<Item = (&'a str, Seq, bool)> + Clone,
+    ) {
+        if !connection.is_open() {
+            return;
+        }
+        let (name, epoch, now) = (entry.id.to_string(), entry.epoch.to_string(), self.now());
+        let head = AckHead { session: &name, epoch: &epoch, level: self.shared.config.ack_level.as_str() };
+        let mut outbox = connection.outbox.borrow_mut();
+        let mut renderer = self.renderer.borrow_mut();
+        let mut json = BytesMut::with_capacity(256);
+        let fresh = acks.clone().filter(|(_, _, again)| !again).count();
+        let together = connection.wire.versioned && fresh > 1;
+        if together {
+            let number = self.next_number();
+            let list = acks.clone().filter(|(_, _, again)| !again).map(|(id, seq, _)| (id, seq));
+            write_acks(&mut json, number, now, &head, list);
+            renderer.message(outbox.control(), &json, connection.wire.form);
+        }
+        let mut count = 0;
+        for (id, seq, again) in acks {
+            count += 1;
+            if together && !again {
+                continue;
+            }
+            json.clear();
+            write_ack(&mut json, self.next_number(), now, &head, id, seq, again);
+            renderer.message(outbox.control(), &json, connection.wire.form);
+        }
+        self.shared.metrics.acks.inc_by(count);
+    }
+}

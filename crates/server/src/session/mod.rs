@@ -1,0 +1,8 @@
+//! Sessions in the server: who exists, who owns, who reads.
+
+pub(crate) mod catalog;
+pub(crate) mod feed;
+mod follow;
+pub(crate) mod owner;
+pub(crate) mod render;
+pub(crate) mod replay;

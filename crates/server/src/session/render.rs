@@ -1,0 +1,118 @@
+//! From frames of the log to bytes for sockets: once for each form in which readers want them, shared by all of them.
+
+use agentbench_event_log::Frame;
+use agentbench_protocol::{Seq, msgpack};
+use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
+use bytes::{Bytes, BytesMut};
+
+/// How one reader's messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// MessagePack in binary frames instead of JSON in text frames.
+    pub(crate) msgpack: bool,
+    /// Messages over the threshold are compressed, with the full window. Readers that asked for a smaller window get
+    /// theirs uncompressed, which the extension allows for any message.
+    pub(crate) deflate: bool,
+}
+
+impl Form {
+    /// How many forms there are.
+    pub(crate) const COUNT: usize = 4;
+
+    /// A number below [`Form::COUNT`].
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.msgpack) * 2 + usize::from(self.deflate)
+    }
+}
+
+/// Writes messages in any form. One for each thread.
+pub(crate) struct Renderer {
+    deflater: Deflater,
+    threshold: usize,
+    scratch: BytesMut,
+}
+
+/// Consecutive events as WebSocket frames. Cloning shares the bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Rendered {
+    pub(crate) bytes: Bytes,
+    first_seq: Seq,
+    /// End of each event in `bytes`.
+    ends: std::rc::Rc<[u32]>,
+}
+
+impl Rendered {
+    pub(crate) fn last_seq(&self) -> Seq {
+        self.first_seq + self.ends.len() as u64 - 1
+    }
+
+    /// Where the event begins.
+    pub(crate) fn start_of(&self, seq: Seq) -> usize {
+        match seq - self.first_seq {
+            0 => 0,
+            index => self.ends[index as usize - 1] as usize,
+        }
+    }
+
+    /// Where the event ends.
+    pub(crate) fn end_of(&self, seq: Seq) -> usize {
+        self.ends[(seq - self.first_seq) as usize] as usize
+    }
+
+    /// The event that holds the byte at `offset`, or the last one.
+    pub(crate) fn seq_at(&self, offset: usize) -> Seq {
+        let index = self.ends.partition_point(|end| *end as usize <= offset);
+        self.first_seq + index.min(self.ends.len() - 1) as u64
+    }
+
+    pub(crate) fn first_seq(&self) -> Seq {
+        self.first_seq
+    }
+}
+
+impl Renderer {
+    pub(crate) fn new(level: u8, threshold: usize) -> Self {
+        Self { deflater: Deflater::new(level), threshold, scratch: BytesMut::new() }
+    }
+
+    /// Writes every event of consecutive frames.
+    pub(crate) fn frames(&mut self, frames: &[Frame], form: Form) -> Rendered {
+        let size: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
+        let mut dst = BytesMut::with_capacity(size + 64);
+        let mut ends = Vec::with_capacity(frames.iter().map(Frame::count).sum());
+        for frame in frames {
+            for (_, record) in frame.records() {
+                self.message(&mut dst, record.body, form);
+                ends.push(u32::try_from(dst.len()).expect("a chunk is far below 4 GiB"));
+            }
+        }
+        Rendered {
+            bytes: dst.freeze(),
+            first_seq: frames.first().map_or(1, Frame::first_seq),
+            ends: ends.into(),
+        }
+    }
+
+    /// Appends one message, given as JSON.
+    pub(crate) fn message(&mut self, dst: &mut BytesMut, json: &[u8], form: Form) {
+        if !form.msgpack {
+            return self.frame(dst, Opcode::Text, json, form.deflate);
+        }
+        let mut packed = std::mem::take(&mut self.scratch);
+        packed.clear();
+        // What we log and what we say was written or checked by us.
+        msgpack::from_json(json, &mut packed).expect("own messages are JSON");
+        self.frame(dst, Opcode::Binary, &packed, form.deflate);
+        if packed.capacity() <= 64 * 1024 {
+            self.scratch = packed;
+        }
+    }
+
+    fn frame(&mut self, dst: &mut BytesMut, opcode: Opcode, payload: &[u8], deflate: bool) {
+        if deflate && payload.len() >= self.threshold {
+            encode_deflated(dst, opcode, payload, &mut self.deflater, 15, None);
+        } else {
+            encode_frame(dst, opcode, false, payload, None);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! One connection: who it is, and the driver that reads its socket.
+//!
+//! The driver is one task and stays boring: read what the socket has, decode every message in it, hand each on. It writes
+//! only what the outbox could not write at once. One scratch buffer per worker serves all connections' reads.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use agentbench_auth::Grant;
+use agentbench_protocol::message::Sender;
+use agentbench_protocol::{CloseCode, ErrorCode, Refusal, SessionId};
+use agentbench_session::ConnectionKey;
+use agentbench_websocket::{Decoder, Input, Message, Opcode, encode_close, encode_frame};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::outbox::Outbox;
+use crate::ops::limits::Bucket;
+use crate::session::render::Form;
+use crate::worker::Worker;
+
+/// Reads of one connection before others get their turn.
+const READS_PER_TURN: usize = 8;
+/// Replies that wait for a socket before its connection is not read any more.
+const PAUSE_AT_BYTES: usize = 256 * 1024;
+/// Commands of a connection that owners have not answered before it is not read any more.
+const PAUSE_AT_REQUESTS: u32 = 1024;
+
+/// What the handshake has settled about the bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wire {
+    pub(crate) form: Form,
+    /// The client asked for version 1: it may get coalesced acks.
+    pub(crate) versioned: bool,
+}
+
+/// Whose connection it is.
+pub(crate) struct Identity {
+    pub(crate) who: Arc<Sender>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) producer: Box<str>,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// The close frame is on its way or sent; what still arrives is ignored. Ends at the time, ms since 1970.
+    Closing {
+        until: u64,
+    },
+    /// Nothing more to be done.
+    Ended,
+}
+
+pub(crate) struct Connection {
+    pub(crate) key: ConnectionKey,
+    pub(crate) wire: Wire,
+    pub(crate) who: Arc<Sender>,
+    pub(crate) grant: RefCell<Arc<Grant>>,
+    pub(crate) producer: Box<str>,
+    sender_json: OnceCell<Arc<str>>,
+    pub(crate) stream: RefCell<TcpStream>,
+    decoder: RefCell<Decoder>,
+    pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) phase: Cell<Phase>,
+    /// What metrics and logs call the reason of its end.
+    pub(crate) end_cause: Cell<&'static str>,
+    waker: RefCell<Option<Waker>>,
+    malformed: Cell<u32>,
+    rate: Cell<Bucket>,
+    refused_by_rate: Cell<u32>,
+    /// Sessions that it has joined.
+    pub(crate) sessions: RefCell<HashSet<SessionId>>,
+    /// Commands that owners have not answered.
+    pub(crate) pending: Cell<u32>,
+    /// Replays that run for it.
+    pub(crate) replays: Cell<u32>,
+    /// Bytes of an incomplete message that are counted in the receive budget.
+    counted: Cell<usize>,
+    pub(crate) last_heard: Cell<u64>,
+    pub(crate) next_ping: Cell<u64>,
+    pub(crate) unanswered_pings: Cell<u8>,
+    /// The driver does not read until the outbox or the owners have caught up.
+    paused: Cell<bool>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        key: ConnectionKey,
+        stream: TcpStream,
+        decoder: Decoder,
+        wire: Wire,
+        identity: Identity,
+        rate: u64,
+        now: u64,
+    ) -> Self {
+        Self {
+            key,
+            wire,
+            who: identity.who,
+            grant: RefCell::new(identity.grant),
+            producer: identity.producer,
+            sender_json: OnceCell::new(),
+            stream: RefCell::new(stream),
+            decoder: RefCell::new(decoder),
+            outbox: RefCell::new(Outbox::default()),
+            phase: Cell::new(Phase::Open),
+            end_cause: Cell::new("lost"),
+            waker: RefCell::new(None),
+            malformed: Cell::new(0),
+            rate: Cell::new(Bucket::new(rate, now)),
+            refused_by_rate: Cell::new(0),
+            sessions: RefCell::new(HashSet::new()),
+            pending: Cell::new(0),
+            replays: Cell::new(0),
+            counted: Cell::new(0),
+            last_heard: Cell::new(now),
+            next_ping: Cell::new(0),
+            unanswered_pings: Cell::new(0),
+            paused: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn grant(&self) -> Arc<Grant> {
+        Arc::clone(&self.grant.borrow())
+    }
+
+    /// The `sender` of its events, written once.
+    pub(crate) fn sender_json(&self) -> &Arc<str> {
+        self.sender_json.get_or_init(|| agentbench_protocol::event::sender_json(&self.who).into())
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    /// Has the driver look at the connection again.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Takes one message's worth from the connection's rate.
+    pub(crate) fn take_rate(&self, rate: u64, now: u64) -> Result<(), u64> {
+        let mut bucket = self.rate.get();
+        let taken = bucket.take(rate, now);
+        self.rate.set(bucket);
+        match taken {
+            Ok(()) => self.refused_by_rate.set(0),
+            Err(_) => self.refused_by_rate.set(self.refused_by_rate.get().saturating_add(1)),
+        }
+        taken
+    }
+
+    /// Messages in a row that were refused by rate.
+    pub(crate) fn refused_by_rate(&self) -> u32 {
+        self.refused_by_rate.get()
+    }
+
+    /// Counts a malformed message, or a good one that ends the row. Returns the length of the row.
+    pub(crate) fn count_malformed(&self, malformed: bool) -> u32 {
+        let row = if malformed { self.malformed.get() + 1 } else { 0 };
+        self.malformed.set(row);
+        row
+    }
+
+    fn is_paused(&self) -> bool {
+        self.outbox.borrow().waiting() > PAUSE_AT_BYTES || self.pending.get() > PAUSE_AT_REQUESTS
+    }
+
+    /// One turn of the driver. Ready when the connection has ended.
+    fn poll(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) -> Poll<()> {
+        let known = self.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !known {
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        self.poll_writable(worker, cx);
+        self.poll_readable(worker, cx);
+        match self.phase.get() {
+            Phase::Ended => Poll::Ready(()),
+            Phase::Closing { until } if worker.now() >= until => Poll::Ready(()),
+            Phase::Open | Phase::Closing { .. } => Poll::Pending,
+        }
+    }
+
+    fn poll_writable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        while self.outbox.borrow().is_blocked() {
+            let ready = self.stream.borrow().poll_write_ready(cx);
+            match ready {
+                Poll::Pending => return,
+                Poll::Ready(Err(_)) => return self.phase.set(Phase::Ended),
+                Poll::Ready(Ok(())) => {
+                    self.outbox.borrow_mut().unblock();
+                    worker.flush(self);
+                }
+            }
+        }
+    }
+
+    fn poll_readable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        for _ in 0..READS_PER_TURN {
+            if self.phase.get() == Phase::Ended {
+                return;
+            }
+            if self.is_paused() {
+                return self.paused.set(true);
+            }
+            let mut scratch = worker.scratch.borrow_mut();
+            let read = poll_read(&mut self.stream.borrow_mut(), cx, &mut scratch);
+            match read {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0) | Err(_)) => return self.phase.set(Phase::Ended),
+                Poll::Ready(Ok(count)) => self.take_in(worker, &mut scratch[..count]),
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Takes bytes from the socket.
+    pub(crate) fn take_in(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
+        worker.shared.metrics.bytes_received.inc_by(bytes.len() as u64);
+        let now = worker.now();
+        self.last_heard.set(now);
+        self.unanswered_pings.set(0);
+        if self.is_open() {
+            self.decode(worker, bytes, now);
+        }
+        worker.flush(self);
+    }
+
+    fn decode(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8], now: u64) {
+        let mut input = Input::new(bytes);
+        let mut decoder = self.decoder.borrow_mut();
+        let mut inflater = worker.inflater.borrow_mut();
+        while self.is_open() {
+            match decoder.next(&mut input, &mut inflater) {
+                Ok(None) => break,
+                Ok(Some(message)) => self.take_message(worker, message, now),
+                Err(error) => {
+                    let code = CloseCode::from_u16(error.close_code()).unwrap_or(CloseCode::Protocol);
+                    if code == CloseCode::TooBig {
+                        let limit = worker.shared.config.max_payload;
+                        let detail = format!("a message may have at most {limit} bytes");
+                        worker.refuse(self, Refusal::new(ErrorCode::PayloadTooLarge, detail), now);
+                    }
+                    worker.close(self, code, &error.to_string(), None);
+                }
+            }
+        }
+        self.count_buffered(worker, decoder.buffered());
+    }
+
+    /// Keeps the receive budget's account; a connection that would break it is asked to come back later.
+    fn count_buffered(self: &Rc<Self>, worker: &Rc<Worker>, buffered: usize) {
+        let before = self.counted.replace(buffered);
+        if before == buffered {
+            return;
+        }
+        let total = worker.shared.count_receive_buffer(before, buffered);
+        if buffered > before && total > worker.shared.config.receive_budget && self.is_open() {
+            let detail = "the server holds too many incomplete messages";
+            worker.refuse(self, Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000), worker.now());
+            worker.close(self, CloseCode::TryLater, detail, Some(1_000));
+        }
+    }
+
+    fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: u64) {
+        match message {
+            Message::Text(text) => worker.take_text(self, text, now),
+            Message::Binary(bytes) => worker.take_binary(self, bytes, now),
+            Message::Ping(payload) => {
+                let mut outbox = self.outbox.borrow_mut();
+                encode_frame(outbox.control(), Opcode::Pong, false, payload, None);
+            }
+            Message::Pong(_) => {}
+            Message::Close(close) => {
+                let code = close.map(|close| (close.code, ""));
+                encode_close(self.outbox.borrow_mut().control(), code, None);
+                self.end_cause.set("client");
+                self.begin_closing(worker);
+            }
+        }
+    }
+
+    /// Nothing but what is in the outbox goes out any more; the socket ends when it is empty, or after a while.
+    pub(crate) fn begin_closing(&self, worker: &Worker) {
+        /// Time that the last bytes have, and the client's own close.
+        const CLOSING_MS: u64 = 3_000;
+        self.phase.set(Phase::Closing { until: worker.now() + CLOSING_MS });
+        self.outbox.borrow_mut().close_after();
+        self.wake();
+    }
+
+    /// What remains to be given back when the driver has ended.
+    pub(crate) fn release(&self, worker: &Worker) {
+        let counted = self.counted.replace(0);
+        if counted > 0 {
+            worker.shared.count_receive_buffer(counted, 0);
+        }
+    }
+}
+
+fn poll_read(stream: &mut TcpStream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(scratch);
+    match Pin::new(stream).poll_read(cx, &mut buffer) {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+    }
+}
+
+/// Runs one connection to its end.
+pub(crate) async fn drive(worker: Rc<Worker>, connection: Rc<Connection>) {
+    poll_fn(|cx| connection.poll(&worker, cx)).await;
+    worker.disconnected(&connection);
+}
+
+impl Connection {
+    /// Has the driver read on if it had stopped for what waits in the outbox or with owners.
+    pub(crate) fn wake_if_paused(&self) {
+        // The driver only checks; a wake too many costs one look.
+        if self.paused.replace(false) {
+            self.wake();
+        }
+    }
+
+    /// Events between the head and the follow that is furthest behind.
+    pub(crate) fn lag(&self) -> u64 {
+        let outbox = self.outbox.borrow();
+        let behind = |follow: &super::Follow| (follow.feed.borrow().head + 1).saturating_sub(follow.next);
+        outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
+    }
+}

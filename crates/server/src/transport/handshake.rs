@@ -1,0 +1,272 @@
+//! From an accepted socket to a connection: the request head, the token, the limits, the 101.
+//!
+//! The head is read and checked before anything is answered. Plain HTTP requests go on to the HTTP side with the bytes that
+//! were read. A missing or bad token still gets its upgrade, then a close whose reason a browser can read.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbench_auth::{AuthError, Grant};
+use agentbench_protocol::event::write_system;
+use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
+use agentbench_protocol::message::Sender;
+use agentbench_protocol::{
+    CloseCode, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SystemMessage, VERSION, envelope,
+};
+use agentbench_websocket::handshake::{HandshakeError, Request, Upgrade, write_101, write_response};
+use agentbench_websocket::{Decoder, DeflatePolicy, Limits, Negotiated, Role, encode_close, negotiate};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Identity, Wire, drive};
+use super::prefixed::Prefixed;
+use crate::session::render::Form;
+use crate::worker::Worker;
+
+/// Time that a client has to read why it was refused.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
+pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream) {
+    let mut head = BytesMut::with_capacity(1024);
+    let read = timeout(worker.shared.config.auth_timeout, read_head(&mut stream, &mut head)).await;
+    match read {
+        Ok(Ok(Some(true))) => upgrade(&worker, stream, head).await,
+        Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream)).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => refuse(&worker, stream, error.status(), &error.to_string(), "bad_request").await,
+        Err(_) => {
+            worker.shared.metrics.refused("auth_timeout");
+            if !head.is_empty() {
+                respond(stream, 408, "Request Timeout", &[], "the request head did not arrive in time\n")
+                    .await;
+            }
+        }
+    }
+}
+
+/// Reads until the head is whole. Tells whether it asks for a WebSocket; `None` if the client went away.
+async fn read_head(stream: &mut TcpStream, head: &mut BytesMut) -> Result<Option<bool>, HandshakeError> {
+    loop {
+        if !matches!(stream.read_buf(head).await, Ok(count) if count > 0) {
+            return Ok(None);
+        }
+        if let Some(request) = Request::parse(head)? {
+            return Ok(Some(request.wants_websocket()));
+        }
+    }
+}
+
+/// What a request asks for, read out of its head.
+struct Asked {
+    upgrade: Upgrade,
+    size: usize,
+    token: Option<String>,
+    producer: String,
+    protocol: Option<&'static str>,
+    known_path: bool,
+}
+
+fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
+    let request = Request::parse(head)?.ok_or(HandshakeError::Malformed)?;
+    let upgrade = request.upgrade()?;
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let mut token = request.header("authorization").and_then(bearer).map(str::to_owned);
+    let mut producer = request.header("agentbench-producer").map(str::to_owned);
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            "token" if token.is_none() => token = Some(value.into_owned()),
+            "producerId" if producer.is_none() => producer = Some(value.into_owned()),
+            _ => {}
+        }
+    }
+    let mut protocol = None;
+    for offered in upgrade.protocols() {
+        match offered {
+            SUBPROTOCOL_JSON if protocol.is_none() => protocol = Some(SUBPROTOCOL_JSON),
+            SUBPROTOCOL_MSGPACK if protocol.is_none() => protocol = Some(SUBPROTOCOL_MSGPACK),
+            _ => {
+                if let (Some(bearer), None) = (offered.strip_prefix("bearer."), &token) {
+                    token = Some(bearer.to_owned());
+                }
+            }
+        }
+    }
+    let size = request.size;
+    let known_path = matches!(path, "/" | "/ws");
+    Ok(Asked { upgrade, size, token, producer: producer.unwrap_or_default(), protocol, known_path })
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
+    let shared = &worker.shared;
+    let asked = match read_request(&head) {
+        Ok(asked) => asked,
+        Err(error) => return refuse(worker, stream, error.status(), &error.to_string(), "bad_request").await,
+    };
+    if !asked.known_path {
+        return refuse(worker, stream, 404, "connect to / or /ws", "not_found").await;
+    }
+    if shared.is_draining() {
+        return unavailable(worker, stream, "the server is restarting", "draining").await;
+    }
+    if !shared.reserve_connection() {
+        return unavailable(
+            worker,
+            stream,
+            "the server has as many connections as it may have",
+            "max_connections",
+        )
+        .await;
+    }
+    let reserved = Reserved { worker };
+    if !asked.producer.is_empty() && !envelope::is_visible(&asked.producer, MAX_PRODUCER_CHARS) {
+        let detail = format!("producerId must have at most {MAX_PRODUCER_CHARS} visible characters");
+        return refuse(worker, stream, 400, &detail, "bad_request").await;
+    }
+    let verified = match &asked.token {
+        None => Err(AuthError::Missing),
+        Some(token) => shared.keys().verify(token, worker.now()),
+    };
+    let _ = stream.set_nodelay(true);
+    match verified {
+        Ok(grant) => {
+            // From here on the registered connection holds the place.
+            std::mem::forget(reserved);
+            let rest = head.split_off(asked.size);
+            accept(worker, stream, &asked, grant, rest);
+        }
+        Err(error) => {
+            tracing::debug!(reason = error.as_str(), "refused a connection");
+            shared.metrics.refused(error.as_str());
+            let (code, reason) = match error {
+                AuthError::Missing => (CloseCode::Policy, "Missing authentication token"),
+                AuthError::NotPermitted => (CloseCode::Forbidden, "The token does not permit connections"),
+                _ => (CloseCode::Policy, "Authentication failed"),
+            };
+            close_at_once(stream, &asked, code, reason).await;
+        }
+    }
+}
+
+/// Gives a reserved connection back unless it became one.
+struct Reserved<'a> {
+    worker: &'a Worker,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.worker.shared.give_back_connection();
+    }
+}
+
+fn accept(worker: &Rc<Worker>, stream: TcpStream, asked: &Asked, grant: Grant, mut rest: BytesMut) {
+    let config = &worker.shared.config;
+    let deflate =
+        config.compression.then(|| negotiate(&asked.upgrade.extensions, &DeflatePolicy::default())).flatten();
+    let msgpack = asked.protocol == Some(SUBPROTOCOL_MSGPACK);
+    let full_window = deflate.is_some_and(|agreed| agreed.send_window_bits(Role::Server) == 15);
+    let wire = Wire { form: Form { msgpack, deflate: full_window }, versioned: asked.protocol.is_some() };
+    let decoder = Decoder::new(Role::Server, Limits { max_message: config.max_payload }, deflate.as_ref());
+    let expires_at = grant.expires_at;
+    let connection = worker.register(|key| {
+        let who = Arc::new(Sender {
+            client_id: worker.shared.client_id(key),
+            user_id: grant.user_id.clone(),
+            username: grant.username.clone(),
+            role: grant.role.as_str().to_owned(),
+        });
+        let identity = Identity { who, grant: Arc::new(grant), producer: asked.producer.as_str().into() };
+        Connection::new(key, stream, decoder, wire, identity, config.connection_rate, worker.now())
+    });
+    write_opening(worker, &connection, asked, deflate.as_ref(), expires_at);
+    worker.flush(&connection);
+    if !rest.is_empty() {
+        connection.take_in(worker, &mut rest);
+    }
+    tokio::task::spawn_local(drive(Rc::clone(worker), connection));
+}
+
+/// The 101 and the first message, in one write.
+fn write_opening(
+    worker: &Worker,
+    connection: &Connection,
+    asked: &Asked,
+    deflate: Option<&Negotiated>,
+    token_expires_at: Option<u64>,
+) {
+    let config = &worker.shared.config;
+    let established = SystemMessage::ConnectionEstablished {
+        client_id: connection.who.client_id.clone(),
+        server: concat!("agentbench/", env!("CARGO_PKG_VERSION")).to_owned(),
+        node: config.node_name.clone(),
+        protocol_version: VERSION,
+        heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
+        max_payload: config.max_payload as u64,
+        token_expires_at,
+        ack_level: config.ack_level,
+    };
+    let extensions = deflate.map(Negotiated::response_value);
+    let mut outbox = connection.outbox.borrow_mut();
+    write_101(outbox.control(), &asked.upgrade.accept, asked.protocol, extensions.as_deref(), &[]);
+    let mut json = BytesMut::new();
+    write_system(&mut json, worker.next_number(), worker.now(), None, &established);
+    worker.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
+}
+
+async fn close_at_once(mut stream: TcpStream, asked: &Asked, code: CloseCode, reason: &str) {
+    let mut bytes = BytesMut::new();
+    write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
+    encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
+    if stream.write_all(&bytes).await.is_ok() {
+        linger(stream).await;
+    }
+}
+
+async fn unavailable(worker: &Worker, stream: TcpStream, detail: &str, cause: &'static str) {
+    worker.shared.metrics.refused(cause);
+    respond(
+        stream,
+        503,
+        "Service Unavailable",
+        &[("Retry-After", "2")],
+        &format!("{detail}; try again later\n"),
+    )
+    .await;
+}
+
+async fn refuse(worker: &Worker, stream: TcpStream, status: u16, detail: &str, cause: &'static str) {
+    worker.shared.metrics.refused(cause);
+    let reason = match status {
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        505 => "HTTP Version Not Supported",
+        _ => "Bad Request",
+    };
+    respond(stream, status, reason, &[], &format!("{detail}\n")).await;
+}
+
+async fn respond(mut stream: TcpStream, status: u16, reason: &str, headers: &[(&str, &str)], body: &str) {
+    let mut bytes = BytesMut::new();
+    write_response(&mut bytes, status, reason, headers, body);
+    if stream.write_all(&bytes).await.is_ok() {
+        linger(stream).await;
+    }
+}
+
+/// Ends our side and reads the rest of the client's, so that a reset does not overtake what was written.
+async fn linger(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut sink = [0; 512];
+    let drain = async { while matches!(stream.read(&mut sink).await, Ok(count) if count > 0) {} };
+    let _ = timeout(LINGER, drain).await;
+}

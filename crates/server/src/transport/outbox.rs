@@ -1,0 +1,536 @@
+//! What one connection is owed, and writing it.
+//!
+//! Replies, acks and other small messages are bytes of their own and go first. Events are not queued: a [`Follow`] is a
+//! cursor in a session's log, and a flush writes what lies past the cursors, shared bytes, in one vectored call. A full
+//! socket ends the flush; what is left costs the rest of one event and the cursors.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use agentbench_protocol::event::write_system;
+use agentbench_protocol::{CloseCode, GapCause, Priority, Seq, SystemMessage};
+use agentbench_session::{Owed, owed};
+use bytes::{Buf, Bytes, BytesMut};
+use slab::Slab;
+
+use super::connection::{Connection, Phase};
+use crate::session::feed::{Feed, Found, History};
+use crate::session::render::Rendered;
+use crate::worker::Worker;
+
+/// Slices of one vectored write.
+const MAX_SLICES: usize = 16;
+/// Bytes written to one connection before others get their turn.
+const BYTES_PER_PASS: usize = 256 * 1024;
+/// The rest of a half-written event up to this size is copied, so that it does not hold a large chunk in memory.
+const COPY_REST: usize = 64 * 1024;
+/// A control buffer that grew beyond this is given back when it is empty.
+const KEEP_CONTROL: usize = 1024;
+
+/// A connection's place in one session's log.
+pub(crate) struct Follow {
+    pub(crate) feed: Rc<RefCell<Feed>>,
+    /// The seq that comes next.
+    pub(crate) next: Seq,
+    /// The log is being read for it.
+    pub(crate) reading: bool,
+    /// It stands in the list of those that may have something.
+    pub(crate) ready: bool,
+    /// What was read from the log for it.
+    pub(crate) history: Option<History>,
+    /// Events that it will not get, to be said before the next one: up to this seq.
+    pub(crate) gap: Option<(Seq, GapCause)>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    control: BytesMut,
+    /// The rest of an event that the socket took a part of. Goes before everything else.
+    partial: Bytes,
+    follows: Slab<Follow>,
+    ready: VecDeque<usize>,
+    blocked: bool,
+    /// Since when the socket takes nothing, ms since 1970.
+    pub(crate) blocked_since: Option<u64>,
+    /// Control bytes are the last thing to go out.
+    closing: bool,
+}
+
+/// What a slice of a write was, to account for it when it is written.
+enum Part {
+    Partial,
+    Control,
+    Events { follow: usize, rendered: Rendered, start: usize },
+    Gap { follow: usize, to: Seq, from: Seq, cause: GapCause },
+}
+
+struct Piece {
+    bytes: Bytes,
+    part: Part,
+}
+
+impl Outbox {
+    /// Where replies, acks and other messages outside any log are appended, as whole frames.
+    pub(crate) fn control(&mut self) -> &mut BytesMut {
+        &mut self.control
+    }
+
+    /// Bytes that wait apart from events.
+    pub(crate) fn waiting(&self) -> usize {
+        self.control.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.partial.is_empty()
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// No more events.
+    pub(crate) fn close_after(&mut self) {
+        self.closing = true;
+        self.ready.clear();
+    }
+
+    pub(crate) fn follows(&self) -> impl Iterator<Item = (usize, &Follow)> {
+        self.follows.iter()
+    }
+
+    pub(crate) fn add_follow(&mut self, feed: Rc<RefCell<Feed>>, next: Seq) -> usize {
+        self.follows.insert(Follow { feed, next, reading: false, ready: false, history: None, gap: None })
+    }
+
+    pub(crate) fn follow_mut(&mut self, index: usize) -> Option<&mut Follow> {
+        self.follows.get_mut(index)
+    }
+
+    pub(crate) fn remove_follow(&mut self, index: usize) -> Option<Follow> {
+        let follow = self.follows.try_remove(index)?;
+        self.ready.retain(|ready| *ready != index);
+        if self.follows.is_empty() {
+            self.follows.shrink_to_fit();
+        }
+        Some(follow)
+    }
+
+    /// Notes that a follow may have something to send.
+    pub(crate) fn mark_ready(&mut self, index: usize) {
+        if let Some(follow) = self.follows.get_mut(index)
+            && !follow.ready
+            && !self.closing
+        {
+            follow.ready = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    fn has_something(&self) -> bool {
+        !self.partial.is_empty() || !self.control.is_empty() || !self.ready.is_empty()
+    }
+}
+
+/// A log read that a follower needs.
+pub(crate) struct Wanted {
+    pub(crate) follow: usize,
+    pub(crate) from: Seq,
+}
+
+/// What one flush leaves behind.
+#[derive(Default)]
+pub(crate) struct Flushed {
+    pub(crate) wanted: Vec<Wanted>,
+    /// There is more to write, but others come first.
+    pub(crate) more: bool,
+}
+
+/// Writes what the connection is owed until its socket is full, it has everything, or the pass is over.
+pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
+    let mut flushed = Flushed::default();
+    let mut written = 0;
+    loop {
+        let mut outbox = connection.outbox.borrow_mut();
+        if outbox.blocked || connection.phase.get() == Phase::Ended || !outbox.has_something() {
+            break;
+        }
+        if written > BYTES_PER_PASS {
+            flushed.more = true;
+            break;
+        }
+        let pieces = outbox.gather(worker, connection, &mut flushed);
+        if pieces.is_empty() {
+            continue;
+        }
+        match write(connection, &pieces) {
+            Ok(0) => end(connection, "lost"),
+            Ok(count) => {
+                written += count;
+                outbox.blocked_since = None;
+                outbox.account(worker, pieces, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                outbox.put_back(pieces);
+                outbox.blocked = true;
+                outbox.blocked_since.get_or_insert_with(|| worker.now());
+                connection.wake();
+            }
+            Err(_) => end(connection, "lost"),
+        }
+    }
+    if written > 0 {
+        worker.shared.metrics.bytes_sent.inc_by(written as u64);
+    }
+    let mut outbox = connection.outbox.borrow_mut();
+    if outbox.control.is_empty() && outbox.control.capacity() > KEEP_CONTROL {
+        outbox.control = BytesMut::new();
+    }
+    if outbox.closing && outbox.is_empty() {
+        // The peer reads our close, and its own end tells us so; the time limit is in the phase.
+        let socket = socket2::SockRef::from(&*connection.stream.borrow()).shutdown(std::net::Shutdown::Write);
+        if socket.is_err() {
+            connection.phase.set(Phase::Ended);
+        }
+        connection.wake();
+    }
+    flushed
+}
+
+fn end(connection: &Connection, cause: &'static str) {
+    if connection.is_open() {
+        connection.end_cause.set(cause);
+    }
+    connection.phase.set(Phase::Ended);
+    connection.wake();
+}
+
+fn write(connection: &Connection, pieces: &[Piece]) -> io::Result<usize> {
+    let stream = connection.stream.borrow();
+    if let [piece] = pieces {
+        return stream.try_write(&piece.bytes);
+    }
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    for (slice, piece) in slices.iter_mut().zip(pieces) {
+        *slice = IoSlice::new(&piece.bytes);
+    }
+    stream.try_write_vectored(&slices[..pieces.len()])
+}
+
+impl Outbox {
+    /// Collects slices for one write: the half-written event, what is outside any log, then events.
+    fn gather(&mut self, worker: &Worker, connection: &Connection, flushed: &mut Flushed) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        if !self.partial.is_empty() {
+            pieces.push(Piece { bytes: self.partial.clone(), part: Part::Partial });
+        }
+        if !self.control.is_empty() {
+            pieces.push(Piece { bytes: self.control.split().freeze(), part: Part::Control });
+        }
+        let mut bytes = 0;
+        // Where each follow stands when the pieces so far are written.
+        let mut ahead: Option<(usize, Seq)> = None;
+        while pieces.len() < MAX_SLICES - 1 && bytes < BYTES_PER_PASS {
+            let Some(index) = ahead.map(|(index, _)| index).or_else(|| self.choose(worker, connection))
+            else {
+                break;
+            };
+            let next = ahead.map_or_else(|| self.follows[index].next, |(_, next)| next);
+            if ahead.is_none()
+                && let Some((to, cause)) = self.follows[index].gap
+            {
+                pieces.push(self.gap_piece(worker, connection, index, next, to, cause));
+                ahead = Some((index, to + 1));
+                continue;
+            }
+            match self.find(worker, connection, index, next) {
+                Found::Nothing => {
+                    if ahead.is_none() {
+                        self.not_ready(index);
+                        continue;
+                    }
+                    break;
+                }
+                Found::Behind => {
+                    if ahead.is_none() {
+                        self.not_ready(index);
+                        self.follows[index].reading = true;
+                        flushed.wanted.push(Wanted { follow: index, from: next });
+                        continue;
+                    }
+                    break;
+                }
+                Found::Chunk(rendered, mortal, _) => {
+                    let before = pieces.len();
+                    let reached = self.add_chunk(
+                        worker,
+                        connection,
+                        index,
+                        next,
+                        &rendered,
+                        mortal.as_deref(),
+                        &mut pieces,
+                    );
+                    bytes += pieces[before..].iter().map(|piece| piece.bytes.len()).sum::<usize>();
+                    ahead = Some((index, reached));
+                }
+            }
+        }
+        pieces
+    }
+
+    /// The ready follow whose next events have the highest priority; the longest waiting of them.
+    fn choose(&mut self, worker: &Worker, connection: &Connection) -> Option<usize> {
+        if self.ready.len() < 2 {
+            return self.ready.front().copied();
+        }
+        // A shared connection of very many busy sessions is served in turn beyond this many.
+        const CONSIDERED: usize = 16;
+        let considered: Vec<usize> = self.ready.iter().take(CONSIDERED).copied().collect();
+        let priority = |index: &usize| {
+            let next = self.follows[*index].next;
+            match self.find(worker, connection, *index, next) {
+                Found::Chunk(_, _, priority) => priority,
+                Found::Nothing | Found::Behind => Priority::Normal,
+            }
+        };
+        let mut best = considered[0];
+        let mut highest = priority(&best);
+        for index in &considered[1..] {
+            let candidate = priority(index);
+            if candidate > highest {
+                (best, highest) = (*index, candidate);
+            }
+        }
+        Some(best)
+    }
+
+    fn not_ready(&mut self, index: usize) {
+        self.ready.retain(|ready| *ready != index);
+        self.follows[index].ready = false;
+    }
+
+    fn find(&self, worker: &Worker, connection: &Connection, index: usize, next: Seq) -> Found {
+        let follow = &self.follows[index];
+        if follow.reading {
+            return Found::Nothing;
+        }
+        if let Some(history) = &follow.history
+            && (history.rendered.first_seq()..=history.rendered.last_seq()).contains(&next)
+        {
+            return Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal);
+        }
+        follow.feed.borrow_mut().find(next, connection.wire.form, &mut worker.renderer.borrow_mut())
+    }
+
+    /// Adds what the reader gets of a chunk from `next` on; returns the seq after it.
+    #[expect(clippy::too_many_arguments, reason = "one step of gather, apart for its length")]
+    fn add_chunk(
+        &mut self,
+        worker: &Worker,
+        connection: &Connection,
+        index: usize,
+        mut next: Seq,
+        rendered: &Rendered,
+        mortal: Option<&[agentbench_event_log::Frame]>,
+        pieces: &mut Vec<Piece>,
+    ) -> Seq {
+        let Some(frames) = mortal else {
+            let start = rendered.start_of(next);
+            let bytes = rendered.bytes.slice(start..);
+            pieces.push(Piece {
+                bytes,
+                part: Part::Events { follow: index, rendered: rendered.clone(), start },
+            });
+            return rendered.last_seq() + 1;
+        };
+        let (begin, now) = (next, worker.now());
+        for run in frames.iter().flat_map(|frame| owed(frame, begin, now)) {
+            if pieces.len() >= MAX_SLICES {
+                break;
+            }
+            match run {
+                Owed::Deliver { from, to } => {
+                    let start = rendered.start_of(from);
+                    let bytes = rendered.bytes.slice(start..rendered.end_of(to));
+                    pieces.push(Piece {
+                        bytes,
+                        part: Part::Events { follow: index, rendered: rendered.clone(), start },
+                    });
+                    next = to + 1;
+                }
+                Owed::Expired { from, to } => {
+                    pieces.push(self.gap_piece(worker, connection, index, from, to, GapCause::Expired));
+                    next = to + 1;
+                }
+            }
+        }
+        next
+    }
+
+    fn gap_piece(
+        &mut self,
+        worker: &Worker,
+        connection: &Connection,
+        follow: usize,
+        from: Seq,
+        to: Seq,
+        cause: GapCause,
+    ) -> Piece {
+        let session_id = self.follows[follow].feed.borrow().entry.id;
+        let history = cause == GapCause::Expired;
+        let gap = SystemMessage::Gap { session_id, from_seq: from, to_seq: to, cause, history };
+        let mut json = BytesMut::new();
+        write_system(&mut json, worker.next_number(), worker.now(), Some(session_id), &gap);
+        let mut bytes = BytesMut::new();
+        worker.renderer.borrow_mut().message(&mut bytes, &json, connection.wire.form);
+        Piece { bytes: bytes.freeze(), part: Part::Gap { follow, to, from, cause } }
+    }
+
+    /// Nothing was written: what was taken out goes back.
+    fn put_back(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            if matches!(piece.part, Part::Control) {
+                self.restore_control(piece.bytes);
+            }
+        }
+    }
+
+    /// Control bytes that were not written go before those that came meanwhile (none can: this is one thread).
+    fn restore_control(&mut self, bytes: Bytes) {
+        let later = std::mem::take(&mut self.control);
+        self.control = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        self.control.unsplit(later);
+    }
+
+    /// `count` bytes of the pieces are written: moves the cursors there.
+    fn account(&mut self, worker: &Worker, pieces: Vec<Piece>, mut count: usize) {
+        let mut delivered = 0;
+        let mut pieces = pieces.into_iter();
+        for mut piece in pieces.by_ref() {
+            let size = piece.bytes.len();
+            if count >= size {
+                count -= size;
+                delivered += self.written_whole(worker, piece);
+                continue;
+            }
+            // The socket is full inside this piece.
+            match &piece.part {
+                Part::Partial => self.partial.advance(count),
+                Part::Control => {
+                    piece.bytes.advance(count);
+                    self.restore_control(piece.bytes);
+                }
+                Part::Events { follow, rendered, start } => {
+                    delivered += self.written_partly(*follow, rendered, *start, count);
+                }
+                Part::Gap { follow, to, cause, .. } => {
+                    if count > 0 {
+                        self.partial = piece.bytes.slice(count..);
+                        self.passed_gap(worker, *follow, *to, *cause);
+                    }
+                }
+            }
+            break;
+        }
+        self.put_back(pieces.collect());
+        worker.shared.metrics.events_delivered.inc_by(delivered);
+    }
+
+    fn written_whole(&mut self, worker: &Worker, piece: Piece) -> u64 {
+        match piece.part {
+            Part::Partial => {
+                self.partial = Bytes::new();
+                0
+            }
+            Part::Control => {
+                // The buffer's memory comes back for the next replies.
+                if let Ok(mut buffer) = piece.bytes.try_into_mut()
+                    && self.control.is_empty()
+                    && buffer.capacity() <= KEEP_CONTROL
+                {
+                    buffer.clear();
+                    self.control = buffer;
+                }
+                0
+            }
+            Part::Events { follow, rendered, start } => {
+                let first = rendered.seq_at(start);
+                let end = start + piece.bytes.len();
+                let last =
+                    if end == rendered.bytes.len() { rendered.last_seq() } else { rendered.seq_at(end) - 1 };
+                self.follows[follow].next = last + 1;
+                if self.follows[follow]
+                    .history
+                    .as_ref()
+                    .is_some_and(|history| history.rendered.last_seq() <= last)
+                {
+                    self.follows[follow].history = None;
+                }
+                last - first + 1
+            }
+            Part::Gap { follow, to, from, cause } => {
+                debug_assert!(from <= to, "gaps are not empty");
+                self.passed_gap(worker, follow, to, cause);
+                0
+            }
+        }
+    }
+
+    fn passed_gap(&mut self, worker: &Worker, follow: usize, to: Seq, cause: GapCause) {
+        worker.shared.metrics.gap(cause.as_str());
+        self.follows[follow].next = to + 1;
+        self.follows[follow].gap = None;
+    }
+
+    /// `count` bytes of a run of events that begins at `start` are written: the reader is inside one event, whose rest is kept.
+    fn written_partly(&mut self, follow: usize, rendered: &Rendered, start: usize, count: usize) -> u64 {
+        if count == 0 {
+            return 0;
+        }
+        let offset = start + count;
+        let first = rendered.seq_at(start);
+        let at = rendered.seq_at(offset);
+        let began = rendered.start_of(at) < offset;
+        let next = if began { at + 1 } else { at };
+        if began {
+            let rest = rendered.bytes.slice(offset..rendered.end_of(at));
+            self.partial = if rest.len() <= COPY_REST { Bytes::copy_from_slice(&rest) } else { rest };
+        }
+        self.follows[follow].next = next;
+        // A slow reader keeps no chunk: it reads again when its socket drains.
+        self.follows[follow].history = None;
+        next - first
+    }
+}
+
+impl Worker {
+    /// Writes what the connection is owed, and starts what that needs.
+    pub(crate) fn flush(self: &Rc<Self>, connection: &Rc<Connection>) {
+        let flushed = flush(self, connection);
+        for wanted in flushed.wanted {
+            self.read_for(connection, wanted);
+        }
+        if flushed.more {
+            self.flush_later(connection);
+        }
+        let too_much = connection.outbox.borrow().waiting() > MAX_WAITING;
+        if too_much && connection.is_open() {
+            self.close(
+                connection,
+                CloseCode::SlowConsumer,
+                "too many messages wait for this connection",
+                None,
+            );
+        }
+    }
+}
+
+/// Bytes apart from events that may wait for one connection.
+const MAX_WAITING: usize = 8 * 1024 * 1024;

@@ -1,0 +1,310 @@
+//! One worker: a thread with its own runtime, listener and connections, and the owner of the sessions that hash to it.
+//!
+//! Everything in here belongs to one thread and needs no lock. A turn of the runtime goes: sockets are read and events handed
+//! to their sessions; [`Worker::commit`] gives all that came together to the log in one batch; when the log has answered
+//! (through the [`mailbox`]), acks are written and followers' sockets are filled.
+
+pub(crate) mod mailbox;
+mod post;
+mod tick;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use agentbench_event_log::Append;
+use agentbench_protocol::event::{write_error, write_system};
+use agentbench_protocol::message::ErrorData;
+use agentbench_protocol::{CloseCode, Refusal, SessionId, SystemMessage};
+use agentbench_session::ConnectionKey;
+use agentbench_websocket::{Inflater, encode_close};
+use bytes::{Bytes, BytesMut};
+use slab::Slab;
+use tokio::sync::Notify;
+
+use crate::session::feed::Feed;
+use crate::session::owner::{Loading, Owned};
+use crate::session::render::Renderer;
+use crate::shared::Shared;
+use crate::transport::Connection;
+use mailbox::Letter;
+
+/// Bytes read from a socket in one call; one buffer for all connections of a worker.
+const SCRATCH: usize = 128 * 1024;
+
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    connections: RefCell<Slab<Rc<Connection>>>,
+    serial: Cell<u64>,
+    pub(crate) sessions: RefCell<HashMap<SessionId, Rc<RefCell<Owned>>>>,
+    pub(crate) loading: RefCell<HashMap<SessionId, Loading>>,
+    pub(crate) feeds: RefCell<HashMap<SessionId, Rc<RefCell<Feed>>>>,
+    /// Sessions with entries for the log.
+    dirty: RefCell<Vec<SessionId>>,
+    commit_due: Notify,
+    /// Connections with something to write.
+    flush_queue: RefCell<Vec<Rc<Connection>>>,
+    flush_due: Notify,
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) inflater: RefCell<Inflater>,
+    pub(crate) renderer: RefCell<Renderer>,
+    pub(crate) router: axum::Router,
+    /// Batches that the log has not answered.
+    pub(crate) commits_in_flight: Cell<usize>,
+    /// Messages that the server itself has written here.
+    written: Cell<u64>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let renderer = Renderer::new(shared.config.compression_level, shared.config.compression_threshold);
+        Rc::new(Self {
+            index,
+            connections: RefCell::new(Slab::new()),
+            serial: Cell::new(0),
+            sessions: RefCell::new(HashMap::new()),
+            loading: RefCell::new(HashMap::new()),
+            feeds: RefCell::new(HashMap::new()),
+            dirty: RefCell::new(Vec::new()),
+            commit_due: Notify::new(),
+            flush_queue: RefCell::new(Vec::new()),
+            flush_due: Notify::new(),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+            inflater: RefCell::new(Inflater::new()),
+            renderer: RefCell::new(renderer),
+            router: crate::http::router(Arc::clone(&shared)),
+            commits_in_flight: Cell::new(0),
+            written: Cell::new(0),
+            shared,
+        })
+    }
+
+    /// A number for the id of a message of the server: unique in the process, whichever connection it goes to.
+    pub(crate) fn next_number(&self) -> u64 {
+        let count = self.written.get() + 1;
+        self.written.set(count);
+        count * self.shared.config.workers as u64 + self.index as u64
+    }
+
+    /// ms since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    /// Makes a connection and gives it its key.
+    pub(crate) fn register(
+        self: &Rc<Self>,
+        make: impl FnOnce(ConnectionKey) -> Connection,
+    ) -> Rc<Connection> {
+        let mut connections = self.connections.borrow_mut();
+        let serial = self.serial.get();
+        self.serial.set(serial + 1);
+        let place = connections.vacant_entry();
+        let key = Shared::connection_key(self.index, place.key(), serial);
+        let connection = Rc::new(make(key));
+        let interval = self.shared.config.heartbeat_interval.as_millis() as u64;
+        // A storm of connections should not become a storm of pings.
+        let phase = (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (interval / 2 + 1);
+        connection.next_ping.set(self.now() + interval - phase);
+        place.insert(Rc::clone(&connection));
+        drop(connections);
+        let metrics = &self.shared.metrics;
+        metrics.connections.inc();
+        metrics.connections_total.inc();
+        self.shared.user_came(&connection.who.user_id, self.now());
+        if !connection.producer.is_empty() {
+            self.shared.claim_producer(&connection.who.user_id, &connection.producer, key);
+        }
+        connection
+    }
+
+    /// The connection with this key, if it is still there.
+    pub(crate) fn connection(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        connections.get(Shared::place_of(key)).filter(|connection| connection.key == key).cloned()
+    }
+
+    pub(crate) fn all_connections(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
+    }
+
+    pub(crate) fn has_connections(&self) -> bool {
+        !self.connections.borrow().is_empty()
+    }
+
+    /// Whether events wait for the log, or for their owner.
+    pub(crate) fn has_uncommitted(&self) -> bool {
+        self.commits_in_flight.get() > 0 || !self.dirty.borrow().is_empty() || self.shared.backlog() > 0
+    }
+
+    /// Takes leave of a connection whose driver has ended.
+    pub(crate) fn disconnected(self: &Rc<Self>, connection: &Rc<Connection>) {
+        self.leave_all(connection);
+        connection.release(self);
+        self.connections.borrow_mut().try_remove(Shared::place_of(connection.key));
+        self.shared.user_left(&connection.who.user_id);
+        if !connection.producer.is_empty() {
+            self.shared.release_producer(&connection.who.user_id, &connection.producer, connection.key);
+        }
+        self.shared.give_back_connection();
+        self.shared.metrics.connections.dec();
+        self.shared.metrics.closed(connection.end_cause.get());
+    }
+
+    /// Says why, and ends the connection.
+    pub(crate) fn close(
+        &self,
+        connection: &Rc<Connection>,
+        code: CloseCode,
+        detail: &str,
+        after_ms: Option<u64>,
+    ) {
+        if !connection.is_open() {
+            return;
+        }
+        connection.end_cause.set(code.cause());
+        let message = SystemMessage::Disconnecting {
+            code: code.as_u16(),
+            cause: code.cause().to_owned(),
+            detail: detail.to_owned(),
+            reconnect: code.reconnect(),
+            after_ms,
+        };
+        self.say(connection, &message);
+        encode_close(connection.outbox.borrow_mut().control(), Some((code.as_u16(), detail)), None);
+        connection.begin_closing(self);
+    }
+
+    /// Puts a message of the server's own into a connection's outbox.
+    pub(crate) fn say(&self, connection: &Connection, message: &SystemMessage) {
+        let mut json = BytesMut::new();
+        write_system(&mut json, self.next_number(), self.now(), None, message);
+        self.put(connection, &json);
+    }
+
+    /// Tells the sender that its message is refused.
+    pub(crate) fn refuse(&self, connection: &Rc<Connection>, refusal: Refusal, now: u64) {
+        self.shared.metrics.error(refusal.code);
+        let malformed = refusal.code.is_malformed_input();
+        let mut json = BytesMut::new();
+        write_error(&mut json, self.next_number(), now, None, &ErrorData::from(refusal));
+        self.put(connection, &json);
+        if malformed && connection.count_malformed(true) >= self.shared.config.malformed_limit {
+            self.close(connection, CloseCode::Policy, "too many malformed messages in a row", None);
+        }
+    }
+
+    /// Puts a message, given as JSON, into a connection's outbox.
+    pub(crate) fn put(&self, connection: &Connection, json: &[u8]) {
+        if connection.is_open() {
+            let mut outbox = connection.outbox.borrow_mut();
+            self.renderer.borrow_mut().message(outbox.control(), json, connection.wire.form);
+        }
+    }
+
+    /// Puts a message, given as JSON, into the outbox of a connection on any worker. `settles` ends one of its requests.
+    pub(crate) fn reply(self: &Rc<Self>, connection: ConnectionKey, json: Bytes, settles: bool) {
+        let worker = Shared::worker_of(connection);
+        if worker != self.index {
+            return self.shared.send(worker, Letter::Reply { connection, json, settles });
+        }
+        if let Some(connection) = self.connection(connection) {
+            self.deliver_reply(&connection, &json, settles);
+        }
+    }
+
+    pub(crate) fn deliver_reply(self: &Rc<Self>, connection: &Rc<Connection>, json: &[u8], settles: bool) {
+        if settles {
+            connection.pending.set(connection.pending.get().saturating_sub(1));
+        }
+        self.put(connection, json);
+        self.flush_later(connection);
+    }
+
+    /// Has the connection's outbox written at the end of this turn.
+    pub(crate) fn flush_later(&self, connection: &Rc<Connection>) {
+        let mut queue = self.flush_queue.borrow_mut();
+        if queue.is_empty() {
+            self.flush_due.notify_one();
+        }
+        queue.push(Rc::clone(connection));
+    }
+
+    fn flush_queued(self: &Rc<Self>) {
+        let queue = std::mem::take(&mut *self.flush_queue.borrow_mut());
+        for connection in &queue {
+            self.flush(connection);
+            // It may have stopped reading since too much waited.
+            connection.wake_if_paused();
+        }
+    }
+
+    /// Notes that a session has entries for the log.
+    pub(crate) fn mark_dirty(&self, session: SessionId) {
+        let mut dirty = self.dirty.borrow_mut();
+        if dirty.is_empty() {
+            self.commit_due.notify_one();
+        }
+        if dirty.last() != Some(&session) {
+            dirty.push(session);
+        }
+    }
+
+    /// Gives the next frame of every session that has one to the log, in one batch.
+    fn commit(self: &Rc<Self>) {
+        let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        let (mut appends, mut sessions) = (Vec::with_capacity(dirty.len()), Vec::with_capacity(dirty.len()));
+        let mut events = 0;
+        for id in dirty {
+            let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
+            let Some(batch) = owned.borrow_mut().session.take_batch() else { continue };
+            events += batch.frame.count();
+            sessions.push(id);
+            appends.push(Append {
+                session: id,
+                expected: batch.expected,
+                frame: batch.frame,
+                summary: batch.summary,
+            });
+        }
+        if appends.is_empty() {
+            return;
+        }
+        self.shared.metrics.commits.inc();
+        self.shared.metrics.commit_events.observe(events as f64);
+        self.commits_in_flight.set(self.commits_in_flight.get() + 1);
+        let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, Instant::now());
+        let done = move |outcomes: Vec<_>| {
+            let outcomes = sessions.into_iter().zip(outcomes).collect();
+            shared.send(worker, Letter::Settled { outcomes, submitted });
+        };
+        self.shared.log.submit(appends, Box::new(done));
+    }
+
+    /// Runs the worker's own loops; sockets are served by tasks beside it.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let committing = async {
+            loop {
+                self.commit_due.notified().await;
+                self.commit();
+            }
+        };
+        let flushing = async {
+            loop {
+                self.flush_due.notified().await;
+                self.flush_queued();
+            }
+        };
+        let reading_post = async {
+            let mut spare = Vec::new();
+            loop {
+                self.shared.mailboxes[self.index].filled.notified().await;
+                spare = self.read_post(spare);
+            }
+        };
+        tokio::join!(committing, flushing, reading_post, self.tick());
+    }
+}

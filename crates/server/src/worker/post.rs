@@ -1,0 +1,76 @@
+//! Reading the worker's mailbox.
+
+use std::rc::Rc;
+
+use super::Worker;
+use super::mailbox::Letter;
+use crate::shared::Shared;
+
+impl Worker {
+    /// Takes all letters and acts on them. Returns the emptied buffer.
+    pub(super) fn read_post(self: &Rc<Self>, spare: Vec<Letter>) -> Vec<Letter> {
+        let mut delivery = self.shared.mailboxes[self.index].take(spare);
+        for letter in delivery.letters.drain(..) {
+            self.read_letter(letter);
+        }
+        for session in delivery.missed {
+            self.resync(session);
+        }
+        delivery.letters
+    }
+
+    fn read_letter(self: &Rc<Self>, letter: Letter) {
+        match letter {
+            Letter::Settled { outcomes, submitted } => self.settled(outcomes, submitted),
+            Letter::Commit { session, frame, priority } => self.take_commit(session, frame, priority),
+            Letter::Request { session, asker, request } => self.handle(session, asker, request),
+            Letter::Loaded { session, tail } => self.loaded(session, tail),
+            Letter::Reply { connection, json, settles } => {
+                if let Some(connection) = self.connection(connection) {
+                    self.deliver_reply(&connection, &json, settles);
+                }
+            }
+            Letter::Acks { connection, entry, acks } => {
+                if let Some(connection) = self.connection(connection) {
+                    self.write_acks(
+                        &connection,
+                        &entry,
+                        acks.iter().map(|(id, seq, again)| (&**id, *seq, *again)),
+                    );
+                    self.flush_later(&connection);
+                }
+            }
+            Letter::Joined { connection, entry, json, gap, follow, head } => {
+                if let Some(connection) = self.connection(connection) {
+                    self.joined(&connection, &entry, &json, gap.as_deref(), follow, head);
+                }
+            }
+            Letter::Left { connection, session, json } => {
+                if let Some(connection) = self.connection(connection) {
+                    self.unfollow(&connection, session);
+                    self.deliver_reply(&connection, &json, true);
+                }
+            }
+            Letter::Close { connection, code, detail } => {
+                if let Some(connection) = self.connection(connection) {
+                    self.close(&connection, code, detail, None);
+                    self.flush(&connection);
+                }
+            }
+        }
+    }
+
+    /// Sends a letter, or acts on it at once if it is to this worker.
+    pub(crate) fn post(self: &Rc<Self>, worker: usize, letter: Letter) {
+        if worker == self.index {
+            self.read_letter(letter);
+        } else {
+            self.shared.send(worker, letter);
+        }
+    }
+
+    /// Sends a letter to a connection's worker.
+    pub(crate) fn post_to(self: &Rc<Self>, connection: agentbench_session::ConnectionKey, letter: Letter) {
+        self.post(Shared::worker_of(connection), letter);
+    }
+}

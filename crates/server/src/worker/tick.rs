@@ -1,0 +1,123 @@
+//! What time brings: pings, dead and slow connections, expired tokens and sessions, sessions that leave memory.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agentbench_protocol::{CloseCode, SessionId};
+use agentbench_websocket::{Opcode, encode_frame};
+
+use super::Worker;
+use crate::transport::Connection;
+
+/// One look at everything. All timeouts are at least this coarse, unless the heartbeat is set shorter.
+const TICK: Duration = Duration::from_millis(500);
+/// Looks at sessions that are not in memory are rarer, since there may be very many.
+const TICKS_BETWEEN_SWEEPS: u64 = 20;
+/// Time that a session without anything going on stays in memory.
+const UNLOAD_AFTER_MS: u64 = 60_000;
+/// Time that an expired token is still good for on an open connection, so that a refresh under way can arrive.
+const TOKEN_GRACE_MS: u64 = 10_000;
+/// Pings without an answer that end a connection.
+const MAX_UNANSWERED_PINGS: u8 = 2;
+
+impl Worker {
+    pub(super) async fn tick(self: &Rc<Self>) {
+        let period = TICK.min(self.shared.config.heartbeat_interval / 2).max(Duration::from_millis(5));
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for count in 1_u64.. {
+            interval.tick().await;
+            let now = self.now();
+            let mut slowest = 0;
+            for connection in self.all_connections() {
+                self.look_at(&connection, now);
+                slowest = slowest.max(connection.lag());
+            }
+            if self.index == 0 {
+                self.shared.metrics.slowest_reader_lag.set(slowest);
+                self.shared.metrics.sessions_active.set(self.shared.catalog.active() as i64);
+                self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
+                self.shared.metrics.commit_backlog_bytes.set(self.shared.backlog() as i64);
+            }
+            self.look_at_sessions(now);
+            if count % TICKS_BETWEEN_SWEEPS == 0 {
+                self.sweep_catalog(now);
+            }
+        }
+    }
+
+    fn look_at(self: &Rc<Self>, connection: &Rc<Connection>, now: u64) {
+        if !connection.is_open() {
+            return connection.wake();
+        }
+        let config = &self.shared.config;
+        let blocked_since = connection.outbox.borrow().blocked_since;
+        let patience = config.slow_consumer_timeout.as_millis() as u64;
+        if blocked_since.is_some_and(|since| now.saturating_sub(since) > patience) {
+            self.close(connection, CloseCode::SlowConsumer, "the connection was not read for too long", None);
+        } else if connection.grant.borrow().expires_at.is_some_and(|end| now > end + TOKEN_GRACE_MS) {
+            self.close(connection, CloseCode::TokenExpired, "the token has expired", None);
+        } else if now >= connection.next_ping.get() {
+            self.ping(connection, now);
+        } else {
+            return;
+        }
+        self.flush(connection);
+    }
+
+    fn ping(&self, connection: &Rc<Connection>, now: u64) {
+        let unanswered = connection.unanswered_pings.get();
+        if unanswered >= MAX_UNANSWERED_PINGS {
+            return self.close(connection, CloseCode::SlowConsumer, "two pings were not answered", None);
+        }
+        connection.unanswered_pings.set(unanswered + 1);
+        connection.next_ping.set(now + self.shared.config.heartbeat_interval.as_millis() as u64);
+        encode_frame(connection.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
+    }
+
+    /// Expires what nobody uses, tells large sessions who came and went, and lets quiet sessions leave memory.
+    fn look_at_sessions(self: &Rc<Self>, now: u64) {
+        let timeout = self.shared.config.session_timeout.as_millis() as u64;
+        let mut quiet: Vec<SessionId> = Vec::new();
+        let mut expired: Vec<SessionId> = Vec::new();
+        let all: Vec<_> = self.sessions.borrow().iter().map(|(id, owned)| (*id, Rc::clone(owned))).collect();
+        if self.index == 0 {
+            self.shared.metrics.sessions_loaded.set(all.len() as i64);
+        }
+        for (id, owned) in all {
+            self.tell_presence(&owned);
+            let owned = owned.borrow();
+            let ended = owned.session.status().has_ended();
+            if !ended && owned.session.is_unused(now, timeout) {
+                expired.push(id);
+            } else if owned.session.is_unused(now, UNLOAD_AFTER_MS) || (ended && owned.session.is_quiet()) {
+                quiet.push(id);
+            }
+        }
+        for id in expired {
+            self.expire(id, now);
+        }
+        for id in quiet {
+            self.unload(id);
+        }
+        self.feeds.borrow_mut().retain(|_, feed| {
+            let mut feed = feed.borrow_mut();
+            feed.forget_history();
+            !feed.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id)
+        });
+    }
+
+    /// Finds sessions of this worker that are not in memory and have not been used for too long.
+    fn sweep_catalog(self: &Rc<Self>, now: u64) {
+        let timeout = self.shared.config.session_timeout.as_millis() as u64;
+        let unused = self.shared.catalog.filter(|entry| {
+            self.shared.owner_of(entry.id) == self.index
+                && now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout
+                && !entry.summary().status.has_ended()
+        });
+        for entry in unused {
+            self.expire(entry.id, now);
+        }
+    }
+}

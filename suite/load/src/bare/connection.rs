@@ -1,0 +1,209 @@
+//! One bare connection: handshake, frames out, messages in.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use agentbench_protocol::message::Delivery;
+use agentbench_protocol::{MessageType, SUBPROTOCOL_JSON, SystemMessage};
+use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Opcode, Role, encode_frame};
+use anyhow::{Context, bail};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const SCRATCH: usize = 64 * 1024;
+/// What load sends is not secret and goes through no proxy that could be fooled (RFC 6455 §10.3), so a constant will do.
+const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
+
+/// See the module.
+pub struct Connection {
+    stream: TcpStream,
+    decoder: Decoder,
+    inflater: Inflater,
+    scratch: Vec<u8>,
+    out: BytesMut,
+    next_id: u64,
+}
+
+/// What arrived, as far as load has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbound {
+    /// So many events of a log, the last of them with this seq.
+    Event(u64),
+    /// So many acks.
+    Acks(usize),
+    /// An error message.
+    Error,
+    /// Anything else.
+    Other,
+}
+
+impl Connection {
+    /// Connects and reads the first message.
+    ///
+    /// # Errors
+    /// If the server refuses, or does not answer within ten seconds.
+    pub async fn open(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+        tokio::time::timeout(Duration::from_secs(60), Self::handshake(address, token))
+            .await
+            .context("the server does not answer")?
+    }
+
+    async fn handshake(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+        let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        let key = key(*b"a constant nonce");
+        let mut out = BytesMut::new();
+        let bearer = format!("Bearer {token}");
+        write_request(
+            &mut out,
+            &address.to_string(),
+            "/ws",
+            &key,
+            &[SUBPROTOCOL_JSON],
+            None,
+            &[("Authorization", &bearer)],
+        );
+        stream.write_all(&out).await?;
+        let mut head = BytesMut::with_capacity(1024);
+        let consumed = loop {
+            if stream.read_buf(&mut head).await? == 0 {
+                bail!("the server ended the connection during the handshake");
+            }
+            match parse_response(&head, &accept_key(&key))? {
+                Response::Incomplete => {}
+                Response::Accepted { consumed, .. } => break consumed,
+                Response::Rejected { status, .. } => bail!("the server refused the connection: {status}"),
+            }
+        };
+        let mut connection = Self {
+            stream,
+            decoder: Decoder::new(Role::Client, Limits::default(), None),
+            inflater: Inflater::new(),
+            scratch: Vec::new(),
+            out: BytesMut::new(),
+            next_id: 0,
+        };
+        let mut rest = head.split_off(consumed);
+        let mut established = false;
+        connection.decode(&mut rest, &mut |text| established |= text.contains("connection_established"))?;
+        while !established {
+            let mut found = false;
+            connection.read(&mut |text| found |= text.contains("connection_established")).await?;
+            established = found;
+        }
+        Ok(connection)
+    }
+
+    /// Puts a text message into the next write.
+    pub fn put(&mut self, text: &[u8]) {
+        encode_frame(&mut self.out, Opcode::Text, false, text, Some(MASK));
+    }
+
+    /// Writes what was put.
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub async fn write(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(&self.out).await?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Reads once and hands over each text message.
+    ///
+    /// # Errors
+    /// If the connection has ended, or what came is no WebSocket.
+    pub async fn read(&mut self, each: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(SCRATCH, 0);
+        let count = self.stream.read(&mut scratch).await?;
+        if count == 0 {
+            bail!("the server ended the connection");
+        }
+        let decoded = self.decode(&mut scratch[..count], each);
+        self.scratch = scratch;
+        decoded
+    }
+
+    /// Gives back the read buffer, for connections that will wait.
+    pub fn rest(&mut self) {
+        self.scratch = Vec::new();
+        self.out = BytesMut::new();
+    }
+
+    fn decode(&mut self, bytes: &mut [u8], each: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        let mut input = Input::new(bytes);
+        while let Some(message) = self.decoder.next(&mut input, &mut self.inflater)? {
+            match message {
+                Message::Text(text) => each(text),
+                Message::Ping(payload) => {
+                    encode_frame(&mut self.out, Opcode::Pong, false, payload, Some(MASK))
+                }
+                Message::Close(close) => bail!("the server closed the connection: {close:?}"),
+                Message::Binary(_) | Message::Pong(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a command and waits for its reply's `data`.
+    ///
+    /// # Errors
+    /// If it is refused, or the connection ends.
+    pub async fn command(&mut self, data: &serde_json::Value) -> anyhow::Result<serde_json::Value> {
+        self.next_id += 1;
+        let id = format!("{}-{}", data["command"].as_str().unwrap_or("command"), self.next_id);
+        self.command_as(&id, data).await
+    }
+
+    /// The same with an id of the caller's.
+    ///
+    /// # Errors
+    /// As [`Connection::command`].
+    pub async fn command_as(
+        &mut self,
+        id: &str,
+        data: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let message = serde_json::json!({"id": id, "type": "control_command", "timestamp": 1, "data": data});
+        self.put(message.to_string().as_bytes());
+        self.write().await?;
+        let mut reply = None;
+        while reply.is_none() {
+            self.read(&mut |text| {
+                let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+                if value["data"]["originalMessageId"] == *id {
+                    reply = Some(value);
+                }
+            })
+            .await?;
+        }
+        let reply = reply.unwrap_or_default();
+        if reply["type"] == "error" {
+            bail!("refused: {}", reply["data"]);
+        }
+        Ok(reply["data"].clone())
+    }
+}
+
+impl Inbound {
+    /// Looks at a message of the server. Events are told by their end, which only they have.
+    pub fn of(text: &str) -> Self {
+        if let Some(at) = text.rfind(",\"seq\":").filter(|_| !text.contains("\"type\":\"ack\"")) {
+            let digits = text[at + 7..].split(|c: char| !c.is_ascii_digit()).next().unwrap_or("");
+            if text[at..].contains("\"receivedAt\":") {
+                return Self::Event(digits.parse().unwrap_or(0));
+            }
+        }
+        let Ok(delivery) = serde_json::from_str::<Delivery<'_>>(text) else { return Self::Other };
+        if delivery.kind == MessageType::Error {
+            return Self::Error;
+        }
+        match serde_json::from_str(delivery.data.get()) {
+            Ok(SystemMessage::Ack(ack)) => Self::Acks(ack.acks.len().max(1)),
+            _ => Self::Other,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Many connections that have joined a session, had a little traffic, and now wait.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use agentbench_auth::Role;
+use anyhow::Context;
+
+use super::Connection;
+use super::publish::open_session;
+use crate::child::token;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct IdleResult {
+    /// The connections, open.
+    pub connections: Vec<Connection>,
+    /// Time that opening and joining all of them took.
+    pub took: Duration,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+/// Opens `count` connections, at most `at_once` handshakes at the same time. With `join`, every hundred of them follow one
+/// session in which one event is published.
+///
+/// # Errors
+/// If a connection fails.
+pub async fn idle(
+    address: SocketAddr,
+    count: usize,
+    at_once: usize,
+    join: bool,
+) -> anyhow::Result<IdleResult> {
+    let started = Instant::now();
+    let mut connections = Vec::with_capacity(count);
+    let token = token("idler", Role::Evaluator)?;
+    let mut session = String::new();
+    let mut serial = 0;
+    while connections.len() < count {
+        let batch = at_once.min(count - connections.len());
+        let tasks: Vec<_> = (0..batch)
+            .map(|_| {
+                let token = token.clone();
+                tokio::task::spawn_local(async move { Connection::open(address, &token).await })
+            })
+            .collect();
+        for task in tasks {
+            let mut connection = task.await.context("a connection panicked")??;
+            if join {
+                if serial % 100 == 0 {
+                    session = open_named(&mut connection, serial).await?;
+                } else {
+                    let data =
+                        serde_json::json!({"command": "join_session", "sessionId": session, "from": "start"});
+                    connection.command(&data).await?;
+                }
+            }
+            serial += 1;
+            connection.rest();
+            connections.push(connection);
+        }
+    }
+    Ok(IdleResult { connections, took: started.elapsed() })
+}
+
+async fn open_named(connection: &mut Connection, serial: usize) -> anyhow::Result<String> {
+    if serial == 0 {
+        return open_session(connection).await;
+    }
+    let data = serde_json::json!({"command": "create_session", "projectId": "load", "testId": "idle", "agentName": "load"});
+    let created = connection.command_as(&format!("create-{serial}"), &data).await?;
+    Ok(created["sessionId"].as_str().context("no sessionId in the reply")?.to_owned())
+}

@@ -1,0 +1,11 @@
+//! Connections on the codec alone. Each is a task; all of them share one thread, one scratch buffer and one clock.
+
+mod connection;
+mod fan_out;
+mod idle;
+mod publish;
+
+pub use connection::{Connection, Inbound};
+pub use fan_out::{FanOut, FanOutResult, fan_out};
+pub use idle::{IdleResult, idle};
+pub use publish::{Publish, PublishResult, publish};

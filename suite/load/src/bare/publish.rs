@@ -1,0 +1,129 @@
+//! Publishers that keep a number of events in flight, each in a session of its own.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use agentbench_auth::Role;
+use anyhow::Context;
+
+use super::{Connection, Inbound};
+use crate::child::token;
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Publish {
+    /// Publishers.
+    pub publishers: usize,
+    /// Events of each that are not acked.
+    pub in_flight: usize,
+    /// Bytes of one message.
+    pub size: usize,
+    /// Time before the measurement.
+    pub warm_up: Duration,
+    /// Time of the measurement.
+    pub duration: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishResult {
+    /// Events acked in the measured time.
+    pub acked: u64,
+    /// Error messages.
+    pub errors: u64,
+    /// The measured time.
+    pub took: Duration,
+}
+
+/// Runs it. `measure` is called when the measured time begins and when it ends.
+///
+/// # Errors
+/// If a connection fails.
+pub async fn publish(
+    address: SocketAddr,
+    plan: Publish,
+    mut measure: impl FnMut(),
+) -> anyhow::Result<PublishResult> {
+    let (acked, errors, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+    let mut tasks = Vec::new();
+    for index in 0..plan.publishers {
+        let token = token(&format!("publisher-{index}"), Role::Evaluator)?;
+        let mut connection = Connection::open(address, &token).await?;
+        let session = open_session(&mut connection).await?;
+        let (acked, errors, done) = (Rc::clone(&acked), Rc::clone(&errors), Rc::clone(&done));
+        tasks.push(tokio::task::spawn_local(run(connection, session, plan, acked, errors, done)));
+    }
+    tokio::time::sleep(plan.warm_up).await;
+    measure();
+    let (before, started) = (acked.get(), Instant::now());
+    tokio::time::sleep(plan.duration).await;
+    let result = PublishResult { acked: acked.get() - before, errors: errors.get(), took: started.elapsed() };
+    measure();
+    done.set(true);
+    for task in tasks {
+        task.await.context("a publisher panicked")??;
+    }
+    Ok(result)
+}
+
+/// Opens a session and returns its name.
+pub(super) async fn open_session(connection: &mut Connection) -> anyhow::Result<String> {
+    let data = serde_json::json!({"command": "create_session", "projectId": "load", "testId": "load", "agentName": "load"});
+    let created = connection.command(&data).await?;
+    Ok(created["sessionId"].as_str().context("no sessionId in the reply")?.to_owned())
+}
+
+/// A message of about `size` bytes: the parts before and after its id.
+pub(super) fn message_parts(session: &str, size: usize, ack: bool) -> (String, String) {
+    let head = "{\"id\":\"".to_owned();
+    let metadata = if ack { ",\"metadata\":{\"requiresAck\":true}" } else { "" };
+    let tail = |text: &str| {
+        format!(
+            "\",\"type\":\"test_event\",\"timestamp\":1760000000000,\"sessionId\":\"{session}\",\"data\":{{\"eventType\":\"console_log\",\"text\":\"{text}\"}}{metadata}}}"
+        )
+    };
+    let bare = head.len() + tail("").len() + 12;
+    let text = "All work and no play makes a dull log. ".repeat(size / 39 + 1);
+    (head, tail(&text[..size.saturating_sub(bare)]))
+}
+
+async fn run(
+    mut connection: Connection,
+    session: String,
+    plan: Publish,
+    acked: Rc<Cell<u64>>,
+    errors: Rc<Cell<u64>>,
+    done: Rc<Cell<bool>>,
+) -> anyhow::Result<()> {
+    let (head, tail) = message_parts(&session, plan.size, true);
+    let (mut sent, mut free) = (0_u64, plan.in_flight);
+    let mut message = Vec::new();
+    while !done.get() {
+        for _ in 0..free {
+            sent += 1;
+            message.clear();
+            message.extend_from_slice(head.as_bytes());
+            message.extend_from_slice(format!("{sent:012}").as_bytes());
+            message.extend_from_slice(tail.as_bytes());
+            connection.put(&message);
+        }
+        connection.write().await?;
+        free = 0;
+        while free == 0 {
+            let (mut acks, mut refused) = (0, 0);
+            connection
+                .read(&mut |text| match Inbound::of(text) {
+                    Inbound::Acks(count) => acks += count,
+                    Inbound::Error => refused += 1,
+                    Inbound::Event(_) | Inbound::Other => {}
+                })
+                .await?;
+            acked.set(acked.get() + acks as u64);
+            errors.set(errors.get() + refused as u64);
+            free = acks + refused;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Measures the server's process against the budgets of the design: CPU for each message, memory for each connection.
+//!
+//! The server runs on one core with one worker, the load on another. Each row is a fresh server with a scratch folder.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentbench_load::bare::{FanOut, Publish, fan_out, idle, publish};
+use agentbench_load::child::{ServerCommand, ServerProcess, binary_beside, pin};
+use agentbench_load::process::{Usage, usage};
+use anyhow::Context;
+use clap::Parser;
+
+/// Measure the server against its budgets and print a table
+#[derive(Parser)]
+struct Arguments {
+    /// The agentbench binary
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Connections of the memory row
+    #[arg(long, default_value_t = 5000)]
+    connections: usize,
+    /// Only rows whose name holds this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Repetitions of each row; the table shows the median
+    #[arg(long, default_value_t = 1)]
+    repeat: usize,
+    /// Print JSON lines instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Folder for the servers' data; a temporary one if not given
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+}
+
+/// What a row measures.
+#[derive(Clone, Copy)]
+enum Work {
+    Publish { in_flight: usize },
+    FanOut { followers: usize, together: usize },
+    Memory,
+    Accept,
+}
+
+struct Row {
+    name: &'static str,
+    work: Work,
+    budget: f64,
+    unit: &'static str,
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        name: "1 KiB event in, logged, acked; 100 publishers, 1 in flight",
+        work: Work::Publish { in_flight: 1 },
+        budget: 7.0,
+        unit: "µs",
+    },
+    Row {
+        name: "1 KiB event in, logged, acked; 100 publishers, 16 in flight",
+        work: Work::Publish { in_flight: 16 },
+        budget: 2.0,
+        unit: "µs",
+    },
+    Row {
+        name: "one delivery, 256 B, 1 → 100, one at a time",
+        work: Work::FanOut { followers: 100, together: 1 },
+        budget: 4.2,
+        unit: "µs",
+    },
+    Row {
+        name: "one delivery, 256 B, 1 → 100, 16 at a time",
+        work: Work::FanOut { followers: 100, together: 16 },
+        budget: 0.40,
+        unit: "µs",
+    },
+    Row {
+        name: "one delivery, 256 B, 1 → 1,000, one at a time",
+        work: Work::FanOut { followers: 1000, together: 1 },
+        budget: 4.8,
+        unit: "µs",
+    },
+    Row {
+        name: "one delivery, 256 B, 1 → 1,000, 16 at a time",
+        work: Work::FanOut { followers: 1000, together: 16 },
+        budget: 0.65,
+        unit: "µs",
+    },
+    Row {
+        name: "resident memory per connection, joined, after traffic",
+        work: Work::Memory,
+        budget: 4.0,
+        unit: "KB",
+    },
+    Row { name: "accept + upgrade + HS256 check", work: Work::Accept, budget: 35.0, unit: "µs" },
+];
+
+struct Measured {
+    figure: f64,
+    note: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let binary = arguments
+        .server
+        .clone()
+        .or_else(binary_beside)
+        .context("where is the agentbench binary? (--server)")?;
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) > 1 {
+        pin(0, 1)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if !arguments.json {
+        println!("| what | figure | budget | |\n|---|---|---|---|");
+    }
+    for row in ROWS.iter().filter(|row| row.name.contains(&arguments.only)) {
+        let mut runs = Vec::new();
+        for _ in 0..arguments.repeat.max(1) {
+            let local = tokio::task::LocalSet::new();
+            runs.push(runtime.block_on(local.run_until(measure(&arguments, &binary, row.work)))?);
+        }
+        runs.sort_by(|a, b| a.figure.total_cmp(&b.figure));
+        let median = &runs[runs.len() / 2];
+        if arguments.json {
+            println!(
+                "{}",
+                serde_json::json!({"what": row.name, "figure": median.figure, "budget": row.budget, "unit": row.unit, "note": median.note})
+            );
+        } else {
+            let mark = if median.figure <= row.budget { "" } else { "over" };
+            println!(
+                "| {} | {:.2} {} | {} {} | {mark} {} |",
+                row.name, median.figure, row.unit, row.budget, row.unit, median.note
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) -> anyhow::Result<Measured> {
+    let scratch = match &arguments.scratch {
+        Some(folder) => tempfile::tempdir_in(folder)?,
+        None => tempfile::tempdir()?,
+    };
+    let server = ServerProcess::start(&ServerCommand {
+        binary: binary.to_owned(),
+        data_dir: scratch.path().to_owned(),
+        flags: ["--workers", "1", "--max-connections", "20000"].map(str::to_owned).to_vec(),
+        core: Some(0),
+        port: 0,
+    })?;
+    let (address, pid) = (server.address(), server.pid());
+    let duration = Duration::from_secs_f64(arguments.seconds);
+    let warm_up = duration / 3;
+    let mut looks: Vec<Usage> = Vec::new();
+    let mut look = || looks.push(usage(pid).unwrap_or_default());
+    let measured = match work {
+        Work::Publish { in_flight } => {
+            let plan = Publish { publishers: 100, in_flight, size: 1024, warm_up, duration };
+            let result = publish(address, plan, look).await?;
+            anyhow::ensure!(result.errors == 0, "{} errors", result.errors);
+            let rate = result.acked as f64 / result.took.as_secs_f64();
+            Measured { figure: per(&looks, result.acked), note: format!("{rate:.0} events/s") }
+        }
+        Work::FanOut { followers, together } => {
+            let plan = FanOut { followers, together, size: 256, warm_up, duration };
+            let result = fan_out(address, plan, look).await?;
+            let rate = result.delivered as f64 / result.took.as_secs_f64();
+            Measured { figure: per(&looks, result.delivered), note: format!("{rate:.0} deliveries/s") }
+        }
+        Work::Memory => {
+            let warm = idle(address, 100, 50, true).await?;
+            drop(warm);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            look();
+            let held = idle(address, arguments.connections, 50, true).await?;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            look();
+            let grown = looks[1].resident.saturating_sub(looks[0].resident) as f64;
+            Measured {
+                figure: grown / 1000.0 / held.connections.len() as f64,
+                note: format!("{} connections", held.connections.len()),
+            }
+        }
+        Work::Accept => {
+            look();
+            let count = arguments.connections.min(5000);
+            let held = idle(address, count, 100, false).await?;
+            look();
+            let rate = count as f64 / held.took.as_secs_f64();
+            Measured { figure: per(&looks, count as u64), note: format!("{rate:.0} connections/s") }
+        }
+    };
+    server.stop(Duration::from_secs(20))?;
+    Ok(measured)
+}
+
+/// CPU between the first two looks, µs for each of `count`.
+fn per(looks: &[Usage], count: u64) -> f64 {
+    let cpu = looks[1].cpu.saturating_sub(looks[0].cpu);
+    cpu.as_secs_f64() * 1e6 / count.max(1) as f64
+}

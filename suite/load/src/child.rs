@@ -1,0 +1,179 @@
+//! A server started for a measurement or a test: a free port, a scratch folder, and an end with its owner.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use agentbench_auth::{Algorithm, Claims, Role, SigningKey, sign};
+use anyhow::{Context, bail};
+
+/// A secret for scratch servers.
+pub const SECRET: &str = "scratch-server-secret-0123456789abcdef";
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct ServerCommand {
+    /// The `agentbench` binary.
+    pub binary: PathBuf,
+    /// Where its data is.
+    pub data_dir: PathBuf,
+    /// Flags of `serve` beyond port and data.
+    pub flags: Vec<String>,
+    /// Core that it is held to, if any.
+    pub core: Option<usize>,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// A running server. Killed when dropped.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl ServerProcess {
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not start, with the last it said.
+    pub fn start(command: &ServerCommand) -> anyhow::Result<Self> {
+        let mut process = Command::new(&command.binary);
+        process
+            .arg("serve")
+            .args(["--port", &command.port.to_string(), "--enable-logging", "false"])
+            .arg("--data-dir")
+            .arg(&command.data_dir)
+            .args(&command.flags)
+            .env_remove("JWT_KEYS_FILE")
+            .env("JWT_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        // In a group of its own, so that Ctrl-C reaches the suite alone, which then ends its servers.
+        process.process_group(0);
+        let mut child =
+            process.spawn().with_context(|| format!("cannot start {}", command.binary.display()))?;
+        if let Some(core) = command.core {
+            pin(child.id(), core)?;
+        }
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let address = loop {
+            let Some(line) = lines.next().transpose()? else {
+                let status = child.wait()?;
+                bail!("the server ended before it listened ({status})");
+            };
+            if let Some(address) = line.strip_prefix("listening on ws://") {
+                break address.parse()?;
+            }
+        };
+        // What it prints later must not block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and the end.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and the time until the end.
+    ///
+    /// # Errors
+    /// If it does not end within `patience`, or not with exit code 0.
+    pub fn stop(mut self, patience: Duration) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        signal(self.child.id(), libc::SIGTERM)?;
+        while started.elapsed() < patience {
+            if let Some(status) = self.child.try_wait()? {
+                if !status.success() {
+                    bail!("the server ended with {status}");
+                }
+                return Ok(started.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("the server did not end within {patience:?}");
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The `agentbench` binary beside the running one, in the folder of the same build.
+pub fn binary_beside() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let folders = [own.parent()?, own.parent()?.parent()?];
+    folders.iter().map(|folder: &&Path| folder.join("agentbench")).find(|path| path.is_file())
+}
+
+/// A token for scratch servers, good for a day.
+///
+/// # Errors
+/// If it cannot be signed.
+pub fn token(user: &str, role: Role) -> anyhow::Result<String> {
+    let key = SigningKey::from_secret(Algorithm::Hs256, SECRET.as_bytes())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    Ok(sign(&Claims::new(user, role, now - 10, now + 86_400), &key)?)
+}
+
+/// Holds a process to one core. `pid` 0 is this thread.
+///
+/// # Errors
+/// If there is no such core.
+#[expect(
+    unsafe_code,
+    reason = "the C library has no safe wrapper here; the set is ours and of the right size"
+)]
+pub fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
+    // SAFETY: `cpu_set_t` is plain data; zero is the empty set, and CPU_SET checks its range.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(pid as libc::pid_t, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error()).context(format!("cannot pin to core {core}"))
+    }
+}
+
+/// Sends a signal to a process that we started.
+///
+/// # Errors
+/// If it has gone.
+#[expect(unsafe_code, reason = "kill(2) takes two numbers")]
+pub fn signal(pid: u32, signal: libc::c_int) -> anyhow::Result<()> {
+    // SAFETY: no memory is involved.
+    let result = unsafe { libc::kill(pid as libc::pid_t, signal) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error()).context("cannot signal the server")
+    }
+}
