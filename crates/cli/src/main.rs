@@ -9,6 +9,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Measured against the system's allocator on the server's own load; the figures are in `docs/adr/`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Live sessions of AI-agent evaluations: the server, its tools, and the suite that proves it.
 #[derive(Parser)]
 #[command(name = "agentbench", version, propagate_version = true, after_help = EXIT_CODES)]

@@ -22,7 +22,7 @@ pub const DEFAULT_LIST_PAGE: u32 = 50;
 /// Largest page of `get_history`.
 pub const MAX_HISTORY_PAGE: u32 = 1000;
 /// Most participants that a presence message or a session info lists; `count` always tells how many there are.
-pub const MAX_PRESENCE_LIST: usize = 100;
+pub const MAX_PRESENCE_LIST: usize = 50;
 /// Port of the server if none is set.
 pub const DEFAULT_PORT: u16 = 3001;
 /// Slowest and quickest replay, as factors of the log's own pace.

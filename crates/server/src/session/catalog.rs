@@ -17,6 +17,9 @@ use agentbench_session::Summary;
 pub(crate) struct Entry {
     pub(crate) id: SessionId,
     pub(crate) epoch: Epoch,
+    /// Name and epoch as text, which every ack carries.
+    pub(crate) name: Box<str>,
+    pub(crate) epoch_text: Box<str>,
     /// The last seq that the log has.
     head: AtomicU64,
     /// When somebody used it last, as far as this process knows; ms since 1970.
@@ -30,6 +33,8 @@ impl Entry {
         Arc::new(Self {
             id,
             epoch: head.epoch,
+            name: id.to_string().into(),
+            epoch_text: head.epoch.to_string().into(),
             head: AtomicU64::new(head.seq),
             last_used: AtomicU64::new(now),
             archived: AtomicBool::new(false),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::event::{AckHead, write_ack, write_acks};
 use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
-use bytes::BytesMut;
 
 use super::catalog::Entry;
 use super::feed::{Feed, History};
@@ -194,11 +193,13 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        let (name, epoch, now) = (entry.id.to_string(), entry.epoch.to_string(), self.now());
-        let head = AckHead { session: &name, epoch: &epoch, level: self.shared.config.ack_level.as_str() };
+        let now = self.now();
+        let level = self.shared.config.ack_level.as_str();
+        let head = AckHead { session: &entry.name, epoch: &entry.epoch_text, level };
         let mut outbox = connection.outbox.borrow_mut();
         let mut renderer = self.renderer.borrow_mut();
-        let mut json = BytesMut::with_capacity(256);
+        let mut json = self.scribble.borrow_mut();
+        json.clear();
         let fresh = acks.clone().filter(|(_, _, again)| !again).count();
         let together = connection.wire.versioned && fresh > 1;
         if together {

@@ -133,6 +133,22 @@ impl Outbox {
         }
     }
 
+    /// The common case of a publisher: acks and nothing else.
+    fn has_only_control(&self) -> bool {
+        self.partial.is_empty() && self.ready.is_empty() && !self.control.is_empty()
+    }
+
+    /// Nothing could be written: the socket is full, or gone.
+    fn hold_up(&mut self, worker: &Worker, connection: &Connection, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.blocked = true;
+            self.blocked_since.get_or_insert_with(|| worker.now());
+            connection.wake();
+        } else {
+            end(connection, "lost");
+        }
+    }
+
     fn has_something(&self) -> bool {
         !self.partial.is_empty() || !self.control.is_empty() || !self.ready.is_empty()
     }
@@ -165,6 +181,18 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
             flushed.more = true;
             break;
         }
+        if outbox.has_only_control() {
+            match connection.stream.borrow().try_write(&outbox.control) {
+                Ok(0) => end(connection, "lost"),
+                Ok(count) => {
+                    written += count;
+                    outbox.blocked_since = None;
+                    outbox.control.advance(count);
+                }
+                Err(error) => outbox.hold_up(worker, connection, &error),
+            }
+            continue;
+        }
         let pieces = outbox.gather(worker, connection, &mut flushed);
         if pieces.is_empty() {
             continue;
@@ -176,13 +204,10 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
                 outbox.blocked_since = None;
                 outbox.account(worker, pieces, count);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) => {
                 outbox.put_back(pieces);
-                outbox.blocked = true;
-                outbox.blocked_since.get_or_insert_with(|| worker.now());
-                connection.wake();
+                outbox.hold_up(worker, connection, &error);
             }
-            Err(_) => end(connection, "lost"),
         }
     }
     if written > 0 {

@@ -54,6 +54,8 @@ pub(crate) struct Worker {
     pub(crate) router: axum::Router,
     /// Batches that the log has not answered.
     pub(crate) commits_in_flight: Cell<usize>,
+    /// Where small messages are written before they are framed.
+    pub(crate) scribble: RefCell<BytesMut>,
     /// Messages that the server itself has written here.
     written: Cell<u64>,
 }
@@ -77,6 +79,7 @@ impl Worker {
             renderer: RefCell::new(renderer),
             router: crate::http::router(Arc::clone(&shared)),
             commits_in_flight: Cell::new(0),
+            scribble: RefCell::new(BytesMut::new()),
             written: Cell::new(0),
             shared,
         })

@@ -127,6 +127,14 @@ impl Connection {
         decoded
     }
 
+    /// Waits until there is something to read.
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub async fn readable(&self) -> std::io::Result<()> {
+        self.stream.readable().await
+    }
+
     /// Gives back the read buffer, for connections that will wait.
     pub fn rest(&mut self) {
         self.scratch = Vec::new();

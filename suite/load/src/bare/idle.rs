@@ -13,8 +13,8 @@ use crate::child::token;
 /// What came of it.
 #[derive(Debug)]
 pub struct IdleResult {
-    /// The connections, open.
-    pub connections: Vec<Connection>,
+    /// The connections, open: each task reads what comes and keeps nothing.
+    pub connections: Vec<tokio::task::JoinHandle<()>>,
     /// Time that opening and joining all of them took.
     pub took: Duration,
 }
@@ -61,11 +61,25 @@ pub async fn idle(
                 }
             }
             serial += 1;
-            connection.rest();
-            connections.push(connection);
+            connections.push(tokio::task::spawn_local(sit(connection)));
         }
     }
     Ok(IdleResult { connections, took: started.elapsed() })
+}
+
+async fn sit(mut connection: Connection) {
+    loop {
+        connection.rest();
+        if connection.readable().await.is_err() || connection.read(&mut |_| {}).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Drop for IdleResult {
+    fn drop(&mut self) {
+        self.connections.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }
 
 async fn open_named(connection: &mut Connection, serial: usize) -> anyhow::Result<String> {
