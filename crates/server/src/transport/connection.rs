@@ -4,7 +4,6 @@
 //! only what the outbox could not write at once. One scratch buffer per worker serves all connections' reads.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -77,7 +76,7 @@ pub(crate) struct Connection {
     rate: Cell<Bucket>,
     refused_by_rate: Cell<u32>,
     /// Sessions that it has joined.
-    pub(crate) sessions: RefCell<HashSet<SessionId>>,
+    pub(crate) sessions: RefCell<Vec<SessionId>>,
     /// Commands that owners have not answered.
     pub(crate) pending: Cell<u32>,
     /// Replays that run for it.
@@ -117,7 +116,7 @@ impl Connection {
             malformed: Cell::new(0),
             rate: Cell::new(Bucket::new(rate, now)),
             refused_by_rate: Cell::new(0),
-            sessions: RefCell::new(HashSet::new()),
+            sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
             replays: Cell::new(0),
             counted: Cell::new(0),
@@ -337,5 +336,16 @@ impl Connection {
         let outbox = self.outbox.borrow();
         let behind = |follow: &super::Follow| (follow.feed.borrow().head + 1).saturating_sub(follow.next);
         outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What counts at ten thousands of connections; the budget of 4 KB is for all that belongs to one.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 576, "{}", size_of::<Connection>());
     }
 }

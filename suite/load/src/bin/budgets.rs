@@ -193,7 +193,11 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let held = idle(address, count, 100, false).await?;
             look();
             let rate = count as f64 / held.took.as_secs_f64();
-            Measured { figure: per(&looks, count as u64), note: format!("{rate:.0} connections/s") }
+            let grown = looks[1].resident.saturating_sub(looks[0].resident) as f64 / 1000.0 / count as f64;
+            Measured {
+                figure: per(&looks, count as u64),
+                note: format!("{rate:.0} connections/s, {grown:.2} KB each before they join"),
+            }
         }
     };
     server.stop(Duration::from_secs(20))?;
