@@ -11,6 +11,7 @@
 
 pub mod config;
 mod dispatch;
+pub mod echo;
 mod http;
 mod ops;
 mod session;
