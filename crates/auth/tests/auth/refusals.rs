@@ -96,6 +96,15 @@ fn a_grant_says_what_the_token_says() {
 }
 
 #[test]
+fn a_time_beyond_all_calendars_stays_a_number_that_clients_can_hold() {
+    let grant = judged(&payload(&json!({"exp": u64::MAX, "iat": 1e300})).to_string()).unwrap();
+    assert_eq!(
+        (grant.issued_at, grant.expires_at),
+        (Some(8_640_000_000_000_000), Some(8_640_000_000_000_000))
+    );
+}
+
+#[test]
 fn a_grant_ends_when_its_token_is_refused() {
     let ring = KeyRing::from_secret(SECRET.as_bytes());
     let token = token_of(&payload(&json!({"exp": NOW})).to_string());
