@@ -8,8 +8,13 @@ use anyhow::{Context, bail};
 use crate::{codegen, output, root};
 
 /// Crates that decide without touching the world: time, randomness and IO are arguments to them.
-const PURE: [&str; 5] =
-    ["agentbench-protocol", "agentbench-session", "agentbench-auth", "agentbench-websocket", "agentbench-history"];
+const PURE: [&str; 5] = [
+    "agentbench-protocol",
+    "agentbench-session",
+    "agentbench-auth",
+    "agentbench-websocket",
+    "agentbench-history",
+];
 
 /// What a pure crate must not have below it.
 const IMPURE: [&str; 8] = ["tokio", "mio", "socket2", "getrandom", "rand", "hyper", "async-std", "chrono"];
@@ -24,7 +29,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     module_docs(&mut broken)?;
     broken.extend(codegen::stale()?);
     if broken.is_empty() {
-        println!("tidy: pure crates are pure, licences are allowed, modules say their role, generated files are fresh");
+        println!(
+            "tidy: pure crates are pure, licences are allowed, modules say their role, generated files are fresh"
+        );
         return Ok(());
     }
     bail!("{} house rules are broken:\n  {}", broken.len(), broken.join("\n  "))
@@ -35,10 +42,12 @@ fn pure_crates(broken: &mut Vec<String>) -> anyhow::Result<()> {
         if !root().join("suite/history").exists() && name == "agentbench-history" {
             continue;
         }
-        let tree = output("cargo", &["tree", "-p", name, "-e", "normal", "--prefix", "none", "--format", "{p}"])
-            .with_context(|| format!("cargo tree -p {name} failed"))?;
+        let tree =
+            output("cargo", &["tree", "-p", name, "-e", "normal", "--prefix", "none", "--format", "{p}"])
+                .with_context(|| format!("cargo tree -p {name} failed"))?;
         let below: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-        let excused = EXCUSED.iter().find(|(crate_name, _)| *crate_name == name).map_or(&[][..], |(_, list)| list);
+        let excused =
+            EXCUSED.iter().find(|(crate_name, _)| *crate_name == name).map_or(&[][..], |(_, list)| list);
         for impure in IMPURE.iter().filter(|impure| below.contains(*impure) && !excused.contains(impure)) {
             broken.push(format!("{name} has {impure} below it, and must decide without touching the world"));
         }
@@ -55,7 +64,8 @@ fn licences(broken: &mut Vec<String>) -> anyhow::Result<()> {
         .iter()
         .filter_map(|licence| licence.as_str().map(str::to_owned))
         .collect();
-    let metadata = output("cargo", &["metadata", "--format-version", "1", "--locked"]).context("cargo metadata failed")?;
+    let metadata = output("cargo", &["metadata", "--format-version", "1", "--locked"])
+        .context("cargo metadata failed")?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     for package in metadata["packages"].as_array().context("no packages")? {
         let name = package["name"].as_str().unwrap_or("");
@@ -97,7 +107,13 @@ mod tests {
     #[test]
     fn licence_expressions() {
         let allowed: BTreeSet<String> = ["MIT", "Apache-2.0"].map(str::to_owned).into();
-        for good in ["MIT", "MIT OR Apache-2.0", "MIT/Apache-2.0", "(MIT OR GPL-3.0) AND Apache-2.0", "Unlicense OR MIT"] {
+        for good in [
+            "MIT",
+            "MIT OR Apache-2.0",
+            "MIT/Apache-2.0",
+            "(MIT OR GPL-3.0) AND Apache-2.0",
+            "Unlicense OR MIT",
+        ] {
             assert!(is_allowed(good, &allowed), "{good}");
         }
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0"] {

@@ -45,7 +45,9 @@ async fn run_cases(url: &str, arguments: &Arguments) -> anyhow::Result<ExitCode>
     let host = host.trim_end_matches('/');
     let address = host.to_socket_addrs()?.next().context("no such host")?;
     let agent = &arguments.agent;
-    let count = echo::connect(address, "/getCaseCount").await?.context("the suite did not say how many cases it has")?;
+    let count = echo::connect(address, "/getCaseCount")
+        .await?
+        .context("the suite did not say how many cases it has")?;
     let count: u32 = count.trim().parse().context("the number of cases is no number")?;
     for case in arguments.from..=count {
         // A case may end the connection in any way; the suite's report tells what it thinks of ours.

@@ -9,8 +9,8 @@ use agentbench_websocket::handshake::{
     Request, Response, accept_key, key, parse_response, write_101, write_request, write_response,
 };
 use agentbench_websocket::{
-    Decoder, Deflater, DeflatePolicy, Inflater, Input, Limits, Message, Negotiated, Opcode, Role, accept_response,
-    encode_close, encode_deflated, encode_frame, negotiate, offer_value,
+    Decoder, DeflatePolicy, Deflater, Inflater, Input, Limits, Message, Negotiated, Opcode, Role,
+    accept_response, encode_close, encode_deflated, encode_frame, negotiate, offer_value,
 };
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,7 +88,9 @@ pub async fn connect(address: SocketAddr, target: &str) -> io::Result<Option<Str
         }
         match parse_response(&head, &accept_key(&key)).map_err(io::Error::other)? {
             Response::Incomplete => {}
-            Response::Rejected { status, .. } => return Err(io::Error::other(format!("the server answered {status}"))),
+            Response::Rejected { status, .. } => {
+                return Err(io::Error::other(format!("the server answered {status}")));
+            }
             Response::Accepted { extensions, consumed, .. } => {
                 let agreed = accept_response(&extensions, &policy).map_err(io::Error::other)?;
                 let rest = head.split_off(consumed);
