@@ -1,0 +1,8 @@
+//! The server from outside, over real sockets: what it promises in protocol.md, and what it does with input that breaks
+//! every rule. Each test has a server of its own in this process.
+//!
+//! - `support` is that server, a client that can also send raw bytes, and tokens.
+//! - `errors`: every error code.
+
+mod errors;
+mod support;
