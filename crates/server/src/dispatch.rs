@@ -82,7 +82,12 @@ impl Worker {
             Ok(()) => {
                 connection.count_malformed(false);
             }
-            Err(refusal) => self.refuse(connection, refusal.of(&*envelope.id), now),
+            Err(refusal) => {
+                if !refusal.code.is_malformed_input() {
+                    connection.count_malformed(false);
+                }
+                self.refuse(connection, refusal.of(&*envelope.id), now);
+            }
         }
     }
 
