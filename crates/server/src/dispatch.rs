@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentbench_auth::Permission;
+use agentbench_auth::{Grant, Permission};
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::envelope::{MessageType, read_frame};
 use agentbench_protocol::event::{EventBody, write_heartbeat};
@@ -24,6 +24,8 @@ use crate::worker::mailbox::{OwnedEvent, Request};
 
 /// Messages refused by rate in a row that end a connection.
 const RATE_PATIENCE: u32 = 1000;
+/// Bytes of answers that are written before more of the same input is looked at.
+const FLUSH_AT_BYTES: usize = 256 * 1024;
 /// Bytes of one page of `get_history`.
 const HISTORY_BYTES: usize = 1024 * 1024;
 
@@ -63,6 +65,10 @@ impl Worker {
     }
 
     fn take_envelope(self: &Rc<Self>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: u64) {
+        if connection.outbox.borrow().waiting() > FLUSH_AT_BYTES {
+            // Small questions can have large answers: those that came together go out before the next one is made.
+            self.flush(connection);
+        }
         if !connection.is_open() {
             return;
         }
