@@ -371,6 +371,10 @@ impl Worker {
         if grant.user_id != connection.who.user_id {
             return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
         }
+        if self.takes_part_outside(connection, &grant) {
+            let detail = "the connection takes part in a session of a project that the new token does not permit; leave it first";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
         let token_expires_at = grant.expires_at;
         *connection.grant.borrow_mut() = Arc::new(grant);
         self.say(
@@ -378,6 +382,15 @@ impl Worker {
             &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at },
         );
         Ok(())
+    }
+
+    /// Whether the connection has joined a session that `grant` would not let it join.
+    fn takes_part_outside(&self, connection: &Connection, grant: &Grant) -> bool {
+        let outside = |session: &SessionId| {
+            let entry = self.shared.catalog.get(*session);
+            entry.is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
+        };
+        connection.sessions.borrow().iter().any(outside)
     }
 }
 
