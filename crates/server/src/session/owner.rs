@@ -291,6 +291,14 @@ impl Worker {
         }
     }
 
+    /// A connection has ended that may be a participant.
+    pub(crate) fn gone(self: &Rc<Self>, session: SessionId, connection: ConnectionKey) {
+        let owned = self.sessions.borrow().get(&session).cloned();
+        if let Some(owned) = owned {
+            self.part(&owned, connection);
+        }
+    }
+
     fn part(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, connection: ConnectionKey) {
         let now = self.now();
         let mut guard = owned.borrow_mut();
