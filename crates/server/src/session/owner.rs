@@ -493,15 +493,14 @@ impl Worker {
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
-            let (settled, priority, more) = {
+            let (settled, priority, freed, more) = {
                 let mut guard = owned.borrow_mut();
                 let priority = std::mem::take(&mut guard.priority);
                 let settled = guard.session.settle(&appended);
                 let left = guard.session.queued_bytes();
                 let freed = if left == 0 { guard.reserved } else { guard.reserved.saturating_sub(left) };
                 guard.reserved -= freed;
-                self.shared.give_back_backlog(freed);
-                (settled, priority, guard.session.has_batch())
+                (settled, priority, freed, guard.session.has_batch())
             };
             if more {
                 self.mark_dirty(id);
@@ -515,6 +514,8 @@ impl Worker {
                     self.taken_back(&owned, &answers, &refusal, &appended)
                 }
             }
+            // After the answers: a server that stops waits for the backlog before it sends clients away.
+            self.shared.give_back_backlog(freed);
         }
         self.shared.metrics.events_logged.inc_by(logged);
     }

@@ -87,7 +87,8 @@ pub(crate) struct Connection {
     pub(crate) last_heard: Cell<u64>,
     pub(crate) next_ping: Cell<u64>,
     pub(crate) unanswered_pings: Cell<u8>,
-    /// The driver does not read until the outbox or the owners have caught up.
+    /// The driver does not read until the outbox or the owners have caught up; when the server stops, not before it has
+    /// said so: what is read then would still have to be logged, and there may be no end of it.
     paused: Cell<bool>,
 }
 
@@ -210,7 +211,7 @@ impl Connection {
             if self.phase.get() == Phase::Ended {
                 return;
             }
-            if self.is_paused() {
+            if self.is_paused() || (self.is_open() && worker.shared.is_draining()) {
                 return self.paused.set(true);
             }
             let mut scratch = worker.scratch.borrow_mut();

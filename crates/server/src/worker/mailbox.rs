@@ -144,6 +144,11 @@ impl Mailbox {
         }
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).letters.is_empty()
+    }
+
     /// Takes everything. `spare` becomes the next letters' buffer.
     pub(crate) fn take(&self, spare: Vec<Letter>) -> Delivery {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -38,7 +38,7 @@ fn a_busy_server_stops_in_good_order(workers: usize) {
     let mut setup = server.connect("ada");
     let session = setup.create("s");
     drop(setup);
-    let publishers: Vec<_> = (0..4)
+    let publishers: Vec<_> = (0..8)
         .map(|at| {
             let mut client = server.connect(&format!("u{at}"));
             client.join_as_publisher(&session);
@@ -58,12 +58,13 @@ fn a_busy_server_stops_in_good_order(workers: usize) {
     let head = reader.join(&session, &json!("start"))["data"]["headSeq"].as_u64().expect("a seq");
     let log = reader.events_to(head);
     assert_eq!(seqs(&log), (1..=head).collect::<Vec<_>>());
-    for (seq, id) in acked {
-        assert_eq!(log[seq as usize - 1]["id"], id, "what was acknowledged is where the ack said");
+    for (seq, id) in &acked {
+        assert_eq!(log[*seq as usize - 1]["id"], *id, "what was acknowledged is where the ack said");
     }
+    assert_eq!(acked.len() as u64, head - 1, "and what was stored was acknowledged");
 }
 
-/// Publishes with 16 under way, without end. Returns what was acknowledged.
+/// Publishes with 64 under way, without end. Returns what was acknowledged.
 fn publish_until_closed(client: &mut Client, session: &str) -> Vec<(u64, String)> {
     let name = client.client_id().to_owned();
     let mut acked = Vec::new();
@@ -72,7 +73,7 @@ fn publish_until_closed(client: &mut Client, session: &str) -> Vec<(u64, String)
         if client.stream.write_all(&bytes).is_err() {
             break;
         }
-        if n >= 16 {
+        if n >= 64 {
             let Some(answer) = client.next() else { break };
             note(&answer, &mut acked);
         }
