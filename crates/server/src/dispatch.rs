@@ -336,6 +336,10 @@ impl Worker {
         connection.pending.set(connection.pending.get() + 1);
         let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
         tokio::task::spawn_local(async move {
+            let turn = connection.history_reads.acquire().await;
+            if turn.is_err() || !connection.is_open() {
+                return;
+            }
             let read = tokio::task::spawn_blocking(move || read_page(&shared, session, from, limit as usize));
             let page =
                 read.await.unwrap_or_else(|error| Err(Refusal::new(ErrorCode::Internal, error.to_string())));

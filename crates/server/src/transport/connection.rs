@@ -19,6 +19,7 @@ use agentbench_session::ConnectionKey;
 use agentbench_websocket::{Decoder, Input, Message, Opcode, encode_close, encode_frame};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::outbox::Outbox;
 use crate::ops::limits::Bucket;
@@ -31,6 +32,9 @@ const READS_PER_TURN: usize = 8;
 const PAUSE_AT_BYTES: usize = 256 * 1024;
 /// Commands of a connection that owners have not answered before it is not read any more.
 const PAUSE_AT_REQUESTS: u32 = 1024;
+
+/// Pages of history that are in memory for one connection before they are in its outbox.
+const HISTORY_READS: usize = 4;
 
 /// What the handshake has settled about the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +86,8 @@ pub(crate) struct Connection {
     pub(crate) pending: Cell<u32>,
     /// Replays that run for it.
     pub(crate) replays: Cell<u32>,
+    /// Pages of history that are read for it at the same time.
+    pub(crate) history_reads: Semaphore,
     /// Bytes of an incomplete message that are counted in the receive budget.
     counted: Cell<usize>,
     pub(crate) last_heard: Cell<u64>,
@@ -121,6 +127,7 @@ impl Connection {
             sessions: RefCell::new(HashSet::new()),
             pending: Cell::new(0),
             replays: Cell::new(0),
+            history_reads: Semaphore::new(HISTORY_READS),
             counted: Cell::new(0),
             last_heard: Cell::new(now),
             next_ping: Cell::new(0),
