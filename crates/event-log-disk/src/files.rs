@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
 use crate::faults::Faults;
+use crate::write_back::{Notes, WriteBack};
 
 type RawFile = <DefaultFileSystem as FileSystem>::Handle;
 
@@ -30,6 +31,8 @@ struct Shared {
     /// The file that batches are appended to now. raft-engine owns it; it refers to this.
     current: Mutex<Weak<HotFile>>,
     syncs: AtomicU64,
+    /// `None` if the thread could not be had, which costs only the pacing.
+    write_back: Option<WriteBack>,
     faults: Arc<Faults>,
 }
 
@@ -51,8 +54,13 @@ impl Shared {
 
 impl HotFiles {
     pub(crate) fn new(faults: Arc<Faults>) -> Self {
-        let shared =
-            Shared { failure: OnceLock::new(), current: Mutex::default(), syncs: AtomicU64::new(0), faults };
+        let shared = Shared {
+            failure: OnceLock::new(),
+            current: Mutex::default(),
+            syncs: AtomicU64::new(0),
+            write_back: WriteBack::start().ok(),
+            faults,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -116,7 +124,8 @@ impl FileSystem for HotFiles {
         if file.path.extension().is_some_and(|extension| extension == "raftlog") {
             *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
         }
-        Ok(HotWriter { file, at: 0 })
+        let notes = self.shared.write_back.as_ref().and_then(|write_back| write_back.watch(&file.path));
+        Ok(HotWriter { file, at: 0, notes })
     }
 }
 
@@ -169,6 +178,7 @@ impl Seek for HotReader {
 pub(crate) struct HotWriter {
     file: Arc<HotFile>,
     at: usize,
+    notes: Option<Notes>,
 }
 
 impl Write for HotWriter {
@@ -177,6 +187,9 @@ impl Write for HotWriter {
         let written = self.file.raw.write(self.at, &bytes[..len]).map_err(name_full)?;
         if let Some(error) = error {
             return Err(name_full(error));
+        }
+        if let Some(notes) = &mut self.notes {
+            notes.wrote(self.at, written);
         }
         self.at += written;
         Ok(written)

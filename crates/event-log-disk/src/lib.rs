@@ -10,6 +10,7 @@
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
 //! - `hot`, `files`, `scan`, `mend` are raft-engine and what has to be done around it to fail safely.
 //! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
+//! - `write_back` keeps what the kernel holds of the hot log small.
 //! - `reading` finds the frame that holds a seq.
 //! - [`faults`] is for tests.
 //!
@@ -34,6 +35,7 @@ mod record;
 mod scan;
 mod stats;
 mod table;
+mod write_back;
 mod writer;
 
 use std::collections::HashSet;

@@ -101,7 +101,7 @@ impl Worker {
         let config = &self.shared.config;
         let taken = connection
             .take_rate(config.connection_rate, now)
-            .and_then(|()| self.shared.take_user_rate(&connection.who.user_id, now));
+            .and_then(|()| self.shared.take_user_rate(&connection.user, now));
         let Err(retry_after) = taken else { return Ok(()) };
         if connection.refused_by_rate() > RATE_PATIENCE {
             self.close(

@@ -11,6 +11,7 @@
 
 pub mod config;
 mod dispatch;
+pub mod echo;
 mod http;
 mod ops;
 mod session;
@@ -63,6 +64,8 @@ pub struct Server {
     recovery: RecoveryReport,
 }
 
+/// Threads of one worker that may wait for the disk. More of them read no faster, and each has a stack and a heap.
+const READING_THREADS: usize = 4;
 /// Time between looks at what retention may remove.
 const RETENTION_PERIOD: Duration = Duration::from_secs(30);
 
@@ -162,7 +165,10 @@ fn now_ms() -> u64 {
 }
 
 fn run_worker(index: usize, shared: Arc<Shared>, listener: TcpListener, stopped: watch::Receiver<bool>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(READING_THREADS)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "cannot start a worker's runtime"),

@@ -32,9 +32,14 @@ pub(crate) struct Feed {
     tail_bytes: usize,
     /// Chunks that were read for readers behind the tail: others at the same place share them.
     history: VecDeque<(Form, History)>,
+    /// Reads of the log that are under way: where, in which form, and who waits.
+    reads: Vec<(Seq, Form, Vec<Reader>)>,
     /// Connections that follow, each with the index of its [`Follow`].
-    pub(crate) readers: Vec<(Rc<Connection>, usize)>,
+    pub(crate) readers: Vec<Reader>,
 }
+
+/// A connection that follows, and the index of its [`Follow`](crate::transport::Follow).
+pub(crate) type Reader = (Rc<Connection>, usize);
 
 /// A chunk that was read from the log.
 #[derive(Clone)]
@@ -64,6 +69,7 @@ impl Feed {
             tail: VecDeque::new(),
             tail_bytes: 0,
             history: VecDeque::new(),
+            reads: Vec::new(),
             readers: Vec::new(),
         }
     }
@@ -117,6 +123,23 @@ impl Feed {
         let after = self.tail.partition_point(|recent| recent.frame.first_seq() <= seq);
         let recent = self.tail.get(after.checked_sub(1)?)?;
         recent.frame.records().find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
+    }
+
+    /// Has a reader wait for a read at `from`. Tells whether it has to be started.
+    pub(crate) fn await_read(&mut self, from: Seq, form: Form, reader: Reader) -> bool {
+        let running = self.reads.iter_mut().find(|(at, known, _)| (*at, *known) == (from, form));
+        if let Some((_, _, waiting)) = running {
+            waiting.push(reader);
+            return false;
+        }
+        self.reads.push((from, form, vec![reader]));
+        true
+    }
+
+    /// A read has ended: who waits for it.
+    pub(crate) fn end_read(&mut self, from: Seq, form: Form) -> Vec<Reader> {
+        let place = self.reads.iter().position(|(at, known, _)| (*at, *known) == (from, form));
+        place.map(|place| self.reads.swap_remove(place).2).unwrap_or_default()
     }
 
     /// Keeps a chunk for readers that follow behind the one who asked for it.

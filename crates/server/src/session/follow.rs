@@ -10,6 +10,7 @@ use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 
 use super::catalog::Entry;
 use super::feed::{Feed, History};
+use super::render::Form;
 use crate::transport::{Connection, Wanted};
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, Request};
@@ -18,6 +19,15 @@ use crate::worker::mailbox::{Asker, Letter, Request};
 const CATCH_UP_BYTES: usize = 256 * 1024;
 /// Time before a read that the log could not answer is tried again.
 const RETRY_READ: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What a catch-up read has found.
+enum CaughtUp {
+    Events(History),
+    /// Nothing can be had up to this seq.
+    Gap(Seq, GapCause),
+    /// Nothing yet: ask again.
+    Again,
+}
 
 impl Worker {
     /// A join was answered by the owner: passes the answer on, and begins to deliver after `follow`.
@@ -35,7 +45,7 @@ impl Worker {
         if let Some(gap) = gap {
             self.put(connection, gap);
         }
-        connection.sessions.borrow_mut().insert(entry.id);
+        connection.sessions.borrow_mut().push(entry.id);
         if let Some(after) = follow {
             let feed = Rc::clone(
                 self.feeds
@@ -53,7 +63,7 @@ impl Worker {
 
     /// Ends delivery of a session to a connection.
     pub(crate) fn unfollow(&self, connection: &Rc<Connection>, session: SessionId) {
-        connection.sessions.borrow_mut().remove(&session);
+        connection.sessions.borrow_mut().retain(|joined| *joined != session);
         let mut outbox = connection.outbox.borrow_mut();
         let index =
             outbox.follows().find(|(_, follow)| follow.feed.borrow().entry.id == session).map(|(at, _)| at);
@@ -64,7 +74,7 @@ impl Worker {
 
     /// The connection has ended: it leaves every session, so that presence never shows a dead one.
     pub(crate) fn leave_all(self: &Rc<Self>, connection: &Rc<Connection>) {
-        let sessions: Vec<_> = connection.sessions.borrow_mut().drain().collect();
+        let sessions = std::mem::take(&mut *connection.sessions.borrow_mut());
         for session in sessions {
             self.unfollow(connection, session);
             self.ask(connection, session, Request::Gone);
@@ -112,73 +122,90 @@ impl Worker {
         feed.readers = readers;
     }
 
-    /// Reads the log for a follower that is behind the tail.
+    /// Reads the log for a follower that is behind the tail. Followers that want the same place share one read.
     pub(crate) fn read_for(self: &Rc<Self>, connection: &Rc<Connection>, wanted: Wanted) {
-        let entry = {
-            let mut outbox = connection.outbox.borrow_mut();
-            let Some(follow) = outbox.follow_mut(wanted.follow) else { return };
-            let entry = Arc::clone(&follow.feed.borrow().entry);
-            entry
+        let feed = match connection.outbox.borrow().follow(wanted.follow) {
+            Some(follow) => Rc::clone(&follow.feed),
+            None => return,
         };
+        let (from, form) = (wanted.from, connection.wire.form);
+        if !feed.borrow_mut().await_read(from, form, (Rc::clone(connection), wanted.follow)) {
+            return;
+        }
         self.shared.metrics.catch_up_reads.inc();
-        let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
-        let id = entry.id;
+        let (worker, shared, id) = (Rc::clone(self), Arc::clone(&self.shared), feed.borrow().entry.id);
         tokio::task::spawn_local(async move {
-            let from = wanted.from;
             let read = tokio::task::spawn_blocking(move || {
                 shared.log.read(id, from, ReadLimit { bytes: CATCH_UP_BYTES, events: usize::MAX })
             });
             let read = read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())));
-            if let Err(LogError::Unavailable(error)) = &read {
-                tracing::warn!(session = %id, %error, "a catch-up read failed; it is tried again");
+            let failed = match &read {
+                Ok(reading) => reading.frames.is_empty().then(|| "the log is behind its own word".to_owned()),
+                Err(LogError::Unavailable(error) | LogError::Refused(error)) => Some(error.clone()),
+                Err(_) => None,
+            };
+            if let Some(error) = failed {
+                tracing::warn!(session = %id, from, error, "a catch-up read failed; it is tried again");
                 tokio::time::sleep(RETRY_READ).await;
             }
-            worker.caught_up(&connection, id, wanted, read.map(|reading| reading.frames));
+            let found = worker.interpret(&feed, from, form, read.map(|reading| reading.frames));
+            let waiting = feed.borrow_mut().end_read(from, form);
+            for (connection, follow) in waiting {
+                worker.caught_up(&connection, follow, &feed, from, &found);
+            }
         });
+    }
+
+    /// What a read means for the followers that wait for it.
+    fn interpret(
+        &self,
+        feed: &Rc<RefCell<Feed>>,
+        from: Seq,
+        form: Form,
+        read: Result<Vec<Frame>, LogError>,
+    ) -> CaughtUp {
+        match read {
+            Ok(frames) if !frames.is_empty() => {
+                let rendered = self.renderer.borrow_mut().frames(&frames, form);
+                let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
+                let history = History { rendered, mortal: mortal.then(|| frames.into()) };
+                feed.borrow_mut().remember(form, history.clone());
+                CaughtUp::Events(history)
+            }
+            // The log's head may be behind what it told us of a moment ago, never for long.
+            Ok(_) | Err(LogError::Unavailable(_) | LogError::Refused(_)) => CaughtUp::Again,
+            Err(LogError::Trimmed { first_seq }) => CaughtUp::Gap(first_seq - 1, GapCause::Retention),
+            Err(LogError::Damaged { to, detail, .. }) => {
+                tracing::error!(session = %feed.borrow().entry.id, from, to, detail, "damaged events are left out");
+                CaughtUp::Gap(to, GapCause::Damaged)
+            }
+            // Removed by retention while somebody read it.
+            Err(LogError::NotFound(_)) => CaughtUp::Gap(feed.borrow().head.max(from), GapCause::Retention),
+        }
     }
 
     fn caught_up(
         self: &Rc<Self>,
         connection: &Rc<Connection>,
-        session: SessionId,
-        wanted: Wanted,
-        read: Result<Vec<Frame>, LogError>,
+        index: usize,
+        feed: &Rc<RefCell<Feed>>,
+        from: Seq,
+        found: &CaughtUp,
     ) {
-        let form = connection.wire.form;
         {
             let mut outbox = connection.outbox.borrow_mut();
-            let Some(follow) = outbox.follow_mut(wanted.follow) else { return };
+            let Some(follow) = outbox.follow_mut(index) else { return };
             // The place may be another session's by now, or another stay in the same one.
-            let same =
-                follow.feed.borrow().entry.id == session && follow.next == wanted.from && follow.reading;
-            if !same {
+            if !Rc::ptr_eq(&follow.feed, feed) || follow.next != from || !follow.reading {
                 return;
             }
             follow.reading = false;
-            match read {
-                Ok(frames) if !frames.is_empty() => {
-                    let rendered = self.renderer.borrow_mut().frames(&frames, form);
-                    let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
-                    let history = History { rendered, mortal: mortal.then(|| frames.into()) };
-                    follow.feed.borrow_mut().remember(form, history.clone());
-                    follow.history = Some(history);
-                }
-                // The log's head may be behind what it told us of a moment ago, never for long.
-                Ok(_) | Err(LogError::Unavailable(_) | LogError::Refused(_)) => {}
-                Err(LogError::Trimmed { first_seq }) => {
-                    follow.gap = Some((first_seq - 1, GapCause::Retention))
-                }
-                Err(LogError::Damaged { to, detail, .. }) => {
-                    tracing::error!(%session, from = wanted.from, to, detail, "damaged events are left out");
-                    follow.gap = Some((to, GapCause::Damaged));
-                }
-                Err(LogError::NotFound(_)) => {
-                    // Removed by retention while somebody read it.
-                    let head = follow.feed.borrow().head;
-                    follow.gap = Some((head.max(wanted.from), GapCause::Retention));
-                }
+            match found {
+                CaughtUp::Events(history) => follow.history = Some(history.clone()),
+                CaughtUp::Gap(to, cause) => follow.gap = Some((*to, *cause)),
+                CaughtUp::Again => {}
             }
-            outbox.mark_ready(wanted.follow);
+            outbox.mark_ready(index);
         }
         self.flush(connection);
     }

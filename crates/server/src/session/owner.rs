@@ -544,7 +544,9 @@ impl Worker {
         for answer in repeats {
             self.answer_repeat(owned, &entry, answer);
         }
-        self.broadcast_lifecycle(&owned.borrow().session, &frame, waiters);
+        if !transitions.is_empty() {
+            self.broadcast_lifecycle(&owned.borrow().session, &frame, waiters);
+        }
         for worker in (0..self.shared.config.workers).filter(|worker| mirrors & (1 << worker) != 0) {
             self.post(worker, Letter::Commit { session: name, frame: frame.clone(), priority });
         }

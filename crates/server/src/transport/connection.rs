@@ -4,7 +4,6 @@
 //! only what the outbox could not write at once. One scratch buffer per worker serves all connections' reads.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -24,6 +23,7 @@ use tokio::sync::Semaphore;
 use super::outbox::Outbox;
 use crate::ops::limits::Bucket;
 use crate::session::render::Form;
+use crate::shared::User;
 use crate::worker::Worker;
 
 /// Reads of one connection before others get their turn.
@@ -49,6 +49,7 @@ pub(crate) struct Identity {
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) producer: Box<str>,
+    pub(crate) user: Arc<User>,
 }
 
 /// Where a connection is in its life.
@@ -68,6 +69,7 @@ pub(crate) struct Connection {
     pub(crate) wire: Wire,
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: RefCell<Arc<Grant>>,
+    pub(crate) user: Arc<User>,
     pub(crate) producer: Box<str>,
     sender_json: OnceCell<Arc<str>>,
     pub(crate) stream: RefCell<TcpStream>,
@@ -81,7 +83,7 @@ pub(crate) struct Connection {
     rate: Cell<Bucket>,
     refused_by_rate: Cell<u32>,
     /// Sessions that it has joined.
-    pub(crate) sessions: RefCell<HashSet<SessionId>>,
+    pub(crate) sessions: RefCell<Vec<SessionId>>,
     /// Commands that owners have not answered.
     pub(crate) pending: Cell<u32>,
     /// Replays that run for it.
@@ -113,6 +115,7 @@ impl Connection {
             wire,
             who: identity.who,
             grant: RefCell::new(identity.grant),
+            user: identity.user,
             producer: identity.producer,
             sender_json: OnceCell::new(),
             stream: RefCell::new(stream),
@@ -124,7 +127,7 @@ impl Connection {
             malformed: Cell::new(0),
             rate: Cell::new(Bucket::new(rate, now)),
             refused_by_rate: Cell::new(0),
-            sessions: RefCell::new(HashSet::new()),
+            sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
             replays: Cell::new(0),
             history_reads: Semaphore::new(HISTORY_READS),
@@ -345,5 +348,16 @@ impl Connection {
         let outbox = self.outbox.borrow();
         let behind = |follow: &super::Follow| (follow.feed.borrow().head + 1).saturating_sub(follow.next);
         outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What counts at ten thousands of connections; the budget of 4 KB is for all that belongs to one.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 576, "{}", size_of::<Connection>());
     }
 }

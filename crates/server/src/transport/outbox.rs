@@ -27,7 +27,7 @@ const BYTES_PER_PASS: usize = 256 * 1024;
 /// The rest of a half-written event up to this size is copied, so that it does not hold a large chunk in memory.
 const COPY_REST: usize = 64 * 1024;
 /// A control buffer that grew beyond this is given back when it is empty.
-const KEEP_CONTROL: usize = 1024;
+const KEEP_CONTROL: usize = 256;
 
 /// A connection's place in one session's log.
 pub(crate) struct Follow {
@@ -106,7 +106,15 @@ impl Outbox {
     }
 
     pub(crate) fn add_follow(&mut self, feed: Rc<RefCell<Feed>>, next: Seq) -> usize {
+        if self.follows.capacity() == 0 {
+            // Nearly every connection follows one session.
+            self.follows = Slab::with_capacity(1);
+        }
         self.follows.insert(Follow { feed, next, reading: false, ready: false, history: None, gap: None })
+    }
+
+    pub(crate) fn follow(&self, index: usize) -> Option<&Follow> {
+        self.follows.get(index)
     }
 
     pub(crate) fn follow_mut(&mut self, index: usize) -> Option<&mut Follow> {
