@@ -291,6 +291,14 @@ impl Worker {
         }
     }
 
+    /// A connection has ended that may be a participant.
+    pub(crate) fn gone(self: &Rc<Self>, session: SessionId, connection: ConnectionKey) {
+        let owned = self.sessions.borrow().get(&session).cloned();
+        if let Some(owned) = owned {
+            self.part(&owned, connection);
+        }
+    }
+
     fn part(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, connection: ConnectionKey) {
         let now = self.now();
         let mut guard = owned.borrow_mut();
@@ -485,15 +493,14 @@ impl Worker {
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
-            let (settled, priority, more) = {
+            let (settled, priority, freed, more) = {
                 let mut guard = owned.borrow_mut();
                 let priority = std::mem::take(&mut guard.priority);
                 let settled = guard.session.settle(&appended);
                 let left = guard.session.queued_bytes();
                 let freed = if left == 0 { guard.reserved } else { guard.reserved.saturating_sub(left) };
                 guard.reserved -= freed;
-                self.shared.give_back_backlog(freed);
-                (settled, priority, guard.session.has_batch())
+                (settled, priority, freed, guard.session.has_batch())
             };
             if more {
                 self.mark_dirty(id);
@@ -507,6 +514,8 @@ impl Worker {
                     self.taken_back(&owned, &answers, &refusal, &appended)
                 }
             }
+            // After the answers: a server that stops waits for the backlog before it sends clients away.
+            self.shared.give_back_backlog(freed);
         }
         self.shared.metrics.events_logged.inc_by(logged);
     }
