@@ -424,6 +424,7 @@ impl Worker {
             },
             ttl_ms: event.ttl_ms,
             requires_ack: event.requires_ack,
+            in_order: event.in_order,
         };
         self.publish(owned, &publish, event.priority, event_size(event), now);
     }
