@@ -56,7 +56,7 @@ impl Worker {
     /// Carries out a request, or lets it wait until the session is in memory.
     pub(crate) fn handle(self: &Rc<Self>, id: SessionId, asker: Asker, request: Request) {
         if let Some(owned) = self.sessions.borrow().get(&id).cloned() {
-            return self.carry_out(&owned, asker, request);
+            return self.carry_out(&owned, &asker, request);
         }
         if matches!(request, Request::Gone | Request::Acknowledge { .. }) {
             return;
@@ -105,15 +105,15 @@ impl Worker {
         json.freeze()
     }
 
-    fn carry_out(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, asker: Asker, request: Request) {
-        if let Err(refusal) = may_use(&owned.borrow(), &asker, &request) {
-            return self.refuse_request(&asker, &request, refusal);
+    fn carry_out(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, asker: &Asker, request: Request) {
+        if let Err(refusal) = may_use(&owned.borrow(), asker, &request) {
+            return self.refuse_request(asker, &request, refusal);
         }
         let now = self.now();
         match request {
-            Request::Create { command, fields } => self.create_again(owned, &asker, command, &fields),
+            Request::Create { command, fields } => self.create_again(owned, asker, command, &fields),
             Request::Join { command, follow, from, id_at_position, subscribe } => {
-                self.join(owned, &asker, command, follow, &from, id_at_position, subscribe);
+                self.join(owned, asker, command, follow, &from, id_at_position.as_deref(), subscribe);
             }
             Request::Leave { command, unsubscribe } => {
                 let session_id = owned.borrow().session.id();
@@ -129,7 +129,7 @@ impl Worker {
                     Letter::Left { connection: asker.connection, session: session_id, json },
                 );
             }
-            Request::Control { command, step } => self.control(owned, &asker, command, &step, now),
+            Request::Control { command, step } => self.control(owned, asker, command, &step, now),
             Request::Info { command } => {
                 let session = owned.borrow().session.describe();
                 self.answer(
@@ -137,7 +137,7 @@ impl Worker {
                     &SystemMessage::SessionInfo { original_message_id: command, session },
                 );
             }
-            Request::Publish(event) => self.publish_owned(owned, &asker, &event, now),
+            Request::Publish(event) => self.publish_owned(owned, asker, &event, now),
             Request::Acknowledge { seq } => {
                 let mut owned = owned.borrow_mut();
                 let seq = seq.min(owned.session.head().seq);
@@ -243,7 +243,7 @@ impl Worker {
         command: String,
         follow: bool,
         from: &StartAt,
-        id_at_position: Option<String>,
+        id_at_position: Option<&str>,
         subscribe: bool,
     ) {
         self.add_participant(owned, asker, follow);
@@ -252,7 +252,7 @@ impl Worker {
             (owned.session.head(), owned.session.describe(), Arc::clone(&owned.entry))
         };
         // Retention removes whole sessions only, so a log that is there begins with its first event.
-        let resolution = resolve(from, head, 1, id_at_position.as_deref());
+        let resolution = resolve(from, head, 1, id_at_position);
         let session_id = session.session_id;
         let joined = Joined {
             original_message_id: command,
@@ -508,10 +508,10 @@ impl Worker {
             match settled {
                 Settled::Committed { frame, waiters, repeats, transitions } => {
                     logged += frame.count() as u64;
-                    self.committed(&owned, frame, &waiters, &repeats, &transitions, priority);
+                    self.committed(&owned, &frame, &waiters, &repeats, &transitions, priority);
                 }
                 Settled::Refused { answers, refusal } => {
-                    self.taken_back(&owned, &answers, &refusal, &appended)
+                    self.taken_back(&owned, &answers, &refusal, &appended);
                 }
             }
             // After the answers: a server that stops waits for the backlog before it sends clients away.
@@ -523,7 +523,7 @@ impl Worker {
     fn committed(
         self: &Rc<Self>,
         owned: &Rc<RefCell<Owned>>,
-        frame: Frame,
+        frame: &Frame,
         waiters: &[Waiter],
         repeats: &[Answer],
         transitions: &[Transition],
@@ -540,12 +540,12 @@ impl Worker {
             }
             (Arc::clone(&guard.entry), guard.mirrors, guard.session.id())
         };
-        self.answer_committed(owned, &entry, &frame, waiters, transitions);
+        self.answer_committed(owned, &entry, frame, waiters, transitions);
         for answer in repeats {
             self.answer_repeat(owned, &entry, answer);
         }
         if !transitions.is_empty() {
-            self.broadcast_lifecycle(&owned.borrow().session, &frame, waiters);
+            self.broadcast_lifecycle(&owned.borrow().session, frame, waiters);
         }
         for worker in (0..self.shared.config.workers).filter(|worker| mirrors & (1 << worker) != 0) {
             self.post(worker, Letter::Commit { session: name, frame: frame.clone(), priority });
@@ -759,7 +759,7 @@ pub(crate) fn archive_now(shared: &Shared, id: SessionId) {
             }
         }
         Err(error) => {
-            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start")
+            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start");
         }
     }
 }
