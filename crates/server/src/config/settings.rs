@@ -171,6 +171,12 @@ pub const SETTINGS: &[Setting] = &[
         "bytes of a socket's receive buffer; 0 leaves it to the kernel",
     ),
     setting(
+        "hot-log-bytes",
+        "HOT_LOG_BYTES",
+        "2147483648",
+        "bytes of the live sessions' log from which old files are cleaned up; more means less copying, and a longer start after a crash",
+    ),
+    setting(
         "retention-age",
         "RETENTION_AGE",
         "0",
