@@ -10,6 +10,10 @@ use crate::role::Role;
 /// How far the issuer's clock and ours may be apart, ms: more than NTP leaves, less than anybody would use on purpose.
 pub const CLOCK_LEEWAY_MS: u64 = 5_000;
 
+/// The last time that a JavaScript `Date` can hold, ms since 1970 (the year 275760). Later ones are taken as this, so that
+/// whoever adds to a grant's times or sends them to a browser gets a number that works.
+const LAST_MS: u64 = 8_640_000_000_000_000;
+
 /// Who a user is, what they may do, where, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -137,8 +141,8 @@ fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-const fn to_ms(seconds: u64) -> u64 {
-    seconds.saturating_mul(1_000)
+fn to_ms(seconds: u64) -> u64 {
+    seconds.saturating_mul(1_000).min(LAST_MS)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
@@ -93,21 +92,14 @@ pub(crate) struct NamedKey {
     pub(crate) key: Key,
 }
 
-#[derive(Deserialize)]
-struct KeysFile {
-    keys: Vec<Value>,
-}
-
 /// Reads all keys of a file, or says which is the first that cannot be used.
 pub(crate) fn read(text: &str) -> Result<Vec<NamedKey>, KeyError> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| KeyError::NotJson { line: error.line(), column: error.column() })?;
-    let file = KeysFile::deserialize(value).map_err(|_| KeyError::NoKeys)?;
-    if file.keys.is_empty() {
-        return Err(KeyError::NoKeys);
-    }
-    let mut keys: Vec<NamedKey> = Vec::with_capacity(file.keys.len());
-    for (index, entry) in file.keys.iter().enumerate() {
+    let entries = value.get("keys").and_then(Value::as_array).filter(|entries| !entries.is_empty());
+    let entries = entries.ok_or(KeyError::NoKeys)?;
+    let mut keys: Vec<NamedKey> = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
         let key = read_key(entry).map_err(|fault| KeyError::Key { index, fault })?;
         if keys.iter().any(|other| other.kid == key.kid) {
             return Err(KeyError::Key { index, fault: KeyFault::SameKid });

@@ -5,8 +5,8 @@ pub const MIN_SECRET_BYTES: usize = 32;
 /// Fewest different bytes. Even 32 random hexadecimal digits have more, but for one case in millions.
 const MIN_DISTINCT_BYTES: usize = 8;
 
-/// Phrases, in lower case and with hyphens, that stand in sample secrets of READMEs and `.env.example` files. Long enough not to come up in
-/// a random secret.
+/// Phrases of sample secrets in READMEs and `.env.example` files, in lower case and with hyphens. Long enough not to come
+/// up in a random secret.
 const SAMPLES: [&str; 14] = [
     "your-production-secret",
     "your-secret",
@@ -102,7 +102,7 @@ mod tests {
             ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Err(WeakSecret::FewCharacters { distinct: 1 })),
             ("abababababababababababababababababababab", Err(WeakSecret::FewCharacters { distinct: 2 })),
             ("123456789012345678901234567890123456", Err(WeakSecret::Repeated)),
-            ("correcthorsecorrecthorsecorrecthorse", Err(WeakSecret::Repeated)),
+            ("correctponycorrectponycorrectponycorr", Err(WeakSecret::Repeated)),
             ("8f1d0c7ab2e94c6f9a35d1e07b46c28e", Ok(())),
             ("q0Gv0y7S3rVfC5mVJb1hX2cXv0lqk1pE5bqk3Y9mB1s=", Ok(())),
             ("correct horse battery staple, and then some", Ok(())),

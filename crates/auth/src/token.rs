@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::claims::Claims;
 use crate::error::AuthError;
@@ -44,7 +44,7 @@ impl<'a> UnprovenToken<'a> {
         }
         let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(AuthError::Malformed)?;
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| AuthError::Malformed)?;
+        let header: Header = object(&decode(header)?)?;
         if header.crit.is_some() {
             return Err(AuthError::Malformed);
         }
@@ -57,11 +57,18 @@ impl<'a> UnprovenToken<'a> {
 
     /// Reads the payload. Only for tokens whose signature is proven.
     pub(crate) fn claims(&self) -> Result<Claims, AuthError> {
-        let payload = decode(self.payload)?;
-        // The whole payload must be UTF-8, not only the strings that happen to be read.
-        let text = std::str::from_utf8(&payload).map_err(|_| AuthError::Malformed)?;
-        serde_json::from_str(text).map_err(|_| AuthError::Malformed)
+        object(&decode(self.payload)?)
     }
+}
+
+/// Reads one JSON object. All of it must be UTF-8, not only the strings that happen to be read; and an array is none,
+/// though serde would take one as the fields in their order.
+fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, AuthError> {
+    let text = std::str::from_utf8(json).map_err(|_| AuthError::Malformed)?;
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(AuthError::Malformed);
+    }
+    serde_json::from_str(text).map_err(|_| AuthError::Malformed)
 }
 
 /// Strict: no padding, no other alphabet, no bits left over, so that one token has one way to be written.

@@ -1,5 +1,6 @@
 //! The one binary. It parses what was asked for and calls; what things mean is decided in the crates below.
 
+mod echo;
 mod logging;
 mod secret;
 mod serve;
@@ -35,6 +36,9 @@ enum Command {
     /// Make and look at tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Echo WebSocket messages, for conformance suites
+    #[command(hide = true)]
+    Echo(echo::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Token(command) => token::run(&command),
+        Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {
         Ok(code) => code,

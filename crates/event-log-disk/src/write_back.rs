@@ -65,7 +65,8 @@ impl Notes {
         }
         self.end = at + len;
         if self.end - self.start >= STEP {
-            let written = Written { file: Arc::clone(&self.file), at: self.start, len: self.end - self.start };
+            let written =
+                Written { file: Arc::clone(&self.file), at: self.start, len: self.end - self.start };
             // The thread ends only with its last sender.
             let _ = self.write_back.inbox.send(written);
             self.start = self.end;
@@ -84,7 +85,9 @@ fn run(inbox: &Receiver<Written>) {
             && let Some(oldest) = cached.pop_front()
         {
             bytes -= oldest.len;
-            let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+            let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+                | libc::SYNC_FILE_RANGE_WRITE
+                | libc::SYNC_FILE_RANGE_WAIT_AFTER;
             sync_range(&oldest, wait);
             drop_pages(&oldest);
         }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentbench_auth::Permission;
+use agentbench_auth::{Grant, Permission};
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::envelope::{MessageType, read_frame};
 use agentbench_protocol::event::{EventBody, write_heartbeat};
@@ -24,6 +24,8 @@ use crate::worker::mailbox::{OwnedEvent, Request};
 
 /// Messages refused by rate in a row that end a connection.
 const RATE_PATIENCE: u32 = 1000;
+/// Bytes of answers that are written before more of the same input is looked at.
+const FLUSH_AT_BYTES: usize = 256 * 1024;
 /// Bytes of one page of `get_history`.
 const HISTORY_BYTES: usize = 1024 * 1024;
 
@@ -82,7 +84,12 @@ impl Worker {
             Ok(()) => {
                 connection.count_malformed(false);
             }
-            Err(refusal) => self.refuse(connection, refusal.of(&*envelope.id), now),
+            Err(refusal) => {
+                if !refusal.code.is_malformed_input() {
+                    connection.count_malformed(false);
+                }
+                self.refuse(connection, refusal.of(&*envelope.id), now);
+            }
         }
     }
 
@@ -90,7 +97,7 @@ impl Worker {
         let config = &self.shared.config;
         let taken = connection
             .take_rate(config.connection_rate, now)
-            .and_then(|()| self.shared.take_user_rate(&connection.who.user_id, now));
+            .and_then(|()| self.shared.take_user_rate(&connection.user, now));
         let Err(retry_after) = taken else { return Ok(()) };
         if connection.refused_by_rate() > RATE_PATIENCE {
             self.close(

@@ -11,6 +11,7 @@
 
 pub mod config;
 mod dispatch;
+pub mod echo;
 mod http;
 mod ops;
 mod session;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentbench_auth::KeyRing;
 use agentbench_event_log::{EventLog, LogError};
+use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
 use agentbench_protocol::{AckLevel, CloseCode};
 use tokio::sync::watch;
@@ -72,11 +74,25 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn start(config: Config, keys: KeyRing, listeners: Vec<TcpListener>) -> Result<Self, StartError> {
+        Self::start_with_faults(config, keys, listeners, Arc::default())
+    }
+
+    /// Starts on a disk that does wrong what a test tells it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_with_faults(
+        config: Config,
+        keys: KeyRing,
+        listeners: Vec<TcpListener>,
+        faults: Arc<Faults>,
+    ) -> Result<Self, StartError> {
         let durability = match config.ack_level {
             AckLevel::Synced | AckLevel::Replicated => Durability::Synced,
             AckLevel::Received | AckLevel::Logged => Durability::Logged,
         };
-        let (log, recovery) = DiskLog::open(DiskConfig { durability, ..DiskConfig::new(&config.data_dir) })?;
+        let disk = DiskConfig { durability, ..DiskConfig::new(&config.data_dir) };
+        let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
         let log = Arc::new(log);
         let random = [random()?, random()?];
         let shared = Arc::new(Shared::new(config, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));

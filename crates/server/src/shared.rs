@@ -35,7 +35,13 @@ pub(crate) struct Shared {
     receive_buffer: AtomicI64,
     draining: AtomicBool,
     producers: Mutex<HashMap<(String, String), ConnectionKey>>,
-    users: Mutex<HashMap<String, (usize, Bucket)>>,
+    users: Mutex<HashMap<String, Arc<User>>>,
+}
+
+/// What all connections of one user share.
+pub(crate) struct User {
+    connections: AtomicUsize,
+    rate: Mutex<Bucket>,
 }
 
 impl Shared {
@@ -190,29 +196,32 @@ impl Shared {
         }
     }
 
-    pub(crate) fn user_came(&self, user: &str, now: u64) {
+    /// A connection of the user begins.
+    pub(crate) fn user_came(&self, user: &str, now: u64) -> Arc<User> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = self.config.user_rate;
-        users.entry(user.to_owned()).or_insert_with(|| (0, Bucket::new(rate, now))).0 += 1;
+        let new = || User {
+            connections: AtomicUsize::new(0),
+            rate: Mutex::new(Bucket::new(self.config.user_rate, now)),
+        };
+        let user = users.entry(user.to_owned()).or_insert_with(|| Arc::new(new()));
+        user.connections.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(user)
     }
 
     pub(crate) fn user_left(&self, user: &str) {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((connections, _)) = users.get_mut(user) {
-            *connections -= 1;
-            if *connections == 0 {
-                users.remove(user);
-            }
+        // Counted under the lock, so nobody comes between the last one's leaving and the removal.
+        if users.get(user).is_some_and(|known| known.connections.fetch_sub(1, Ordering::Relaxed) == 1) {
+            users.remove(user);
         }
     }
 
-    /// Takes `count` messages' worth from the user's rate.
-    pub(crate) fn take_user_rate(&self, user: &str, now: u64) -> Result<(), u64> {
+    /// Takes one message's worth from the user's rate, or tells after how many ms there will be one.
+    pub(crate) fn take_user_rate(&self, user: &User, now: u64) -> Result<(), u64> {
         if self.config.user_rate == 0 {
             return Ok(());
         }
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.get_mut(user).map_or(Ok(()), |(_, bucket)| bucket.take(self.config.user_rate, now))
+        user.rate.lock().unwrap_or_else(PoisonError::into_inner).take(self.config.user_rate, now)
     }
 }
 

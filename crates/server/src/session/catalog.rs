@@ -96,14 +96,35 @@ impl Catalog {
         unreadable
     }
 
+    /// Adds a session that the log has.
     pub(crate) fn insert(&self, entry: Arc<Entry>) {
-        let summary = entry.summary();
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.newest_first.insert((Reverse(summary.created_at), entry.id));
-        let replaced = index.by_id.insert(entry.id, entry);
-        if replaced.is_none() && !summary.status.has_ended() {
+        let has_ended = entry.summary().status.has_ended();
+        if self.put(entry) && !has_ended {
             self.active.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Takes a place under `limit` for a session that the log does not have yet.
+    pub(crate) fn reserve(&self, limit: usize) -> bool {
+        let take = |count| (count < limit).then_some(count + 1);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// The log has the session that a place was reserved for.
+    pub(crate) fn insert_reserved(&self, entry: Arc<Entry>) {
+        self.put(entry);
+    }
+
+    /// The log did not take the session that a place was reserved for.
+    pub(crate) fn give_back(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Tells whether it is new here.
+    fn put(&self, entry: Arc<Entry>) -> bool {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.newest_first.insert((Reverse(entry.summary().created_at), entry.id));
+        index.by_id.insert(entry.id, entry).is_none()
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
@@ -248,5 +269,10 @@ mod tests {
         catalog.remove(ids[0]);
         catalog.remove(ids[1]);
         assert_eq!((catalog.active(), catalog.len()), (1, 1));
+        assert!(catalog.reserve(2) && !catalog.reserve(2));
+        catalog.insert_reserved(Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0));
+        assert!(catalog.active() == 2 && catalog.reserve(3));
+        catalog.give_back();
+        assert_eq!((catalog.active(), catalog.len()), (2, 2));
     }
 }

@@ -149,7 +149,7 @@ impl Worker {
 
     fn create(self: &Rc<Self>, id: SessionId, asker: &Asker, command: String, fields: CreateSession) {
         let shared = &self.shared;
-        if shared.catalog.active() >= shared.config.max_sessions {
+        if !shared.catalog.reserve(shared.config.max_sessions) {
             let limit =
                 format!("the server has {} sessions, as many as it may have", shared.config.max_sessions);
             let refusal = Refusal::new(ErrorCode::SessionLimit, limit).retry_after(10_000).of(command);
@@ -524,7 +524,7 @@ impl Worker {
             let guard = owned.borrow();
             guard.entry.set_head(frame.last_seq());
             if frame.first_seq() == 1 {
-                self.shared.catalog.insert(Arc::clone(&guard.entry));
+                self.shared.catalog.insert_reserved(Arc::clone(&guard.entry));
             }
             if !transitions.is_empty() {
                 self.shared.catalog.update(&guard.entry, guard.session.summary());
@@ -535,7 +535,9 @@ impl Worker {
         for answer in repeats {
             self.answer_repeat(owned, &entry, answer);
         }
-        self.broadcast_lifecycle(&owned.borrow().session, &frame, waiters);
+        if !transitions.is_empty() {
+            self.broadcast_lifecycle(&owned.borrow().session, &frame, waiters);
+        }
         for worker in (0..self.shared.config.workers).filter(|worker| mirrors & (1 << worker) != 0) {
             self.post(worker, Letter::Commit { session: name, frame: frame.clone(), priority });
         }
@@ -638,6 +640,9 @@ impl Worker {
         if head.seq == 0 || matches!(appended, Appended::Conflict(_)) {
             // Either there is no such session after all, or ours is not the log's: forget it.
             self.sessions.borrow_mut().remove(&id);
+            if head.seq == 0 {
+                self.shared.catalog.give_back();
+            }
         }
         for answer in answers {
             if let Some(connection) = answer.waiter.connection() {

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use super::outbox::Outbox;
 use crate::ops::limits::Bucket;
 use crate::session::render::Form;
+use crate::shared::User;
 use crate::worker::Worker;
 
 /// Reads of one connection before others get their turn.
@@ -44,6 +45,7 @@ pub(crate) struct Identity {
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) producer: Box<str>,
+    pub(crate) user: Arc<User>,
 }
 
 /// Where a connection is in its life.
@@ -63,6 +65,7 @@ pub(crate) struct Connection {
     pub(crate) wire: Wire,
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: RefCell<Arc<Grant>>,
+    pub(crate) user: Arc<User>,
     pub(crate) producer: Box<str>,
     sender_json: OnceCell<Arc<str>>,
     pub(crate) stream: RefCell<TcpStream>,
@@ -105,6 +108,7 @@ impl Connection {
             wire,
             who: identity.who,
             grant: RefCell::new(identity.grant),
+            user: identity.user,
             producer: identity.producer,
             sender_json: OnceCell::new(),
             stream: RefCell::new(stream),

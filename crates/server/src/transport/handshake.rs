@@ -183,7 +183,9 @@ fn accept(worker: &Rc<Worker>, stream: TcpStream, asked: &Asked, grant: Grant, m
             username: grant.username.clone(),
             role: grant.role.as_str().to_owned(),
         });
-        let identity = Identity { who, grant: Arc::new(grant), producer: asked.producer.as_str().into() };
+        let user = worker.shared.user_came(&who.user_id, worker.now());
+        let identity =
+            Identity { user, who, grant: Arc::new(grant), producer: asked.producer.as_str().into() };
         Connection::new(key, stream, decoder, wire, identity, config.connection_rate, worker.now())
     });
     write_opening(worker, &connection, asked, deflate.as_ref(), expires_at);

@@ -9,7 +9,6 @@ mod post;
 mod tick;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +20,7 @@ use agentbench_protocol::{CloseCode, Refusal, SessionId, SystemMessage};
 use agentbench_session::ConnectionKey;
 use agentbench_websocket::{Inflater, encode_close};
 use bytes::{Bytes, BytesMut};
+use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -117,7 +117,6 @@ impl Worker {
         let metrics = &self.shared.metrics;
         metrics.connections.inc();
         metrics.connections_total.inc();
-        self.shared.user_came(&connection.who.user_id, self.now());
         if !connection.producer.is_empty() {
             self.shared.claim_producer(&connection.who.user_id, &connection.producer, key);
         }

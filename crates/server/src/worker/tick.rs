@@ -56,7 +56,12 @@ impl Worker {
         let patience = config.slow_consumer_timeout.as_millis() as u64;
         if blocked_since.is_some_and(|since| now.saturating_sub(since) > patience) {
             self.close(connection, CloseCode::SlowConsumer, "the connection was not read for too long", None);
-        } else if connection.grant.borrow().expires_at.is_some_and(|end| now > end + TOKEN_GRACE_MS) {
+        } else if connection
+            .grant
+            .borrow()
+            .expires_at
+            .is_some_and(|end| now > end.saturating_add(TOKEN_GRACE_MS))
+        {
             self.close(connection, CloseCode::TokenExpired, "the token has expired", None);
         } else if now >= connection.next_ping.get() {
             self.ping(connection, now);

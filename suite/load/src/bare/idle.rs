@@ -67,6 +67,36 @@ pub async fn idle(
     Ok(IdleResult { connections, took: started.elapsed() })
 }
 
+/// Opens `count` sessions from one connection, a hundred commands at a time.
+///
+/// # Errors
+/// If the connection fails or a session is refused.
+pub async fn open_sessions(address: SocketAddr, count: usize) -> anyhow::Result<()> {
+    let mut connection = Connection::open(address, &token("opener", Role::Evaluator)?).await?;
+    let mut sent = 0;
+    while sent < count {
+        let batch = 100.min(count - sent);
+        for serial in sent..sent + batch {
+            let message = serde_json::json!({"id": format!("open-{serial}"), "type": "control_command", "timestamp": 1,
+                "data": {"command": "create_session", "projectId": "load", "testId": "many", "agentName": "load"}});
+            connection.put(message.to_string().as_bytes());
+        }
+        connection.write().await?;
+        let (mut opened, mut refused) = (0, 0);
+        while opened < batch {
+            connection
+                .read(&mut |text| {
+                    opened += usize::from(text.contains("\"session_created\""));
+                    refused += usize::from(text.contains("\"type\":\"error\""));
+                })
+                .await?;
+            anyhow::ensure!(refused == 0, "a session was refused");
+        }
+        sent += batch;
+    }
+    Ok(())
+}
+
 async fn sit(mut connection: Connection) {
     loop {
         connection.rest();

@@ -3,9 +3,11 @@
 mod connection;
 mod fan_out;
 mod idle;
+mod paced;
 mod publish;
 
 pub use connection::{Connection, Inbound};
 pub use fan_out::{FanOut, FanOutResult, fan_out};
-pub use idle::{IdleResult, idle};
+pub use idle::{IdleResult, idle, open_sessions};
+pub use paced::{Paced, PacedResult, paced};
 pub use publish::{Publish, PublishResult, publish};

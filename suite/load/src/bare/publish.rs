@@ -1,12 +1,15 @@
 //! Publishers that keep a number of events in flight, each in a session of its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use agentbench_auth::Role;
 use anyhow::Context;
+use hdrhistogram::Histogram;
 
 use super::{Connection, Inbound};
 use crate::child::token;
@@ -27,7 +30,7 @@ pub struct Publish {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PublishResult {
     /// Events acked in the measured time.
     pub acked: u64,
@@ -35,6 +38,19 @@ pub struct PublishResult {
     pub errors: u64,
     /// The measured time.
     pub took: Duration,
+    /// Sending to ack, µs.
+    pub latency: Histogram<u64>,
+}
+
+/// Runs of this process: each has users of its own, since a user's ids are remembered.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+/// What the publishers of a run count together.
+struct Counts {
+    acked: Cell<u64>,
+    errors: Cell<u64>,
+    done: Cell<bool>,
+    latency: RefCell<Histogram<u64>>,
 }
 
 /// Runs it. `measure` is called when the measured time begins and when it ends.
@@ -46,22 +62,33 @@ pub async fn publish(
     plan: Publish,
     mut measure: impl FnMut(),
 ) -> anyhow::Result<PublishResult> {
-    let (acked, errors, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+    let counts = Rc::new(Counts {
+        acked: Cell::new(0),
+        errors: Cell::new(0),
+        done: Cell::new(false),
+        latency: RefCell::new(Histogram::new(3)?),
+    });
+    let run_number = RUNS.fetch_add(1, Ordering::Relaxed);
     let mut tasks = Vec::new();
     for index in 0..plan.publishers {
-        let token = token(&format!("publisher-{index}"), Role::Evaluator)?;
+        let token = token(&format!("publisher-{run_number}-{index}"), Role::Evaluator)?;
         let mut connection = Connection::open(address, &token).await?;
         let session = open_session(&mut connection).await?;
-        let (acked, errors, done) = (Rc::clone(&acked), Rc::clone(&errors), Rc::clone(&done));
-        tasks.push(tokio::task::spawn_local(run(connection, session, plan, acked, errors, done)));
+        tasks.push(tokio::task::spawn_local(run(connection, session, plan, Rc::clone(&counts))));
     }
     tokio::time::sleep(plan.warm_up).await;
     measure();
-    let (before, started) = (acked.get(), Instant::now());
+    counts.latency.borrow_mut().reset();
+    let (before, started) = (counts.acked.get(), Instant::now());
     tokio::time::sleep(plan.duration).await;
-    let result = PublishResult { acked: acked.get() - before, errors: errors.get(), took: started.elapsed() };
+    let result = PublishResult {
+        acked: counts.acked.get() - before,
+        errors: counts.errors.get(),
+        took: started.elapsed(),
+        latency: counts.latency.borrow().clone(),
+    };
     measure();
-    done.set(true);
+    counts.done.set(true);
     for task in tasks {
         task.await.context("a publisher panicked")??;
     }
@@ -93,14 +120,15 @@ async fn run(
     mut connection: Connection,
     session: String,
     plan: Publish,
-    acked: Rc<Cell<u64>>,
-    errors: Rc<Cell<u64>>,
-    done: Rc<Cell<bool>>,
+    counts: Rc<Counts>,
 ) -> anyhow::Result<()> {
     let (head, tail) = message_parts(&session, plan.size, true);
     let (mut sent, mut free) = (0_u64, plan.in_flight);
     let mut message = Vec::new();
-    while !done.get() {
+    let mut on_their_way: VecDeque<Instant> = VecDeque::new();
+    while !counts.done.get() {
+        let now = Instant::now();
+        on_their_way.extend((0..free).map(|_| now));
         for _ in 0..free {
             sent += 1;
             message.clear();
@@ -120,9 +148,13 @@ async fn run(
                     Inbound::Event(_) | Inbound::Other => {}
                 })
                 .await?;
-            acked.set(acked.get() + acks as u64);
-            errors.set(errors.get() + refused as u64);
+            counts.acked.set(counts.acked.get() + acks as u64);
+            counts.errors.set(counts.errors.get() + refused as u64);
             free = acks + refused;
+            for sent in on_their_way.drain(..free.min(on_their_way.len())) {
+                // A run is far shorter than what the histogram can hold.
+                let _ = counts.latency.borrow_mut().record(sent.elapsed().as_micros() as u64);
+            }
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agentbench_load::bare::{FanOut, Publish, fan_out, idle, publish};
+use agentbench_load::bare::{FanOut, Paced, Publish, fan_out, idle, open_sessions, paced, publish};
 use agentbench_load::child::{ServerCommand, ServerProcess, binary_beside, pin};
 use agentbench_load::process::{Usage, usage};
 use anyhow::Context;
@@ -32,6 +32,12 @@ struct Arguments {
     /// Print JSON lines instead of a table
     #[arg(long)]
     json: bool,
+    /// Events that are stored before the second look of the row on growth
+    #[arg(long, default_value_t = 1_000_000)]
+    stored: u64,
+    /// Sessions that are there at the second look of the row on growth
+    #[arg(long, default_value_t = 100_000)]
+    sessions: usize,
     /// Folder for the servers' data; a temporary one if not given
     #[arg(long)]
     scratch: Option<PathBuf>,
@@ -44,6 +50,9 @@ enum Work {
     FanOut { followers: usize, together: usize },
     Memory,
     Accept,
+    Latency,
+    Evenness,
+    Flatness,
 }
 
 struct Row {
@@ -52,6 +61,9 @@ struct Row {
     budget: f64,
     unit: &'static str,
 }
+
+/// Stored events and sessions between which the cost of an event is compared; the larger numbers are settings.
+const FEW_SESSIONS: usize = 10;
 
 const ROWS: &[Row] = &[
     Row {
@@ -97,6 +109,21 @@ const ROWS: &[Row] = &[
         unit: "KB",
     },
     Row { name: "accept + upgrade + HS256 check", work: Work::Accept, budget: 35.0, unit: "µs" },
+    Row {
+        name: "publish → delivery at 20,000 events/s, p99", work: Work::Latency, budget: 2.0, unit: "ms"
+    },
+    Row {
+        name: "p99 ÷ p50 of acks at 2,000 saturated connections",
+        work: Work::Evenness,
+        budget: 1.5,
+        unit: "×",
+    },
+    Row {
+        name: "cost of an event, many stored and many sessions ÷ few",
+        work: Work::Flatness,
+        budget: 1.2,
+        unit: "×",
+    },
 ];
 
 struct Measured {
@@ -150,7 +177,9 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
     let server = ServerProcess::start(&ServerCommand {
         binary: binary.to_owned(),
         data_dir: scratch.path().to_owned(),
-        flags: ["--workers", "1", "--max-connections", "20000"].map(str::to_owned).to_vec(),
+        flags: ["--workers", "1", "--max-connections", "20000", "--max-sessions", "200000"]
+            .map(str::to_owned)
+            .to_vec(),
         core: Some(0),
         port: 0,
     })?;
@@ -187,6 +216,45 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
                 note: format!("{} connections", held.connections.len()),
             }
         }
+        Work::Latency => {
+            let plan = Paced { publishers: 20, rate: 20_000, size: 1024, warm_up, duration };
+            let result = paced(address, plan).await?;
+            let ms = |quantile| result.planned.value_at_quantile(quantile) as f64 / 1000.0;
+            let raw = result.raw.value_at_quantile(0.99) as f64 / 1000.0;
+            let note = format!(
+                "p50 {:.2} ms, p99.9 {:.2} ms, p99 from the real sending {raw:.2} ms",
+                ms(0.5),
+                ms(0.999)
+            );
+            anyhow::ensure!(result.planned.len() + 200 >= result.sent, "deliveries are missing");
+            Measured { figure: ms(0.99), note }
+        }
+        Work::Evenness => {
+            let plan = Publish { publishers: 2000, in_flight: 1, size: 256, warm_up, duration };
+            let result = publish(address, plan, look).await?;
+            let us = |quantile| result.latency.value_at_quantile(quantile) as f64;
+            let note = format!("p50 {:.1} ms, p99 {:.1} ms", us(0.5) / 1000.0, us(0.99) / 1000.0);
+            Measured { figure: us(0.99) / us(0.5), note }
+        }
+        Work::Flatness => {
+            let plan = Publish { publishers: FEW_SESSIONS, in_flight: 16, size: 256, warm_up, duration };
+            let few = publish(address, plan, &mut look).await?;
+            let mut stored = few.acked;
+            open_sessions(address, arguments.sessions).await?;
+            while stored < arguments.stored {
+                let fill =
+                    Publish { publishers: 100, in_flight: 16, size: 256, warm_up: Duration::ZERO, duration };
+                stored += publish(address, fill, || {}).await?.acked;
+            }
+            let many = publish(address, plan, &mut look).await?;
+            let first = per(&looks[..2], few.acked);
+            let second = per(&looks[2..], many.acked);
+            let note = format!(
+                "{first:.2} µs, then {second:.2} µs with {stored} events and {} sessions",
+                arguments.sessions
+            );
+            Measured { figure: second / first, note }
+        }
         Work::Accept => {
             look();
             let count = arguments.connections.min(5000);
@@ -200,7 +268,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             }
         }
     };
-    server.stop(Duration::from_secs(20))?;
+    server.stop(Duration::from_secs(30))?;
     Ok(measured)
 }
 

@@ -1,0 +1,77 @@
+//! Where a server is, read from its URL.
+
+use agentbench_protocol::limits::DEFAULT_PORT;
+
+use crate::Error;
+
+/// A server's address in the parts that the driver and the handshake need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Name or IP address to connect to; an IPv6 address without its brackets.
+    pub(crate) name: String,
+    /// Port to connect to.
+    pub(crate) port: u16,
+    /// Value of the `Host` header.
+    pub(crate) host: String,
+    /// Path and query.
+    pub(crate) target: String,
+}
+
+impl Address {
+    /// Reads `ws://host[:port][/path][?query]`.
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let invalid = |detail: &str| Error::Invalid(format!("the server's URL {detail}"));
+        let rest = match url.split_once("://") {
+            Some(("ws", rest)) => rest,
+            Some(("wss", _)) => return Err(invalid("begins with wss://: TLS is not supported")),
+            _ => return Err(invalid("must begin with ws://")),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, target) = rest.split_at(end);
+        if host.contains('@') {
+            return Err(invalid("must not hold a user name; tokens have a setting of their own"));
+        }
+        let (name, port) = match host.strip_prefix('[') {
+            Some(inner) => inner.split_once(']').ok_or_else(|| invalid("has a [ without a ]"))?,
+            None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
+        };
+        let port = match port.strip_prefix(':') {
+            Some(digits) => digits.parse().map_err(|_| invalid("has a port that is none"))?,
+            None if port.is_empty() => DEFAULT_PORT,
+            None => return Err(invalid("has something behind the host that is no port")),
+        };
+        let target = target.split('#').next().unwrap_or_default();
+        if name.is_empty() {
+            return Err(invalid("names no host"));
+        }
+        if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(invalid("holds white space"));
+        }
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Ok(Self { name: name.to_owned(), port, host: host.to_owned(), target })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_their_parts() {
+        let cases = [
+            ("ws://localhost", "localhost", 3001, "localhost", "/"),
+            ("ws://127.0.0.1:80/ws", "127.0.0.1", 80, "127.0.0.1:80", "/ws"),
+            ("ws://[::1]:9/?a=b#c", "::1", 9, "[::1]:9", "/?a=b"),
+            ("ws://host?a=b", "host", 3001, "host", "/?a=b"),
+        ];
+        for (url, name, port, host, target) in cases {
+            let expected = Address { name: name.into(), port, host: host.into(), target: target.into() };
+            assert_eq!(Address::parse(url).unwrap(), expected, "{url}");
+        }
+        for bad in
+            ["", "http://x", "wss://x", "ws://", "ws://:1", "ws://x:y", "ws://[::1", "ws://u@h", "ws://a b"]
+        {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! The API: a client, its commands, and its publishers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbench_protocol::command::{CreateSession, GetSessionList};
+use agentbench_protocol::envelope::is_visible;
+use agentbench_protocol::limits::{DEFAULT_LIST_PAGE, MAX_HISTORY_PAGE, MAX_PRODUCER_CHARS};
+use agentbench_protocol::message::{Joined, Transition};
+use agentbench_protocol::session::Outcome as TestOutcome;
+use agentbench_protocol::{Command, Epoch, Seq, SessionId, SessionInfo, StartAt, Status, SystemMessage};
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::address::Address;
+use crate::config::{Config, OutboxPolicy};
+use crate::driver;
+use crate::event::{Data, Event};
+use crate::follow::Follow;
+use crate::machine::{ConnectionEvent, Machine, Now, Usage};
+use crate::outcome::{Ended, Error, Outcome};
+use crate::shared::{Reply, Shared, State as SharedState};
+use crate::stats::Stats;
+use crate::ticket::Ticket;
+
+/// A client of one server, over one connection at a time that it makes again whenever it is lost. Cheap to clone; the last
+/// clone's drop closes it.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+}
+
+/// Closes the client with the last of its clones.
+struct Handle {
+    shared: Arc<Shared>,
+    policy: OutboxPolicy,
+    close_timeout: Duration,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.ask(|state, _| state.machine.close());
+    }
+}
+
+/// Where a client stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// On its way to a connection.
+    Connecting,
+    /// Ready.
+    Connected,
+    /// For good.
+    Ended(Ended),
+}
+
+/// A session to be created.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// The project that it belongs to.
+    pub project_id: String,
+    /// The test case that is run.
+    pub test_id: String,
+    /// The agent under test.
+    pub agent_name: String,
+    /// Anything else; shown in listings.
+    pub metadata: Option<Data>,
+}
+
+impl NewSession {
+    /// Without metadata.
+    pub fn new(
+        project_id: impl Into<String>,
+        test_id: impl Into<String>,
+        agent_name: impl Into<String>,
+    ) -> Self {
+        Self {
+            project_id: project_id.into(),
+            test_id: test_id.into(),
+            agent_name: agent_name.into(),
+            metadata: None,
+        }
+    }
+
+    /// With metadata.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Data) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+/// A session that was created.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// Its name.
+    pub session_id: SessionId,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// The session.
+    pub session: SessionInfo,
+}
+
+/// A page of sessions.
+#[derive(Debug, Clone)]
+pub struct SessionPage {
+    /// Newest first.
+    pub sessions: Vec<SessionInfo>,
+    /// For [`Client::list`], where the next page begins; `None` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// A page of a log.
+#[derive(Debug, Clone)]
+pub struct HistoryPage {
+    /// Whole messages as they were delivered, as JSON.
+    pub events: Vec<Box<RawValue>>,
+    /// For [`Client::get_history`], where the next page begins; `None` at the end of the log.
+    pub next_seq: Option<Seq>,
+}
+
+impl Client {
+    /// Connects. From then on the client stays connected by itself.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for settings that make no sense, [`Error::Ended`] if the server turns the client away for
+    /// good, [`Error::Connect`] if there is no connection within [`Config::connect_patience`].
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        let patience = config.connect_patience;
+        let client = Self::start(config)?;
+        let mut events = client.events();
+        client.shared.ask(|state, now| state.machine.start(now));
+        let mut last = "no attempt has ended so far".to_owned();
+        let first = first_connection(&mut events, patience.is_zero(), &mut last);
+        if patience.is_zero() {
+            first.await?;
+        } else if let Ok(result) = tokio::time::timeout(patience, first).await {
+            result?;
+        } else {
+            return Err(Error::Connect(last));
+        }
+        Ok(client)
+    }
+
+    fn start(mut config: Config) -> Result<Self, Error> {
+        let address = Address::parse(&config.url)?;
+        let seed: [u8; 32] = rand::random();
+        let settings = &mut config.settings;
+        settings.host.clone_from(&address.host);
+        settings.target.clone_from(&address.target);
+        if settings.producer_id.is_empty() {
+            settings.producer_id = format!("{:032x}", rand::random::<u128>());
+        }
+        if !is_visible(&settings.producer_id, MAX_PRODUCER_CHARS) {
+            let detail = format!("the producer id must have 1 to {MAX_PRODUCER_CHARS} visible characters");
+            return Err(Error::Invalid(detail));
+        }
+        let machine = Machine::new(settings.clone(), seed);
+        let shared = Arc::new(Shared::new(machine, config.follow_buffer));
+        let handle = Handle {
+            shared: Arc::clone(&shared),
+            policy: config.settings.outbox_policy,
+            close_timeout: config.close_timeout,
+        };
+        driver::spawn(Arc::clone(&shared), address, &config);
+        Ok(Self { shared, handle: Arc::new(handle) })
+    }
+
+    /// Creates a session. The client takes part in it as a publisher.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn create_session(&self, new: NewSession) -> Result<Created, Error> {
+        let metadata = match new.metadata {
+            None => None,
+            Some(data) => {
+                let text = String::from_utf8_lossy(data.bytes()).into_owned();
+                let raw = RawValue::from_string(text);
+                Some(raw.map_err(|error| Error::Invalid(format!("metadata: {error}")))?)
+            }
+        };
+        let command = Command::CreateSession(CreateSession {
+            project_id: new.project_id,
+            test_id: new.test_id,
+            agent_name: new.agent_name,
+            metadata,
+            follow: false,
+        });
+        match self.command(&command).await? {
+            SystemMessage::SessionCreated { session_id, epoch, session, .. } => {
+                Ok(Created { session_id, epoch, session })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Joins a session to publish in it, for as long as the client lives.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn publisher(&self, session: SessionId) -> Result<Publisher, Error> {
+        let reply = self.expect(|state, now, key| state.machine.join(now, key, session)).await?;
+        let joined = joined(reply)?;
+        Ok(Publisher { client: self.clone(), session, joined })
+    }
+
+    /// Follows a session from a place in its log. At most one follow of a session at a time on one client.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`], [`Error::AlreadyFollowing`].
+    pub async fn follow(&self, session: SessionId, start: StartAt) -> Result<Follow, Error> {
+        let key = self.shared.lock().add_follow();
+        // From here on its drop tidies up, should this future be dropped.
+        let mut follow = Follow::new(Arc::clone(&self.shared), session, key);
+        let reply =
+            self.expect(|state, now, reply| state.machine.follow(now, reply, key, session, start)).await?;
+        follow.set_joined(joined(reply)?);
+        Ok(follow)
+    }
+
+    /// Leaves a session: what waits to be published there is given up, its follow ends.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn leave(&self, session: SessionId) -> Result<(), Error> {
+        self.expect(|state, now, key| state.machine.leave(now, key, session)).await.map(drop)
+    }
+
+    /// idle → running.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn start_test(&self, session: SessionId) -> Result<Transition, Error> {
+        transition(self.command(&Command::StartTest { session_id: session.to_string() }).await?)
+    }
+
+    /// running → paused.
+    ///
+    /// # Errors
+    /// As [`Client::start_test`].
+    pub async fn pause_test(&self, session: SessionId) -> Result<Transition, Error> {
+        transition(self.command(&Command::PauseTest { session_id: session.to_string() }).await?)
+    }
+
+    /// paused → running.
+    ///
+    /// # Errors
+    /// As [`Client::start_test`].
+    pub async fn resume_test(&self, session: SessionId) -> Result<Transition, Error> {
+        transition(self.command(&Command::ResumeTest { session_id: session.to_string() }).await?)
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// As [`Client::start_test`].
+    pub async fn stop_test(
+        &self,
+        session: SessionId,
+        outcome: TestOutcome,
+        reason: Option<String>,
+    ) -> Result<Transition, Error> {
+        let command = Command::StopTest { session_id: session.to_string(), outcome, reason };
+        transition(self.command(&command).await?)
+    }
+
+    /// One session's state.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn get_session_info(&self, session: SessionId) -> Result<SessionInfo, Error> {
+        match self.command(&Command::GetSessionInfo { session_id: session.to_string() }).await? {
+            SystemMessage::SessionInfo { session, .. } => Ok(session),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of the sessions that the user may see, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn list(
+        &self,
+        status: Option<Status>,
+        project_id: Option<String>,
+        cursor: Option<String>,
+    ) -> Result<SessionPage, Error> {
+        let query = GetSessionList { status, project_id, limit: DEFAULT_LIST_PAGE, cursor };
+        match self.command(&Command::GetSessionList(query)).await? {
+            SystemMessage::SessionList { sessions, next_cursor, .. } => {
+                Ok(SessionPage { sessions, next_cursor })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of a session's log; `limit` is 1 to 1000 events.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn get_history(
+        &self,
+        session: SessionId,
+        from_seq: Seq,
+        limit: u32,
+    ) -> Result<HistoryPage, Error> {
+        let limit = limit.clamp(1, MAX_HISTORY_PAGE);
+        let command = Command::GetHistory { session_id: session.to_string(), from_seq, limit };
+        match self.command(&command).await? {
+            SystemMessage::SessionHistory { events, next_seq, .. } => Ok(HistoryPage { events, next_seq }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives the server a newer token of the same user, which later connections use as well. Gives when it ends, ms since
+    /// 1970.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn refresh_token(&self, token: impl Into<String>) -> Result<Option<u64>, Error> {
+        match self.command(&Command::RefreshToken { token: token.into() }).await? {
+            SystemMessage::TokenRefreshed { token_expires_at, .. } => Ok(token_expires_at),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends any command and gives its reply. It is sent again after a reconnect, under the same id.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn command(&self, command: &Command) -> Result<SystemMessage, Error> {
+        self.expect(|state, now, key| state.machine.command(now, key, command)).await
+    }
+
+    /// Puts an event into the outbox; the ticket tells what becomes of it. The client joins the session as a publisher, if it
+    /// has not.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::OutboxFull`] (not with [`OutboxPolicy::Wait`]), [`Error::Ended`].
+    pub async fn publish(&self, session: SessionId, event: impl Into<Event>) -> Result<Ticket, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.put(session, event.into(), Some(sender)).await?;
+        Ok(Ticket(receiver))
+    }
+
+    /// Puts an event into the outbox without asking for an ack: what becomes of it is not told.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn publish_unacked(&self, session: SessionId, event: impl Into<Event>) -> Result<(), Error> {
+        self.put(session, event.into(), None).await
+    }
+
+    async fn put(
+        &self,
+        session: SessionId,
+        event: Event,
+        ticket: Option<oneshot::Sender<Outcome>>,
+    ) -> Result<(), Error> {
+        let mut wanted = Some((event, ticket));
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            // Before the look: what gets free from here on is not missed.
+            room.as_mut().enable();
+            let put = self.shared.with(|state, now| state.put(now, session, &mut wanted));
+            if let Some(result) = put {
+                self.shared.wake.notify_one();
+                return result;
+            }
+            if self.handle.policy != OutboxPolicy::Wait {
+                return Err(Error::OutboxFull);
+            }
+            room.await;
+        }
+    }
+
+    /// Waits until the outbox is empty: every publish has its outcome, or was handed to the connection if it wants no ack.
+    pub async fn flush(&self) {
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.outbox().messages == 0 || self.has_ended() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Closes the client: waits for what is in the outbox, for [`Config::close_timeout`] at most, then says goodbye. What has
+    /// no outcome by then is `Unknown`.
+    pub async fn close(&self) {
+        // Too late is told by the outcomes.
+        let _ = tokio::time::timeout(self.handle.close_timeout, self.flush()).await;
+        self.shared.ask(|state, _| state.machine.close());
+        // Fails only if the driver is gone, which is what is waited for.
+        let _ = self.shared.done.subscribe().wait_for(|done| *done).await;
+    }
+
+    fn has_ended(&self) -> bool {
+        self.shared.lock().machine.ended().is_some()
+    }
+
+    /// Where the client stands.
+    pub fn state(&self) -> State {
+        let state = self.shared.lock();
+        match state.machine.ended() {
+            Some(ended) => State::Ended(ended.clone()),
+            None if state.machine.is_connected() => State::Connected,
+            None => State::Connecting,
+        }
+    }
+
+    /// What happens to the connection from now on. A listener that is far behind misses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
+        self.shared.lock().events.subscribe()
+    }
+
+    /// Round trip of the last heartbeat, if there was one.
+    pub fn latency(&self) -> Option<Duration> {
+        self.shared.lock().machine.latency()
+    }
+
+    /// Counters since the client was made.
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().machine.stats()
+    }
+
+    /// How full the outbox is.
+    pub fn outbox(&self) -> Usage {
+        self.shared.lock().machine.usage()
+    }
+
+    /// Asks for something that will be answered, and waits for that.
+    async fn expect(
+        &self,
+        ask: impl FnOnce(&mut SharedState, Now, u64) -> Result<(), Error>,
+    ) -> Result<SystemMessage, Error> {
+        let reply = self.shared.ask(|state, now| {
+            let (key, reply) = state.expect_reply();
+            ask(state, now, key).inspect_err(|_| state.forget_reply(key)).map(|()| reply)
+        })?;
+        let received: Reply = reply.await.unwrap_or(Err(Error::Ended(Ended::Closed)));
+        received.map(|message| *message)
+    }
+}
+
+impl SharedState {
+    /// Puts an event into the outbox if there is room; else leaves it where it is.
+    fn put(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        wanted: &mut Option<(Event, Option<oneshot::Sender<Outcome>>)>,
+    ) -> Option<Result<(), Error>> {
+        let bytes = wanted.as_ref().map_or(0, |(event, _)| event.data.bytes().len());
+        if self.machine.ended().is_none() && !self.machine.make_room(session, bytes) {
+            return None;
+        }
+        let (event, ticket) = wanted.take()?;
+        Some(self.machine.publish(now, session, event, ticket))
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// Publishes in one session that was joined.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    client: Client,
+    session: SessionId,
+    joined: Joined,
+}
+
+impl Publisher {
+    /// Which session.
+    pub fn session_id(&self) -> SessionId {
+        self.session
+    }
+
+    /// What the server answered to the join.
+    pub fn joined(&self) -> &Joined {
+        &self.joined
+    }
+
+    /// As [`Client::publish`].
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn publish(&self, event: impl Into<Event>) -> Result<Ticket, Error> {
+        self.client.publish(self.session, event).await
+    }
+
+    /// As [`Client::publish_unacked`].
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn publish_unacked(&self, event: impl Into<Event>) -> Result<(), Error> {
+        self.client.publish_unacked(self.session, event).await
+    }
+}
+
+/// Waits until the client is connected, or has ended, or (if `once`) its first attempt has failed.
+async fn first_connection(
+    events: &mut broadcast::Receiver<ConnectionEvent>,
+    once: bool,
+    last: &mut String,
+) -> Result<(), Error> {
+    loop {
+        match events.recv().await {
+            Ok(ConnectionEvent::Connected { .. }) => return Ok(()),
+            Ok(ConnectionEvent::Failed(ended)) => return Err(Error::Ended(ended)),
+            Ok(ConnectionEvent::Disconnected(why)) => *last = why.detail,
+            Ok(ConnectionEvent::Reconnecting { .. }) if once => return Err(Error::Connect(last.clone())),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return Err(Error::Ended(Ended::Closed)),
+        }
+    }
+}
+
+fn joined(reply: SystemMessage) -> Result<Joined, Error> {
+    match reply {
+        SystemMessage::SessionJoined(joined) => Ok(joined),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn transition(reply: SystemMessage) -> Result<Transition, Error> {
+    match reply {
+        SystemMessage::SessionStarted(step)
+        | SystemMessage::SessionPaused(step)
+        | SystemMessage::SessionResumed(step)
+        | SystemMessage::SessionStopped(step) => Ok(step),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(reply: &SystemMessage) -> Error {
+    Error::UnexpectedReply(format!("{reply:?}"))
+}

@@ -1,0 +1,101 @@
+//! Reading a session's log as it grows.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentbench_protocol::SessionId;
+use agentbench_protocol::message::Joined;
+
+use crate::item::Item;
+use crate::machine::FollowKey;
+use crate::outcome::Error;
+use crate::shared::{Shared, Taken};
+
+/// A follower of one session. It survives reconnects: what was missed comes next. Dropping it ends it.
+///
+/// Read it quickly: a follow whose buffer is full stops the whole connection of its client (see
+/// [`Config::follow_buffer`](crate::Config::follow_buffer)).
+pub struct Follow {
+    shared: Arc<Shared>,
+    session: SessionId,
+    key: FollowKey,
+    joined: Option<Box<Joined>>,
+    items: VecDeque<Item>,
+    ended: Option<Error>,
+}
+
+impl Follow {
+    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, key: FollowKey) -> Self {
+        Self { shared, session, key, joined: None, items: VecDeque::new(), ended: None }
+    }
+
+    pub(crate) fn set_joined(&mut self, joined: Joined) {
+        self.joined = Some(Box::new(joined));
+    }
+
+    /// Which session.
+    pub fn session_id(&self) -> SessionId {
+        self.session
+    }
+
+    /// What the server answered to the first join: where the log was, and the session.
+    pub fn joined(&self) -> Option<&Joined> {
+        self.joined.as_deref()
+    }
+
+    /// The next item; `None` when the follow is over, which [`Follow::ended`] explains. Cancel safe.
+    pub async fn next(&mut self) -> Option<Item> {
+        if let Some(item) = self.items.pop_front() {
+            return Some(item);
+        }
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same as a poll function, for a `Stream` or a `select`.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        if self.items.is_empty() && self.ended.is_none() {
+            let taken = self.shared.lock().take_items(self.key, &mut self.items, context.waker());
+            match taken {
+                Taken::Items(wake) => {
+                    if wake {
+                        self.shared.wake.notify_one();
+                    }
+                }
+                Taken::Nothing => return Poll::Pending,
+                Taken::Ended(why) => self.ended = Some(why),
+            }
+        }
+        Poll::Ready(self.items.pop_front())
+    }
+
+    /// An item that is there already.
+    pub fn try_next(&mut self) -> Option<Item> {
+        match self.poll_next(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(item) => item,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Why the follow is over, once `next` has given `None`.
+    pub fn ended(&self) -> Option<&Error> {
+        self.ended.as_ref()
+    }
+}
+
+impl std::fmt::Debug for Follow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follow").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let (session, key) = (self.session, self.key);
+        self.shared.ask(|state, now| {
+            state.machine.unfollow(now, session, key);
+            state.remove_follow(key);
+        });
+    }
+}

@@ -1,0 +1,205 @@
+//! What a follow gives: events of the log, and everything that a reader has to know about its place in it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use agentbench_protocol::message::{Presence, Sender, SystemMessage};
+use agentbench_protocol::{GapCause, NotRecovered, Position, Seq, SessionId};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+/// One step of a follow.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// An event of the log.
+    Event(Delivered),
+    /// An entry of the log about the session itself.
+    Lifecycle(Box<Lifecycle>),
+    /// Events that this follow does not get, and why.
+    Gap(Gap),
+    /// Somebody joined or left; not in the log.
+    Presence {
+        /// Joined, or left.
+        joined: bool,
+        /// Who, and who is there now.
+        presence: Box<Presence>,
+    },
+    /// The connection is lost; the follow goes on by itself when there is another one.
+    Disconnected(Disconnected),
+    /// Joined again at its position: nothing is missed.
+    Resumed(Resumed),
+    /// The log could not honour the position; the follow goes on from another one.
+    NotRecovered {
+        /// Why.
+        reason: Option<NotRecovered>,
+        /// Where it stood.
+        was: Position,
+        /// Where it goes on.
+        from: Position,
+    },
+    /// The server broke its promise about the order. The follow goes on behind it.
+    Violation(Violation),
+}
+
+/// A range of seqs that a follow does not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// First seq.
+    pub from: Seq,
+    /// Last seq.
+    pub to: Seq,
+    /// Why.
+    pub cause: GapCause,
+    /// Whether the history still has them.
+    pub history: bool,
+}
+
+/// A hole in the order that no gap explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation {
+    /// The seq that had to come.
+    pub expected: Seq,
+    /// The seq that came (for a gap, its first).
+    pub got: Seq,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disconnected {
+    /// The WebSocket close code, if the server closed it.
+    pub code: Option<u16>,
+    /// What happened.
+    pub detail: String,
+}
+
+/// How a follow was joined again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Where it stood, and goes on.
+    pub from: Position,
+    /// The last seq of the log at that moment.
+    pub head_seq: Seq,
+}
+
+/// One message of a log as it was received. It shares the memory of the frame that it came in, and keeps it.
+#[derive(Clone)]
+pub struct Delivered {
+    pub(crate) frame: Bytes,
+    pub(crate) parts: Parts,
+    /// Its session.
+    pub session_id: SessionId,
+    /// Its place in the session's log.
+    pub seq: Seq,
+    /// When the server took it, ms since 1970.
+    pub received_at: u64,
+}
+
+/// Where the parts of a message lie in its frame.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) whole: Span,
+    pub(crate) id: Span,
+    pub(crate) timestamp: Span,
+    pub(crate) data: Span,
+    pub(crate) metadata: Span,
+    pub(crate) sender: Span,
+}
+
+/// From the first byte to the one behind the last. A frame is far smaller than 4 GiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        let narrow = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: narrow(start), end: narrow(end) }
+    }
+
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+impl Delivered {
+    fn text(&self, part: Span) -> &str {
+        // The frame was text when it was taken, and the parts are whole JSON values in it.
+        simdutf8::basic::from_utf8(&self.frame[part.range()]).unwrap_or_default()
+    }
+
+    /// The sender's id of it.
+    pub fn id(&self) -> Cow<'_, str> {
+        let quoted = self.text(self.parts.id);
+        match quoted.get(1..quoted.len().saturating_sub(1)) {
+            Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+            _ => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
+        }
+    }
+
+    /// The sender's clock, ms since 1970.
+    pub fn timestamp(&self) -> f64 {
+        self.text(self.parts.timestamp).parse().unwrap_or_default()
+    }
+
+    /// The content as the sender wrote it: a JSON object.
+    pub fn data(&self) -> &str {
+        self.text(self.parts.data)
+    }
+
+    /// The content, not copied.
+    pub fn data_bytes(&self) -> Bytes {
+        self.frame.slice(self.parts.data.range())
+    }
+
+    /// The content, read into a type.
+    ///
+    /// # Errors
+    /// If it does not fit the type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.data())
+    }
+
+    /// The sender's handling instructions, a JSON object.
+    pub fn metadata(&self) -> Option<&str> {
+        (!self.parts.metadata.range().is_empty()).then(|| self.text(self.parts.metadata))
+    }
+
+    /// Who sent it.
+    pub fn sender(&self) -> Option<Sender> {
+        serde_json::from_str(self.text(self.parts.sender)).ok()
+    }
+
+    /// The whole message as it was received: a JSON object.
+    pub fn json(&self) -> &str {
+        self.text(self.parts.whole)
+    }
+}
+
+impl fmt::Debug for Delivered {
+    /// Without the content: it is a user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivered").field("seq", &self.seq).field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// An entry of the log about the session itself.
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    /// The entry's place, times and bytes.
+    pub entry: Delivered,
+    /// What happened: `SessionCreated`, `SessionStarted` and the like.
+    pub message: SystemMessage,
+}
+
+impl Item {
+    /// The seq, if it is an entry of the log.
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Event(event) => Some(event.seq),
+            Self::Lifecycle(lifecycle) => Some(lifecycle.entry.seq),
+            _ => None,
+        }
+    }
+}

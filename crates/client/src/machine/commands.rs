@@ -1,0 +1,129 @@
+//! Commands that wait for their replies. Each is sent again, under its id, on every new connection.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use agentbench_protocol::SessionId;
+use agentbench_protocol::message::ErrorData;
+
+/// What a command is for.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The user waits for the reply, under this key.
+    User(u64),
+    /// The user creates a session: its reply is a join as well.
+    Create(u64),
+    /// Joins a session on the current connection; a new connection asks anew.
+    Join(SessionId),
+    /// The user waits until a newer token is accepted.
+    Refresh {
+        /// Key of the user who waits, if one does.
+        key: Option<u64>,
+        /// The token, for the next connection.
+        token: String,
+    },
+    /// Nobody waits.
+    Nobody,
+}
+
+pub(super) struct Pending {
+    pub(super) purpose: Purpose,
+    /// `data`, JSON.
+    pub(super) data: String,
+    pub(super) deadline: Option<Duration>,
+    /// Not to be sent before.
+    pub(super) hold_until: Option<Duration>,
+    /// How often it was sent.
+    pub(super) sends: u32,
+    pub(super) refusals: u32,
+    pub(super) last_refusal: Option<ErrorData>,
+}
+
+/// All of them, by number.
+#[derive(Default)]
+pub(super) struct Commands {
+    pending: BTreeMap<u64, Pending>,
+    to_send: VecDeque<u64>,
+}
+
+impl Commands {
+    pub(super) fn add(&mut self, number: u64, purpose: Purpose, data: String, deadline: Option<Duration>) {
+        let pending =
+            Pending { purpose, data, deadline, hold_until: None, sends: 0, refusals: 0, last_refusal: None };
+        self.pending.insert(number, pending);
+        self.to_send.push_back(number);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.to_send.is_empty()
+    }
+
+    /// The next one to be sent, counted as sent.
+    pub(super) fn next(&mut self) -> Option<(u64, &Pending)> {
+        while let Some(number) = self.to_send.pop_front() {
+            if self.pending.contains_key(&number) {
+                let pending = self.pending.get_mut(&number)?;
+                pending.sends += 1;
+                return Some((number, pending));
+            }
+        }
+        None
+    }
+
+    pub(super) fn take(&mut self, number: u64) -> Option<Pending> {
+        self.pending.remove(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Pending> {
+        self.pending.get_mut(&number)
+    }
+
+    /// The connection is lost: joins end with it, everything else is to be sent again.
+    pub(super) fn connection_lost(&mut self) {
+        self.pending.retain(|_, pending| !matches!(pending.purpose, Purpose::Join(_) | Purpose::Nobody));
+        for pending in self.pending.values_mut() {
+            pending.hold_until = None;
+        }
+        self.to_send = self.pending.keys().copied().collect();
+    }
+
+    /// Those whose time is over, taken out.
+    pub(super) fn take_expired(&mut self, now: Duration) -> Vec<Pending> {
+        let expired = self.pending.extract_if(.., |_, pending| pending.deadline.is_some_and(|at| at <= now));
+        expired.map(|(_, pending)| pending).collect()
+    }
+
+    /// Lets those go whose wait after a refusal is over. Gives the earliest time at which to look again.
+    pub(super) fn release(&mut self, now: Duration) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
+        for (number, pending) in &mut self.pending {
+            match pending.hold_until {
+                Some(until) if until <= now => {
+                    pending.hold_until = None;
+                    self.to_send.push_back(*number);
+                }
+                Some(until) => next = earlier(next, Some(until)),
+                None => {}
+            }
+            next = earlier(next, pending.deadline);
+        }
+        next
+    }
+
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Pending> {
+        self.to_send.clear();
+        std::mem::take(&mut self.pending).into_values()
+    }
+}
+
+/// The earlier of two times, where there may be none.
+pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

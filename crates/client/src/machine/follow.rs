@@ -1,0 +1,214 @@
+//! A reader's place in a session's log, and what each message from the server does to it.
+
+use agentbench_protocol::message::Joined;
+use agentbench_protocol::{Epoch, GapCause, Position, Seq, StartAt};
+
+use crate::item::{Gap, Item, Resumed, Violation};
+
+use super::FollowKey;
+
+/// One follow.
+#[derive(Debug)]
+pub(super) struct Following {
+    pub(super) key: FollowKey,
+    start: StartAt,
+    /// Known from the first join on.
+    place: Option<Place>,
+    /// Whether the current connection delivers to it.
+    pub(super) is_live: bool,
+}
+
+/// Everything up to `seq` is with the user.
+#[derive(Debug)]
+struct Place {
+    epoch: Epoch,
+    seq: Seq,
+    /// Id of the event at `seq`; empty if it is not known. Its memory is used again for every event.
+    last_id: String,
+}
+
+impl Place {
+    fn position(&self) -> Position {
+        let last_id = (!self.last_id.is_empty()).then(|| self.last_id.clone());
+        Position { epoch: self.epoch, seq: self.seq, last_id }
+    }
+
+    fn at(position: Position) -> Self {
+        Self { epoch: position.epoch, seq: position.seq, last_id: position.last_id.unwrap_or_default() }
+    }
+}
+
+/// What to do with an entry of the log that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is the next one.
+    Next,
+    /// The user has it.
+    Repeat,
+    /// It is the next one but for a hole that nothing explains.
+    Hole(Violation),
+}
+
+impl Following {
+    pub(super) fn new(key: FollowKey, start: StartAt) -> Self {
+        Self { key, start, place: None, is_live: false }
+    }
+
+    /// What to ask for in the next join.
+    pub(super) fn from(&self) -> StartAt {
+        self.place.as_ref().map_or_else(|| self.start.clone(), |place| StartAt::After(place.position()))
+    }
+
+    /// The join was answered. Gives what the user has to know, if it is not the first one.
+    pub(super) fn joined(&mut self, joined: &Joined) -> Option<Item> {
+        self.is_live = true;
+        let Some(place) = &mut self.place else {
+            let asked = std::mem::take(&mut self.start);
+            self.place = Some(Place::at(joined.from.clone()));
+            return match asked {
+                StartAt::After(was) if !joined.recovered => Some(not_recovered(was, joined)),
+                StartAt::After(was) => {
+                    // The server need not repeat the id that it has checked.
+                    self.place = Some(Place::at(was.clone()));
+                    Some(Item::Resumed(Resumed { from: was, head_seq: joined.head_seq }))
+                }
+                _ => None,
+            };
+        };
+        let was = place.position();
+        if joined.recovered {
+            return Some(Item::Resumed(Resumed { from: was, head_seq: joined.head_seq }));
+        }
+        *place = Place::at(joined.from.clone());
+        Some(not_recovered(was, joined))
+    }
+
+    /// An entry of the log arrived; `id` is its id.
+    pub(super) fn arrived(&mut self, seq: Seq, id: &str) -> Arrival {
+        let Some(place) = &mut self.place else { return Arrival::Repeat };
+        if seq <= place.seq {
+            return Arrival::Repeat;
+        }
+        let expected = place.seq + 1;
+        place.seq = seq;
+        place.last_id.clear();
+        place.last_id.push_str(id);
+        if seq == expected { Arrival::Next } else { Arrival::Hole(Violation { expected, got: seq }) }
+    }
+
+    /// A gap was said. Tells whether it leaves a hole before it.
+    pub(super) fn skipped(&mut self, gap: &Gap) -> Option<Violation> {
+        // These are about the history that the reader had; where it goes on, the join has said.
+        if matches!(gap.cause, GapCause::Epoch | GapCause::Diverged) {
+            return None;
+        }
+        let place = self.place.as_mut()?;
+        if gap.to <= place.seq {
+            return None;
+        }
+        let expected = place.seq + 1;
+        place.seq = gap.to;
+        place.last_id.clear();
+        (gap.from > expected).then_some(Violation { expected, got: gap.from })
+    }
+}
+
+fn not_recovered(was: Position, joined: &Joined) -> Item {
+    Item::NotRecovered { reason: joined.reason, was, from: joined.from.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentbench_protocol::{NotRecovered, SessionId, SessionInfo, Status};
+
+    use super::*;
+
+    fn position(epoch: u64, seq: Seq, last_id: Option<&str>) -> Position {
+        Position { epoch: Epoch::from_u64(epoch), seq, last_id: last_id.map(Into::into) }
+    }
+
+    fn joined(epoch: u64, from: Seq, reason: Option<NotRecovered>) -> Joined {
+        let session_id = SessionId::from_u128(1);
+        let session = SessionInfo {
+            session_id,
+            project_id: "p".into(),
+            test_id: "t".into(),
+            agent_name: "a".into(),
+            status: Status::Idle,
+            epoch: Epoch::from_u64(epoch),
+            head_seq: 100,
+            created_by: "u".into(),
+            created_at: 0,
+            started_at: None,
+            ended_at: None,
+            reason: None,
+            metadata: None,
+            participants: vec![],
+        };
+        Joined {
+            original_message_id: "c".into(),
+            session_id,
+            epoch: Epoch::from_u64(epoch),
+            head_seq: 100,
+            from: position(epoch, from, None),
+            recovered: reason.is_none(),
+            reason,
+            session,
+        }
+    }
+
+    fn following(from: Seq) -> Following {
+        let mut follow = Following::new(FollowKey(1), StartAt::Start);
+        assert!(follow.joined(&joined(7, from, None)).is_none());
+        follow
+    }
+
+    #[test]
+    fn next_repeat_and_hole() {
+        let mut follow = following(0);
+        assert_eq!(follow.arrived(1, "a"), Arrival::Next);
+        assert_eq!(follow.arrived(1, "a"), Arrival::Repeat);
+        assert_eq!(follow.arrived(3, "c"), Arrival::Hole(Violation { expected: 2, got: 3 }));
+        assert_eq!(follow.arrived(4, "d"), Arrival::Next);
+        assert_eq!(follow.from(), StartAt::After(position(7, 4, Some("d"))));
+    }
+
+    #[test]
+    fn gaps_move_the_place_and_forget_the_id() {
+        let mut follow = following(0);
+        follow.arrived(1, "a");
+        let gap = |from, to, cause| Gap { from, to, cause, history: true };
+        assert_eq!(follow.skipped(&gap(2, 3, GapCause::Expired)), None);
+        assert_eq!(follow.from(), StartAt::After(position(7, 3, None)));
+        assert_eq!(follow.skipped(&gap(1, 2, GapCause::Expired)), None);
+        assert_eq!(follow.skipped(&gap(1, 9, GapCause::Diverged)), None);
+        assert_eq!(follow.arrived(4, "d"), Arrival::Next);
+        assert_eq!(follow.skipped(&gap(7, 8, GapCause::Overflow)), Some(Violation { expected: 5, got: 7 }));
+        assert_eq!(follow.arrived(9, "i"), Arrival::Next);
+    }
+
+    #[test]
+    fn a_position_that_is_not_honoured_is_left_behind() {
+        let mut follow = following(0);
+        follow.arrived(1, "a");
+        assert!(matches!(follow.joined(&joined(7, 1, None)), Some(Item::Resumed(_))));
+        assert_eq!(follow.from(), StartAt::After(position(7, 1, Some("a"))));
+        let item = follow.joined(&joined(8, 0, Some(NotRecovered::UnknownEpoch)));
+        assert!(matches!(item, Some(Item::NotRecovered { reason: Some(NotRecovered::UnknownEpoch), .. })));
+        assert_eq!(follow.from(), StartAt::After(position(8, 0, None)));
+        assert_eq!(follow.arrived(1, "z"), Arrival::Next);
+    }
+
+    #[test]
+    fn a_position_of_the_users_own() {
+        let mut follow = Following::new(FollowKey(1), StartAt::After(position(7, 5, Some("e"))));
+        assert!(matches!(follow.joined(&joined(7, 5, None)), Some(Item::Resumed(_))));
+        assert_eq!(follow.from(), StartAt::After(position(7, 5, Some("e"))));
+        let mut follow = Following::new(FollowKey(1), StartAt::After(position(6, 5, None)));
+        assert!(matches!(
+            follow.joined(&joined(7, 0, Some(NotRecovered::UnknownEpoch))),
+            Some(Item::NotRecovered { .. })
+        ));
+        assert_eq!(follow.arrived(1, "a"), Arrival::Next);
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads what the server sends, without building more than is needed: the outside of a message is scanned, acks are
+//! read in place, and only rare messages become typed values.
+
+use agentbench_protocol::json::{JsonError, RawValue, Scanner};
+use agentbench_protocol::{AckLevel, Epoch, MessageType, Seq, SessionId};
+
+use crate::item::{Parts, Span};
+
+/// One message of a frame, its outside found. All texts lie in the frame.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Incoming<'a> {
+    pub(super) kind: Option<MessageType>,
+    pub(super) session_id: Option<SessionId>,
+    pub(super) data: &'a str,
+    pub(super) seq: Option<Seq>,
+    pub(super) received_at: u64,
+    pub(super) id: &'a str,
+    timestamp: &'a str,
+    metadata: &'a str,
+    sender: &'a str,
+    pub(super) replay: bool,
+    whole: (usize, usize),
+}
+
+/// An ack in either form, its texts in the frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct IncomingAck<'a> {
+    id: Option<RawValue<'a>>,
+    acks: Option<&'a str>,
+    seq: Option<Seq>,
+    pub(super) session_id: Option<SessionId>,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) level: Option<AckLevel>,
+    pub(super) duplicate: bool,
+}
+
+/// Hands out every message of a frame, which holds one or an array of them.
+///
+/// # Errors
+/// If the frame is not JSON, or not made of objects. Messages before the fault have been handed out.
+pub(super) fn read_frame<'a>(frame: &'a str, mut each: impl FnMut(Incoming<'a>)) -> Result<(), JsonError> {
+    let mut scanner = Scanner::new(frame);
+    if !scanner.eat(b'[') {
+        each(read_message(frame, &mut scanner)?);
+        return scanner.end();
+    }
+    if scanner.eat(b']') {
+        return scanner.end();
+    }
+    loop {
+        each(read_message(frame, &mut scanner)?);
+        if scanner.eat(b']') {
+            return scanner.end();
+        }
+        if !scanner.eat(b',') {
+            // Fails, and says where.
+            scanner.end()?;
+            return Err(JsonError { what: "the array of messages has no end", at: frame.len() });
+        }
+    }
+}
+
+fn read_message<'a>(frame: &'a str, scanner: &mut Scanner<'a>) -> Result<Incoming<'a>, JsonError> {
+    let mut message = Incoming::default();
+    let (mut first, mut last) = (None, 0);
+    scanner.object::<JsonError>(|key, value| {
+        first.get_or_insert(offset(frame, key.text));
+        last = offset(frame, value.text) + value.text.len();
+        match key.text {
+            "\"id\"" => message.id = value.text,
+            "\"type\"" => message.kind = serde_json::from_str(value.text).ok(),
+            "\"timestamp\"" => message.timestamp = value.text,
+            "\"sessionId\"" => message.session_id = value.plain_str().and_then(|text| text.parse().ok()),
+            "\"data\"" => message.data = value.text,
+            "\"metadata\"" => message.metadata = value.text,
+            "\"seq\"" => message.seq = value.to_u64(),
+            "\"receivedAt\"" => message.received_at = value.to_u64().unwrap_or_default(),
+            "\"sender\"" => message.sender = value.text,
+            "\"replay\"" => message.replay = value.to_bool().unwrap_or_default(),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    message.whole = bounds(frame, first.unwrap_or_default(), last);
+    Ok(message)
+}
+
+/// Where `part` begins in `whole`, which it is a slice of.
+fn offset(whole: &str, part: &str) -> usize {
+    part.as_ptr() as usize - whole.as_ptr() as usize
+}
+
+/// From the brace before an object's first key to the brace behind its last value: the scanner has proved that only
+/// white space lies between.
+fn bounds(frame: &str, first_key: usize, last_value_end: usize) -> (usize, usize) {
+    let start = frame[..first_key].rfind('{').unwrap_or_default();
+    let end = frame[last_value_end..].find('}').map_or(frame.len(), |at| last_value_end + at + 1);
+    (start, end)
+}
+
+impl<'a> Incoming<'a> {
+    /// Where its parts lie in `frame`, which it was read from.
+    pub(super) fn parts(&self, frame: &str) -> Parts {
+        let range = |text: &str| {
+            if text.is_empty() {
+                return Span::default();
+            }
+            let start = offset(frame, text);
+            Span::new(start, start + text.len())
+        };
+        Parts {
+            whole: Span::new(self.whole.0, self.whole.1),
+            id: range(self.id),
+            timestamp: range(self.timestamp),
+            data: range(self.data),
+            metadata: range(self.metadata),
+            sender: range(self.sender),
+        }
+    }
+
+    /// Reads `data` as an ack; `None` if it is something else.
+    pub(super) fn ack(&self) -> Option<IncomingAck<'a>> {
+        // The server writes the type first; another order only costs the short cut.
+        if !self.data.starts_with("{\"type\":\"ack\"") {
+            return None;
+        }
+        let mut ack = IncomingAck::default();
+        let read = Scanner::new(self.data).object::<JsonError>(|key, value| {
+            match key.text {
+                "\"originalMessageId\"" => ack.id = Some(value),
+                "\"acks\"" => ack.acks = Some(value.text),
+                "\"seq\"" => ack.seq = value.to_u64(),
+                "\"sessionId\"" => ack.session_id = value.plain_str().and_then(|text| text.parse().ok()),
+                "\"epoch\"" => ack.epoch = value.plain_str().and_then(|text| text.parse().ok()),
+                "\"level\"" => ack.level = serde_json::from_str(value.text).ok(),
+                "\"duplicate\"" => ack.duplicate = value.to_bool().unwrap_or_default(),
+                _ => {}
+            }
+            Ok(())
+        });
+        read.is_ok().then_some(ack)
+    }
+}
+
+impl IncomingAck<'_> {
+    /// Hands out the id and seq of every event that is acked.
+    pub(super) fn each(&self, mut acked: impl FnMut(&str, Seq)) {
+        if let (Some(id), Some(seq)) = (self.id.and_then(|id| id.to_str()), self.seq) {
+            acked(&id, seq);
+        }
+        let Some(list) = self.acks else { return };
+        let mut scanner = Scanner::new(list);
+        scanner.eat(b'[');
+        while scanner.eat(b'[') {
+            let (Ok(id), true) = (scanner.value(), scanner.eat(b',')) else { return };
+            let Ok(seq) = scanner.value() else { return };
+            if let (Some(id), Some(seq)) = (id.to_str(), seq.to_u64()) {
+                acked(&id, seq);
+            }
+            // Anything behind the pair is a later version's.
+            while scanner.eat(b',') {
+                if scanner.value().is_err() {
+                    return;
+                }
+            }
+            scanner.eat(b']');
+            scanner.eat(b',');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(frame: &str) -> Result<Vec<Incoming<'_>>, JsonError> {
+        let mut found = Vec::new();
+        read_frame(frame, |message| found.push(message)).map(|()| found)
+    }
+
+    #[test]
+    fn parts_of_one_message_and_of_several() {
+        let one = r#" { "id":"e1","type":"test_event","data": {"a":"}"} ,"seq":3,"receivedAt":9, "x":{} } "#;
+        let many = format!("[{one},{one}]");
+        for (frame, count) in [(one, 1), (&many, 2)] {
+            let found = messages(frame).unwrap();
+            assert_eq!(found.len(), count);
+            for message in found {
+                let parts = message.parts(frame);
+                assert_eq!(&frame[parts.whole.range()], one.trim());
+                assert_eq!(&frame[parts.data.range()], r#"{"a":"}"}"#);
+                assert_eq!(&frame[parts.id.range()], "\"e1\"");
+                assert_eq!((message.seq, message.received_at), (Some(3), 9));
+                assert_eq!(message.kind, Some(MessageType::TestEvent));
+                assert!(parts.sender.range().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error() {
+        for bad in ["", "1", "{", "[{}", "[{},]", "[1]", "{} x", "[{}] x", "[{} {}]"] {
+            assert!(messages(bad).is_err(), "{bad}");
+        }
+        assert_eq!(messages("[]").unwrap().len(), 0);
+        assert_eq!(messages("{}").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn acks_in_both_forms() {
+        let read = |data: &str| {
+            let frame = format!(r#"{{"id":"m1","type":"system_message","data":{data}}}"#);
+            let found = messages(&frame).unwrap();
+            let ack = found[0].ack()?;
+            let mut pairs = Vec::new();
+            ack.each(|id, seq| pairs.push((id.to_owned(), seq)));
+            Some((pairs, ack.duplicate))
+        };
+        let single = r#"{"type":"ack","originalMessageId":"a\"1","seq":7,"duplicate":true}"#;
+        assert_eq!(read(single), Some((vec![("a\"1".to_owned(), 7)], true)));
+        let several = r#"{"type":"ack","level":"logged","acks":[["a",1],["b",2,"later"],["c",3]]}"#;
+        let pairs = [("a", 1), ("b", 2), ("c", 3)].map(|(id, seq)| (id.to_owned(), seq)).to_vec();
+        assert_eq!(read(several), Some((pairs, false)));
+        assert_eq!(read(r#"{"type":"gap"}"#), None);
+        for odd in [r#"[[]]"#, r#"[["a"]]"#, r#"[[1,2]]"#, r#"[["a","b"]]"#, r#"{}"#, r#"[1]"#] {
+            let data = format!(r#"{{"type":"ack","acks":{odd}}}"#);
+            assert_eq!(read(&data), Some((vec![], false)), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Where the client stands towards the server, and what one connection remembers.
+
+use std::time::Duration;
+
+use agentbench_protocol::{Reconnect, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
+use agentbench_websocket::handshake::{self, Response, accept_key, parse_response, write_request};
+use agentbench_websocket::{
+    Decoder, DeflatePolicy, Limits, Role, accept_response, encode_close, offer_value,
+};
+use bytes::BytesMut;
+
+use super::outbound::Framing;
+use super::verdict::Lost;
+use crate::config::{Format, Settings};
+
+/// Most bytes of a refused upgrade's body that are kept for the user.
+const MAX_BODY: usize = 200;
+/// Most bytes of a ping, and of the pong that answers it.
+const MAX_PING: usize = 125;
+
+/// Where the client stands.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// Not started.
+    Idle,
+    /// Waits before the next attempt.
+    Waiting { until: Duration, fetch_token: bool },
+    /// Waits for the token provider.
+    FetchingToken { deadline: Duration },
+    /// Waits for TCP.
+    Connecting { deadline: Duration },
+    /// There is a socket.
+    Open(Box<Connection>),
+    /// For good.
+    Ended,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Waits for the answer to the upgrade.
+    Opening { accept: [u8; 28], head: Vec<u8> },
+    /// Waits for the server's first message.
+    Greeting,
+    /// In use.
+    Live { since: Duration },
+}
+
+/// What the server has said before it closes.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    pub(super) code: u16,
+    pub(super) detail: String,
+    pub(super) reconnect: Reconnect,
+    pub(super) after: Option<Duration>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) phase: Phase,
+    /// For the phases before the last.
+    pub(super) deadline: Duration,
+    /// Taken out while it is in use.
+    pub(super) decoder: Option<Decoder>,
+    pub(super) framing: Framing,
+    /// Handshake and other bytes that are ready.
+    pub(super) control: BytesMut,
+    /// The last ping, not yet answered; older ones need no answer (RFC 6455 §5.5.3).
+    pub(super) ping: Option<([u8; MAX_PING], usize)>,
+    pub(super) last_received: Duration,
+    /// Silence after which it counts as dead.
+    pub(super) silence: Option<Duration>,
+    pub(super) next_heartbeat: Option<Duration>,
+    /// Number and time of the heartbeat that was sent last.
+    pub(super) heartbeat: Option<(u64, Duration)>,
+    pub(super) heartbeat_due: bool,
+    pub(super) max_payload: u64,
+    pub(super) farewell: Option<Farewell>,
+}
+
+impl Connection {
+    /// Writes the opening handshake. `key` are 16 random bytes.
+    pub(super) fn open(
+        settings: &Settings,
+        token: Option<&str>,
+        key: [u8; 16],
+        now: Duration,
+        deadline: Duration,
+    ) -> Self {
+        let key = handshake::key(key);
+        let mut control = BytesMut::new();
+        let protocol = subprotocol(settings.format);
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let mut headers = vec![("Agentbench-Producer", &*settings.producer_id)];
+        headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        let offer = settings.compression.then(|| offer_value(&DeflatePolicy::default()));
+        let (host, target) = (&settings.host, &settings.target);
+        write_request(&mut control, host, target, &key, &[protocol], offer.as_deref(), &headers);
+        Self {
+            phase: Phase::Opening { accept: accept_key(&key), head: Vec::new() },
+            deadline,
+            decoder: None,
+            framing: Framing { format: settings.format, deflate: None },
+            control,
+            ping: None,
+            last_received: now,
+            silence: None,
+            next_heartbeat: None,
+            heartbeat: None,
+            heartbeat_due: false,
+            max_payload: u64::MAX,
+            farewell: None,
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live { .. })
+    }
+
+    /// Takes bytes of the answer to the upgrade. Gives the first bytes behind it, once it is whole.
+    pub(super) fn answer(&mut self, bytes: &[u8], settings: &Settings) -> Result<Option<Vec<u8>>, Lost> {
+        let Phase::Opening { accept, head } = &mut self.phase else { return Ok(None) };
+        head.extend_from_slice(bytes);
+        let violation = |error: &dyn std::fmt::Display| Lost::Violation(error.to_string());
+        match parse_response(head, accept).map_err(|error| violation(&error))? {
+            Response::Incomplete => Ok(None),
+            Response::Rejected { status, body, retry_after } => {
+                let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]).trim().to_owned();
+                Err(Lost::Http { status, retry_after: retry_after.map(Duration::from_secs), body })
+            }
+            Response::Accepted { protocol, extensions, consumed } => {
+                if protocol != Some(subprotocol(settings.format)) {
+                    return Err(Lost::Violation(
+                        "the server does not speak version 1 of the protocol".into(),
+                    ));
+                }
+                if !settings.compression && !extensions.is_empty() {
+                    return Err(Lost::Violation("the server chose an extension that was not offered".into()));
+                }
+                let agreed = accept_response(&extensions, &DeflatePolicy::default());
+                self.framing.deflate = agreed.map_err(|error| violation(&error))?;
+                let limits = Limits { max_message: settings.max_message };
+                self.decoder = Some(Decoder::new(Role::Client, limits, self.framing.deflate.as_ref()));
+                let rest = head.split_off(consumed);
+                self.phase = Phase::Greeting;
+                Ok(Some(rest))
+            }
+        }
+    }
+
+    pub(super) fn pinged(&mut self, payload: &[u8]) {
+        let mut kept = [0; MAX_PING];
+        let size = payload.len().min(MAX_PING);
+        kept[..size].copy_from_slice(&payload[..size]);
+        self.ping = Some((kept, size));
+    }
+
+    /// The server has closed, or the socket has ended: what it said before counts.
+    pub(super) fn closed(&mut self, code: Option<u16>, reason: String) -> Lost {
+        match self.farewell.take() {
+            None => Lost::Closed { code, reason, asked: None },
+            Some(said) => Lost::Closed {
+                code: code.or(Some(said.code)),
+                reason: said.detail,
+                asked: Some((said.reconnect, said.after)),
+            },
+        }
+    }
+}
+
+/// A close frame, as the last thing that is written.
+pub(super) fn last_words(code: u16, reason: &str, mask: [u8; 4]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    encode_close(&mut bytes, Some((code, reason)), Some(mask));
+    bytes
+}
+
+fn subprotocol(format: Format) -> &'static str {
+    match format {
+        Format::Json => SUBPROTOCOL_JSON,
+        Format::Msgpack => SUBPROTOCOL_MSGPACK,
+    }
+}

@@ -1,0 +1,380 @@
+//! The events of one session that wait for their acks, in the order in which they were published.
+//!
+//! ```text
+//!   front ─ sent, ack awaited ─┬─ to be sent ─ back
+//!                              └ `in_flight` counts those before it
+//! ```
+//! A refusal that is worth a retry, or a new connection, moves the mark back, so that everything from there on is sent
+//! again in order; what the log has already is acked as a duplicate. Events without an ack stay until those before them
+//! are acked, so that they keep their place.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use agentbench_protocol::ErrorCode;
+use agentbench_protocol::message::ErrorData;
+
+use crate::event::Event;
+use crate::outcome::{GaveUp, Outcome};
+
+/// One published event.
+#[derive(Debug)]
+pub(super) struct Entry<T> {
+    pub(super) id: String,
+    pub(super) event: Event,
+    /// When it was published, ms since 1970.
+    pub(super) timestamp: u64,
+    deadline: Option<Duration>,
+    /// How often it was handed to a connection.
+    pub(super) sends: u32,
+    /// A send of it was never answered, or answered in a way that leaves open whether it is stored.
+    in_doubt: bool,
+    refused: u32,
+    last_refusal: Option<ErrorData>,
+    /// Whom to tell; `None` if no ack is wanted.
+    ticket: Option<T>,
+}
+
+impl<T> Entry<T> {
+    pub(super) fn new(
+        id: String,
+        event: Event,
+        timestamp: u64,
+        deadline: Option<Duration>,
+        ticket: Option<T>,
+    ) -> Self {
+        Self {
+            id,
+            event,
+            timestamp,
+            deadline,
+            sends: 0,
+            in_doubt: false,
+            refused: 0,
+            last_refusal: None,
+            ticket,
+        }
+    }
+
+    pub(super) fn wants_ack(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    fn size(&self) -> usize {
+        self.event.data.bytes().len()
+    }
+}
+
+/// What left an outbox.
+#[derive(Debug)]
+pub(super) struct Left<T> {
+    pub(super) ticket: Option<T>,
+    pub(super) outcome: Outcome,
+    pub(super) bytes: usize,
+}
+
+/// What a refusal of an event asks for.
+#[derive(Debug)]
+pub(super) enum Refused<T> {
+    /// No such event (its ack was not wanted, or it was given up).
+    NotFound,
+    /// Its outcome is settled.
+    Settled(Left<T>),
+    /// To be sent again after a wait; the number of refusals so far, less one.
+    Retry(u32),
+    /// It waits to be sent again already.
+    Waiting,
+}
+
+/// One session's events on their way to the log.
+#[derive(Debug)]
+pub(super) struct Outbox<T> {
+    entries: VecDeque<Entry<T>>,
+    in_flight: usize,
+    /// Nothing is sent before.
+    pub(super) hold_until: Option<Duration>,
+}
+
+impl<T> Default for Outbox<T> {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), in_flight: 0, hold_until: None }
+    }
+}
+
+impl<T> Outbox<T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn push(&mut self, entry: Entry<T>) {
+        self.entries.push_back(entry);
+    }
+
+    /// Whether an event could be sent now, with at most `window` in flight.
+    pub(super) fn is_ready(&self, window: usize) -> bool {
+        self.hold_until.is_none() && self.in_flight < self.entries.len() && self.in_flight < window
+    }
+
+    /// The next event to be sent.
+    pub(super) fn next(&self) -> Option<&Entry<T>> {
+        self.entries.get(self.in_flight)
+    }
+
+    /// Notes that [`Outbox::next`] was handed to the connection.
+    pub(super) fn sent(&mut self) {
+        if let Some(entry) = self.entries.get_mut(self.in_flight) {
+            entry.sends += 1;
+            self.in_flight += 1;
+        }
+    }
+
+    /// Takes the next event out: it cannot be sent.
+    pub(super) fn refuse_next(&mut self, refusal: ErrorData) -> Option<Left<T>> {
+        let entry = self.entries.remove(self.in_flight)?;
+        Some(settle_refused(entry, refusal))
+    }
+
+    /// The front event without an ack that is sent and has nothing before it: it is done.
+    pub(super) fn pop_unacked(&mut self) -> Option<usize> {
+        if self.in_flight == 0 || self.entries.front()?.wants_ack() {
+            return None;
+        }
+        self.in_flight -= 1;
+        self.entries.pop_front().map(|entry| entry.size())
+    }
+
+    /// Takes an acked event out. Acks come in order, so it is nearly always the first.
+    pub(super) fn acked(&mut self, id: &str) -> Option<(Option<T>, usize)> {
+        let index = self.find(id)?;
+        let entry = self.remove(index)?;
+        let bytes = entry.size();
+        Some((entry.ticket, bytes))
+    }
+
+    /// Takes note of a refusal.
+    pub(super) fn refused(&mut self, id: &str, refusal: ErrorData, most_retries: Option<u32>) -> Refused<T> {
+        let Some(index) = self.find(id) else { return Refused::NotFound };
+        if !refusal.retryable && refusal.code != ErrorCode::NotAParticipant {
+            return self
+                .remove(index)
+                .map_or(Refused::NotFound, |entry| Refused::Settled(settle_refused(entry, refusal)));
+        }
+        if index >= self.in_flight {
+            return Refused::Waiting;
+        }
+        // The log may have it in spite of these.
+        let doubtful = matches!(refusal.code, ErrorCode::LogUnavailable | ErrorCode::Internal);
+        let entry = &mut self.entries[index];
+        entry.in_doubt |= doubtful;
+        entry.refused += 1;
+        if most_retries.is_some_and(|most| entry.refused > most) {
+            return self
+                .remove(index)
+                .map_or(Refused::NotFound, |entry| Refused::Settled(settle_exhausted(entry, refusal)));
+        }
+        let retries = entry.refused - 1;
+        entry.last_refusal = Some(refusal);
+        // The answers to what was sent behind it will not be waited for.
+        for later in self.entries.range_mut(index + 1..self.in_flight) {
+            later.in_doubt = true;
+        }
+        self.in_flight = index;
+        Refused::Retry(retries)
+    }
+
+    /// The connection is lost: everything is to be sent again. Tells how many events were in flight.
+    pub(super) fn connection_lost(&mut self) -> usize {
+        for entry in self.entries.range_mut(..self.in_flight) {
+            entry.in_doubt = true;
+        }
+        self.hold_until = None;
+        std::mem::take(&mut self.in_flight)
+    }
+
+    /// When the first event is given up. All events wait equally long, so it is the oldest.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.entries.front()?.deadline
+    }
+
+    /// Takes out the first event if its time is over.
+    pub(super) fn pop_expired(&mut self, now: Duration) -> Option<Left<T>> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        let in_flight = self.in_flight > 0;
+        let entry = self.remove(0)?;
+        Some(give_up(entry, in_flight, GaveUp::AckTimeout))
+    }
+
+    /// Takes out the oldest event that was never sent.
+    pub(super) fn drop_oldest_unsent(&mut self) -> Option<Left<T>> {
+        let index = self.entries.iter().position(|entry| entry.sends == 0)?;
+        let entry = self.remove(index)?;
+        Some(give_up(entry, false, GaveUp::Dropped))
+    }
+
+    /// Takes out everything, given up.
+    pub(super) fn give_up_all(&mut self, why: &GaveUp) -> Vec<Left<T>> {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let all = self.entries.drain(..).enumerate();
+        all.map(|(index, entry)| give_up(entry, index < in_flight, why.clone())).collect()
+    }
+
+    /// Takes out everything: the session takes no events from us.
+    pub(super) fn refuse_all(&mut self, refusal: &ErrorData) -> Vec<Left<T>> {
+        self.in_flight = 0;
+        self.entries.drain(..).map(|entry| settle_refused(entry, refusal.clone())).collect()
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        if self.entries.front()?.id == id {
+            return Some(0);
+        }
+        self.entries.iter().position(|entry| entry.id == id)
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Entry<T>> {
+        if index < self.in_flight {
+            self.in_flight -= 1;
+        }
+        if index == 0 { self.entries.pop_front() } else { self.entries.remove(index) }
+    }
+}
+
+/// A refusal settles an event, unless an earlier send of it may have succeeded. Where the server looks for a
+/// repeat first, its refusal says that there was none.
+fn settle_refused<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
+    let certain =
+        matches!(refusal.code, ErrorCode::SessionClosed | ErrorCode::IdConflict | ErrorCode::PayloadTooLarge);
+    let bytes = entry.size();
+    let outcome = if entry.in_doubt && !certain {
+        Outcome::Unknown { why: GaveUp::RefusedAgain(refusal), sent: true }
+    } else {
+        Outcome::Refused(refusal)
+    };
+    Left { ticket: entry.ticket, outcome, bytes }
+}
+
+fn settle_exhausted<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
+    let bytes = entry.size();
+    let outcome = if entry.in_doubt {
+        Outcome::Unknown { why: GaveUp::Retries(refusal), sent: true }
+    } else {
+        Outcome::Refused(refusal)
+    };
+    Left { ticket: entry.ticket, outcome, bytes }
+}
+
+fn give_up<T>(entry: Entry<T>, in_flight: bool, why: GaveUp) -> Left<T> {
+    let bytes = entry.size();
+    let outcome = match entry.last_refusal {
+        // Every send of it was answered, with a refusal.
+        Some(refusal) if !in_flight && !entry.in_doubt => Outcome::Refused(refusal),
+        _ => Outcome::Unknown { why, sent: entry.sends > 0 },
+    };
+    Left { ticket: entry.ticket, outcome, bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentbench_protocol::Refusal;
+
+    use super::*;
+    use crate::event::Data;
+
+    fn outbox(count: u64, sent: usize) -> Outbox<u64> {
+        let mut outbox = Outbox::default();
+        for number in 1..=count {
+            let event = Event::new(Data::raw("{}").unwrap());
+            let deadline = Some(Duration::from_secs(number));
+            outbox.push(Entry::new(format!("e{number}"), event, 0, deadline, Some(number)));
+        }
+        for _ in 0..sent {
+            outbox.sent();
+        }
+        outbox
+    }
+
+    fn refusal(code: ErrorCode) -> ErrorData {
+        Refusal::new(code, "no").into()
+    }
+
+    fn next(outbox: &Outbox<u64>) -> &str {
+        outbox.next().map_or("-", |entry| &entry.id)
+    }
+
+    #[test]
+    fn acks_take_out_what_they_name_and_keep_the_mark() {
+        let mut outbox = outbox(4, 3);
+        assert_eq!(outbox.acked("e2"), Some((Some(2), 2)));
+        assert_eq!((next(&outbox), outbox.len()), ("e4", 3));
+        assert_eq!(outbox.acked("e2"), None);
+        assert_eq!(outbox.acked("e1"), Some((Some(1), 2)));
+        assert_eq!(outbox.acked("e3"), Some((Some(3), 2)));
+        assert_eq!((next(&outbox), outbox.len(), outbox.in_flight), ("e4", 1, 0));
+    }
+
+    #[test]
+    fn after_a_refusal_everything_behind_it_is_sent_again() {
+        let mut outbox = outbox(4, 4);
+        assert!(matches!(outbox.refused("e2", refusal(ErrorCode::Overloaded), None), Refused::Retry(0)));
+        assert!(matches!(outbox.refused("e3", refusal(ErrorCode::Overloaded), None), Refused::Waiting));
+        assert_eq!(next(&outbox), "e2");
+        assert!(outbox.acked("e4").is_some(), "an answer that came late is an answer");
+        assert_eq!(next(&outbox), "e2");
+        outbox.sent();
+        outbox.sent();
+        assert!(matches!(outbox.refused("e2", refusal(ErrorCode::Overloaded), Some(1)), Refused::Settled(_)));
+        assert!(matches!(outbox.refused("e9", refusal(ErrorCode::Overloaded), None), Refused::NotFound));
+    }
+
+    #[test]
+    fn a_refusal_is_certain_only_if_no_earlier_send_is_open() {
+        let settled = |outbox: &mut Outbox<u64>, code| match outbox.refused("e1", refusal(code), None) {
+            Refused::Settled(left) => left.outcome,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(settled(&mut outbox(1, 1), ErrorCode::Forbidden), Outcome::Refused(_)));
+        for (code, certain) in [(ErrorCode::Forbidden, false), (ErrorCode::SessionClosed, true)] {
+            let mut outbox = outbox(1, 1);
+            assert_eq!(outbox.connection_lost(), 1);
+            outbox.sent();
+            assert_eq!(matches!(settled(&mut outbox, code), Outcome::Refused(_)), certain, "{code}");
+        }
+    }
+
+    #[test]
+    fn giving_up_says_whether_it_was_sent() {
+        let mut outbox = outbox(3, 1);
+        assert!(outbox.pop_expired(Duration::ZERO).is_none());
+        let left = outbox.pop_expired(Duration::from_secs(1)).unwrap();
+        assert_eq!(left.outcome, Outcome::Unknown { why: GaveUp::AckTimeout, sent: true });
+        let left = outbox.drop_oldest_unsent().unwrap();
+        assert_eq!(
+            (left.ticket, left.outcome),
+            (Some(2), Outcome::Unknown { why: GaveUp::Dropped, sent: false })
+        );
+        outbox.sent();
+        assert!(matches!(outbox.refused("e3", refusal(ErrorCode::RateLimited), None), Refused::Retry(0)));
+        let left = outbox.give_up_all(&GaveUp::Left).pop().unwrap();
+        assert!(matches!(left.outcome, Outcome::Refused(_)), "its only send was answered: {left:?}");
+    }
+
+    #[test]
+    fn events_without_an_ack_keep_their_place() {
+        let mut outbox = outbox(1, 0);
+        let event = Event::new(Data::raw("{}").unwrap());
+        outbox.push(Entry::new("u".into(), event, 0, None, None));
+        outbox.sent();
+        outbox.sent();
+        assert_eq!(outbox.pop_unacked(), None);
+        assert!(outbox.acked("e1").is_some());
+        assert_eq!(outbox.pop_unacked(), Some(2));
+        assert!(outbox.is_empty());
+    }
+}

@@ -1,0 +1,209 @@
+//! What the handles of a client and its driver share: the machine, and who waits for what it tells.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime};
+
+use agentbench_protocol::SystemMessage;
+use tokio::sync::{Notify, broadcast, oneshot, watch};
+
+use crate::item::Item;
+use crate::machine::{ConnectionEvent, FollowKey, Machine, Now, Told};
+use crate::outcome::{Error, Outcome};
+
+/// Connection events that a slow listener may be behind.
+const EVENTS_KEPT: usize = 64;
+
+/// What a reply's waiter gets.
+pub(crate) type Reply = Result<Box<SystemMessage>, Error>;
+
+/// Shared between the handles and the driver.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Tells the driver that there is something to do.
+    pub(crate) wake: Notify,
+    /// Tells those who wait for room in the outbox, or for it to be empty.
+    pub(crate) room: Notify,
+    /// Whether the driver is done.
+    pub(crate) done: watch::Sender<bool>,
+    started: Instant,
+}
+
+/// Everything behind the lock. It is held for moments only, never over an await.
+pub(crate) struct State {
+    pub(crate) machine: Machine<oneshot::Sender<Outcome>>,
+    pub(crate) events: broadcast::Sender<ConnectionEvent>,
+    replies: BTreeMap<u64, oneshot::Sender<Reply>>,
+    follows: BTreeMap<FollowKey, FollowQueue>,
+    follow_buffer: usize,
+    /// How many follows have a full buffer: while there is one, the driver does not read.
+    full: usize,
+    last_key: u64,
+    messages_seen: usize,
+}
+
+/// Items that wait for their reader.
+#[derive(Default)]
+struct FollowQueue {
+    items: VecDeque<Item>,
+    reader: Option<Waker>,
+    ended: Option<Error>,
+}
+
+/// What a reader finds.
+pub(crate) enum Taken {
+    /// Items, in the buffer that it brought; whether the driver has to be woken.
+    Items(bool),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    Ended(Error),
+}
+
+impl Shared {
+    pub(crate) fn new(machine: Machine<oneshot::Sender<Outcome>>, follow_buffer: usize) -> Self {
+        let state = State {
+            machine,
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            replies: BTreeMap::new(),
+            follows: BTreeMap::new(),
+            follow_buffer,
+            full: 0,
+            last_key: 0,
+            messages_seen: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            room: Notify::new(),
+            done: watch::Sender::new(false),
+            started: Instant::now(),
+        }
+    }
+
+    /// Does something with the machine, and passes on what follows from it.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, Now) -> R) -> R {
+        let now = self.now();
+        let mut state = self.lock();
+        let result = act(&mut state, now);
+        state.pass_on();
+        let messages = state.machine.usage().messages;
+        let has_room = messages < std::mem::replace(&mut state.messages_seen, messages);
+        let has_ended = state.machine.ended().is_some();
+        drop(state);
+        if has_room || has_ended {
+            self.room.notify_waiters();
+        }
+        result
+    }
+
+    /// The same for a user's act, which gives the driver something to do.
+    pub(crate) fn ask<R>(&self, act: impl FnOnce(&mut State, Now) -> R) -> R {
+        let result = self.with(act);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Only looks.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a mistake of ours that was reported already; the state is whole enough to go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now {
+            since_start: self.started.elapsed(),
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// A moment of the machine's clock, on the runtime's.
+    pub(crate) fn instant(&self, at: Duration) -> tokio::time::Instant {
+        (self.started + at).into()
+    }
+}
+
+impl State {
+    /// A number for whoever waits for a reply, and where it will come.
+    pub(crate) fn expect_reply(&mut self) -> (u64, oneshot::Receiver<Reply>) {
+        self.last_key += 1;
+        let (sender, receiver) = oneshot::channel();
+        self.replies.insert(self.last_key, sender);
+        (self.last_key, receiver)
+    }
+
+    /// Nobody waits for this reply.
+    pub(crate) fn forget_reply(&mut self, key: u64) {
+        self.replies.remove(&key);
+    }
+
+    pub(crate) fn add_follow(&mut self) -> FollowKey {
+        self.last_key += 1;
+        let key = FollowKey(self.last_key);
+        self.follows.insert(key, FollowQueue::default());
+        key
+    }
+
+    pub(crate) fn remove_follow(&mut self, key: FollowKey) {
+        let limit = self.follow_buffer;
+        let was_full = self.follows.remove(&key).is_some_and(|queue| queue.items.len() >= limit);
+        self.full -= usize::from(was_full);
+    }
+
+    /// Whether the driver is to leave the socket alone.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full > 0
+    }
+
+    /// Exchanges the reader's empty buffer for what there is; if there is nothing, `waker` is kept.
+    pub(crate) fn take_items(&mut self, key: FollowKey, buffer: &mut VecDeque<Item>, waker: &Waker) -> Taken {
+        let Some(queue) = self.follows.get_mut(&key) else { return Taken::Nothing };
+        if !queue.items.is_empty() {
+            std::mem::swap(&mut queue.items, buffer);
+            let was_full = buffer.len() >= self.follow_buffer;
+            self.full -= usize::from(was_full);
+            return Taken::Items(was_full && self.full == 0);
+        }
+        if let Some(why) = &queue.ended {
+            return Taken::Ended(why.clone());
+        }
+        queue.reader = Some(waker.clone());
+        Taken::Nothing
+    }
+
+    fn pass_on(&mut self) {
+        while let Some(told) = self.machine.poll_event() {
+            match told {
+                // Whoever does not wait any more does not want to know.
+                Told::Published { ticket, outcome } => drop(ticket.send(outcome)),
+                Told::Reply { key, reply } => {
+                    if let Some(waiting) = self.replies.remove(&key) {
+                        drop(waiting.send(reply));
+                    }
+                }
+                Told::Item { follow, item } => self.push_item(follow, item),
+                Told::FollowEnded { follow, why } => self.end_follow(follow, why),
+                Told::Connection(event) => drop(self.events.send(event)),
+            }
+        }
+    }
+
+    fn push_item(&mut self, key: FollowKey, item: Item) {
+        let Some(queue) = self.follows.get_mut(&key) else { return };
+        queue.items.push_back(item);
+        self.full += usize::from(queue.items.len() == self.follow_buffer);
+        if let Some(reader) = queue.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn end_follow(&mut self, key: FollowKey, why: Error) {
+        let Some(queue) = self.follows.get_mut(&key) else { return };
+        queue.ended = Some(why);
+        if let Some(reader) = queue.reader.take() {
+            reader.wake();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! References that are made from the code: the protocol's JSON Schema and the table of settings. A test of freshness stops
+//! the code from saying one thing and the documents another.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+
+use agentbench_protocol::command::{CreateSession, GetSessionList};
+use agentbench_protocol::message::{ErrorData, Sender};
+use agentbench_protocol::{ErrorCode, MessageType, Priority, SessionInfo, SystemMessage};
+use agentbench_server::config::SETTINGS;
+use schemars::schema_for;
+
+use crate::root;
+
+/// Each generated file with its content.
+fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let mut schema = serde_json::to_string_pretty(&protocol_schema())?;
+    schema.push('\n');
+    Ok(BTreeMap::from([("docs/protocol.schema.json", schema), ("docs/settings.md", settings()?)]))
+}
+
+/// Writes all of them.
+pub(crate) fn write() -> anyhow::Result<()> {
+    for (path, content) in files()? {
+        fs::write(root().join(path), content)?;
+        println!("wrote {path}");
+    }
+    Ok(())
+}
+
+/// Those that are not what the code says now.
+pub(crate) fn stale() -> anyhow::Result<Vec<String>> {
+    let stale = files()?.into_iter().filter(|(path, content)| {
+        fs::read_to_string(root().join(path)).is_ok_and(|found| found == *content).then_some(()).is_none()
+    });
+    Ok(stale.map(|(path, _)| format!("{path} is stale: run cargo xtask codegen")).collect())
+}
+
+fn protocol_schema() -> serde_json::Value {
+    let metadata = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "priority": schema_for!(Priority),
+            "requiresAck": {"type": "boolean"},
+            "retryCount": {"type": "integer", "minimum": 0},
+            "ttl": {"type": "integer", "minimum": 0, "maximum": agentbench_protocol::limits::MAX_TTL_MS},
+            "checksum": {"type": "string", "pattern": "^crc32c:[0-9a-fA-F]{8}$"},
+            "traceparent": {"type": "string"}
+        }
+    });
+    let envelope = serde_json::json!({
+        "type": "object",
+        "required": ["id", "type", "timestamp", "data"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": agentbench_protocol::limits::MAX_ID_CHARS},
+            "type": schema_for!(MessageType),
+            "timestamp": {"type": "number", "minimum": 0},
+            "sessionId": {"type": "string", "format": "uuid"},
+            "data": {"type": "object"},
+            "metadata": metadata,
+            "seq": {"type": "integer", "minimum": 1, "description": "added by the server on entries of a log"},
+            "receivedAt": {"type": "integer", "description": "ms since 1970, added by the server"},
+            "sender": schema_for!(Sender),
+            "replay": {"type": "boolean"}
+        }
+    });
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "AgentBench realtime, protocol version 1",
+        "description": "Made from the code by `cargo xtask codegen`. A frame holds one envelope or an array of them.",
+        "oneOf": [{"$ref": "#/$defs/Envelope"}, {"type": "array", "items": {"$ref": "#/$defs/Envelope"}}],
+        "$defs": {
+            "Envelope": envelope,
+            "CreateSession": schema_for!(CreateSession),
+            "GetSessionList": schema_for!(GetSessionList),
+            "SystemMessage": schema_for!(SystemMessage),
+            "SessionInfo": schema_for!(SessionInfo),
+            "ErrorData": schema_for!(ErrorData),
+            "ErrorCode": schema_for!(ErrorCode)
+        }
+    })
+}
+
+fn settings() -> anyhow::Result<String> {
+    let mut page = String::from(
+        "# Settings\n\nMade from the code by `cargo xtask codegen`. Flags (`--max-sessions 5`) go over environment variables, those over \
+         `agentbench.toml` (`max_sessions = 5`), that over the defaults. `agentbench serve --print-config` shows each value and where it came from.\n\n\
+         | flag | variable | default | what it is |\n|---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let alias = setting.env_alias.map(|alias| format!(" or `{alias}`")).unwrap_or_default();
+        let default = if setting.default.is_empty() { "" } else { setting.default };
+        writeln!(page, "| `--{}` | `{}`{alias} | {default} | {} |", setting.name, setting.env, setting.help)?;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn generated_files_are_fresh() {
+        assert_eq!(super::stale().unwrap(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,143 @@
+//! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
+
+mod codegen;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail};
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  setup      install what builds and tests need (Debian packages, as root), or say what is missing
+  test       setup, then every test; `cargo xtask test NAME` runs those whose names hold NAME
+  lint       formatting and clippy, warnings are errors
+  tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
+  codegen    write the generated references in docs/
+  bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
+  microbench criterion benchmarks of codec, envelope, session and log
+  ci         all that continuous integration runs: tidy, lint, test, a release build and the small load scenario";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let task = words.first().map_or("help", String::as_str);
+    let rest: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    let done = match task {
+        "setup" => setup(),
+        "test" => setup().and_then(|()| test(&rest)),
+        "lint" => lint(),
+        "tidy" => tidy::run(),
+        "codegen" => codegen::write(),
+        "bench" => bench(&rest),
+        "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
+        "ci" => ci(),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => Err(anyhow::anyhow!("there is no task {other:?}\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// Runs a command in the workspace's folder and shows it first.
+fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    eprintln!("› {program} {}", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!("{program} {} failed ({status})", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    run("cargo", arguments)
+}
+
+/// What a command prints, if it can be run and succeeds.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn setup() -> anyhow::Result<()> {
+    // Some dependencies (zstd, mimalloc) are built from C.
+    if output("cc", &["--version"]).is_none() {
+        if output("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
+            bail!("a C compiler is missing: install build-essential (or your system's equivalent)");
+        }
+        run("apt-get", &["update", "-qq"])?;
+        run("apt-get", &["install", "-y", "-qq", "build-essential"])?;
+    }
+    for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if output("cargo", &[tool, "--version"]).is_none() {
+            run("rustup", &["component", "add", component])?;
+        }
+    }
+    Ok(())
+}
+
+fn has_nextest() -> bool {
+    output("cargo", &["nextest", "--version"]).is_some()
+}
+
+fn test(filter: &[&str]) -> anyhow::Result<()> {
+    // The tests that start the server as a process use the binary of the same build.
+    cargo(&["build", "--workspace", "--bins"])?;
+    let features = ["--workspace", "--all-features"];
+    if has_nextest() {
+        cargo(&[&["nextest", "run", "--no-fail-fast"], &features[..], filter].concat())?;
+    } else {
+        cargo(&[&["test", "--no-fail-fast", "--lib", "--bins", "--tests"], &features[..], filter].concat())?;
+    }
+    if filter.is_empty() {
+        cargo(&["test", "--doc", "--workspace"])?;
+    }
+    Ok(())
+}
+
+fn lint() -> anyhow::Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+}
+
+fn bench(rest: &[&str]) -> anyhow::Result<()> {
+    release()?;
+    let budgets = target().join("release/budgets");
+    run(&budgets.to_string_lossy(), rest)
+}
+
+fn release() -> anyhow::Result<()> {
+    cargo(&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"])
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn ci() -> anyhow::Result<()> {
+    setup()?;
+    lint()?;
+    tidy::run()?;
+    test(&[])?;
+    release()?;
+    let binary = target().join("release/agentbench");
+    run(&binary.to_string_lossy(), &["suite", "performance", "--only", "Small Load Test"])
+}
