@@ -67,6 +67,7 @@ mod tests {
             Operation::Read { epoch, after: 0 },
             Operation::Delivery { seq: 1, message: message(), content: Content::Lifecycle },
             Operation::Delivery { seq: 2, message: message(), content: Content::Event(9) },
+            Operation::Dropped { count: 1 },
             Operation::Gap { from: 3, to: 4, cause: GapCause::Expired },
             Operation::Stop { why: StoppedBecause::CaughtUp },
             Operation::FinalRead { epoch },

@@ -89,6 +89,12 @@ pub enum Operation {
         /// What it holds.
         content: Content,
     },
+    /// The client dropped so many entries that came again or too late, before anybody saw which. Noted where the
+    /// reading ends.
+    Dropped {
+        /// How many.
+        count: u64,
+    },
     /// The server said that these will not arrive.
     Gap {
         /// First seq.

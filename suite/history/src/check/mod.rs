@@ -174,6 +174,10 @@ fn step<'a>(
                     (to - from).saturating_add(1);
             }
         }
+        Operation::Dropped { count } => {
+            let detail = format!("the client dropped {count} entries that it had, or that came too late");
+            verdict.add(seen.finding(Kind::DeliveredTwice, None, None, detail));
+        }
         Operation::Stop { why } => {
             if let Some(mut reader) = open.remove(&session) {
                 reader.stop(*why);

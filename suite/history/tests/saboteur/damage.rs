@@ -31,6 +31,7 @@ pub(crate) const DAMAGES: &[Damage] = &[
     damage("drop an entry of the lifecycle", Kind::Hole, true, drop_lifecycle),
     damage("repeat a delivery", Kind::DeliveredTwice, true, repeat_delivery),
     damage("repeat a delivery after a reconnect", Kind::DeliveredTwice, false, repeat_after_reconnect),
+    damage("repeat what the client drops", Kind::DeliveredTwice, true, drop_repeats),
     damage("go on too late after a reconnect", Kind::Hole, true, skip_after_reconnect),
     damage("swap two deliveries", Kind::OutOfOrder, true, swap_deliveries),
     damage("deliver what a gap had announced as missing", Kind::OutOfOrder, true, deliver_in_gap),
@@ -124,6 +125,13 @@ fn repeat_after_reconnect(clients: &mut Clients, dice: &mut Dice) -> bool {
     };
     let back = Record { operation: Operation::Read { epoch, after: seq - 1 }, ..delivery.clone() };
     client.records.splice(at + 1..at + 1, [back, delivery]);
+    true
+}
+
+fn drop_repeats(clients: &mut Clients, dice: &mut Dice) -> bool {
+    let client = follower(clients, dice);
+    let last = client.records[client.records.len() - 1].clone();
+    client.records.push(Record { operation: Operation::Dropped { count: 1 }, ..last });
     true
 }
 
