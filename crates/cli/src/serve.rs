@@ -198,7 +198,7 @@ fn reload(server: &Server, keys_file: Option<&Path>, production: bool) {
             tracing::info!(path = %path.display(), "read the keys again");
         }
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the keys were not read again; the old ones stay")
+            tracing::error!(error = format!("{error:#}"), "the keys were not read again; the old ones stay");
         }
     }
 }

@@ -315,6 +315,11 @@ impl Config {
         self
     }
 
+    /// The part that a [`Machine`](crate::machine::Machine) needs; host and target are still to be filled in.
+    pub fn into_settings(self) -> Settings {
+        self.settings
+    }
+
     /// Largest message that the client takes, bytes; 64 MiB by default.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {

@@ -34,7 +34,8 @@
 //! - A [`Follow`] gets every entry of the log once and in order, or a [`Gap`] that says why not. If the server breaks
 //!   that, it is told ([`Item::Violation`]) and never hidden.
 //! - Memory is bounded: the outbox by messages and bytes, a follow by its buffer. A follow that nobody reads stops the
-//!   whole connection, so that acks and other sessions wait for it, too; give a slow reader a client of its own.
+//!   whole connection, so that acks and other sessions wait for it, too. So read it in a task of its own, never in one that
+//!   waits for acks, and give a slow reader a client of its own.
 //! - What cannot be known is said: an [`Outcome::Unknown`] event may be in the log.
 //!
 //! # Map

@@ -15,6 +15,9 @@ use crate::outcome::{Error, Outcome};
 /// Connection events that a slow listener may be behind.
 const EVENTS_KEPT: usize = 64;
 
+/// Longer than any process lives (about 30 years), and short enough for every clock.
+const NEVER: Duration = Duration::from_secs(1_000_000_000);
+
 /// What a reply's waiter gets.
 pub(crate) type Reply = Result<Box<SystemMessage>, Error>;
 
@@ -119,9 +122,9 @@ impl Shared {
         }
     }
 
-    /// A moment of the machine's clock, on the runtime's.
+    /// A moment of the machine's clock, on the runtime's; one that the runtime cannot name is as good as never.
     pub(crate) fn instant(&self, at: Duration) -> tokio::time::Instant {
-        (self.started + at).into()
+        (self.started + at.min(NEVER)).into()
     }
 }
 

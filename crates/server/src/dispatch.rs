@@ -65,6 +65,10 @@ impl Worker {
     }
 
     fn take_envelope(self: &Rc<Self>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: u64) {
+        if connection.outbox.borrow().waiting() > FLUSH_AT_BYTES {
+            // Small questions can have large answers: those that came together go out before the next one is made.
+            self.flush(connection);
+        }
         if !connection.is_open() {
             return;
         }
@@ -332,6 +336,10 @@ impl Worker {
         connection.pending.set(connection.pending.get() + 1);
         let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
         tokio::task::spawn_local(async move {
+            let turn = connection.history_reads.acquire().await;
+            if turn.is_err() || !connection.is_open() {
+                return;
+            }
             let read = tokio::task::spawn_blocking(move || read_page(&shared, session, from, limit as usize));
             let page =
                 read.await.unwrap_or_else(|error| Err(Refusal::new(ErrorCode::Internal, error.to_string())));
@@ -367,6 +375,10 @@ impl Worker {
         if grant.user_id != connection.who.user_id {
             return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
         }
+        if self.takes_part_outside(connection, &grant) {
+            let detail = "the connection takes part in a session of a project that the new token does not permit; leave it first";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
         let token_expires_at = grant.expires_at;
         *connection.grant.borrow_mut() = Arc::new(grant);
         self.say(
@@ -374,6 +386,15 @@ impl Worker {
             &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at },
         );
         Ok(())
+    }
+
+    /// Whether the connection has joined a session that `grant` would not let it join.
+    fn takes_part_outside(&self, connection: &Connection, grant: &Grant) -> bool {
+        let outside = |session: &SessionId| {
+            let entry = self.shared.catalog.get(*session);
+            entry.is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
+        };
+        connection.sessions.borrow().iter().any(outside)
     }
 }
 

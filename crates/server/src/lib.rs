@@ -59,6 +59,7 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
+    housekeeping: JoinHandle<()>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -111,8 +112,8 @@ impl Server {
             workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
         }
         drop(listeners);
-        keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, address, recovery })
+        let housekeeping = keep_house(&shared, log, stopped)?;
+        Ok(Self { shared, stop, workers, housekeeping, address, recovery })
     }
 
     /// Where it listens.
@@ -147,6 +148,10 @@ impl Server {
                 tracing::error!("a worker has panicked");
             }
         }
+        // Whoever starts on the same folder next must find nobody in it.
+        if self.housekeeping.join().is_err() {
+            tracing::error!("housekeeping has panicked");
+        }
         self.shared.log.close()
     }
 }
@@ -169,14 +174,15 @@ fn run_worker(index: usize, shared: Arc<Shared>, listener: TcpListener, stopped:
         Err(error) => return tracing::error!(%error, "cannot start a worker's runtime"),
     };
     let local = LocalSet::new();
+    let patience = shared.config.shutdown_timeout;
     let worker = Worker::new(index, shared);
     local.block_on(&runtime, async {
         tokio::task::spawn_local(Rc::clone(&worker).run());
         accept(&worker, listener, stopped).await;
         drain(&worker).await;
     });
-    // Reads of the log that are still under way need not be waited for.
-    runtime.shutdown_background();
+    // What is still under way there holds the log open; what has not begun is dropped.
+    runtime.shutdown_timeout(patience);
 }
 
 /// Accepts until the stop.
@@ -239,13 +245,17 @@ async fn drain(worker: &Rc<Worker>) {
 }
 
 /// A thread for what may wait for the disk: ended sessions that are not archived yet, and retention.
-fn keep_house(shared: &Arc<Shared>, log: Arc<DiskLog>, stopped: watch::Receiver<bool>) -> io::Result<()> {
+fn keep_house(
+    shared: &Arc<Shared>,
+    log: Arc<DiskLog>,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let keep = move || {
         let ended = shared.catalog.filter(|entry| {
             entry.summary().status.has_ended() && !entry.archived.load(std::sync::atomic::Ordering::Relaxed)
         });
-        for entry in ended {
+        for entry in ended.iter().take_while(|_| !*stopped.borrow()) {
             session::owner::archive_now(&shared, entry.id);
         }
         let retention =
@@ -261,5 +271,5 @@ fn keep_house(shared: &Arc<Shared>, log: Arc<DiskLog>, stopped: watch::Receiver<
             }
         }
     };
-    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep).map(drop)
+    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
 }

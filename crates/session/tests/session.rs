@@ -83,7 +83,7 @@ impl World {
         match self.session.settle(&answer) {
             Settled::Committed { frame, waiters, repeats, .. } => {
                 if let Some(bytes) = &batch.summary {
-                    self.summary = Summary::from_bytes(bytes).unwrap();
+                    self.summary = Summary::from_bytes(bytes).expect("a summary");
                 }
                 assert_eq!(waiters.len(), frame.count());
                 for ((seq, record), waiter) in frame.records().zip(&waiters) {
@@ -170,11 +170,9 @@ proptest! {
 
 fn check(world: &World, asked: &HashMap<String, usize>) -> Result<(), TestCaseError> {
     let mut stored: HashMap<String, Seq> = HashMap::new();
-    let mut next = 1;
-    for (seq, record) in world.log.iter().flat_map(Frame::records) {
+    for (next, (seq, record)) in (1..).zip(world.log.iter().flat_map(Frame::records)) {
         prop_assert_eq!(seq, next);
-        next += 1;
-        let body: serde_json::Value = serde_json::from_slice(record.body).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(record.body).expect("JSON");
         prop_assert_eq!(body["seq"].as_u64(), Some(seq));
         if record.kind == Kind::Event {
             prop_assert_eq!(stored.insert(record.id.to_owned(), seq), None, "{} is stored twice", record.id);

@@ -121,7 +121,7 @@ impl<T> Machine<T> {
         connection.max_payload = max_payload;
         connection.silence = (!silence.is_zero()).then_some(silence);
         connection.next_heartbeat = next_heartbeat;
-        self.wake_by(earlier(next_heartbeat, Some(now.since_start + silence)));
+        self.wake_by(earlier(next_heartbeat, Some(now.since_start.saturating_add(silence))));
         self.token_is_fresh = false;
         self.expect_expiry(now, token_expires_at);
         self.stats.reconnects += u64::from(self.has_connected);
@@ -205,8 +205,8 @@ impl<T> Machine<T> {
         }
         let jitter = self.settings.backoff.delay(self.attempt, self.rng.next_u32());
         self.attempt = attempts;
-        let after = not_before + jitter;
-        let until = now.since_start + after;
+        let after = not_before.saturating_add(jitter);
+        let until = now.since_start.saturating_add(after);
         self.link = Link::Waiting { until, fetch_token };
         self.wake_by(Some(until));
         self.tell(ConnectionEvent::Reconnecting { after });
@@ -320,7 +320,7 @@ impl<T> Machine<T> {
         let Some(connection) = self.connection() else { return };
         let mut next = (!connection.is_live()).then_some(connection.deadline);
         if let Some(silence) = connection.silence.filter(|_| !is_paused) {
-            let dead_at = connection.last_received + silence;
+            let dead_at = connection.last_received.saturating_add(silence);
             if dead_at <= at {
                 return self.lost(now, &Lost::Silent);
             }

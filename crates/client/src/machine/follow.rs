@@ -89,7 +89,7 @@ impl Following {
         if seq <= place.seq {
             return Arrival::Repeat;
         }
-        let expected = place.seq + 1;
+        let expected = place.seq.saturating_add(1);
         place.seq = seq;
         place.last_id.clear();
         place.last_id.push_str(id);
@@ -106,7 +106,7 @@ impl Following {
         if gap.to <= place.seq {
             return None;
         }
-        let expected = place.seq + 1;
+        let expected = place.seq.saturating_add(1);
         place.seq = gap.to;
         place.last_id.clear();
         (gap.from > expected).then_some(Violation { expected, got: gap.from })

@@ -396,7 +396,8 @@ impl<T> Machine<T> {
     /// When to try again after so many refusals before, the server asking for `retry_after_ms`.
     fn retry_at(&mut self, now: Now, (refusals, retry_after_ms): (u32, u64)) -> Duration {
         let jitter = self.settings.backoff.delay(refusals, self.rng.next_u32());
-        let at = now.since_start + Duration::from_millis(retry_after_ms) + jitter;
+        let asked = now.since_start.saturating_add(Duration::from_millis(retry_after_ms));
+        let at = asked.saturating_add(jitter);
         self.wake_by(Some(at));
         at
     }

@@ -87,16 +87,27 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    #[cold]
     fn error<T>(&self, what: &'static str) -> Result<T, JsonError> {
         Err(JsonError { what, at: self.at })
     }
 
+    #[inline]
     fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }
 
     /// The next byte that is not white space, not consumed.
+    #[inline]
     pub fn peek(&mut self) -> Option<u8> {
+        match self.bytes().get(self.at) {
+            // Nearly always there is no white space.
+            Some(&byte) if byte > b' ' => Some(byte),
+            _ => self.skip_white_space(),
+        }
+    }
+
+    fn skip_white_space(&mut self) -> Option<u8> {
         let bytes = self.bytes();
         while let Some(&byte) = bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -108,6 +119,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes `byte` if it comes next after white space.
+    #[inline]
     pub fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -126,6 +138,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// If the text here is not a JSON value, or nested deeper than [`MAX_JSON_DEPTH`].
+    #[inline]
     pub fn value(&mut self) -> Result<RawValue<'a>, JsonError> {
         let Some(first) = self.peek() else { return self.error("a value is missing") };
         let start = self.at;
@@ -147,6 +160,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// If the text here is not an object, or what `member` says.
+    #[inline]
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut member: impl FnMut(RawValue<'a>, RawValue<'a>) -> Result<(), E>,
@@ -242,6 +256,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes a string; the next byte is its opening quote.
+    #[inline]
     fn string(&mut self) -> Result<(), JsonError> {
         let bytes = self.bytes();
         self.at += 1;
@@ -322,6 +337,7 @@ impl<'a> Scanner<'a> {
 ///
 /// Eight bytes a step; the tests for "less than" and "equal" on all bytes of a word are those of
 /// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>.
+#[inline]
 fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);

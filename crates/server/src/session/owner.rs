@@ -56,7 +56,7 @@ impl Worker {
     /// Carries out a request, or lets it wait until the session is in memory.
     pub(crate) fn handle(self: &Rc<Self>, id: SessionId, asker: Asker, request: Request) {
         if let Some(owned) = self.sessions.borrow().get(&id).cloned() {
-            return self.carry_out(&owned, asker, request);
+            return self.carry_out(&owned, &asker, request);
         }
         if matches!(request, Request::Gone | Request::Acknowledge { .. }) {
             return;
@@ -105,15 +105,15 @@ impl Worker {
         json.freeze()
     }
 
-    fn carry_out(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, asker: Asker, request: Request) {
-        if let Err(refusal) = may_use(&owned.borrow(), &asker, &request) {
-            return self.refuse_request(&asker, &request, refusal);
+    fn carry_out(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, asker: &Asker, request: Request) {
+        if let Err(refusal) = may_use(&owned.borrow(), asker, &request) {
+            return self.refuse_request(asker, &request, refusal);
         }
         let now = self.now();
         match request {
-            Request::Create { command, fields } => self.create_again(owned, &asker, command, &fields),
+            Request::Create { command, fields } => self.create_again(owned, asker, command, &fields),
             Request::Join { command, follow, from, id_at_position, subscribe } => {
-                self.join(owned, &asker, command, follow, &from, id_at_position, subscribe);
+                self.join(owned, asker, command, follow, &from, id_at_position.as_deref(), subscribe);
             }
             Request::Leave { command, unsubscribe } => {
                 let session_id = owned.borrow().session.id();
@@ -129,7 +129,7 @@ impl Worker {
                     Letter::Left { connection: asker.connection, session: session_id, json },
                 );
             }
-            Request::Control { command, step } => self.control(owned, &asker, command, &step, now),
+            Request::Control { command, step } => self.control(owned, asker, command, &step, now),
             Request::Info { command } => {
                 let session = owned.borrow().session.describe();
                 self.answer(
@@ -137,7 +137,7 @@ impl Worker {
                     &SystemMessage::SessionInfo { original_message_id: command, session },
                 );
             }
-            Request::Publish(event) => self.publish_owned(owned, &asker, &event, now),
+            Request::Publish(event) => self.publish_owned(owned, asker, &event, now),
             Request::Acknowledge { seq } => {
                 let mut owned = owned.borrow_mut();
                 let seq = seq.min(owned.session.head().seq);
@@ -243,7 +243,7 @@ impl Worker {
         command: String,
         follow: bool,
         from: &StartAt,
-        id_at_position: Option<String>,
+        id_at_position: Option<&str>,
         subscribe: bool,
     ) {
         self.add_participant(owned, asker, follow);
@@ -252,7 +252,7 @@ impl Worker {
             (owned.session.head(), owned.session.describe(), Arc::clone(&owned.entry))
         };
         // Retention removes whole sessions only, so a log that is there begins with its first event.
-        let resolution = resolve(from, head, 1, id_at_position.as_deref());
+        let resolution = resolve(from, head, 1, id_at_position);
         let session_id = session.session_id;
         let joined = Joined {
             original_message_id: command,
@@ -288,6 +288,14 @@ impl Worker {
             && let Some(member) = guard.session.participants.get(asker.connection).cloned()
         {
             self.presence(&mut guard, asker.connection, &member, true);
+        }
+    }
+
+    /// A connection has ended that may be a participant.
+    pub(crate) fn gone(self: &Rc<Self>, session: SessionId, connection: ConnectionKey) {
+        let owned = self.sessions.borrow().get(&session).cloned();
+        if let Some(owned) = owned {
+            self.part(&owned, connection);
         }
     }
 
@@ -485,15 +493,14 @@ impl Worker {
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
-            let (settled, priority, more) = {
+            let (settled, priority, freed, more) = {
                 let mut guard = owned.borrow_mut();
                 let priority = std::mem::take(&mut guard.priority);
                 let settled = guard.session.settle(&appended);
                 let left = guard.session.queued_bytes();
                 let freed = if left == 0 { guard.reserved } else { guard.reserved.saturating_sub(left) };
                 guard.reserved -= freed;
-                self.shared.give_back_backlog(freed);
-                (settled, priority, guard.session.has_batch())
+                (settled, priority, freed, guard.session.has_batch())
             };
             if more {
                 self.mark_dirty(id);
@@ -501,12 +508,14 @@ impl Worker {
             match settled {
                 Settled::Committed { frame, waiters, repeats, transitions } => {
                     logged += frame.count() as u64;
-                    self.committed(&owned, frame, &waiters, &repeats, &transitions, priority);
+                    self.committed(&owned, &frame, &waiters, &repeats, &transitions, priority);
                 }
                 Settled::Refused { answers, refusal } => {
-                    self.taken_back(&owned, &answers, &refusal, &appended)
+                    self.taken_back(&owned, &answers, &refusal, &appended);
                 }
             }
+            // After the answers: a server that stops waits for the backlog before it sends clients away.
+            self.shared.give_back_backlog(freed);
         }
         self.shared.metrics.events_logged.inc_by(logged);
     }
@@ -514,7 +523,7 @@ impl Worker {
     fn committed(
         self: &Rc<Self>,
         owned: &Rc<RefCell<Owned>>,
-        frame: Frame,
+        frame: &Frame,
         waiters: &[Waiter],
         repeats: &[Answer],
         transitions: &[Transition],
@@ -531,12 +540,12 @@ impl Worker {
             }
             (Arc::clone(&guard.entry), guard.mirrors, guard.session.id())
         };
-        self.answer_committed(owned, &entry, &frame, waiters, transitions);
+        self.answer_committed(owned, &entry, frame, waiters, transitions);
         for answer in repeats {
             self.answer_repeat(owned, &entry, answer);
         }
         if !transitions.is_empty() {
-            self.broadcast_lifecycle(&owned.borrow().session, &frame, waiters);
+            self.broadcast_lifecycle(&owned.borrow().session, frame, waiters);
         }
         for worker in (0..self.shared.config.workers).filter(|worker| mirrors & (1 << worker) != 0) {
             self.post(worker, Letter::Commit { session: name, frame: frame.clone(), priority });
@@ -750,7 +759,7 @@ pub(crate) fn archive_now(shared: &Shared, id: SessionId) {
             }
         }
         Err(error) => {
-            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start")
+            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A session's log again, at its own pace times a factor, to one connection.
 //!
 //! A task of its own reads the log in steps and puts events into the outbox when their time has come. It stops where the
-//! log ended when it began, when the client leaves the session, or with the connection. Replays say every event, expired ones too.
+//! log ended when it began, or with the connection. Replays say every event, expired ones too.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +23,17 @@ const HOLD_AT_BYTES: usize = 256 * 1024;
 const MAX_REPLAYS: u32 = 4;
 /// Time between looks whether the outbox has drained.
 const HOLD: Duration = Duration::from_millis(20);
+/// Time between looks whether the connection is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits, but not for a connection that has ended: it would be kept until then, with its socket.
+async fn pause_while_open(connection: &Connection, mut rest: Duration) {
+    while !rest.is_zero() && connection.is_open() {
+        let step = rest.min(LOOK);
+        tokio::time::sleep(step).await;
+        rest -= step;
+    }
+}
 
 struct Replay {
     session: SessionId,
@@ -110,7 +121,8 @@ impl Worker {
             replay.clock = Some(record.received_at);
             if pause > 0 {
                 self.flush(connection);
-                tokio::time::sleep(Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed)).await;
+                pause_while_open(connection, Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed))
+                    .await;
             }
             while connection.is_open() && connection.outbox.borrow().waiting() > HOLD_AT_BYTES {
                 self.flush(connection);

@@ -18,6 +18,7 @@ use agentbench_session::ConnectionKey;
 use agentbench_websocket::{Decoder, Input, Message, Opcode, encode_close, encode_frame};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::outbox::Outbox;
 use crate::ops::limits::Bucket;
@@ -31,6 +32,9 @@ const READS_PER_TURN: usize = 8;
 const PAUSE_AT_BYTES: usize = 256 * 1024;
 /// Commands of a connection that owners have not answered before it is not read any more.
 const PAUSE_AT_REQUESTS: u32 = 1024;
+
+/// Pages of history that are in memory for one connection before they are in its outbox.
+const HISTORY_READS: usize = 4;
 
 /// What the handshake has settled about the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -84,12 +88,15 @@ pub(crate) struct Connection {
     pub(crate) pending: Cell<u32>,
     /// Replays that run for it.
     pub(crate) replays: Cell<u32>,
+    /// Pages of history that are read for it at the same time.
+    pub(crate) history_reads: Semaphore,
     /// Bytes of an incomplete message that are counted in the receive budget.
     counted: Cell<usize>,
     pub(crate) last_heard: Cell<u64>,
     pub(crate) next_ping: Cell<u64>,
     pub(crate) unanswered_pings: Cell<u8>,
-    /// The driver does not read until the outbox or the owners have caught up.
+    /// The driver does not read until the outbox or the owners have caught up; when the server stops, not before it has
+    /// said so: what is read then would still have to be logged, and there may be no end of it.
     paused: Cell<bool>,
 }
 
@@ -123,6 +130,7 @@ impl Connection {
             sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
             replays: Cell::new(0),
+            history_reads: Semaphore::new(HISTORY_READS),
             counted: Cell::new(0),
             last_heard: Cell::new(now),
             next_ping: Cell::new(0),
@@ -213,7 +221,7 @@ impl Connection {
             if self.phase.get() == Phase::Ended {
                 return;
             }
-            if self.is_paused() {
+            if self.is_paused() || (self.is_open() && worker.shared.is_draining()) {
                 return self.paused.set(true);
             }
             let mut scratch = worker.scratch.borrow_mut();

@@ -163,6 +163,7 @@ impl Outbox {
 }
 
 /// A log read that a follower needs.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) follow: usize,
     pub(crate) from: Seq,

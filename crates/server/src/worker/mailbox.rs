@@ -93,6 +93,8 @@ pub(crate) enum Letter {
     },
     /// To a connection that left.
     Left { connection: ConnectionKey, session: SessionId, json: Bytes },
+    /// To the owner: a connection that joined has ended before it could hear of it.
+    Gone { session: SessionId, connection: ConnectionKey },
     /// To every worker with a feed of the session.
     Commit { session: SessionId, frame: Frame, priority: Priority },
     /// From the log: what became of a batch.
@@ -140,6 +142,11 @@ impl Mailbox {
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).letters.is_empty()
     }
 
     /// Takes everything. `spare` becomes the next letters' buffer.

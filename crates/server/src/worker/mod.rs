@@ -137,9 +137,12 @@ impl Worker {
         !self.connections.borrow().is_empty()
     }
 
-    /// Whether events wait for the log, or for their owner.
+    /// Whether events wait for the log or for their owner, or answers for their connections.
     pub(crate) fn has_uncommitted(&self) -> bool {
-        self.commits_in_flight.get() > 0 || !self.dirty.borrow().is_empty() || self.shared.backlog() > 0
+        self.commits_in_flight.get() > 0
+            || !self.dirty.borrow().is_empty()
+            || self.shared.backlog() > 0
+            || !self.shared.mailboxes[self.index].is_empty()
     }
 
     /// Takes leave of a connection whose driver has ended.

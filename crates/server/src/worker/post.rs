@@ -43,8 +43,13 @@ impl Worker {
             Letter::Joined { connection, entry, json, gap, follow, head } => {
                 if let Some(connection) = self.connection(connection) {
                     self.joined(&connection, &entry, &json, gap.as_deref(), follow, head);
+                } else {
+                    // It has left all sessions that it knew of, and this was not one of them yet.
+                    let session = entry.id;
+                    self.shared.send(self.shared.owner_of(session), Letter::Gone { session, connection });
                 }
             }
+            Letter::Gone { session, connection } => self.gone(session, connection),
             Letter::Left { connection, session, json } => {
                 if let Some(connection) = self.connection(connection) {
                     self.unfollow(&connection, session);

@@ -254,6 +254,30 @@ fn answers_that_nobody_reads_are_bounded() {
     assert_unharmed(&server);
 }
 
+/// The same with answers that have to be read from the disk first.
+#[test]
+fn pages_of_history_that_nobody_reads_are_bounded() {
+    let server = TestServer::with_workers(1);
+    let mut greedy = server.opening(&evaluator("mallory")).receive_buffer(4096).connect();
+    let session = greedy.create("s");
+    for n in 0..16 {
+        let data = json!({"text": "x".repeat(256 * 1024)});
+        expect_kind(&greedy.publish(&session, &format!("e{n}"), &data), "ack");
+    }
+    let page = json!({"command": "get_history", "sessionId": session});
+    let questions: Vec<_> = (0..1024).map(|n| message("control_command", &format!("q{n}"), &page)).collect();
+    let before = resident_bytes();
+    greedy.send(&json!(questions));
+    wait_until("it is sent away", || {
+        server.metric("agentbench_connections_closed_total{cause=\"slow_consumer\"}") == 1
+    });
+    drop(greedy);
+    assert_unharmed(&server);
+    let grown = resident_bytes().saturating_sub(before);
+    // All answers together have over 1 GB.
+    assert!(grown < 256 << 20, "{grown} bytes were kept for one connection");
+}
+
 /// Memory of this process at its highest.
 fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux says so");

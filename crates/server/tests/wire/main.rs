@@ -4,9 +4,16 @@
 //! - `support` is that server, a client that can also send raw bytes, and tokens.
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
 //! - `framing`: broken bytes, greedy and dead clients.
+//! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
+//! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod errors;
+mod following;
 mod framing;
+mod lifecycle;
+mod presence;
+mod publishing;
 mod roles;
+mod stopping;
 mod support;
 mod tokens;

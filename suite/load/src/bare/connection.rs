@@ -147,7 +147,7 @@ impl Connection {
             match message {
                 Message::Text(text) => each(text),
                 Message::Ping(payload) => {
-                    encode_frame(&mut self.out, Opcode::Pong, false, payload, Some(MASK))
+                    encode_frame(&mut self.out, Opcode::Pong, false, payload, Some(MASK));
                 }
                 Message::Close(close) => bail!("the server closed the connection: {close:?}"),
                 Message::Binary(_) | Message::Pong(_) => {}

@@ -158,6 +158,8 @@ pub(crate) struct Client {
     /// The greeting.
     pub(crate) established: Value,
     inbox: VecDeque<Value>,
+    /// The last text frames as they came.
+    texts: VecDeque<String>,
     /// The server's close frame.
     pub(crate) close: Option<(u16, String)>,
     /// The socket has ended.
@@ -183,6 +185,7 @@ impl Client {
             protocol,
             established: Value::Null,
             inbox: VecDeque::new(),
+            texts: VecDeque::new(),
             close: None,
             ended: false,
             answers_pings: true,
@@ -371,6 +374,13 @@ impl Client {
         self.inbox.drain(..).collect()
     }
 
+    /// The last delivery of an event as it came, found by a part of its text.
+    pub(crate) fn last_text_with(&self, part: &str) -> &str {
+        let found =
+            self.texts.iter().rev().find(|text| text.contains(part) && text.contains("\"receivedAt\""));
+        found.expect("it came")
+    }
+
     /// Everything until the end of the connection.
     pub(crate) fn rest(&mut self) -> Vec<Value> {
         std::iter::from_fn(|| self.next()).collect()
@@ -407,7 +417,11 @@ impl Client {
             self.decoder.next(&mut input, &mut self.inflater).expect("a server sends no broken frames")
         {
             let value = match message {
-                Message::Text(text) => serde_json::from_str(text).expect("a server sends JSON"),
+                Message::Text(text) => {
+                    self.texts.push_back(text.to_owned());
+                    self.texts.drain(..self.texts.len().saturating_sub(16));
+                    serde_json::from_str(text).expect("a server sends JSON")
+                }
                 Message::Binary(packed) => {
                     let mut json = BytesMut::new();
                     msgpack::to_json(packed, &mut json).expect("a server sends MessagePack");

@@ -1,0 +1,15 @@
+//! The client against a server in memory.
+//!
+//! - `server`: the other end.
+//! - `pair`: a connection machine and a server, the wires between them and the clock; no sockets, no sleeping, every fault at
+//!   the byte where it is wanted. `promises`: properties over random cuts, delays and restarts. `cases`: one situation each.
+//! - `peer`: the same server behind a TCP socket. `driver`: the whole client against it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers included")]
+
+mod cases;
+mod driver;
+mod pair;
+mod peer;
+mod promises;
+mod server;
