@@ -10,6 +10,7 @@ use agentbench_client::{
     Client, Config, Data, Error, Event, Item, NewSession, Outcome, SessionId, SessionInfo, StartAt, Status,
     SystemMessage, Ticket,
 };
+use agentbench_protocol::Outcome as TestOutcome;
 use agentbench_scenarios::target::sentence;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -70,6 +71,17 @@ enum Command {
         /// Agent under test
         #[arg(long, default_value = "agent")]
         agent: String,
+        /// Start the test as well
+        #[arg(long)]
+        start: bool,
+    },
+    /// End a session whose test was started
+    Stop {
+        /// The session
+        session: SessionId,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Follow a session live, until it ends
     Tail {
@@ -159,7 +171,23 @@ async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             list(&client, status.map(StatusName::status), project.clone(), *limit, json).await?
         }
         Command::Show { session } => show(&client.get_session_info(*session).await?, json)?,
-        Command::Create { project, test, agent } => create(&client, project, test, agent, json).await?,
+        Command::Create { project, test, agent, start } => {
+            let created = client.create_session(NewSession::new(project, test, agent)).await?;
+            if *start {
+                client.start_test(created.session_id).await?;
+            }
+            let session = client.get_session_info(created.session_id).await?;
+            if json {
+                show(&session, json)?
+            } else {
+                writeln!(std::io::stdout().lock(), "{}", session.session_id)?;
+                ExitCode::SUCCESS
+            }
+        }
+        Command::Stop { session, reason } => {
+            client.stop_test(*session, TestOutcome::Completed, reason.clone()).await?;
+            ExitCode::SUCCESS
+        }
         Command::Tail { session, from } => tail(&client, *session, *from, json).await?,
         Command::Publish { session } => publish(&client, *session, json).await?,
         Command::Export { session } => export(&client, *session).await?,
@@ -203,21 +231,6 @@ async fn list(
 fn show(session: &SessionInfo, json: bool) -> anyhow::Result<ExitCode> {
     let text = if json { serde_json::to_string(session)? } else { serde_json::to_string_pretty(session)? };
     writeln!(std::io::stdout().lock(), "{text}")?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn create(
-    client: &Client,
-    project: &str,
-    test: &str,
-    agent: &str,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let created = client.create_session(NewSession::new(project, test, agent)).await?;
-    if json {
-        return show(&created.session, true);
-    }
-    writeln!(std::io::stdout().lock(), "{}", created.session_id)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -140,6 +140,8 @@ pub struct Summary {
     pub events_delivered: u64,
     /// Places of logs that gap records covered, by cause.
     pub gaps: BTreeMap<String, u64>,
+    /// Sessions whose whole log was read once more after everything else.
+    pub final_reads: u64,
     /// Entries seen by final reads.
     pub finally_read: u64,
     /// Times that a reader went on after a reconnect.

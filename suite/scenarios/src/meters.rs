@@ -42,6 +42,8 @@ pub enum Counter {
     Acked,
     /// Publishes refused.
     Refused,
+    /// Publishes that were given up before they were handed to a connection.
+    NeverSent,
     /// Publishes whose outcome is not known.
     Unknown,
     /// Events delivered to followers.

@@ -188,16 +188,8 @@ fn judge(
     samples: Vec<Sample>,
     mut reasons: Vec<String>,
 ) -> ScenarioResult {
-    let planned = u64::from(scenario.clients) * u64::from(scenario.messages);
-    let counts = Counts {
-        connections: u64::from(scenario.clients) * 2,
-        connections_failed: u64::from(scenario.clients) * 2
-            - meters.get(Counter::Connected).min(u64::from(scenario.clients) * 2),
-        reconnects: meters.get(Counter::Reconnects),
-        retried: meters.get(Counter::Retried),
-        ..Counts::of(planned, &verdict.summary)
-    };
-    figures.error_rate = 1.0 - counts.stored as f64 / planned.max(1) as f64;
+    let counts = count(scenario, meters, &verdict);
+    figures.error_rate = 1.0 - counts.stored as f64 / counts.planned.max(1) as f64;
     explain(&counts, &verdict, &mut reasons);
     let lag = Duration::from_micros(figures.schedule_lag.p99);
     let invalid = (lag > TOLERATED_LAG).then(|| {
@@ -216,6 +208,26 @@ fn judge(
     }
 }
 
+/// What became of everything that was planned, as the judge has it from the histories.
+fn count(scenario: &Performance, meters: &Meters, verdict: &Verdict) -> Counts {
+    let summary = &verdict.summary;
+    let (clients, connections) = (u64::from(scenario.clients), u64::from(scenario.clients) * 2);
+    let planned = clients * u64::from(scenario.messages);
+    let never_sent = meters.get(Counter::NeverSent);
+    Counts {
+        planned,
+        unsent: planned.saturating_sub(summary.published) + never_sent,
+        stored: summary.stored,
+        refused: summary.refused.saturating_sub(never_sent),
+        unknown: summary.unknown,
+        delivered: summary.events_delivered,
+        connections,
+        connections_failed: connections.saturating_sub(meters.get(Counter::Connected)),
+        reconnects: meters.get(Counter::Reconnects),
+        retried: meters.get(Counter::Retried),
+    }
+}
+
 /// Every reason for which a scenario fails, beside what happened to the run itself.
 fn explain(counts: &Counts, verdict: &Verdict, reasons: &mut Vec<String>) {
     let mut unless_zero = |count: u64, text: &str| {
@@ -230,6 +242,8 @@ fn explain(counts: &Counts, verdict: &Verdict, reasons: &mut Vec<String>) {
     unless_zero(counts.refused, "events refused");
     unless_zero(counts.unsent, "events could not be sent in time");
     unless_zero(counts.connections_failed, "connections failed");
+    let unread = verdict.summary.sessions.saturating_sub(verdict.summary.final_reads);
+    unless_zero(unread, "sessions whose log could not be read at the end");
     unless_zero(verdict.summary.unverified, "acked events that could not be verified");
     unless_zero(
         verdict.summary.gaps.values().sum(),

@@ -115,7 +115,7 @@ impl Publisher {
         self.recorder.note(Operation::Invoke { message: id.as_str().into(), digest });
         let ticket = self.client.publish(self.session, event).await;
         if let Err(error) = &ticket {
-            self.meters.add(Counter::Refused, 1);
+            self.meters.add(Counter::NeverSent, 1);
             self.recorder.note(Operation::Fail { message: id.into(), why: error.to_string().into() });
         }
         ticket
@@ -130,7 +130,8 @@ impl Publisher {
                 self.meters.acked(self.arrivals.due(index), sent);
             }
             Outcome::Unknown { sent: true, .. } => self.meters.add(Counter::Unknown, 1),
-            Outcome::Refused(_) | Outcome::Unknown { .. } => self.meters.add(Counter::Refused, 1),
+            Outcome::Unknown { sent: false, .. } => self.meters.add(Counter::NeverSent, 1),
+            Outcome::Refused(_) => self.meters.add(Counter::Refused, 1),
         }
     }
 }

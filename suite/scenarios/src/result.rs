@@ -1,6 +1,6 @@
 //! The report as data. Its form has a version: a report of today can be compared with one of next year.
 
-use agentbench_history::{Summary, Verdict};
+use agentbench_history::Verdict;
 use agentbench_load::latency::{Latency, Percentiles};
 use serde::{Deserialize, Serialize};
 
@@ -111,11 +111,11 @@ impl From<&Performance> for Setup {
 pub struct Counts {
     /// Events that were to be published.
     pub planned: u64,
-    /// Of those, not published any more.
+    /// Of those, never handed to a connection: not in the log.
     pub unsent: u64,
     /// Acked.
     pub stored: u64,
-    /// Refused, or never sent: not in the log.
+    /// Refused: not in the log.
     pub refused: u64,
     /// Sent and never answered: perhaps in the log.
     pub unknown: u64,
@@ -200,20 +200,5 @@ impl Report {
     /// Whether every promise of every scenario held.
     pub fn has_passed(&self) -> bool {
         self.scenarios.iter().all(|scenario| scenario.status == Status::Passed)
-    }
-}
-
-impl Counts {
-    /// What became of the planned events, as the judge has it from the histories.
-    pub(crate) fn of(planned: u64, summary: &Summary) -> Self {
-        Self {
-            planned,
-            unsent: planned.saturating_sub(summary.published),
-            stored: summary.stored,
-            refused: summary.refused,
-            unknown: summary.unknown,
-            delivered: summary.events_delivered,
-            ..Self::default()
-        }
     }
 }

@@ -90,6 +90,7 @@ pub fn check(histories: &[ClientHistory]) -> Verdict {
     for session in &sessions.all {
         session.readers.iter().for_each(|reader| reader.report_holes(session.id, &mut verdict));
         owed::check(session, &mut verdict);
+        verdict.summary.final_reads += u64::from(session.has_final_read());
     }
     verdict.summary.sessions = sessions.all.len() as u64;
     verdict
