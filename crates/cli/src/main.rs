@@ -1,9 +1,12 @@
 //! The one binary. It parses what was asked for and calls; what things mean is decided in the crates below.
 
+mod access;
 mod echo;
 mod logging;
 mod secret;
 mod serve;
+mod sessions;
+mod suite;
 mod token;
 
 use std::process::ExitCode;
@@ -36,6 +39,11 @@ enum Command {
     /// Make and look at tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Look at sessions, follow them, publish to them
+    Sessions(sessions::Arguments),
+    /// Test a server: load, promises, report
+    #[command(subcommand)]
+    Suite(suite::Command),
     /// Echo WebSocket messages, for conformance suites
     #[command(hide = true)]
     Echo(echo::Arguments),
@@ -46,6 +54,8 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Token(command) => token::run(&command),
+        Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Suite(command) => suite::run(&command),
         Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {

@@ -257,6 +257,45 @@ pub enum SystemMessage {
     Unknown,
 }
 
+/// A page of a log as it is read: apart from the other messages, so that its events stay the text that they are.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryPage {
+    #[serde(rename = "type")]
+    kind: HistoryType,
+    original_message_id: String,
+    session_id: SessionId,
+    events: Vec<Box<RawJson>>,
+    next_seq: Option<Seq>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HistoryType {
+    SessionHistory,
+}
+
+impl SystemMessage {
+    /// Reads the content of a `system_message`. Use this and not `Deserialize` itself: a tagged enum buffers what it
+    /// reads, and raw JSON, which a page of a log is made of, cannot be read from such a buffer.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn read(data: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(data).or_else(|error| {
+            let Ok(page) = serde_json::from_str::<HistoryPage>(data) else { return Err(error) };
+            let HistoryPage {
+                kind: HistoryType::SessionHistory,
+                original_message_id,
+                session_id,
+                events,
+                next_seq,
+            } = page;
+            Ok(Self::SessionHistory { original_message_id, session_id, events, next_seq })
+        })
+    }
+}
+
 /// What a joiner is told: where the log is, and where its own reading begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -439,4 +478,48 @@ pub struct Delivery<'a> {
     /// Part of a replay, not of the live stream.
     #[serde(default)]
     pub replay: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_history_is_read_with_its_events_as_they_are() {
+        let event = r#"{"id":"e","type":"test_event","timestamp":1,"data":{ "b" : 1.0, "a":2}, "seq":1}"#;
+        let session_id = SessionId::from_u128(1);
+        let events = vec![RawJson::from_string(event.into()).unwrap()];
+        let page = SystemMessage::SessionHistory {
+            original_message_id: "c".into(),
+            session_id,
+            events,
+            next_seq: Some(2),
+        };
+        let text = serde_json::to_string(&page).unwrap();
+        let SystemMessage::SessionHistory { events, next_seq, .. } = SystemMessage::read(&text).unwrap()
+        else {
+            panic!("{text}");
+        };
+        assert_eq!(events[0].get(), event);
+        assert_eq!(next_seq, Some(2));
+    }
+
+    #[test]
+    fn a_session_with_metadata_is_read() {
+        let text = r#"{"type":"session_info","originalMessageId":"c","session":{
+            "sessionId":"00000000-0000-0000-0000-000000000001","projectId":"p","testId":"t","agentName":"a",
+            "status":"idle","epoch":"0000000000000001","headSeq":1,"createdBy":"u","createdAt":1,
+            "metadata":{"run":[1,2.5]}}}"#;
+        let SystemMessage::SessionInfo { session, .. } = SystemMessage::read(text).unwrap() else {
+            panic!("{text}");
+        };
+        assert_eq!(session.metadata.unwrap().get(), r#"{"run":[1,2.5]}"#);
+    }
+
+    #[test]
+    fn what_is_no_system_message_is_an_error() {
+        assert!(SystemMessage::read("{}").is_err());
+        assert!(SystemMessage::read(r#"{"type":"session_left"}"#).is_err());
+        assert!(matches!(SystemMessage::read(r#"{"type":"of_tomorrow"}"#), Ok(SystemMessage::Unknown)));
+    }
 }

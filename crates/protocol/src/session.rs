@@ -113,10 +113,16 @@ pub struct SessionInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the creator added.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_metadata")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     pub metadata: Option<Box<RawJson>>,
     /// Who takes part now. Empty in listings.
     #[serde(default)]
     pub participants: Vec<Participant>,
+}
+
+/// Raw JSON cannot be read from within a tagged enum, which buffers what it reads; a value can, and says the same.
+fn read_metadata<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawJson>>, D::Error> {
+    let value = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(from)?;
+    value.map(|value| serde_json::value::to_raw_value(&value)).transpose().map_err(serde::de::Error::custom)
 }

@@ -86,6 +86,12 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// Whether it has ended by itself, or was ended from outside.
+    pub fn has_ended(&mut self) -> bool {
+        // A process that cannot be waited for is not ours any more.
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// SIGKILL, and the end.
     ///
     /// # Errors

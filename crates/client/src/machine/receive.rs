@@ -230,7 +230,7 @@ impl<T> Machine<T> {
     }
 
     fn take_system_message(&mut self, now: Now, message: &Incoming<'_>, frame: &mut Frame<'_>) {
-        let Ok(content) = serde_json::from_str::<SystemMessage>(message.data) else {
+        let Ok(content) = SystemMessage::read(message.data) else {
             // A log's entry that is of a later version still has its place.
             return self.take_event(message, frame);
         };

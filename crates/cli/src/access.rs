@@ -1,0 +1,59 @@
+//! How commands that talk to a server find it and say who they are.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use agentbench_auth::{Algorithm, Claims, Role, SigningKey, sign};
+use anyhow::Context;
+use clap::Args;
+
+use crate::secret;
+
+/// Tokens that are made for one command are good for this long: longer than any run of the suite.
+const TOKEN_SECONDS: u64 = 24 * 3600;
+
+#[derive(Args)]
+pub(crate) struct Access {
+    /// Token to connect with
+    #[arg(long, env = "AGENTBENCH_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Secret to make a token with, if none is given
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    secret: Option<String>,
+    /// Data folder of the development server whose secret is used, if neither is given
+    #[arg(long, env = "DATA_DIR", default_value = "./data")]
+    data_dir: PathBuf,
+}
+
+impl Access {
+    /// The token that was given, or one that is made for this user.
+    ///
+    /// # Errors
+    /// If there is nothing to make it from.
+    pub(crate) fn token(&self, user: &str, role: Role) -> anyhow::Result<String> {
+        match (&self.token, &self.secret) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, Some(secret)) => make_token(secret, user, role),
+            (None, None) => make_token(&development_secret(&self.data_dir)?, user, role),
+        }
+    }
+}
+
+fn development_secret(data_dir: &Path) -> anyhow::Result<String> {
+    let path = secret::path(data_dir);
+    let found = std::fs::read_to_string(&path).with_context(|| {
+        let path = path.display();
+        format!("no token: give --token or JWT_SECRET, or the --data-dir of a development server ({path})")
+    })?;
+    Ok(found.trim().to_owned())
+}
+
+/// A token for a server with this secret.
+///
+/// # Errors
+/// If it cannot be signed.
+pub(crate) fn make_token(secret: &str, user: &str, role: Role) -> anyhow::Result<String> {
+    let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    Ok(sign(&Claims::new(user, role, now.saturating_sub(10), now + TOKEN_SECONDS), &key)?)
+}

@@ -1,0 +1,396 @@
+//! `agentbench sessions`: looking at sessions, and writing to them, from a shell.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agentbench_auth::Role;
+use agentbench_client::{
+    Client, Config, Data, Error, Event, Item, NewSession, Outcome, SessionId, SessionInfo, StartAt, Status,
+    SystemMessage, Ticket,
+};
+use agentbench_protocol::Outcome as TestOutcome;
+use agentbench_scenarios::target::sentence;
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use tokio::sync::mpsc;
+
+use crate::access::Access;
+
+/// How long the server may take to answer at first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a publish waits for its ack, over reconnects.
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Entries of one page of an export.
+const PAGE: u32 = 500;
+/// Lines that are read ahead of the server.
+const LINES_AHEAD: usize = 256;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The server
+    #[arg(long, global = true, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001")]
+    url: String,
+    #[command(flatten)]
+    access: Access,
+    /// Print JSON, one value a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List sessions, newest first
+    List {
+        /// Only those with this status
+        #[arg(long)]
+        status: Option<StatusName>,
+        /// Only those of this project
+        #[arg(long)]
+        project: Option<String>,
+        /// How many at most
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one session
+    Show {
+        /// The session
+        session: SessionId,
+    },
+    /// Create a session and print its name
+    Create {
+        /// Project that it belongs to
+        #[arg(long, default_value = "default")]
+        project: String,
+        /// Test case that is run
+        #[arg(long, default_value = "default")]
+        test: String,
+        /// Agent under test
+        #[arg(long, default_value = "agent")]
+        agent: String,
+        /// Start the test as well
+        #[arg(long)]
+        start: bool,
+    },
+    /// End a session whose test was started
+    Stop {
+        /// The session
+        session: SessionId,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Follow a session live, until it ends
+    Tail {
+        /// The session
+        session: SessionId,
+        /// Where to begin
+        #[arg(long, default_value = "live")]
+        from: From,
+    },
+    /// Publish events: each line of standard input is the JSON object of one
+    Publish {
+        /// The session
+        session: SessionId,
+    },
+    /// Write a session's whole log to standard output, one JSON object a line
+    Export {
+        /// The session
+        session: SessionId,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum From {
+    Live,
+    Start,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StatusName {
+    Idle,
+    Running,
+    Paused,
+    Completed,
+    Error,
+    Expired,
+}
+
+impl StatusName {
+    const fn status(self) -> Status {
+        match self {
+            Self::Idle => Status::Idle,
+            Self::Running => Status::Running,
+            Self::Paused => Status::Paused,
+            Self::Completed => Status::Completed,
+            Self::Error => Status::Error,
+            Self::Expired => Status::Expired,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(connect_and_run(arguments));
+    // A thread may still wait for standard input.
+    runtime.shutdown_background();
+    match done {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) => match error.downcast::<Error>() {
+            Ok(refused @ Error::Refused(_)) => {
+                eprintln!("agentbench: {refused}");
+                Ok(ExitCode::FAILURE)
+            }
+            Ok(error) => Err(error.into()),
+            Err(error) => Err(error),
+        },
+        done => done,
+    }
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let token = arguments.access.token("me", Role::Admin)?;
+    let config =
+        Config::new(&arguments.url).token(token).connect_timeout(CONNECT_TIMEOUT).ack_timeout(ACK_TIMEOUT);
+    let client = match Client::connect(config).await {
+        Ok(client) => client,
+        Err(error) => anyhow::bail!("{}", sentence(&arguments.url, &error)),
+    };
+    let json = arguments.json;
+    let code = match &arguments.command {
+        Command::List { status, project, limit } => {
+            list(&client, status.map(StatusName::status), project.clone(), *limit, json).await?
+        }
+        Command::Show { session } => show(&client.get_session_info(*session).await?, json)?,
+        Command::Create { project, test, agent, start } => {
+            let created = client.create_session(NewSession::new(project, test, agent)).await?;
+            if *start {
+                client.start_test(created.session_id).await?;
+            }
+            let session = client.get_session_info(created.session_id).await?;
+            if json {
+                show(&session, json)?
+            } else {
+                writeln!(std::io::stdout().lock(), "{}", session.session_id)?;
+                ExitCode::SUCCESS
+            }
+        }
+        Command::Stop { session, reason } => {
+            client.stop_test(*session, TestOutcome::Completed, reason.clone()).await?;
+            ExitCode::SUCCESS
+        }
+        Command::Tail { session, from } => tail(&client, *session, *from, json).await?,
+        Command::Publish { session } => publish(&client, *session, json).await?,
+        Command::Export { session } => export(&client, *session).await?,
+    };
+    client.close().await;
+    Ok(code)
+}
+
+async fn list(
+    client: &Client,
+    status: Option<Status>,
+    project: Option<String>,
+    limit: usize,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let (mut shown, mut cursor) = (0, None);
+    if !json {
+        writeln!(out, "{:<36}  {:<9}  {:>8}  {:<16}  agent", "session", "status", "events", "project")?;
+    }
+    while shown < limit {
+        let page = client.list(status, project.clone(), cursor).await?;
+        for session in page.sessions.iter().take(limit - shown) {
+            if json {
+                writeln!(out, "{}", serde_json::to_string(session)?)?;
+            } else {
+                let (status, head) = (session.status.as_str(), session.head_seq);
+                let (id, project, agent) = (session.session_id, &session.project_id, &session.agent_name);
+                writeln!(out, "{id}  {status:<9}  {head:>8}  {project:<16}  {agent}")?;
+            }
+        }
+        shown += page.sessions.len();
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(session: &SessionInfo, json: bool) -> anyhow::Result<ExitCode> {
+    let text = if json { serde_json::to_string(session)? } else { serde_json::to_string_pretty(session)? };
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tail(client: &Client, session: SessionId, from: From, json: bool) -> anyhow::Result<ExitCode> {
+    let start = match from {
+        From::Live => StartAt::Live,
+        From::Start => StartAt::Start,
+    };
+    let mut follow = client.follow(session, start).await?;
+    while let Some(item) = follow.next().await {
+        write_item(&item, json)?;
+        if is_end(&item) {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    match follow.ended() {
+        Some(error) => Err(error.clone().into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn is_end(item: &Item) -> bool {
+    let Item::Lifecycle(lifecycle) = item else { return false };
+    matches!(lifecycle.message, SystemMessage::SessionStopped(_) | SystemMessage::SessionExpired(_))
+}
+
+/// Entries of the log go to standard output; what else is to be known, to standard error.
+fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
+    let entry = match item {
+        Item::Event(entry) => entry,
+        Item::Lifecycle(lifecycle) => &lifecycle.entry,
+        Item::Gap(gap) => {
+            let (from, to, cause) = (gap.from, gap.to, gap.cause.as_str());
+            eprintln!(
+                "-- gap: {from} to {to} ({cause}){}",
+                if gap.history { ", in the history" } else { "" }
+            );
+            return Ok(());
+        }
+        Item::Disconnected(why) => {
+            eprintln!("-- disconnected: {}", why.detail);
+            return Ok(());
+        }
+        Item::Resumed(resumed) => {
+            eprintln!("-- resumed behind {}", resumed.from.seq);
+            return Ok(());
+        }
+        Item::NotRecovered { was, from, .. } => {
+            eprintln!("-- position {} cannot be resumed; going on behind {}", was.seq, from.seq);
+            return Ok(());
+        }
+        Item::Violation(violation) => {
+            eprintln!("-- the server skipped {} to {}", violation.expected, violation.got.saturating_sub(1));
+            return Ok(());
+        }
+        Item::Presence { .. } => return Ok(()),
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", entry.json())?;
+    } else {
+        writeln!(out, "{:>8}  {}", entry.seq, entry.data())?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// What became of the lines so far.
+#[derive(Default)]
+struct Tally {
+    stored: u64,
+    failed: u64,
+}
+
+async fn publish(client: &Client, session: SessionId, json: bool) -> anyhow::Result<ExitCode> {
+    client.publisher(session).await?;
+    let (sender, mut lines) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            // Nobody listens any more: the command is over.
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut tally = Tally::default();
+    let mut waiting: VecDeque<(u64, Ticket)> = VecDeque::new();
+    let (mut number, mut is_open) = (0, true);
+    while is_open || !waiting.is_empty() {
+        tokio::select! {
+            biased;
+            (line, outcome) = oldest(&mut waiting) => {
+                waiting.pop_front();
+                tell(line, &outcome, json, &mut tally)?;
+            }
+            line = lines.recv(), if is_open => match line {
+                None => is_open = false,
+                Some(line) => {
+                    number += 1;
+                    let line = line.context("standard input cannot be read")?;
+                    if line.trim().is_empty() {
+                        continue;
+                    }
+                    match Data::raw(line) {
+                        Ok(data) => waiting.push_back((number, client.publish(session, Event::new(data)).await?)),
+                        Err(error) => {
+                            eprintln!("agentbench: line {number}: {error}");
+                            tally.failed += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if !json {
+        eprintln!("{} stored, {} not", tally.stored, tally.failed);
+    }
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn oldest(waiting: &mut VecDeque<(u64, Ticket)>) -> (u64, Outcome) {
+    match waiting.front_mut() {
+        Some((line, ticket)) => (*line, ticket.await),
+        None => std::future::pending().await,
+    }
+}
+
+fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::Result<()> {
+    let shown = match outcome {
+        Outcome::Stored { seq, duplicate, .. } => {
+            tally.stored += 1;
+            serde_json::json!({"line": line, "outcome": "stored", "seq": seq, "duplicate": duplicate})
+        }
+        Outcome::Refused(why) => {
+            tally.failed += 1;
+            eprintln!("agentbench: line {line} was refused: {}: {}", why.code, why.error);
+            serde_json::json!({"line": line, "outcome": "refused", "code": why.code, "error": why.error})
+        }
+        Outcome::Unknown { why, sent } => {
+            tally.failed += 1;
+            let whether = if *sent { "may have been stored" } else { "was not sent" };
+            eprintln!("agentbench: line {line} {whether}: {why}");
+            serde_json::json!({"line": line, "outcome": if *sent { "unknown" } else { "unsent" }, "error": why.to_string()})
+        }
+    };
+    if json {
+        writeln!(std::io::stdout().lock(), "{shown}")?;
+    }
+    Ok(())
+}
+
+async fn export(client: &Client, session: SessionId) -> anyhow::Result<ExitCode> {
+    let mut next = Some(1);
+    while let Some(from) = next {
+        let page = client.get_history(session, from, PAGE).await?;
+        let mut out = std::io::stdout().lock();
+        for event in &page.events {
+            writeln!(out, "{}", event.get())?;
+        }
+        next = page.next_seq;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,114 @@
+//! `agentbench sessions` as a user runs it.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use agentbench_load::child::{SECRET, ServerCommand, ServerProcess};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
+
+struct Shell {
+    server: ServerProcess,
+    _data: tempfile::TempDir,
+}
+
+impl Shell {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let server = ServerProcess::start(&ServerCommand {
+            binary: BINARY.into(),
+            data_dir: data.path().to_owned(),
+            flags: Vec::new(),
+            core: None,
+            port: 0,
+        });
+        Self { server: server.unwrap(), _data: data }
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(BINARY)
+            .arg("sessions")
+            .args(arguments)
+            .args(["--url", &format!("ws://{}", self.server.address())])
+            .env("JWT_SECRET", SECRET)
+            .env_remove("AGENTBENCH_TOKEN")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        command.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        command.wait_with_output().unwrap()
+    }
+
+    fn good(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn what_is_published_is_listed_shown_and_exported_as_it_was_written() {
+    let shell = Shell::new();
+    let session = shell.good(&["create", "--project", "p", "--agent", "a"], "").trim().to_owned();
+    let input = "{\"eventType\":\"progress\", \"z\": 1.0, \"a\":2}\n\n{\"eventType\":\"evidence\"}\n";
+    let published = lines(&shell.good(&["publish", &session, "--json"], input));
+    assert_eq!(
+        published[0],
+        serde_json::json!({"line": 1, "outcome": "stored", "seq": 2, "duplicate": false})
+    );
+    assert_eq!(published[1]["seq"], 3);
+    let exported = shell.good(&["export", &session], "");
+    assert_eq!(
+        lines(&exported).iter().map(|entry| entry["seq"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(3)]
+    );
+    assert!(exported.contains("\"data\":{\"eventType\":\"progress\", \"z\": 1.0, \"a\":2}"), "{exported}");
+    assert_eq!(lines(&shell.good(&["list", "--project", "p", "--json"], ""))[0]["sessionId"], session);
+    assert!(shell.good(&["list"], "").contains(&session));
+    assert_eq!(lines(&shell.good(&["show", &session, "--json"], ""))[0]["headSeq"], 3);
+}
+
+#[test]
+fn tail_follows_until_the_session_ends() {
+    let shell = Shell::new();
+    let session = shell.good(&["create", "--start"], "").trim().to_owned();
+    shell.good(&["publish", &session], "{\"n\":1}\n");
+    let url = format!("ws://{}", shell.server.address());
+    let tail = Command::new(BINARY)
+        .args(["sessions", "tail", &session, "--from", "start", "--json", "--url", &url])
+        .env("JWT_SECRET", SECRET)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.good(&["publish", &session], "{\"n\":2}\n");
+    shell.good(&["stop", &session], "");
+    let output = tail.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let seen = lines(&String::from_utf8(output.stdout).unwrap());
+    let what: Vec<String> = seen.iter().map(|entry| entry["data"]["n"].to_string()).collect();
+    assert_eq!(what, ["null", "null", "1", "2", "null"], "{seen:?}");
+    assert_eq!(seen[4]["data"]["type"], "session_stopped");
+}
+
+#[test]
+fn refusals_and_bad_lines_have_exit_code_1() {
+    let shell = Shell::new();
+    let nobody = "01234567-89ab-7def-8123-456789abcdef";
+    for command in ["show", "tail", "export", "publish"] {
+        let output = shell.run(&[command, nobody], "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("session_not_found"), "{command}: {said}");
+    }
+    let session = shell.good(&["create"], "").trim().to_owned();
+    let output = shell.run(&["publish", &session], "{\"n\":1}\n[1]\n{\"n\":2}\n");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("line 2") && said.contains("2 stored, 1 not"), "{said}");
+}

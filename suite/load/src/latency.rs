@@ -1,0 +1,147 @@
+//! Latencies in histograms, from the planned and from the real moment of sending, side by side.
+//!
+//! A generator that is held up sends late, and a figure from the moment of sending hides the wait that a real client
+//! would have had ("coordinated omission"). The figure from the *planned* moment has it.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// Longest latency that is told apart from longer ones.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Figures are exact to this many digits.
+const DIGITS: u8 = 3;
+
+/// Both histograms of one latency.
+#[derive(Debug, Clone)]
+pub struct LatencyRecorder {
+    corrected: Histogram<u64>,
+    raw: Histogram<u64>,
+}
+
+/// The figures of one histogram, µs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Percentiles {
+    /// Values.
+    pub count: u64,
+    /// Smallest.
+    pub min: u64,
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 90 % are at most this.
+    pub p90: u64,
+    /// 99 % are at most this.
+    pub p99: u64,
+    /// 99.9 % are at most this.
+    pub p999: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// The figures of one latency, µs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// From the planned moment of sending.
+    pub corrected: Percentiles,
+    /// From the real one.
+    pub raw: Percentiles,
+}
+
+impl Default for LatencyRecorder {
+    fn default() -> Self {
+        Self { corrected: histogram(), raw: histogram() }
+    }
+}
+
+impl LatencyRecorder {
+    /// Notes one that was planned, sent and done at these moments, each since the same beginning.
+    pub fn record(&mut self, planned: Duration, sent: Duration, done: Duration) {
+        self.corrected.saturating_record(micros(done.saturating_sub(planned)));
+        self.raw.saturating_record(micros(done.saturating_sub(sent)));
+    }
+
+    /// The figures.
+    pub fn figures(&self) -> Latency {
+        Latency { corrected: percentiles(&self.corrected), raw: percentiles(&self.raw) }
+    }
+}
+
+/// One histogram of durations, for what has no planned moment.
+#[derive(Debug, Clone)]
+pub struct DurationRecorder(Histogram<u64>);
+
+impl Default for DurationRecorder {
+    fn default() -> Self {
+        Self(histogram())
+    }
+}
+
+impl DurationRecorder {
+    /// Notes one.
+    pub fn record(&mut self, took: Duration) {
+        self.0.saturating_record(micros(took));
+    }
+
+    /// The figures.
+    pub fn figures(&self) -> Percentiles {
+        percentiles(&self.0)
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    let longest = micros(LONGEST);
+    // The bounds are constants: either always right or never.
+    Histogram::new_with_bounds(1, longest, DIGITS).unwrap_or_else(|_| unreachable!("the bounds are valid"))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+    if histogram.is_empty() {
+        return Percentiles::default();
+    }
+    Percentiles {
+        count: histogram.len(),
+        min: histogram.min(),
+        mean: histogram.mean(),
+        p50: histogram.value_at_quantile(0.5),
+        p90: histogram.value_at_quantile(0.9),
+        p99: histogram.value_at_quantile(0.99),
+        p999: histogram.value_at_quantile(0.999),
+        max: histogram.max(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_send_shows_in_the_corrected_figure_only() {
+        let mut recorder = LatencyRecorder::default();
+        let ms = Duration::from_millis;
+        for n in 0..99 {
+            recorder.record(ms(n), ms(n), ms(n + 1));
+        }
+        recorder.record(ms(100), ms(900), ms(901));
+        let figures = recorder.figures();
+        assert_eq!(figures.raw.count, 100);
+        assert!((995..=1005).contains(&figures.raw.max), "{figures:?}");
+        assert!((800_000..=802_000).contains(&figures.corrected.max), "{figures:?}");
+        assert!((995..=1005).contains(&figures.corrected.p50), "{figures:?}");
+    }
+
+    #[test]
+    fn an_empty_histogram_has_zeros_and_a_long_one_is_held_to_the_bound() {
+        assert_eq!(LatencyRecorder::default().figures(), Latency::default());
+        let mut recorder = DurationRecorder::default();
+        recorder.record(LONGEST * 10);
+        assert!(recorder.figures().max >= micros(LONGEST));
+    }
+}

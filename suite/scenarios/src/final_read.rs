@@ -1,0 +1,50 @@
+//! The whole log of a session, read once more after everything else: the last word on what it holds.
+
+use agentbench_client::{Client, Error, Seq, SessionId};
+use agentbench_history::{Content, Operation, StoppedBecause};
+use agentbench_protocol::MessageType;
+use agentbench_protocol::message::Delivery;
+
+use crate::recorder::Recorder;
+
+/// Entries of one page. With the largest payload of a scenario that is a few MB.
+const PAGE: u32 = 500;
+
+/// Reads it and writes it down. Gives the last seq.
+///
+/// # Errors
+/// What the server or the connection said; then the record says that the reading was cut off.
+pub(crate) async fn read(client: &Client, session: SessionId, recorder: &mut Recorder) -> Result<Seq, Error> {
+    let epoch = client.get_session_info(session).await?.epoch;
+    recorder.note(Operation::FinalRead { epoch });
+    let read = pages(client, session, recorder).await;
+    let why = if read.is_ok() { StoppedBecause::CaughtUp } else { StoppedBecause::Cut };
+    recorder.note(Operation::Stop { why });
+    read
+}
+
+async fn pages(client: &Client, session: SessionId, recorder: &mut Recorder) -> Result<Seq, Error> {
+    let (mut last, mut from) = (0, 1);
+    loop {
+        let page = client.get_history(session, from, PAGE).await?;
+        for event in &page.events {
+            let entry: Delivery<'_> = serde_json::from_str(event.get())
+                .map_err(|error| Error::UnexpectedReply(format!("an event of the history: {error}")))?;
+            let seq = entry.seq.unwrap_or(0);
+            let content = match entry.kind {
+                MessageType::TestEvent => Content::Event(crc32c::crc32c(entry.data.get().as_bytes())),
+                _ => Content::Lifecycle,
+            };
+            recorder.note(Operation::Delivery { seq, message: entry.id.into(), content });
+            last = last.max(seq);
+        }
+        match page.next_seq {
+            Some(next) if next > from => from = next,
+            Some(next) => {
+                let detail = format!("the page behind seq {from} begins at {next}");
+                return Err(Error::UnexpectedReply(detail));
+            }
+            None => return Ok(last),
+        }
+    }
+}

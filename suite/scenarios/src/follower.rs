@@ -1,0 +1,106 @@
+//! A follower: reads one session to its end and writes down every delivery.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbench_client::{Client, Follow, Item, Seq, State};
+use agentbench_history::{ClientHistory, Operation, StoppedBecause};
+use agentbench_load::arrival::Arrivals;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::meters::{Counter, Meters};
+use crate::publisher::SentTimes;
+use crate::recorder::Recorder;
+
+/// Whoever has everything stays for as long: something may come twice.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How far a follower has to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Not known yet.
+    Open,
+    /// To here.
+    Seq(Seq),
+    /// Nobody can tell any more.
+    Lost,
+}
+
+/// See the module.
+pub(crate) struct Follower {
+    pub(crate) client: Client,
+    pub(crate) follow: Follow,
+    pub(crate) recorder: Recorder,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) sent: Arc<SentTimes>,
+    pub(crate) meters: Arc<Meters>,
+}
+
+impl Follower {
+    /// Reads until the goal is reached, or until the deadline.
+    pub(crate) async fn run(mut self, mut goal: watch::Receiver<Goal>, deadline: Instant) -> ClientHistory {
+        if let Some(joined) = self.follow.joined() {
+            self.recorder.note(Operation::Read { epoch: joined.epoch, after: joined.from.seq });
+        }
+        let why = self.read(&mut goal, deadline).await;
+        let dropped = self.client.stats().repeats;
+        if dropped > 0 {
+            self.recorder.note(Operation::Dropped { count: dropped });
+        }
+        self.recorder.note(Operation::Stop { why });
+        self.recorder.finish()
+    }
+
+    async fn read(&mut self, goal: &mut watch::Receiver<Goal>, deadline: Instant) -> StoppedBecause {
+        let mut cursor = 0;
+        loop {
+            let now = *goal.borrow_and_update();
+            match now {
+                Goal::Seq(seq) if cursor >= seq => {
+                    while let Ok(Some(item)) = timeout(LINGER, self.follow.next()).await {
+                        cursor = self.take(&item, cursor);
+                    }
+                    return StoppedBecause::CaughtUp;
+                }
+                Goal::Lost => return StoppedBecause::Cut,
+                Goal::Seq(_) | Goal::Open => {}
+            }
+            tokio::select! {
+                // Nobody sets the goal any more: it is what it is.
+                changed = goal.changed() => if changed.is_err() && now == Goal::Open {
+                    return StoppedBecause::Cut;
+                },
+                item = self.follow.next() => match item {
+                    Some(item) => cursor = self.take(&item, cursor),
+                    None => return StoppedBecause::Cut,
+                },
+                () = tokio::time::sleep_until(deadline) => return self.late(now),
+            }
+        }
+    }
+
+    /// Out of time: with a server and a goal, what has not come was owed.
+    fn late(&self, goal: Goal) -> StoppedBecause {
+        let is_connected = self.client.state() == State::Connected;
+        if is_connected && matches!(goal, Goal::Seq(_)) {
+            StoppedBecause::CaughtUp
+        } else {
+            StoppedBecause::Cut
+        }
+    }
+
+    fn take(&mut self, item: &Item, cursor: Seq) -> Seq {
+        if let Item::Event(event) = item {
+            match self.sent.of(&event.id()) {
+                Some((index, sent)) => self.meters.delivered(self.arrivals.due(index), sent),
+                None => self.meters.add(Counter::Delivered, 1),
+            }
+        }
+        self.recorder.item(item);
+        match item {
+            Item::Gap(gap) => cursor.max(gap.to),
+            item => cursor.max(item.seq().unwrap_or(0)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A publisher: sends its events when they are due, whatever the server does, and writes down what became of each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agentbench_client::{Client, Data, Error, Event, Outcome, SessionId, Ticket};
+use agentbench_history::{ClientHistory, Operation};
+use agentbench_load::arrival::Arrivals;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::fleet::is_gone;
+use crate::meters::{Counter, Meters};
+use crate::payload;
+use crate::recorder::Recorder;
+
+/// When each event of one publisher was really sent: its follower measures from there.
+#[derive(Debug)]
+pub(crate) struct SentTimes {
+    prefix: String,
+    micros: Vec<AtomicU64>,
+}
+
+impl SentTimes {
+    pub(crate) fn new(client: &str, count: u32) -> Self {
+        let micros = (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self { prefix: format!("{client}."), micros }
+    }
+
+    fn id(&self, index: u32) -> String {
+        format!("{}{index}", self.prefix)
+    }
+
+    fn set(&self, index: u32, sent: Duration) {
+        if let Some(slot) = self.micros.get(index as usize) {
+            slot.store(sent.as_micros() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The event's number and when it was sent, if it is one of this publisher's.
+    pub(crate) fn of(&self, id: &str) -> Option<(u32, Duration)> {
+        let index: u32 = id.strip_prefix(&self.prefix)?.parse().ok()?;
+        let micros = self.micros.get(index as usize)?.load(Ordering::Relaxed);
+        Some((index, Duration::from_micros(micros)))
+    }
+}
+
+/// See the module.
+pub(crate) struct Publisher {
+    pub(crate) client: Client,
+    pub(crate) session: SessionId,
+    pub(crate) recorder: Recorder,
+    /// Since the run began.
+    pub(crate) arrivals: Arrivals,
+    pub(crate) sent: Arc<SentTimes>,
+    pub(crate) payload: usize,
+    pub(crate) seed: u64,
+    pub(crate) meters: Arc<Meters>,
+    /// Set when there will be no server any more.
+    pub(crate) gone: watch::Receiver<bool>,
+}
+
+/// Publishes under way, oldest first: the acks of one session come in this order.
+type Waiting = VecDeque<(u32, Ticket)>;
+
+impl Publisher {
+    /// Publishes everything, and waits for every outcome until the deadline. What has none by then is unknown.
+    pub(crate) async fn run(mut self, deadline: Instant) -> ClientHistory {
+        let mut waiting = Waiting::new();
+        // What cannot be published ends the publishing: the client has ended, and says why in the outcomes.
+        let _ = self.publish(deadline, &mut waiting).await;
+        if !waiting.is_empty() {
+            self.client.close().await;
+        }
+        while let Some((index, ticket)) = waiting.pop_front() {
+            let outcome = ticket.await;
+            self.settle(index, &outcome);
+        }
+        self.recorder.finish()
+    }
+
+    async fn publish(&mut self, deadline: Instant, waiting: &mut Waiting) -> Result<(), Error> {
+        let begin = Instant::from_std(self.meters.begin());
+        let mut gone = self.gone.clone();
+        let mut next = 0;
+        while next < self.arrivals.count() || !waiting.is_empty() {
+            let due = begin + self.arrivals.due(next);
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(deadline) => return Ok(()),
+                () = is_gone(&mut gone) => return Ok(()),
+                (index, outcome) = oldest(waiting) => {
+                    waiting.pop_front();
+                    self.settle(index, &outcome);
+                }
+                () = tokio::time::sleep_until(due), if next < self.arrivals.count() => {
+                    let ticket = self.send(next, due).await?;
+                    waiting.push_back((next, ticket));
+                    next += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, index: u32, due: Instant) -> Result<Ticket, Error> {
+        let data = payload::data(self.seed, index, self.payload);
+        let (id, digest) = (self.sent.id(index), crc32c::crc32c(data.as_bytes()));
+        let event = Event::new(Data::raw(data)?).id(id.clone());
+        self.meters.histograms().lag.record(due.elapsed());
+        self.sent.set(index, self.meters.now());
+        self.meters.add(Counter::Sent, 1);
+        self.recorder.note(Operation::Invoke { message: id.as_str().into(), digest });
+        let ticket = self.client.publish(self.session, event).await;
+        if let Err(error) = &ticket {
+            self.meters.add(Counter::NeverSent, 1);
+            self.recorder.note(Operation::Fail { message: id.into(), why: error.to_string().into() });
+        }
+        ticket
+    }
+
+    fn settle(&mut self, index: u32, outcome: &Outcome) {
+        let id = self.sent.id(index);
+        self.recorder.outcome(&id, outcome);
+        match outcome {
+            Outcome::Stored { .. } => {
+                let sent = self.sent.of(&id).map_or(Duration::ZERO, |(_, sent)| sent);
+                self.meters.acked(self.arrivals.due(index), sent);
+            }
+            Outcome::Unknown { sent: true, .. } => self.meters.add(Counter::Unknown, 1),
+            Outcome::Unknown { sent: false, .. } => self.meters.add(Counter::NeverSent, 1),
+            Outcome::Refused(_) => self.meters.add(Counter::Refused, 1),
+        }
+    }
+}
+
+/// The outcome of the oldest publish; never, if there is none.
+async fn oldest(waiting: &mut Waiting) -> (u32, Outcome) {
+    match waiting.front_mut() {
+        Some((index, ticket)) => (*index, ticket.await),
+        None => std::future::pending().await,
+    }
+}
