@@ -224,6 +224,8 @@ pub struct Config {
     pub dedupe_window: usize,
     /// Bytes of newest events in memory, for each session.
     pub tail_bytes: usize,
+    /// Bytes of newest events in memory, for all sessions together.
+    pub tail_budget: usize,
     /// Accept permessage-deflate.
     pub compression: bool,
     /// Bytes from which messages are compressed.
@@ -305,6 +307,7 @@ impl Config {
             })?,
             dedupe_window: texts.size("dedupe-window", 1..=1 << 24)?,
             tail_bytes: texts.size("tail-bytes", 0..=GIB)?,
+            tail_budget: texts.size("tail-budget", 0..=1024 * GIB)?,
             compression: texts.flag("compression")?,
             compression_threshold: texts.size("compression-threshold", 0..=GIB)?,
             compression_level: texts.number("compression-level", 0..=9)? as u8,

@@ -155,6 +155,12 @@ pub const SETTINGS: &[Setting] = &[
         "1048576",
         "bytes of a session's newest events kept in memory for its followers",
     ),
+    setting(
+        "tail-budget",
+        "TAIL_BUDGET",
+        "268435456",
+        "bytes of newest events kept in memory for all sessions together; beyond that each keeps little",
+    ),
     setting("compression", "COMPRESSION", "true", "accept permessage-deflate"),
     setting(
         "compression-threshold",

@@ -113,11 +113,15 @@ impl Worker {
         for id in quiet {
             self.unload(id);
         }
+        let mut total = 0;
         self.feeds.borrow_mut().retain(|_, feed| {
             let mut feed = feed.borrow_mut();
             feed.forget_history();
-            !feed.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id)
+            let keep = !feed.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id);
+            total += if keep { feed.tail_bytes() } else { 0 };
+            keep
         });
+        self.tail_total.set(total);
     }
 
     /// Finds sessions of this worker that are not in memory and have not been used for too long.
