@@ -12,6 +12,8 @@
 //! - in a *copy* of the folder, the batch of one lone last event is cut. In the world of that copy the event's ack was never
 //!   sent; everything before the event was acked, was synced, and must be there.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
