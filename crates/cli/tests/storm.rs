@@ -1,5 +1,5 @@
-//! 10,000 idle followers are cut off at once and come back at once. All are served what they missed; how long it takes and
-//! what it costs is printed, not asserted.
+//! 10,000 idle followers are cut off at once and come back at once. All are served what they missed; how long
+//! it takes and what it costs is printed, not asserted.
 
 use std::time::Duration;
 

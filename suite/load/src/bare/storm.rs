@@ -151,7 +151,8 @@ async fn publish(publisher: &mut Connection, session: &mut Session) -> anyhow::R
     Ok(())
 }
 
-/// Everybody connects, joins, and gets `expected` entries. `behind` is the place that each session's followers have.
+/// Everybody connects, joins, and gets `expected` entries. `behind` is the place that each session's
+/// followers have.
 async fn follow_all(
     address: SocketAddr,
     plan: &Storm,
