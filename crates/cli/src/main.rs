@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measured against the system's allocator on the server's own load; the figures are in `docs/adr/`.
+/// Against the system's allocator: the same CPU within the noise, a third less memory for each connection (`docs/tuning.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

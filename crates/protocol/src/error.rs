@@ -148,6 +148,13 @@ impl Refusal {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::InvalidMessage, detail) }
     }
 
+    /// For an event behind one of the same producer that was refused for now.
+    pub fn out_of_turn() -> Self {
+        let detail =
+            "an earlier event of this session was refused for now; it has to be sent again before later ones";
+        Self::new(ErrorCode::Overloaded, detail).retry_after(100)
+    }
+
     /// The same refusal, for the message with this id.
     #[must_use]
     pub fn of(mut self, id: impl Into<String>) -> Self {

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::shared::Shared;
-use crate::transport::Connection;
+use crate::transport::{Connection, Held};
 use crate::worker::Worker;
 use crate::worker::mailbox::{OwnedEvent, Request};
 
@@ -26,6 +26,8 @@ use crate::worker::mailbox::{OwnedEvent, Request};
 const RATE_PATIENCE: u32 = 1000;
 /// Bytes of answers that are written before more of the same input is looked at.
 const FLUSH_AT_BYTES: usize = 256 * 1024;
+/// Sessions of one connection in which later events wait for one that was refused.
+const MAX_HELD: usize = 64;
 /// Bytes of one page of `get_history`.
 const HISTORY_BYTES: usize = 1024 * 1024;
 
@@ -72,7 +74,9 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        if let Err(refusal) = self.check_rates(connection, now) {
+        let in_turn = check_turn(connection, envelope, now).and_then(|()| self.check_rates(connection, now));
+        if let Err(refusal) = in_turn {
+            hold_turn(connection, envelope, &refusal, now);
             return self.refuse(connection, refusal.of(&*envelope.id), now);
         }
         let taken = match envelope.kind {
@@ -92,6 +96,7 @@ impl Worker {
                 if !refusal.code.is_malformed_input() {
                     connection.count_malformed(false);
                 }
+                hold_turn(connection, envelope, &refusal, now);
                 self.refuse(connection, refusal.of(&*envelope.id), now);
             }
         }
@@ -141,7 +146,7 @@ impl Worker {
         let size = envelope.data.len() + 256;
         if !self.shared.reserve_backlog(size, metadata.priority) {
             let detail = "the server has more events than its log can take now";
-            return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(100));
+            return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(250));
         }
         self.shared.metrics.events_received.inc();
         if self.shared.owner_of(session) == self.index
@@ -160,6 +165,7 @@ impl Worker {
                 },
                 ttl_ms: metadata.ttl_ms,
                 requires_ack: metadata.requires_ack,
+                in_order: connection.wire.versioned,
             };
             self.publish(&owned, &publish, metadata.priority, size, now);
             return Ok(());
@@ -173,6 +179,7 @@ impl Worker {
             sender: Arc::clone(connection.sender_json()),
             ttl_ms: metadata.ttl_ms,
             requires_ack: metadata.requires_ack,
+            in_order: connection.wire.versioned,
             priority: metadata.priority,
         };
         self.ask(connection, session, Request::Publish(event));
@@ -432,6 +439,42 @@ fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Re
     }
     let next = from + events.len() as u64;
     Ok((events, (next <= reading.head.seq).then_some(next)))
+}
+
+/// Clients of version 1 send an event that was refused for now again, before later ones of the session. Those that were on
+/// their way already are refused, too, until it comes or the time is over that its sender was told to wait: so a
+/// producer's order holds although one of its events was refused.
+fn check_turn(connection: &Connection, envelope: &Envelope<'_>, now: u64) -> Result<(), Refusal> {
+    let mut held = connection.held.borrow_mut();
+    if held.is_empty() || envelope.kind != MessageType::TestEvent {
+        return Ok(());
+    }
+    held.retain(|held| held.until > now);
+    let session = envelope.session_id.as_deref().unwrap_or("");
+    let Some(place) = held.iter().position(|held| *held.session == *session) else { return Ok(()) };
+    if *held[place].id == *envelope.id {
+        held.swap_remove(place);
+        return Ok(());
+    }
+    if envelope.metadata.priority > held[place].priority { Ok(()) } else { Err(Refusal::out_of_turn()) }
+}
+
+fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal, now: u64) {
+    let for_now = matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
+    let (Some(session), Some(wait)) = (envelope.session_id.as_deref(), refusal.retry_after_ms) else {
+        return;
+    };
+    let mut held = connection.held.borrow_mut();
+    let new = !held.iter().any(|held| *held.session == *session);
+    if for_now
+        && new
+        && connection.wire.versioned
+        && envelope.kind == MessageType::TestEvent
+        && held.len() < MAX_HELD
+    {
+        let (session, id, priority) = (session.into(), (*envelope.id).into(), envelope.metadata.priority);
+        held.push(Held { session, id, priority, until: now + wait });
+    }
 }
 
 fn no_such_session() -> Refusal {

@@ -92,7 +92,11 @@ impl Server {
             AckLevel::Synced | AckLevel::Replicated => Durability::Synced,
             AckLevel::Received | AckLevel::Logged => Durability::Logged,
         };
-        let disk = DiskConfig { durability, ..DiskConfig::new(&config.data_dir) };
+        let disk = DiskConfig {
+            durability,
+            purge_threshold: config.hot_log_bytes,
+            ..DiskConfig::new(&config.data_dir)
+        };
         let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
         let log = Arc::new(log);
         let random = [random()?, random()?];

@@ -65,6 +65,7 @@ fn step(criterion: &mut Criterion) {
                             body,
                             ttl_ms: 0,
                             requires_ack: true,
+                            in_order: true,
                         };
                         assert!(session.publish(&event, 1).is_ok());
                     }

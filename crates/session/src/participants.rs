@@ -20,6 +20,10 @@ pub struct Member {
     pub following: bool,
     /// The highest seq that it acknowledged.
     pub acked: Option<Seq>,
+    /// Its publisher sends a refused event again before later ones, so that order holds.
+    pub in_order: bool,
+    /// The event that was refused for now and has to come before any other new one, until this time, ms since 1970.
+    pub held: Option<(String, u64)>,
 }
 
 /// All participants of one session, in the order of their keys.
@@ -35,7 +39,7 @@ impl Participants {
             member.following = following;
             return false;
         }
-        self.members.insert(key, Member { who, following, acked: None });
+        self.members.insert(key, Member { who, following, acked: None, in_order: false, held: None });
         true
     }
 
@@ -49,6 +53,11 @@ impl Participants {
         let Some(member) = self.members.get_mut(&key) else { return false };
         member.acked = member.acked.max(Some(seq));
         true
+    }
+
+    /// One participant, to be changed.
+    pub fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Member> {
+        self.members.get_mut(&key)
     }
 
     /// One participant.

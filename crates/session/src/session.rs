@@ -37,6 +37,9 @@ pub struct Publish<'a> {
     pub ttl_ms: u32,
     /// Whether an ack is wanted.
     pub requires_ack: bool,
+    /// The publisher sends an event that was refused for now again before later ones (clients of version 1 do): later ones
+    /// are not taken before it, so that its order holds in the log, too.
+    pub in_order: bool,
 }
 
 /// What became of a publish for the time being.
@@ -337,6 +340,7 @@ impl Session {
             Seen::Conflict => return Err(conflict("event")),
         }
         self.refuse_if_ended()?;
+        self.keep_order(event, now)?;
         self.touch(now);
         self.window.push(key, digest);
         let record = Record {
@@ -464,6 +468,21 @@ impl Session {
         seq
     }
 
+    /// A new event behind one that was refused for now has to wait for it.
+    fn keep_order(&mut self, event: &Publish<'_>, now: u64) -> Result<(), Refusal> {
+        let Some(member) = event.connection.and_then(|key| self.participants.get_mut(key)) else {
+            return Ok(());
+        };
+        member.in_order = event.in_order;
+        match &member.held {
+            Some((id, until)) if *until > now && id != event.body.id => Err(Refusal::out_of_turn()),
+            _ => {
+                member.held = None;
+                Ok(())
+            }
+        }
+    }
+
     fn refuse_if_ended(&self) -> Result<(), Refusal> {
         if self.accepted.status.has_ended() {
             let detail = format!("the session has ended ({})", self.accepted.status.as_str());
@@ -583,11 +602,20 @@ impl Session {
     }
 
     fn take_back(&mut self, flight: InFlight, refusal: Refusal) -> Settled {
-        let mut answers = flight.repeats;
-        answers.extend(answers_of(&flight.frame, &flight.waiters));
+        let mut answers: Vec<Answer> = answers_of(&flight.frame, &flight.waiters);
+        answers.extend(flight.repeats);
         for draft in self.queue.drain(..) {
-            answers.extend(draft.repeats);
             answers.extend(answers_of(&draft.builder.finish(), &draft.waiters));
+            answers.extend(draft.repeats);
+        }
+        for answer in &answers {
+            let held = (answer.id.clone(), self.last_used + refusal.retry_after_ms.unwrap_or(0));
+            if let Waiter::Ack(key) | Waiter::Unacked(key) = answer.waiter
+                && let Some(member) = self.participants.get_mut(key)
+                && member.in_order
+            {
+                member.held.get_or_insert(held);
+            }
         }
         self.window.truncate(self.head.seq + 1);
         self.accepted = self.committed.clone();
@@ -608,7 +636,7 @@ fn refusal_of(appended: &Appended) -> Refusal {
     match appended {
         Appended::Full => {
             Refusal::new(code, "the disk of the server is full; what is published is not stored")
-                .retry_after(5_000)
+                .retry_after(1_000)
         }
         Appended::Unknown(_) => Refusal::new(
             code,

@@ -62,6 +62,7 @@ impl World {
             body: EventBody { id, timestamp: "1", data, metadata: None, sender: "{}" },
             ttl_ms: 0,
             requires_ack: true,
+            in_order: false,
         };
         let published = self.session.publish(&event, 5).map_err(|refusal| refusal.code);
         match published {
@@ -262,4 +263,29 @@ fn an_unused_session_expires_once() {
     while world.log(true) {}
     assert_eq!(world.session.status(), Status::Expired);
     assert_eq!(world.summary.status, Status::Expired);
+}
+
+#[test]
+fn later_events_wait_for_one_that_was_refused_for_now() {
+    let mut world = World::new();
+    world.log(true);
+    let event = |id: &'static str| Publish {
+        connection: Some(KEY),
+        user: "u",
+        producer: "p",
+        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
+        ttl_ms: 0,
+        requires_ack: true,
+        in_order: true,
+    };
+    world.session.publish(&event("a"), 10).unwrap();
+    world.log(false);
+    let code =
+        |world: &mut World, id, now| world.session.publish(&event(id), now).map_err(|refusal| refusal.code);
+    assert_eq!(code(&mut world, "b", 20), Err(ErrorCode::Overloaded), "it was on its way already");
+    assert_eq!(code(&mut world, "a", 30), Ok(Published::Queued(2)));
+    assert_eq!(code(&mut world, "b", 30), Ok(Published::Queued(3)));
+    world.log(false);
+    // The publisher was told to wait for a second, and has given the event up since.
+    assert_eq!(code(&mut world, "c", 5_000), Ok(Published::Queued(2)));
 }

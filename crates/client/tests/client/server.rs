@@ -157,7 +157,15 @@ impl Server {
     ) {
         let sender = sender_json(&sender());
         let body = EventBody { id: event, timestamp: "1", data, metadata: None, sender: &sender };
-        let event = Publish { connection, user: "u", producer: "p", body, ttl_ms: 0, requires_ack: true };
+        let event = Publish {
+            connection,
+            user: "u",
+            producer: "p",
+            body,
+            ttl_ms: 0,
+            requires_ack: true,
+            in_order: false,
+        };
         let Some(hosted) = self.sessions.get_mut(&id) else {
             return self.refuse(Refusal::new(ErrorCode::SessionNotFound, "none").of(body.id));
         };

@@ -224,6 +224,8 @@ pub struct Config {
     pub dedupe_window: usize,
     /// Bytes of newest events in memory, for each session.
     pub tail_bytes: usize,
+    /// Bytes of newest events in memory, for all sessions together.
+    pub tail_budget: usize,
     /// Accept permessage-deflate.
     pub compression: bool,
     /// Bytes from which messages are compressed.
@@ -234,6 +236,8 @@ pub struct Config {
     pub send_buffer: usize,
     /// Bytes of a socket's receive buffer; 0 leaves it to the kernel.
     pub receive_buffer: usize,
+    /// Bytes of the live sessions' log from which old files are cleaned up.
+    pub hot_log_bytes: u64,
     /// Age at which archived sessions are removed.
     pub retention_age: Option<Duration>,
     /// Bytes of the archive at most.
@@ -303,11 +307,13 @@ impl Config {
             })?,
             dedupe_window: texts.size("dedupe-window", 1..=1 << 24)?,
             tail_bytes: texts.size("tail-bytes", 0..=GIB)?,
+            tail_budget: texts.size("tail-budget", 0..=1024 * GIB)?,
             compression: texts.flag("compression")?,
             compression_threshold: texts.size("compression-threshold", 0..=GIB)?,
             compression_level: texts.number("compression-level", 0..=9)? as u8,
             send_buffer: texts.size("send-buffer", 0..=GIB)?,
             receive_buffer: texts.size("receive-buffer", 0..=GIB)?,
+            hot_log_bytes: texts.number("hot-log-bytes", 64 << 20..=1 << 50)?,
             retention_age: optional(texts.number("retention-age", 0..=100 * 365 * DAY_MS)?)
                 .map(Duration::from_millis),
             retention_bytes: optional(texts.number("retention-bytes", 0..=u64::MAX)?),

@@ -155,6 +155,12 @@ pub const SETTINGS: &[Setting] = &[
         "1048576",
         "bytes of a session's newest events kept in memory for its followers",
     ),
+    setting(
+        "tail-budget",
+        "TAIL_BUDGET",
+        "268435456",
+        "bytes of newest events kept in memory for all sessions together; beyond that each keeps little",
+    ),
     setting("compression", "COMPRESSION", "true", "accept permessage-deflate"),
     setting(
         "compression-threshold",
@@ -169,6 +175,12 @@ pub const SETTINGS: &[Setting] = &[
         "RECEIVE_BUFFER",
         "0",
         "bytes of a socket's receive buffer; 0 leaves it to the kernel",
+    ),
+    setting(
+        "hot-log-bytes",
+        "HOT_LOG_BYTES",
+        "2147483648",
+        "bytes of the live sessions' log from which old files are cleaned up; more means less copying, and a longer start after a crash",
     ),
     setting(
         "retention-age",

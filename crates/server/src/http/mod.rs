@@ -19,6 +19,7 @@ use crate::worker::Worker;
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(root))
+        .route("/ws", get(not_an_upgrade))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -37,6 +38,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed) {
 
 async fn root() -> &'static str {
     "AgentBench realtime speaks WebSocket here: connect to / or /ws with a token (see docs/protocol.md).\n"
+}
+
+/// A plain request where a WebSocket is served (RFC 9110 §15.5.22).
+async fn not_an_upgrade() -> Response {
+    let headers = [(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")];
+    (StatusCode::UPGRADE_REQUIRED, headers, "connect with a WebSocket client\n").into_response()
 }
 
 /// The process runs and answers.

@@ -88,6 +88,11 @@ impl Feed {
         }
     }
 
+    /// Bytes of frames in the tail.
+    pub(crate) fn tail_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
     /// Forgets the tail: commits were missed, and everybody has to read the log up to `head`.
     pub(crate) fn resync(&mut self, head: Seq) {
         self.tail.clear();

@@ -17,6 +17,8 @@ use crate::worker::mailbox::{Asker, Letter, Request};
 
 /// Bytes of one catch-up read: large steps, since a reader that is behind will want what follows, too.
 const CATCH_UP_BYTES: usize = 256 * 1024;
+/// Bytes of newest events that a session keeps when all together have too many.
+const TAIL_OVER_BUDGET: usize = 64 * 1024;
 /// Time before a read that the log could not answer is tried again.
 const RETRY_READ: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -98,7 +100,13 @@ impl Worker {
             }
             return;
         }
-        feed.borrow_mut().push(frame, priority, self.shared.config.tail_bytes);
+        let config = &self.shared.config;
+        let budget = config.tail_budget / config.workers;
+        let over = self.tail_total.get() > budget;
+        let limit = if over { config.tail_bytes.min(TAIL_OVER_BUDGET) } else { config.tail_bytes };
+        let before = feed.borrow().tail_bytes();
+        feed.borrow_mut().push(frame, priority, limit);
+        self.tail_total.set((self.tail_total.get() + feed.borrow().tail_bytes()).saturating_sub(before));
         self.move_on(&feed);
     }
 

@@ -319,18 +319,24 @@ impl Worker {
         let message =
             if joined { SystemMessage::UserJoined(presence) } else { SystemMessage::UserLeft(presence) };
         if session.participants.len() > PRESENCE_AT_ONCE {
-            owned.untold = Some(message);
+            if owned.untold.replace(message).is_none() {
+                self.untold.borrow_mut().push(owned.session.id());
+            }
         } else {
             owned.untold = None;
             self.tell_participants(session, message, Some(about));
         }
     }
 
-    /// Tells participants of a large session the last change, if there was one since the last time.
-    pub(crate) fn tell_presence(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>) {
-        let mut guard = owned.borrow_mut();
-        if let Some(message) = guard.untold.take() {
-            self.tell_participants(&guard.session, message, None);
+    /// Tells participants of large sessions the last change since the last time.
+    pub(crate) fn tell_presence(self: &Rc<Self>) {
+        let changed = std::mem::take(&mut *self.untold.borrow_mut());
+        for id in changed {
+            let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
+            let mut guard = owned.borrow_mut();
+            if let Some(message) = guard.untold.take() {
+                self.tell_participants(&guard.session, message, None);
+            }
         }
     }
 
@@ -424,6 +430,7 @@ impl Worker {
             },
             ttl_ms: event.ttl_ms,
             requires_ack: event.requires_ack,
+            in_order: event.in_order,
         };
         self.publish(owned, &publish, event.priority, event_size(event), now);
     }

@@ -6,6 +6,6 @@ pub(crate) mod listen;
 mod outbox;
 mod prefixed;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, Held};
 pub(crate) use outbox::{Follow, Wanted};
 pub(crate) use prefixed::Prefixed;

@@ -39,6 +39,7 @@ pub(crate) struct OwnedEvent {
     pub(crate) sender: Arc<str>,
     pub(crate) ttl_ms: u32,
     pub(crate) requires_ack: bool,
+    pub(crate) in_order: bool,
     pub(crate) priority: Priority,
 }
 

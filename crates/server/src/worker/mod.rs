@@ -42,6 +42,10 @@ pub(crate) struct Worker {
     pub(crate) sessions: RefCell<HashMap<SessionId, Rc<RefCell<Owned>>>>,
     pub(crate) loading: RefCell<HashMap<SessionId, Loading>>,
     pub(crate) feeds: RefCell<HashMap<SessionId, Rc<RefCell<Feed>>>>,
+    /// Bytes in the tails of all feeds; counted anew with each look at the sessions.
+    pub(crate) tail_total: Cell<usize>,
+    /// Large sessions in which somebody came or went and nobody was told yet.
+    pub(crate) untold: RefCell<Vec<SessionId>>,
     /// Sessions with entries for the log.
     dirty: RefCell<Vec<SessionId>>,
     commit_due: Notify,
@@ -70,6 +74,8 @@ impl Worker {
             sessions: RefCell::new(HashMap::new()),
             loading: RefCell::new(HashMap::new()),
             feeds: RefCell::new(HashMap::new()),
+            tail_total: Cell::new(0),
+            untold: RefCell::new(Vec::new()),
             dirty: RefCell::new(Vec::new()),
             commit_due: Notify::new(),
             flush_queue: RefCell::new(Vec::new()),

@@ -14,6 +14,8 @@ use crate::transport::Connection;
 const TICK: Duration = Duration::from_millis(500);
 /// Looks at sessions that are not in memory are rarer, since there may be very many.
 const TICKS_BETWEEN_SWEEPS: u64 = 20;
+/// Longest time between looks at the sessions in memory.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// Time that a session without anything going on stays in memory.
 const UNLOAD_AFTER_MS: u64 = 60_000;
 /// Time that an expired token is still good for on an open connection, so that a refresh under way can arrive.
@@ -24,6 +26,9 @@ const MAX_UNANSWERED_PINGS: u8 = 2;
 impl Worker {
     pub(super) async fn tick(self: &Rc<Self>) {
         let period = TICK.min(self.shared.config.heartbeat_interval / 2).max(Duration::from_millis(5));
+        // Looking at all sessions costs with their number; a session may expire that much late.
+        let patience = (self.shared.config.session_timeout / 4).min(LONGEST_LOOK);
+        let ticks_between_looks = (patience.as_millis() / period.as_millis()).max(1) as u64;
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for count in 1_u64.. {
@@ -40,7 +45,10 @@ impl Worker {
                 self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
                 self.shared.metrics.commit_backlog_bytes.set(self.shared.backlog() as i64);
             }
-            self.look_at_sessions(now);
+            self.tell_presence();
+            if count % ticks_between_looks == 0 {
+                self.look_at_sessions(now);
+            }
             if count % TICKS_BETWEEN_SWEEPS == 0 {
                 self.sweep_catalog(now);
             }
@@ -81,7 +89,7 @@ impl Worker {
         encode_frame(connection.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
     }
 
-    /// Expires what nobody uses, tells large sessions who came and went, and lets quiet sessions leave memory.
+    /// Expires what nobody uses, and lets quiet sessions leave memory.
     fn look_at_sessions(self: &Rc<Self>, now: u64) {
         let timeout = self.shared.config.session_timeout.as_millis() as u64;
         let mut quiet: Vec<SessionId> = Vec::new();
@@ -91,7 +99,6 @@ impl Worker {
             self.shared.metrics.sessions_loaded.set(all.len() as i64);
         }
         for (id, owned) in all {
-            self.tell_presence(&owned);
             let owned = owned.borrow();
             let ended = owned.session.status().has_ended();
             if !ended && owned.session.is_unused(now, timeout) {
@@ -106,11 +113,15 @@ impl Worker {
         for id in quiet {
             self.unload(id);
         }
+        let mut total = 0;
         self.feeds.borrow_mut().retain(|_, feed| {
             let mut feed = feed.borrow_mut();
             feed.forget_history();
-            !feed.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id)
+            let keep = !feed.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id);
+            total += if keep { feed.tail_bytes() } else { 0 };
+            keep
         });
+        self.tail_total.set(total);
     }
 
     /// Finds sessions of this worker that are not in memory and have not been used for too long.

@@ -259,15 +259,17 @@ fn a_session_of_an_earlier_life_expires() {
     // A short heartbeat makes for quick looks at what is not in memory.
     let mut server = TestServer::with(1, |config| {
         config.session_timeout = Duration::from_millis(1000);
-        config.heartbeat_interval = Duration::from_millis(50);
+        config.heartbeat_interval = Duration::from_millis(200);
     });
     let mut client = server.connect("ada");
     let session = client.create("s");
     drop(client);
     server.restart();
-    let mut client = server.connect("ada");
     let expired = json!({"command": "get_session_list", "status": "expired"});
-    crate::support::wait_until("it expires", || ids_of(&client.command(&expired)) == [session.clone()]);
+    crate::support::wait_until("it expires", || {
+        ids_of(&server.connect("ada").command(&expired)) == [session.clone()]
+    });
+    let mut client = server.connect("ada");
     assert_eq!(client.info(&session)["status"], "expired");
     client.join(&session, &json!("start"));
     expect_kind(&client.events_to(2)[1], "session_expired");
