@@ -335,7 +335,10 @@ async fn publish(client: &Client, session: SessionId, json: bool) -> anyhow::Res
                         continue;
                     }
                     match Data::raw(line) {
-                        Ok(data) => waiting.push_back((number, client.publish(session, Event::new(data)).await?)),
+                        Ok(data) => {
+                            let ticket = client.publish(session, Event::new(data)).await?;
+                            waiting.push_back((number, ticket));
+                        }
                         Err(error) => {
                             eprintln!("agentbench: line {number}: {error}");
                             tally.failed += 1;
@@ -373,7 +376,8 @@ fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::
             tally.failed += 1;
             let whether = if *sent { "may have been stored" } else { "was not sent" };
             eprintln!("agentbench: line {line} {whether}: {why}");
-            serde_json::json!({"line": line, "outcome": if *sent { "unknown" } else { "unsent" }, "error": why.to_string()})
+            let outcome = if *sent { "unknown" } else { "unsent" };
+            serde_json::json!({"line": line, "outcome": outcome, "error": why.to_string()})
         }
     };
     if json {

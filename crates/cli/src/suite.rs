@@ -68,7 +68,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Print progress even where there is no terminal
-    #[arg(long, env = "TEST_ENABLE_LOGGING", num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
+    #[arg(long, env = "TEST_ENABLE_LOGGING", num_args = 0..=1)]
+    #[arg(default_value_t = false, default_missing_value = "true")]
     enable_logging: bool,
 }
 

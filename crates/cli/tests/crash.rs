@@ -1,16 +1,19 @@
-//! The server is killed with SIGKILL in the middle of a load, again and again: what was acked is there, once, in order, and
-//! every follower has it.
+//! The server is killed with SIGKILL in the middle of a load, again and again: what was acked is there, once,
+//! in order, and every follower has it.
 //!
-//! `AGENTBENCH_TEST_SEED` repeats a run: the moments of the kills, the contents and the schedule come from it. (What the
-//! server was doing at such a moment does not.)
+//! `AGENTBENCH_TEST_SEED` repeats a run: the moments of the kills, the contents and the schedule come from
+//! it. (What the server was doing at such a moment does not.)
 //!
-//! **What a torn write is here.** A SIGKILL loses no byte that the server has handed to the kernel, so it tears nothing by
-//! itself. Power loss does: of a batch that was on its way to the disk and not yet synced, any part may be there. Bytes that
-//! were acked with `synced` must survive that, and a test that damages them would ask for the impossible. So only two
-//! things are done to the files, both of which a power loss can leave behind:
+//! **What a torn write is here.** A SIGKILL loses no byte that the server has handed to the kernel, so it
+//! tears nothing by itself. Power loss does: of a batch that was on its way to the disk and not yet synced,
+//! any part may be there. Bytes that were acked with `synced` must survive that, and a test that damages them
+//! would ask for the impossible. So only two things are done to the files, both of which a power loss can
+//! leave behind:
 //! - behind the last whole batch a part of a batch is added that no client ever heard of;
-//! - in a *copy* of the folder, the batch of one lone last event is cut. In the world of that copy the event's ack was never
-//!   sent; everything before the event was acked, was synced, and must be there.
+//! - in a *copy* of the folder, the batch of one lone last event is cut. In the world of that copy the
+//!   event's ack was never sent; everything before the event was acked, was synced, and must be there.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -224,7 +227,8 @@ fn add_torn_write(data_dir: &Path, dice: &mut Dice) {
     file.write_all_at(&torn, end as u64).unwrap();
 }
 
-/// What no server may do, and no power loss does to what was synced: the last quarter of the newest file goes away.
+/// What no server may do, and no power loss does to what was synced: the last quarter of the newest file goes
+/// away.
 fn lose_acked_events(data_dir: &Path, _: &mut Dice) {
     let path = newest_log(data_dir);
     let (end, _) = last_batch(&path);

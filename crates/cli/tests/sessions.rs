@@ -1,5 +1,7 @@
 //! `agentbench sessions` as a user runs it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

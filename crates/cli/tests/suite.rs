@@ -1,4 +1,7 @@
-//! `agentbench suite` as a user runs it: the real binary against real servers, and what it says when there is none.
+//! `agentbench suite` as a user runs it: the real binary against real servers, and what it says when there is
+//! none.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -13,7 +13,8 @@ pub const WITNESSES_PER_KIND: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Acked, and the log does not have it; without a final read: acked and delivered to nobody who waited for it.
+    /// Acked, and the log does not have it; without a final read: acked and delivered to nobody who waited
+    /// for it.
     Lost,
     /// In the log, and never delivered to a reader that was owed it.
     Unseen,
@@ -146,7 +147,8 @@ pub struct Summary {
     pub finally_read: u64,
     /// Times that a reader went on after a reconnect.
     pub resumed: u64,
-    /// Acked messages that nobody could confirm or deny: the readers were cut off and there was no final read.
+    /// Acked messages that nobody could confirm or deny: the readers were cut off and there was no final
+    /// read.
     pub unverified: u64,
 }
 

@@ -1,10 +1,12 @@
 //! What the clients of one run did and saw, and a judge of it. No runtime, clock, randomness or sockets.
 //!
-//! - [`record`]: what one client wrote down, in the order in which it happened. [`jsonl`]: the same as a file.
+//! - [`record`]: what one client wrote down, in the order in which it happened. [`jsonl`]: the same as a
+//!   file.
 //! - [`check`]: a pure function of all clients' records that finds every broken promise.
 //! - [`finding`]: the promises by name, and the witness of each that was broken.
 //!
-//! A history is worth its ids: a message id is used by one client only, and says the same message wherever it turns up.
+//! A history is worth its ids: a message id is used by one client only, and says the same message wherever it
+//! turns up.
 
 pub mod check;
 pub mod finding;

@@ -72,8 +72,8 @@ pub enum Operation {
         /// Why.
         why: Box<str>,
     },
-    /// Reading begins, or goes on after a reconnect, behind this place. What was asked for and what was granted are the
-    /// same, or the epoch is another one.
+    /// Reading begins, or goes on after a reconnect, behind this place. What was asked for and what was
+    /// granted are the same, or the epoch is another one.
     Read {
         /// The life of the log.
         epoch: Epoch,
@@ -89,8 +89,8 @@ pub enum Operation {
         /// What it holds.
         content: Content,
     },
-    /// The client dropped so many entries that came again or too late, before anybody saw which. Noted where the
-    /// reading ends.
+    /// The client dropped so many entries that came again or too late, before anybody saw which. Noted where
+    /// the reading ends.
     Dropped {
         /// How many.
         count: u64,
@@ -109,7 +109,8 @@ pub enum Operation {
         /// Why: it decides whether what did not arrive is held against the server.
         why: StoppedBecause,
     },
-    /// The whole log is read once more, from its beginning, after everything else. Deliveries follow, then a `Stop`.
+    /// The whole log is read once more, from its beginning, after everything else. Deliveries follow, then a
+    /// `Stop`.
     FinalRead {
         /// The life of the log.
         epoch: Epoch,

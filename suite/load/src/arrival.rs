@@ -11,8 +11,8 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// `count` messages over `spread`. `seed` and the client's number choose the first moment within the first
-    /// interval, so that the clients do not send all at once.
+    /// `count` messages over `spread`. `seed` and the client's number choose the first moment within the
+    /// first interval, so that the clients do not send all at once.
     pub fn new(count: u32, spread: Duration, seed: u64, client: u64) -> Self {
         let interval = spread / count.max(1);
         let share = mix(seed ^ mix(client)) as f64 / u64::MAX as f64;

@@ -1,7 +1,7 @@
 //! Latencies in histograms, from the planned and from the real moment of sending, side by side.
 //!
-//! A generator that is held up sends late, and a figure from the moment of sending hides the wait that a real client
-//! would have had ("coordinated omission"). The figure from the *planned* moment has it.
+//! A generator that is held up sends late, and a figure from the moment of sending hides the wait that a real
+//! client would have had ("coordinated omission"). The figure from the *planned* moment has it.
 
 use std::time::Duration;
 

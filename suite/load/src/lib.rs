@@ -2,7 +2,8 @@
 //!
 //! - [`bare`]: connections on the codec alone, for sheer load: many of them, little work for each message.
 //! - [`process`]: CPU, memory, threads and files of a process, from `/proc`.
-//! - [`arrival`]: when each message is due. [`latency`]: histograms from the planned and the real moment of sending.
+//! - [`arrival`]: when each message is due. [`latency`]: histograms from the planned and the real moment of
+//!   sending.
 //! - [`child`]: a server started for a measurement, on a free port, with a scratch folder of its own.
 
 pub mod arrival;

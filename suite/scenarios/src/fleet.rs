@@ -1,5 +1,5 @@
-//! Publishers and followers: each client has a session of its own, publishes in it, and is followed from a second
-//! connection.
+//! Publishers and followers: each client has a session of its own, publishes in it, and is followed from a
+//! second connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,8 @@ impl Plan {
     }
 }
 
-/// Runs a fleet. It ends within the plan's limit, whatever the server does; sooner, if `gone` says that there is no
-/// server any more.
+/// Runs a fleet. It ends within the plan's limit, whatever the server does; sooner, if `gone` says that there
+/// is no server any more.
 pub async fn run(
     endpoint: &Endpoint,
     plan: &Plan,

@@ -93,10 +93,11 @@ struct Observer {
     samples: Vec<Sample>,
 }
 
-/// The first look at a process, and the most that was seen.
+/// The first and the last look at a process, and the most that was seen.
 #[derive(Default)]
 struct Looks {
     first: Option<Usage>,
+    last: Usage,
     most: Usage,
 }
 
@@ -105,6 +106,7 @@ impl Looks {
         // A process that has ended keeps its last figures.
         let Ok(now) = usage(pid) else { return };
         self.first.get_or_insert(now);
+        self.last = now;
         self.most = Usage {
             cpu: self.most.cpu.max(now.cpu),
             resident: self.most.resident.max(now.resident),
@@ -153,7 +155,7 @@ impl Observer {
             acked: meters.get(Counter::Acked),
             delivered: meters.get(Counter::Delivered),
             server_cpu_ms: self.server_use.cpu().as_millis() as u64,
-            server_resident: self.server_use.most.resident,
+            server_resident: self.server_use.last.resident,
         });
     }
 }
@@ -193,7 +195,9 @@ fn judge(
     explain(&counts, &verdict, &mut reasons);
     let lag = Duration::from_micros(figures.schedule_lag.p99);
     let invalid = (lag > TOLERATED_LAG).then(|| {
-        format!("the generator could not keep its schedule: one event in a hundred was sent {lag:.0?} late or later")
+        format!(
+            "the generator could not keep its schedule: one event in a hundred was {lag:.0?} late or more"
+        )
     });
     let status = if reasons.is_empty() { Status::Passed } else { Status::Failed };
     ScenarioResult {

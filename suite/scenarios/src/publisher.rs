@@ -1,4 +1,5 @@
-//! A publisher: sends its events when they are due, whatever the server does, and writes down what became of each.
+//! A publisher: sends its events when they are due, whatever the server does, and writes down what became of
+//! each.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,7 +67,8 @@ pub(crate) struct Publisher {
 type Waiting = VecDeque<(u32, Ticket)>;
 
 impl Publisher {
-    /// Publishes everything, and waits for every outcome until the deadline. What has none by then is unknown.
+    /// Publishes everything, and waits for every outcome until the deadline. What has none by then is
+    /// unknown.
     pub(crate) async fn run(mut self, deadline: Instant) -> ClientHistory {
         let mut waiting = Waiting::new();
         // What cannot be published ends the publishing: the client has ended, and says why in the outcomes.

@@ -44,8 +44,9 @@ impl Recorder {
         });
     }
 
-    /// Notes what belongs to the history. The rest of what a follow gives is either not in the log (presence), or said by
-    /// the records around it (a lost connection by the `Read` after it, a violation by the jump of the seq).
+    /// Notes what belongs to the history. The rest of what a follow gives is either not in the log
+    /// (presence), or said by the records around it (a lost connection by the `Read` after it, a violation by
+    /// the jump of the seq).
     pub(crate) fn item(&mut self, item: &Item) {
         match item {
             Item::Event(event) => {

@@ -61,7 +61,8 @@ pub struct ScenarioResult {
     pub status: Status,
     /// Why it failed.
     pub reasons: Vec<String>,
-    /// Why the figures of speed say nothing about the server, if they do not. The promises are judged all the same.
+    /// Why the figures of speed say nothing about the server, if they do not. The promises are judged all the
+    /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invalid: Option<String>,
     /// What was counted.

@@ -32,7 +32,8 @@ pub struct Overrides {
     pub quick: bool,
 }
 
-/// The share of the time limit over which the events are spread: what is left is for servers that fall behind.
+/// The share of the time limit over which the events are spread: what is left is for servers that fall
+/// behind.
 const SPREAD: u32 = 3;
 /// What `quick` divides by.
 const QUICK: u32 = 10;

@@ -53,7 +53,7 @@ fn write_scenario(out: &mut String, result: &ScenarioResult) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "  throughput  {:.0} acked/s, {:.0} delivered/s; {:.1} MB sent, {:.1} MB received; error rate {:.2} %",
+        "  throughput  {:.0} acked/s, {:.0} delivered/s; {:.1} MB sent, {:.1} MB received; {:.2} % failed",
         figures.acked_per_second,
         figures.delivered_per_second,
         figures.bytes_sent as f64 / 1e6,
@@ -124,7 +124,7 @@ fn write_check(out: &mut String, result: &ScenarioResult) -> fmt::Result {
     let other = result.verdict.counts.values().sum::<u64>() - named;
     writeln!(
         out,
-        "  delivery    {lost} lost, {doubled} duplicated, {reordered} reordered, {} unexplained holes, {other} other findings",
+        "  delivery    {lost} lost, {doubled} duplicated, {reordered} reordered, {} unexplained holes, {other} others",
         count(Kind::Hole)
     )?;
     if let Some(invalid) = &result.invalid {

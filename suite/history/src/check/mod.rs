@@ -81,7 +81,8 @@ pub fn check(histories: &[ClientHistory]) -> Verdict {
     for history in histories {
         publishes::gather(history, &mut sessions, &mut verdict);
     }
-    // Final reads first: where readers disagree, the last word on the log is the one to measure the others by.
+    // Final reads first: where readers disagree, the last word on the log is the one to measure the others
+    // by.
     for final_reads in [true, false] {
         for history in histories {
             follow(history, final_reads, &mut sessions, &mut verdict);
@@ -123,8 +124,8 @@ fn follow<'a>(
             in_final_read.remove(&record.session);
         }
     }
-    // Whoever never said that it stopped was there to the end. In the order of the sessions, so that a history
-    // always gets the same verdict.
+    // Whoever never said that it stopped was there to the end. In the order of the sessions, so that a
+    // history always gets the same verdict.
     let mut rest: Vec<_> = open.into_iter().collect();
     rest.sort_by_key(|(session, _)| *session);
     for (session, reader) in rest {

@@ -73,8 +73,8 @@ impl<'a> Reader<'a> {
         self.stretches[self.stretches.len() - 1].epoch
     }
 
-    /// After a reconnect. Another life of the log is another stretch; the same one goes on at the cursor, and what the
-    /// server skipped is missing until a gap explains it.
+    /// After a reconnect. Another life of the log is another stretch; the same one goes on at the cursor, and
+    /// what the server skipped is missing until a gap explains it.
     pub(super) fn go_on(&mut self, epoch: Epoch, after: Seq, at: u64) {
         if self.epoch() != epoch {
             return self.stretches.push(Stretch::new(epoch, after));

@@ -260,7 +260,8 @@ fn lose_from_final_read(clients: &mut Clients, dice: &mut Dice) -> bool {
     let session = a_session(dice);
     let Some((_, lost)) = last_acked(clients, session) else { return false };
     named(clients, "last").records.retain(|record| {
-        !matches!(&record.operation, Operation::Delivery { seq, .. } if record.session == session && *seq >= lost)
+        let is_lost = matches!(&record.operation, Operation::Delivery { seq, .. } if *seq >= lost);
+        !(is_lost && record.session == session)
     });
     true
 }

@@ -42,8 +42,8 @@ struct Session {
 
 const EPOCH: Epoch = Epoch::from_u64(0xe);
 
-/// A history without fault. The first follower of each session reads everything from the start to the end; in each
-/// session at least one publish is refused, and one follower is told of a gap in the middle.
+/// A history without fault. The first follower of each session reads everything from the start to the end; in
+/// each session at least one publish is refused, and one follower is told of a gap in the middle.
 pub(crate) fn good(seed: u64, shape: &Shape) -> Vec<ClientHistory> {
     let dice = &mut Dice::new(seed);
     let mut clients = Vec::new();

@@ -41,7 +41,8 @@ fn every_kind_has_a_saboteur() {
     }
 }
 
-/// A million operations are judged in seconds; the figure is printed, not asserted beyond what any machine can do.
+/// A million operations are judged in seconds; the figure is printed, not asserted beyond what any machine
+/// can do.
 #[test]
 fn a_million_operations_take_seconds() {
     let shape = Shape { sessions: 100, producers: 2, followers: 1, messages: 1500, final_read: true };

@@ -90,6 +90,8 @@ pub async fn storm(
     for _ in 0..plan.connections.div_ceil(plan.per_session) {
         sessions.push(create(&mut publisher).await?);
     }
+    // Who stays would be told of every follower that comes, and nobody would read it.
+    drop(publisher);
     look(Moment::Empty);
     let retried = Rc::new(Cell::new(0));
     let (first, followers) =
@@ -99,11 +101,16 @@ pub async fn storm(
     tokio::time::sleep(LINGER).await;
     look(Moment::Gone);
     let heads = sessions.iter().map(|session| session.seq).collect::<Vec<_>>();
+    let mut publisher = Connection::open(address, &token("storm", Role::Evaluator)?).await?;
     for session in &mut sessions {
+        publisher
+            .command(&json!({"command": "join_session", "sessionId": session.id, "follow": false}))
+            .await?;
         for _ in 0..plan.missed {
             publish(&mut publisher, session).await?;
         }
     }
+    drop(publisher);
     let (back, followers) =
         follow_all(address, &plan, &sessions, plan.connections, plan.missed, Some(&heads), &retried).await?;
     look(Moment::Back);
@@ -144,7 +151,8 @@ async fn publish(publisher: &mut Connection, session: &mut Session) -> anyhow::R
     Ok(())
 }
 
-/// Everybody connects, joins, and gets `expected` entries. `behind` is the place that each session's followers have.
+/// Everybody connects, joins, and gets `expected` entries. `behind` is the place that each session's
+/// followers have.
 async fn follow_all(
     address: SocketAddr,
     plan: &Storm,
