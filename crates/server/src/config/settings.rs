@@ -152,13 +152,13 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "tail-bytes",
         "TAIL_BYTES",
-        "1048576",
+        "262144",
         "bytes of a session's newest events kept in memory for its followers",
     ),
     setting(
         "tail-budget",
         "TAIL_BUDGET",
-        "268435456",
+        "134217728",
         "bytes of newest events kept in memory for all sessions together; beyond that each keeps little",
     ),
     setting("compression", "COMPRESSION", "true", "accept permessage-deflate"),

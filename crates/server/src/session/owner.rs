@@ -28,7 +28,7 @@ use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, OwnedEvent, Request};
 
 /// Participants up to which everybody is told at once who came or went; beyond that, once a tick.
-const PRESENCE_AT_ONCE: usize = 50;
+const PRESENCE_AT_ONCE: usize = 20;
 /// Frames are read in steps of this many bytes when a session is loaded.
 const LOAD_STEP: usize = 1024 * 1024;
 
