@@ -130,6 +130,9 @@ fn plain_http() {
     assert_eq!(server.get("/readyz").status, 200);
     assert_eq!(server.get("/").status, 200);
     assert_eq!(server.get("/nothing/here").status, 404);
+    let plain = server.get("/ws");
+    assert_eq!(plain.status, 426);
+    assert!(plain.head.contains("upgrade: websocket"), "{}", plain.head);
     let metrics = server.get("/metrics");
     assert_eq!(metrics.status, 200);
     for name in

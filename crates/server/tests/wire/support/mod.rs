@@ -1,7 +1,5 @@
 //! What the tests share: a server in this process, clients that can also send what no client should, and tokens.
 
-#![allow(dead_code, reason = "kept whole, like a library: not every helper is in use at all times")]
-
 pub(crate) mod client;
 pub(crate) mod server;
 pub(crate) mod tokens;
