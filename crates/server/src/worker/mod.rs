@@ -34,6 +34,9 @@ use mailbox::Letter;
 /// Bytes read from a socket in one call; one buffer for all connections of a worker.
 const SCRATCH: usize = 128 * 1024;
 
+/// Replies over this many bytes are written at once, not at the end of the turn.
+const LARGE_REPLY: usize = 1024;
+
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
@@ -232,7 +235,13 @@ impl Worker {
             connection.pending.set(connection.pending.get().saturating_sub(1));
         }
         self.put(connection, json);
-        self.flush_later(connection);
+        if json.len() > LARGE_REPLY {
+            // To many connections at once, these would take much memory until the end of the turn.
+            self.flush(connection);
+            connection.wake_if_paused();
+        } else {
+            self.flush_later(connection);
+        }
     }
 
     /// Has the connection's outbox written at the end of this turn.
