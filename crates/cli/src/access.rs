@@ -15,13 +15,13 @@ const TOKEN_SECONDS: u64 = 24 * 3600;
 #[derive(Args)]
 pub(crate) struct Access {
     /// Token to connect with
-    #[arg(long, env = "AGENTBENCH_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "AGENTBENCH_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Secret to make a token with, if none is given
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    #[arg(long, global = true, env = "JWT_SECRET", hide_env_values = true)]
     secret: Option<String>,
     /// Data folder of the development server whose secret is used, if neither is given
-    #[arg(long, env = "DATA_DIR", default_value = "./data")]
+    #[arg(long, global = true, env = "DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,
 }
 
