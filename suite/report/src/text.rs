@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentbench_load::latency::{Latency, Percentiles};
 
-use crate::result::{ProcessFigures, Report, ScenarioResult, Status};
+use crate::schema::{ProcessFigures, Report, ScenarioResult, Status};
 
 /// Findings that are shown with their witness; the report's file has more.
 const WITNESSES_SHOWN: usize = 5;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use agentbench_history::{ClientHistory, jsonl};
 use anyhow::Context;
 
-use crate::result::Report;
+use crate::schema::Report;
 
 /// Writes a scenario's histories and gives their folder.
 ///
