@@ -68,6 +68,11 @@ impl LatencyRecorder {
     pub fn figures(&self) -> Latency {
         Latency { corrected: percentiles(&self.corrected), raw: percentiles(&self.raw) }
     }
+
+    /// The curve from the planned moment: quantiles (0 to 1) and values, µs.
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        curve(&self.corrected)
+    }
 }
 
 /// One histogram of durations, for what has no planned moment.
@@ -90,6 +95,18 @@ impl DurationRecorder {
     pub fn figures(&self) -> Percentiles {
         percentiles(&self.0)
     }
+
+    /// The curve: quantiles (0 to 1) and values, µs.
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        curve(&self.0)
+    }
+}
+
+/// Points of a curve, denser towards the slow end: five for each halving of what is slower.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    const POINTS_PER_HALVING: u32 = 5;
+    let points = histogram.iter_quantiles(POINTS_PER_HALVING);
+    points.map(|point| (point.quantile_iterated_to(), point.value_iterated_to())).collect()
 }
 
 fn histogram() -> Histogram<u64> {
@@ -135,6 +152,17 @@ mod tests {
         assert!((995..=1005).contains(&figures.raw.max), "{figures:?}");
         assert!((800_000..=802_000).contains(&figures.corrected.max), "{figures:?}");
         assert!((995..=1005).contains(&figures.corrected.p50), "{figures:?}");
+    }
+
+    #[test]
+    fn a_curve_rises_to_the_slowest() {
+        let mut recorder = DurationRecorder::default();
+        (1..=10_000).for_each(|n| recorder.record(Duration::from_micros(n)));
+        let curve = recorder.curve();
+        assert!(curve.len() > 20 && curve.len() < 200, "{}", curve.len());
+        assert!(curve.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1));
+        assert_eq!(curve.last().map(|last| (last.0, last.1 >= 10_000)), Some((1.0, true)));
+        assert!(DurationRecorder::default().curve().len() <= 1);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a process uses, as `/proc` has it (proc(5)).
 
+use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// One look at a process.
@@ -25,6 +27,64 @@ pub fn usage(pid: u32) -> std::io::Result<Usage> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"))?.count();
     let files = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
     Ok(Usage { cpu: cpu_of(pid, &stat)?, resident: resident(pid)?, threads, files })
+}
+
+/// Bytes that wait in the sockets of a process, all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Written and not taken by the peer.
+    pub unsent: u64,
+    /// Arrived and not read.
+    pub unread: u64,
+}
+
+/// Looks at the TCP sockets of the process with this id.
+///
+/// # Errors
+/// If there is no such process, or it is not ours to look at.
+pub fn queues(pid: u32) -> std::io::Result<Queues> {
+    let mut own = HashSet::new();
+    for file in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // A file may be closed while we look.
+        let Ok(target) = fs::read_link(file?.path()) else { continue };
+        let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
+        own.extend(inode.and_then(|text| text.parse::<u64>().ok()));
+    }
+    let mut queues = Queues::default();
+    for table in ["tcp", "tcp6"] {
+        // A kernel without IPv6 has no second table.
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for (unsent, unread, inode) in text.lines().skip(1).filter_map(socket) {
+            if own.contains(&inode) {
+                queues.unsent += unsent;
+                queues.unread += unread;
+            }
+        }
+    }
+    Ok(queues)
+}
+
+/// `tx_queue`, `rx_queue` and inode of a connected socket's line; a listener counts connections there, not bytes.
+fn socket(line: &str) -> Option<(u64, u64, u64)> {
+    const LISTENING: &str = "0A";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (unsent, unread) = fields.get(4)?.split_once(':')?;
+    let bytes = |text| u64::from_str_radix(text, 16).ok();
+    let is_listening = *fields.get(3)? == LISTENING;
+    if is_listening { None } else { Some((bytes(unsent)?, bytes(unread)?, fields.get(9)?.parse().ok()?)) }
+}
+
+/// Bytes that a folder takes on its disk, with everything in it.
+pub fn disk(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    // What goes away while we look takes nothing any more.
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => disk(&entry.path()),
+        Ok(found) => found.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
 }
 
 /// Nanoseconds from the scheduler where it tells them, else clock ticks.
@@ -57,6 +117,30 @@ fn resident(pid: u32) -> std::io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_nobody_reads_wait_in_the_queues() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _server = listener.accept().unwrap();
+        client.write_all(&[0; 5000]).unwrap();
+        let seen = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            queues(std::process::id()).unwrap().unread >= 5000
+        });
+        assert!(seen, "{:?}", queues(std::process::id()));
+        assert!(queues(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_folder_takes_what_its_files_take() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(folder.path().join("inner/file"), vec![1; 100_000]).unwrap();
+        assert!((100_000..200_000).contains(&disk(folder.path())));
+        assert_eq!(disk(Path::new("/nowhere/at/all")), 0);
+    }
 
     #[test]
     fn our_own_process_uses_something() {

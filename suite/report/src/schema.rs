@@ -192,6 +192,13 @@ pub struct Figures {
     pub server: Option<ProcessFigures>,
     /// The suite's own process.
     pub generator: ProcessFigures,
+    /// Most bytes that had arrived for the suite's clients and were not read yet: what the generator was late
+    /// with.
+    #[serde(default)]
+    pub generator_unread_bytes: u64,
+    /// Most bytes that the suite's clients had written and the other side had not taken yet.
+    #[serde(default)]
+    pub generator_unsent_bytes: u64,
     /// From the planned to the real moment of sending, µs.
     pub schedule_lag: Percentiles,
     /// The latency curves, from the planned moment of sending.

@@ -7,26 +7,43 @@ use agentbench_protocol::message::Delivery;
 
 use crate::recorder::Recorder;
 
-/// Entries of one page. With the largest payload of a scenario that is a few MB.
+/// Entries of one page at most.
 const PAGE: u32 = 500;
+/// Bytes of one page, about.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many entries of this size make a page.
+pub(crate) fn page_for(payload: usize) -> u32 {
+    u32::try_from(PAGE_BYTES / payload.max(1)).unwrap_or(PAGE).clamp(1, PAGE)
+}
 
 /// Reads it and writes it down. Gives the last seq.
 ///
 /// # Errors
 /// What the server or the connection said; then the record says that the reading was cut off.
-pub(crate) async fn read(client: &Client, session: SessionId, recorder: &mut Recorder) -> Result<Seq, Error> {
+pub(crate) async fn read(
+    client: &Client,
+    session: SessionId,
+    page: u32,
+    recorder: &mut Recorder,
+) -> Result<Seq, Error> {
     let epoch = client.get_session_info(session).await?.epoch;
     recorder.note(Operation::FinalRead { epoch });
-    let read = pages(client, session, recorder).await;
+    let read = pages(client, session, page, recorder).await;
     let why = if read.is_ok() { StoppedBecause::CaughtUp } else { StoppedBecause::Cut };
     recorder.note(Operation::Stop { why });
     read
 }
 
-async fn pages(client: &Client, session: SessionId, recorder: &mut Recorder) -> Result<Seq, Error> {
+async fn pages(
+    client: &Client,
+    session: SessionId,
+    size: u32,
+    recorder: &mut Recorder,
+) -> Result<Seq, Error> {
     let (mut last, mut from) = (0, 1);
     loop {
-        let page = client.get_history(session, from, PAGE).await?;
+        let page = client.get_history(session, from, size).await?;
         for event in &page.events {
             let entry: Delivery<'_> = serde_json::from_str(event.get())
                 .map_err(|error| Error::UnexpectedReply(format!("an event of the history: {error}")))?;

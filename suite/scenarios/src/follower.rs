@@ -35,6 +35,18 @@ pub(crate) struct Follower {
     pub(crate) arrivals: Arrivals,
     pub(crate) sent: Arc<SentTimes>,
     pub(crate) meters: Arc<Meters>,
+    /// Does not read in this time.
+    pub(crate) silence: Option<Silence>,
+    /// Whether its latencies count: those of who was not there or did not read say nothing about the server.
+    pub(crate) is_timed: bool,
+}
+
+/// A time in which a follower does not read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Silence {
+    /// Since the run began.
+    pub(crate) from: Duration,
+    pub(crate) time: Duration,
 }
 
 impl Follower {
@@ -55,6 +67,9 @@ impl Follower {
     async fn read(&mut self, goal: &mut watch::Receiver<Goal>, deadline: Instant) -> StoppedBecause {
         let mut cursor = 0;
         loop {
+            if let Some(silence) = self.silence.take_if(|silence| self.meters.now() >= silence.from) {
+                tokio::time::sleep(silence.time).await;
+            }
             let now = *goal.borrow_and_update();
             match now {
                 Goal::Seq(seq) if cursor >= seq => {
@@ -93,8 +108,8 @@ impl Follower {
     fn take(&mut self, item: &Item, cursor: Seq) -> Seq {
         if let Item::Event(event) = item {
             match self.sent.of(&event.id()) {
-                Some((index, sent)) => self.meters.delivered(self.arrivals.due(index), sent),
-                None => self.meters.add(Counter::Delivered, 1),
+                Some((index, sent)) if self.is_timed => self.meters.delivered(self.arrivals.due(index), sent),
+                _ => self.meters.add(Counter::Delivered, 1),
             }
         }
         self.recorder.item(item);

@@ -1,22 +1,34 @@
-//! Test scenarios, what runs them, and what they measured.
+//! Test scenarios, and what runs them.
 //!
-//! - [`scenario`]: the scenarios by name, as data. [`payload`]: what their events carry.
+//! - [`definition`]: a scenario as data. [`built_in`]: those that come with the suite, a TOML file each.
 //! - [`target`]: the server under test, started here or somewhere else, and the sentence if there is none.
-//! - [`fleet`]: publishers and followers on the SDK, each writing its history. `publisher`, `follower`,
-//!   `final_read`, `recorder`, [`meters`]: its parts.
-//! - [`performance`]: a scenario run, measured and judged.
-//! - [`result`]: the report as data; [`text`]: the report for people; [`folder`]: the report as files.
+//!   [`supervisor`]: a server that was started here, killed and started again as often as it is wanted.
+//! - [`faults`]: what is done to whom, drawn from the seed. `routes`: the proxies in which faults wait. `cuts`:
+//!   connections cut again and again. `disturb`: what happens to the server.
+//! - [`fleet`]: publishers and followers on the SDK, each writing its history. `pair`, `publisher`, `follower`,
+//!   `final_read`, `recorder`, [`meters`], [`payload`]: its parts.
+//! - [`run`]: a scenario run and watched (`measure`), then judged (`judge`, `recovery`). `search`: many runs, for
+//!   the highest load that holds. [`shrink`]: many runs, for the smallest plan that still fails.
 
+pub mod built_in;
+pub mod cuts;
+pub mod definition;
+mod disturb;
+pub mod faults;
 mod final_read;
 pub mod fleet;
-pub mod folder;
 mod follower;
+mod judge;
+mod measure;
 pub mod meters;
+mod pair;
 pub mod payload;
-pub mod performance;
 mod publisher;
 mod recorder;
-pub mod result;
-pub mod scenario;
+mod recovery;
+pub mod routes;
+pub mod run;
+mod search;
+pub mod shrink;
+pub mod supervisor;
 pub mod target;
-pub mod text;

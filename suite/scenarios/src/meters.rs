@@ -40,6 +40,8 @@ pub enum Counter {
     Sent,
     /// Publishes acked.
     Acked,
+    /// Of those, the ones that the log had already.
+    Duplicates,
     /// Publishes refused.
     Refused,
     /// Publishes that were given up before they were handed to a connection.

@@ -12,6 +12,7 @@ use agentbench_load::arrival::Arrivals;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::definition::Scenario;
 use crate::fleet::is_gone;
 use crate::meters::{Counter, Meters};
 use crate::payload;
@@ -20,18 +21,29 @@ use crate::recorder::Recorder;
 /// When each event of one publisher was really sent: its follower measures from there.
 #[derive(Debug)]
 pub(crate) struct SentTimes {
+    client: u32,
     prefix: String,
     micros: Vec<AtomicU64>,
 }
 
+/// A client's name in histories.
+pub(crate) fn client_name(role: &str, client: u32) -> String {
+    format!("{role}-{client:05}")
+}
+
+/// A message's id. All have the same length, so that none is a part of another.
+pub(crate) fn message_id(client: u32, message: u32) -> String {
+    format!("{}.{message:07}", client_name("publisher", client))
+}
+
 impl SentTimes {
-    pub(crate) fn new(client: &str, count: u32) -> Self {
+    pub(crate) fn new(client: u32, count: u32) -> Self {
         let micros = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { prefix: format!("{client}."), micros }
+        Self { client, prefix: format!("{}.", client_name("publisher", client)), micros }
     }
 
     fn id(&self, index: u32) -> String {
-        format!("{}{index}", self.prefix)
+        message_id(self.client, index)
     }
 
     fn set(&self, index: u32, sent: Duration) {
@@ -56,7 +68,7 @@ pub(crate) struct Publisher {
     /// Since the run began.
     pub(crate) arrivals: Arrivals,
     pub(crate) sent: Arc<SentTimes>,
-    pub(crate) payload: usize,
+    pub(crate) scenario: Arc<Scenario>,
     pub(crate) seed: u64,
     pub(crate) meters: Arc<Meters>,
     /// Set when there will be no server any more.
@@ -108,7 +120,7 @@ impl Publisher {
     }
 
     async fn send(&mut self, index: u32, due: Instant) -> Result<Ticket, Error> {
-        let data = payload::data(self.seed, index, self.payload);
+        let data = payload::data(self.seed, index, self.scenario.payload(index));
         let (id, digest) = (self.sent.id(index), crc32c::crc32c(data.as_bytes()));
         let event = Event::new(Data::raw(data)?).id(id.clone());
         self.meters.histograms().lag.record(due.elapsed());
@@ -127,7 +139,8 @@ impl Publisher {
         let id = self.sent.id(index);
         self.recorder.outcome(&id, outcome);
         match outcome {
-            Outcome::Stored { .. } => {
+            Outcome::Stored { duplicate, .. } => {
+                self.meters.add(Counter::Duplicates, u64::from(*duplicate));
                 let sent = self.sent.of(&id).map_or(Duration::ZERO, |(_, sent)| sent);
                 self.meters.acked(self.arrivals.due(index), sent);
             }

@@ -1,12 +1,15 @@
 //! The server under test: one that is started here, or one that runs somewhere else.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use agentbench_client::{Client, Config, Ended, Error};
-use agentbench_load::child::{SECRET, ServerCommand, ServerProcess};
+use agentbench_load::child::SECRET;
 use anyhow::Context;
-use tempfile::TempDir;
+
+use crate::definition::Scenario;
+use crate::supervisor::Supervisor;
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +18,12 @@ pub enum Target {
     Start {
         /// The `agentbench` binary.
         binary: PathBuf,
+        /// Flags of `serve` beyond the scenario's own.
+        flags: Vec<String>,
         /// A token that it will take; see [`own_secret`].
         token: String,
+        /// Core that it is held to, if any.
+        core: Option<usize>,
     },
     /// One that is there.
     Running {
@@ -50,32 +57,54 @@ pub struct Endpoint {
     pub url: String,
     /// A token that it takes.
     pub token: String,
+    /// Where to connect instead of the URL's own address: a proxy.
+    pub through: Option<SocketAddr>,
+}
+
+impl Endpoint {
+    /// Straight to the server.
+    pub fn new(url: impl Into<String>, token: impl Into<String>) -> Self {
+        Self { url: url.into(), token: token.into(), through: None }
+    }
+
+    /// What the SDK needs to connect to it.
+    pub fn config(&self) -> Config {
+        let config = Config::new(&self.url).token(&self.token);
+        match self.through {
+            Some(proxy) => config.connect_to(proxy),
+            None => config,
+        }
+    }
 }
 
 /// A target that is ready for one scenario.
 #[derive(Debug)]
 pub struct Prepared {
-    /// For the clients.
+    /// For clients without a proxy.
     pub endpoint: Endpoint,
-    server: Option<(ServerProcess, TempDir)>,
+    /// The server's process, if it was started here.
+    pub supervisor: Option<Supervisor>,
 }
 
 /// How long the first connection may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server that was started here may take to stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Target {
     /// Starts the server, if it is to be started, and sees whether it can be used.
     ///
     /// # Errors
     /// [`CannotRun`], with a sentence for whoever started the suite.
-    pub async fn prepare(&self) -> Result<Prepared, CannotRun> {
+    pub async fn prepare(&self, scenario: &Scenario) -> Result<Prepared, CannotRun> {
         let prepared = match self {
-            Self::Start { binary, token } => start(binary.clone(), token.clone())?,
+            Self::Start { binary, flags, token, core } => {
+                let flags = flags.iter().chain(&scenario.server_flags).cloned().collect();
+                let supervisor = Supervisor::start(binary.clone(), flags, *core)?;
+                let address = supervisor.address().context("the server listens nowhere")?;
+                let endpoint = Endpoint::new(format!("ws://{address}"), token);
+                Prepared { endpoint, supervisor: Some(supervisor) }
+            }
             Self::Running { url, token } => {
-                let endpoint = Endpoint { url: url.clone(), token: token.clone() };
-                Prepared { endpoint, server: None }
+                Prepared { endpoint: Endpoint::new(url, token), supervisor: None }
             }
         };
         probe(&prepared.endpoint).await.map_err(CannotRun::Server)?;
@@ -83,42 +112,9 @@ impl Target {
     }
 }
 
-fn start(binary: PathBuf, token: String) -> anyhow::Result<Prepared> {
-    let scratch = tempfile::tempdir().context("cannot make a scratch folder")?;
-    let data_dir = scratch.path().to_owned();
-    let server =
-        ServerProcess::start(&ServerCommand { binary, data_dir, flags: Vec::new(), core: None, port: 0 })?;
-    let url = format!("ws://{}", server.address());
-    Ok(Prepared { endpoint: Endpoint { url, token }, server: Some((server, scratch)) })
-}
-
-impl Prepared {
-    /// The server's process, if it was started here.
-    pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(|(server, _)| server.pid())
-    }
-
-    /// Whether a server that was started here has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.server.as_mut().is_some_and(|(server, _)| server.has_ended())
-    }
-
-    /// Stops a server that was started here.
-    ///
-    /// # Errors
-    /// If it does not stop as it should.
-    pub fn stop(self) -> anyhow::Result<()> {
-        match self.server {
-            Some((server, _scratch)) => server.stop(STOP_PATIENCE).map(drop),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Connects once.
 async fn probe(endpoint: &Endpoint) -> Result<(), String> {
-    let config = Config::new(&endpoint.url).token(&endpoint.token).connect_timeout(PROBE_TIMEOUT);
-    match Client::connect(config).await {
+    match Client::connect(endpoint.config().connect_timeout(PROBE_TIMEOUT)).await {
         Ok(client) => {
             client.close().await;
             Ok(())

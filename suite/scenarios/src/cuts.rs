@@ -1,0 +1,107 @@
+//! Cuts a connection again and again, and notes how long it takes to come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbench_client::{Client, ConnectionEvent};
+use agentbench_fault_proxy::{Effect, Proxy};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::definition::{Cut, Cuts};
+use crate::faults::Side;
+use crate::meters::Meters;
+
+/// A cut that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutRecord {
+    /// The client.
+    pub client: u32,
+    /// Which of its connections.
+    pub side: Side,
+    /// How it was cut.
+    pub way: Cut,
+    /// When, since the run began.
+    pub at: Duration,
+    /// When the client was connected again, if it ever was.
+    pub back: Option<Duration>,
+    /// Attempts that it took.
+    pub attempts: u64,
+}
+
+/// The connection that is cut.
+pub(crate) struct Victim<'a> {
+    pub(crate) index: u32,
+    pub(crate) side: Side,
+    pub(crate) client: &'a Client,
+    pub(crate) proxy: Arc<Proxy>,
+}
+
+/// Time between two tries to cut a connection that is not there at the moment.
+const RETRY: Duration = Duration::from_millis(5);
+/// WebSocket close code "service restart" (RFC 6455, IANA registry).
+const SERVICE_RESTART: u16 = 1012;
+
+impl Cut {
+    fn effect(self) -> Effect {
+        match self {
+            Self::Reset => Effect::Reset { forward: false },
+            Self::Close => Effect::Close { code: SERVICE_RESTART, reason: "cut by the suite".to_owned() },
+            Self::BlackHole => Effect::BlackHole { for_ms: None },
+        }
+    }
+}
+
+impl Victim<'_> {
+    /// Cuts it as often as it is asked for, each time an interval after it has come back.
+    pub(crate) async fn cut_again_and_again(
+        &self,
+        cuts: &Cuts,
+        meters: &Meters,
+        deadline: Instant,
+    ) -> Vec<CutRecord> {
+        let mut records = Vec::new();
+        for round in 0..cuts.attempts {
+            sleep(Duration::from_millis(cuts.interval_ms)).await;
+            if Instant::now() >= deadline {
+                break;
+            }
+            // Each connection goes through all ways, and at each time each way has its share.
+            let turn = self.index * 2 + u32::from(self.side == Side::Follower) + round;
+            let way = cuts.ways[turn as usize % cuts.ways.len()];
+            match self.cut(way, meters, deadline).await {
+                Some(record) => records.push(record),
+                None => break,
+            }
+        }
+        records
+    }
+
+    /// None, if there was nothing to cut until the deadline.
+    async fn cut(&self, way: Cut, meters: &Meters, deadline: Instant) -> Option<CutRecord> {
+        let mut events = self.client.events();
+        while self.proxy.strike_now(way.effect()) == 0 {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            sleep(RETRY).await;
+        }
+        let at = meters.now();
+        let mut record =
+            CutRecord { client: self.index, side: self.side, way, at, back: None, attempts: 0 };
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(deadline) => return Some(record),
+            };
+            match event {
+                Ok(ConnectionEvent::Connected { attempt, .. }) => {
+                    (record.back, record.attempts) = (Some(meters.now()), u64::from(attempt));
+                    return Some(record);
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Some(record),
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! One client of a fleet: a publisher's connection, a follower's, their session, and whoever joins it later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbench_client::{Backoff, Client, Error, Follow, NewSession, SessionId, StartAt};
+use agentbench_history::{ClientHistory, Operation, StoppedBecause};
+use agentbench_load::arrival::{Arrivals, mix};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::cuts::{CutRecord, Victim};
+use crate::definition::Scenario;
+use crate::faults::Side;
+use crate::final_read;
+use crate::fleet::{Fleet, is_gone};
+use crate::follower::{Follower, Goal, Silence};
+use crate::meters::{Counter, Meters};
+use crate::publisher::{Publisher, SentTimes, client_name};
+use crate::recorder::Recorder;
+use crate::routes::Route;
+use crate::target::Endpoint;
+
+/// How long [`Client::close`] waits for outcomes that have not come in all the time before.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
+/// Where something is done to connections: the client's own heartbeats, and the silence after which it takes a
+/// connection for dead. A black hole costs this long.
+const HEARTBEAT: Duration = Duration::from_millis(300);
+const SILENCE: Duration = Duration::from_millis(1200);
+/// An attempt to connect that something is done to is given up after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Items that a follower who does not read lets wait, so that the socket fills soon.
+const SLOW_BUFFER: usize = 8;
+
+/// A client that is connected and has its session.
+pub(crate) struct Pair {
+    client: Running,
+    follow: Follow,
+}
+
+/// What the parts of a client share while they run.
+#[derive(Clone)]
+struct Running {
+    index: u32,
+    session: SessionId,
+    fleet: Fleet,
+    publisher: (Client, Route),
+    follower: (Client, Route),
+}
+
+/// When things happen.
+#[derive(Clone)]
+struct Schedule {
+    arrivals: Arrivals,
+    sent: Arc<SentTimes>,
+    began: Duration,
+    end: Instant,
+}
+
+/// What one client did, saw and suffered.
+pub(crate) struct PairOutcome {
+    pub(crate) histories: Vec<ClientHistory>,
+    pub(crate) cuts: Vec<CutRecord>,
+}
+
+impl Pair {
+    pub(crate) async fn open(fleet: &Fleet, index: u32) -> Result<Self, Error> {
+        let (to_publish, to_follow) =
+            (fleet.routes.of(index, Side::Publisher), fleet.routes.of(index, Side::Follower));
+        let publisher = connect(&to_publish.endpoint, fleet, false).await?;
+        let follower = connect(&to_follow.endpoint, fleet, is_slow(&fleet.scenario, index)).await?;
+        let new = NewSession::new("agentbench-suite", format!("client-{index}"), "load");
+        let session = publisher.create_session(new).await?.session_id;
+        let follow = follower.follow(session, StartAt::Start).await?;
+        let (publisher, follower) = ((publisher, to_publish), (follower, to_follow));
+        Ok(Self { client: Running { index, session, fleet: fleet.clone(), publisher, follower }, follow })
+    }
+
+    pub(crate) fn session(&self) -> SessionId {
+        self.client.session
+    }
+
+    /// Publishes and follows, until everything is there or the time is over.
+    pub(crate) async fn run(self, began: Duration, end: Instant) -> PairOutcome {
+        let (scenario, seed) = (&self.client.fleet.scenario, self.client.fleet.seed);
+        let (count, spread) = (scenario.messages, scenario.spread());
+        let arrivals = Arrivals::new(count, spread, seed, u64::from(self.client.index)).delayed(began);
+        let sent = Arc::new(SentTimes::new(self.client.index, count));
+        self.client.run(self.follow, Schedule { arrivals, sent, began, end }).await
+    }
+}
+
+impl Running {
+    async fn run(self, follow: Follow, schedule: Schedule) -> PairOutcome {
+        let (set_goal, goal) = watch::channel(Goal::Open);
+        let last_moment = schedule.end - CLOSE_TIMEOUT * 3;
+        let mut reader = self.recorder("reader");
+        let mut late = JoinSet::new();
+        for number in 0..self.fleet.scenario.readers.late {
+            let (client, schedule, goal) = (self.clone(), schedule.clone(), goal.clone());
+            late.spawn(async move { client.join_late(number, &schedule, goal, last_moment).await });
+        }
+        let publishing = async {
+            let publish_by = schedule.end - self.fleet.reserve();
+            let publishing = self.publisher(&schedule).run(publish_by);
+            let (history, cuts) = tokio::join!(publishing, self.cut_again_and_again(publish_by));
+            self.heal();
+            let read_by = schedule.end - self.fleet.reserve() / 2;
+            set_goal.send_replace(self.read_finally(&mut reader, read_by).await);
+            (history, cuts)
+        };
+        let following = self.follower(follow, &schedule).run(goal, last_moment);
+        let ((published, cuts), followed) = tokio::join!(publishing, following);
+        let mut histories = vec![published, followed, reader.finish()];
+        // A task that has failed leaves a session with a reader too few, which the counts show.
+        while let Some(joined) = late.join_next().await {
+            histories.extend(joined.ok().flatten());
+        }
+        for client in [&self.publisher.0, &self.follower.0] {
+            count_stats(client, &self.fleet.meters);
+            client.close().await;
+        }
+        PairOutcome { histories, cuts }
+    }
+
+    fn recorder(&self, role: &str) -> Recorder {
+        Recorder::new(client_name(role, self.index), self.session, Arc::clone(&self.fleet.meters))
+    }
+
+    fn publisher(&self, schedule: &Schedule) -> Publisher {
+        Publisher {
+            client: self.publisher.0.clone(),
+            session: self.session,
+            recorder: self.recorder("publisher"),
+            arrivals: schedule.arrivals,
+            sent: Arc::clone(&schedule.sent),
+            scenario: Arc::clone(&self.fleet.scenario),
+            seed: mix(self.fleet.seed ^ mix(u64::from(self.index))),
+            meters: Arc::clone(&self.fleet.meters),
+            gone: self.fleet.gone.clone(),
+        }
+    }
+
+    fn follower(&self, follow: Follow, schedule: &Schedule) -> Follower {
+        let scenario = &self.fleet.scenario;
+        let is_slow = is_slow(scenario, self.index);
+        let silence = is_slow.then(|| {
+            let time = Duration::from_millis(scenario.readers.slow_ms);
+            Silence { from: schedule.began + scenario.spread().saturating_sub(time) / 2, time }
+        });
+        Follower {
+            client: self.follower.0.clone(),
+            follow,
+            recorder: self.recorder("follower"),
+            arrivals: schedule.arrivals,
+            sent: Arc::clone(&schedule.sent),
+            meters: Arc::clone(&self.fleet.meters),
+            silence,
+            is_timed: !is_slow,
+        }
+    }
+
+    /// A further follower, who comes in the middle of the run and reads from the session's start.
+    async fn join_late(
+        &self,
+        number: u32,
+        schedule: &Schedule,
+        goal: watch::Receiver<Goal>,
+        deadline: Instant,
+    ) -> Option<ClientHistory> {
+        let meters = &self.fleet.meters;
+        let share = f64::from(number + 1) / f64::from(self.fleet.scenario.readers.late + 1);
+        let moment = schedule.began + self.fleet.scenario.spread().mul_f64(share);
+        sleep_until(Instant::from_std(meters.begin()) + moment).await;
+        let joining = async {
+            let client = connect(&self.fleet.routes.straight(), &self.fleet, false).await?;
+            let follow = client.follow(self.session, StartAt::Start).await?;
+            Ok::<_, Error>((client, follow))
+        };
+        let (client, follow) = timeout_at(deadline, joining).await.ok()?.ok()?;
+        let name = format!("late-{number}-{:05}", self.index);
+        let follower = Follower {
+            client: client.clone(),
+            follow,
+            recorder: Recorder::new(name, self.session, Arc::clone(meters)),
+            arrivals: schedule.arrivals,
+            sent: Arc::clone(&schedule.sent),
+            meters: Arc::clone(meters),
+            silence: None,
+            is_timed: false,
+        };
+        let history = follower.run(goal, deadline).await;
+        count_stats(&client, meters);
+        client.close().await;
+        Some(history)
+    }
+
+    /// Both connections, each in its own time.
+    async fn cut_again_and_again(&self, deadline: Instant) -> Vec<CutRecord> {
+        let Some(cuts) = &self.fleet.scenario.cuts else { return Vec::new() };
+        let cut = async |side: Side, (client, route): &(Client, Route)| {
+            let Some(proxy) = route.proxy.clone() else { return Vec::new() };
+            let victim = Victim { index: self.index, side, client, proxy };
+            victim.cut_again_and_again(cuts, &self.fleet.meters, deadline).await
+        };
+        let (mut records, others) =
+            tokio::join!(cut(Side::Publisher, &self.publisher), cut(Side::Follower, &self.follower));
+        records.extend(others);
+        records
+    }
+
+    /// Nothing is done to its connections any more.
+    fn heal(&self) {
+        for (_, route) in [&self.publisher, &self.follower] {
+            if let Some(proxy) = &route.proxy {
+                proxy.heal();
+            }
+        }
+    }
+
+    /// Reads the whole log, and gives how far the followers have to come.
+    async fn read_finally(&self, recorder: &mut Recorder, deadline: Instant) -> Goal {
+        let mut gone = self.fleet.gone.clone();
+        let page = final_read::page_for(self.fleet.scenario.largest_payload());
+        let reading = final_read::read(&self.follower.0, self.session, page, recorder);
+        let read = tokio::select! {
+            biased;
+            () = is_gone(&mut gone) => None,
+            read = timeout_at(deadline, reading) => Some(read),
+        };
+        if let Some(Ok(Ok(head))) = read {
+            return Goal::Seq(head);
+        }
+        // It may have been given up in the middle, and must not pass for a whole one.
+        recorder.note(Operation::Stop { why: StoppedBecause::Cut });
+        Goal::Lost
+    }
+}
+
+/// Whether the follower of this client is one of those that do not read: they are spread over the clients.
+fn is_slow(scenario: &Scenario, index: u32) -> bool {
+    let before = |count: u32| (f64::from(count) * scenario.readers.slow_share).floor();
+    before(index + 1) > before(index)
+}
+
+async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Client, Error> {
+    let (scenario, meters) = (&fleet.scenario, &fleet.meters);
+    let backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_secs(1), attempts: None };
+    let mut config = endpoint
+        .config()
+        // Everything is sent when it is due: the outbox holds whatever the server does not take.
+        .outbox(scenario.messages as usize + 1, usize::MAX)
+        .ack_timeout(scenario.limit())
+        .command_timeout(scenario.limit())
+        .backoff(backoff)
+        .close_timeout(CLOSE_TIMEOUT);
+    if scenario.needs_proxies() {
+        config = config
+            .heartbeat_interval(HEARTBEAT)
+            .silence_timeout(SILENCE)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_patience(scenario.limit() / 4);
+    }
+    if is_slow {
+        config = config.follow_buffer(SLOW_BUFFER);
+    }
+    let started = Instant::now();
+    let connected = Client::connect(config).await;
+    match &connected {
+        Ok(_) => {
+            meters.add(Counter::Connected, 1);
+            meters.histograms().connect.record(started.elapsed());
+        }
+        Err(_) => meters.add(Counter::ConnectFailed, 1),
+    }
+    connected
+}
+
+fn count_stats(client: &Client, meters: &Meters) {
+    let stats = client.stats();
+    meters.add(Counter::Reconnects, stats.reconnects);
+    meters.add(Counter::Retried, stats.retried);
+    meters.add(Counter::BytesIn, stats.bytes_in);
+    meters.add(Counter::BytesOut, stats.bytes_out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::built_in;
+
+    #[test]
+    fn the_slow_ones_are_as_many_as_the_share_says() {
+        let slow = |share: f64, clients: u32| {
+            let mut scenario = built_in::named("Slow Readers").unwrap();
+            scenario.readers.slow_share = share;
+            (0..clients).filter(|index| is_slow(&scenario, *index)).count()
+        };
+        assert_eq!((slow(0.1, 20), slow(0.0, 20), slow(1.0, 20), slow(0.5, 7)), (2, 0, 20, 3));
+    }
+}

@@ -1,0 +1,267 @@
+//! A scenario run: a fleet, what is done to it, and what was seen, handed to the judge.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbench_history::{ClientHistory, check};
+use agentbench_load::connect::{Steps, connect};
+use agentbench_report::schema::ScenarioResult;
+use anyhow::Context;
+use tokio::sync::{Mutex, watch};
+
+use crate::definition::Scenario;
+use crate::disturb::{Disturbed, disturb};
+use crate::faults::{Disturbance, PlannedFault, disturbances, planned};
+use crate::fleet::{Fleet, Outcome};
+use crate::judge::{self, Seen};
+use crate::measure::Observer;
+use crate::meters::Meters;
+use crate::routes::{Routes, address_of};
+use crate::search;
+use crate::supervisor::Supervised;
+use crate::target::{CannotRun, Endpoint, Prepared, Target};
+
+/// Time between two looks at the run.
+const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
+/// How long one connection of those that are made one by one may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a run gives: the result, and the histories that it was judged by.
+#[derive(Debug)]
+pub struct Run {
+    /// The result.
+    pub result: ScenarioResult,
+    /// Each client's history.
+    pub histories: Vec<ClientHistory>,
+    /// The faults that were planned.
+    pub planned: Vec<PlannedFault>,
+}
+
+/// What a run is given.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// What to do.
+    pub scenario: &'a Scenario,
+    /// To whom.
+    pub target: &'a Target,
+    /// What is random in it.
+    pub seed: u64,
+    /// The command that does the same again.
+    pub replay: String,
+    /// Set when the user wants it to end: the run is judged as far as it came.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Runs a scenario. `progress` is called several times a second.
+///
+/// # Errors
+/// [`CannotRun`] if there is no server that could be tested.
+pub async fn run(order: &Order<'_>, mut progress: impl FnMut(&Meters)) -> Result<Run, CannotRun> {
+    let prepared = order.target.prepare(order.scenario).await?;
+    if order.scenario.search.is_some() {
+        return search::run(order, prepared, progress).await;
+    }
+    let connecting = one_by_one(order.scenario, &prepared.endpoint).await?;
+    let mut running = Running::new(order, prepared, None).await?;
+    running.connecting = connecting;
+    let ended = running.fleet(&mut progress).await;
+    Ok(running.finish(ended))
+}
+
+/// Connections one after the other, each of them measured step by step, where the scenario is about connecting.
+async fn one_by_one(scenario: &Scenario, endpoint: &Endpoint) -> anyhow::Result<Vec<Option<Steps>>> {
+    let mut connecting = Vec::new();
+    if scenario.cuts.is_some() {
+        let address = address_of(&endpoint.url).await?;
+        for _ in 0..scenario.clients {
+            connecting.push(connect(address, &endpoint.token, CONNECT_PATIENCE).await.ok());
+        }
+    }
+    Ok(connecting)
+}
+
+/// A run under way.
+pub(crate) struct Running<'a> {
+    pub(crate) order: &'a Order<'a>,
+    pub(crate) meters: Arc<Meters>,
+    routes: Arc<Routes>,
+    supervised: Option<Supervised>,
+    /// A server that is here and belongs to somebody else.
+    watched: Option<u32>,
+    planned: Vec<PlannedFault>,
+    disturbances: Vec<(Duration, Disturbance)>,
+    observer: Observer,
+    connecting: Vec<Option<Steps>>,
+    set_gone: watch::Sender<bool>,
+}
+
+/// How a run ended.
+pub(crate) struct Ended {
+    outcome: Outcome,
+    disturbed: Vec<Disturbed>,
+    began: Duration,
+    reasons: Vec<String>,
+}
+
+impl<'a> Running<'a> {
+    /// `watched` is the server's process and its data, if they are here and the server is not handed over.
+    pub(crate) async fn new(
+        order: &'a Order<'a>,
+        prepared: Prepared,
+        watched: Option<(u32, PathBuf)>,
+    ) -> Result<Self, CannotRun> {
+        let Prepared { endpoint, supervisor } = prepared;
+        let own = supervisor.as_ref().and_then(|it| Some((it.pid()?, it.data_dir().to_owned())));
+        let (scenario, seed) = (order.scenario, order.seed);
+        let planned = planned(scenario, seed);
+        // Nobody kills a server that is not ours.
+        let disturbances = match &supervisor {
+            Some(_) => disturbances(&scenario.faults, scenario.spread(), seed),
+            None => Vec::new(),
+        };
+        let routes = if scenario.needs_proxies() {
+            Routes::through_proxies(endpoint, scenario.clients, seed).await?
+        } else {
+            Routes::direct(endpoint)
+        };
+        routes.plan(&planned)?;
+        Ok(Self {
+            order,
+            meters: Arc::new(Meters::default()),
+            routes: Arc::new(routes),
+            supervised: supervisor.map(|supervisor| Arc::new(Mutex::new(supervisor))),
+            watched: watched.as_ref().map(|(pid, _)| *pid),
+            planned,
+            disturbances,
+            observer: Observer::new(own.or(watched)),
+            connecting: Vec::new(),
+            set_gone: watch::channel(false).0,
+        })
+    }
+
+    /// Runs the fleet, does to it and to the server what was planned, and watches all of it.
+    pub(crate) async fn fleet(&mut self, progress: &mut impl FnMut(&Meters)) -> Ended {
+        let fleet = Fleet {
+            scenario: Arc::new(self.order.scenario.clone()),
+            seed: self.order.seed,
+            routes: Arc::clone(&self.routes),
+            meters: Arc::clone(&self.meters),
+            gone: self.set_gone.subscribe(),
+        };
+        let (set_began, began) = watch::channel(None);
+        let disturbing = disturbing(
+            self.disturbances.clone(),
+            self.supervised.clone(),
+            Arc::clone(&self.routes),
+            Arc::clone(&self.meters),
+            began.clone(),
+        );
+        let everything = async { tokio::join!(fleet.run(&set_began), disturbing) };
+        tokio::pin!(everything);
+        let mut period = tokio::time::interval(SAMPLE_PERIOD);
+        let mut stop = self.order.stop.clone();
+        let mut reasons = Vec::new();
+        let (outcome, (disturbed, end)) = loop {
+            tokio::select! {
+                done = &mut everything => break done,
+                () = is_stopped(&mut stop) => {
+                    let after = self.meters.now().as_secs_f64();
+                    reasons.push(format!("interrupted after {after:.1} s: what was under way is not judged"));
+                    break (Outcome::default(), (Vec::new(), Ok(())));
+                }
+                _ = period.tick() => {
+                    self.look();
+                    progress(&self.meters);
+                }
+            }
+        };
+        self.look();
+        progress(&self.meters);
+        if let Err(error) = end {
+            reasons.push(format!("the server did not come back: {error:#}"));
+        }
+        let began = began.borrow().unwrap_or_default();
+        Ended { outcome, disturbed, began, reasons }
+    }
+
+    /// A look from outside; the fleet is told if there is no server any more.
+    fn look(&mut self) {
+        // Whoever holds it is ending or starting the server: then it is down on purpose.
+        let supervisor = self.supervised.as_ref().map(|supervised| supervised.try_lock());
+        let pid = match supervisor {
+            Some(Ok(mut supervisor)) => {
+                if supervisor.has_ended() {
+                    self.set_gone.send_replace(true);
+                }
+                supervisor.pid()
+            }
+            Some(Err(_)) => None,
+            None => self.watched,
+        };
+        self.observer.look(&self.meters, pid);
+    }
+
+    /// Stops the server and has the run judged.
+    pub(crate) fn finish(self, ended: Ended) -> Run {
+        let Ended { outcome, disturbed, began, mut reasons } = ended;
+        let took = self.meters.now();
+        let server = self.observer.server(took);
+        let gone = *self.set_gone.borrow();
+        reasons.extend(outcome.failures.iter().cloned());
+        if let Err(reason) = stop(self.supervised, gone) {
+            reasons.push(reason);
+        }
+        let seen = Seen {
+            scenario: self.order.scenario,
+            replay: self.order.replay.clone(),
+            meters: &self.meters,
+            took,
+            began,
+            outcome: &outcome,
+            verdict: check(&outcome.histories),
+            planned: &self.planned,
+            disturbances: &self.disturbances,
+            disturbed: &disturbed,
+            strikes: &self.routes.strikes(),
+            connecting: &self.connecting,
+            server,
+            generator: self.observer.generator(took),
+            queues: self.observer.queues(),
+            samples: self.observer.into_samples(),
+            reasons,
+        };
+        Run { result: judge::judge(seen), histories: outcome.histories, planned: self.planned }
+    }
+}
+
+/// As [`disturb`], for a server that may not be ours.
+async fn disturbing(
+    planned: Vec<(Duration, Disturbance)>,
+    supervised: Option<Supervised>,
+    routes: Arc<Routes>,
+    meters: Arc<Meters>,
+    began: watch::Receiver<Option<Duration>>,
+) -> (Vec<Disturbed>, anyhow::Result<()>) {
+    match supervised {
+        Some(supervised) if !planned.is_empty() => disturb(&planned, &supervised, &routes, &meters, began).await,
+        _ => (Vec::new(), Ok(())),
+    }
+}
+
+fn stop(supervised: Option<Supervised>, gone: bool) -> Result<(), String> {
+    if gone {
+        return Err("the server ended in the middle of the run".to_owned());
+    }
+    let Some(supervised) = supervised else { return Ok(()) };
+    // An interrupted run may leave somebody who is starting it again; then it ends with its owner.
+    let Ok(supervisor) = Arc::try_unwrap(supervised) else { return Ok(()) };
+    let stopped = supervisor.into_inner().stop().context("the server did not stop as it should");
+    stopped.map_err(|error| format!("{error:#}"))
+}
+
+async fn is_stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
