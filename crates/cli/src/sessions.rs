@@ -286,6 +286,10 @@ fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
             eprintln!("-- the server skipped {} to {}", violation.expected, violation.got.saturating_sub(1));
             return Ok(());
         }
+        Item::Late(entry) => {
+            eprintln!("-- {} comes behind later ones", entry.seq);
+            entry
+        }
         Item::Presence { .. } => return Ok(()),
     };
     let mut out = std::io::stdout().lock();

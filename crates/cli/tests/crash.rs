@@ -26,8 +26,11 @@ use agentbench_client::{Client, Config, Data, Item, NewSession, Outcome, Session
 use agentbench_history::{Kind, Verdict, check};
 use agentbench_load::arrival::mix;
 use agentbench_load::child::{ServerCommand, ServerProcess, token};
-use agentbench_scenarios::fleet::{self, Plan};
+use agentbench_report::schema::Category;
+use agentbench_scenarios::definition::{Faults, Readers, Scenario};
+use agentbench_scenarios::fleet::Fleet;
 use agentbench_scenarios::meters::{Counter, Meters};
+use agentbench_scenarios::routes::Routes;
 use agentbench_scenarios::target::Endpoint;
 use tokio::sync::watch;
 
@@ -139,27 +142,46 @@ impl Crash<'_> {
         let server = ServerProcess::start(&command(data.path(), 0, self.flags)).unwrap();
         let url = format!("ws://{}", server.address());
         let again = command(data.path(), server.address().port(), self.flags);
-        let endpoint = Endpoint { url, token: token("crash-test", Role::Evaluator).unwrap() };
+        let endpoint = Endpoint::new(url, token("crash-test", Role::Evaluator).unwrap());
         let meters = Arc::new(Meters::default());
-        let plan = Plan {
-            clients: CLIENTS,
-            messages: self.messages,
-            payload: 512,
-            spread: self.spread,
-            limit: LIMIT,
+        let (_never, gone) = watch::channel(false);
+        let fleet = Fleet {
+            scenario: Arc::new(self.scenario()),
             seed: self.seed,
+            routes: Arc::new(Routes::direct(endpoint)),
+            meters: Arc::clone(&meters),
+            gone,
         };
         let outcome = std::thread::scope(|scope| {
             let meters = &meters;
             let killer = scope.spawn(move || self.kill_again_and_again(server, &again, meters));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let (_never, gone) = watch::channel(false);
-            let outcome = runtime.block_on(fleet::run(&endpoint, &plan, meters, &gone));
+            let outcome = runtime.block_on(fleet.run(&watch::channel(None).0));
             killer.join().unwrap().stop(Duration::from_secs(20)).unwrap();
             outcome
         });
         assert_eq!(outcome.failures, Vec::<String>::new());
         (check(&outcome.histories), meters)
+    }
+
+    fn scenario(&self) -> Scenario {
+        Scenario {
+            name: "Crash".to_owned(),
+            category: Category::Reliability,
+            promise: "what was acked survives".to_owned(),
+            clients: CLIENTS,
+            messages: self.messages,
+            payload_bytes: 512,
+            payload_steps: Vec::new(),
+            spread_ms: Some(self.spread.as_millis() as u64),
+            limit_ms: LIMIT.as_millis() as u64,
+            keeps_pace: false,
+            readers: Readers::default(),
+            faults: Faults::default(),
+            cuts: None,
+            search: None,
+            server_flags: Vec::new(),
+        }
     }
 
     /// One kill in each part of the run, anywhere in it.

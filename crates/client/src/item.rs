@@ -39,6 +39,8 @@ pub enum Item {
     },
     /// The server broke its promise about the order. The follow goes on behind it.
     Violation(Violation),
+    /// An entry that a [`Violation`] had left out has come after all, behind later ones.
+    Late(Delivered),
 }
 
 /// A range of seqs that a follow does not get.

@@ -30,6 +30,8 @@ pub struct Stats {
     pub delivered: u64,
     /// Entries dropped since the follow had them already.
     pub repeats: u64,
+    /// Entries that came after later ones, against the order.
+    pub late: u64,
     /// Entries dropped since nobody follows their session.
     pub unexpected: u64,
     /// Holes in the order that nothing explained.

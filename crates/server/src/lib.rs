@@ -14,6 +14,7 @@ mod dispatch;
 pub mod echo;
 mod http;
 mod ops;
+mod sabotage;
 mod session;
 mod shared;
 mod transport;

@@ -12,6 +12,7 @@ use agentbench_session::{ConnectionKey, Context};
 use crate::config::Config;
 use crate::ops::limits::Bucket;
 use crate::ops::metrics::Metrics;
+use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
 use crate::worker::mailbox::{Letter, Mailbox};
 
@@ -22,6 +23,7 @@ const SERIAL_SHIFT: u32 = 24;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) sabotage: Sabotage,
     pub(crate) catalog: Catalog,
     pub(crate) metrics: Metrics,
     pub(crate) mailboxes: Vec<Mailbox>,
@@ -46,10 +48,13 @@ pub(crate) struct User {
 
 impl Shared {
     pub(crate) fn new(config: Config, log: Arc<dyn EventLog>, keys: KeyRing, random: [u64; 2]) -> Self {
+        let sabotage = Sabotage::from_env();
+        let log = sabotage.log(log);
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         Self {
             config,
             log,
+            sabotage,
             catalog: Catalog::default(),
             metrics: Metrics::new(),
             mailboxes,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentbench_auth::{Algorithm, Claims, Role, SigningKey, sign};
@@ -12,6 +13,9 @@ use anyhow::{Context, bail};
 
 /// A secret for scratch servers.
 pub const SECRET: &str = "scratch-server-secret-0123456789abcdef";
+
+/// How long a server may take until it listens: it may have a large log to read first.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How to start a server.
 #[derive(Debug, Clone)]
@@ -61,19 +65,29 @@ impl ServerProcess {
             pin(child.id(), core)?;
         }
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let address = loop {
-            let Some(line) = lines.next().transpose()? else {
-                let status = child.wait()?;
-                bail!("the server ended before it listened ({status})");
-            };
-            if let Some(address) = line.strip_prefix("listening on ws://") {
-                break address.parse()?;
+        let (found, address) = mpsc::channel();
+        // Goes on reading to the end: what the server prints later must not block it.
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            for line in lines {
+                if let Some(address) = line.strip_prefix("listening on ws://") {
+                    // Fails for a second such line, which nobody waits for.
+                    let _ = found.send(address.to_owned());
+                }
+            }
+        });
+        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        server.address = match address.recv_timeout(START_PATIENCE) {
+            Ok(address) => address.parse().with_context(|| format!("the server listens on {address:?}"))?,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("the server did not say within {START_PATIENCE:?} where it listens")
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = server.child.wait()?;
+                bail!("the server ended before it listened ({status})")
             }
         };
-        // What it prints later must not block it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address })
+        Ok(server)
     }
 
     /// Where it listens.

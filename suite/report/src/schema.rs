@@ -377,7 +377,6 @@ pub struct Sample {
 impl Report {
     /// Whether the run was done and every promise of every scenario held.
     pub fn has_passed(&self) -> bool {
-        self.interrupted.is_none()
-            && self.scenarios.iter().all(|scenario| scenario.status == Status::Passed)
+        self.interrupted.is_none() && self.scenarios.iter().all(|scenario| scenario.status == Status::Passed)
     }
 }

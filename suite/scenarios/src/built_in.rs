@@ -78,7 +78,9 @@ mod tests {
         let sizes: Vec<(u32, u32, usize, u64)> = of_categories()
             .iter()
             .filter(|scenario| scenario.category != Category::Connection)
-            .map(|scenario| (scenario.clients, scenario.messages, scenario.payload_bytes, scenario.limit_ms / 1000))
+            .map(|scenario| {
+                (scenario.clients, scenario.messages, scenario.payload_bytes, scenario.limit_ms / 1000)
+            })
             .collect();
         let expected = [
             (10, 100, 1024, 30),

@@ -87,8 +87,7 @@ impl Victim<'_> {
             sleep(RETRY).await;
         }
         let at = meters.now();
-        let mut record =
-            CutRecord { client: self.index, side: self.side, way, at, back: None, attempts: 0 };
+        let mut record = CutRecord { client: self.index, side: self.side, way, at, back: None, attempts: 0 };
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,

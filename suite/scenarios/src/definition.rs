@@ -377,10 +377,17 @@ mod tests {
         let whole = "name = \"x\"\ncategory = \"performance\"\npromise = \"p\"\nclients = 1\nmessages = 1\nlimit_ms = 1000\n";
         Scenario::from_toml(whole).unwrap();
         assert!(refused(&whole.replace("clients = 1", "clients = 0")).contains("1 to 5000"));
-        assert!(refused(&format!("{whole}colour = 1")).contains("line 7"), "{}", refused(&format!("{whole}colour = 1")));
+        assert!(
+            refused(&format!("{whole}colour = 1")).contains("line 7"),
+            "{}",
+            refused(&format!("{whole}colour = 1"))
+        );
         assert!(refused(&format!("{whole}spread_ms = 2000")).contains("spread_ms"));
         assert!(refused(&format!("{whole}[faults]\nrate = 7")).contains("faults.rate"));
         assert!(refused(&format!("{whole}[faults]\nkinds = [\"fire\"]")).contains("fire"));
-        assert!(refused(&format!("{whole}[cuts]\nattempts = 1\ninterval_ms = 1\nways = []")).contains("cuts.ways"));
+        assert!(
+            refused(&format!("{whole}[cuts]\nattempts = 1\ninterval_ms = 1\nways = []"))
+                .contains("cuts.ways")
+        );
     }
 }

@@ -177,7 +177,9 @@ fn share(bits: u64) -> f64 {
 
 fn side(kind: FaultKind, bits: u64) -> Side {
     match kind {
-        FaultKind::ResetBeforeAck | FaultKind::ResetAfterAck | FaultKind::DuplicatedPublish => Side::Publisher,
+        FaultKind::ResetBeforeAck | FaultKind::ResetAfterAck | FaultKind::DuplicatedPublish => {
+            Side::Publisher
+        }
         FaultKind::ResetDelivery | FaultKind::SlowReader => Side::Follower,
         _ if bits & 1 == 0 => Side::Publisher,
         _ => Side::Follower,
@@ -205,7 +207,8 @@ pub fn disturbances(faults: &Faults, spread: Duration, seed: u64) -> Vec<(Durati
         };
         return moments.iter().map(|it| (Duration::from_millis(it.at_ms), what(it.what))).collect();
     }
-    let kinds = [(faults.kills, Disturbance::Kill), (faults.pauses, pause), (faults.restarts, Disturbance::Restart)];
+    let kinds =
+        [(faults.kills, Disturbance::Kill), (faults.pauses, pause), (faults.restarts, Disturbance::Restart)];
     let mut what: Vec<Disturbance> =
         kinds.iter().flat_map(|(times, kind)| std::iter::repeat_n(*kind, *times as usize)).collect();
     // In an order that the seed chooses (Fisher–Yates).
@@ -233,7 +236,8 @@ pub fn moments(disturbances: &[(Duration, Disturbance)]) -> Vec<Moment> {
 impl PlannedFault {
     /// The fault for the proxy of its connection. `id` is the message's, and is part of no other id.
     pub fn fault(&self, id: &str) -> Fault {
-        let up = matches!((self.side, self.kind), (Side::Publisher, kind) if kind != FaultKind::ResetAfterAck);
+        let up =
+            matches!((self.side, self.kind), (Side::Publisher, kind) if kind != FaultKind::ResetAfterAck);
         let when = When { contains: Some(id.to_owned()), times: Some(1), ..When::default() };
         Fault {
             name: Some(self.kind.name().to_owned()),
@@ -276,7 +280,8 @@ pub fn counted<'a>(
     for name in happened {
         counts.entry(name).or_default().1 += 1;
     }
-    let count = |(kind, (planned, happened)): (&str, _)| FaultCount { kind: kind.to_owned(), planned, happened };
+    let count =
+        |(kind, (planned, happened)): (&str, _)| FaultCount { kind: kind.to_owned(), planned, happened };
     counts.into_iter().map(count).collect()
 }
 
@@ -315,13 +320,15 @@ mod tests {
         let share = planned.len() as f64 / 100_000.0;
         assert!((share - 0.25).abs() < 0.01, "{share}");
         for kind in FaultKind::ALL {
-            let share = planned.iter().filter(|fault| fault.kind == kind).count() as f64 / planned.len() as f64;
+            let share =
+                planned.iter().filter(|fault| fault.kind == kind).count() as f64 / planned.len() as f64;
             assert!((share - 0.1).abs() < 0.02, "{kind:?} {share}");
         }
         let none = Faults { rate: 0.0, ..Faults::default() };
         assert!((0..1000).all(|message| draw(&none, 1, 0, message).is_none()));
         let always = Faults { rate: 1.0, kinds: vec![FaultKind::Delay], ..Faults::default() };
-        let all_delayed = |message| draw(&always, 1, 0, message).is_some_and(|fault| fault.kind == FaultKind::Delay);
+        let all_delayed =
+            |message| draw(&always, 1, 0, message).is_some_and(|fault| fault.kind == FaultKind::Delay);
         assert!((0..1000).all(all_delayed));
     }
 
@@ -344,7 +351,8 @@ mod tests {
     #[test]
     fn what_happened_is_counted_beside_what_was_planned() {
         let planned = planned(&extreme(), 7);
-        let counts = counted(&planned, &[(Duration::ZERO, Disturbance::Kill)], ["delay", "delay"].into_iter());
+        let counts =
+            counted(&planned, &[(Duration::ZERO, Disturbance::Kill)], ["delay", "delay"].into_iter());
         let of = |kind: &str| counts.iter().find(|count| count.kind == kind).unwrap();
         assert_eq!((of("server_killed").planned, of("server_killed").happened), (1, 0));
         assert_eq!(of("delay").happened, 2);

@@ -23,8 +23,14 @@ use crate::recovery::{SignsOfLife, histogram};
 /// A generator that sends one event in a hundred later than this is the bottleneck itself.
 const TOLERATED_LAG: Duration = Duration::from_millis(20);
 /// Kinds of faults that end a connection: after these a client has to recover.
-const ENDING: [&str; 6] =
-    ["reset_before_ack", "reset_after_ack", "reset_delivery", "black_hole", "corrupted_frame", "truncated_frame"];
+const ENDING: [&str; 6] = [
+    "reset_before_ack",
+    "reset_after_ack",
+    "reset_delivery",
+    "black_hole",
+    "corrupted_frame",
+    "truncated_frame",
+];
 
 /// Everything that is known of a run.
 pub(crate) struct Seen<'a> {
@@ -83,7 +89,9 @@ pub(crate) fn judge(mut seen: Seen<'_>) -> ScenarioResult {
 /// Why figures of speed do not count, if the generator was this late.
 pub(crate) fn too_late(lag: Duration) -> Option<String> {
     (lag > TOLERATED_LAG).then(|| {
-        format!("the generator could not keep its schedule: one event in a hundred was {lag:.0?} late or more")
+        format!(
+            "the generator could not keep its schedule: one event in a hundred was {lag:.0?} late or more"
+        )
     })
 }
 

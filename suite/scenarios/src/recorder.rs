@@ -52,6 +52,9 @@ impl Recorder {
             Item::Event(event) => {
                 self.delivery(event, Content::Event(crc32c::crc32c(event.data().as_bytes())));
             }
+            Item::Late(entry) => {
+                self.delivery(entry, Content::Event(crc32c::crc32c(entry.data().as_bytes())));
+            }
             Item::Lifecycle(lifecycle) => self.delivery(&lifecycle.entry, Content::Lifecycle),
             // These are about the history that the reader had; the `Read` says where it goes on.
             Item::Gap(gap) if matches!(gap.cause, GapCause::Epoch | GapCause::Diverged) => {}

@@ -30,7 +30,8 @@ impl SignsOfLife {
                 records.map(|record| record.at).collect()
             };
             signs.acks.extend(at(|operation| matches!(operation, Operation::Ok { .. })));
-            let moments = at(|operation| matches!(operation, Operation::Ok { .. } | Operation::Delivery { .. }));
+            let moments =
+                at(|operation| matches!(operation, Operation::Ok { .. } | Operation::Delivery { .. }));
             signs.moments.insert(history.client.clone(), moments);
             let reads = at(|operation| matches!(operation, Operation::Read { .. }));
             signs.reads.insert(history.client.clone(), reads);

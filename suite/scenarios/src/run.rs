@@ -244,7 +244,9 @@ async fn disturbing(
     began: watch::Receiver<Option<Duration>>,
 ) -> (Vec<Disturbed>, anyhow::Result<()>) {
     match supervised {
-        Some(supervised) if !planned.is_empty() => disturb(&planned, &supervised, &routes, &meters, began).await,
+        Some(supervised) if !planned.is_empty() => {
+            disturb(&planned, &supervised, &routes, &meters, began).await
+        }
         _ => (Vec::new(), Ok(())),
     }
 }

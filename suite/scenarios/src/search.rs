@@ -34,7 +34,8 @@ pub(crate) async fn run(
     let mut rate = search.start_per_second;
     for _ in 0..search.steps {
         let scenario = step(order.scenario, &search, rate);
-        let order = Order { scenario: &scenario, stop: order.stop.clone(), replay: order.replay.clone(), ..*order };
+        let order =
+            Order { scenario: &scenario, stop: order.stop.clone(), replay: order.replay.clone(), ..*order };
         let prepared = Prepared { endpoint: endpoint.clone(), supervisor: None };
         let mut running = Running::new(&order, prepared, watched.clone()).await?;
         let ended = running.fleet(&mut progress).await;
@@ -88,12 +89,7 @@ impl Found {
         broke.is_some()
     }
 
-    fn conclude(
-        self,
-        whole: &Scenario,
-        search: &Search,
-        problem: Option<String>,
-    ) -> Result<Run, CannotRun> {
+    fn conclude(self, whole: &Scenario, search: &Search, problem: Option<String>) -> Result<Run, CannotRun> {
         let ended = match self.steps.last() {
             Some(LoadStep { broke: Some(why), planned_per_second, .. }) => {
                 format!("{planned_per_second:.0} events/s did not hold: {why}")

@@ -44,7 +44,8 @@ pub async fn shrink(
     while runs < most_runs && !*order.stop.borrow() {
         let Some(candidate) = shrinker.candidate() else { break };
         let scenario = with_parts(order.scenario, &candidate);
-        let order = Order { scenario: &scenario, stop: order.stop.clone(), replay: order.replay.clone(), ..*order };
+        let order =
+            Order { scenario: &scenario, stop: order.stop.clone(), replay: order.replay.clone(), ..*order };
         runs += 1;
         progress(runs, candidate.len());
         let again = run(&order, |_| {}).await?;
@@ -88,7 +89,8 @@ mod tests {
         let scenario = built_in::named("Extreme Conditions Test").unwrap();
         let whole = with_parts(&scenario, &parts(&scenario, 7));
         assert_eq!(planned(&whole, 99), planned(&scenario, 7));
-        let of = |scenario: &Scenario, seed| moments(&disturbances(&scenario.faults, scenario.spread(), seed));
+        let of =
+            |scenario: &Scenario, seed| moments(&disturbances(&scenario.faults, scenario.spread(), seed));
         assert_eq!(of(&whole, 99), of(&scenario, 7));
         let read = Scenario::from_toml(&whole.to_toml().unwrap()).unwrap();
         assert_eq!(read, whole);

@@ -14,6 +14,8 @@ pub(super) struct Following {
     start: StartAt,
     /// Known from the first join on.
     place: Option<Place>,
+    /// What was left out without a word: it may still come, too late.
+    holes: Holes,
     /// Whether the current connection delivers to it.
     pub(super) is_live: bool,
 }
@@ -47,11 +49,40 @@ pub(super) enum Arrival {
     Repeat,
     /// It is the next one but for a hole that nothing explains.
     Hole(Violation),
+    /// It was left out before, and the user has later ones.
+    Late,
+}
+
+/// Holes that are remembered; of a server that breaks the order more often than this, later ones are told as
+/// holes only.
+const MAX_HOLES: usize = 64;
+
+/// Ranges of seqs that were left out and have not come.
+#[derive(Debug, Default)]
+struct Holes(Vec<(Seq, Seq)>);
+
+impl Holes {
+    fn add(&mut self, violation: &Violation) {
+        if self.0.len() < MAX_HOLES {
+            self.0.push((violation.expected, violation.got - 1));
+        }
+    }
+
+    /// Whether it was missing. Then it is not any more.
+    fn fill(&mut self, seq: Seq) -> bool {
+        let Some(index) = self.0.iter().position(|(from, to)| (*from..=*to).contains(&seq)) else {
+            return false;
+        };
+        let (from, to) = self.0.swap_remove(index);
+        let left = [(from, seq - 1), (seq + 1, to)];
+        self.0.extend(left.into_iter().filter(|(from, to)| from <= to));
+        true
+    }
 }
 
 impl Following {
     pub(super) fn new(key: FollowKey, start: StartAt) -> Self {
-        Self { key, start, place: None, is_live: false }
+        Self { key, start, place: None, holes: Holes::default(), is_live: false }
     }
 
     /// What to ask for in the next join.
@@ -80,6 +111,7 @@ impl Following {
             return Some(Item::Resumed(Resumed { from: was, head_seq: joined.head_seq }));
         }
         *place = Place::at(joined.from.clone());
+        self.holes = Holes::default();
         Some(not_recovered(was, joined))
     }
 
@@ -87,13 +119,18 @@ impl Following {
     pub(super) fn arrived(&mut self, seq: Seq, id: &str) -> Arrival {
         let Some(place) = &mut self.place else { return Arrival::Repeat };
         if seq <= place.seq {
-            return Arrival::Repeat;
+            return if self.holes.fill(seq) { Arrival::Late } else { Arrival::Repeat };
         }
         let expected = place.seq.saturating_add(1);
         place.seq = seq;
         place.last_id.clear();
         place.last_id.push_str(id);
-        if seq == expected { Arrival::Next } else { Arrival::Hole(Violation { expected, got: seq }) }
+        if seq == expected {
+            return Arrival::Next;
+        }
+        let violation = Violation { expected, got: seq };
+        self.holes.add(&violation);
+        Arrival::Hole(violation)
     }
 
     /// A gap was said. Tells whether it leaves a hole before it.
@@ -109,7 +146,9 @@ impl Following {
         let expected = place.seq.saturating_add(1);
         place.seq = gap.to;
         place.last_id.clear();
-        (gap.from > expected).then_some(Violation { expected, got: gap.from })
+        let violation = (gap.from > expected).then_some(Violation { expected, got: gap.from })?;
+        self.holes.add(&violation);
+        Some(violation)
     }
 }
 
@@ -171,6 +210,25 @@ mod tests {
         assert_eq!(follow.arrived(3, "c"), Arrival::Hole(Violation { expected: 2, got: 3 }));
         assert_eq!(follow.arrived(4, "d"), Arrival::Next);
         assert_eq!(follow.from(), StartAt::After(position(7, 4, Some("d"))));
+    }
+
+    #[test]
+    fn what_was_left_out_and_comes_later_is_late_once() {
+        let mut follow = following(0);
+        assert_eq!(follow.arrived(5, "e"), Arrival::Hole(Violation { expected: 1, got: 5 }));
+        assert_eq!(follow.arrived(3, "c"), Arrival::Late);
+        assert_eq!(follow.arrived(3, "c"), Arrival::Repeat);
+        assert_eq!(follow.arrived(1, "a"), Arrival::Late);
+        assert_eq!(follow.arrived(5, "e"), Arrival::Repeat);
+        assert_eq!(follow.arrived(4, "d"), Arrival::Late);
+        assert_eq!(follow.arrived(6, "f"), Arrival::Next);
+        assert_eq!(follow.from(), StartAt::After(position(7, 6, Some("f"))));
+        // Never more than so many holes are kept.
+        for n in 0..1000 {
+            follow.arrived(8 + 2 * n, "x");
+        }
+        assert_eq!(follow.arrived(7, "g"), Arrival::Late);
+        assert_eq!(follow.arrived(1005, "y"), Arrival::Repeat);
     }
 
     #[test]

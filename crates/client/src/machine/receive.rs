@@ -205,6 +205,12 @@ impl<T> Machine<T> {
                 return;
             }
             Arrival::Next => {}
+            Arrival::Late => {
+                self.stats.late += 1;
+                let entry = frame.delivered(session, seq, message);
+                self.told.push_back(Told::Item { follow: key, item: Item::Late(entry) });
+                return;
+            }
             Arrival::Hole(violation) => {
                 self.stats.violations += 1;
                 self.told.push_back(Told::Item { follow: key, item: Item::Violation(violation) });

@@ -277,7 +277,8 @@ impl Worker {
                 &SystemMessage::Gap { session_id, from_seq, to_seq, cause, history: false },
             )
         });
-        let after = follow.then_some(resolution.after);
+        let after = self.shared.sabotage.resume_after(from, resolution.after, head.seq);
+        let after = follow.then_some(after);
         self.begin_following(owned, asker.connection, entry, json, gap, after, head.seq);
     }
 
@@ -705,8 +706,8 @@ impl Worker {
             let now = self.now();
             let summary = Summary::clone(&entry.summary());
             let last_used = entry.last_used.load(Ordering::Relaxed);
-            let session =
-                Session::recover(id, entry.head(), self.shared.context(), summary, &tail, last_used);
+            let tail = self.shared.sabotage.dedupe_tail(&tail);
+            let session = Session::recover(id, entry.head(), self.shared.context(), summary, tail, last_used);
             let owned =
                 Owned { session, entry, mirrors: 0, priority: Priority::Normal, untold: None, reserved: 0 };
             self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));

@@ -5,6 +5,8 @@ use agentbench_protocol::{Seq, msgpack};
 use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
 use bytes::{Bytes, BytesMut};
 
+use crate::sabotage::Sabotage;
+
 /// How one reader's messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
@@ -30,6 +32,7 @@ pub(crate) struct Renderer {
     deflater: Deflater,
     threshold: usize,
     scratch: BytesMut,
+    sabotage: Sabotage,
 }
 
 /// Consecutive events as WebSocket frames. Cloning shares the bytes.
@@ -71,8 +74,8 @@ impl Rendered {
 }
 
 impl Renderer {
-    pub(crate) fn new(level: u8, threshold: usize) -> Self {
-        Self { deflater: Deflater::new(level), threshold, scratch: BytesMut::new() }
+    pub(crate) fn new(level: u8, threshold: usize, sabotage: Sabotage) -> Self {
+        Self { deflater: Deflater::new(level), threshold, scratch: BytesMut::new(), sabotage }
     }
 
     /// Writes every event of consecutive frames.
@@ -80,7 +83,7 @@ impl Renderer {
         let size: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
         let mut dst = BytesMut::with_capacity(size + 64);
         let mut ends = Vec::with_capacity(frames.iter().map(Frame::count).sum());
-        for frame in frames {
+        for frame in self.sabotage.order(frames).iter() {
             for (_, record) in frame.records() {
                 self.message(&mut dst, record.body, form);
                 ends.push(u32::try_from(dst.len()).expect("a chunk is far below 4 GiB"));

@@ -69,7 +69,8 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
-        let renderer = Renderer::new(shared.config.compression_level, shared.config.compression_threshold);
+        let config = &shared.config;
+        let renderer = Renderer::new(config.compression_level, config.compression_threshold, shared.sabotage);
         Rc::new(Self {
             index,
             connections: RefCell::new(Slab::new()),

@@ -1,0 +1,193 @@
+//! What a run of the suite can be told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentbench_auth::Role;
+use agentbench_scenarios::definition::Overrides;
+use agentbench_scenarios::target::{Target, own_secret};
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::Chosen;
+use crate::access::{Access, make_token};
+
+/// The core that `--pin` gives the server; the generator gets the next.
+pub(crate) const SERVER_CORE: usize = 0;
+/// The core that `--pin` gives the generator.
+pub(crate) const GENERATOR_CORE: usize = 1;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only scenarios whose name holds this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Server to test; one is started if none is given
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Flag of `serve` for servers that are started, such as --server-flag=--workers=1; may be given several times
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    server_flag: Vec<String>,
+    #[command(flatten)]
+    access: Access,
+    /// Seed of contents, schedule and faults; a random one if not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A tenth of the events in a tenth of the time
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Clients of each scenario
+    #[arg(long, env = "TEST_CLIENT_COUNT")]
+    clients: Option<u32>,
+    /// Events that each client publishes
+    #[arg(long, env = "TEST_MESSAGES_PER_CLIENT")]
+    messages: Option<u32>,
+    /// Time limit of each scenario, ms; the events are spread over the same share of it as before
+    #[arg(long, env = "TEST_DURATION")]
+    duration: Option<u64>,
+    /// Chance that a fault hits a message, 0 to 1, in scenarios of the category reliability
+    #[arg(long, env = "TEST_FAILURE_RATE", value_parser = share)]
+    failure_rate: Option<f64>,
+    /// Hold the server to one core and the suite to another, so that they do not take it from each other
+    #[arg(long)]
+    pub(crate) pin: bool,
+    /// After a broken promise, run again up to so many times to find a smaller plan that still fails
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
+    pub(crate) shrink: Option<u32>,
+    /// Run all of it so many times, one after the other: a baseline needs several
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) repeat: u32,
+    /// Folder for reports; each run makes one in it
+    #[arg(long, env = "TEST_OUTPUT_DIR", default_value = "./test-results")]
+    pub(crate) output: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print progress even where there is no terminal
+    #[arg(long, env = "TEST_ENABLE_LOGGING", num_args = 0..=1)]
+    #[arg(default_value_t = false, default_missing_value = "true")]
+    pub(crate) enable_logging: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not a share from 0 to 1".to_owned()) }
+}
+
+impl Arguments {
+    /// Those that are wanted, as they are wanted.
+    pub(crate) fn wanted(&self, chosen: Vec<Chosen>) -> anyhow::Result<Vec<Chosen>> {
+        let only: Vec<String> = self.only.iter().map(|name| name.to_lowercase()).collect();
+        let names: Vec<String> = chosen.iter().map(|chosen| chosen.scenario.name.clone()).collect();
+        let fits = |chosen: &Chosen| {
+            let name = chosen.scenario.name.to_lowercase();
+            only.is_empty() || only.iter().any(|wanted| name.contains(wanted))
+        };
+        let overrides = self.overrides();
+        let wanted = chosen.into_iter().filter(fits);
+        let wanted: Vec<Chosen> =
+            wanted.map(|chosen| Chosen { scenario: chosen.scenario.with(overrides), ..chosen }).collect();
+        if wanted.is_empty() {
+            bail!("no scenario is named like that; there are: {}", names.join(", "));
+        }
+        for chosen in &wanted {
+            chosen.scenario.check()?;
+        }
+        Ok(wanted)
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            clients: self.clients,
+            messages: self.messages,
+            limit: self.duration.map(Duration::from_millis),
+            failure_rate: self.failure_rate,
+            quick: self.quick,
+        }
+    }
+
+    /// The seed that was given, or a random one.
+    pub(crate) fn seed(&self) -> anyhow::Result<u64> {
+        match self.seed {
+            Some(seed) => Ok(seed),
+            // Half of the bits: JSON readers keep only 53 of a number.
+            None => {
+                Ok(getrandom::u64().map_err(|error| anyhow::anyhow!("no random numbers: {error}"))? >> 32)
+            }
+        }
+    }
+
+    /// The server to test.
+    pub(crate) fn target(&self) -> anyhow::Result<Target> {
+        const USER: &str = "agentbench-suite";
+        if let Some(url) = &self.url {
+            return Ok(Target::Running {
+                url: url.clone(),
+                token: self.access.token(USER, Role::Evaluator)?,
+            });
+        }
+        let mut flags = self.server_flag.clone();
+        if self.pin {
+            flags.push("--workers=1".to_owned());
+        }
+        Ok(Target::Start {
+            binary: std::env::current_exe().context("where is this binary?")?,
+            flags,
+            token: make_token(own_secret(), USER, Role::Evaluator)?,
+            core: self.pin.then_some(SERVER_CORE),
+        })
+    }
+
+    /// The command that runs a scenario again, with everything that was given beside it.
+    pub(crate) fn replay(&self, called: &str, seed: u64) -> String {
+        let mut command = format!("agentbench suite run {} --seed {seed}", quoted(called));
+        let mut add = |flag: &str, value: Option<String>| {
+            if let Some(value) = value {
+                command.push_str(&format!(" --{flag} {}", quoted(&value)));
+            }
+        };
+        add("url", self.url.clone());
+        add("clients", self.clients.map(|it| it.to_string()));
+        add("messages", self.messages.map(|it| it.to_string()));
+        add("duration", self.duration.map(|it| it.to_string()));
+        add("failure-rate", self.failure_rate.map(|it| it.to_string()));
+        for flag in &self.server_flag {
+            command.push_str(&format!(" --server-flag={}", quoted(flag)));
+        }
+        for (flag, is_given) in [("quick", self.quick), ("pin", self.pin)] {
+            if is_given {
+                command.push_str(&format!(" --{flag}"));
+            }
+        }
+        command
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words_in_a_shell() {
+        let cases = [
+            ("Small Load Test", "'Small Load Test'"),
+            ("./my.toml", "./my.toml"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("$(reboot)", "'$(reboot)'"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+}
