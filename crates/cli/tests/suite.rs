@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,10 +34,36 @@ fn suite(output: &Path, arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for name in ["TEST_CLIENT_COUNT", "TEST_MESSAGES_PER_CLIENT", "TEST_DURATION", "AGENTBENCH_TOKEN"] {
+    without_settings(&mut command);
+    command
+}
+
+/// What the caller's shell has set must not matter.
+fn without_settings(command: &mut Command) {
+    const NAMES: [&str; 6] = [
+        "TEST_CLIENT_COUNT",
+        "TEST_MESSAGES_PER_CLIENT",
+        "TEST_DURATION",
+        "TEST_FAILURE_RATE",
+        "TEST_OUTPUT_DIR",
+        "AGENTBENCH_TOKEN",
+    ];
+    for name in NAMES {
         command.env_remove(name);
     }
-    command
+}
+
+/// The only run's folder.
+fn run_folder(output: &Path) -> PathBuf {
+    std::fs::read_dir(output).unwrap().next().unwrap().unwrap().path()
+}
+
+/// `agentbench suite` with these words and nothing else.
+fn plain(arguments: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.arg("suite").args(arguments).env("JWT_SECRET", SECRET).stdin(Stdio::null());
+    without_settings(&mut command);
+    command.output().unwrap()
 }
 
 fn report(output: &Output) -> serde_json::Value {
@@ -135,16 +161,98 @@ fn a_started_server_that_dies_ends_the_run_at_once() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_no_server_behind() {
+fn an_interrupted_run_leaves_its_report_and_no_server_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut run = suite(folder.path(), &["--duration", "60000"]).spawn().unwrap();
     let_it_publish(&mut run);
     let servers = children(run.id());
     signal(run.id(), libc::SIGINT).unwrap();
-    assert_eq!(run.wait().unwrap().code(), Some(2));
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
     for server in servers {
         assert!(!Path::new(&format!("/proc/{server}")).exists());
     }
+    let report = report(&output);
+    assert!(report["interrupted"].as_str().unwrap().contains("interrupted by the user"), "{report:#}");
+    let scenario = &report["scenarios"][0];
+    assert_eq!(scenario["status"], "failed");
+    assert!(scenario["reasons"][0].as_str().unwrap().contains("interrupted after"), "{scenario:#}");
+    assert!(scenario["samples"].as_array().unwrap().len() > 2, "{scenario:#}");
+    assert!(run_folder(folder.path()).join("report.json").is_file());
+}
+
+#[test]
+fn scenarios_can_be_listed_shown_changed_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = String::from_utf8(plain(&["list"]).stdout).unwrap();
+    assert!(list.contains("Extreme Conditions Test") && list.contains("Rolling Restart"), "{list}");
+    let shown = String::from_utf8(plain(&["show", "late joiners"]).stdout).unwrap();
+    let mine = shown
+        .replace("Late Joiners", "Mine")
+        .replace("clients = 20", "clients = 3")
+        .replace("messages = 500", "messages = 20")
+        .replace("spread_ms = 10000", "spread_ms = 500");
+    let path = folder.path().join("mine.toml");
+    std::fs::write(&path, mine).unwrap();
+    let output = folder.path().join("out");
+    let run = plain(&[
+        "run",
+        path.to_str().unwrap(),
+        "--seed",
+        "7",
+        "--json",
+        "--output",
+        output.to_str().unwrap(),
+    ]);
+    let report = report(&run);
+    assert_eq!(run.status.code(), Some(0), "{report:#}");
+    let scenario = &report["scenarios"][0];
+    assert_eq!(scenario["scenario"]["name"], "Mine");
+    // The usual follower, and four who came later and read from the start.
+    assert_eq!(scenario["counts"]["delivered"], 3 * 20 * 5);
+    assert!(scenario["replay"].as_str().unwrap().ends_with("mine.toml --seed 7"), "{}", scenario["replay"]);
+}
+
+#[test]
+fn a_scenario_that_makes_no_sense_is_said_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    std::fs::write(&path, "name = \"x\"\ncategory = \"weather\"\n").unwrap();
+    let output = plain(&["run", path.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("bad.toml") && said.contains("line 2") && said.contains("weather"), "{said}");
+    let output = plain(&["run", "No Such Test"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("Small Load Test"), "{said}");
+}
+
+#[test]
+fn the_limit_is_looked_for_step_by_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = \"Limit\"\ncategory = \"performance\"\npromise = \"p\"\nclients = 2\nmessages = 1\n\
+                limit_ms = 60000\n[search]\nstart_per_second = 20\nfactor = 2\nstep_ms = 500\n\
+                goal_p99_ms = 0.001\nsteps = 5\n";
+    let path = folder.path().join("limit.toml");
+    std::fs::write(&path, text).unwrap();
+    let run = |text: String| {
+        std::fs::write(&path, text).unwrap();
+        let output = folder.path().join("out");
+        plain(&["run", path.to_str().unwrap(), "--json", "--output", output.to_str().unwrap()])
+    };
+    // Nothing is that quick: the first step breaks, and nothing holds.
+    let output = run(text.to_owned());
+    let search = &report(&output)["scenarios"][0]["search"];
+    assert_eq!(output.status.code(), Some(1), "{search:#}");
+    assert_eq!(search["steps"].as_array().unwrap().len(), 1, "{search:#}");
+    assert!(search["held"].is_null() && search["ended"].as_str().unwrap().contains("p99"), "{search:#}");
+    // Everything is this quick.
+    let output = run(text.replace("0.001", "60000").replace("steps = 5", "steps = 2"));
+    let search = &report(&output)["scenarios"][0]["search"];
+    assert_eq!(output.status.code(), Some(0), "{search:#}");
+    assert_eq!(search["held"], 40.0, "{search:#}");
+    assert!(search["ended"].as_str().unwrap().contains("every step held"), "{search:#}");
 }
 
 /// Runs the suite against an address, and gives what it says on standard error.
