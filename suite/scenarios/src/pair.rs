@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbench_client::{Backoff, Client, Error, Follow, NewSession, SessionId, StartAt};
+use agentbench_client::{Backoff, Client, Config, Error, Follow, NewSession, SessionId, StartAt};
 use agentbench_history::{ClientHistory, Operation, StoppedBecause};
 use agentbench_load::arrival::{Arrivals, mix};
 use tokio::sync::watch;
@@ -105,7 +105,10 @@ impl Running {
             let publish_by = schedule.end - self.fleet.reserve();
             let publishing = self.publisher(&schedule).run(publish_by);
             let (history, cuts) = tokio::join!(publishing, self.cut_again_and_again(publish_by));
-            self.heal();
+            // The publisher's connection has no more to suffer; the follower's faults wait for events on their way.
+            if let Some(proxy) = &self.publisher.1.proxy {
+                proxy.heal();
+            }
             let read_by = schedule.end - self.fleet.reserve() / 2;
             set_goal.send_replace(self.read_finally(&mut reader, read_by).await);
             (history, cuts)
@@ -210,20 +213,16 @@ impl Running {
         records
     }
 
-    /// Nothing is done to its connections any more.
-    fn heal(&self) {
-        for (_, route) in [&self.publisher, &self.follower] {
-            if let Some(proxy) = &route.proxy {
-                proxy.heal();
-            }
-        }
-    }
-
-    /// Reads the whole log, and gives how far the followers have to come.
+    /// Reads the whole log over a connection that nothing is done to, and gives how far the followers have to come.
     async fn read_finally(&self, recorder: &mut Recorder, deadline: Instant) -> Goal {
         let mut gone = self.fleet.gone.clone();
         let page = final_read::page_for(self.fleet.scenario.largest_payload());
-        let reading = final_read::read(&self.follower.0, self.session, page, recorder);
+        let reading = async {
+            let client = Client::connect(config(&self.fleet.routes.straight(), &self.fleet)).await?;
+            let read = final_read::read(&client, self.session, page, recorder).await;
+            client.close().await;
+            read
+        };
         let read = tokio::select! {
             biased;
             () = is_gone(&mut gone) => None,
@@ -244,10 +243,10 @@ fn is_slow(scenario: &Scenario, index: u32) -> bool {
     before(index + 1) > before(index)
 }
 
-async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Client, Error> {
-    let (scenario, meters) = (&fleet.scenario, &fleet.meters);
+fn config(endpoint: &Endpoint, fleet: &Fleet) -> Config {
+    let scenario = &fleet.scenario;
     let backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_secs(1), attempts: None };
-    let mut config = endpoint
+    let config = endpoint
         .config()
         // Everything is sent when it is due: the outbox holds whatever the server does not take.
         .outbox(scenario.messages as usize + 1, usize::MAX)
@@ -255,13 +254,19 @@ async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Cl
         .command_timeout(scenario.limit())
         .backoff(backoff)
         .close_timeout(CLOSE_TIMEOUT);
-    if scenario.needs_proxies() {
-        config = config
-            .heartbeat_interval(HEARTBEAT)
-            .silence_timeout(SILENCE)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .connect_patience(scenario.limit() / 4);
+    if !scenario.needs_proxies() {
+        return config;
     }
+    config
+        .heartbeat_interval(HEARTBEAT)
+        .silence_timeout(SILENCE)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_patience(scenario.limit() / 4)
+}
+
+async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Client, Error> {
+    let meters = &fleet.meters;
+    let mut config = config(endpoint, fleet);
     if is_slow {
         config = config.follow_buffer(SLOW_BUFFER);
     }

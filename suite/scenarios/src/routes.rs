@@ -18,6 +18,8 @@ pub struct Routes {
     direct: Endpoint,
     /// Two for each client, the publisher's first; none, if the scenario does nothing to connections.
     proxies: Vec<Arc<Proxy>>,
+    /// A proxy that does nothing but know where the server is at the moment.
+    clean: Option<Proxy>,
 }
 
 /// A connection's way.
@@ -30,7 +32,7 @@ pub(crate) struct Route {
 impl Routes {
     /// Everybody straight to the server.
     pub fn direct(endpoint: Endpoint) -> Self {
-        Self { direct: endpoint, proxies: Vec::new() }
+        Self { direct: endpoint, proxies: Vec::new(), clean: None }
     }
 
     /// A proxy for each connection of so many clients.
@@ -45,7 +47,8 @@ impl Routes {
             let proxy = Proxy::start(listen, upstream, seed ^ number).await;
             proxies.push(Arc::new(proxy.context("cannot start a proxy for a client")?));
         }
-        Ok(Self { direct: endpoint, proxies })
+        let clean = Proxy::start(listen, upstream, seed).await.context("cannot start a proxy")?;
+        Ok(Self { direct: endpoint, proxies, clean: Some(clean) })
     }
 
     /// Lets each fault wait for its message.
@@ -62,9 +65,9 @@ impl Routes {
         Ok(())
     }
 
-    /// Without a proxy, for connections that nothing is done to.
+    /// For connections that nothing is done to.
     pub(crate) fn straight(&self) -> Endpoint {
-        self.direct.clone()
+        Endpoint { through: self.clean.as_ref().map(Proxy::address), ..self.direct.clone() }
     }
 
     pub(crate) fn of(&self, client: u32, side: Side) -> Route {
@@ -76,7 +79,8 @@ impl Routes {
 
     /// The server is somewhere else now.
     pub(crate) fn set_upstream(&self, upstream: SocketAddr) {
-        self.proxies.iter().for_each(|proxy| proxy.set_upstream(upstream));
+        let proxies = self.proxies.iter().map(Arc::as_ref).chain(&self.clean);
+        proxies.for_each(|proxy| proxy.set_upstream(upstream));
     }
 
     /// What struck so far, with the connection that it hit.
