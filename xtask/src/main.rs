@@ -152,5 +152,8 @@ fn suite() -> anyhow::Result<()> {
         .current_dir(root())
         .status()?;
     anyhow::ensure!(status.success(), "agentbench suite full --quick: {status}");
-    run("npm", &["run", "--silent", "test:connection", "--", "--quick", "--only", "Basic", "--output", &output])
+    run(
+        "npm",
+        &["run", "--silent", "test:connection", "--", "--quick", "--only", "Basic", "--output", &output],
+    )
 }

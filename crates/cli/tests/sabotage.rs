@@ -3,6 +3,7 @@
 #![cfg(feature = "sabotage")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
@@ -14,10 +15,12 @@ fn report(defect: &str, scenario: &str) -> (Option<i32>, serde_json::Value) {
     command
         .args(["suite", "reliability", "--only", scenario, "--quick", "--messages", "400"])
         .args(["--seed", "7", "--json", "--output"])
-        .arg(folder.path())
-        .env("AGENTBENCH_SABOTAGE", defect)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
+        .arg(folder.path());
+    report_of(command, defect)
+}
+
+fn report_of(mut command: Command, defect: &str) -> (Option<i32>, serde_json::Value) {
+    command.env("AGENTBENCH_SABOTAGE", defect).stdin(Stdio::null()).stderr(Stdio::inherit());
     for name in ["TEST_CLIENT_COUNT", "TEST_MESSAGES_PER_CLIENT", "TEST_DURATION", "TEST_FAILURE_RATE"] {
         command.env_remove(name);
     }
@@ -64,4 +67,54 @@ fn a_server_that_swaps_two_delivers_out_of_order() {
 fn the_same_run_against_a_whole_server_passes() {
     let (code, report) = report("", "Extreme");
     assert_eq!(code, Some(0), "{}", report["scenarios"][0]["reasons"]);
+}
+
+#[test]
+fn the_printed_command_fails_again_in_the_same_way() {
+    let (_, first) = report("skip_on_resume", "High");
+    let replay = first["scenarios"][0]["replay"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    let path = format!(
+        "{}:{}",
+        Path::new(BINARY).parent().unwrap().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    command.arg("-c").arg(format!("{replay} --json")).env("PATH", path).current_dir(folder.path());
+    let (code, again) = report_of(command, "skip_on_resume");
+    assert_eq!(code, Some(1), "{replay}");
+    assert_eq!(again["seed"], first["seed"]);
+    assert_eq!(again["scenarios"][0]["faults"], first["scenarios"][0]["faults"]);
+    assert!(again["scenarios"][0]["verdict"]["counts"]["hole"].as_u64().unwrap_or(0) > 0, "{again:#}");
+}
+
+#[test]
+fn a_failing_plan_is_shrunk_to_a_smaller_one_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command
+            .arg("suite")
+            .arg("run")
+            .args(arguments)
+            .args(["--seed", "7", "--json", "--output"])
+            .arg(folder.path());
+        report_of(command, "skip_on_resume")
+    };
+    let (_, whole) = run(&["Low Failure Rate Test", "--quick", "--shrink", "6"]);
+    let planned: u64 = counts(&whole);
+    let shrunk = std::fs::read_dir(folder.path()).unwrap().find_map(|run| {
+        let path = run.unwrap().path().join("shrunk-low-failure-rate-test.toml");
+        path.is_file().then_some(path)
+    });
+    let (code, smaller) = run(&[shrunk.unwrap().to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{}", smaller["scenarios"][0]["reasons"]);
+    assert!(smaller["scenarios"][0]["verdict"]["counts"]["hole"].as_u64().unwrap_or(0) > 0);
+    assert!(counts(&smaller) < planned, "{} of {planned}", counts(&smaller));
+}
+
+/// Faults that were planned.
+fn counts(report: &serde_json::Value) -> u64 {
+    let faults = report["scenarios"][0]["faults"].as_array().unwrap();
+    faults.iter().map(|fault| fault["planned"].as_u64().unwrap()).sum()
 }

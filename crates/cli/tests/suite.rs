@@ -310,3 +310,92 @@ fn a_refused_token_is_said_in_a_sentence() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("refuses the token"), "{said}");
 }
+
+#[test]
+fn a_server_that_stops_answering_ends_the_run_at_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let server = server(data.path());
+    let url = format!("ws://{}", server.address());
+    let started = Instant::now();
+    let mut run =
+        suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
+    let_it_publish(&mut run);
+    signal(server.pid(), libc::SIGSTOP).unwrap();
+    let output = run.wait_with_output().unwrap();
+    server.kill().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    let reasons = report["scenarios"][0]["reasons"].to_string();
+    assert!(reasons.contains("outcome is unknown") && reasons.contains("could not be read"), "{reasons}");
+}
+
+/// What struck which message, in no particular order of time.
+fn struck(report: &serde_json::Value) -> Vec<(String, String)> {
+    let events = report["scenarios"][0]["events"].as_array().unwrap().iter();
+    let of = |event: &serde_json::Value| {
+        let detail = event["detail"].as_str()?.strip_prefix("message ")?;
+        Some((event["kind"].as_str()?.to_owned(), detail.to_owned()))
+    };
+    let mut struck: Vec<_> = events.filter_map(of).collect();
+    struck.sort();
+    struck
+}
+
+#[test]
+fn the_same_seed_means_the_same_faults_and_each_of_them_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |seed: &str| {
+        let output = plain(&[
+            "run",
+            "High Failure Rate Test",
+            "--quick",
+            "--seed",
+            seed,
+            "--json",
+            "--output",
+            folder.path().to_str().unwrap(),
+        ]);
+        let report = report(&output);
+        assert_eq!(output.status.code(), Some(0), "{}", report["scenarios"][0]["reasons"]);
+        report
+    };
+    let (first, again, other) = (run("7"), run("7"), run("8"));
+    assert!(struck(&first).len() > 20, "{:?}", struck(&first));
+    assert_eq!(struck(&first), struck(&again));
+    assert_ne!(struck(&first), struck(&other));
+    assert_eq!(first["scenarios"][0]["faults"], again["scenarios"][0]["faults"]);
+    for fault in first["scenarios"][0]["faults"].as_array().unwrap() {
+        assert_eq!(fault["planned"], fault["happened"], "{fault}");
+    }
+}
+
+#[test]
+fn connections_are_cut_and_come_back_also_on_a_server_that_is_not_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let server = server(data.path());
+    let url = format!("ws://{}", server.address());
+    let output = plain(&[
+        "connection",
+        "--only",
+        "Basic",
+        "--quick",
+        "--url",
+        &url,
+        "--json",
+        "--output",
+        folder.path().to_str().unwrap(),
+    ]);
+    let report = report(&output);
+    let scenario = &report["scenarios"][0];
+    assert_eq!(output.status.code(), Some(0), "{}", scenario["reasons"]);
+    let connection = &scenario["connection"];
+    // Ten clients with two connections each, cut twice.
+    let cuts: u64 =
+        connection["cuts"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!((cuts, connection["recovered"].as_u64()), (40, Some(40)), "{connection:#}");
+    assert_eq!(connection["cuts"].as_object().unwrap().len(), 3, "each way has its share");
+    assert_eq!(connection["tcp"]["count"], 10);
+}

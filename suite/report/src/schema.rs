@@ -285,7 +285,7 @@ pub struct ReliabilityFigures {
     pub session_success_rate: f64,
     /// Share of the planned events that were not stored.
     pub error_rate: f64,
-    /// From a fault to the next delivery or ack on that client's connection, µs.
+    /// From a fault that ended a connection to the ack or the delivery of the message that it struck, µs.
     pub recovery: Percentiles,
     /// From a kill of the server to the first ack of anybody afterwards, µs.
     pub server_recovery: Percentiles,

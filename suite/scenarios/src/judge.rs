@@ -150,7 +150,7 @@ impl Seen<'_> {
         }
     }
 
-    fn connection(&self, signs: &SignsOfLife) -> ConnectionFigures {
+    fn connection(&self, signs: &SignsOfLife<'_>) -> ConnectionFigures {
         let (cuts, allowed) = (&self.outcome.cuts, self.scenario.cuts.as_ref());
         let steps: Vec<Steps> = self.connecting.iter().flatten().copied().collect();
         let of = |step: fn(&Steps) -> Duration| histogram(steps.iter().map(step)).figures();
@@ -183,11 +183,11 @@ impl Seen<'_> {
         figures
     }
 
-    fn reliability(&self, counts: &Counts, signs: &SignsOfLife) -> ReliabilityFigures {
+    fn reliability(&self, counts: &Counts, signs: &SignsOfLife<'_>) -> ReliabilityFigures {
         let begin = self.meters.begin();
         let ending = self.strikes.iter().filter(|(_, _, strike)| ENDING.contains(&name_of(strike)));
-        let recovered = ending.filter_map(|(client, side, strike)| {
-            signs.after(*client, *side, strike.at.saturating_duration_since(begin))
+        let recovered = ending.filter_map(|(_, side, strike)| {
+            signs.after(*side, strike.matched.as_deref()?, strike.at.saturating_duration_since(begin))
         });
         let server = self.disturbed.iter().filter_map(|disturbed| {
             let until = disturbed.back + signs.ack_after(disturbed.back)?;

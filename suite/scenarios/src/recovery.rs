@@ -10,54 +10,66 @@ use agentbench_load::latency::DurationRecorder;
 use crate::faults::Side;
 use crate::publisher::client_name;
 
-/// The moments at which each connection showed that it works, µs since the run began, in order.
+/// The followers that are there from the start.
+const FOLLOWER: &str = "follower";
+
+/// The moments at which connections showed that they work, µs since the run began.
 #[derive(Debug, Default)]
-pub(crate) struct SignsOfLife {
-    /// Acks and deliveries of each client's connections, by the client's name in the histories.
-    moments: HashMap<String, Vec<u64>>,
+pub(crate) struct SignsOfLife<'a> {
+    /// When each message was acked.
+    acked: HashMap<&'a str, u64>,
+    /// When each message was first delivered to its session's follower.
+    delivered: HashMap<&'a str, u64>,
     /// Moments at which each follower began to read or went on after a reconnect.
     reads: HashMap<String, Vec<u64>>,
     /// Acks of everybody.
     acks: Vec<u64>,
 }
 
-impl SignsOfLife {
-    pub(crate) fn of(histories: &[ClientHistory]) -> Self {
+impl<'a> SignsOfLife<'a> {
+    pub(crate) fn of(histories: &'a [ClientHistory]) -> Self {
         let mut signs = Self::default();
         for history in histories {
-            let at = |wanted: fn(&Operation) -> bool| -> Vec<u64> {
-                let records = history.records.iter().filter(|record| wanted(&record.operation));
-                records.map(|record| record.at).collect()
-            };
-            signs.acks.extend(at(|operation| matches!(operation, Operation::Ok { .. })));
-            let moments =
-                at(|operation| matches!(operation, Operation::Ok { .. } | Operation::Delivery { .. }));
-            signs.moments.insert(history.client.clone(), moments);
-            let reads = at(|operation| matches!(operation, Operation::Read { .. }));
+            let is_follower = history.client.starts_with(FOLLOWER);
+            let mut reads = Vec::new();
+            for record in &history.records {
+                match &record.operation {
+                    Operation::Ok { message, .. } => {
+                        signs.acked.insert(message, record.at);
+                        signs.acks.push(record.at);
+                    }
+                    Operation::Delivery { message, .. } if is_follower => {
+                        signs.delivered.entry(message).or_insert(record.at);
+                    }
+                    Operation::Read { .. } => reads.push(record.at),
+                    _ => {}
+                }
+            }
             signs.reads.insert(history.client.clone(), reads);
         }
         signs.acks.sort_unstable();
         signs
     }
 
-    /// From this moment to the next sign of life of this connection; none, if it had nothing to say any more.
-    pub(crate) fn after(&self, client: u32, side: Side, moment: Duration) -> Option<Duration> {
-        next(self.moments.get(&name(client, side))?, moment)
+    /// From this moment, at which a fault struck this message, to its ack or its delivery; none, if it had passed
+    /// before.
+    pub(crate) fn after(&self, side: Side, message: &str, moment: Duration) -> Option<Duration> {
+        let passed = match side {
+            Side::Publisher => &self.acked,
+            Side::Follower => &self.delivered,
+        };
+        Duration::from_micros(*passed.get(message)?).checked_sub(moment)
     }
 
     /// From this moment to when the follower went on reading.
     pub(crate) fn read_after(&self, client: u32, moment: Duration) -> Option<Duration> {
-        next(self.reads.get(&name(client, Side::Follower))?, moment)
+        next(self.reads.get(&client_name(FOLLOWER, client))?, moment)
     }
 
     /// From this moment to the next ack of anybody.
     pub(crate) fn ack_after(&self, moment: Duration) -> Option<Duration> {
         next(&self.acks, moment)
     }
-}
-
-fn name(client: u32, side: Side) -> String {
-    client_name(if side == Side::Publisher { "publisher" } else { "follower" }, client)
 }
 
 /// `moments` are in order.
@@ -76,28 +88,42 @@ pub(crate) fn histogram(times: impl Iterator<Item = Duration>) -> DurationRecord
 
 #[cfg(test)]
 mod tests {
-    use agentbench_history::{Record, StoppedBecause};
-    use agentbench_protocol::SessionId;
+    use agentbench_history::{Content, Record};
+    use agentbench_protocol::{Epoch, SessionId};
 
     use super::*;
 
     #[test]
-    fn the_next_sign_after_a_moment_counts() {
+    fn what_was_struck_is_over_with_its_own_ack_or_delivery() {
         let session: SessionId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
-        let ok = |at| Record {
-            at,
-            session,
-            operation: Operation::Ok { message: "m".into(), seq: 1, epoch: None, duplicate: false },
+        let record = |at, operation| Record { at, session, operation };
+        let ok =
+            |message: &str| Operation::Ok { message: message.into(), seq: 1, epoch: None, duplicate: false };
+        let delivery = |message: &str| Operation::Delivery {
+            message: message.into(),
+            seq: 1,
+            content: Content::Event(1),
         };
-        let stop = Record { at: 25, session, operation: Operation::Stop { why: StoppedBecause::Left } };
-        let history =
-            ClientHistory { client: "publisher-00003".into(), records: vec![ok(10), ok(20), stop, ok(50)] };
-        let signs = SignsOfLife::of(&[history]);
-        let after = |micros| signs.after(3, Side::Publisher, Duration::from_micros(micros));
-        assert_eq!(after(0), Some(Duration::from_micros(10)));
-        assert_eq!(after(20), Some(Duration::from_micros(30)));
-        assert_eq!(after(50), None);
-        assert_eq!(signs.after(3, Side::Follower, Duration::ZERO), None);
-        assert_eq!(signs.ack_after(Duration::from_micros(30)), Some(Duration::from_micros(20)));
+        let read = Operation::Read { epoch: Epoch::from_u64(1), after: 0 };
+        let histories = [
+            ClientHistory {
+                client: "publisher-00003".into(),
+                records: vec![record(10, ok("a")), record(50, ok("b"))],
+            },
+            ClientHistory {
+                client: "follower-00003".into(),
+                records: vec![record(5, read.clone()), record(12, delivery("a")), record(70, read)],
+            },
+            ClientHistory { client: "reader-00003".into(), records: vec![record(90, delivery("b"))] },
+        ];
+        let signs = SignsOfLife::of(&histories);
+        let micros = Duration::from_micros;
+        assert_eq!(signs.after(Side::Publisher, "b", micros(20)), Some(micros(30)));
+        assert_eq!(signs.after(Side::Publisher, "a", micros(20)), None, "it had passed before");
+        assert_eq!(signs.after(Side::Follower, "a", micros(2)), Some(micros(10)));
+        assert_eq!(signs.after(Side::Follower, "b", micros(0)), None, "the final read is no delivery");
+        assert_eq!(signs.read_after(3, micros(5)), Some(micros(65)));
+        assert_eq!(signs.read_after(3, micros(70)), None);
+        assert_eq!(signs.ack_after(micros(30)), Some(micros(20)));
     }
 }
