@@ -51,6 +51,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) queues: Queues,
     pub(crate) samples: Vec<Sample>,
     pub(crate) reasons: Vec<String>,
+    /// The user has ended it: nothing is judged that had no time to come.
+    pub(crate) is_interrupted: bool,
 }
 
 /// The result.
@@ -63,10 +65,12 @@ pub(crate) fn judge(mut seen: Seen<'_>) -> ScenarioResult {
     let reliability = has_faults.then(|| seen.reliability(&counts, &signs));
     let faults = seen.faults();
     let mut reasons = std::mem::take(&mut seen.reasons);
-    explain(&counts, &seen.verdict, &mut reasons);
-    explain_faults(&faults, &mut reasons);
-    if let Some(connection) = &connection {
-        explain_connection(connection, seen.scenario, &mut reasons);
+    if !seen.is_interrupted {
+        explain(&counts, &seen.verdict, &mut reasons);
+        explain_faults(&faults, &mut reasons);
+        if let Some(connection) = &connection {
+            explain_connection(connection, seen.scenario, &mut reasons);
+        }
     }
     ScenarioResult {
         scenario: Setup::from(seen.scenario),
@@ -102,6 +106,18 @@ impl Seen<'_> {
         let connections = u64::from(scenario.clients) * u64::from(2 + scenario.readers.late);
         let planned = u64::from(scenario.clients) * u64::from(scenario.messages);
         let never_sent = meters.get(Counter::NeverSent);
+        if self.is_interrupted {
+            // The histories went with the clients: what was counted on the way is all there is.
+            return Counts {
+                planned,
+                unsent: planned.saturating_sub(meters.get(Counter::Sent)) + never_sent,
+                stored: meters.get(Counter::Acked),
+                refused: meters.get(Counter::Refused),
+                delivered: meters.get(Counter::Delivered),
+                connections,
+                ..Counts::default()
+            };
+        }
         let made = self.connecting.len() as u64;
         let failed = self.connecting.iter().filter(|steps| steps.is_none()).count() as u64;
         Counts {

@@ -66,7 +66,7 @@ pub async fn run(order: &Order<'_>, mut progress: impl FnMut(&Meters)) -> Result
     let mut running = Running::new(order, prepared, None).await?;
     running.connecting = connecting;
     let ended = running.fleet(&mut progress).await;
-    Ok(running.finish(ended))
+    Ok(running.finish(ended).await)
 }
 
 /// Connections one after the other, each of them measured step by step, where the scenario is about connecting.
@@ -102,6 +102,7 @@ pub(crate) struct Ended {
     disturbed: Vec<Disturbed>,
     began: Duration,
     reasons: Vec<String>,
+    is_interrupted: bool,
 }
 
 impl<'a> Running<'a> {
@@ -161,13 +162,14 @@ impl<'a> Running<'a> {
         tokio::pin!(everything);
         let mut period = tokio::time::interval(SAMPLE_PERIOD);
         let mut stop = self.order.stop.clone();
-        let mut reasons = Vec::new();
+        let (mut reasons, mut is_interrupted) = (Vec::new(), false);
         let (outcome, (disturbed, end)) = loop {
             tokio::select! {
                 done = &mut everything => break done,
                 () = is_stopped(&mut stop) => {
                     let after = self.meters.now().as_secs_f64();
                     reasons.push(format!("interrupted after {after:.1} s: what was under way is not judged"));
+                    is_interrupted = true;
                     break (Outcome::default(), (Vec::new(), Ok(())));
                 }
                 _ = period.tick() => {
@@ -182,7 +184,7 @@ impl<'a> Running<'a> {
             reasons.push(format!("the server did not come back: {error:#}"));
         }
         let began = began.borrow().unwrap_or_default();
-        Ended { outcome, disturbed, began, reasons }
+        Ended { outcome, disturbed, began, reasons, is_interrupted }
     }
 
     /// A look from outside; the fleet is told if there is no server any more.
@@ -203,13 +205,13 @@ impl<'a> Running<'a> {
     }
 
     /// Stops the server and has the run judged.
-    pub(crate) fn finish(self, ended: Ended) -> Run {
-        let Ended { outcome, disturbed, began, mut reasons } = ended;
+    pub(crate) async fn finish(self, ended: Ended) -> Run {
+        let Ended { outcome, disturbed, began, mut reasons, is_interrupted } = ended;
         let took = self.meters.now();
         let server = self.observer.server(took);
         let gone = *self.set_gone.borrow();
         reasons.extend(outcome.failures.iter().cloned());
-        if let Err(reason) = stop(self.supervised, gone) {
+        if let Err(reason) = stop(self.supervised, gone).await {
             reasons.push(reason);
         }
         let seen = Seen {
@@ -230,6 +232,7 @@ impl<'a> Running<'a> {
             queues: self.observer.queues(),
             samples: self.observer.into_samples(),
             reasons,
+            is_interrupted,
         };
         Run { result: judge::judge(seen), histories: outcome.histories, planned: self.planned }
     }
@@ -251,14 +254,14 @@ async fn disturbing(
     }
 }
 
-fn stop(supervised: Option<Supervised>, gone: bool) -> Result<(), String> {
+async fn stop(supervised: Option<Supervised>, gone: bool) -> Result<(), String> {
     if gone {
         return Err("the server ended in the middle of the run".to_owned());
     }
     let Some(supervised) = supervised else { return Ok(()) };
     // An interrupted run may leave somebody who is starting it again; then it ends with its owner.
     let Ok(supervisor) = Arc::try_unwrap(supervised) else { return Ok(()) };
-    let stopped = supervisor.into_inner().stop().context("the server did not stop as it should");
+    let stopped = supervisor.into_inner().stop().await.context("the server did not stop as it should");
     stopped.map_err(|error| format!("{error:#}"))
 }
 

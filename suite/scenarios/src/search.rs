@@ -39,14 +39,17 @@ pub(crate) async fn run(
         let prepared = Prepared { endpoint: endpoint.clone(), supervisor: None };
         let mut running = Running::new(&order, prepared, watched.clone()).await?;
         let ended = running.fleet(&mut progress).await;
-        let broke = found.take(running.finish(ended), &search, rate);
+        let broke = found.take(running.finish(ended).await, &search, rate);
         if broke || *order.stop.borrow() {
             break;
         }
         rate *= search.factor;
     }
-    let stopped = supervisor.map_or(Ok(()), crate::supervisor::Supervisor::stop);
-    let stopped = stopped.err().map(|error| format!("the server did not stop as it should: {error:#}"));
+    let stopped = match supervisor {
+        Some(supervisor) => supervisor.stop().await.err(),
+        None => None,
+    };
+    let stopped = stopped.map(|error| format!("the server did not stop as it should: {error:#}"));
     found.conclude(order.scenario, &search, stopped)
 }
 

@@ -103,7 +103,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// If it does not stop as it should.
-    pub fn stop(self) -> anyhow::Result<()> {
-        self.server.map_or(Ok(()), |server| server.stop(STOP_PATIENCE).map(drop))
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        match &self.server {
+            Some(_) => self.down(|server| server.stop(STOP_PATIENCE).map(drop)).await,
+            None => Ok(()),
+        }
     }
 }
