@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agentbench_fault_proxy::{CorruptPart, Direction, Effect, Fault, When};
+use agentbench_fault_proxy::{CorruptPart, Direction, Effect, Ending, Fault, When};
 use agentbench_load::arrival::mix;
 use agentbench_report::schema::FaultCount;
 use serde::{Deserialize, Serialize};
@@ -258,8 +258,8 @@ impl PlannedFault {
             FaultKind::DuplicatedPublish => Effect::Duplicate,
             // The one change of a byte that a WebSocket peer is bound to notice: there is no checksum in a frame.
             FaultKind::CorruptedFrame => Effect::Corrupt { part: CorruptPart::PayloadHighBit },
-            FaultKind::TruncatedFrame => Effect::Truncate { end: Default::default() },
-            FaultKind::SlowReader => Effect::SlowReader { bytes_per_second: 0, for_ms },
+            FaultKind::TruncatedFrame => Effect::Truncate { ending: Ending::Fin },
+            FaultKind::SlowReader => Effect::SlowReader { bytes_per_second: None, pause_ms: for_ms, for_ms: None },
         }
     }
 }

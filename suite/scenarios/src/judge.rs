@@ -203,7 +203,7 @@ impl Seen<'_> {
         let begin = self.meters.begin();
         let ending = self.strikes.iter().filter(|(_, _, strike)| ENDING.contains(&name_of(strike)));
         let recovered = ending.filter_map(|(_, side, strike)| {
-            signs.after(*side, strike.matched.as_deref()?, strike.at.saturating_duration_since(begin))
+            signs.after(*side, strike.contains.as_deref()?, strike.at.saturating_duration_since(begin))
         });
         let server = self.disturbed.iter().filter_map(|disturbed| {
             let until = disturbed.back + signs.ack_after(disturbed.back)?;
@@ -250,7 +250,7 @@ impl Seen<'_> {
         let strikes = self.strikes.iter().map(|(client, side, strike)| TimelineEvent {
             at_ms: strike.at.saturating_duration_since(begin).as_millis() as u64,
             kind: name_of(strike).to_owned(),
-            detail: match (side, &strike.matched) {
+            detail: match (side, &strike.contains) {
                 (_, Some(message)) => format!("message {message}"),
                 (Side::Publisher, None) => format!("client {client}, publisher"),
                 (Side::Follower, None) => format!("client {client}, follower"),

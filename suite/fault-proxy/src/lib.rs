@@ -1,0 +1,56 @@
+//! A TCP proxy that breaks connections on purpose: late, slow, cut, silent, damaged; and, because it reads WebSocket
+//! frames, exactly at the message that a test names.
+//!
+//! - [`Proxy`]: one listener in front of one upstream. Each connection through it is a *link*.
+//! - [`Fault`]: an [`Effect`], the [`Direction`] it looks at, and [`When`] it strikes.
+//! - [`Strike`]: the record of what was really done, to which link, and why.
+//!
+//! ```text
+//!              ┌ reader ─► splitter ─► faults ─► pipe ─► writer ┐   up: client → server
+//!   client ────┤                                                ├──── server
+//!              └ writer ◄─ pipe ◄─ faults ◄─ splitter ◄─ reader ┘   down: server → client
+//! ```
+//!
+//! Where chance decides, the decision is a hash of the seed, the fault, the link's and the message's number (`decide.rs`):
+//! the same traffic meets the same faults, however the machine was loaded.
+//!
+//! Left to others: what the faults should show (`suite/scenarios`), and TLS; a proxy in front of TLS sees bytes only.
+//!
+//! ```
+//! use agentbench_fault_proxy::{Direction, Effect, Fault, Proxy, When};
+//!
+//! # async fn example(server: std::net::SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+//! let proxy = Proxy::start("127.0.0.1:0".parse()?, server, 7).await?;
+//! // The server gets the event, and the connection is reset before its ack can pass.
+//! proxy.add(Fault {
+//!     name: Some("ack lost".to_owned()),
+//!     direction: Direction::Up,
+//!     when: When { contains: Some("\"evt-17\"".to_owned()), ..When::default() },
+//!     effect: Effect::Reset { forward: true },
+//! })?;
+//! // … connect clients to proxy.address() …
+//! proxy.heal();
+//! for strike in proxy.strikes() {
+//!     println!("{} struck link {}", strike.kind, strike.link);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod content;
+mod decide;
+mod fault;
+mod link;
+mod opening;
+mod pipe;
+mod proxy;
+mod record;
+mod split;
+mod table;
+
+pub use fault::{CorruptPart, Direction, Effect, Ending, Fault, InvalidFault, When};
+pub use proxy::Proxy;
+pub use record::{FaultId, FaultStatus, LinkInfo, LinkState, Strike};
+
+/// Most bytes of a message that is looked at and struck as a whole. A larger one passes piece by piece, unread.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
