@@ -259,7 +259,9 @@ impl PlannedFault {
             // The one change of a byte that a WebSocket peer is bound to notice: there is no checksum in a frame.
             FaultKind::CorruptedFrame => Effect::Corrupt { part: CorruptPart::PayloadHighBit },
             FaultKind::TruncatedFrame => Effect::Truncate { ending: Ending::Fin },
-            FaultKind::SlowReader => Effect::SlowReader { bytes_per_second: None, pause_ms: for_ms, for_ms: None },
+            FaultKind::SlowReader => {
+                Effect::SlowReader { bytes_per_second: None, pause_ms: for_ms, for_ms: None }
+            }
         }
     }
 }

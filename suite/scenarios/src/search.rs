@@ -107,7 +107,9 @@ impl Found {
         let Some(mut run) = self.held.or(self.broke) else {
             return Err(CannotRun::Server("no step of the search could be run".to_owned()));
         };
-        let none = held.is_none().then(|| format!("not even the first step held: {ended}"));
+        // A generator that was late itself has shown nothing about the server.
+        let none = (held.is_none() && is_generator.is_none())
+            .then(|| format!("not even the first step held: {ended}"));
         run.result.reasons = [broken, none, problem].into_iter().flatten().collect();
         run.result.status = if run.result.reasons.is_empty() { Status::Passed } else { Status::Failed };
         run.result.invalid = is_generator.or(run.result.invalid);
