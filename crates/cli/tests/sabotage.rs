@@ -71,7 +71,7 @@ fn the_same_run_against_a_whole_server_passes() {
 
 #[test]
 fn the_printed_command_fails_again_in_the_same_way() {
-    let (_, first) = report("skip_on_resume", "High");
+    let (_, first) = report("ack_before_log", "High");
     let replay = first["scenarios"][0]["replay"].as_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
@@ -81,11 +81,12 @@ fn the_printed_command_fails_again_in_the_same_way() {
         std::env::var("PATH").unwrap_or_default()
     );
     command.arg("-c").arg(format!("{replay} --json")).env("PATH", path).current_dir(folder.path());
-    let (code, again) = report_of(command, "skip_on_resume");
+    let (code, again) = report_of(command, "ack_before_log");
     assert_eq!(code, Some(1), "{replay}");
     assert_eq!(again["seed"], first["seed"]);
-    assert_eq!(again["scenarios"][0]["faults"], first["scenarios"][0]["faults"]);
-    assert!(again["scenarios"][0]["verdict"]["counts"]["hole"].as_u64().unwrap_or(0) > 0, "{again:#}");
+    // What is lost passes no proxy any more: only the plans are the same.
+    assert_eq!(planned(&again), planned(&first));
+    assert!(again["scenarios"][0]["verdict"]["counts"]["lost"].as_u64().unwrap_or(0) > 0, "{again:#}");
 }
 
 #[test]
@@ -102,19 +103,28 @@ fn a_failing_plan_is_shrunk_to_a_smaller_one_that_fails() {
         report_of(command, "skip_on_resume")
     };
     let (_, whole) = run(&["Low Failure Rate Test", "--quick", "--shrink", "6"]);
-    let planned: u64 = counts(&whole);
+    let before = planned(&whole).iter().map(|(_, count)| count).sum::<u64>();
     let shrunk = std::fs::read_dir(folder.path()).unwrap().find_map(|run| {
         let path = run.unwrap().path().join("shrunk-low-failure-rate-test.toml");
         path.is_file().then_some(path)
     });
-    let (code, smaller) = run(&[shrunk.unwrap().to_str().unwrap()]);
-    assert_eq!(code, Some(1), "{}", smaller["scenarios"][0]["reasons"]);
+    // Whether a resume has anything to skip is a matter of moments: a plan of few faults may need several tries.
+    let shrunk = shrunk.unwrap();
+    let failed = (0..10).find_map(|_| {
+        let (code, smaller) = run(&[shrunk.to_str().unwrap()]);
+        (code == Some(1)).then_some(smaller)
+    });
+    let smaller = failed.expect("the shrunk plan fails");
     assert!(smaller["scenarios"][0]["verdict"]["counts"]["hole"].as_u64().unwrap_or(0) > 0);
-    assert!(counts(&smaller) < planned, "{} of {planned}", counts(&smaller));
+    let after = planned(&smaller).iter().map(|(_, count)| count).sum::<u64>();
+    assert!(after < before, "{after} of {before}");
 }
 
-/// Faults that were planned.
-fn counts(report: &serde_json::Value) -> u64 {
-    let faults = report["scenarios"][0]["faults"].as_array().unwrap();
-    faults.iter().map(|fault| fault["planned"].as_u64().unwrap()).sum()
+/// Each kind of fault, and how often it was planned.
+fn planned(report: &serde_json::Value) -> Vec<(String, u64)> {
+    let faults = report["scenarios"][0]["faults"].as_array().unwrap().iter();
+    let of = |fault: &serde_json::Value| {
+        (fault["kind"].as_str().unwrap().to_owned(), fault["planned"].as_u64().unwrap())
+    };
+    faults.map(of).collect()
 }

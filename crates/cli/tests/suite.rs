@@ -243,8 +243,11 @@ fn the_limit_is_looked_for_step_by_step() {
     };
     // Nothing is that quick: the first step breaks, and nothing holds.
     let output = run(text.to_owned());
-    let search = &report(&output)["scenarios"][0]["search"];
-    assert_eq!(output.status.code(), Some(1), "{search:#}");
+    let report_of_first = report(&output);
+    let search = &report_of_first["scenarios"][0]["search"];
+    // A generator that was late itself, on a busy machine, has shown nothing about the server.
+    let is_invalid = report_of_first["scenarios"][0]["invalid"].is_string();
+    assert_eq!(output.status.code(), Some(if is_invalid { 0 } else { 1 }), "{search:#}");
     assert_eq!(search["steps"].as_array().unwrap().len(), 1, "{search:#}");
     assert!(search["held"].is_null() && search["ended"].as_str().unwrap().contains("p99"), "{search:#}");
     // Everything is this quick.

@@ -16,6 +16,9 @@ use crate::recorder::Recorder;
 /// Whoever has everything stays for as long: something may come twice.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// Whoever is connected, knows that something is owed, and hears nothing for so long, waits no longer.
+const SILENT_FOR: Duration = Duration::from_secs(10);
+
 /// How far a follower has to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
@@ -66,6 +69,7 @@ impl Follower {
 
     async fn read(&mut self, goal: &mut watch::Receiver<Goal>, deadline: Instant) -> StoppedBecause {
         let mut cursor = 0;
+        let mut quiet_since = Instant::now();
         loop {
             if let Some(silence) = self.silence.take_if(|silence| self.meters.now() >= silence.from) {
                 tokio::time::sleep(silence.time).await;
@@ -81,16 +85,28 @@ impl Follower {
                 Goal::Lost => return StoppedBecause::Cut,
                 Goal::Seq(_) | Goal::Open => {}
             }
+            let patience = if matches!(now, Goal::Seq(_)) { quiet_since + SILENT_FOR } else { deadline };
             tokio::select! {
-                // Nobody sets the goal any more: it is what it is.
-                changed = goal.changed() => if changed.is_err() && now == Goal::Open {
-                    return StoppedBecause::Cut;
+                changed = goal.changed(), if now == Goal::Open => match changed {
+                    Ok(()) => quiet_since = Instant::now(),
+                    // Nobody will set it any more.
+                    Err(_) => return StoppedBecause::Cut,
                 },
                 item = self.follow.next() => match item {
-                    Some(item) => cursor = self.take(&item, cursor),
+                    Some(item) => {
+                        cursor = self.take(&item, cursor);
+                        quiet_since = Instant::now();
+                    }
                     None => return StoppedBecause::Cut,
                 },
-                () = tokio::time::sleep_until(deadline) => return self.late(now),
+                () = tokio::time::sleep_until(deadline.min(patience)) => {
+                    let why = self.late(now);
+                    if why == StoppedBecause::CaughtUp || Instant::now() >= deadline {
+                        return why;
+                    }
+                    // Not connected: it may come back.
+                    quiet_since = Instant::now();
+                }
             }
         }
     }
