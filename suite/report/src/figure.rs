@@ -18,7 +18,7 @@ pub fn number(value: f64) -> String {
     let size = value.abs();
     match size {
         _ if !value.is_finite() => "–".to_owned(),
-        _ if size == 0.0 => "0".to_owned(),
+        _ if size < 1000.0 && value == value.round() => format!("{value:.0}"),
         _ if size >= 1000.0 => {
             let sign = if value < 0.0 { "−" } else { "" };
             format!("{sign}{}", count(size.round() as u64))

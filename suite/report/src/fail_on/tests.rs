@@ -16,7 +16,7 @@ fn a_bound_that_holds_says_nothing_and_a_broken_one_names_figure_and_bound() {
     report.scenarios[0].figures.delivery.corrected.p99 = 61_500;
     let found = breaches("loss>0,p99_ms>50", &report);
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].sentence, "Small Load Test: p99_ms is 61.5 ms, and fails at > 50.0 ms");
+    assert_eq!(found[0].sentence, "Small Load Test: p99_ms is 61.5 ms, and fails at > 50 ms");
     assert_eq!((found[0].value, found[0].bound), (Some(61.5), 50.0));
 }
 
