@@ -11,6 +11,7 @@ pub const WITNESSES_PER_KIND: usize = 100;
 
 /// A broken promise, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Acked, and the log does not have it; without a final read: acked and delivered to nobody who waited
@@ -86,6 +87,7 @@ impl Kind {
 
 /// One broken promise with its witness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// Which promise.
@@ -93,12 +95,14 @@ pub struct Finding {
     /// Client whose records show it.
     pub client: String,
     /// The session.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub session: SessionId,
     /// The message, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The place in the log, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub seq: Option<Seq>,
     /// When the client saw it, µs since the run began.
     pub at: u64,
@@ -121,6 +125,7 @@ impl fmt::Display for Finding {
 
 /// How many of what a history has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Sessions.
@@ -154,6 +159,7 @@ pub struct Summary {
 
 /// What the judge says of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// Broken promises with their witnesses, the first of each kind.

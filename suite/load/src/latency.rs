@@ -22,6 +22,7 @@ pub struct LatencyRecorder {
 
 /// The figures of one histogram, µs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Percentiles {
     /// Values.
@@ -44,6 +45,7 @@ pub struct Percentiles {
 
 /// The figures of one latency, µs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Latency {
     /// From the planned moment of sending.
     pub corrected: Percentiles,

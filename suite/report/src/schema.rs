@@ -11,6 +11,7 @@ pub const REPORT_VERSION: u32 = 2;
 
 /// One run of the suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// [`REPORT_VERSION`].
@@ -38,6 +39,7 @@ pub struct Report {
 
 /// Where it ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
     /// Cores that the suite may use.
@@ -50,6 +52,7 @@ pub struct Machine {
 
 /// How a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Every promise held.
@@ -60,6 +63,7 @@ pub enum Status {
 
 /// What a scenario is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
     /// Load: throughput, latency, what it costs.
@@ -72,6 +76,7 @@ pub enum Category {
 
 /// One scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScenarioResult {
     /// What was to be done.
@@ -113,6 +118,7 @@ pub struct ScenarioResult {
 
 /// A scenario's sizes, as they were run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Setup {
     /// Its name.
@@ -137,6 +143,7 @@ pub struct Setup {
 
 /// What became of everything that was planned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Events that were to be published.
@@ -167,6 +174,7 @@ pub struct Counts {
 
 /// What was measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
     /// The whole run, ms.
@@ -208,6 +216,7 @@ pub struct Figures {
 
 /// Latency by quantile: points of a curve that rises to the right, µs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Curves {
     /// Publish to ack.
     pub ack: Vec<CurvePoint>,
@@ -219,6 +228,7 @@ pub struct Curves {
 
 /// One point of a latency curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CurvePoint {
     /// Share of the values that are at most `micros`, 0 to 1.
     pub quantile: f64,
@@ -228,6 +238,7 @@ pub struct CurvePoint {
 
 /// What a process used while the scenario ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessFigures {
     /// CPU, user and system, ms.
@@ -247,6 +258,7 @@ pub struct ProcessFigures {
 
 /// Connecting and coming back.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionFigures {
     /// First connections tried, one by one and all at once.
@@ -277,6 +289,7 @@ pub struct ConnectionFigures {
 
 /// Promises under faults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReliabilityFigures {
     /// Share of the acked events that are lost.
@@ -297,6 +310,7 @@ pub struct ReliabilityFigures {
 
 /// How often a kind of fault was planned and happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FaultCount {
     /// The kind.
     pub kind: String,
@@ -308,6 +322,7 @@ pub struct FaultCount {
 
 /// Something that was done to a connection or to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineEvent {
     /// When, ms since the run began.
@@ -320,6 +335,7 @@ pub struct TimelineEvent {
 
 /// The search for the highest load that holds a goal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LimitSearch {
     /// The goal: p99 from publish to delivery, µs.
@@ -335,6 +351,7 @@ pub struct LimitSearch {
 
 /// One step of the search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LoadStep {
     /// Events a second that were planned.
@@ -352,6 +369,7 @@ pub struct LoadStep {
 
 /// A moment of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
     /// When, ms since the run began.
@@ -372,6 +390,20 @@ pub struct Sample {
     /// The generator's CPU so far, ms.
     #[serde(default)]
     pub generator_cpu_ms: u64,
+}
+
+impl Category {
+    /// Every category, in the order in which reports show them.
+    pub const ALL: [Self; 3] = [Self::Performance, Self::Connection, Self::Reliability];
+
+    /// Its name, as it is in the report's file.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Performance => "performance",
+            Self::Connection => "connection",
+            Self::Reliability => "reliability",
+        }
+    }
 }
 
 impl Report {
