@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agentbench_auth::Role;
+use agentbench_report::{FailOn, fail_on};
 use agentbench_scenarios::definition::Overrides;
 use agentbench_scenarios::target::{Target, own_secret};
 use anyhow::{Context, bail};
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     server_flag: Vec<String>,
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
     /// Seed of contents, schedule and faults; a random one if not given
     #[arg(long)]
     seed: Option<u64>,
@@ -57,6 +58,12 @@ pub(crate) struct Arguments {
     /// Run all of it so many times, one after the other: a baseline needs several
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) repeat: u32,
+    /// Report to compare with (report.json); several times for several runs of the same, which a verdict needs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Vec<PathBuf>,
+    /// Bounds that fail the run, such as 'p99_ms>50, loss>0, "Stress Test".memory_mb>400' (docs/reports.md)
+    #[arg(long, value_name = "BOUNDS", value_parser = bounds)]
+    pub(crate) fail_on: Option<FailOn>,
     /// Folder for reports; each run makes one in it
     #[arg(long, env = "TEST_OUTPUT_DIR", default_value = "./test-results")]
     pub(crate) output: PathBuf,
@@ -67,6 +74,10 @@ pub(crate) struct Arguments {
     #[arg(long, env = "TEST_ENABLE_LOGGING", num_args = 0..=1)]
     #[arg(default_value_t = false, default_missing_value = "true")]
     pub(crate) enable_logging: bool,
+}
+
+fn bounds(text: &str) -> Result<FailOn, String> {
+    fail_on::parse(text).map_err(|error| error.to_string())
 }
 
 fn share(text: &str) -> Result<f64, String> {

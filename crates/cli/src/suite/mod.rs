@@ -1,6 +1,7 @@
 //! `agentbench suite`: runs scenarios, shows how they go, writes the report.
 
 mod arguments;
+mod compare;
 mod progress;
 mod series;
 
@@ -15,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use arguments::Arguments;
+use compare::Sides;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -42,6 +44,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         arguments: Box<Arguments>,
     },
+    /// One scenario on two servers in turn: the ratio of every figure, with its interval
+    #[command(after_help = COMPARE_HELP)]
+    Compare(Box<Sides>),
     /// Print what scenarios there are
     List,
     /// Print a scenario as TOML, to be changed and run
@@ -67,6 +72,12 @@ Try: agentbench suite run 'Find the Limit'
      agentbench suite show 'High Failure Rate Test' > mine.toml
      agentbench suite run mine.toml --seed 7";
 
+const COMPARE_HELP: &str = "\
+A command is the path of an agentbench binary, with flags of `serve` behind it.
+
+Try: agentbench suite compare --a old/agentbench --b target/release/agentbench --pin 'Latency Test'
+     agentbench suite compare --a 'agentbench --ack-level=logged' --b 'agentbench --ack-level=synced' 'Small Load Test'";
+
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let categories = |wanted: &[Category]| {
         let all = built_in::of_categories().into_iter();
@@ -84,6 +95,11 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Run { scenarios, arguments } => {
             let chosen = scenarios.iter().map(|name| choose(name)).collect::<anyhow::Result<_>>()?;
             start("run", chosen, arguments)
+        }
+        Command::Compare(sides) => {
+            let chosen = sides.arguments.wanted(vec![choose(&sides.scenario)?])?;
+            let [chosen] = &chosen[..] else { bail!("compare takes one scenario") };
+            until_stopped(|stop| sides.run(chosen, stop))
         }
         Command::List => {
             list();
@@ -140,15 +156,21 @@ fn list() {
 
 fn start(what: &str, chosen: Vec<Chosen>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let chosen = arguments.wanted(chosen)?;
+    until_stopped(|stop| series::run(what, &chosen, arguments, stop))
+}
+
+/// Runs it. The first signal asks it to end early, with what there is; a second one ends it at once. What is dropped
+/// here ends the servers that it has started.
+fn until_stopped<F: Future<Output = anyhow::Result<ExitCode>>>(
+    run: impl FnOnce(watch::Receiver<bool>) -> F,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (set_stop, stop) = watch::channel(false);
-        let running = series::run(what, &chosen, arguments, stop);
+        let running = run(stop);
         tokio::pin!(running);
-        // The first signal ends the run early, with a report of what there is; a second one ends it at once. What is
-        // dropped here ends the servers that it has started.
         tokio::select! {
             done = &mut running => return done,
             _ = interrupt.recv() => {}

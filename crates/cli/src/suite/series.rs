@@ -1,10 +1,12 @@
 //! A run of the suite: one scenario after the other, and the report of all of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use agentbench_load::child::pin;
+use agentbench_report::baseline::compare;
+use agentbench_report::folder::Beside;
 use agentbench_report::schema::{Machine, REPORT_VERSION, Report};
 use agentbench_report::{folder, text};
 use agentbench_scenarios::run::{Order, Run};
@@ -36,6 +38,7 @@ pub(crate) async fn run(
     if arguments.pin {
         pin(0, GENERATOR_CORE).context("--pin needs two cores")?;
     }
+    read_all(&arguments.baseline)?;
     let (seed, begun) = (arguments.seed()?, Instant::now());
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let output = arguments.output.join(format!("{what}-{started_at}"));
@@ -62,7 +65,7 @@ pub(crate) async fn run(
         report.interrupted = Some(format!("{error:#}"));
     }
     report.took_ms = begun.elapsed().as_millis() as u64;
-    series.conclude(&report)
+    series.conclude(chosen, &report)
 }
 
 impl Series<'_> {
@@ -80,6 +83,8 @@ impl Series<'_> {
                 println!("{}", text::scenario(&run.result));
             }
             report.scenarios.push(run.result);
+            // Whatever happens to the suite itself, what was measured is there.
+            folder::write_report(&self.output, report)?;
         }
         if *self.stop.borrow() {
             report.interrupted = Some("interrupted by the user in the last scenario".to_owned());
@@ -145,26 +150,47 @@ impl Series<'_> {
         Ok(())
     }
 
-    fn conclude(&self, report: &Report) -> anyhow::Result<ExitCode> {
-        let path = folder::write_report(&self.output, report)?;
+    fn conclude(&self, chosen: &[Chosen], report: &Report) -> anyhow::Result<ExitCode> {
+        let planned = chosen.iter().map(|chosen| (chosen.scenario.category, chosen.scenario.name.clone()));
+        let planned: Vec<_> = planned.collect();
+        let comparison = match &self.arguments.baseline[..] {
+            [] => None,
+            baselines => Some(compare(&read_all(baselines)?, std::slice::from_ref(report))),
+        };
+        // What did not run to its end is held against no bound: what is missing would look like a breach.
+        let is_whole = report.interrupted.is_none();
+        let bounds = self.arguments.fail_on.as_ref().filter(|_| is_whole);
+        let breaches = bounds.map_or_else(Vec::new, |bounds| bounds.evaluate(report));
+        let beside = Beside { comparison: comparison.as_ref(), planned: &planned, breaches: &breaches };
+        let paths = folder::write_all(&self.output, report, beside)?;
         if self.arguments.json {
             println!("{}", serde_json::to_string_pretty(report)?);
         } else {
-            println!("{}; seed {}; report in {}", text::ending(report), self.seed, shown(&path));
+            println!("{}", text::ending(report));
+            if let Some(comparison) = &comparison {
+                println!("baseline: {}", comparison.summary());
+            }
         }
+        for breach in &breaches {
+            eprintln!("--fail-on: {}", breach.sentence);
+        }
+        eprintln!("seed {}; report in {}", self.seed, paths.html.display());
+        let is_worse = comparison.is_some_and(|comparison| comparison.has_worse());
+        let is_good = report.has_passed() && breaches.is_empty() && !is_worse;
         Ok(match &report.interrupted {
             Some(_) => ExitCode::from(2),
-            None if report.has_passed() => ExitCode::SUCCESS,
+            None if is_good => ExitCode::SUCCESS,
             None => ExitCode::FAILURE,
         })
     }
 }
 
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+/// Reads reports to compare with: before anything runs, too, so that a wrong path is not found out an hour later.
+pub(crate) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Report>> {
+    paths.iter().map(|path| folder::read_report(path)).collect()
 }
 
-fn said(error: CannotRun) -> anyhow::Error {
+pub(crate) fn said(error: CannotRun) -> anyhow::Error {
     match error {
         CannotRun::Server(sentence) => anyhow::anyhow!(sentence),
         CannotRun::Here(error) => error,
