@@ -80,6 +80,7 @@ impl Victim<'_> {
     /// None, if there was nothing to cut until the deadline.
     async fn cut(&self, way: Cut, meters: &Meters, deadline: Instant) -> Option<CutRecord> {
         let mut events = self.client.events();
+        let before = self.client.stats().attempts;
         while self.proxy.strike_now(way.effect()) == 0 {
             if Instant::now() >= deadline {
                 return None;
@@ -94,8 +95,9 @@ impl Victim<'_> {
                 () = sleep_until(deadline) => return Some(record),
             };
             match event {
-                Ok(ConnectionEvent::Connected { attempt, .. }) => {
-                    (record.back, record.attempts) = (Some(meters.now()), u64::from(attempt));
+                Ok(ConnectionEvent::Connected { .. }) => {
+                    record.back = Some(meters.now());
+                    record.attempts = self.client.stats().attempts - before;
                     return Some(record);
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
