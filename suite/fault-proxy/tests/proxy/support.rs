@@ -1,6 +1,7 @@
 //! Peers for the proxy: an echo of bytes, an echo of messages, and the client of either.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -81,6 +82,7 @@ pub(crate) struct Socket {
     pub(crate) stream: TcpStream,
     role: Role,
     input: BytesMut,
+    got: VecDeque<Result<Got, Broken>>,
     decoder: Decoder,
     inflater: Inflater,
     deflater: Option<RetainingDeflater>,
@@ -93,7 +95,10 @@ impl Socket {
         let fresh = negotiated.map(|_| agentbench_websocket::Deflater::new(6));
         let limits = Limits::default();
         let decoder = Decoder::new(role, limits, negotiated.as_ref());
-        Self { stream, role, input, decoder, inflater: Inflater::new(), deflater, fresh }
+        let (got, inflater) = (VecDeque::new(), Inflater::new());
+        let mut socket = Self { stream, role, input, decoder, got, inflater, deflater, fresh };
+        socket.decode();
+        socket
     }
 
     pub(crate) async fn connect(address: SocketAddr, policy: Option<DeflatePolicy>) -> Self {
@@ -155,37 +160,41 @@ impl Socket {
     /// The next message; `None` when the peer has ended.
     pub(crate) async fn next(&mut self) -> Result<Option<Got>, Broken> {
         loop {
-            let mut input = Input::new(&mut self.input);
-            match self.decoder.next(&mut input, &mut self.inflater) {
-                Ok(Some(Message::Text(text))) => return Ok(Some(Got::Text(text.to_owned()))),
-                Ok(Some(Message::Close(close))) => {
-                    let got = close.map(|close| (close.code, close.reason.to_owned()));
+            if let Some(got) = self.got.pop_front() {
+                if let Ok(Got::Close(code, reason)) = &got {
                     let mut wire = BytesMut::new();
-                    encode_close(
-                        &mut wire,
-                        got.as_ref().map(|(code, reason)| (*code, reason.as_str())),
-                        self.mask(),
-                    );
+                    encode_close(&mut wire, code.map(|code| (code, reason.as_str())), self.mask());
                     let _ = self.stream.write_all(&wire).await;
-                    return Ok(Some(Got::Close(
-                        got.as_ref().map(|got| got.0),
-                        got.map_or(String::new(), |got| got.1),
-                    )));
                 }
-                Ok(Some(_)) => continue,
-                Ok(None) => {}
-                Err(error) => {
-                    drop(input);
-                    return Err(Broken::Wire(error));
-                }
+                return got.map(Some);
             }
-            drop(input);
             match self.stream.read_buf(&mut self.input).await {
                 Ok(0) => return Ok(None),
-                Ok(_) => {}
+                Ok(_) => self.decode(),
                 Err(error) => return Err(Broken::Io(error.kind())),
             }
         }
+    }
+
+    /// Takes everything out of the input.
+    fn decode(&mut self) {
+        let mut input = Input::new(&mut self.input);
+        loop {
+            match self.decoder.next(&mut input, &mut self.inflater) {
+                Ok(Some(Message::Text(text))) => self.got.push_back(Ok(Got::Text(text.to_owned()))),
+                Ok(Some(Message::Close(close))) => {
+                    let reason = close.map_or(String::new(), |close| close.reason.to_owned());
+                    self.got.push_back(Ok(Got::Close(close.map(|close| close.code), reason)));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    self.got.push_back(Err(Broken::Wire(error)));
+                    break;
+                }
+            }
+        }
+        self.input.clear();
     }
 
     pub(crate) async fn text(&mut self) -> String {
