@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
+
 use super::dialect::Dialect;
 use super::link::{Link, Shared};
 use super::measured::{Measured, Pace};
@@ -69,6 +71,11 @@ async fn in_window(
         let answered = tally.answered.get() - before;
         let took = from.elapsed();
         measure();
+        let seconds = (plan.warm_up + plan.duration).as_secs_f64();
+        ensure!(
+            tally.answered.get() > 0,
+            "nothing has come back in {seconds:.1} s: the server is stuck, or does another job than the one asked for"
+        );
         tally.done.set(true);
         Ok((answered, took))
     };
@@ -158,7 +165,7 @@ async fn wait_for_the_last(links: &[Rc<RefCell<Paced>>], patience: Duration) -> 
         if missing == 0 {
             return Ok(());
         }
-        anyhow::ensure!(since.elapsed() < patience, "{missing} messages were never answered");
+        ensure!(since.elapsed() < patience, "{missing} messages were never answered");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

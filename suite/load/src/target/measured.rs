@@ -1,5 +1,6 @@
 //! What a run is asked for and what comes of it, the same for every job.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -14,7 +15,7 @@ pub enum Pace {
 }
 
 /// What came of a run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Measured {
     /// Echoes, acks or deliveries in the measured time.
     pub answered: u64,
@@ -39,5 +40,17 @@ impl Measured {
     /// A quantile of the latency, ms.
     pub fn latency_ms(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1000.0
+    }
+}
+
+impl fmt::Debug for Measured {
+    /// Without the thousands of buckets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Measured")
+            .field("answered", &self.answered)
+            .field("took", &self.took)
+            .field("latencies", &self.latency.len())
+            .field("blocked", &self.blocked)
+            .finish_non_exhaustive()
     }
 }

@@ -36,6 +36,11 @@ impl Template {
         &self.bytes
     }
 
+    /// Bytes of every such message.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether this is as long as the message; others are something else that the server says.
     pub fn is_alike(&self, message: &[u8]) -> bool {
         message.len() == self.bytes.len()
