@@ -100,7 +100,10 @@ pub async fn run(
     own: &Path,
     access: impl FnOnce() -> anyhow::Result<String>,
 ) -> anyhow::Result<Outcome> {
-    ensure!(arguments.seconds > 0.0 && arguments.seconds <= 86_400.0, "--seconds must be above 0 and at most a day");
+    ensure!(
+        arguments.seconds > 0.0 && arguments.seconds <= 86_400.0,
+        "--seconds must be above 0 and at most a day"
+    );
     ensure!(arguments.rate != Some(0), "--rate must be at least 1");
     make_room(arguments.connections)?;
     let found = find(arguments, own, access)?;
@@ -111,7 +114,8 @@ pub async fn run(
     let look = || looks.push(Look::now(found.pid));
     let measured = load(arguments, &found, look).await?;
     let mut looks = looks.into_iter();
-    let mut next = || looks.next().context("the run was not looked at")?.context("cannot look at the processes");
+    let mut next =
+        || looks.next().context("the run was not looked at")?.context("cannot look at the processes");
     let (before, after) = (next()?, next()?);
     let target = match arguments.target {
         Target::Agentbench => "agentbench",
@@ -165,7 +169,12 @@ fn find(
 ) -> anyhow::Result<Found> {
     if let Some(url) = &arguments.url {
         let token = if arguments.target == Target::Agentbench { access()? } else { String::new() };
-        return Ok(Found { place: Place::parse(url)?, token: token.into(), pid: arguments.pid, _started: None });
+        return Ok(Found {
+            place: Place::parse(url)?,
+            token: token.into(),
+            pid: arguments.pid,
+            _started: None,
+        });
     }
     let scratch = tempfile::tempdir().context("no folder for the server's data")?;
     let mut command = Command::new(own);

@@ -115,7 +115,9 @@ fn wait_for_port(lines: &mpsc::Receiver<String>) -> anyhow::Result<u16> {
                 Some(port) => return Ok(port),
                 None => said.push(line),
             },
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("it does not listen after {START:?}{}", last(&said)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("it does not listen after {START:?}{}", last(&said))
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => bail!("it ended at once{}", last(&said)),
         }
     }
@@ -160,7 +162,9 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_is_found_and_ended() {
-        let server = Contender::start(shell("echo hello; echo listening on 4000 >&2; exec sleep 600"), Some(0)).unwrap();
+        let server =
+            Contender::start(shell("echo hello; echo listening on 4000 >&2; exec sleep 600"), Some(0))
+                .unwrap();
         assert_eq!(server.address().port(), 4000);
         let pid = server.pid();
         server.stop().unwrap();
@@ -177,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_server_that_is_dropped_is_ended() {
-        let server = Contender::start(shell("echo listening on 4000; trap '' TERM; exec sleep 600"), None).unwrap();
+        let server =
+            Contender::start(shell("echo listening on 4000; trap '' TERM; exec sleep 600"), None).unwrap();
         let pid = server.pid();
         drop(server);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());

@@ -95,7 +95,11 @@ impl fmt::Display for Outcome {
             (_, Some(rate)) => format!("{rate} messages/s offered"),
             (in_flight, None) => format!("{} in flight", in_flight.unwrap_or(1)),
         };
-        writeln!(f, "{} connections (open in {:.2} s), {} B, {pace}", self.connections, self.opened_in_seconds, self.size)?;
+        writeln!(
+            f,
+            "{} connections (open in {:.2} s), {} B, {pace}",
+            self.connections, self.opened_in_seconds, self.size
+        )?;
         writeln!(f, "{:.0} {what}/s ({} in {:.2} s)", self.messages_per_second, self.messages, self.seconds)?;
         let ms = |us: u64| us as f64 / 1000.0;
         let latency = &self.latency_us;

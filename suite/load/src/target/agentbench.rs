@@ -147,7 +147,8 @@ mod tests {
         hear(&mut listener, established);
         let joined = r#"{"type":"system_message","data":{"type":"session_joined"}}"#;
         assert_eq!(hear(&mut listener, joined), Heard::READY);
-        let event = |seq| format!(r#"{{"id":"1","type":"test_event","data":{{}},"seq":{seq},"receivedAt":1}}"#);
+        let event =
+            |seq| format!(r#"{{"id":"1","type":"test_event","data":{{}},"seq":{seq},"receivedAt":1}}"#);
         assert_eq!(hear(&mut listener, &event(2)), Heard::ONE);
         assert_eq!(hear(&mut listener, &event(3)), Heard::ONE);
         listener.hear(Incoming::Text(&event(5)), &mut Frames::default()).unwrap_err();
@@ -157,9 +158,8 @@ mod tests {
     fn refusals_are_told_and_an_echo_is_not_to_be_had() {
         let room = Rc::default();
         let refused = r#"{"type":"error","data":{"error":"no","code":"forbidden"}}"#;
-        let error = dialect(Job::Publish, &room)
-            .hear(Incoming::Text(refused), &mut Frames::default())
-            .unwrap_err();
+        let error =
+            dialect(Job::Publish, &room).hear(Incoming::Text(refused), &mut Frames::default()).unwrap_err();
         assert!(error.to_string().contains("forbidden"), "{error}");
         AgentBench::new(Job::Echo, String::new(), "".into(), room, 1).unwrap_err();
     }

@@ -149,8 +149,7 @@ async fn at(
 
 async fn take_answers(paced: Rc<RefCell<Paced>>, tally: Rc<Tally>) -> anyhow::Result<()> {
     loop {
-        let answers =
-            std::future::poll_fn(|context| paced.borrow_mut().link.poll_hear(context)).await?;
+        let answers = std::future::poll_fn(|context| paced.borrow_mut().link.poll_hear(context)).await?;
         let mut paced = paced.borrow_mut();
         let count = paced.planned.len().min(usize::try_from(answers).unwrap_or(usize::MAX));
         tally.count(paced.planned.drain(..count));

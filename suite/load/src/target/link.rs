@@ -63,9 +63,9 @@ impl Link {
         shared: &Rc<Shared>,
     ) -> anyhow::Result<Self> {
         let opened = Self::begin(place, source, dialect, Rc::clone(shared));
-        tokio::time::timeout(shared.patience, opened)
-            .await
-            .with_context(|| format!("{} has not opened a connection within {:?}", place.host, shared.patience))?
+        tokio::time::timeout(shared.patience, opened).await.with_context(|| {
+            format!("{} has not opened a connection within {:?}", place.host, shared.patience)
+        })?
     }
 
     async fn begin(
@@ -113,8 +113,7 @@ impl Link {
         let mut scratch = shared.scratch.borrow_mut();
         let (bytes, inflater) = &mut *scratch;
         let mut buffer = ReadBuf::new(bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))
-            .context("the connection broke")?;
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)).context("the connection broke")?;
         let count = buffer.filled().len();
         if count == 0 {
             return Poll::Ready(Err(anyhow::anyhow!("the server ended the connection")));
@@ -193,11 +192,7 @@ async fn connect(place: &Place, source: Option<IpAddr>) -> anyhow::Result<TcpStr
 }
 
 /// Returns what came behind the server's head.
-async fn handshake(
-    stream: &mut TcpStream,
-    place: &Place,
-    dialect: &dyn Dialect,
-) -> anyhow::Result<BytesMut> {
+async fn handshake(stream: &mut TcpStream, place: &Place, dialect: &dyn Dialect) -> anyhow::Result<BytesMut> {
     let opening = dialect.opening();
     let key = key(*b"a constant nonce");
     let headers: Vec<(&str, &str)> =

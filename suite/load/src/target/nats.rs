@@ -205,7 +205,8 @@ mod tests {
 
     fn said(out: &Frames) -> String {
         let mut bytes = out.bytes().to_vec();
-        let (mut decoder, mut inflater) = (Decoder::new(Role::Server, Limits::default(), None), Inflater::new());
+        let (mut decoder, mut inflater) =
+            (Decoder::new(Role::Server, Limits::default(), None), Inflater::new());
         let (mut input, mut said) = (Input::new(&mut bytes), String::new());
         while let Some(message) = decoder.next(&mut input, &mut inflater).unwrap() {
             let Message::Binary(bytes) = message else { panic!("{message:?}") };
@@ -247,7 +248,10 @@ mod tests {
         assert_eq!(hear(&mut maker, made.as_bytes()).0, Heard::READY);
 
         let mut nats = Nats::new(Job::Publish, 0, 200);
-        assert_eq!(hear(&mut nats, b"MSG _INBOX.0 1 26\r\n{\"stream\":\"PEERS\",\"seq\":1}\r\n").0, Heard::ONE);
+        assert_eq!(
+            hear(&mut nats, b"MSG _INBOX.0 1 26\r\n{\"stream\":\"PEERS\",\"seq\":1}\r\n").0,
+            Heard::ONE
+        );
         let refusal = b"MSG _INBOX.0 1 22\r\n{\"error\":{\"code\":503}}\r\n";
         let error = nats.hear(Incoming::Binary(refusal), &mut Frames::default()).unwrap_err();
         assert!(error.to_string().contains("503"), "{error}");

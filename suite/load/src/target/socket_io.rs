@@ -114,7 +114,8 @@ mod tests {
 
     fn texts(out: &Frames) -> Vec<String> {
         let mut bytes = out.bytes().to_vec();
-        let (mut decoder, mut inflater) = (Decoder::new(Role::Server, Limits::default(), None), Inflater::new());
+        let (mut decoder, mut inflater) =
+            (Decoder::new(Role::Server, Limits::default(), None), Inflater::new());
         let (mut input, mut texts) = (Input::new(&mut bytes), Vec::new());
         while let Some(message) = decoder.next(&mut input, &mut inflater).unwrap() {
             match message {

@@ -62,10 +62,7 @@ impl Tally {
     }
 
     /// Runs a link's task; if it fails, so does the run.
-    pub(super) fn spawn(
-        self: &Rc<Self>,
-        task: impl Future<Output = anyhow::Result<()>> + 'static,
-    ) -> Task {
+    pub(super) fn spawn(self: &Rc<Self>, task: impl Future<Output = anyhow::Result<()>> + 'static) -> Task {
         let tally = Rc::clone(self);
         Task(tokio::task::spawn_local(async move {
             if let Err(error) = task.await

@@ -49,8 +49,7 @@ impl Template {
     /// Whether this is the message of that number, as far as length and number tell.
     pub fn is(&self, message: &[u8], serial: u64) -> bool {
         let digits = digits(serial);
-        self.is_alike(message)
-            && self.places.iter().all(|&place| message[place..place + DIGITS] == digits)
+        self.is_alike(message) && self.places.iter().all(|&place| message[place..place + DIGITS] == digits)
     }
 }
 

@@ -57,13 +57,19 @@ impl Contestant {
             Self::Bun => said(Command::new(bun(installed)).arg("--version"), PACKAGES),
             Self::Nats => said(
                 Command::new("nats-server").arg("--version"),
-                "nats-server is missing; `cargo xtask setup` or `apt-get install nats-server` installs it",
+                "nats-server is missing; `apt-get update && apt-get install nats-server` installs it",
             ),
         }
     }
 
     /// What starts it for this job, with a folder of its own for what it stores.
-    pub(crate) fn command(self, job: Job, installed: &Installed, scratch: &Path, connections: usize) -> Command {
+    pub(crate) fn command(
+        self,
+        job: Job,
+        installed: &Installed,
+        scratch: &Path,
+        connections: usize,
+    ) -> Command {
         let mut command = match self {
             Self::Ours => Command::new(&installed.binary),
             Self::Ws | Self::SocketIo => Command::new("node"),

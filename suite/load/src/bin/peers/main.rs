@@ -81,8 +81,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ensure!(contestants.contains(&Contestant::Ours), "there is nothing to compare with");
     // Processes started from here on must not inherit this core; they are given theirs.
     pin(0, 1)?;
-    let works: Vec<Work> =
-        WORKS.into_iter().filter(|work| work.name().contains(&arguments.only)).collect();
+    let works: Vec<Work> = WORKS.into_iter().filter(|work| work.name().contains(&arguments.only)).collect();
     ensure!(!works.is_empty(), "no row's name holds {:?}", arguments.only);
     let mut samples: Vec<Sample> = Vec::new();
     for round in 1..=arguments.rounds {

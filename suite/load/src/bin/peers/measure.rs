@@ -18,7 +18,7 @@ use super::contestant::{Contestant, Installed, Speech};
 const CONNECTIONS: usize = 100;
 /// Messages a second at which latencies are compared: a fraction of what the slowest can do.
 const EXCHANGE_RATE: u64 = 5_000;
-const FAN_OUT_RATE: u64 = 100;
+const FAN_OUT_RATE: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that come and go before memory is looked at: what a server sets up once is not theirs.
 const WARMING: usize = 100;
@@ -53,7 +53,9 @@ impl Work {
             Self::Exchange(job, pace) => {
                 let job = if job == Job::Echo { "echo" } else { "publish with ack" };
                 let pace = match pace {
-                    Pace::Window(in_flight) => format!("{CONNECTIONS} connections, {in_flight} in flight each"),
+                    Pace::Window(in_flight) => {
+                        format!("{CONNECTIONS} connections, {in_flight} in flight each")
+                    }
                     Pace::Rate(rate) => format!("{CONNECTIONS} connections, {rate}/s together"),
                 };
                 format!("{job}, 1 KiB, {pace}")
@@ -110,8 +112,7 @@ pub(crate) async fn take(
 ) -> anyhow::Result<Sample> {
     let scratch = tempfile::tempdir().context("no scratch folder")?;
     let room = arguments.connections.max(CONNECTIONS);
-    let server =
-        Contender::start(contestant.command(work.job(), installed, scratch.path(), room), Some(0))?;
+    let server = Contender::start(contestant.command(work.job(), installed, scratch.path(), room), Some(0))?;
     let place = Place::at(server.address());
     let mut sample = Sample {
         contestant: Some(contestant),

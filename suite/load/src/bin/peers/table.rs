@@ -8,11 +8,13 @@ use super::contestant::Contestant;
 use super::measure::{Sample, Work};
 
 type Figure = fn(&Sample) -> Option<f64>;
+/// Title, figure, and the rows that have it.
+type Kind = (&'static str, Figure, fn(Work) -> bool);
 
 /// One table of Markdown for each kind of figure.
 pub(crate) fn tables(works: &[Work], contestants: &[Contestant], samples: &[Sample]) -> String {
     let mut text = String::new();
-    let kinds: [(&str, Figure, fn(Work) -> bool); 4] = [
+    let kinds: [Kind; 4] = [
         ("CPU of the server, µs for each message", |sample| sample.cpu_us, |work| work != Work::Memory),
         ("Messages a second", |sample| sample.per_second, |work| !work.has_rate() && work != Work::Memory),
         ("p99 of the latency, ms, at a rate that all hold", |sample| sample.p99_ms, Work::has_rate),
@@ -41,7 +43,8 @@ fn table(
     let _ = writeln!(text, "| {title} | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
     for &work in rows {
         let of = |contestant| {
-            let of_both = |sample: &&Sample| sample.work == Some(work) && sample.contestant == Some(contestant);
+            let of_both =
+                |sample: &&Sample| sample.work == Some(work) && sample.contestant == Some(contestant);
             median(samples.iter().filter(of_both).filter_map(figure).collect())
         };
         let ours = of(Contestant::Ours);
@@ -52,7 +55,12 @@ fn table(
                     && sample.contestant == Some(contestant)
                     && sample.verdict != Verdict::Valid
             });
-            let _ = write!(text, " {}{} |", cell(of(contestant), ours, contestant), if doubtful { " *" } else { "" });
+            let _ = write!(
+                text,
+                " {}{} |",
+                cell(of(contestant), ours, contestant),
+                if doubtful { " *" } else { "" }
+            );
         }
         text.push('\n');
     }
