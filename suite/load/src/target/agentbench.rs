@@ -105,7 +105,7 @@ impl Dialect for AgentBench {
         }
         match (Inbound::of(text), self.job) {
             (Inbound::Event(seq), Job::Listen) => {
-                let expected = self.last_seq.map_or(seq, |last| last + 1);
+                let expected = self.last_seq.map_or(seq, |last| last.saturating_add(1));
                 ensure!(seq == expected, "a follower got seq {seq} instead of {expected}");
                 self.last_seq = Some(seq);
                 Ok(Heard::ONE)
@@ -123,6 +123,8 @@ impl Dialect for AgentBench {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn dialect(job: Job, room: &Rc<RefCell<Option<String>>>) -> AgentBench {
@@ -162,5 +164,25 @@ mod tests {
             dialect(Job::Publish, &room).hear(Incoming::Text(refused), &mut Frames::default()).unwrap_err();
         assert!(error.to_string().contains("forbidden"), "{error}");
         AgentBench::new(Job::Echo, String::new(), "".into(), room, 1).unwrap_err();
+    }
+    proptest! {
+        #[test]
+        fn no_text_of_a_server_panics(
+            texts in proptest::collection::vec(
+                prop_oneof![
+                    ".{0,80}",
+                    "\\{\"data\":\\{\"type\":\"(session_created|session_joined|connection_established|ack)\"\\}\\}",
+                    any::<u64>().prop_map(|seq| format!("{{}},\"seq\":{seq},\"receivedAt\":1")),
+                ],
+                0..12,
+            ),
+            is_ready: bool,
+        ) {
+            let mut listener = dialect(Job::Listen, &Rc::default());
+            listener.is_ready = is_ready;
+            for text in &texts {
+                let _ = listener.hear(Incoming::Text(text), &mut Frames::default());
+            }
+        }
     }
 }

@@ -14,6 +14,9 @@ use super::ramp::open_all;
 use super::schedule::at_rate;
 use super::tally::{Tally, Task, check};
 
+/// Between two tries to write to a full socket. The time of a run is bounded by the watch over silence.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// What to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Broadcast {
@@ -110,8 +113,7 @@ async fn in_turns(
             speaker.borrow_mut().say(sent);
         }
         speaker.borrow_mut().finish();
-        speaker.borrow_mut().write_now()?;
-        // What does not fit the socket at once is written by the sender's task when there is room.
+        write_out(speaker).await?;
         while tally.answered.get() < tally.expected.get() {
             tally.arrived.notified().await;
         }
@@ -128,6 +130,19 @@ async fn in_turns(
             }
             _ => {}
         }
+    }
+}
+
+/// Writes all that waits, however long the socket takes for it; nothing else would push the end of it.
+async fn write_out(speaker: &RefCell<Link>) -> anyhow::Result<()> {
+    loop {
+        let mut link = speaker.borrow_mut();
+        link.write_now()?;
+        if !link.is_waiting() {
+            return Ok(());
+        }
+        drop(link);
+        tokio::time::sleep(RETRY).await;
     }
 }
 
@@ -155,6 +170,7 @@ async fn at(
     .await?;
     let took = from.1.elapsed();
     measure();
+    write_out(speaker).await?;
     tally.expected.set(sent.get() * plan.readers as u64);
     while tally.answered.get() < tally.expected.get() {
         tally.arrived.notified().await;

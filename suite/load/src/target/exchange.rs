@@ -160,6 +160,8 @@ async fn take_answers(paced: Rc<RefCell<Paced>>, tally: Rc<Tally>) -> anyhow::Re
 async fn wait_for_the_last(links: &[Rc<RefCell<Paced>>], patience: Duration) -> anyhow::Result<()> {
     let since = Instant::now();
     loop {
+        // What a full socket did not take is pushed by nothing else any more.
+        links.iter().try_for_each(|link| link.borrow_mut().link.write_now())?;
         let missing: usize = links.iter().map(|link| link.borrow().planned.len()).sum();
         if missing == 0 {
             return Ok(());

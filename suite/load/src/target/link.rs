@@ -138,7 +138,8 @@ impl Link {
         Ok(())
     }
 
-    /// Writes as much as the socket takes now. The rest goes out with the next [`Link::hear`].
+    /// Writes as much as the socket takes now. The rest goes out with the next [`Link::hear`] or
+    /// [`Link::write_now`].
     ///
     /// # Errors
     /// If the connection has ended.
@@ -154,6 +155,11 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Whether something waits that the socket has not taken.
+    pub fn is_waiting(&self) -> bool {
+        !self.out.bytes().is_empty()
     }
 
     fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> anyhow::Result<u64> {

@@ -62,6 +62,8 @@ impl Dialect for Plain {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -87,5 +89,13 @@ mod tests {
         assert_eq!(publisher.hear(Incoming::Text("anything"), &mut out).unwrap(), Heard::NOTHING);
         let ack = "{\"type\":\"ack\",\"originalMessageId\":\"1\",\"seq\":1}";
         assert_eq!(publisher.hear(Incoming::Text(ack), &mut out).unwrap(), Heard::ONE);
+    }
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_peer_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            for job in [Job::Echo, Job::Speak, Job::Listen, Job::Publish] {
+                let _ = Plain::new("/", job, 20).hear(Incoming::Binary(&bytes), &mut Frames::default());
+            }
+        }
     }
 }
