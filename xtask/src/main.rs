@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod peers;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ cargo xtask TASK
   tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
   codegen    write the generated references in docs/
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
+  bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
   microbench criterion benchmarks of codec, envelope, session and log
   ci         all that continuous integration runs: tidy, lint, test, a release build and every scenario of the suite, a tenth of each";
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "lint" => lint(),
         "tidy" => tidy::run(),
         "codegen" => codegen::write(),
+        "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "ci" => ci(),
@@ -67,7 +70,7 @@ fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     run("cargo", arguments)
 }
 
@@ -128,7 +131,7 @@ fn release() -> anyhow::Result<()> {
     cargo(&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"])
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 

@@ -121,7 +121,8 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+/// The figures of a histogram of µs.
+pub(crate) fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     if histogram.is_empty() {
         return Percentiles::default();
     }

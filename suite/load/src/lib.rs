@@ -1,15 +1,27 @@
 //! Load for a server that speaks the protocol, and a look at what it costs the server's process.
 //!
 //! - [`bare`]: connections on the codec alone, for sheer load: many of them, little work for each message.
+//! - [`target`]: the same for servers of any kind (echo, broadcast, Socket.IO, NATS), and ours beside them.
+//! - [`generator`]: whether a run's figures are the server's or the generator's own. [`files`]: room for its connections.
 //! - [`process`]: CPU, memory, threads and files of a process, from `/proc`.
 //! - [`connect`]: a connection, step by step.
 //! - [`arrival`]: when each message is due. [`latency`]: histograms from the planned and the real moment of
 //!   sending.
+//! - [`contender`]: any server as a child process. [`command`] and [`outcome`]: what `agentbench load` takes and tells.
 //! - [`child`]: a server started for a measurement, on a free port, with a scratch folder of its own.
 
 pub mod arrival;
 pub mod bare;
 pub mod child;
+<<<<<<< HEAD
 pub mod connect;
+=======
+pub mod command;
+pub mod contender;
+pub mod files;
+pub mod generator;
+>>>>>>> peers
 pub mod latency;
+pub mod outcome;
 pub mod process;
+pub mod target;

@@ -1,0 +1,105 @@
+//! Measures ours against the peers of `bench/peers`: the same jobs, by the same load, in turn.
+//!
+//! The server runs on core 0, the load on core 1. Each figure comes from a fresh server with a scratch folder; rounds are
+//! interleaved (one of each, then again), so that what disturbs the machine disturbs all, and the table has the medians.
+
+mod contestant;
+mod measure;
+mod table;
+
+use std::path::PathBuf;
+
+use agentbench_load::child::{binary_beside, pin};
+use agentbench_load::files::make_room;
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use contestant::{Contestant, Installed};
+use measure::{Sample, WORKS, Work};
+
+/// Measure ours against its peers and print tables of figures and their ratios to ours
+#[derive(Parser)]
+struct Arguments {
+    /// The agentbench binary
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Folder of the peers' servers, after `npm ci`
+    #[arg(long, default_value = "bench/peers")]
+    peers: PathBuf,
+    /// How often each figure is taken; the table has the median
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Connections of the memory row
+    #[arg(long, default_value_t = 1000)]
+    connections: usize,
+    /// Only rows whose name holds this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Print each figure as a JSON line as it is taken, and no table
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(arguments.rounds > 0 && arguments.seconds > 0.0, "--rounds and --seconds must be above 0");
+    make_room(arguments.connections)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    ensure!(cores > 1, "server and load need a core each; this machine has {cores}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        // A run that is dropped ends the server that it has started.
+        tokio::select! {
+            done = run(&arguments) => done,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("interrupted"),
+        }
+    })
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let binary = arguments.server.clone().or_else(binary_beside);
+    let binary = binary.context("where is the agentbench binary? (--server)")?;
+    let installed = Installed { binary: binary.canonicalize()?, peers: arguments.peers.canonicalize()? };
+    let mut contestants = Vec::new();
+    for contestant in Contestant::ALL {
+        match contestant.version(&installed) {
+            Ok(version) => {
+                eprintln!("{}: {version}", contestant.name());
+                contestants.push(contestant);
+            }
+            Err(error) => eprintln!("SKIPPED {}: {error:#}", contestant.name()),
+        }
+    }
+    ensure!(contestants.contains(&Contestant::Ours), "there is nothing to compare with");
+    // Processes started from here on must not inherit this core; they are given theirs.
+    pin(0, 1)?;
+    let works: Vec<Work> = WORKS.into_iter().filter(|work| work.name().contains(&arguments.only)).collect();
+    ensure!(!works.is_empty(), "no row's name holds {:?}", arguments.only);
+    let mut samples: Vec<Sample> = Vec::new();
+    for round in 1..=arguments.rounds {
+        for &work in &works {
+            for &contestant in &contestants {
+                let sample = measure::take(contestant, work, &installed, arguments).await;
+                let sample = sample
+                    .with_context(|| format!("{}, {}, round {round}", contestant.name(), work.name()))?;
+                if arguments.json {
+                    println!("{}", serde_json::to_string(&sample)?);
+                }
+                samples.push(sample);
+            }
+        }
+        eprintln!("round {round} of {} is done", arguments.rounds);
+    }
+    if !arguments.json {
+        print!("{}", table::tables(&works, &contestants, &samples));
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! One sender, many readers: how many deliveries there are, and how long each takes.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::dialect::{Dialect, Job};
+use super::link::{Link, Shared};
+use super::measured::{Measured, Pace};
+use super::place::Place;
+use super::ramp::open_all;
+use super::schedule::at_rate;
+use super::tally::{Tally, Task, check};
+
+/// Between two tries to write to a full socket. The time of a run is bounded by the watch over silence.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Broadcast {
+    /// Readers; the sender is one connection more.
+    pub readers: usize,
+    /// When the next message goes out: with a window, so many are sent together, and the next ones when every reader has them.
+    pub pace: Pace,
+    /// Time before the measurement.
+    pub warm_up: Duration,
+    /// Time of the measurement.
+    pub duration: Duration,
+    /// How long the server may be silent.
+    pub patience: Duration,
+}
+
+/// When the messages were sent (or planned), by number; readers look up what they get. Every reader gets all, in order.
+type Moments = Rc<RefCell<Vec<Instant>>>;
+
+/// Runs it on a `LocalSet`. `make` gives the dialect of the sender ([`Job::Speak`], opened first) and of each reader
+/// ([`Job::Listen`]); `measure` is called when the measured time begins and when it ends.
+///
+/// # Errors
+/// If a connection fails, or a delivery is missing for as long as the patience lasts.
+pub async fn broadcast(
+    place: &Place,
+    plan: Broadcast,
+    mut make: impl FnMut(Job, usize) -> anyhow::Result<Box<dyn Dialect>>,
+    mut measure: impl FnMut(),
+) -> anyhow::Result<Measured> {
+    check(plan.readers, if let Pace::Window(window) = plan.pace { window } else { 1 })?;
+    let (tally, shared, started) = (Tally::new()?, Shared::new(plan.patience), Instant::now());
+    let speaker = Link::open(place, None, make(Job::Speak, 0)?, &shared).await?;
+    let readers = open_all(place, plan.readers, &shared, |index| make(Job::Listen, index + 1)).await?;
+    let opened_in = started.elapsed();
+    let moments: Moments = Rc::default();
+    let mut tasks: Vec<Task> = readers
+        .into_iter()
+        .map(|link| tally.spawn(take_deliveries(link, Rc::clone(&moments), Rc::clone(&tally))))
+        .collect();
+    let speaker = Rc::new(RefCell::new(speaker));
+    tasks.push(tally.spawn(attend(Rc::clone(&speaker))));
+    let (answered, took, lag) = match plan.pace {
+        Pace::Window(together) => {
+            let work = in_turns(&speaker, together, plan, &moments, &tally, &mut measure);
+            let (answered, took) = tally.watch(plan.patience, work).await?;
+            (answered, took, None)
+        }
+        Pace::Rate(rate) => {
+            let work = at(rate, &speaker, plan, &moments, &tally, &mut measure);
+            let (answered, took, lag) = tally.watch(plan.patience, work).await?;
+            (answered, took, Some(lag))
+        }
+    };
+    drop(tasks);
+    let latency = tally.latency.borrow().clone();
+    Ok(Measured { answered, took, latency, lag, opened_in, blocked: shared.blocked() })
+}
+
+/// Reads what the server says to the sender, and writes what its socket did not take at once.
+async fn attend(speaker: Rc<RefCell<Link>>) -> anyhow::Result<()> {
+    loop {
+        std::future::poll_fn(|context| speaker.borrow_mut().poll_hear(context)).await?;
+    }
+}
+
+async fn take_deliveries(mut link: Link, moments: Moments, tally: Rc<Tally>) -> anyhow::Result<()> {
+    let mut next = 0;
+    loop {
+        let count = usize::try_from(link.hear().await?).unwrap_or(usize::MAX);
+        let moments = moments.borrow();
+        // What others say in the same room is a delivery too, but nobody knows when it was sent.
+        let known = next.min(moments.len())..next.saturating_add(count).min(moments.len());
+        next = next.saturating_add(count);
+        tally.count(moments[known.clone()].iter().copied());
+        tally.add((count - known.len()) as u64);
+    }
+}
+
+async fn in_turns(
+    speaker: &Rc<RefCell<Link>>,
+    together: usize,
+    plan: Broadcast,
+    moments: &Moments,
+    tally: &Rc<Tally>,
+    measure: &mut impl FnMut(),
+) -> anyhow::Result<(u64, Duration)> {
+    let (mut sent, begun, mut from) = (0_u64, Instant::now(), None);
+    loop {
+        tally.expected.set(tally.answered.get() + (together * plan.readers) as u64);
+        let now = Instant::now();
+        for _ in 0..together {
+            sent += 1;
+            moments.borrow_mut().push(now);
+            speaker.borrow_mut().say(sent);
+        }
+        speaker.borrow_mut().finish();
+        write_out(speaker).await?;
+        while tally.answered.get() < tally.expected.get() {
+            tally.arrived.notified().await;
+        }
+        match from {
+            None if begun.elapsed() > plan.warm_up => {
+                measure();
+                from = Some((tally.begin(), Instant::now()));
+            }
+            Some((before, at)) if at.elapsed() > plan.duration => {
+                let (answered, took) = (tally.answered.get() - before, at.elapsed());
+                measure();
+                tally.done.set(true);
+                return Ok((answered, took));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Writes all that waits, however long the socket takes for it; nothing else would push the end of it.
+async fn write_out(speaker: &RefCell<Link>) -> anyhow::Result<()> {
+    loop {
+        let mut link = speaker.borrow_mut();
+        link.write_now()?;
+        if !link.is_waiting() {
+            return Ok(());
+        }
+        drop(link);
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn at(
+    rate: u64,
+    speaker: &Rc<RefCell<Link>>,
+    plan: Broadcast,
+    moments: &Moments,
+    tally: &Rc<Tally>,
+    measure: &mut impl FnMut(),
+) -> anyhow::Result<(u64, Duration, Histogram<u64>)> {
+    let (mut from, sent) = ((0, Instant::now()), Cell::new(0_u64));
+    let begin = || {
+        measure();
+        from = (tally.begin(), Instant::now());
+    };
+    let lag = at_rate(rate, plan.warm_up, plan.duration, begin, |count, planned| {
+        sent.set(count + 1);
+        moments.borrow_mut().push(planned);
+        let mut speaker = speaker.borrow_mut();
+        speaker.say(count + 1);
+        speaker.finish();
+        speaker.write_now()
+    })
+    .await?;
+    let took = from.1.elapsed();
+    measure();
+    write_out(speaker).await?;
+    tally.expected.set(sent.get() * plan.readers as u64);
+    while tally.answered.get() < tally.expected.get() {
+        tally.arrived.notified().await;
+    }
+    tally.done.set(true);
+    Ok((tally.answered.get() - from.0, took, lag))
+}

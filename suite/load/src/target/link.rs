@@ -1,0 +1,223 @@
+//! One connection of load: socket, codec, dialect. It holds no read buffer of its own.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Role};
+use anyhow::{Context as _, bail};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::dialect::{Dialect, Frames, Heard, Incoming};
+use super::place::Place;
+
+const SCRATCH: usize = 256 * 1024;
+
+/// What all links of a thread share.
+pub struct Shared {
+    scratch: RefCell<(Vec<u8>, Inflater)>,
+    /// Writes that a full socket did not take whole: the server does not keep up with reading.
+    blocked: Cell<u64>,
+    /// How long a server may be silent before it counts as dead.
+    pub patience: Duration,
+}
+
+impl Shared {
+    /// With this patience.
+    pub fn new(patience: Duration) -> Rc<Self> {
+        let scratch = RefCell::new((vec![0; SCRATCH], Inflater::new()));
+        Rc::new(Self { scratch, blocked: Cell::new(0), patience })
+    }
+
+    /// Writes so far that a full socket did not take whole.
+    pub fn blocked(&self) -> u64 {
+        self.blocked.get()
+    }
+}
+
+/// See the module.
+pub struct Link {
+    stream: TcpStream,
+    decoder: Decoder,
+    dialect: Box<dyn Dialect>,
+    out: Frames,
+    ready: bool,
+    shared: Rc<Shared>,
+}
+
+impl Link {
+    /// Connects, and goes through the handshake and the dialect's greeting.
+    ///
+    /// # Errors
+    /// If the server refuses at any step, ends the connection, or is silent for too long.
+    pub async fn open(
+        place: &Place,
+        source: Option<IpAddr>,
+        dialect: Box<dyn Dialect>,
+        shared: &Rc<Shared>,
+    ) -> anyhow::Result<Self> {
+        let opened = Self::begin(place, source, dialect, Rc::clone(shared));
+        tokio::time::timeout(shared.patience, opened).await.with_context(|| {
+            format!("{} has not opened a connection within {:?}", place.host, shared.patience)
+        })?
+    }
+
+    async fn begin(
+        place: &Place,
+        source: Option<IpAddr>,
+        dialect: Box<dyn Dialect>,
+        shared: Rc<Shared>,
+    ) -> anyhow::Result<Self> {
+        let mut stream = connect(place, source).await?;
+        let mut head = handshake(&mut stream, place, dialect.as_ref()).await?;
+        let decoder = Decoder::new(Role::Client, Limits::default(), None);
+        let mut link = Self { stream, decoder, dialect, out: Frames::default(), ready: false, shared };
+        link.ready = link.dialect.greet(&mut link.out).ready;
+        let shared = Rc::clone(&link.shared);
+        link.decode(&mut head, &mut shared.scratch.borrow_mut().1)?;
+        while !link.ready {
+            link.hear().await?;
+        }
+        link.out.rest();
+        Ok(link)
+    }
+
+    /// Puts a message of the dialect's into the next write.
+    pub fn say(&mut self, serial: u64) {
+        self.dialect.say(serial, &mut self.out);
+    }
+
+    /// All that is to go together has been said.
+    pub fn finish(&mut self) {
+        self.dialect.finish(&mut self.out);
+    }
+
+    /// Writes what waits, as much as the socket takes, and waits for an answer. Returns how many came.
+    ///
+    /// # Errors
+    /// If the connection has ended, or the dialect says so.
+    pub async fn hear(&mut self) -> anyhow::Result<u64> {
+        std::future::poll_fn(|context| self.poll_hear(context)).await
+    }
+
+    /// [`Link::hear`], for links that are shared by tasks.
+    pub(super) fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<anyhow::Result<u64>> {
+        self.poll_write(context)?;
+        let shared = Rc::clone(&self.shared);
+        let mut scratch = shared.scratch.borrow_mut();
+        let (bytes, inflater) = &mut *scratch;
+        let mut buffer = ReadBuf::new(bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)).context("the connection broke")?;
+        let count = buffer.filled().len();
+        if count == 0 {
+            return Poll::Ready(Err(anyhow::anyhow!("the server ended the connection")));
+        }
+        let answers = self.decode(&mut bytes[..count], inflater)?;
+        // What the dialect answered by itself should not wait for the next message.
+        self.poll_write(context)?;
+        Poll::Ready(Ok(answers))
+    }
+
+    /// Writes as much as the socket takes; the task comes back when it takes more.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> anyhow::Result<()> {
+        while !self.out.bytes().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, self.out.bytes()) {
+                Poll::Ready(written) => self.out.written(written.context("the connection broke")?),
+                Poll::Pending => {
+                    self.shared.blocked.set(self.shared.blocked.get() + 1);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the socket takes now. The rest goes out with the next [`Link::hear`] or
+    /// [`Link::write_now`].
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub fn write_now(&mut self) -> anyhow::Result<()> {
+        while !self.out.bytes().is_empty() {
+            match self.stream.try_write(self.out.bytes()) {
+                Ok(written) => self.out.written(written),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    self.shared.blocked.set(self.shared.blocked.get() + 1);
+                    break;
+                }
+                Err(error) => return Err(error).context("the connection broke"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something waits that the socket has not taken.
+    pub fn is_waiting(&self) -> bool {
+        !self.out.bytes().is_empty()
+    }
+
+    fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> anyhow::Result<u64> {
+        let (mut input, mut answers) = (Input::new(bytes), 0);
+        while let Some(message) = self.decoder.next(&mut input, inflater)? {
+            let heard = match message {
+                Message::Text(text) => self.dialect.hear(Incoming::Text(text), &mut self.out)?,
+                Message::Binary(bytes) => self.dialect.hear(Incoming::Binary(bytes), &mut self.out)?,
+                Message::Ping(payload) => {
+                    self.out.pong(payload);
+                    Heard::NOTHING
+                }
+                Message::Pong(_) => Heard::NOTHING,
+                Message::Close(Some(close)) => {
+                    bail!("the server closed the connection: {} {}", close.code, close.reason)
+                }
+                Message::Close(None) => bail!("the server closed the connection"),
+            };
+            self.ready |= heard.ready;
+            answers += heard.answers;
+        }
+        Ok(answers)
+    }
+}
+
+async fn connect(place: &Place, source: Option<IpAddr>) -> anyhow::Result<TcpStream> {
+    let socket = if place.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.context("no socket to be had (is the limit of open files too low?)")?;
+    if let Some(source) = source {
+        socket.bind((source, 0).into()).with_context(|| format!("no port left on {source}"))?;
+    }
+    let stream = socket.connect(place.address).await;
+    let stream = stream.with_context(|| format!("cannot connect to {}", place.address))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Returns what came behind the server's head.
+async fn handshake(stream: &mut TcpStream, place: &Place, dialect: &dyn Dialect) -> anyhow::Result<BytesMut> {
+    let opening = dialect.opening();
+    let key = key(*b"a constant nonce");
+    let headers: Vec<(&str, &str)> =
+        opening.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut out = BytesMut::new();
+    write_request(&mut out, &place.host, &opening.path, &key, &opening.protocols, None, &headers);
+    stream.write_all(&out).await.context("the connection broke during the handshake")?;
+    let mut head = BytesMut::with_capacity(1024);
+    loop {
+        let count = stream.read_buf(&mut head).await.context("the connection broke during the handshake")?;
+        if count == 0 {
+            bail!("the server ended the connection during the handshake");
+        }
+        match parse_response(&head, &accept_key(&key)).context("this is no WebSocket server")? {
+            Response::Incomplete => {}
+            Response::Accepted { consumed, .. } => return Ok(head.split_off(consumed)),
+            Response::Rejected { status, .. } => {
+                bail!("the server refused the connection with HTTP status {status}")
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask bench peers`: installs the peers' packages, builds ours, and hands over to the measurement.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::{cargo, root, target};
+
+/// Where the peers' servers lie.
+const FOLDER: &str = "bench/peers";
+
+/// `rest` goes to the measurement (`--help`); with `--server` nothing of ours is built but the load.
+pub(crate) fn run(rest: &[&str]) -> anyhow::Result<()> {
+    install();
+    let has_server = rest.iter().any(|word| *word == "--server" || word.starts_with("--server="));
+    let ours: &[&str] = if has_server { &[] } else { &["-p", "agentbench-cli"] };
+    cargo(&[&["build", "--release", "-p", "agentbench-load"], ours].concat())?;
+    let measurement = target().join("release/peers");
+    eprintln!("› {} {}", measurement.display(), rest.join(" "));
+    // In our place, so that Ctrl-C and SIGTERM reach what has servers to end.
+    let error = Command::new(&measurement).args(rest).current_dir(root()).exec();
+    Err(error).with_context(|| format!("cannot run {}", measurement.display()))
+}
+
+/// The measurement skips the peers that are not there, and says so; no package is no reason to measure nothing.
+fn install() {
+    eprintln!("› npm ci (in {FOLDER})");
+    let done =
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(root().join(FOLDER)).status();
+    match done {
+        Ok(status) if status.success() => {}
+        Ok(status) => eprintln!("xtask: npm ci failed ({status}); peers in JavaScript may be skipped"),
+        Err(error) => {
+            eprintln!("xtask: cannot run npm ({error}): install Node.js 20 or newer; its peers are skipped")
+        }
+    }
+}
