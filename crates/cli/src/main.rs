@@ -2,6 +2,7 @@
 
 mod access;
 mod echo;
+mod load;
 mod logging;
 mod secret;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
+    /// Load any WebSocket server, ours or another: deliveries or echoes a second, latency, what it costs
+    Load(load::Arguments),
     /// Echo WebSocket messages, for conformance suites
     #[command(hide = true)]
     Echo(echo::Arguments),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Suite(command) => suite::run(&command),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {

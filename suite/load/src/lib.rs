@@ -13,14 +13,11 @@
 pub mod arrival;
 pub mod bare;
 pub mod child;
-<<<<<<< HEAD
-pub mod connect;
-=======
 pub mod command;
+pub mod connect;
 pub mod contender;
 pub mod files;
 pub mod generator;
->>>>>>> peers
 pub mod latency;
 pub mod outcome;
 pub mod process;
