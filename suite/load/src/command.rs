@@ -37,6 +37,7 @@ pub enum Target {
 
 /// What to do.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Arguments {
     /// What the server does with a message
     #[arg(long, value_enum, default_value_t = Target::Agentbench)]
