@@ -139,8 +139,11 @@ fn why_broken(result: &ScenarioResult, search: &Search) -> Option<String> {
 }
 
 fn generator_was_busy(result: &ScenarioResult) -> Option<String> {
+    if let Some(invalid) = &result.invalid {
+        return Some(format!("in the step that did not hold {invalid}: the limit may be its own"));
+    }
     let share = result.figures.generator.cpu_share;
-    (share > GENERATOR_BUSY || result.invalid.is_some()).then(|| {
+    (share > GENERATOR_BUSY).then(|| {
         format!(
             "the generator was at {:.0} % of a core in the step that did not hold: the limit may be its own",
             share * 100.0
