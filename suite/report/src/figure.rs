@@ -46,7 +46,7 @@ pub fn share(value: f64) -> String {
         _ if !value.is_finite() => "–".to_owned(),
         _ if percent > 99.99 && percent < 100.0 => "> 99.99 %".to_owned(),
         _ if percent > 0.0 && percent < 0.01 => "< 0.01 %".to_owned(),
-        _ if percent == percent.round() => format!("{percent:.0} %"),
+        _ if (percent - percent.round()).abs() < 1e-9 => format!("{percent:.0} %"),
         _ => format!("{percent:.2} %"),
     }
 }

@@ -7,7 +7,7 @@ const LEAST: f64 = 1e-6;
 /// The other end.
 const MOST: f64 = 1e15;
 /// Decades of a logarithmic axis up to which 2 and 5 are marked, too.
-const FEW_DECADES: f64 = 2.0;
+const FEW_DECADES: f64 = 2.5;
 
 /// An axis.
 #[derive(Debug, Clone)]
