@@ -1,4 +1,4 @@
-//! References that are made from the code: the protocol's JSON Schema and the table of settings. A test of freshness stops
+//! References that are made from the code: the JSON Schemas of the protocol and of the suite's report, the table of settings. A test of freshness stops
 //! the code from saying one thing and the documents another.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,11 @@ use crate::root;
 fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut schema = serde_json::to_string_pretty(&protocol_schema())?;
     schema.push('\n');
-    Ok(BTreeMap::from([("docs/protocol.schema.json", schema), ("docs/settings.md", settings()?)]))
+    Ok(BTreeMap::from([
+        ("docs/protocol.schema.json", schema),
+        ("docs/report.schema.json", report_schema()?),
+        ("docs/settings.md", settings()?),
+    ]))
 }
 
 /// Writes all of them.
@@ -80,6 +84,13 @@ fn protocol_schema() -> serde_json::Value {
             "ErrorCode": schema_for!(ErrorCode)
         }
     })
+}
+
+fn report_schema() -> anyhow::Result<String> {
+    let mut schema = schema_for!(agentbench_report::Report);
+    let title = format!("AgentBench realtime, report version {}", agentbench_report::schema::REPORT_VERSION);
+    schema.insert("title".to_owned(), title.into());
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
 fn settings() -> anyhow::Result<String> {

@@ -5,7 +5,7 @@ pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push('\u{202f}');
         }
         out.push(digit);
@@ -46,7 +46,7 @@ pub fn share(value: f64) -> String {
         _ if !value.is_finite() => "–".to_owned(),
         _ if percent > 99.99 && percent < 100.0 => "> 99.99 %".to_owned(),
         _ if percent > 0.0 && percent < 0.01 => "< 0.01 %".to_owned(),
-        _ if percent == percent.round() => format!("{percent:.0} %"),
+        _ if (percent - percent.round()).abs() < 1e-9 => format!("{percent:.0} %"),
         _ => format!("{percent:.2} %"),
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         );
         assert_eq!(
             (micros(999), micros(1_500), micros(2_000_000)),
-            ("999 µs".into(), "1.50 ms".into(), "2.00 s".into())
+            ("999 µs".into(), "1.50 ms".into(), "2 s".into())
         );
         assert_eq!(
             (bytes(10), bytes(1_500), bytes(36_300_000)),

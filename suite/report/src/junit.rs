@@ -68,9 +68,9 @@ fn suite(
     for (_, name) in planned.iter().filter(|(other, name)| *other == category && !was_run(name)) {
         counts.add(Counts { tests: 1, failures: 0, skipped: 1 });
         let why = report.interrupted.as_deref().unwrap_or("not run");
-        let _ = write!(
+        let _ = writeln!(
             cases,
-            "    <testcase classname=\"agentbench.{}\" name=\"{}\" time=\"0\"><skipped message=\"{}\"/></testcase>\n",
+            "    <testcase classname=\"agentbench.{}\" name=\"{}\" time=\"0\"><skipped message=\"{}\"/></testcase>",
             category.text(),
             markup(name),
             markup(why)
@@ -115,18 +115,18 @@ fn case(category: Category, result: &ScenarioResult, failures: Option<&[String]>
         let mut details: Vec<String> = failures.to_vec();
         details.extend(result.verdict.findings.iter().map(ToString::to_string));
         details.push(format!("again with the same seed: {}", result.replay));
-        let _ = write!(
+        let _ = writeln!(
             inside,
-            "      <failure type=\"{}\" message=\"{}\">{}</failure>\n",
+            "      <failure type=\"{}\" message=\"{}\">{}</failure>",
             if result.verdict.is_clean() { "failed" } else { "promise" },
             markup(&failures.join("; ")),
             markup(&details.join("\n"))
         );
     }
     if let Some(invalid) = &result.invalid {
-        let _ = write!(
+        let _ = writeln!(
             inside,
-            "      <system-out>invalid: {}; the figures of speed do not count</system-out>\n",
+            "      <system-out>invalid: {}; the figures of speed do not count</system-out>",
             markup(invalid)
         );
     }

@@ -201,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../../docs/reports.md");
+        for metric in METRICS {
+            assert!(page.contains(&format!("| `{}` |", metric.name)), "{}", metric.name);
+        }
+    }
+
+    #[test]
     fn every_metric_is_measured_somewhere_in_the_sample() {
         let report = sample();
         for metric in METRICS {

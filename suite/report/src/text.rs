@@ -274,7 +274,7 @@ mod tests {
             "because     2 × acked but lost",
             "witness     acked but lost: session",
             "replay      agentbench suite reliability --only 'High Failure Rate Test' --seed 3371083403",
-            "limit       50000 events/s held at a p99 of 2.00 ms",
+            "limit       50000 events/s held at a p99 of 2 ms",
             "30 of 30 cut ones came back",
             "attempts    26 × 1, 3 × 2, 1 × 3",
             "INVALID     the generator",

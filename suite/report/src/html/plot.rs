@@ -15,7 +15,7 @@ use scale::Scale;
 pub const WIDTH: f64 = 480.0;
 /// Height of the part with the axes.
 pub const HEIGHT: f64 = 250.0;
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 72.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
@@ -150,9 +150,11 @@ impl Plot {
         }
         for (value, label) in self.x.ticks() {
             let x = self.x(value);
+            // A word in the middle of the last mark would leave the plot.
+            let anchor = if x > right - 8.0 { "end" } else { "middle" };
             let _ = write!(
                 self.body,
-                "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+                "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{label}</text>",
                 bottom + 18.0
             );
         }
@@ -160,7 +162,7 @@ impl Plot {
             self.body,
             "<path class=\"axis\" d=\"M{left} {bottom}H{right}\"/>\
              <text class=\"name\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-             <text class=\"name\" transform=\"translate(13 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+             <text class=\"name\" transform=\"translate(11 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             bottom + 36.0,
             markup(x_name),
             f64::midpoint(top, bottom),

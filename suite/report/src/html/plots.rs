@@ -15,6 +15,8 @@ use crate::schema::{CurvePoint, LimitSearch, Sample, ScenarioResult, TimelineEve
 const MOST_POINTS: usize = 120;
 /// Places on the time line where marks of one kind are told apart.
 const PLACES: f64 = 200.0;
+/// The last quantile that is drawn: what is beyond is told by the longest value, in the table.
+const LAST_QUANTILE: f64 = 0.999_900_1;
 /// Height of one kind's row of marks.
 const ROW: f64 = 16.0;
 
@@ -180,7 +182,8 @@ fn curve_plot(curves: &[(&str, &'static str, &Vec<CurvePoint>)]) -> Plot {
     let mut plot =
         Plot::new(Scale::Quantile, Scale::logarithmic(values, scale::micros), "percentile", "latency");
     for (name, class, points) in curves.iter().filter(|(_, _, points)| !points.is_empty()) {
-        let points = points.iter().map(|point| (point.quantile, point.micros as f64)).collect();
+        let drawn = points.iter().filter(|point| point.quantile <= LAST_QUANTILE);
+        let points = drawn.map(|point| (point.quantile, point.micros as f64)).collect();
         plot.line(&Line { name: (*name).to_owned(), class, points });
     }
     plot

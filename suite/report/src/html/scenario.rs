@@ -42,10 +42,19 @@ fn sizes(setup: &Setup) -> String {
         "{} clients × {} events of {} over {} s, at most {} s{faults}",
         figure::count(setup.clients.into()),
         figure::count(setup.messages.into()),
-        figure::bytes(setup.payload_bytes as u64),
+        payload(setup.payload_bytes),
         figure::number(setup.spread_ms as f64 / 1e3),
         figure::number(setup.limit_ms as f64 / 1e3)
     )
+}
+
+/// Payloads are planned in powers of two.
+fn payload(bytes: usize) -> String {
+    if bytes >= 1024 && bytes.is_multiple_of(1024) {
+        format!("{} KiB", bytes / 1024)
+    } else {
+        format!("{bytes} B")
+    }
 }
 
 fn why(result: &ScenarioResult) -> String {
@@ -66,8 +75,6 @@ fn findings(result: &ScenarioResult) -> String {
     if verdict.is_clean() {
         return String::new();
     }
-    let kinds: String =
-        verdict.counts.iter().map(|(kind, count)| format!("<li>{count} × {}</li>", kind.text())).collect();
     let shown = verdict.findings.iter().take(FINDINGS_SHOWN);
     let witnesses: String =
         shown.map(|finding| format!("<li>{}</li>", markup(&finding.to_string()))).collect();
@@ -79,7 +86,7 @@ fn findings(result: &ScenarioResult) -> String {
         String::new()
     };
     format!(
-        "<h3>Broken promises</h3><ul>{kinds}</ul><details open><summary>Witnesses</summary><ol class=\"witness\">{witnesses}</ol>{more}</details>\n"
+        "<h3>Broken promises</h3><details open><summary>{all} broken, with their witnesses</summary><ol class=\"witness\">{witnesses}</ol>{more}</details>\n"
     )
 }
 

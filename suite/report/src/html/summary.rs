@@ -53,7 +53,7 @@ fn table(report: &Report) -> String {
     format!(
         "<section id=\"scenarios\" aria-labelledby=\"scenarios-h\"><h2 id=\"scenarios-h\">Scenarios</h2>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Scenarios, table\"><table><caption>One line for each scenario. Latency is from publish to delivery.</caption>\n\
-         <thead><tr><th scope=\"col\">Scenario</th><th scope=\"col\">Category</th><th scope=\"col\">Result</th>\
+         <thead><tr><th scope=\"col\">Scenario</th><th scope=\"col\">Result</th><th scope=\"col\">Category</th>\
          <th scope=\"col\" class=\"n\">Lost</th><th scope=\"col\" class=\"n\">Twice</th><th scope=\"col\" class=\"n\">Reordered</th><th scope=\"col\" class=\"n\">Holes</th>\
          <th scope=\"col\" class=\"n\">Events/s</th><th scope=\"col\" class=\"n\">p50</th><th scope=\"col\" class=\"n\">p99</th><th scope=\"col\">Why</th></tr></thead>\n\
          <tbody>{rows}</tbody></table></div></section>\n"
@@ -75,8 +75,8 @@ fn line(number: usize, result: &ScenarioResult) -> String {
         "<tr><th scope=\"row\"><a href=\"#s{number}\">{}</a></th><td>{}</td><td>{}</td>{}{}{}{}\
          <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"why\">{}</td></tr>\n",
         markup(&result.scenario.name),
-        result.scenario.category.text(),
         badge(result),
+        result.scenario.category.text(),
         promise(broken.lost),
         promise(broken.duplicated),
         promise(broken.reordered),
@@ -92,9 +92,9 @@ fn advice(report: &Report) -> String {
     let mut list = String::new();
     for one in recommendations(report) {
         // Writing to a string does not fail.
-        let _ = write!(
+        let _ = writeln!(
             list,
-            "<li><p class=\"figure\">{}</p><p>{}</p><p><code>{}</code></p></li>\n",
+            "<li><p class=\"figure\">{}</p><p>{}</p><p><code>{}</code></p></li>",
             markup(&one.figure),
             markup(&one.advice),
             markup(&one.setting)

@@ -39,7 +39,7 @@ fn collect(value: &Value, path: &mut String, paths: &mut Vec<String>) {
     match value {
         // A few of a long list stand for all.
         Value::Array(values) => {
-            values.iter().take(8).enumerate().for_each(|(n, value)| inside(n.to_string(), value, path))
+            values.iter().take(8).enumerate().for_each(|(n, value)| inside(n.to_string(), value, path));
         }
         Value::Object(fields) => fields
             .iter()
@@ -157,6 +157,6 @@ fn an_empty_report_and_a_scenario_without_any_figure_are_pages_too() {
     parsed(&render(&report, None), |_| {});
     report.scenarios.clear();
     parsed(&render(&report, None), |page| {
-        assert!(page.descendants().any(|node| node.text().is_some_and(|text| text.contains("no scenario"))))
+        assert!(page.descendants().any(|node| node.text().is_some_and(|text| text.contains("no scenario"))));
     });
 }
