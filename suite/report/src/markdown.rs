@@ -65,7 +65,7 @@ fn write(out: &mut String, report: &Report, comparison: Option<&Comparison>) -> 
 fn sign(result: &ScenarioResult) -> &'static str {
     match (result.status, result.invalid.is_some()) {
         (Status::Failed, _) => "❌ failed",
-        (Status::Passed, true) => "⚠️ invalid",
+        (Status::Passed, true) => "✅ passed, ⚠️ speed invalid",
         (Status::Passed, false) => "✅ passed",
     }
 }
@@ -179,8 +179,11 @@ mod tests {
         let (table, details) = (text.find("| scenario |").unwrap(), text.find("<details>").unwrap());
         assert!(table < details && table < 900, "{text}");
         assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
-        for part in ["❌ failed | High Failure Rate Test | 2 | 1 |", "⚠️ invalid | Stress Test", "of 100** ("]
-        {
+        for part in [
+            "❌ failed | High Failure Rate Test | 2 | 1 |",
+            "✅ passed, ⚠️ speed invalid | Stress Test",
+            "of 100** (",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -145,6 +145,8 @@ fn result(scenario: Setup, p50: u64) -> ScenarioResult {
             files: 33,
             disk_bytes: 0,
         },
+        generator_unread_bytes: 4096,
+        generator_unsent_bytes: 0,
         schedule_lag: percentiles(100, planned),
         curves: Curves { ack: curve(p50 as f64 * 0.7), delivery: curve(p50 as f64), connect: curve(900.0) },
     };

@@ -15,12 +15,15 @@ pub const CAP_FAILED: u8 = 70;
 /// Publish to delivery, 99 %: the budget that the design states, ms.
 pub const GOAL_P99_MS: f64 = 2.0;
 
+/// Events above this have a latency of their own: it is their transfer.
+const LATENCY_UP_TO_BYTES: usize = 16 * 1024;
+
 /// The formula, for people.
 pub const FORMULA: &str = "score = weighted mean of the categories that were run (reliability 50, performance 30, \
     connection 20), rounded down. A category is the mean of its scenarios. Reliability: mean of session success rate \
     and 1 − error rate. Connection: mean of connection and reconnection success rate. Performance: mean of \
     1 − error rate and latency, which is 1 up to a p99 of 2 ms from publish to delivery and 2 ms ÷ p99 beyond; without \
-    latency where the run is invalid or has none. A broken promise caps the score at 40, another failure or an \
+    latency where the run is invalid, looks for the limit, or has events above 16 KiB. A broken promise caps the score at 40, another failure or an \
     interrupted run at 70.";
 
 /// The score and where it comes from.
@@ -124,10 +127,12 @@ fn cap(report: &Report) -> (u8, Option<String>) {
 fn share(result: &ScenarioResult) -> f64 {
     let value = |name: &str| Metric::named(name).and_then(|metric| metric.valid_value(result));
     let stored = value("error_rate").map(|rate| 1.0 - rate);
+    let is_large = result.scenario.payload_bytes > LATENCY_UP_TO_BYTES;
+    let latency = value("p99_ms").filter(|_| !is_large && result.search.is_none());
     let parts = match result.scenario.category {
         Category::Reliability => [value("session_success_rate"), stored],
         Category::Connection => [value("connection_success_rate"), value("reconnection_success_rate")],
-        Category::Performance => [value("p99_ms").map(|p99| GOAL_P99_MS / p99.max(GOAL_P99_MS)), stored],
+        Category::Performance => [latency.map(|p99| GOAL_P99_MS / p99.max(GOAL_P99_MS)), stored],
     };
     // A scenario that measured nothing has shown nothing.
     mean(parts.into_iter().flatten().map(|part| part.clamp(0.0, 1.0))).unwrap_or(0.0)

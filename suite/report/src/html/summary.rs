@@ -42,7 +42,7 @@ pub(super) fn overview(report: &Report) -> String {
 pub(super) fn badge(result: &ScenarioResult) -> &'static str {
     match (result.status, result.invalid.is_some()) {
         (Status::Failed, _) => "<span class=\"badge bad\">✕ failed</span>",
-        (Status::Passed, true) => "<span class=\"badge unsure\">△ invalid</span>",
+        (Status::Passed, true) => "<span class=\"badge unsure\">✓ passed, △ speed invalid</span>",
         (Status::Passed, false) => "<span class=\"badge good\">✓ passed</span>",
     }
 }

@@ -165,8 +165,10 @@ fn restart(result: &ScenarioResult, _: &Report) -> Option<Advice> {
 fn retries(result: &ScenarioResult, _: &Report) -> Option<Advice> {
     let counts = &result.counts;
     let share = counts.retried as f64 / counts.planned.max(1) as f64;
-    // Each fault may cost its connection's events in flight once; far more than that has another cause.
-    if share < 0.05 + 5.0 * result.scenario.failure_rate {
+    // Each fault may cost its connection's events in flight once; far more than that has another cause. What is cut
+    // or restarted on purpose is the cause itself.
+    let is_cut = result.connection.is_some() || result.faults.iter().any(|it| it.kind.starts_with("server_"));
+    if is_cut || share < 0.05 + 5.0 * result.scenario.failure_rate {
         return None;
     }
     advice(
