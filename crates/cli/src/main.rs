@@ -3,6 +3,7 @@
 mod access;
 mod echo;
 mod logging;
+mod proxy;
 mod secret;
 mod serve;
 mod sessions;
@@ -44,6 +45,8 @@ enum Command {
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
+    /// Break connections on purpose: a TCP proxy that knows WebSocket messages
+    Proxy(proxy::Arguments),
     /// Echo WebSocket messages, for conformance suites
     #[command(hide = true)]
     Echo(echo::Arguments),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Suite(command) => suite::run(&command),
+        Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {

@@ -245,9 +245,14 @@ impl Reader<'_> {
         }
     }
 
-    /// A held message whose time is up passes alone.
+    /// A held message whose time is up, or whose fault is gone, passes alone.
     async fn release_held(&mut self) {
-        if self.held.as_ref().is_some_and(|held| held.until <= Instant::now()) {
+        let Some(held) = &self.held else { return };
+        let is_gone = held
+            .fault
+            .as_ref()
+            .is_some_and(|fault| !self.link.proxy.table().iter().any(|armed| armed.id == fault.id));
+        if is_gone || held.until <= Instant::now() {
             self.give_up_held().await;
         }
     }
