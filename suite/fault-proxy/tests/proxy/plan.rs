@@ -83,3 +83,11 @@ fn what_cannot_be_meant_is_refused_by_name() {
     let twice = format!("{PLAN}\n[[proxy]]\nname = \"server\"\nupstream = \"127.0.0.1:1\"\n");
     assert_eq!(Plan::parse(&twice).unwrap_err(), PlanError::Twice("server".to_owned()));
 }
+
+#[test]
+fn the_documented_plan_is_one() {
+    let page = include_str!("../../../../docs/fault-proxy.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let plan = Plan::parse(rest.split_once("```").unwrap().0).unwrap();
+    assert_eq!((plan.seed, plan.proxies[0].faults.len()), (7, 3));
+}
