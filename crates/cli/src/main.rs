@@ -4,6 +4,7 @@ mod access;
 mod echo;
 mod load;
 mod logging;
+mod proxy;
 mod secret;
 mod serve;
 mod sessions;
@@ -47,6 +48,8 @@ enum Command {
     Suite(suite::Command),
     /// Load any WebSocket server, ours or another: deliveries or echoes a second, latency, what it costs
     Load(load::Arguments),
+    /// Break connections on purpose: a TCP proxy that knows WebSocket messages
+    Proxy(proxy::Arguments),
     /// Echo WebSocket messages, for conformance suites
     #[command(hide = true)]
     Echo(echo::Arguments),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Suite(command) => suite::run(&command),
         Command::Load(arguments) => load::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {

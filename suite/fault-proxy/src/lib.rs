@@ -3,6 +3,7 @@
 //!
 //! - [`Proxy`]: one listener in front of one upstream. Each connection through it is a *link*.
 //! - [`Fault`]: an [`Effect`], the [`Direction`] it looks at, and [`When`] it strikes.
+//! - [`Plan`], [`ProxySet`] and [`control`]: the same from a file and over HTTP, for programs in other languages.
 //! - [`Strike`]: the record of what was really done, to which link, and why.
 //!
 //! ```text
@@ -38,19 +39,24 @@
 //! ```
 
 mod content;
+pub mod control;
 mod decide;
 mod fault;
 mod link;
 mod opening;
 mod pipe;
+mod plan;
 mod proxy;
 mod record;
+mod set;
 mod split;
 mod table;
 
 pub use fault::{CorruptPart, Direction, Effect, Ending, Fault, InvalidFault, When};
+pub use plan::{Plan, PlanError, ProxyPlan};
 pub use proxy::Proxy;
 pub use record::{FaultId, FaultStatus, LinkInfo, LinkState, Strike};
+pub use set::{ProxySet, Refused};
 
 /// Most bytes of a message that is looked at and struck as a whole. A larger one passes piece by piece, unread.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;

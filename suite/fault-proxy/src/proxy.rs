@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::fault::{Direction, Effect, Fault, InvalidFault};
 use crate::link::{self, Link, reset};
+use crate::pipe::End;
 use crate::record::{FaultId, FaultStatus, LinkInfo, Strike};
 use crate::table::{Armed, Table};
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     table: Mutex<Arc<Table>>,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
     strikes: Mutex<VecDeque<Strike>>,
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+    enabled: AtomicBool,
     stopping: Notify,
     next_fault: AtomicU64,
     next_link: AtomicU64,
@@ -59,6 +62,8 @@ impl Proxy {
             table: Mutex::default(),
             links: Mutex::default(),
             strikes: Mutex::default(),
+            counts: Mutex::default(),
+            enabled: AtomicBool::new(true),
             stopping: Notify::new(),
             next_fault: AtomicU64::new(1),
             next_link: AtomicU64::new(0),
@@ -80,6 +85,20 @@ impl Proxy {
     /// Sends new links elsewhere, as to a server that was started again. Live links stay where they are.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         *lock(&self.shared.upstream) = upstream;
+    }
+
+    /// Whether connections are taken; see [`Proxy::set_enabled`].
+    pub fn is_enabled(&self) -> bool {
+        self.shared.enabled.load(Ordering::Acquire)
+    }
+
+    /// A proxy that is not enabled plays a server that is down: its links are reset, and so is whoever connects. Its address
+    /// and its faults stay.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.shared.enabled.store(enabled, Ordering::Release);
+        if !enabled {
+            self.shared.links().iter().for_each(|link| link.end(End::Reset));
+        }
     }
 
     /// Adds a fault, for live links and new ones.
@@ -152,6 +171,11 @@ impl Proxy {
         lock(&self.shared.strikes).drain(..).collect()
     }
 
+    /// Strikes by kind since the beginning, whoever has asked for [`Proxy::strikes`].
+    pub fn strike_counts(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.shared.counts).clone()
+    }
+
     /// Ends every link and frees the address.
     pub async fn stop(mut self) {
         self.shared.stopping.notify_one();
@@ -178,6 +202,7 @@ impl Shared {
 
     /// Keeps a strike for whoever asks.
     pub(crate) fn record(&self, strike: Strike) {
+        *lock(&self.counts).entry(strike.kind).or_default() += 1;
         let mut strikes = lock(&self.strikes);
         if strikes.len() == MOST_STRIKES {
             strikes.pop_front();
@@ -226,6 +251,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// One client, from its connection to its end.
 async fn serve(client: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
+    if !shared.enabled.load(Ordering::Acquire) {
+        return reset(&client);
+    }
     let upstream = *lock(&shared.upstream);
     let Ok(Ok(server)) = tokio::time::timeout(CONNECT, TcpStream::connect(upstream)).await else {
         // As the client would have seen it without a proxy, or nearly.
@@ -236,7 +264,12 @@ async fn serve(client: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
         let _ = stream.set_nodelay(true);
     }
     let registered = Registered::new(address, upstream, shared);
-    link::run(&registered.link, client, server).await;
+    // It may have been switched off while the upstream connection was made.
+    if registered.shared.enabled.load(Ordering::Acquire) {
+        link::run(&registered.link, client, server).await;
+    } else {
+        reset(&client);
+    }
 }
 
 /// A link in the proxy's list, for as long as it lives.

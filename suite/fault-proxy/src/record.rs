@@ -58,6 +58,7 @@ pub enum LinkState {
     /// The HTTP heads have not both passed.
     Opening,
     /// Messages are read.
+    #[serde(rename = "websocket")]
     WebSocket,
     /// No WebSocket: bytes pass.
     Bytes,

@@ -233,3 +233,6 @@ fn server_head(seen: &[u8], opening: &Opening) -> (Option<usize>, Option<Stage>)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub(crate) fn strike(blow: &mut Blow, part: CorruptPart, is_message: bool, luck:
     let mut bytes = BytesMut::from(&blow.bytes[..]);
     let payload = if is_message { first_payload(&bytes) } else { Some(0..bytes.len()) };
     let (position, bit) = match (part, payload) {
-        (CorruptPart::Any, _) => (pick(luck, 0..bytes.len()), 1 << (luck >> 32) % 8),
+        (CorruptPart::Any, _) => (pick(luck, 0..bytes.len()), 1 << ((luck >> 32) % 8)),
         (CorruptPart::PayloadHighBit, Some(payload)) => (pick(luck, payload), HIGH_BIT),
         (CorruptPart::PayloadHighBit | CorruptPart::Header, _) => (0, RSV2),
     };

@@ -4,6 +4,7 @@
 //! and says when the link is to end; [`Link::turn`] wakes whoever waits for something that this changes.
 
 mod flow;
+mod pass;
 mod read;
 mod strike;
 mod write;

@@ -204,3 +204,44 @@ fn the_same_traffic_meets_the_same_strikes() {
         assert_ne!(once(6).await, first);
     });
 }
+
+#[test]
+fn heal_lets_a_held_message_go() {
+    run(async {
+        let (proxy, mut socket) = pair(None).await;
+        proxy.add(at("held", Direction::Up, Effect::Delay { ms: 3_600_000 })).unwrap();
+        socket.send("held").await.unwrap();
+        until(&proxy, |proxy| proxy.faults()[0].strikes == 1).await;
+        proxy.heal();
+        assert_eq!(socket.text().await, "held");
+        assert!(proxy.faults().is_empty());
+    });
+}
+
+#[test]
+fn an_effect_called_for_at_once_waits_for_its_message() {
+    run(async {
+        let (proxy, mut socket) = pair(None).await;
+        assert_eq!(proxy.strike_now(Effect::Drop), 1);
+        assert!(proxy.strikes().is_empty());
+        for text in ["one", "two"] {
+            socket.send(text).await.unwrap();
+        }
+        assert_eq!(socket.text().await, "two");
+        assert_eq!(kinds(&proxy.strikes()), ["drop"]);
+    });
+}
+
+#[test]
+fn a_close_comes_after_what_was_on_its_way() {
+    run(async {
+        let (proxy, mut socket) = pair(None).await;
+        proxy.add(at("two", Direction::Down, Effect::Close { code: 4401, reason: String::new() })).unwrap();
+        for text in ["one", "two"] {
+            socket.send(text).await.unwrap();
+        }
+        assert_eq!(socket.text().await, "one");
+        assert_eq!(socket.next().await, Ok(Some(Got::Close(Some(4401), String::new()))));
+        assert_eq!(socket.next().await, Ok(None));
+    });
+}

@@ -1,5 +1,4 @@
 //! Peers for the proxy: an echo of bytes, an echo of messages, and the client of either.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::VecDeque;
 use std::future::Future;
