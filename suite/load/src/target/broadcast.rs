@@ -135,15 +135,15 @@ async fn in_turns(
 
 /// Writes all that waits, however long the socket takes for it; nothing else would push the end of it.
 async fn write_out(speaker: &RefCell<Link>) -> anyhow::Result<()> {
-    loop {
-        let mut link = speaker.borrow_mut();
-        link.write_now()?;
-        if !link.is_waiting() {
-            return Ok(());
-        }
-        drop(link);
+    while !written(&mut speaker.borrow_mut())? {
         tokio::time::sleep(RETRY).await;
     }
+    Ok(())
+}
+
+fn written(speaker: &mut Link) -> anyhow::Result<bool> {
+    speaker.write_now()?;
+    Ok(!speaker.is_waiting())
 }
 
 async fn at(
