@@ -32,7 +32,7 @@ fn install() {
         Ok(status) if status.success() => {}
         Ok(status) => eprintln!("xtask: npm ci failed ({status}); peers in JavaScript may be skipped"),
         Err(error) => {
-            eprintln!("xtask: cannot run npm ({error}): install Node.js 20 or newer; its peers are skipped")
+            eprintln!("xtask: cannot run npm ({error}): install Node.js 20 or newer; its peers are skipped");
         }
     }
 }
