@@ -146,6 +146,21 @@ impl Outbox {
         self.partial.is_empty() && self.ready.is_empty() && !self.control.is_empty()
     }
 
+    /// So many control bytes are written. A buffer that was written in part no longer knows how much memory it
+    /// holds: a small rest gets a buffer of its own.
+    fn control_written(&mut self, count: usize) {
+        let rest = self.control.len() - count;
+        if rest > COPY_REST {
+            self.control.advance(count);
+        } else if rest > 0 {
+            self.control = BytesMut::from(&self.control[count..]);
+        } else if self.control.capacity() > KEEP_CONTROL {
+            self.control = BytesMut::new();
+        } else {
+            self.control.clear();
+        }
+    }
+
     /// Nothing could be written: the socket is full, or gone.
     fn hold_up(&mut self, worker: &Worker, connection: &Connection, error: &io::Error) {
         if error.kind() == io::ErrorKind::WouldBlock {
@@ -196,7 +211,7 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
                 Ok(count) => {
                     written += count;
                     outbox.blocked_since = None;
-                    outbox.control.advance(count);
+                    outbox.control_written(count);
                 }
                 Err(error) => outbox.hold_up(worker, connection, &error),
             }
@@ -222,10 +237,7 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
     if written > 0 {
         worker.shared.metrics.bytes_sent.inc_by(written as u64);
     }
-    let mut outbox = connection.outbox.borrow_mut();
-    if outbox.control.is_empty() && outbox.control.capacity() > KEEP_CONTROL {
-        outbox.control = BytesMut::new();
-    }
+    let outbox = connection.outbox.borrow();
     if outbox.closing && outbox.is_empty() {
         // The peer reads our close, and its own end tells us so; the time limit is in the phase.
         let socket = socket2::SockRef::from(&*connection.stream.borrow()).shutdown(std::net::Shutdown::Write);
@@ -265,7 +277,9 @@ impl Outbox {
             pieces.push(Piece { bytes: self.partial.clone(), part: Part::Partial });
         }
         if !self.control.is_empty() {
-            pieces.push(Piece { bytes: self.control.split().freeze(), part: Part::Control });
+            // Taken whole: what `split` leaves would hold the memory of all that was ever in it.
+            let control = std::mem::take(&mut self.control);
+            pieces.push(Piece { bytes: control.freeze(), part: Part::Control });
         }
         let mut bytes = 0;
         // Where each follow stands when the pieces so far are written.
@@ -439,7 +453,11 @@ impl Outbox {
     /// Control bytes that were not written go before those that came meanwhile (none can: this is one thread).
     fn restore_control(&mut self, bytes: Bytes) {
         let later = std::mem::take(&mut self.control);
-        self.control = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        self.control = match bytes.try_into_mut() {
+            Ok(own) if own.len() > COPY_REST => own,
+            Ok(own) => BytesMut::from(&own[..]),
+            Err(shared) => BytesMut::from(&shared[..]),
+        };
         self.control.unsplit(later);
     }
 
@@ -568,3 +586,31 @@ impl Worker {
 
 /// Bytes apart from events that may wait for one connection.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_leaves_no_memory_behind() {
+        let mut outbox = Outbox::default();
+        outbox.control().extend_from_slice(&[1; 10_000]);
+        outbox.control_written(9_990);
+        assert_eq!((outbox.waiting(), outbox.control.capacity() <= KEEP_CONTROL), (10, true));
+        outbox.control_written(10);
+        assert_eq!((outbox.waiting(), outbox.control.capacity() <= KEEP_CONTROL), (0, true));
+        // A small buffer is kept for the next acks.
+        outbox.control().extend_from_slice(&[1; 100]);
+        let before = outbox.control.capacity();
+        outbox.control_written(100);
+        assert_eq!((outbox.control.capacity(), outbox.waiting()), (before, 0));
+        // A large one goes, when it went out at once and when it did not.
+        for first in [0, 1, 500_000, 999_999] {
+            outbox.control().extend_from_slice(&[1; 1_000_000]);
+            outbox.control_written(first);
+            assert_eq!(outbox.waiting(), 1_000_000 - first);
+            outbox.control_written(1_000_000 - first);
+            assert!(outbox.control.capacity() <= KEEP_CONTROL, "{first}");
+        }
+    }
+}
