@@ -15,6 +15,8 @@ use crate::target::{CannotRun, Prepared};
 const STEP_LIMIT: u32 = 4;
 /// What a step needs beside that: connecting, and final reads.
 const STEP_OVERHEAD: Duration = Duration::from_secs(15);
+/// Times that a step is run if the generator was late in it.
+const TRIES: u32 = 3;
 /// A step whose generator used this share of its core says more about the generator than about the server.
 const GENERATOR_BUSY: f64 = 0.95;
 
@@ -36,10 +38,20 @@ pub(crate) async fn run(
         let scenario = step(order.scenario, &search, rate);
         let order =
             Order { scenario: &scenario, stop: order.stop.clone(), replay: order.replay.clone(), ..*order };
-        let prepared = Prepared { endpoint: endpoint.clone(), supervisor: None };
-        let mut running = Running::new(&order, prepared, watched.clone()).await?;
-        let ended = running.fleet(&mut progress).await;
-        let broke = found.take(running.finish(ended).await, &search, rate);
+        let mut tries = 0;
+        let run = loop {
+            tries += 1;
+            let prepared = Prepared { endpoint: endpoint.clone(), supervisor: None };
+            let mut running = Running::new(&order, prepared, watched.clone()).await?;
+            let ended = running.fleet(&mut progress).await;
+            let run = running.finish(ended).await;
+            // A step that a late generator broke says nothing: once more.
+            let is_doubtful = run.result.invalid.is_some() && why_broken(&run.result, &search).is_some();
+            if !is_doubtful || tries == TRIES || *order.stop.borrow() {
+                break run;
+            }
+        };
+        let broke = found.take(run, &search, rate);
         if broke || *order.stop.borrow() {
             break;
         }
