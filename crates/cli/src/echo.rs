@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             None => {
                 let listeners = bind(arguments.listen, 1)?;
                 let listener = listeners.into_iter().next().context("no listener")?;
-                println!("echoing on ws://{}", listener.local_addr()?);
+                say!("echoing on ws://{}", listener.local_addr()?);
                 echo::serve(listener).await?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -56,6 +56,6 @@ async fn run_cases(url: &str, arguments: &Arguments) -> anyhow::Result<ExitCode>
         }
     }
     echo::connect(address, &format!("/updateReports?agent={agent}")).await?;
-    println!("{count} cases");
+    say!("{count} cases");
     Ok(ExitCode::SUCCESS)
 }

@@ -45,9 +45,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     })?;
     if arguments.load.json() {
-        println!("{}", serde_json::to_string(&outcome)?);
+        say!("{}", serde_json::to_string(&outcome)?);
     } else {
-        println!("{outcome}");
+        say!("{outcome}");
     }
     Ok(if outcome.verdict == Verdict::Valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,5 +1,8 @@
 //! The one binary. It parses what was asked for and calls; what things mean is decided in the crates below.
 
+#[macro_use]
+mod say;
+
 mod access;
 mod echo;
 mod load;

@@ -76,13 +76,13 @@ async fn serve(arguments: &Arguments, plan: Plan) -> anyhow::Result<ExitCode> {
     for proxy in plan.proxies {
         let name = proxy.name.clone();
         let proxy = set.start(proxy).await?;
-        println!("proxy {name} listens on {} → {}", proxy.address(), proxy.upstream());
+        say!("proxy {name} listens on {} → {}", proxy.address(), proxy.upstream());
     }
     if let Some(address) = arguments.control {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address} for the control API"))?;
-        println!("control API on http://{}", listener.local_addr()?);
+        say!("control API on http://{}", listener.local_addr()?);
         let api = axum::serve(listener, control::router(set.clone()));
         tokio::spawn(async move { api.await });
     }
@@ -92,10 +92,10 @@ async fn serve(arguments: &Arguments, plan: Plan) -> anyhow::Result<ExitCode> {
     }
     let counts = set.strike_counts();
     if counts.is_empty() {
-        println!("no strikes");
+        say!("no strikes");
     }
     for (kind, count) in counts {
-        println!("{count:>8} {kind}");
+        say!("{count:>8} {kind}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -120,7 +120,7 @@ fn host_name() -> String {
 
 fn print_config(texts: &Texts) {
     for (name, value, origin) in texts.iter() {
-        println!("{name:<24} {value:<32} {origin}");
+        say!("{name:<24} {value:<32} {origin}");
     }
 }
 
@@ -206,15 +206,15 @@ fn reload(server: &Server, keys_file: Option<&Path>, production: bool) {
 fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
     let recovery = server.recovery();
     tracing::info!(address = %server.address(), ?recovery, "ready");
-    println!("listening on ws://{}", server.address());
+    say!("listening on ws://{}", server.address());
     let Some(secret) = sample_secret else { return Ok(()) };
     let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    println!("\nSample tokens of this development server, good for a week:\n");
+    say!("\nSample tokens of this development server, good for a week:\n");
     for role in [Role::Admin, Role::Evaluator, Role::Viewer] {
         let user = format!("sample-{}", role.as_str());
         let token = sign(&Claims::new(user, role, now, now + SAMPLE_TOKEN_SECONDS), &key)?;
-        println!("{:<10} {token}\n", role.as_str());
+        say!("{:<10} {token}\n", role.as_str());
     }
     Ok(())
 }

@@ -118,9 +118,9 @@ fn mint_token(mint: &Mint) -> anyhow::Result<ExitCode> {
     claims.permissions.clone_from(&mint.permissions);
     let token = sign(&claims, &key)?;
     if mint.json {
-        println!("{}", serde_json::json!({"token": token, "claims": claims}));
+        say!("{}", serde_json::json!({"token": token, "claims": claims}));
     } else {
-        println!("{token}");
+        say!("{token}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -149,9 +149,9 @@ fn inspect_token(inspect: &Inspect) -> anyhow::Result<ExitCode> {
         Err(error) => serde_json::json!({"valid": false, "code": error.as_str(), "error": error.to_string()}),
     };
     if inspect.json {
-        println!("{shown}");
+        say!("{shown}");
     } else {
-        println!("{}", serde_json::to_string_pretty(&shown)?);
+        say!("{}", serde_json::to_string_pretty(&shown)?);
     }
     Ok(if verified.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -402,3 +402,14 @@ fn connections_are_cut_and_come_back_also_on_a_server_that_is_not_ours() {
     assert_eq!(connection["cuts"].as_object().unwrap().len(), 3, "each way has its share");
     assert_eq!(connection["tcp"]["count"], 10);
 }
+
+#[test]
+fn a_reader_that_goes_away_does_not_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = suite(folder.path(), &["--quick"]);
+    let mut run = command.spawn().unwrap();
+    drop(run.stdout.take());
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(run_folder(folder.path()).join("report.html").is_file());
+}

@@ -134,7 +134,7 @@ impl Sides {
             invalid: gather(results, |result| result.invalid.clone()),
         };
         if self.arguments.json {
-            println!("{}", serde_json::to_string_pretty(&said)?);
+            say!("{}", serde_json::to_string_pretty(&said)?);
         } else {
             print(&said, &self.a, &self.b);
         }
@@ -164,8 +164,8 @@ fn row(metric: &'static Metric, results: &[Vec<ScenarioResult>; 2]) -> Option<Ro
 }
 
 fn print(said: &Said, a: &str, b: &str) {
-    println!("{}: {} runs each, in turn\n  a  {a}\n  b  {b}\n", said.scenario, said.rounds);
-    println!("{:<24} {:>12} {:>12} {:>8}  {:<16} verdict", "figure", "a", "b", "b ÷ a", "95 %");
+    say!("{}: {} runs each, in turn\n  a  {a}\n  b  {b}\n", said.scenario, said.rounds);
+    say!("{:<24} {:>12} {:>12} {:>8}  {:<16} verdict", "figure", "a", "b", "b ÷ a", "95 %");
     for row in &said.rows {
         let interval = match &row.ratio.interval {
             Some(interval) => format!("{:.3} – {:.3}", interval.low, interval.high),
@@ -178,13 +178,13 @@ fn print(said: &Said, a: &str, b: &str) {
             Judgement::CannotTell => "cannot tell",
         };
         let (a, b) = (middle(&row.a), middle(&row.b));
-        println!("{:<24} {a:>12.3} {b:>12.3} {:>8.3}  {interval:<16} {verdict}", row.metric, row.ratio.ratio);
+        say!("{:<24} {a:>12.3} {b:>12.3} {:>8.3}  {interval:<16} {verdict}", row.metric, row.ratio.ratio);
     }
     for failure in &said.failures {
-        println!("  FAILED   {failure}");
+        say!("  FAILED   {failure}");
     }
     for invalid in &said.invalid {
-        println!("  INVALID  {invalid}");
+        say!("  INVALID  {invalid}");
     }
 }
 

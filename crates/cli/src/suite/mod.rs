@@ -106,7 +106,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Show { name } => {
-            print!("{}", built_in::text_of(name).with_context(|| no_such(name))?);
+            say!("{}", built_in::text_of(name).with_context(|| no_such(name))?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -147,9 +147,9 @@ fn list() {
     for (title, scenarios) in
         [("suite all", built_in::of_categories()), ("beside these in suite full", built_in::further())]
     {
-        println!("{title}:");
+        say!("{title}:");
         for scenario in scenarios {
-            println!("  {:<28} {}", scenario.name, scenario.promise);
+            say!("  {:<28} {}", scenario.name, scenario.promise);
         }
     }
 }

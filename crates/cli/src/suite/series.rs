@@ -80,7 +80,7 @@ impl Series<'_> {
             let chosen = &chosen[number % chosen.len()];
             let run = self.run_one(chosen, (number + 1, count)).await?;
             if !self.arguments.json {
-                println!("{}", text::scenario(&run.result));
+                say!("{}", text::scenario(&run.result));
             }
             report.scenarios.push(run.result);
             // Whatever happens to the suite itself, what was measured is there.
@@ -164,11 +164,11 @@ impl Series<'_> {
         let beside = Beside { comparison: comparison.as_ref(), planned: &planned, breaches: &breaches };
         let paths = folder::write_all(&self.output, report, beside)?;
         if self.arguments.json {
-            println!("{}", serde_json::to_string_pretty(report)?);
+            say!("{}", serde_json::to_string_pretty(report)?);
         } else {
-            println!("{}", text::ending(report));
+            say!("{}", text::ending(report));
             if let Some(comparison) = &comparison {
-                println!("baseline: {}", comparison.summary());
+                say!("baseline: {}", comparison.summary());
             }
         }
         for breach in &breaches {
