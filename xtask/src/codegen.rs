@@ -1,4 +1,4 @@
-//! References that are made from the code: the protocol's JSON Schema and the table of settings. A test of freshness stops
+//! References that are made from the code: the protocol's JSON Schema, the HTTP API's description and the table of settings. A test of freshness stops
 //! the code from saying one thing and the documents another.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,13 @@ use crate::root;
 fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut schema = serde_json::to_string_pretty(&protocol_schema())?;
     schema.push('\n');
-    Ok(BTreeMap::from([("docs/protocol.schema.json", schema), ("docs/settings.md", settings()?)]))
+    let mut api = serde_json::to_string_pretty(&agentbench_server::openapi())?;
+    api.push('\n');
+    Ok(BTreeMap::from([
+        ("docs/protocol.schema.json", schema),
+        ("docs/openapi.json", api),
+        ("docs/settings.md", settings()?),
+    ]))
 }
 
 /// Writes all of them.
