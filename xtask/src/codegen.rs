@@ -1,4 +1,5 @@
-//! References that are made from the code: the JSON Schemas of the protocol and of the suite's report, the table of settings. A test of freshness stops
+//! References that are made from the code: the JSON Schemas of the protocol and of the suite's report, the HTTP API's
+//! description, the table of settings. A test of freshness stops
 //! the code from saying one thing and the documents another.
 
 use std::collections::BTreeMap;
@@ -17,8 +18,11 @@ use crate::root;
 fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut schema = serde_json::to_string_pretty(&protocol_schema())?;
     schema.push('\n');
+    let mut api = serde_json::to_string_pretty(&agentbench_server::openapi())?;
+    api.push('\n');
     Ok(BTreeMap::from([
         ("docs/protocol.schema.json", schema),
+        ("docs/openapi.json", api),
         ("docs/report.schema.json", report_schema()?),
         ("docs/settings.md", settings()?),
     ]))

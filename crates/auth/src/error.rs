@@ -21,6 +21,9 @@ pub enum AuthError {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
+    /// The server was told to take it no more.
+    #[error("the token was revoked")]
+    Revoked,
     /// `nbf` has not come yet.
     #[error("the token is not valid yet")]
     NotYetValid,
@@ -54,6 +57,7 @@ impl AuthError {
             Self::WrongAlgorithm => "wrong_algorithm",
             Self::BadSignature => "bad_signature",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",

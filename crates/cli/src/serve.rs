@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentbench_auth::{Algorithm, Claims, KeyRing, Role, SigningKey, secret_strength, sign};
 use agentbench_server::config::{Config, SETTINGS, Texts};
-use agentbench_server::{Server, bind};
+use agentbench_server::{Control, Server, bind};
 use anyhow::{Context, bail};
 use clap::builder::{Str, StyledStr};
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
@@ -163,12 +163,20 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
         (config.jwt_keys_file.clone(), config.production, config.shutdown_timeout);
     let server = Server::start(config, keys, listeners)?;
     announce(&server, sample_secret.as_deref())?;
+    let mut requests = server.control();
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&server, keys_file.as_deref(), production),
+            _ = hangup.recv() => _ = reload(&server, keys_file.as_deref(), production),
+            request = requests.recv() => match request {
+                Some(Control::Reload(reply)) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(reload(&server, keys_file.as_deref(), production));
+                }
+                Some(Control::Drain) | None => break,
+            },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -187,18 +195,22 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     }
 }
 
-/// New keys for new connections; those that are open stay.
-fn reload(server: &Server, keys_file: Option<&Path>, production: bool) {
+/// New keys for new connections; those that are open stay. Gives what was done, or why it was not.
+fn reload(server: &Server, keys_file: Option<&Path>, production: bool) -> Result<String, String> {
     let Some(path) = keys_file else {
-        return tracing::info!("SIGHUP: there is no JWT_KEYS_FILE to read again");
+        tracing::info!("there is no JWT_KEYS_FILE to read again");
+        return Ok("there is no JWT_KEYS_FILE to read again".to_owned());
     };
     match read_keys(path, production) {
         Ok(keys) => {
             server.set_keys(keys);
             tracing::info!(path = %path.display(), "read the keys again");
+            Ok("the keys were read again".to_owned())
         }
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the keys were not read again; the old ones stay");
+            let error = format!("{error:#}");
+            tracing::error!(error, "the keys were not read again; the old ones stay");
+            Err(format!("the old keys stay: {error}"))
         }
     }
 }

@@ -43,13 +43,15 @@ pub enum ErrorCode {
     Overloaded,
     /// The log takes no appends now (disk full or failed); reading goes on.
     LogUnavailable,
+    /// HTTP only: nothing has this name.
+    NotFound,
     /// A mistake of the server.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the protocol's table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedJson,
         Self::InvalidMessage,
         Self::UnknownType,
@@ -68,6 +70,7 @@ impl ErrorCode {
         Self::RateLimited,
         Self::Overloaded,
         Self::LogUnavailable,
+        Self::NotFound,
         Self::Internal,
     ];
 
@@ -92,6 +95,7 @@ impl ErrorCode {
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::LogUnavailable => "log_unavailable",
+            Self::NotFound => "not_found",
             Self::Internal => "internal",
         }
     }

@@ -376,7 +376,7 @@ impl Worker {
         token: &str,
         now: u64,
     ) -> Result<(), Refusal> {
-        let grant = self.shared.keys().verify(token, now).map_err(|error| {
+        let grant = self.shared.authenticate(token, now).map_err(|error| {
             Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
         })?;
         if grant.user_id != connection.who.user_id {
@@ -405,7 +405,7 @@ impl Worker {
     }
 }
 
-fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {
+pub(crate) fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {
     let reading = shared.log.read(session, seq, ReadLimit { bytes: 1, events: 1 }).ok()?;
     let mut records = reading.frames.iter().flat_map(Frame::records);
     records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())

@@ -10,10 +10,12 @@
 //! `session::follow` and `transport::outbox` fill the followers' sockets.
 
 pub mod config;
+mod control;
 mod dispatch;
 pub mod echo;
 mod http;
 mod ops;
+pub mod revocation;
 mod sabotage;
 mod session;
 mod shared;
@@ -32,13 +34,18 @@ use agentbench_event_log::{EventLog, LogError};
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
 use agentbench_protocol::{AckLevel, CloseCode};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::Config;
+use crate::http::streams::Ending;
+use crate::revocation::Revocations;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
+pub use crate::control::Control;
+#[cfg(feature = "schema")]
+pub use crate::http::openapi::document as openapi;
 pub use crate::transport::listen::bind;
 
 /// Why a server does not start.
@@ -67,6 +74,8 @@ pub struct Server {
 
 /// Threads of one worker that may wait for the disk. More of them read no faster, and each has a stack and a heap.
 const READING_THREADS: usize = 4;
+/// Requests of administrators that may wait for the program around the server.
+const CONTROL_REQUESTS: usize = 8;
 /// Time between looks at what retention may remove.
 const RETENTION_PERIOD: Duration = Duration::from_secs(30);
 
@@ -101,7 +110,9 @@ impl Server {
         let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
         let log = Arc::new(log);
         let random = [random()?, random()?];
-        let shared = Arc::new(Shared::new(config, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));
+        let revocations = Revocations::open(&config.data_dir)?;
+        let engine = Arc::clone(&log) as Arc<dyn EventLog>;
+        let shared = Arc::new(Shared::new(config, engine, keys, revocations, random));
         let now = now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -136,6 +147,14 @@ impl Server {
         self.shared.set_keys(keys);
     }
 
+    /// What administrators ask of the program around the server over HTTP. Asked again, the later receiver gets them; as
+    /// long as nobody has asked, such requests are refused.
+    pub fn control(&self) -> mpsc::Receiver<Control> {
+        let (sender, requests) = mpsc::channel(CONTROL_REQUESTS);
+        self.shared.set_host(sender);
+        requests
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.shared.connections()
@@ -165,7 +184,8 @@ fn random() -> io::Result<u64> {
     getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
 }
 
-fn now_ms() -> u64 {
+/// ms since 1970.
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
@@ -237,14 +257,25 @@ async fn drain(worker: &Rc<Worker>) {
     }
     let connections = worker.all_connections();
     let spread = config.reconnect_spread.as_millis() as u64;
-    let count = connections.len().max(1) as u64;
+    let streams = worker.shared.streams.of_worker(worker.index);
+    let count = (connections.len() + streams.len()).max(1) as u64;
     for (place, connection) in connections.iter().enumerate() {
         let after_ms = spread * place as u64 / count;
         worker.close(connection, CloseCode::Restarting, "the server restarts", Some(after_ms));
         worker.flush(connection);
     }
-    drop(connections);
-    while (worker.has_connections() || worker.has_uncommitted()) && Instant::now() < deadline {
+    for (place, stream) in streams.iter().enumerate() {
+        let after_ms = Some(spread * (connections.len() + place) as u64 / count);
+        stream.end(Ending { code: CloseCode::Restarting, detail: "the server restarts", after_ms });
+    }
+    drop((connections, streams));
+    let busy = || {
+        worker.has_connections()
+            || worker.has_uncommitted()
+            || worker.shared.has_requests()
+            || !worker.shared.streams.of_worker(worker.index).is_empty()
+    };
+    while busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

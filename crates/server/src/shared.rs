@@ -1,17 +1,27 @@
 //! What all workers share: settings, keys, the log, the catalog, the counts that bound the whole process.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use agentbench_auth::KeyRing;
+use agentbench_auth::{AuthError, Grant, KeyRing};
 use agentbench_event_log::{EventLog, Health};
 use agentbench_protocol::{CloseCode, Priority, SessionId};
 use agentbench_session::{ConnectionKey, Context};
 
+use tokio::sync::mpsc;
+
 use crate::config::Config;
+use crate::control::Control;
+use crate::http::exchange::Exchanges;
+use crate::http::guests::Guests;
+use crate::http::streams::Streams;
+use crate::ops::farewell::Farewells;
 use crate::ops::limits::Bucket;
 use crate::ops::metrics::Metrics;
+use crate::ops::stats::Stats;
+use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
 use crate::worker::mailbox::{Letter, Mailbox};
@@ -19,6 +29,8 @@ use crate::worker::mailbox::{Letter, Mailbox};
 /// Bits of a connection's key that name its worker; the rest are its place there and a serial number.
 const WORKER_SHIFT: u32 = 58;
 const SERIAL_SHIFT: u32 = 24;
+/// The bit of an exchange's key (see [`crate::http::exchange`]); serial numbers of connections stay below it.
+const EXCHANGE: u64 = 1 << (WORKER_SHIFT - 1);
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -36,6 +48,19 @@ pub(crate) struct Shared {
     backlog: AtomicUsize,
     receive_buffer: AtomicI64,
     draining: AtomicBool,
+    /// Asked to drain over HTTP: not ready, nobody new, but not stopping before its host says so.
+    retiring: AtomicBool,
+    /// HTTP requests that have not been answered.
+    requests: AtomicI64,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) streams: Streams,
+    pub(crate) guests: Guests,
+    pub(crate) revocations: Revocations,
+    pub(crate) farewells: Farewells,
+    pub(crate) stats: Stats,
+    host: Mutex<Option<mpsc::Sender<Control>>>,
+    /// Messages that no worker has written.
+    written: AtomicU64,
     producers: Mutex<HashMap<(String, String), ConnectionKey>>,
     users: Mutex<HashMap<String, Arc<User>>>,
 }
@@ -47,7 +72,13 @@ pub(crate) struct User {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, log: Arc<dyn EventLog>, keys: KeyRing, random: [u64; 2]) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        log: Arc<dyn EventLog>,
+        keys: KeyRing,
+        revocations: Revocations,
+        random: [u64; 2],
+    ) -> Self {
         let sabotage = Sabotage::from_env();
         let log = sabotage.log(log);
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
@@ -65,6 +96,16 @@ impl Shared {
             backlog: AtomicUsize::new(0),
             receive_buffer: AtomicI64::new(0),
             draining: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            requests: AtomicI64::new(0),
+            exchanges: Exchanges::default(),
+            streams: Streams::default(),
+            guests: Guests::default(),
+            revocations,
+            farewells: Farewells::default(),
+            stats: Stats::default(),
+            host: Mutex::new(None),
+            written: AtomicU64::new(0),
             producers: Mutex::new(HashMap::new()),
             users: Mutex::new(HashMap::new()),
         }
@@ -77,6 +118,62 @@ impl Shared {
     /// Replaces the keys; open connections keep the grants that they have.
     pub(crate) fn set_keys(&self, keys: KeyRing) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// What a token gives to its holder now, unless it was revoked.
+    pub(crate) fn authenticate(&self, token: &str, now: u64) -> Result<Grant, AuthError> {
+        let grant = self.keys().verify(token, now)?;
+        if self.revocations.holds(&grant) { Err(AuthError::Revoked) } else { Ok(grant) }
+    }
+
+    /// Revokes tokens: at once for whoever comes, within a tick for whoever is connected. Waits for the disk; gives the
+    /// time from which it holds.
+    ///
+    /// # Errors
+    /// If it holds but is not stored: it would end with the process.
+    pub(crate) fn revoke(&self, what: Revocation) -> io::Result<u64> {
+        let at = crate::now_ms();
+        self.revocations.add(&Revoked { at, what }).map(|()| at)
+    }
+
+    /// Names the program around the server, which is told what administrators ask for.
+    pub(crate) fn set_host(&self, host: mpsc::Sender<Control>) {
+        *self.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(host);
+    }
+
+    /// Passes a request on to the program around the server. Tells whether it takes it.
+    pub(crate) fn tell_host(&self, control: Control) -> bool {
+        let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        host.as_ref().is_some_and(|host| host.try_send(control).is_ok())
+    }
+
+    /// Begins to drain, if the program around the server takes it.
+    pub(crate) fn retire(&self) -> bool {
+        if self.not_taking_work() {
+            return true;
+        }
+        let told = self.tell_host(Control::Drain);
+        self.retiring.store(told, Ordering::Relaxed);
+        told
+    }
+
+    /// Whether nobody new is let in.
+    pub(crate) fn not_taking_work(&self) -> bool {
+        self.is_draining() || self.retiring.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_request(&self, change: i64) {
+        self.requests.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Whether HTTP requests wait for their answers.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// A number for the id of a message that no worker writes; workers' own are far below.
+    pub(crate) fn next_number(&self) -> u64 {
+        (1 << 62) + self.written.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn context(&self) -> Context {
@@ -153,7 +250,7 @@ impl Shared {
 
     /// Why the server should get no new work, if so.
     pub(crate) fn not_ready(&self) -> Option<String> {
-        if self.is_draining() {
+        if self.not_taking_work() {
             return Some("draining".to_owned());
         }
         match self.log.health() {
@@ -169,8 +266,26 @@ impl Shared {
     }
 
     pub(crate) fn connection_key(worker: usize, place: usize, serial: u64) -> ConnectionKey {
-        let serial = serial & ((1 << (WORKER_SHIFT - SERIAL_SHIFT)) - 1);
+        let serial = serial & ((1 << (WORKER_SHIFT - 1 - SERIAL_SHIFT)) - 1);
         ConnectionKey((worker as u64) << WORKER_SHIFT | serial << SERIAL_SHIFT | place as u64)
+    }
+
+    /// The connection with this name, if it is one of this life of the server.
+    pub(crate) fn connection_named(&self, name: &str) -> Option<ConnectionKey> {
+        let key = name.strip_prefix('c')?.strip_prefix(&format!("{:08x}", self.instance))?;
+        let plain = !key.is_empty() && key.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let key = ConnectionKey(u64::from_str_radix(key, 16).ok().filter(|_| plain)?);
+        (Self::worker_of(key) < self.config.workers && self.client_id(key) == name).then_some(key)
+    }
+
+    /// The key of an exchange that came in on a worker.
+    pub(crate) fn exchange_key(worker: usize, serial: u64) -> ConnectionKey {
+        ConnectionKey((worker as u64) << WORKER_SHIFT | EXCHANGE | serial & (EXCHANGE - 1))
+    }
+
+    /// Whether the key is an exchange's, not a connection's.
+    pub(crate) const fn is_exchange(key: ConnectionKey) -> bool {
+        key.0 & EXCHANGE != 0
     }
 
     pub(crate) fn worker_of(key: ConnectionKey) -> usize {
@@ -239,5 +354,8 @@ mod tests {
         let key = Shared::connection_key(63, 9_999_999, u64::MAX);
         assert_eq!((Shared::worker_of(key), Shared::place_of(key)), (63, 9_999_999));
         assert_ne!(Shared::connection_key(1, 2, 3), Shared::connection_key(1, 2, 4));
+        assert!(!Shared::is_exchange(key));
+        let key = Shared::exchange_key(63, 7);
+        assert!(Shared::is_exchange(key) && Shared::worker_of(key) == 63);
     }
 }

@@ -25,7 +25,7 @@ const COMMANDS: &str = "\u{1}";
 /// An event that somebody wants to have in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Publish<'a> {
-    /// From whom; it must be a participant. `None` for a publish without a connection (HTTP).
+    /// From whom; `None` for a publish that nobody waits for.
     pub connection: Option<ConnectionKey>,
     /// The user.
     pub user: &'a str,
@@ -327,6 +327,14 @@ impl Session {
                 "join the session (join_session with follow: false is enough) before publishing to it";
             return Err(Refusal::new(ErrorCode::NotAParticipant, detail));
         }
+        self.publish_from_outside(event, now)
+    }
+
+    /// Takes an event from somebody who need not be a participant (a request by HTTP).
+    ///
+    /// # Errors
+    /// `id_conflict`, `session_closed`.
+    pub fn publish_from_outside(&mut self, event: &Publish<'_>, now: u64) -> Result<Published, Refusal> {
         let digest = xxh3_64(event.body.data.as_bytes());
         let key = EventKey::new(self.seed, event.user, event.producer, event.body.id);
         let waiter = match event.connection {

@@ -1,5 +1,6 @@
 //! Settings: text first, meaning second. Flags go over environment over file over defaults; each value knows its origin.
 
+mod origins;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use agentbench_protocol::AckLevel;
 
+pub use origins::Origins;
 pub use settings::{SETTINGS, Setting, find};
 
 /// Where a value came from.
@@ -226,6 +228,8 @@ pub struct Config {
     pub tail_bytes: usize,
     /// Bytes of newest events in memory, for all sessions together.
     pub tail_budget: usize,
+    /// Pages whose scripts may connect.
+    pub allowed_origins: Origins,
     /// Accept permessage-deflate.
     pub compression: bool,
     /// Bytes from which messages are compressed.
@@ -308,6 +312,7 @@ impl Config {
             dedupe_window: texts.size("dedupe-window", 1..=1 << 24)?,
             tail_bytes: texts.size("tail-bytes", 0..=GIB)?,
             tail_budget: texts.size("tail-budget", 0..=1024 * GIB)?,
+            allowed_origins: texts.read("allowed-origins", |text| Origins::parse(text, production))?,
             compression: texts.flag("compression")?,
             compression_threshold: texts.size("compression-threshold", 0..=GIB)?,
             compression_level: texts.number("compression-level", 0..=9)? as u8,

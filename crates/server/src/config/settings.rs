@@ -194,6 +194,12 @@ pub const SETTINGS: &[Setting] = &[
         "0",
         "bytes of the archive at most, the oldest sessions go first; 0 is no limit",
     ),
+    setting(
+        "allowed-origins",
+        "ALLOWED_ORIGINS",
+        "",
+        "pages whose scripts may connect and read answers, with commas between: origins (https://app.example), self, localhost, extensions, * or none; if empty self, localhost and extensions in development, none in production",
+    ),
     setting("enable-metrics", "ENABLE_METRICS", "true", "serve /metrics"),
     setting("enable-logging", "ENABLE_LOGGING", "true", "write log lines to standard error"),
     setting(

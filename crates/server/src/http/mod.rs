@@ -1,39 +1,194 @@
-//! Plain HTTP beside the WebSocket: health, readiness, metrics.
+//! Plain HTTP beside the WebSocket: health, readiness, metrics, and the API under `/api/v1`.
+//!
+//! Handlers change nothing themselves: what a session or a connection has to do is a letter to its worker, and the answer
+//! comes back through an [`exchange`]. So a session's owner stays the only one who changes it.
+//!
+//! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins.
+//! - `sessions`, `events`, `publish`, `stream`, `connections`, `control` are the routes; `openapi` describes them.
 
+pub(crate) mod access;
+pub(crate) mod answer;
+pub(crate) mod connections;
+mod control;
+mod cors;
+mod events;
+pub(crate) mod exchange;
+pub(crate) mod guests;
+#[cfg(feature = "schema")]
+pub(crate) mod openapi;
+mod pipe;
+mod publish;
+mod query;
+mod sessions;
+mod stream;
+pub(crate) mod streams;
+
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use axum::Router;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
+use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::sync::Notify;
 
 use crate::shared::Shared;
 use crate::transport::Prefixed;
 use crate::worker::Worker;
+use crate::worker::mailbox::{Letter, Request};
+use access::Caller;
+use answer::{Answer, Refused};
+use exchange::{Answered, Exchange};
+
+/// Longest time that a request waits for an owner: the log answers within milliseconds, or something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The API's description, as the code gives it (`cargo xtask codegen`, fresh by test).
+const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
+
+/// What handlers know.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) shared: Arc<Shared>,
+    /// The worker whose socket the request came from.
+    pub(crate) worker: usize,
+}
+
+impl Api {
+    /// ms since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        crate::now_ms()
+    }
+}
+
+/// The client's end of an HTTP connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) address: Option<SocketAddr>,
+    /// Ends the connection at once, whatever waits for it.
+    pub(crate) cut: Notify,
+}
+
+impl Link {
+    /// The link that a request came by.
+    pub(crate) fn of(parts: &Parts) -> Arc<Self> {
+        let link = parts.extensions.get::<Arc<Self>>();
+        link.cloned().expect("every request is given its link before it is routed")
+    }
+}
 
 /// The routes.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
+    let api = Api { shared, worker };
     Router::new()
         .route("/", get(root))
         .route("/ws", get(not_an_upgrade))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(shared)
+        .route("/api/v1/openapi.json", get(openapi))
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/{sessionId}", get(sessions::one))
+        .route("/api/v1/sessions/{sessionId}/events", get(events::range).post(publish::publish))
+        .route("/api/v1/sessions/{sessionId}/export", get(events::export))
+        .route("/api/v1/sessions/{sessionId}/stream", get(stream::open))
+        .route("/api/v1/connections", get(connections::list))
+        .route("/api/v1/connections/{clientId}", delete(connections::close).get(connections::one))
+        .route("/api/v1/connections/{clientId}/why", get(connections::why))
+        .route("/api/v1/tokens/revoke", post(control::revoke))
+        .route("/api/v1/drain", post(control::drain))
+        .route("/api/v1/reload", post(control::reload))
+        .route("/api/v1/stats", get(control::stats))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .layer(axum::middleware::from_fn_with_state(api.clone(), cors::apply))
+        .with_state(api)
 }
 
 /// Serves one connection that turned out to speak plain HTTP.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed) {
-    let service = TowerToHyperService::new(worker.router.clone());
+    let link = Arc::new(Link { address: stream.address(), cut: Notify::new() });
+    let router = TowerToHyperService::new(worker.router.clone());
+    let shared = Arc::clone(&worker.shared);
+    let given = Arc::clone(&link);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&given));
+        let (busy, answer) = (Busy::begin(&shared), router.call(request));
+        async move {
+            let _busy = busy;
+            answer.await
+        }
+    });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(worker.shared.config.auth_timeout);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "an HTTP connection ended with an error");
+    tokio::select! {
+        served = builder.serve_connection(TokioIo::new(stream), service) => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "an HTTP connection ended with an error");
+            }
+        }
+        () = link.cut.notified() => {}
     }
+}
+
+/// A request that has not been answered: a server that stops waits for it.
+struct Busy {
+    shared: Arc<Shared>,
+}
+
+impl Busy {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.count_request(1);
+        Self { shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.shared.count_request(-1);
+    }
+}
+
+/// Sends a request to a session's owner, in the name of an exchange.
+fn ask(api: &Api, caller: &Caller, exchange: &Exchange, session: SessionId, request: Request) {
+    let asker = caller.asker(api, exchange.key);
+    api.shared.send(api.shared.owner_of(session), Letter::Request { session, asker, request });
+}
+
+/// What comes next from an owner.
+async fn one_answer(exchange: &mut Exchange) -> Answer<Answered> {
+    let answer = tokio::time::timeout(PATIENCE, exchange.next()).await.ok().flatten();
+    answer.ok_or_else(|| {
+        let detail =
+            "no answer came in time; events may be in the log or not: send them again with the same ids";
+        Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(1_000).into()
+    })
+}
+
+/// A part of the path, counted from 0. Names here are of letters, digits and hyphens: what is escaped is no name.
+fn segment(parts: &Parts, index: usize) -> &str {
+    parts.uri.path().split('/').nth(index + 1).unwrap_or("")
+}
+
+async fn nothing_here() -> Refused {
+    Refusal::new(ErrorCode::NotFound, "there is nothing here; /api/v1/openapi.json lists what there is")
+        .into()
+}
+
+async fn other_method() -> Refused {
+    let refusal = Refusal::invalid("method", "this address has other methods; see Allow");
+    Refused { refusal, status: Some(StatusCode::METHOD_NOT_ALLOWED) }
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 async fn root() -> &'static str {
@@ -52,14 +207,15 @@ async fn healthz() -> &'static str {
 }
 
 /// The server should get new connections and takes publishes.
-async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.not_ready() {
+async fn readyz(State(api): State<Api>) -> Response {
+    match api.shared.not_ready() {
         None => "ready\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+async fn metrics(State(api): State<Api>) -> Response {
+    let shared = &api.shared;
     if !shared.config.enable_metrics {
         return (StatusCode::NOT_FOUND, "metrics are turned off (ENABLE_METRICS)\n").into_response();
     }

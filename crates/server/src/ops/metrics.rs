@@ -185,6 +185,13 @@ impl Metrics {
         self.errors.get_or_create(&CodeLabel { code: code.as_str() }).inc();
     }
 
+    /// Messages refused, of all codes.
+    pub(crate) fn errors_sum(&self) -> u64 {
+        let of =
+            |code: ErrorCode| self.errors.get(&CodeLabel { code: code.as_str() }).map_or(0, |it| it.get());
+        ErrorCode::ALL.into_iter().map(of).sum()
+    }
+
     /// The Prometheus text form (OpenMetrics).
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();

@@ -1,4 +1,6 @@
 //! What operators need: figures, limits, and a way to stop.
 
+pub(crate) mod farewell;
 pub(crate) mod limits;
 pub(crate) mod metrics;
+pub(crate) mod stats;

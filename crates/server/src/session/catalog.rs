@@ -11,6 +11,7 @@ use agentbench_event_log::Listed;
 use agentbench_protocol::command::GetSessionList;
 use agentbench_protocol::{Epoch, Head, Seq, SessionId, SessionInfo, Status};
 use agentbench_session::Summary;
+use tokio::sync::Notify;
 
 /// One session.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Entry {
     /// When somebody used it last, as far as this process knows; ms since 1970.
     pub(crate) last_used: AtomicU64,
     pub(crate) archived: AtomicBool,
+    /// Wakes who waits for the head to move without being a follower of a feed.
+    pub(crate) moved: Notify,
     summary: RwLock<Arc<Summary>>,
 }
 
@@ -38,6 +41,7 @@ impl Entry {
             head: AtomicU64::new(head.seq),
             last_used: AtomicU64::new(now),
             archived: AtomicBool::new(false),
+            moved: Notify::new(),
             summary: RwLock::new(Arc::new(summary)),
         })
     }
@@ -48,6 +52,7 @@ impl Entry {
 
     pub(crate) fn set_head(&self, seq: Seq) {
         self.head.store(seq, Ordering::Release);
+        self.moved.notify_waiters();
     }
 
     pub(crate) fn summary(&self) -> Arc<Summary> {

@@ -23,6 +23,7 @@ use agentbench_session::{
 use bytes::{Bytes, BytesMut};
 
 use super::catalog::Entry;
+use crate::http::exchange::Answered;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, OwnedEvent, Request};
@@ -77,18 +78,29 @@ impl Worker {
     }
 
     fn refuse_request(self: &Rc<Self>, asker: &Asker, request: &Request, refusal: Refusal) {
+        if let Request::PublishAll(events) = request {
+            for event in events {
+                self.shared.give_back_backlog(event_size(event));
+                self.answer_refusal(asker.connection, refusal.clone().of(&*event.id), false);
+            }
+            return;
+        }
+        if let Request::Publish(event) = request {
+            self.shared.give_back_backlog(event_size(event));
+        }
         let refusal = match request_id(request) {
             Some(id) => refusal.of(id),
             None => return,
         };
-        if let Request::Publish(event) = request {
-            self.shared.give_back_backlog(event_size(event));
-        }
         self.answer_refusal(asker.connection, refusal, !matches!(request, Request::Publish(_)));
     }
 
     fn answer_refusal(self: &Rc<Self>, connection: ConnectionKey, refusal: Refusal, settles: bool) {
         self.shared.metrics.error(refusal.code);
+        if Shared::is_exchange(connection) {
+            self.shared.exchanges.answer(connection, Answered::Refused(refusal));
+            return;
+        }
         let mut json = BytesMut::new();
         write_error(&mut json, self.next_number(), self.now(), None, &ErrorData::from(refusal));
         self.reply(connection, json.freeze(), settles);
@@ -138,6 +150,11 @@ impl Worker {
                 );
             }
             Request::Publish(event) => self.publish_owned(owned, asker, &event, now),
+            Request::PublishAll(events) => {
+                for event in &events {
+                    self.publish_owned(owned, asker, event, now);
+                }
+            }
             Request::Acknowledge { seq } => {
                 let mut owned = owned.borrow_mut();
                 let seq = seq.min(owned.session.head().seq);
@@ -229,6 +246,14 @@ impl Worker {
         follow: Option<Seq>,
         head: Seq,
     ) {
+        if Shared::is_exchange(connection) {
+            // A stream reads the log by itself: no feed has to be kept for it.
+            let joined = Answered::Joined { json, gap, after: follow.unwrap_or(head) };
+            if !self.shared.exchanges.answer(connection, joined) {
+                self.part(owned, connection);
+            }
+            return;
+        }
         if follow.is_some() {
             owned.borrow_mut().mirrors |= 1 << Shared::worker_of(connection);
         }
@@ -446,7 +471,12 @@ impl Worker {
         now: u64,
     ) {
         let mut guard = owned.borrow_mut();
-        match guard.session.publish(event, now) {
+        let taken = if event.connection.is_some_and(Shared::is_exchange) {
+            guard.session.publish_from_outside(event, now)
+        } else {
+            guard.session.publish(event, now)
+        };
+        match taken {
             Ok(Published::Queued(_)) => {
                 guard.priority = guard.priority.max(priority);
                 guard.reserved += size;
@@ -483,6 +513,9 @@ impl Worker {
         entry: &Arc<Entry>,
         acks: &[(&str, Seq, bool)],
     ) {
+        if Shared::is_exchange(connection) {
+            return self.acknowledge_exchange(connection, entry, acks);
+        }
         let worker = Shared::worker_of(connection);
         if worker != self.index {
             let acks = acks.iter().map(|(id, seq, again)| ((*id).to_owned(), *seq, *again)).collect();
@@ -494,10 +527,20 @@ impl Worker {
         }
     }
 
+    fn acknowledge_exchange(&self, key: ConnectionKey, entry: &Entry, acks: &[(&str, Seq, bool)]) {
+        self.shared.metrics.acks.inc_by(acks.len() as u64);
+        for (id, seq, duplicate) in acks {
+            let (id, epoch) = ((*id).to_owned(), entry.epoch);
+            self.shared.exchanges.answer(key, Answered::Ack { id, seq: *seq, epoch, duplicate: *duplicate });
+        }
+    }
+
     /// Takes the log's word on a batch.
     pub(crate) fn settled(self: &Rc<Self>, outcomes: Vec<(SessionId, Appended)>, submitted: Instant) {
         self.commits_in_flight.set(self.commits_in_flight.get() - 1);
-        self.shared.metrics.commit_seconds.observe(submitted.elapsed().as_secs_f64());
+        let took = submitted.elapsed();
+        self.shared.stats.settled(took);
+        self.shared.metrics.commit_seconds.observe(took.as_secs_f64());
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
@@ -815,7 +858,7 @@ fn may_use(owned: &Owned, asker: &Asker, request: &Request) -> Result<(), Refusa
         Request::Create { .. } => Permission::SessionCreate,
         Request::Join { .. } | Request::Info { .. } => Permission::SessionRead,
         Request::Control { .. } => Permission::SessionControl,
-        Request::Publish(_) => Permission::SessionPublish,
+        Request::Publish(_) | Request::PublishAll(_) => Permission::SessionPublish,
         // Whoever is in may say how far it has read, and go.
         Request::Leave { .. } | Request::Acknowledge { .. } | Request::Gone => return Ok(()),
     };
@@ -836,7 +879,7 @@ fn request_id(request: &Request) -> Option<&str> {
         | Request::Control { command, .. }
         | Request::Info { command } => Some(command),
         Request::Publish(event) => Some(&event.id),
-        Request::Acknowledge { .. } | Request::Gone => None,
+        Request::PublishAll(_) | Request::Acknowledge { .. } | Request::Gone => None,
     }
 }
 

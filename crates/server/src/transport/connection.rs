@@ -102,6 +102,7 @@ pub(crate) struct Connection {
     pub(crate) history_reads: Semaphore,
     /// Bytes of an incomplete message that are counted in the receive budget.
     counted: Cell<usize>,
+    pub(crate) connected_at: u64,
     pub(crate) last_heard: Cell<u64>,
     pub(crate) next_ping: Cell<u64>,
     pub(crate) unanswered_pings: Cell<u8>,
@@ -143,6 +144,7 @@ impl Connection {
             replays: Cell::new(0),
             history_reads: Semaphore::new(HISTORY_READS),
             counted: Cell::new(0),
+            connected_at: now,
             last_heard: Cell::new(now),
             next_ping: Cell::new(0),
             unanswered_pings: Cell::new(0),
@@ -307,6 +309,7 @@ impl Connection {
                 let code = close.map(|close| (close.code, ""));
                 encode_close(self.outbox.borrow_mut().control(), code, None);
                 self.end_cause.set("client");
+                worker.remember_left(self, close.map(|close| close.code));
                 self.begin_closing(worker);
             }
         }

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Identity, Wire, drive};
 use super::prefixed::Prefixed;
+use crate::config::Origins;
 use crate::session::render::Form;
 use crate::worker::Worker;
 
@@ -68,6 +69,14 @@ struct Asked {
     producer: String,
     protocol: Option<&'static str>,
     known_path: bool,
+    /// The origin of the page that asks, and the name that it knows this server by.
+    origin: Option<(String, String)>,
+}
+
+impl Asked {
+    fn origin_allowed(&self, origins: &Origins) -> bool {
+        self.origin.as_ref().is_none_or(|(origin, host)| origins.allow(origin, Some(host)))
+    }
 }
 
 fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
@@ -96,11 +105,13 @@ fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
         }
     }
     let size = request.size;
+    let host = request.header("host").unwrap_or("").to_owned();
+    let origin = request.header("origin").map(|origin| (origin.to_owned(), host));
     let known_path = matches!(path, "/" | "/ws");
-    Ok(Asked { upgrade, size, token, producer: producer.unwrap_or_default(), protocol, known_path })
+    Ok(Asked { upgrade, size, token, producer: producer.unwrap_or_default(), protocol, known_path, origin })
 }
 
-fn bearer(value: &str) -> Option<&str> {
+pub(crate) fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -114,7 +125,11 @@ async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
     if !asked.known_path {
         return refuse(worker, stream, 404, "connect to / or /ws", "not_found").await;
     }
-    if shared.is_draining() {
+    if !asked.origin_allowed(&shared.config.allowed_origins) {
+        let detail = "pages of this origin may not connect (ALLOWED_ORIGINS)";
+        return refuse(worker, stream, 403, detail, "origin").await;
+    }
+    if shared.not_taking_work() {
         return unavailable(worker, stream, "the server is restarting", "draining").await;
     }
     if !shared.reserve_connection() {
@@ -133,7 +148,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
     }
     let verified = match &asked.token {
         None => Err(AuthError::Missing),
-        Some(token) => shared.keys().verify(token, worker.now()),
+        Some(token) => shared.authenticate(token, worker.now()),
     };
     let _ = stream.set_nodelay(true);
     match verified {
@@ -247,6 +262,7 @@ async fn unavailable(worker: &Worker, stream: TcpStream, detail: &str, cause: &'
 async fn refuse(worker: &Worker, stream: TcpStream, status: u16, detail: &str, cause: &'static str) {
     worker.shared.metrics.refused(cause);
     let reason = match status {
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         426 => "Upgrade Required",

@@ -7,5 +7,5 @@ mod outbox;
 mod prefixed;
 
 pub(crate) use connection::{Connection, Held};
-pub(crate) use outbox::{Follow, Wanted};
+pub(crate) use outbox::{Follow, Outbox, Wanted};
 pub(crate) use prefixed::Prefixed;

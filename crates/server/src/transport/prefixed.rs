@@ -1,6 +1,7 @@
 //! A socket whose first bytes were read already: the handshake looks at the request before it knows who will serve it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,11 @@ pub(crate) struct Prefixed {
 impl Prefixed {
     pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
         Self { prefix, stream }
+    }
+
+    /// The other end of the socket.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 }
 

@@ -14,8 +14,9 @@ use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, Priority, Seq, SessionId, StartAt};
 use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
+use crate::http::connections::ConnectionInfo;
 use crate::session::catalog::Entry;
 
 /// Bytes of commits that may wait for one worker.
@@ -68,11 +69,24 @@ pub(crate) enum Request {
         command: String,
     },
     Publish(OwnedEvent),
+    /// The events of one HTTP request, in order; from no participant.
+    PublishAll(Vec<OwnedEvent>),
     Acknowledge {
         seq: Seq,
     },
     /// The connection has ended.
     Gone,
+}
+
+/// A question for a worker's connections, answered in the order of their keys.
+pub(crate) struct Survey {
+    /// Those after this one; or this one alone.
+    pub(crate) after: Option<ConnectionKey>,
+    pub(crate) only: bool,
+    pub(crate) limit: usize,
+    /// Those of this user.
+    pub(crate) user: Option<String>,
+    pub(crate) reply: oneshot::Sender<Vec<(ConnectionKey, ConnectionInfo)>>,
 }
 
 /// One message from one thread to a worker.
@@ -102,6 +116,8 @@ pub(crate) enum Letter {
     Settled { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
     /// From a reading thread: the end of a session's log, for its owner.
     Loaded { session: SessionId, tail: Result<Vec<Frame>, LogError> },
+    /// To a worker: what connections it has.
+    Survey(Survey),
     /// To a connection: end.
     Close { connection: ConnectionKey, code: CloseCode, detail: &'static str },
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod mailbox;
 mod post;
+mod survey;
 mod tick;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,7 @@ use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 use tokio::sync::Notify;
 
+use crate::http::exchange::Answered;
 use crate::session::feed::Feed;
 use crate::session::owner::{Loading, Owned};
 use crate::session::render::Renderer;
@@ -65,6 +67,8 @@ pub(crate) struct Worker {
     pub(crate) scribble: RefCell<BytesMut>,
     /// Messages that the server itself has written here.
     written: Cell<u64>,
+    /// The revocations that the connections here have been held against.
+    revocations_seen: Cell<u64>,
 }
 
 impl Worker {
@@ -87,10 +91,11 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             inflater: RefCell::new(Inflater::new()),
             renderer: RefCell::new(renderer),
-            router: crate::http::router(Arc::clone(&shared)),
+            router: crate::http::router(Arc::clone(&shared), index),
             commits_in_flight: Cell::new(0),
             scribble: RefCell::new(BytesMut::new()),
             written: Cell::new(0),
+            revocations_seen: Cell::new(0),
             shared,
         })
     }
@@ -167,6 +172,7 @@ impl Worker {
         self.shared.give_back_connection();
         self.shared.metrics.connections.dec();
         self.shared.metrics.closed(connection.end_cause.get());
+        self.remember_lost(connection);
     }
 
     /// Says why, and ends the connection.
@@ -181,6 +187,7 @@ impl Worker {
             return;
         }
         connection.end_cause.set(code.cause());
+        self.remember_closed(connection, code, detail, after_ms);
         let message = SystemMessage::Disconnecting {
             code: code.as_u16(),
             cause: code.cause().to_owned(),
@@ -222,6 +229,10 @@ impl Worker {
 
     /// Puts a message, given as JSON, into the outbox of a connection on any worker. `settles` ends one of its requests.
     pub(crate) fn reply(self: &Rc<Self>, connection: ConnectionKey, json: Bytes, settles: bool) {
+        if Shared::is_exchange(connection) {
+            self.shared.exchanges.answer(connection, Answered::Message(json));
+            return;
+        }
         let worker = Shared::worker_of(connection);
         if worker != self.index {
             return self.shared.send(worker, Letter::Reply { connection, json, settles });

@@ -56,6 +56,7 @@ impl Worker {
                     self.deliver_reply(&connection, &json, true);
                 }
             }
+            Letter::Survey(survey) => self.answer_survey(survey),
             Letter::Close { connection, code, detail } => {
                 if let Some(connection) = self.connection(connection) {
                     self.close(&connection, code, detail, None);

@@ -34,12 +34,15 @@ impl Worker {
         for count in 1_u64.. {
             interval.tick().await;
             let now = self.now();
+            self.enforce_revocations();
             let mut slowest = 0;
             for connection in self.all_connections() {
                 self.look_at(&connection, now);
                 slowest = slowest.max(connection.lag());
             }
             if self.index == 0 {
+                self.shared.stats.sample(&self.shared, now);
+                self.shared.guests.forget(&self.shared, now);
                 self.shared.metrics.slowest_reader_lag.set(slowest);
                 self.shared.metrics.sessions_active.set(self.shared.catalog.active() as i64);
                 self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
@@ -51,6 +54,20 @@ impl Worker {
             }
             if count % TICKS_BETWEEN_SWEEPS == 0 {
                 self.sweep_catalog(now);
+            }
+        }
+    }
+
+    /// Ends connections whose token was revoked since the last look.
+    fn enforce_revocations(self: &Rc<Self>) {
+        let newest = self.shared.revocations.generation();
+        if self.revocations_seen.replace(newest) == newest {
+            return;
+        }
+        for connection in self.all_connections() {
+            if connection.is_open() && self.shared.revocations.holds(&connection.grant()) {
+                self.close(&connection, CloseCode::TokenExpired, "the token was revoked", None);
+                self.flush(&connection);
             }
         }
     }

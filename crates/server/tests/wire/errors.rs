@@ -13,8 +13,8 @@ use crate::support::{
 use agentbench_websocket::Opcode;
 
 /// Codes that have a test of their own below.
-const APART: [&str; 5] =
-    ["session_limit", "payload_too_large", "rate_limited", "overloaded", "log_unavailable"];
+const APART: [&str; 6] =
+    ["session_limit", "payload_too_large", "rate_limited", "overloaded", "log_unavailable", "not_found"];
 
 struct Row {
     send: String,

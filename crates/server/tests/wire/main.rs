@@ -5,8 +5,11 @@
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
 //! - `framing`: broken bytes, greedy and dead clients.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
+//! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
+mod api;
+mod connections;
 mod errors;
 mod following;
 mod framing;
@@ -15,5 +18,6 @@ mod presence;
 mod publishing;
 mod roles;
 mod stopping;
+mod streams;
 mod support;
 mod tokens;

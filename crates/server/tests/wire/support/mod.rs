@@ -1,6 +1,7 @@
 //! What the tests share: a server in this process, clients that can also send what no client should, and tokens.
 
 pub(crate) mod client;
+pub(crate) mod http;
 pub(crate) mod server;
 pub(crate) mod tokens;
 

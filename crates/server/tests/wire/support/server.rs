@@ -142,6 +142,11 @@ impl TestServer {
         Answer::read(socket)
     }
 
+    /// A request to the next worker in turn.
+    pub(crate) fn ask(&self, method: &str, target: &str) -> super::http::Ask {
+        super::http::Ask::new(self.address(), method, target)
+    }
+
     /// A figure of `/metrics`, 0 if it is not there (yet).
     pub(crate) fn metric(&self, name: &str) -> i64 {
         let body = self.get("/metrics").body;

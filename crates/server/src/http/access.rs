@@ -1,0 +1,107 @@
+//! Who asks, and what they may: the same tokens, roles and projects as on the socket.
+
+use std::sync::Arc;
+
+use agentbench_auth::{AuthError, Grant, Permission};
+use agentbench_protocol::message::Sender;
+use agentbench_protocol::{ErrorCode, Refusal, SessionId};
+use agentbench_session::ConnectionKey;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+use super::Api;
+use super::answer::Answer;
+use super::query::Query;
+use crate::transport::handshake::bearer;
+use crate::worker::mailbox::Asker;
+
+/// Somebody with a good token.
+pub(crate) struct Caller {
+    pub(crate) grant: Arc<Grant>,
+}
+
+impl Caller {
+    /// By the `Authorization` header alone.
+    pub(crate) fn of(api: &Api, parts: &Parts) -> Answer<Self> {
+        Self::by_token(api, header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer))
+    }
+
+    /// By the header, or by `?token=` where there is none: an `EventSource` cannot set headers.
+    pub(crate) fn of_event_source(api: &Api, parts: &Parts, query: &Query) -> Answer<Self> {
+        let header = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
+        Self::by_token(api, header.or_else(|| query.get("token")))
+    }
+
+    fn by_token(api: &Api, token: Option<&str>) -> Answer<Self> {
+        let verified = match token {
+            None => Err(AuthError::Missing),
+            Some(token) => api.shared.authenticate(token, api.now()),
+        };
+        match verified {
+            Ok(grant) => Ok(Self { grant: Arc::new(grant) }),
+            Err(error) => {
+                api.shared.metrics.refused(error.as_str());
+                let code = if error == AuthError::NotPermitted {
+                    ErrorCode::Forbidden
+                } else {
+                    ErrorCode::NotAuthenticated
+                };
+                let detail = match error {
+                    AuthError::Missing => {
+                        "send a token: Authorization: Bearer … (agentbench token mint makes one)".to_owned()
+                    }
+                    other => other.to_string(),
+                };
+                Err(Refusal::new(code, detail).into())
+            }
+        }
+    }
+
+    /// Refuses whoever lacks the permission.
+    pub(crate) fn needs(&self, permission: Permission) -> Answer<()> {
+        if self.grant.allows(permission) {
+            return Ok(());
+        }
+        let detail = format!("the token does not permit this: it needs {permission}");
+        Err(Refusal::new(ErrorCode::Forbidden, detail).into())
+    }
+
+    /// Refuses whoever may not see the session's project, and names that are no session's.
+    pub(crate) fn may_read(
+        &self,
+        api: &Api,
+        session: SessionId,
+    ) -> Answer<Arc<crate::session::catalog::Entry>> {
+        self.needs(Permission::SessionRead)?;
+        let entry = api.shared.catalog.get(session).ok_or_else(no_such_session)?;
+        if !self.grant.may_access(&entry.summary().project_id) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project").into());
+        }
+        Ok(entry)
+    }
+
+    /// The caller as an owner knows it, under the key of an exchange.
+    pub(crate) fn asker(&self, api: &Api, key: ConnectionKey) -> Asker {
+        let who = Arc::new(Sender {
+            client_id: api.shared.client_id(key),
+            user_id: self.grant.user_id.clone(),
+            username: self.grant.username.clone(),
+            role: self.grant.role.as_str().to_owned(),
+        });
+        Asker { connection: key, who, grant: Arc::clone(&self.grant) }
+    }
+}
+
+/// The session that a path names.
+pub(crate) fn session_of(name: &str) -> Answer<SessionId> {
+    name.parse().map_err(|_| no_such_session().into())
+}
+
+pub(crate) fn no_such_session() -> Refusal {
+    Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
+}
+
+/// A header's text, if it has one and is UTF-8.
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
+}

@@ -1,0 +1,164 @@
+//! A session's events by range, and its export: one JSON document a line (NDJSON), read from the log in steps at the
+//! client's pace.
+//!
+//! Line breaks between tokens of an event's `data` become blanks, since a line is an event; nothing else is changed. What
+//! the log cannot serve is a line, too: the `gap` message that a follower would get.
+
+use std::sync::Arc;
+
+use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_protocol::event::write_system;
+use agentbench_protocol::{GapCause, Seq, SessionId, SystemMessage};
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+
+use super::access::{Caller, session_of};
+use super::answer::Answer;
+use super::pipe::{self, Unread, Writer};
+use super::query::Query;
+use super::{Api, Link, segment};
+use crate::shared::Shared;
+
+/// Bytes of one step.
+const STEP_BYTES: usize = 256 * 1024;
+/// Media type of one JSON document a line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
+/// Reads the log from `from` on. Waits for the disk, but not on the worker's thread.
+pub(crate) async fn read_step(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    from: Seq,
+) -> Result<Vec<Frame>, LogError> {
+    let shared = Arc::clone(shared);
+    let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
+    let read = tokio::task::spawn_blocking(move || shared.log.read(session, from, limit)).await;
+    read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string()))).map(|reading| reading.frames)
+}
+
+/// Appends an event's text without line breaks: in JSON these stand only between tokens.
+pub(crate) fn write_line(dst: &mut BytesMut, body: &[u8]) {
+    let start = dst.len();
+    dst.extend_from_slice(body);
+    for byte in &mut dst[start..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+/// The events of a range.
+struct Range {
+    session: SessionId,
+    next: Seq,
+    last: Seq,
+}
+
+/// `GET /api/v1/sessions/{sessionId}/events`
+pub(crate) async fn range(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    serve(&api, &parts, false)
+}
+
+/// `GET /api/v1/sessions/{sessionId}/export`
+pub(crate) async fn export(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    serve(&api, &parts, true)
+}
+
+fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
+    let caller = Caller::of(api, parts)?;
+    let session = session_of(segment(parts, 3))?;
+    let entry = caller.may_read(api, session)?;
+    let query = Query::parse(parts.uri.query());
+    let head = entry.head();
+    let (mut next, mut last) = (1, head.seq);
+    if !export {
+        next = query.number("fromSeq", 1..=u64::MAX)?.unwrap_or(1);
+        last = last.min(query.number("toSeq", 1..=u64::MAX)?.unwrap_or(u64::MAX));
+        let limit = query.number("limit", 1..=u64::MAX)?.unwrap_or(u64::MAX);
+        last = last.min(next.saturating_add(limit - 1));
+    }
+    let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
+    let range = Range { session, next, last };
+    tokio::spawn(write_range(Arc::clone(&api.shared), range, writer));
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), NDJSON.to_owned()),
+        (header::CACHE_CONTROL.as_str(), "no-store".to_owned()),
+        ("agentbench-epoch", head.epoch.to_string()),
+        ("agentbench-head-seq", head.seq.to_string()),
+    ];
+    let mut response = (StatusCode::OK, headers, body).into_response();
+    if export {
+        let name = format!("attachment; filename=\"{session}.ndjson\"");
+        // A session's name has hexadecimal digits and hyphens only.
+        let value = name.parse().expect("the name is a header's text");
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+async fn write_range(shared: Arc<Shared>, mut range: Range, writer: Writer) {
+    while range.next <= range.last {
+        let step = read_step(&shared, range.session, range.next).await;
+        let lines = match step {
+            Ok(frames) if frames.is_empty() => break,
+            Ok(frames) => range.lines(&frames),
+            Err(LogError::Damaged { to, .. }) => range.gap(&shared, to, GapCause::Damaged),
+            Err(LogError::Trimmed { first_seq }) => range.gap(&shared, first_seq - 1, GapCause::Retention),
+            Err(LogError::NotFound(_)) => range.gap(&shared, range.last, GapCause::Retention),
+            Err(error) => {
+                tracing::warn!(session = %range.session, %error, "a range of events could not be read to its end");
+                return writer.fail().await;
+            }
+        };
+        if writer.write(lines).await.is_err() {
+            return;
+        }
+    }
+    let _: Result<(), Unread> = writer.finish(Bytes::new()).await;
+}
+
+impl Range {
+    fn lines(&mut self, frames: &[Frame]) -> Bytes {
+        let mut lines = BytesMut::with_capacity(frames.iter().map(|frame| frame.bytes().len()).sum());
+        for (seq, record) in frames.iter().flat_map(Frame::records) {
+            if (self.next..=self.last).contains(&seq) {
+                write_line(&mut lines, record.body);
+                lines.extend_from_slice(b"\n");
+                self.next = seq + 1;
+            }
+        }
+        lines.freeze()
+    }
+
+    fn gap(&mut self, shared: &Shared, to: Seq, cause: GapCause) -> Bytes {
+        let to = to.min(self.last).max(self.next);
+        shared.metrics.gap(cause.as_str());
+        let gap = SystemMessage::Gap {
+            session_id: self.session,
+            from_seq: self.next,
+            to_seq: to,
+            cause,
+            history: false,
+        };
+        let mut line = BytesMut::new();
+        write_system(&mut line, shared.next_number(), crate::now_ms(), Some(self.session), &gap);
+        line.extend_from_slice(b"\n");
+        self.next = to + 1;
+        line.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line() {
+        let mut line = BytesMut::from("before\n");
+        write_line(&mut line, b"{\r\n \"a\": \"\\n\"\n}");
+        assert_eq!(&line[..], b"before\n{   \"a\": \"\\n\" }");
+    }
+}

@@ -1,0 +1,76 @@
+//! One request's place to be answered: owners answer connections, and an exchange has a connection's key without being one.
+//!
+//! A key with the exchange bit leads here instead of to a worker's table. Each exchange has a bounded channel; who publishes
+//! opens one with room for all its answers, and a stream loses at most presence that it is too slow to take.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agentbench_protocol::{Epoch, Refusal, Seq};
+use agentbench_session::ConnectionKey;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::shared::Shared;
+
+/// What an owner says to an exchange.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// An event is in the log.
+    Ack { id: String, seq: Seq, epoch: Epoch, duplicate: bool },
+    /// A request or an event is refused.
+    Refused(Refusal),
+    /// A message, as JSON.
+    Message(Bytes),
+    /// A stream's join is answered: what to say, and the seq after which it begins.
+    Joined { json: Bytes, gap: Option<Bytes>, after: Seq },
+}
+
+/// All exchanges that wait for something.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    waiting: Mutex<HashMap<ConnectionKey, mpsc::Sender<Answered>>>,
+    serial: AtomicU64,
+}
+
+impl Exchanges {
+    /// Hands an answer over. Tells whether somebody is there to take it.
+    pub(crate) fn answer(&self, key: ConnectionKey, answered: Answered) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.get(&key).map(|sender| sender.try_send(answered)) {
+            Some(Ok(()) | Err(mpsc::error::TrySendError::Full(_))) => true,
+            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => false,
+        }
+    }
+}
+
+/// One of them; it ends with its value.
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    pub(crate) key: ConnectionKey,
+    answers: mpsc::Receiver<Answered>,
+}
+
+impl Exchange {
+    /// Opens one on a worker, with room for so many answers at once.
+    pub(crate) fn open(shared: &Arc<Shared>, worker: usize, room: usize) -> Self {
+        let exchanges = &shared.exchanges;
+        let serial = exchanges.serial.fetch_add(1, Ordering::Relaxed);
+        let key = Shared::exchange_key(worker, serial);
+        let (sender, answers) = mpsc::channel(room.max(1));
+        exchanges.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
+        Self { shared: Arc::clone(shared), key, answers }
+    }
+
+    /// The next answer; `None` never comes while the exchange is open.
+    pub(crate) async fn next(&mut self) -> Option<Answered> {
+        self.answers.recv().await
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.shared.exchanges.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}

@@ -1,0 +1,364 @@
+//! The API's description (OpenAPI 3.1), made from the table of operations here and the types that handlers read and write.
+//!
+//! Written to `docs/openapi.json` by `cargo xtask codegen`, which is what the server serves. A test asks for every operation
+//! of it, and `cargo xtask openapi-check` tries what it promises against a running server.
+
+use agentbench_protocol::limits::{MAX_BATCH, MAX_ID_CHARS, MAX_LIST_PAGE, MAX_PRODUCER_CHARS};
+use agentbench_protocol::{Priority, SessionInfo, Status};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::answer::ErrorBody;
+use super::connections::{Closing, ConnectionInfo, ConnectionPage};
+use super::control::{Done, RevokeAnswer, RevokeBody};
+use super::events::NDJSON;
+use super::publish::Published;
+use super::sessions::SessionPage;
+use crate::ops::farewell::Farewell;
+use crate::ops::stats::StatsInfo;
+
+/// Collects the schemas of named types.
+struct Book {
+    generator: SchemaGenerator,
+}
+
+/// One operation before it is written down.
+struct Operation {
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answers: Vec<(u16, Value)>,
+    /// Statuses of refusals beside 400, 401 and 403.
+    refusals: &'static [u16],
+}
+
+/// The whole description.
+pub fn document() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut book = Book { generator: settings.into_generator() };
+    let mut paths = Map::new();
+    for (path, method, operation) in book.operations() {
+        let entry = paths.entry(path).or_insert_with(|| json!({}));
+        entry[method] = book.write(operation);
+    }
+    paths.insert("/api/v1/openapi.json".to_owned(), description_of_itself());
+    let mut schemas = book.generator.take_definitions(true);
+    schemas.insert("Event".to_owned(), event());
+    schemas.insert("Publish".to_owned(), publish());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "AgentBench realtime",
+            "version": "1",
+            "description": "Sessions over HTTP: the fallback where WebSockets are blocked, and what curl can use. Same tokens, permissions and error codes as on the socket (docs/protocol.md). Made from the code by `cargo xtask codegen`.",
+            "license": {"name": "MIT", "identifier": "MIT"}
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "query": {"type": "apiKey", "in": "query", "name": "token", "description": "For EventSource, which cannot set headers; it ends up in logs."}
+            },
+            "schemas": schemas
+        }
+    })
+}
+
+impl Book {
+    fn schema<T: JsonSchema>(&mut self) -> Schema {
+        self.generator.subschema_for::<T>()
+    }
+
+    fn json<T: JsonSchema>(&mut self, description: &str) -> Value {
+        let schema = self.schema::<T>();
+        json!({"description": description, "content": {"application/json": {"schema": schema}}})
+    }
+
+    fn operations(&mut self) -> Vec<(String, &'static str, Operation)> {
+        let mut all = self.sessions();
+        all.extend(self.connections());
+        all.extend(self.control());
+        all.into_iter()
+            .map(|(path, method, operation)| (format!("/api/v1{path}"), method, operation))
+            .collect()
+    }
+
+    fn sessions(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+        let operation = |id, summary| Operation::new(id, "sessions", summary);
+        let status = json!({"type": "string", "enum": Status::ALL.map(Status::as_str)});
+        let page = self.json::<SessionPage>("A page, newest first.");
+        let one = self.json::<SessionInfo>("The session, with its participants.");
+        let all_acked = self.json::<Published>("The log has every event.");
+        let some_refused = self.json::<Published>("Of an array of events some are refused; each says why.");
+        vec![
+            ("/sessions", "get", operation("listSessions", "Sessions that the token may see").taking(vec![
+                query("status", status, "Only sessions in this state"),
+                query("projectId", json!({"type": "string"}), "Only sessions of this project"),
+                query("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIST_PAGE}), "Sessions in the page; 50 if not given"),
+                query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
+            ]).giving(200, page)),
+            ("/sessions/{sessionId}", "get", operation("getSession", "One session").taking(vec![session_id()])
+                .giving(200, one).refusing(&[404, 503])),
+            ("/sessions/{sessionId}/events", "get", operation("readEvents", "Events of a range, one JSON document a line").taking(vec![
+                session_id(),
+                query("fromSeq", seq(), "First seq; 1 if not given"),
+                query("toSeq", seq(), "Last seq; the log's last one if not given"),
+                query("limit", seq(), "Events at most"),
+            ]).giving(200, lines("Entries of the log in order; a range that cannot be had is a `gap` message.")).refusing(&[404])),
+            ("/sessions/{sessionId}/events", "post", operation("publishEvents", "Publish one event or several; a repeat is stored once").taking(vec![
+                session_id(),
+                query("producerId", producer(), "Which of the user's producers this is"),
+                header("Agentbench-Producer", producer(), "The same; goes before producerId"),
+            ]).reading(json!({"$ref": "#/components/schemas/Publish"})).giving(200, all_acked).giving(207, some_refused)
+                .refusing(&[404, 408, 409, 413, 429, 503])),
+            ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![session_id()])
+                .giving(200, lines("Every entry of the log.")).refusing(&[404])),
+            ("/sessions/{sessionId}/stream", "get", operation("streamSession", "Follow a session: Server-Sent Events").taking(vec![
+                session_id(),
+                query("from", json!({"type": "string"}), "live (the default), start, or a position EPOCH:SEQ:ID"),
+                header("Last-Event-ID", json!({"type": "string"}), "The position to go on from; goes before from"),
+            ]).giving(200, json!({"description": "Without end: session_joined, then the log's entries, `id` being the position after each.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}}})).refusing(&[404, 503])),
+        ]
+    }
+
+    fn connections(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+        let operation = |id, summary| Operation::new(id, "connections", summary);
+        let page = self.json::<ConnectionPage>("A page, by worker and age.");
+        let one = self.json::<ConnectionInfo>("The connection as it is now.");
+        let closing = self.json::<Closing>("It is being told, and closed.");
+        let why = self.json::<Farewell>("Its end, with what was known of it then.");
+        let reconnect = json!({"type": "string", "enum": ["now", "never"]});
+        vec![
+            (
+                "/connections",
+                "get",
+                operation("listConnections", "Open connections; needs connection:list")
+                    .taking(vec![
+                        query("userId", json!({"type": "string"}), "Only those of this user"),
+                        query(
+                            "limit",
+                            json!({"type": "integer", "minimum": 1, "maximum": 1000}),
+                            "Connections in the page; 100 if not given",
+                        ),
+                        query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
+                    ])
+                    .giving(200, page),
+            ),
+            (
+                "/connections/{clientId}",
+                "get",
+                operation("getConnection", "One open connection; needs connection:list")
+                    .taking(vec![client_id()])
+                    .giving(200, one)
+                    .refusing(&[404]),
+            ),
+            (
+                "/connections/{clientId}",
+                "delete",
+                operation("closeConnection", "Close a connection; needs connection:close")
+                    .taking(vec![
+                        client_id(),
+                        query(
+                            "reconnect",
+                            reconnect,
+                            "What the client is told: never (4403, the default) or now (1001)",
+                        ),
+                    ])
+                    .giving(202, closing)
+                    .refusing(&[404]),
+            ),
+            (
+                "/connections/{clientId}/why",
+                "get",
+                operation("explainConnection", "Why a connection ended, for an hour; needs connection:list")
+                    .taking(vec![client_id()])
+                    .giving(200, why)
+                    .refusing(&[404]),
+            ),
+        ]
+    }
+
+    fn control(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+        let operation = |id, summary| Operation::new(id, "server", summary);
+        let revoked = self.json::<RevokeAnswer>("In force and stored.");
+        let body = self.schema::<RevokeBody>();
+        let draining = self.json::<Done>("It has begun.");
+        let reloaded = self.json::<Done>("Done.");
+        let stats = self.json::<StatsInfo>("The figures.");
+        vec![
+            (
+                "/tokens/revoke",
+                "post",
+                operation("revokeTokens", "Revoke tokens by id, user or age; needs token:revoke")
+                    .reading(json!(body))
+                    .giving(200, revoked)
+                    .refusing(&[408, 413, 503]),
+            ),
+            (
+                "/drain",
+                "post",
+                operation("drain", "Send everybody away and stop; needs server:drain")
+                    .giving(202, draining)
+                    .refusing(&[503]),
+            ),
+            (
+                "/reload",
+                "post",
+                operation("reload", "Read keys and certificates again, as on SIGHUP; needs server:drain")
+                    .giving(200, reloaded)
+                    .refusing(&[409, 503]),
+            ),
+            (
+                "/stats",
+                "get",
+                operation("getStats", "Counts, rates of the last ten seconds, memory; needs connection:list")
+                    .giving(200, stats),
+            ),
+        ]
+    }
+
+    fn write(&mut self, operation: Operation) -> Value {
+        let mut responses = Map::new();
+        for (status, answer) in operation.answers {
+            responses.insert(status.to_string(), answer);
+        }
+        for status in [400, 401, 403].iter().chain(operation.refusals) {
+            responses.insert(status.to_string(), self.json::<ErrorBody>(refusal(*status)));
+        }
+        let mut written = json!({
+            "operationId": operation.id,
+            "tags": [operation.tag],
+            "summary": operation.summary,
+            "responses": responses,
+        });
+        if !operation.parameters.is_empty() {
+            written["parameters"] = operation.parameters.into();
+        }
+        if let Some(schema) = operation.body {
+            written["requestBody"] =
+                json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        }
+        if operation.id == "streamSession" {
+            written["security"] = json!([{"bearer": []}, {"query": []}]);
+        }
+        written
+    }
+}
+
+impl Operation {
+    fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+        Self { id, tag, summary, parameters: Vec::new(), body: None, answers: Vec::new(), refusals: &[] }
+    }
+
+    fn taking(self, parameters: Vec<Value>) -> Self {
+        Self { parameters, ..self }
+    }
+
+    fn reading(self, schema: Value) -> Self {
+        Self { body: Some(schema), ..self }
+    }
+
+    fn giving(mut self, status: u16, answer: Value) -> Self {
+        self.answers.push((status, answer));
+        self
+    }
+
+    fn refusing(self, refusals: &'static [u16]) -> Self {
+        Self { refusals, ..self }
+    }
+}
+
+fn refusal(status: u16) -> &'static str {
+    match status {
+        400 => "Something in the request is not as it should be; `field` names it.",
+        401 => "There is no token, or it is not accepted.",
+        403 => "The token does not permit this, or not in this project.",
+        404 => "There is nothing of this name.",
+        408 => "The body did not arrive in time.",
+        409 => "It does not fit what is there: id_conflict, session_closed, invalid_transition.",
+        413 => "The body is too large.",
+        429 => "Faster than the limit allows; Retry-After tells when to come back.",
+        _ => {
+            "Not now: overloaded, restarting, or the log takes nothing; Retry-After tells when to come back."
+        }
+    }
+}
+
+fn parameter(place: &str, name: &str, schema: &Value, description: &str) -> Value {
+    json!({"in": place, "name": name, "required": place == "path", "schema": schema, "description": description})
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "schemas are written in place")]
+fn query(name: &str, schema: Value, description: &str) -> Value {
+    parameter("query", name, &schema, description)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "schemas are written in place")]
+fn header(name: &str, schema: Value, description: &str) -> Value {
+    parameter("header", name, &schema, description)
+}
+
+fn session_id() -> Value {
+    parameter("path", "sessionId", &json!({"type": "string", "format": "uuid"}), "The session's name")
+}
+
+fn client_id() -> Value {
+    let schema = json!({"type": "string", "pattern": "^c[0-9a-f]{9,24}$"});
+    parameter("path", "clientId", &schema, "The connection's name, as it is told in connection_established")
+}
+
+fn seq() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": u64::MAX})
+}
+
+fn producer() -> Value {
+    json!({"type": "string", "maxLength": MAX_PRODUCER_CHARS, "pattern": "^[!-~]*$"})
+}
+
+fn lines(description: &str) -> Value {
+    let headers = json!({
+        "Agentbench-Epoch": {"description": "The life of the log.", "schema": {"type": "string"}},
+        "Agentbench-Head-Seq": {"description": "The log's last seq.", "schema": {"type": "integer"}}
+    });
+    json!({"description": description, "headers": headers, "content": {NDJSON: {"schema": {"type": "string"}}}})
+}
+
+/// An event as publishers send it; what the socket takes.
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "type", "timestamp", "data"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, "pattern": "^[!-~]+$"},
+            "type": {"const": "test_event"},
+            "timestamp": {"type": "number", "minimum": 0, "description": "The sender's clock, ms since 1970."},
+            "sessionId": {"type": "string", "format": "uuid", "description": "If given, the one of the address."},
+            "data": {"type": "object"},
+            "metadata": {"type": "object", "properties": {
+                "priority": schemars::schema_for!(Priority),
+                "ttl": {"type": "integer", "minimum": 0, "maximum": agentbench_protocol::limits::MAX_TTL_MS},
+                "checksum": {"type": "string", "pattern": "^crc32c:[0-9a-fA-F]{8}$"}
+            }}
+        }
+    })
+}
+
+fn publish() -> Value {
+    let one = json!({"$ref": "#/components/schemas/Event"});
+    json!({"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH}]})
+}
+
+fn description_of_itself() -> Value {
+    let content = json!({"application/json": {"schema": {"type": "object"}}});
+    json!({"get": {
+        "operationId": "getDescription", "tags": ["server"], "summary": "This description", "security": [],
+        "responses": {"200": {"description": "OpenAPI 3.1", "content": content}}
+    }})
+}

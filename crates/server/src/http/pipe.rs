@@ -1,0 +1,185 @@
+//! Bodies: taking a request's within the limits, and giving an answer's piece by piece at the client's pace.
+//!
+//! An answer's body is a channel of one piece: whoever writes it waits until the socket has taken the piece before. A client
+//! that takes nothing for `SLOW_CONSUMER_TIMEOUT` loses its connection, so that nothing waits for it for ever.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use agentbench_protocol::{ErrorCode, Refusal};
+use axum::body::Body;
+use axum::http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame};
+use tokio::sync::mpsc;
+
+use super::Link;
+use super::answer::{Answer, Refused};
+use crate::shared::Shared;
+
+/// Time for a whole request body: a publish of the largest size over a slow line, and no longer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads a request's body. Its bytes are in the receive budget until the value is dropped.
+pub(crate) async fn read(shared: &Arc<Shared>, body: Body, limit: usize) -> Answer<Taken> {
+    let mut taken = Taken { shared: Arc::clone(shared), bytes: BytesMut::new(), counted: 0 };
+    let too_slow = |_| Refused {
+        refusal: Refusal::new(ErrorCode::InvalidMessage, "the body did not arrive in time"),
+        status: Some(StatusCode::REQUEST_TIMEOUT),
+    };
+    tokio::time::timeout(BODY_TIMEOUT, taken.fill(body, limit)).await.map_err(too_slow)??;
+    Ok(taken)
+}
+
+/// A body that has arrived.
+pub(crate) struct Taken {
+    shared: Arc<Shared>,
+    bytes: BytesMut,
+    counted: usize,
+}
+
+impl Taken {
+    /// The body, which has to be UTF-8.
+    pub(crate) fn text(&self) -> Answer<&str> {
+        std::str::from_utf8(&self.bytes)
+            .map_err(|_| Refusal::new(ErrorCode::MalformedJson, "the body must be UTF-8").into())
+    }
+
+    async fn fill(&mut self, body: Body, limit: usize) -> Answer<()> {
+        let too_large =
+            || Refusal::new(ErrorCode::PayloadTooLarge, format!("a body may have at most {limit} bytes"));
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_large().into());
+        }
+        let mut body = pin!(body);
+        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let broken = |_| Refusal::new(ErrorCode::InvalidMessage, "the body did not arrive whole");
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            if self.bytes.len() + data.len() > limit {
+                return Err(too_large().into());
+            }
+            self.bytes.extend_from_slice(&data);
+            let before = std::mem::replace(&mut self.counted, self.bytes.len());
+            if self.shared.count_receive_buffer(before, self.counted) > self.shared.config.receive_budget {
+                let detail = "the server holds too many incomplete messages";
+                return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.shared.count_receive_buffer(self.counted, 0);
+    }
+}
+
+/// One piece of an answer's body.
+enum Piece {
+    Some(Bytes),
+    /// Nothing comes after it.
+    Last(Bytes),
+    /// The rest cannot be had: the connection ends, so that the client sees that something is missing.
+    Broken,
+}
+
+/// The end that writes.
+pub(crate) struct Writer {
+    pieces: mpsc::Sender<Piece>,
+    link: Arc<Link>,
+    patience: Duration,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// The client has gone.
+    Gone,
+    /// The client took nothing for too long; its connection is cut.
+    Slow,
+}
+
+/// A body and the end that writes it.
+pub(crate) fn body(shared: &Shared, link: &Arc<Link>) -> (Writer, Body) {
+    let (pieces, waiting) = mpsc::channel(1);
+    let patience = shared.config.slow_consumer_timeout;
+    (Writer { pieces, link: Arc::clone(link), patience }, Body::new(Reader { waiting, over: false }))
+}
+
+impl Writer {
+    /// Waits until the client has taken the piece before.
+    pub(crate) async fn write(&self, bytes: Bytes) -> Result<(), Unread> {
+        self.send(Piece::Some(bytes)).await
+    }
+
+    /// Writes the last piece, and waits until it is on its way.
+    pub(crate) async fn finish(&self, bytes: Bytes) -> Result<(), Unread> {
+        self.send(Piece::Last(bytes)).await?;
+        let taken = tokio::time::timeout(self.patience, self.pieces.closed()).await;
+        taken.map_err(|_| self.cut())
+    }
+
+    /// Ends the connection before the end of the body.
+    pub(crate) async fn fail(&self) {
+        // If it is not even read, it is cut all the same.
+        let _ = self.send(Piece::Broken).await;
+    }
+
+    /// Ready when the client has gone.
+    pub(crate) async fn gone(&self) {
+        self.pieces.closed().await;
+    }
+
+    /// Waits for room for a piece, as long as the caller likes. `false` if the client has gone.
+    pub(crate) async fn has_room(&self) -> bool {
+        self.pieces.reserve().await.is_ok()
+    }
+
+    /// Gives the client up.
+    pub(crate) fn cut(&self) -> Unread {
+        self.link.cut.notify_one();
+        Unread::Slow
+    }
+
+    async fn send(&self, piece: Piece) -> Result<(), Unread> {
+        match tokio::time::timeout(self.patience, self.pieces.send(piece)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Unread::Gone),
+            Err(_) => Err(self.cut()),
+        }
+    }
+}
+
+/// The end that the socket reads.
+struct Reader {
+    waiting: mpsc::Receiver<Piece>,
+    over: bool,
+}
+
+impl http_body::Body for Reader {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        self.waiting.poll_recv(cx).map(|piece| match piece {
+            Some(Piece::Some(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Piece::Last(bytes)) => {
+                self.over = true;
+                Some(Ok(Frame::data(bytes)))
+            }
+            // Without a last piece the writer has not come to its end.
+            Some(Piece::Broken) | None => {
+                self.over = true;
+                Some(Err(io::Error::other("the rest of the answer cannot be had")))
+            }
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Sessions: a page of them, and one with its participants.
+
+use agentbench_auth::Permission;
+use agentbench_protocol::command::GetSessionList;
+use agentbench_protocol::limits::{DEFAULT_LIST_PAGE, MAX_LIST_PAGE};
+use agentbench_protocol::{ErrorCode, Refusal, SessionInfo, Status};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::access::{Caller, session_of};
+use super::answer::{Answer, json};
+use super::exchange::{Answered, Exchange};
+use super::query::Query;
+use super::{Api, ask, one_answer, segment};
+use crate::worker::mailbox::Request;
+
+/// A page of sessions, newest first.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionPage {
+    /// The sessions; participants are not listed here.
+    sessions: Vec<SessionInfo>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// `GET /api/v1/sessions`
+pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    let caller = Caller::of(&api, &parts)?;
+    caller.needs(Permission::SessionList)?;
+    let query = Query::parse(parts.uri.query());
+    let words = Status::ALL.map(Status::as_str).join(", ");
+    let by_name = |text: &str| Status::ALL.into_iter().find(|status| status.as_str() == text);
+    let limit = query.number("limit", 1..=u64::from(MAX_LIST_PAGE))?;
+    let asked = GetSessionList {
+        status: query.word("status", &words, by_name)?,
+        project_id: query.get("projectId").map(str::to_owned),
+        limit: limit.map_or(DEFAULT_LIST_PAGE, |limit| limit as u32),
+        cursor: query.get("cursor").map(str::to_owned),
+    };
+    let page = api.shared.catalog.page(&asked, |project| caller.grant.may_access(project));
+    let page =
+        page.ok_or_else(|| Refusal::invalid("cursor", "cursor must be the nextCursor of an earlier page"))?;
+    let page = SessionPage { sessions: page.sessions, next_cursor: page.next_cursor };
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// The part of an owner's message that is the answer here.
+#[derive(Deserialize)]
+struct InfoMessage<'a> {
+    #[serde(borrow)]
+    data: InfoData<'a>,
+}
+
+#[derive(Deserialize)]
+struct InfoData<'a> {
+    #[serde(borrow)]
+    session: &'a RawValue,
+}
+
+/// `GET /api/v1/sessions/{sessionId}`
+pub(crate) async fn one(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    let caller = Caller::of(&api, &parts)?;
+    let session = session_of(segment(&parts, 3))?;
+    caller.may_read(&api, session)?;
+    let mut exchange = Exchange::open(&api.shared, api.worker, 1);
+    ask(&api, &caller, &exchange, session, Request::Info { command: "info".to_owned() });
+    match one_answer(&mut exchange).await? {
+        Answered::Message(message) => {
+            let message: InfoMessage<'_> = serde_json::from_slice(&message)
+                .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+            Ok(json(StatusCode::OK, &message.data.session))
+        }
+        Answered::Refused(refusal) => Err(Refusal { original_message_id: None, ..refusal }.into()),
+        other => Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
+    }
+}

@@ -1,0 +1,430 @@
+//! A session over Server-Sent Events: the same join, positions and gaps as on the socket, for who cannot have a WebSocket.
+//!
+//! The reader is a cursor in the log: the task looks how far the log has come, reads what lies past the cursor, and waits
+//! until the socket has taken it. Nothing is queued for it. Each message is one event of the stream, the envelope in `data`;
+//! `id` is the position after it, which a browser sends back as `Last-Event-ID`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use agentbench_auth::Permission;
+use agentbench_event_log::{Frame, LogError};
+use agentbench_protocol::event::write_system;
+use agentbench_protocol::{
+    CloseCode, ErrorCode, GapCause, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
+};
+use agentbench_session::{Owed, owed};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+
+use super::access::{Caller, header_text, session_of};
+use super::answer::Answer;
+use super::events::{read_step, write_line};
+use super::exchange::{Answered, Exchange};
+use super::pipe::{self, Unread, Writer};
+use super::query::Query;
+use super::streams::{Ending, Stream};
+use super::{Api, Link, ask, one_answer, segment};
+use crate::ops::farewell::Limit;
+use crate::shared::Shared;
+use crate::worker::mailbox::{Letter, Request};
+
+/// Time between looks at the token, the revocations and the clock.
+const LOOK: Duration = Duration::from_millis(500);
+/// Time before a read that the log could not answer is tried again.
+const RETRY_READ: Duration = Duration::from_millis(500);
+/// Presence messages that may wait; the last ones are lost by a reader that is slower.
+const PRESENCE_ROOM: usize = 32;
+/// Time that an expired token is still good for on an open stream; as on the socket.
+const TOKEN_GRACE_MS: u64 = 10_000;
+
+/// `GET /api/v1/sessions/{sessionId}/stream`
+pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    let query = Query::parse(parts.uri.query());
+    let caller = Caller::of_event_source(&api, &parts, &query)?;
+    let session = session_of(segment(&parts, 3))?;
+    let entry = caller.may_read(&api, session)?;
+    caller.needs(Permission::Connect)?;
+    let from = start_at(&parts, &query)?;
+    let id_at_position = id_at(&api.shared, session, &from).await;
+    let place = Place::take(&api.shared)?;
+    let mut exchange = Exchange::open(&api.shared, api.worker, PRESENCE_ROOM);
+    let request =
+        Request::Join { command: "stream".to_owned(), follow: true, from, id_at_position, subscribe: false };
+    // From here on the owner may count it among the participants, so it has to be told when it goes.
+    let asker = caller.asker(&api, exchange.key);
+    let guard = Membership { shared: Arc::clone(&api.shared), session, exchange_key: exchange.key };
+    ask(&api, &caller, &exchange, session, request);
+    let (json, gap, after) = match one_answer(&mut exchange).await? {
+        Answered::Joined { json, gap, after } => (json, gap, after),
+        Answered::Refused(refusal) => return Err(Refusal { original_message_id: None, ..refusal }.into()),
+        other => return Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
+    };
+    let link = Link::of(&parts);
+    let (writer, body) = pipe::body(&api.shared, &link);
+    let stream = Arc::new(Stream::new(
+        exchange.key,
+        asker.who,
+        Arc::clone(&caller.grant),
+        entry,
+        link.address,
+        after + 1,
+        api.now(),
+    ));
+    let mut greeting = BytesMut::from("retry: 1000\n");
+    write_sse(&mut greeting, Some(&position(&stream, after, "")), &json);
+    if let Some(gap) = gap {
+        write_sse(&mut greeting, None, &gap);
+    }
+    api.shared.streams.insert(Arc::clone(&stream));
+    let run = Run { shared: Arc::clone(&api.shared), stream, writer, exchange, ended: None };
+    tokio::spawn(run.run(greeting.freeze(), guard, place));
+    Ok(head(body))
+}
+
+fn head(body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
+        (header::CACHE_CONTROL.as_str(), "no-store"),
+        // nginx would hold the stream back until its buffer is full.
+        ("x-accel-buffering", "no"),
+    ];
+    (StatusCode::OK, headers, body).into_response()
+}
+
+/// Where the reader wants to begin: `Last-Event-ID` if there is one, else `from`, else live.
+fn start_at(parts: &Parts, query: &Query) -> Answer<StartAt> {
+    let last = header_text(&parts.headers, "last-event-id").or_else(|| query.get("lastEventId"));
+    let text = last.filter(|text| !text.is_empty()).or_else(|| query.get("from"));
+    match text {
+        None | Some("live") => Ok(StartAt::Live),
+        Some("start") => Ok(StartAt::Start),
+        Some(text) => parse_position(text).map(StartAt::After).ok_or_else(|| {
+            let detail =
+                "a position is EPOCH:SEQ:ID or EPOCH:SEQ, as the stream's ids are; or live, or start";
+            Refusal { field: Some("from".to_owned()), ..Refusal::new(ErrorCode::InvalidPosition, detail) }
+                .into()
+        }),
+    }
+}
+
+/// `EPOCH:SEQ` or `EPOCH:SEQ:ID`.
+fn parse_position(text: &str) -> Option<Position> {
+    let (epoch, rest) = text.split_once(':')?;
+    let (seq, id) = rest.split_once(':').unwrap_or((rest, ""));
+    let digits = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
+    let seq = digits.then(|| seq.parse().ok()).flatten().filter(|seq| *seq < Seq::MAX)?;
+    let last_id = Some(id).filter(|id| !id.is_empty()).map(str::to_owned);
+    Some(Position { epoch: epoch.parse().ok()?, seq, last_id })
+}
+
+fn position(stream: &Stream, seq: Seq, id: &str) -> String {
+    let epoch = &stream.entry.epoch_text;
+    if id.is_empty() { format!("{epoch}:{seq}") } else { format!("{epoch}:{seq}:{id}") }
+}
+
+/// The id of the log's event at the position, if the position names one: the owner does not wait for the disk.
+async fn id_at(shared: &Arc<Shared>, session: SessionId, from: &StartAt) -> Option<String> {
+    let StartAt::After(Position { seq, last_id: Some(_), .. }) = from else { return None };
+    let (shared, seq) = (Arc::clone(shared), *seq);
+    let read = tokio::task::spawn_blocking(move || crate::dispatch::id_in_log(&shared, session, seq));
+    read.await.unwrap_or_default()
+}
+
+/// Appends one event of the stream (HTML standard, §9.2).
+fn write_sse(dst: &mut BytesMut, id: Option<&str>, json: &[u8]) {
+    if let Some(id) = id {
+        dst.extend_from_slice(b"id: ");
+        dst.extend_from_slice(id.as_bytes());
+        dst.extend_from_slice(b"\n");
+    }
+    dst.extend_from_slice(b"data: ");
+    write_line(dst, json);
+    dst.extend_from_slice(b"\n\n");
+}
+
+/// A stream's place under `MAX_CONNECTIONS`.
+struct Place {
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    fn take(shared: &Arc<Shared>) -> Answer<Self> {
+        let refuse = |cause, detail: &str| {
+            shared.metrics.refused(cause);
+            Refusal::new(ErrorCode::Overloaded, detail).retry_after(2_000)
+        };
+        if shared.not_taking_work() {
+            return Err(refuse("draining", "the server is restarting").into());
+        }
+        if !shared.reserve_connection() {
+            let detail = "the server has as many connections as it may have";
+            return Err(refuse("max_connections", detail).into());
+        }
+        shared.metrics.connections.inc();
+        shared.metrics.connections_total.inc();
+        Ok(Self { shared: Arc::clone(shared) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.give_back_connection();
+        self.shared.metrics.connections.dec();
+    }
+}
+
+/// Participation in the session; the owner is told when it ends, however that comes.
+struct Membership {
+    shared: Arc<Shared>,
+    session: SessionId,
+    exchange_key: agentbench_session::ConnectionKey,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let (session, connection) = (self.session, self.exchange_key);
+        self.shared.streams.remove(connection);
+        self.shared.send(self.shared.owner_of(session), Letter::Gone { session, connection });
+    }
+}
+
+/// A stream that runs.
+struct Run {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    writer: Writer,
+    exchange: Exchange,
+    ended: Option<Ending>,
+}
+
+impl Run {
+    async fn run(mut self, greeting: Bytes, _guard: Membership, _place: Place) {
+        let went = match self.write(greeting).await {
+            Ok(()) => self.follow().await,
+            Err(unread) => Err(unread),
+        };
+        if went == Err(Unread::Slow) {
+            self.ended = Some(Ending {
+                code: CloseCode::SlowConsumer,
+                detail: "the stream was not read for too long",
+                after_ms: None,
+            });
+        }
+        self.remember();
+    }
+
+    /// Delivers until something ends it.
+    async fn follow(&mut self) -> Result<(), Unread> {
+        let (shared, stream) = (Arc::clone(&self.shared), Arc::clone(&self.stream));
+        let heartbeat = shared.config.heartbeat_interval;
+        let mut heard = Instant::now();
+        let mut generation = None;
+        loop {
+            // Made before the look at the head, so that no commit in between is missed.
+            let moved = stream.entry.moved.notified();
+            self.check_token(&mut generation);
+            if let Some(ending) = stream.ending() {
+                return self.say_goodbye(ending).await;
+            }
+            if stream.next.load(Ordering::Relaxed) <= stream.entry.head().seq {
+                self.deliver().await?;
+                heard = Instant::now();
+                continue;
+            }
+            let waiting = heartbeat.saturating_sub(heard.elapsed());
+            if waiting.is_zero() {
+                self.write(Bytes::from(format!(": heartbeat {}\n\n", crate::now_ms()))).await?;
+                heard = Instant::now();
+            }
+            tokio::select! {
+                () = moved => {}
+                () = stream.wake.notified() => {}
+                () = tokio::time::sleep(LOOK.min(waiting.max(Duration::from_millis(1)))) => {}
+                () = self.writer.gone() => return Err(Unread::Gone),
+                message = self.exchange.next() => {
+                    if let Some(Answered::Message(json)) = message {
+                        let mut bytes = BytesMut::new();
+                        write_sse(&mut bytes, None, &json);
+                        self.write(bytes.freeze()).await?;
+                        heard = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the stream if its token is no longer good.
+    fn check_token(&self, generation: &mut Option<u64>) {
+        let (grant, end) = (&self.stream.grant, |detail| {
+            self.stream.end(Ending { code: CloseCode::TokenExpired, detail, after_ms: None });
+        });
+        let now = crate::now_ms();
+        if grant.expires_at.is_some_and(|until| now > until.saturating_add(TOKEN_GRACE_MS)) {
+            end("the token has expired");
+        }
+        let newest = self.shared.revocations.generation();
+        if generation.replace(newest) != Some(newest) && self.shared.revocations.holds(grant) {
+            end("the token was revoked");
+        }
+    }
+
+    /// Reads one step past the cursor, and writes it.
+    async fn deliver(&mut self) -> Result<(), Unread> {
+        let next = self.stream.next.load(Ordering::Relaxed);
+        let (bytes, reached) = match read_step(&self.shared, self.stream.session, next).await {
+            Ok(frames) if !frames.is_empty() => self.render(&frames, next),
+            Err(LogError::Damaged { to, .. }) => self.gap(next, to, GapCause::Damaged),
+            Err(LogError::Trimmed { first_seq }) => self.gap(next, first_seq - 1, GapCause::Retention),
+            Err(LogError::NotFound(_)) => {
+                self.gap(next, self.stream.entry.head().seq.max(next), GapCause::Retention)
+            }
+            Ok(_) | Err(LogError::Refused(_) | LogError::Unavailable(_)) => {
+                tokio::time::sleep(RETRY_READ).await;
+                return Ok(());
+            }
+        };
+        self.write(bytes).await?;
+        self.stream.next.store(reached, Ordering::Relaxed);
+        self.shared.metrics.events_delivered.inc_by(reached - next);
+        Ok(())
+    }
+
+    /// The frames from `next` on as the stream's events, and the seq after them.
+    fn render(&self, frames: &[Frame], next: Seq) -> (Bytes, Seq) {
+        let (mut bytes, mut reached, now) = (BytesMut::new(), next, crate::now_ms());
+        for frame in frames {
+            let runs = owed(frame, reached, now);
+            let start = reached;
+            let mut records = frame.records().skip_while(|(seq, _)| *seq < start);
+            for run in runs {
+                match run {
+                    Owed::Deliver { from, to } => {
+                        for (seq, record) in records.by_ref().take((to - from + 1) as usize) {
+                            write_sse(&mut bytes, Some(&position(&self.stream, seq, record.id)), record.body);
+                        }
+                        reached = to + 1;
+                    }
+                    Owed::Expired { from, to } => {
+                        records.by_ref().take((to - from + 1) as usize).for_each(drop);
+                        bytes.extend_from_slice(&self.gap(from, to, GapCause::Expired).0);
+                        reached = to + 1;
+                    }
+                }
+            }
+        }
+        (bytes.freeze(), reached)
+    }
+
+    fn gap(&self, from_seq: Seq, to_seq: Seq, cause: GapCause) -> (Bytes, Seq) {
+        self.shared.metrics.gap(cause.as_str());
+        let session_id = self.stream.session;
+        let history = cause == GapCause::Expired;
+        let gap = SystemMessage::Gap { session_id, from_seq, to_seq, cause, history };
+        let mut bytes = BytesMut::new();
+        write_sse(&mut bytes, Some(&position(&self.stream, to_seq, "")), &self.system(&gap));
+        (bytes.freeze(), to_seq + 1)
+    }
+
+    fn system(&self, message: &SystemMessage) -> BytesMut {
+        let mut json = BytesMut::new();
+        let (number, now) = (self.shared.next_number(), crate::now_ms());
+        write_system(&mut json, number, now, Some(self.stream.session), message);
+        json
+    }
+
+    /// The last message, and the end of the body.
+    async fn say_goodbye(&mut self, ending: Ending) -> Result<(), Unread> {
+        let message = SystemMessage::Disconnecting {
+            code: ending.code.as_u16(),
+            cause: ending.code.cause().to_owned(),
+            detail: ending.detail.to_owned(),
+            reconnect: ending.code.reconnect(),
+            after_ms: ending.after_ms,
+        };
+        let mut bytes = BytesMut::new();
+        write_sse(&mut bytes, None, &self.system(&message));
+        self.ended = Some(ending);
+        self.writer.finish(bytes.freeze()).await
+    }
+
+    /// Writes one piece. While the socket takes nothing, a token that ends or an administrator still ends the stream.
+    async fn write(&self, bytes: Bytes) -> Result<(), Unread> {
+        let stream = &self.stream;
+        let patience = self.shared.config.slow_consumer_timeout.as_millis() as u64;
+        let mut generation = None;
+        loop {
+            tokio::select! {
+                biased;
+                open = self.writer.has_room() => {
+                    if !open {
+                        return Err(Unread::Gone);
+                    }
+                    break;
+                }
+                () = tokio::time::sleep(LOOK.min(self.shared.config.slow_consumer_timeout)) => {}
+            }
+            // Whoever is to go and takes nothing for as long as a look cannot be told any more.
+            if stream.ending().is_some() {
+                return Err(self.writer.cut());
+            }
+            let now = crate::now_ms();
+            let since = match stream.blocked_since.load(Ordering::Relaxed) {
+                0 => now,
+                since => since,
+            };
+            stream.blocked_since.store(since, Ordering::Relaxed);
+            self.check_token(&mut generation);
+            if now.saturating_sub(since) >= patience {
+                return Err(self.writer.cut());
+            }
+        }
+        self.writer.write(bytes).await?;
+        stream.blocked_since.store(0, Ordering::Relaxed);
+        stream.last_written.store(crate::now_ms(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps the reason of its end for whoever asks.
+    fn remember(&self) {
+        // A reader that was cut off although it had been told to go: the first reason counts.
+        let ending = self.stream.ending().or_else(|| self.ended.clone());
+        let mut farewell = self.stream.farewell(crate::now_ms());
+        match ending {
+            Some(ending) => {
+                farewell.because(ending.code, ending.detail, ending.after_ms);
+                if ending.code == CloseCode::SlowConsumer {
+                    let patience = self.shared.config.slow_consumer_timeout.as_millis() as u64;
+                    farewell.evidence.limit =
+                        Some(Limit { setting: "SLOW_CONSUMER_TIMEOUT", value: patience });
+                }
+                self.shared.metrics.closed(ending.code.cause());
+            }
+            None => self.shared.metrics.closed("client"),
+        }
+        self.shared.farewells.keep(self.stream.key, farewell);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_are_written() {
+        let read = |text| parse_position(text).map(|it| (it.epoch.as_u64(), it.seq, it.last_id));
+        assert_eq!(read("000000000000000a:7:e:7"), Some((10, 7, Some("e:7".into()))));
+        assert_eq!(read("000000000000000a:7:"), Some((10, 7, None)));
+        assert_eq!(read("000000000000000a:0"), Some((10, 0, None)));
+        for wrong in ["", ":", "7", "a:7", "000000000000000a:", "000000000000000a:+7", "000000000000000a:-1"]
+        {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(read("000000000000000a:18446744073709551615"), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! The open streams: connections whose reading side is Server-Sent Events. Listed, closed and explained like any other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agentbench_auth::Grant;
+use agentbench_protocol::message::Sender;
+use agentbench_protocol::{CloseCode, Seq, SessionId};
+use agentbench_session::ConnectionKey;
+use tokio::sync::Notify;
+
+use super::connections::{ConnectionInfo, Transport};
+use crate::ops::farewell::{Evidence, Farewell};
+use crate::session::catalog::Entry;
+use crate::shared::Shared;
+
+/// Why a stream has to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) code: CloseCode,
+    pub(crate) detail: &'static str,
+    pub(crate) after_ms: Option<u64>,
+}
+
+/// One stream.
+pub(crate) struct Stream {
+    pub(crate) key: ConnectionKey,
+    pub(crate) who: Arc<Sender>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) session: SessionId,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) connected_at: u64,
+    /// The seq that comes next.
+    pub(crate) next: AtomicU64,
+    /// Since when its socket takes nothing, ms since 1970; 0 if it does.
+    pub(crate) blocked_since: AtomicU64,
+    /// When its socket last took something, ms since 1970.
+    pub(crate) last_written: AtomicU64,
+    ending: Mutex<Option<Ending>>,
+    pub(crate) wake: Notify,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        key: ConnectionKey,
+        who: Arc<Sender>,
+        grant: Arc<Grant>,
+        entry: Arc<Entry>,
+        address: Option<SocketAddr>,
+        next: Seq,
+        now: u64,
+    ) -> Self {
+        Self {
+            key,
+            who,
+            grant,
+            session: entry.id,
+            entry,
+            address,
+            connected_at: now,
+            next: AtomicU64::new(next),
+            blocked_since: AtomicU64::new(0),
+            last_written: AtomicU64::new(now),
+            ending: Mutex::new(None),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Has the stream end; the first reason counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lag(&self) -> u64 {
+        (self.entry.head().seq + 1).saturating_sub(self.next.load(Ordering::Relaxed))
+    }
+
+    fn blocked_since(&self) -> Option<u64> {
+        Some(self.blocked_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
+    }
+
+    pub(crate) fn describe(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            client_id: self.who.client_id.clone(),
+            user_id: self.who.user_id.clone(),
+            username: self.who.username.clone(),
+            role: self.who.role.clone(),
+            project_id: self.grant.project.clone(),
+            producer_id: None,
+            transport: Transport::Sse,
+            address: self.address.map(|address| address.to_string()),
+            worker: Shared::worker_of(self.key),
+            connected_at: self.connected_at,
+            last_heard_at: self.last_written.load(Ordering::Relaxed),
+            token_expires_at: self.grant.expires_at,
+            waiting_bytes: 0,
+            blocked_since: self.blocked_since(),
+            unanswered_pings: 0,
+            pending_commands: 0,
+            lag: self.lag(),
+            sessions: vec![self.session],
+        }
+    }
+
+    /// What is remembered of it.
+    pub(crate) fn farewell(&self, ended_at: u64) -> Farewell {
+        let evidence = Evidence {
+            waiting_bytes: 0,
+            blocked_since: self.blocked_since(),
+            last_heard_at: self.last_written.load(Ordering::Relaxed),
+            unanswered_pings: 0,
+            pending_commands: 0,
+            token_expires_at: self.grant.expires_at,
+            lag: self.lag(),
+            limit: None,
+        };
+        Farewell::new(&self.who, Transport::Sse, self.connected_at, ended_at, evidence)
+    }
+}
+
+/// All of them, in the order of their keys.
+#[derive(Default)]
+pub(crate) struct Streams {
+    open: Mutex<BTreeMap<ConnectionKey, Arc<Stream>>>,
+}
+
+impl Streams {
+    pub(crate) fn insert(&self, stream: Arc<Stream>) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.key, stream);
+    }
+
+    pub(crate) fn remove(&self, key: ConnectionKey) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<Arc<Stream>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// The streams of one worker.
+    pub(crate) fn of_worker(&self, worker: usize) -> Vec<Arc<Stream>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter(|stream| Shared::worker_of(stream.key) == worker).cloned().collect()
+    }
+}

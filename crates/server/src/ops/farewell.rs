@@ -1,0 +1,221 @@
+//! Why connections ended: kept for an hour with what was known of each at its end, so that "why was I cut off?" has an answer.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use agentbench_protocol::CloseCode;
+use agentbench_protocol::close::Reconnect;
+use agentbench_protocol::message::Sender;
+use agentbench_session::ConnectionKey;
+use serde::Serialize;
+
+use crate::http::connections::Transport;
+
+/// How long an end is remembered, ms.
+const KEEP_MS: u64 = 3_600_000;
+/// Ends that are remembered at most; about half a kilobyte each.
+const MAX_KEPT: usize = 16_384;
+
+/// The end of one connection.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Farewell {
+    /// The connection.
+    client_id: String,
+    /// Whose it was.
+    user_id: String,
+    /// How it was connected.
+    transport: Transport,
+    /// When it came, ms since 1970.
+    connected_at: u64,
+    /// When it ended, ms since 1970.
+    ended_at: u64,
+    /// The close code that was sent, by either side; absent if the connection just broke.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    /// A short word: that of the close code, `client` (it left by itself) or `lost` (it broke).
+    cause: &'static str,
+    /// What a person needs to know.
+    detail: String,
+    /// What the client was told to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconnect: Option<Reconnect>,
+    /// When, for `after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_ms: Option<u64>,
+    /// What was known of it at its end.
+    pub(crate) evidence: Evidence,
+}
+
+/// A connection's state when its end was decided.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Evidence {
+    /// Bytes of replies that waited for its socket.
+    pub(crate) waiting_bytes: u64,
+    /// Since when its socket took nothing, ms since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocked_since: Option<u64>,
+    /// When something last came from it (pongs count), ms since 1970; of a stream: when its socket last took something.
+    pub(crate) last_heard_at: u64,
+    /// Pings that it had not answered.
+    pub(crate) unanswered_pings: u8,
+    /// Commands that had not been answered.
+    pub(crate) pending_commands: u32,
+    /// When its token ended, ms since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_expires_at: Option<u64>,
+    /// Events between the head and its place in the session where it was furthest behind.
+    pub(crate) lag: u64,
+    /// The limit that was hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Limit>,
+}
+
+/// A setting and its value.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Limit {
+    /// Name of the variable.
+    pub(crate) setting: &'static str,
+    /// Its value, in the setting's own unit.
+    pub(crate) value: u64,
+}
+
+impl Farewell {
+    /// A connection that ended without anybody's word.
+    pub(crate) fn new(
+        who: &Sender,
+        transport: Transport,
+        connected_at: u64,
+        ended_at: u64,
+        evidence: Evidence,
+    ) -> Self {
+        Self {
+            client_id: who.client_id.clone(),
+            user_id: who.user_id.clone(),
+            transport,
+            connected_at,
+            ended_at,
+            code: None,
+            cause: "lost",
+            detail: "the connection ended without a close".to_owned(),
+            reconnect: None,
+            after_ms: None,
+            evidence,
+        }
+    }
+
+    /// The server ended it.
+    pub(crate) fn because(&mut self, code: CloseCode, detail: &str, after_ms: Option<u64>) {
+        self.code = Some(code.as_u16());
+        self.cause = code.cause();
+        self.detail = detail.to_owned();
+        self.reconnect = Some(code.reconnect());
+        self.after_ms = after_ms;
+    }
+
+    /// The client ended it.
+    pub(crate) fn by_client(&mut self, code: Option<u16>) {
+        self.code = code;
+        self.cause = "client";
+        self.detail = "the client closed the connection".to_owned();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_key: HashMap<ConnectionKey, Farewell>,
+    oldest_first: VecDeque<(u64, ConnectionKey)>,
+}
+
+/// All ends of the last hour, as many as fit.
+#[derive(Debug, Default)]
+pub(crate) struct Farewells {
+    kept: Mutex<Kept>,
+}
+
+impl Farewells {
+    /// Keeps the end of a connection; what was said first counts.
+    pub(crate) fn keep(&self, key: ConnectionKey, farewell: Farewell) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = farewell.ended_at;
+        if kept.by_key.contains_key(&key) {
+            return;
+        }
+        kept.oldest_first.push_back((now, key));
+        kept.by_key.insert(key, farewell);
+        while kept
+            .oldest_first
+            .front()
+            .is_some_and(|(at, _)| now.saturating_sub(*at) > KEEP_MS || kept.oldest_first.len() > MAX_KEPT)
+        {
+            if let Some((_, oldest)) = kept.oldest_first.pop_front() {
+                kept.by_key.remove(&oldest);
+            }
+        }
+    }
+
+    /// The end of a connection, if it was within the last hour.
+    pub(crate) fn get(&self, key: ConnectionKey, now: u64) -> Option<Farewell> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.by_key.get(&key).filter(|farewell| now.saturating_sub(farewell.ended_at) <= KEEP_MS).cloned()
+    }
+
+    pub(crate) fn has(&self, key: ConnectionKey) -> bool {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_key.contains_key(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn farewell(ended_at: u64) -> Farewell {
+        let who = Sender {
+            client_id: "c".into(),
+            user_id: "u".into(),
+            username: "u".into(),
+            role: "viewer".into(),
+        };
+        let evidence = Evidence {
+            waiting_bytes: 0,
+            blocked_since: None,
+            last_heard_at: 0,
+            unanswered_pings: 0,
+            pending_commands: 0,
+            token_expires_at: None,
+            lag: 0,
+            limit: None,
+        };
+        Farewell::new(&who, Transport::Websocket, 0, ended_at, evidence)
+    }
+
+    #[test]
+    fn an_end_is_kept_for_an_hour_and_the_first_word_counts() {
+        let farewells = Farewells::default();
+        let mut said = farewell(1_000);
+        said.because(CloseCode::SlowConsumer, "slow", None);
+        farewells.keep(ConnectionKey(1), said);
+        farewells.keep(ConnectionKey(1), farewell(2_000));
+        assert_eq!(
+            farewells.get(ConnectionKey(1), 1_000 + KEEP_MS).map(|it| it.cause),
+            Some("slow_consumer")
+        );
+        assert!(farewells.get(ConnectionKey(1), 1_001 + KEEP_MS).is_none());
+        farewells.keep(ConnectionKey(2), farewell(1_001 + KEEP_MS));
+        assert!(!farewells.has(ConnectionKey(1)) && farewells.has(ConnectionKey(2)));
+    }
+
+    #[test]
+    fn a_storm_costs_bounded_memory() {
+        let farewells = Farewells::default();
+        for n in 0..(MAX_KEPT as u64 + 10) {
+            farewells.keep(ConnectionKey(n), farewell(n));
+        }
+        assert_eq!(farewells.kept.lock().unwrap().by_key.len(), MAX_KEPT);
+        assert!(!farewells.has(ConnectionKey(9)) && farewells.has(ConnectionKey(10)));
+    }
+}

@@ -1,0 +1,130 @@
+//! What a worker tells of its connections, while they are open and at their end.
+
+use std::rc::Rc;
+
+use agentbench_protocol::CloseCode;
+use agentbench_session::ConnectionKey;
+
+use super::Worker;
+use super::mailbox::Survey;
+use crate::http::connections::{ConnectionInfo, Transport};
+use crate::ops::farewell::{Evidence, Farewell, Limit};
+use crate::transport::Connection;
+
+impl Worker {
+    /// Lists connections: its own, then the streams that came in here, by key.
+    pub(super) fn answer_survey(self: &Rc<Self>, survey: Survey) {
+        let Survey { after, only, limit, user, reply } = survey;
+        let wanted = |key: ConnectionKey, owner: &str| {
+            let placed = if only { Some(key) == after } else { after.is_none_or(|after| key > after) };
+            placed && user.as_ref().is_none_or(|user| user == owner)
+        };
+        let mut found: Vec<(ConnectionKey, ConnectionInfo)> = Vec::new();
+        let mut own: Vec<_> = self.all_connections();
+        own.retain(|connection| connection.is_open() && wanted(connection.key, &connection.who.user_id));
+        own.sort_unstable_by_key(|connection| connection.key);
+        found.extend(own.iter().take(limit).map(|connection| (connection.key, describe(self, connection))));
+        let streams = self.shared.streams.of_worker(self.index);
+        let streams = streams.iter().filter(|stream| wanted(stream.key, &stream.who.user_id));
+        let room = limit - found.len();
+        found.extend(streams.take(room).map(|stream| (stream.key, stream.describe())));
+        // Whoever asked may have gone.
+        let _ = reply.send(found);
+    }
+
+    /// The server ends the connection.
+    pub(super) fn remember_closed(
+        &self,
+        connection: &Connection,
+        code: CloseCode,
+        detail: &str,
+        after_ms: Option<u64>,
+    ) {
+        let mut farewell = self.farewell(connection);
+        farewell.because(code, detail, after_ms);
+        farewell.evidence.limit = self.limit_behind(connection, code);
+        self.shared.farewells.keep(connection.key, farewell);
+    }
+
+    /// The client ends the connection.
+    pub(crate) fn remember_left(&self, connection: &Connection, code: Option<u16>) {
+        let mut farewell = self.farewell(connection);
+        farewell.by_client(code);
+        self.shared.farewells.keep(connection.key, farewell);
+    }
+
+    /// The connection has ended, and perhaps nobody had said so.
+    pub(super) fn remember_lost(&self, connection: &Connection) {
+        if !self.shared.farewells.has(connection.key) {
+            self.shared.farewells.keep(connection.key, self.farewell(connection));
+        }
+    }
+
+    fn farewell(&self, connection: &Connection) -> Farewell {
+        let outbox = connection.outbox.borrow();
+        let evidence = Evidence {
+            waiting_bytes: outbox.waiting() as u64,
+            blocked_since: outbox.blocked_since,
+            last_heard_at: connection.last_heard.get(),
+            unanswered_pings: connection.unanswered_pings.get(),
+            pending_commands: connection.pending.get(),
+            token_expires_at: connection.grant.borrow().expires_at,
+            lag: lag(&outbox),
+            limit: None,
+        };
+        let since = connection.connected_at;
+        Farewell::new(&connection.who, Transport::Websocket, since, self.now(), evidence)
+    }
+
+    /// The setting whose limit a close code stands for.
+    fn limit_behind(&self, connection: &Connection, code: CloseCode) -> Option<Limit> {
+        let config = &self.shared.config;
+        let millis = |time: std::time::Duration| time.as_millis() as u64;
+        let (setting, value) = match code {
+            CloseCode::SlowConsumer if connection.outbox.borrow().blocked_since.is_some() => {
+                ("SLOW_CONSUMER_TIMEOUT", millis(config.slow_consumer_timeout))
+            }
+            CloseCode::SlowConsumer => ("HEARTBEAT_INTERVAL", millis(config.heartbeat_interval)),
+            CloseCode::Policy => ("MALFORMED_LIMIT", u64::from(config.malformed_limit)),
+            CloseCode::TooBig => ("MAX_PAYLOAD", config.max_payload as u64),
+            CloseCode::TryLater => ("RECEIVE_BUDGET", config.receive_budget as u64),
+            CloseCode::RateLimited => ("CONNECTION_RATE", config.connection_rate),
+            _ => return None,
+        };
+        Some(Limit { setting, value })
+    }
+}
+
+fn lag(outbox: &crate::transport::Outbox) -> u64 {
+    // A feed that is being filled right now is left out: this may be called from within.
+    let behind = |follow: &crate::transport::Follow| {
+        follow.feed.try_borrow().map_or(0, |feed| (feed.head + 1).saturating_sub(follow.next))
+    };
+    outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
+}
+
+fn describe(worker: &Worker, connection: &Connection) -> ConnectionInfo {
+    let outbox = connection.outbox.borrow();
+    let grant = connection.grant.borrow();
+    let producer = Some(&*connection.producer).filter(|producer| !producer.is_empty());
+    ConnectionInfo {
+        client_id: connection.who.client_id.clone(),
+        user_id: connection.who.user_id.clone(),
+        username: connection.who.username.clone(),
+        role: connection.who.role.clone(),
+        project_id: grant.project.clone(),
+        producer_id: producer.map(str::to_owned),
+        transport: Transport::Websocket,
+        address: connection.stream.borrow().peer_addr().ok().map(|address| address.to_string()),
+        worker: worker.index,
+        connected_at: connection.connected_at,
+        last_heard_at: connection.last_heard.get(),
+        token_expires_at: grant.expires_at,
+        waiting_bytes: outbox.waiting() as u64,
+        blocked_since: outbox.blocked_since,
+        unanswered_pings: connection.unanswered_pings.get(),
+        pending_commands: connection.pending.get(),
+        lag: lag(&outbox),
+        sessions: connection.sessions.borrow().clone(),
+    }
+}
