@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod openapi;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -16,9 +17,10 @@ cargo xtask TASK
   lint       formatting and clippy, warnings are errors
   tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
   codegen    write the generated references in docs/
+  openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   microbench criterion benchmarks of codec, envelope, session and log
-  ci         all that continuous integration runs: tidy, lint, test, a release build and every scenario of the suite, a tenth of each";
+  ci         all that continuous integration runs: tidy, lint, test, openapi-check, a release build and every scenario of the suite, a tenth of each";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "lint" => lint(),
         "tidy" => tidy::run(),
         "codegen" => codegen::write(),
+        "openapi-check" => openapi::check(),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "ci" => ci(),
@@ -54,7 +57,7 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// Runs a command in the workspace's folder and shows it first.
-fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     eprintln!("› {program} {}", arguments.join(" "));
     let status = Command::new(program)
         .args(arguments)
@@ -67,7 +70,7 @@ fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     run("cargo", arguments)
 }
 
@@ -128,7 +131,7 @@ fn release() -> anyhow::Result<()> {
     cargo(&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"])
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -137,6 +140,7 @@ fn ci() -> anyhow::Result<()> {
     lint()?;
     tidy::run()?;
     test(&[])?;
+    openapi::check()?;
     release()?;
     suite()
 }

@@ -169,7 +169,10 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            _ = hangup.recv() => _ = reload(&server, keys_file.as_deref(), production),
+            _ = hangup.recv() => {
+                // Nobody waits for the outcome: it is in the log.
+                let _ = reload(&server, keys_file.as_deref(), production);
+            }
             request = requests.recv() => match request {
                 Some(Control::Reload(reply)) => {
                     // Whoever asked may have gone.
