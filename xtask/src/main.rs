@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod openapi;
 mod peers;
 mod tidy;
 
@@ -17,10 +18,11 @@ cargo xtask TASK
   lint       formatting and clippy, warnings are errors
   tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
   codegen    write the generated references in docs/
+  openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
   microbench criterion benchmarks of codec, envelope, session and log
-  ci         all that continuous integration runs: tidy, lint, test, a release build and every scenario of the suite, a tenth of each";
+  ci         all that continuous integration runs: tidy, lint, test, openapi-check, a release build and every scenario of the suite, a tenth of each";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
+        "openapi-check" => openapi::check(),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "ci" => ci(),
@@ -57,7 +60,7 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// Runs a command in the workspace's folder and shows it first.
-fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     eprintln!("› {program} {}", arguments.join(" "));
     let status = Command::new(program)
         .args(arguments)
@@ -140,6 +143,7 @@ fn ci() -> anyhow::Result<()> {
     lint()?;
     tidy::run()?;
     test(&[])?;
+    openapi::check()?;
     release()?;
     suite()
 }

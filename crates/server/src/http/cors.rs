@@ -37,6 +37,7 @@ pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) 
         }
         (_, false) => next.run(request).await,
     };
+    api.shared.metrics.http(response.status().as_u16());
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allowed {

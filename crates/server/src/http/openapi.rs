@@ -36,7 +36,8 @@ struct Operation {
 
 /// The whole description.
 pub fn document() -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
+    // As they are written: what is left out at times is not required.
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
     let mut book = Book { generator: settings.into_generator() };
@@ -124,7 +125,7 @@ impl Book {
                 query("from", json!({"type": "string"}), "live (the default), start, or a position EPOCH:SEQ:ID"),
                 header("Last-Event-ID", json!({"type": "string"}), "The position to go on from; goes before from"),
             ]).giving(200, json!({"description": "Without end: session_joined, then the log's entries, `id` being the position after each.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}}})).refusing(&[404, 503])),
+                "content": {"text/event-stream": {"schema": sse()}}})).refusing(&[404, 503])),
         ]
     }
 
@@ -188,7 +189,7 @@ impl Book {
     fn control(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
         let operation = |id, summary| Operation::new(id, "server", summary);
         let revoked = self.json::<RevokeAnswer>("In force and stored.");
-        let body = self.schema::<RevokeBody>();
+        let body = schemars::schema_for!(RevokeBody);
         let draining = self.json::<Done>("It has begun.");
         let reloaded = self.json::<Done>("Done.");
         let stats = self.json::<StatsInfo>("The figures.");
@@ -328,6 +329,19 @@ fn lines(description: &str) -> Value {
         "Agentbench-Head-Seq": {"description": "The log's last seq.", "schema": {"type": "integer"}}
     });
     json!({"description": description, "headers": headers, "content": {NDJSON: {"schema": {"type": "string"}}}})
+}
+
+/// One message of a stream.
+fn sse() -> Value {
+    json!({
+        "type": "object",
+        "description": "One event of the stream.",
+        "required": ["data"],
+        "properties": {
+            "id": {"type": "string", "description": "The position after it, EPOCH:SEQ:ID."},
+            "data": {"type": "string", "contentMediaType": "application/json", "description": "The message, as on the socket."}
+        }
+    })
 }
 
 /// An event as publishers send it; what the socket takes.

@@ -51,6 +51,10 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let entry = caller.may_read(&api, session)?;
     caller.needs(Permission::Connect)?;
     let from = start_at(&parts, &query)?;
+    let named = match &from {
+        StartAt::After(position) => Some(position.clone()),
+        StartAt::Live | StartAt::Start => None,
+    };
     let id_at_position = id_at(&api.shared, session, &from).await;
     let place = Place::take(&api.shared)?;
     let mut exchange = Exchange::open(&api.shared, api.worker, PRESENCE_ROOM);
@@ -77,7 +81,10 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         api.now(),
     ));
     let mut greeting = BytesMut::from("retry: 1000\n");
-    write_sse(&mut greeting, Some(&position(&stream, after, "")), &json);
+    // A position that is honoured stays the reader's, with the event's name.
+    let last_id = named.filter(|named| named.seq == after).and_then(|named| named.last_id);
+    let begin = position(&stream, after, last_id.as_deref().unwrap_or(""));
+    write_sse(&mut greeting, Some(&begin), &json);
     if let Some(gap) = gap {
         write_sse(&mut greeting, None, &gap);
     }

@@ -22,6 +22,12 @@ pub(crate) struct CauseLabel {
     cause: &'static str,
 }
 
+/// Label of HTTP answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StatusLabel {
+    status: &'static str,
+}
+
 /// Every figure of one server.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -29,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_total: Counter,
     pub(crate) connections_refused: Family<CauseLabel, Counter>,
     pub(crate) connections_closed: Family<CauseLabel, Counter>,
+    http_requests: Family<StatusLabel, Counter>,
     pub(crate) sessions_active: Gauge,
     pub(crate) sessions_stored: Gauge,
     pub(crate) sessions_loaded: Gauge,
@@ -58,6 +65,7 @@ impl Metrics {
             connections_total: Counter::default(),
             connections_refused: Family::default(),
             connections_closed: Family::default(),
+            http_requests: Family::default(),
             sessions_active: Gauge::default(),
             sessions_stored: Gauge::default(),
             sessions_loaded: Gauge::default(),
@@ -99,6 +107,11 @@ impl Metrics {
             "connections_closed",
             "Connections ended, by cause",
             self.connections_closed.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests answered, by class of status",
+            self.http_requests.clone(),
         );
         registry.register("sessions_active", "Sessions that have not ended", self.sessions_active.clone());
         registry.register(
@@ -175,6 +188,18 @@ impl Metrics {
 
     pub(crate) fn closed(&self, cause: &'static str) {
         self.connections_closed.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// An HTTP request was answered.
+    pub(crate) fn http(&self, status: u16) {
+        let status = match status / 100 {
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            5 => "5xx",
+            _ => "1xx",
+        };
+        self.http_requests.get_or_create(&StatusLabel { status }).inc();
     }
 
     pub(crate) fn gap(&self, cause: &'static str) {

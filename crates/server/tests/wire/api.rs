@@ -396,6 +396,9 @@ fn a_token_without_the_permission_gets_nothing_of_an_administrators() {
         assert_eq!(answer.status == 403, method != "GET", "{method} {path}");
     }
     server.ask("GET", "/api/v1/connections/c0/why").token(&admin()).answer().refused(404, "not_found");
+    // All but the two that a token for listing connections is enough for.
+    assert_eq!(server.metric("agentbench_http_requests_total{status=\"4xx\"}"), 23);
+    assert_eq!(server.metric("agentbench_http_requests_total{status=\"5xx\"}"), 0);
 }
 
 on_one_and_three_workers!(

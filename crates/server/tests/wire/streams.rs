@@ -37,7 +37,8 @@ fn a_stream_is_the_log_from_a_position(workers: usize) {
     // What a browser sends back names the event, so that another history would be noticed.
     let id = past[9].id.clone().expect("an event has its position");
     assert!(id.ends_with(":10:e9"), "{id}");
-    let (mut rest, _) = opened(&stream(&server, &session, "").header("Last-Event-ID", &id));
+    let (mut rest, greeting) = opened(&stream(&server, &session, "").header("Last-Event-ID", &id));
+    assert_eq!(greeting.id.as_ref(), Some(&id), "whoever is cut off before the next event has lost nothing");
     assert_eq!(seqs(&rest.events_to(31)), (11..=31).collect::<Vec<_>>());
     let (mut live, greeting) = opened(&stream(&server, &session, ""));
     assert!(greeting.id.as_deref().is_some_and(|id| id.ends_with(":31")), "{greeting:?}");

@@ -1,0 +1,97 @@
+//! Draining and reloading by HTTP, on the real binary: it ends by itself, and nothing that it acknowledged is lost.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
+/// How long anything may take before the test gives up; no measure of speed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that is killed if the test fails.
+struct Server {
+    child: Child,
+    address: String,
+    output: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    fn start(data: &std::path::Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--port", "0", "--reconnect-spread", "100", "--data-dir"])
+            .arg(data)
+            .env_remove("JWT_SECRET")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ws://").unwrap().to_owned();
+        Self { child, address, output }
+    }
+
+    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agentbench(arguments: &[&str], data: &std::path::Path) -> String {
+    let command =
+        Command::new(BINARY).args(arguments).arg("--data-dir").arg(data).env_remove("JWT_SECRET").output();
+    let done = command.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_drained_server_ends_by_itself_and_keeps_what_it_acknowledged() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path());
+    let admin = agentbench(&["token", "mint", "--role", "admin"], data.path());
+    let url = format!("ws://{}", server.address);
+    let session = agentbench(&["sessions", "--url", &url, "create"], data.path());
+    let events = format!("/api/v1/sessions/{session}/events");
+    let event = r#"{"id":"e1","type":"test_event","timestamp":1,"data":{"n":1}}"#;
+    let acked = server.ask("POST", &events, &admin, event);
+    assert!(acked.contains("\"acks\":[{\"originalMessageId\":\"e1\",\"seq\":2}]"), "{acked}");
+    let reloaded = server.ask("POST", "/api/v1/reload", &admin, "");
+    assert!(reloaded.starts_with("HTTP/1.1 200") && reloaded.contains("JWT_KEYS_FILE"), "{reloaded}");
+    let drained = server.ask("POST", "/api/v1/drain", &admin, "");
+    assert!(drained.starts_with("HTTP/1.1 202"), "{drained}");
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match server.child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => assert!(Instant::now() < deadline, "it does not end"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+    let mut rest = String::new();
+    server.output.read_to_string(&mut rest).unwrap();
+    let server = Server::start(data.path());
+    let again = server.ask("POST", &events, &admin, event);
+    assert!(again.contains("\"seq\":2,\"duplicate\":true"), "{again}");
+}

@@ -1,0 +1,171 @@
+//! Tries what `docs/openapi.json` promises against a running server, with requests that schemathesis makes up from it.
+//!
+//! A server of the debug build on a port and a folder of its own; one round with names that nothing has, one with a session
+//! that is there. The seed is fixed, the time is bounded, and draining and streams are left out where they would not end.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::{cargo, output, root, run, target};
+
+/// The release that the checks were written for.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+/// What is held against each answer.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,ignored_auth";
+/// Seconds that a round may take, and the short one at the end.
+const ROUND_SECONDS: &str = "40";
+const LAST_SECONDS: &str = "15";
+/// Requests that are made up for each operation and phase.
+const EXAMPLES: &str = "60";
+const SEED: &str = "7";
+
+pub(crate) fn check() -> anyhow::Result<()> {
+    cargo(&["build", "-p", "agentbench-cli"])?;
+    let schemathesis = install()?;
+    let folder = target().join("openapi-check");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let server = Server::start(&folder)?;
+    let token = server.agentbench(&["token", "mint", "--role", "admin"])?;
+    let session = server.session(&token)?;
+    let none = folder.join("nothing-there.toml");
+    fs::write(&none, "")?;
+    // A revocation that was made up may hit our own token: that comes last.
+    let (drain, revoke) = ("/api/v1/drain", "/api/v1/tokens/revoke");
+    let all_but = ["--exclude-path", drain, "--exclude-path", revoke, "--max-time", ROUND_SECONDS];
+    server.round(&schemathesis, &none, &token, &all_but)?;
+    let there = folder.join("session-there.toml");
+    fs::write(&there, format!("[parameters]\n\"path.sessionId\" = \"{session}\"\n"))?;
+    let stream = "/api/v1/sessions/{sessionId}/stream";
+    let only = ["--include-path-regex", "sessions", "--exclude-path", stream, "--max-time", ROUND_SECONDS];
+    server.round(&schemathesis, &there, &token, &only)?;
+    // Refusals alone would prove little: some of what was made up has to have been taken.
+    let events = server.events(&token, &session)?;
+    anyhow::ensure!(events > 1, "none of the events that schemathesis made up was taken");
+    let last = ["--include-path", revoke, "--max-time", LAST_SECONDS];
+    server.round(&schemathesis, &none, &token, &last)?;
+    println!("openapi-check: kept what docs/openapi.json promises; {} events were taken", events - 1);
+    Ok(())
+}
+
+/// schemathesis in an environment of its own, from PyPI if it is not there yet.
+fn install() -> anyhow::Result<PathBuf> {
+    let environment = target().join("schemathesis-venv");
+    let program = environment.join("bin/schemathesis");
+    let wanted = SCHEMATHESIS.split("==").nth(1).unwrap_or_default();
+    let found = output(&program.to_string_lossy(), &["--version"]);
+    if found.is_some_and(|version| version.trim().ends_with(wanted)) {
+        return Ok(program);
+    }
+    let folder = environment.to_string_lossy();
+    run("python3", &["-m", "venv", &folder])
+        .context("python3 with venv is needed: apt-get install python3-venv")?;
+    run(&environment.join("bin/pip").to_string_lossy(), &["install", "--quiet", SCHEMATHESIS])?;
+    Ok(program)
+}
+
+/// A server that ends with its value.
+struct Server {
+    child: Child,
+    url: String,
+    folder: PathBuf,
+}
+
+impl Server {
+    fn start(folder: &Path) -> anyhow::Result<Self> {
+        let data = folder.join("data");
+        let mut child = Command::new(binary())
+            .args(["serve", "--port", "0", "--log-level", "error", "--data-dir"])
+            .arg(&data)
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the server")?;
+        let said = child.stdout.take().context("the server has no output")?;
+        let mut lines = BufReader::new(said).lines();
+        let address = lines.find_map(|line| line.ok()?.strip_prefix("listening on ws://").map(str::to_owned));
+        // What else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let mut server = Self { child, url: String::new(), folder: folder.to_owned() };
+        server.url = format!("http://{}", address.context("the server did not start")?);
+        Ok(server)
+    }
+
+    fn agentbench(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let data = self.folder.join("data");
+        let done = Command::new(binary()).args(arguments).arg("--data-dir").arg(data).output()?;
+        if !done.status.success() {
+            bail!("agentbench {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(String::from_utf8(done.stdout)?.trim().to_owned())
+    }
+
+    /// Makes a session with something in it.
+    fn session(&self, token: &str) -> anyhow::Result<String> {
+        let url = self.url.replace("http://", "ws://");
+        let done = Command::new(binary())
+            .args(["sessions", "--url", &url, "--token", token, "create"])
+            .output()
+            .context("cannot make a session")?;
+        let name = String::from_utf8(done.stdout)?.trim().to_owned();
+        if name.len() != 36 {
+            bail!("no session was made: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(name)
+    }
+
+    /// Entries in the session's log.
+    fn events(&self, token: &str, session: &str) -> anyhow::Result<usize> {
+        let url = self.url.replace("http://", "ws://");
+        let arguments = ["sessions", "--url", &url, "--token", token, "export", session];
+        let done = Command::new(binary()).args(arguments).output()?;
+        anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(done.stdout.iter().filter(|byte| **byte == b'\n').count())
+    }
+
+    fn round(&self, schemathesis: &Path, config: &Path, token: &str, more: &[&str]) -> anyhow::Result<()> {
+        eprintln!("› schemathesis run docs/openapi.json with {}", config.display());
+        let status = Command::new(schemathesis)
+            .arg("--config-file")
+            .arg(config)
+            .args(["run", "--url", &self.url, "--checks", CHECKS, "--seed", SEED])
+            .args([
+                "--max-examples",
+                EXAMPLES,
+                "--phases",
+                "examples,coverage,fuzzing",
+                "--no-color",
+                "--warnings",
+                "off",
+            ])
+            .args(["--generation-database", "none", "--request-timeout", "5"])
+            .args(["--header", &format!("Authorization: Bearer {token}")])
+            .args(more)
+            .arg(root().join("docs/openapi.json"))
+            .current_dir(&self.folder)
+            .status()
+            .context("cannot run schemathesis")?;
+        if !status.success() {
+            bail!("the server does not keep what docs/openapi.json promises ({status})");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It is our own child; that it has ended already is no mistake.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn binary() -> PathBuf {
+    target().join("debug/agentbench")
+}
