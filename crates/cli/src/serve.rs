@@ -187,8 +187,9 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     }
 }
 
-/// New keys for new connections; those that are open stay.
+/// New keys and a new certificate for new connections; those that are open stay.
 fn reload(server: &Server, keys_file: Option<&Path>, production: bool) {
+    server.refresh_certificate();
     let Some(path) = keys_file else {
         return tracing::info!("SIGHUP: there is no JWT_KEYS_FILE to read again");
     };
@@ -206,7 +207,8 @@ fn reload(server: &Server, keys_file: Option<&Path>, production: bool) {
 fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
     let recovery = server.recovery();
     tracing::info!(address = %server.address(), ?recovery, "ready");
-    println!("listening on ws://{}", server.address());
+    let scheme = if server.is_encrypted() { "wss" } else { "ws" };
+    println!("listening on {scheme}://{}", server.address());
     let Some(secret) = sample_secret else { return Ok(()) };
     let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();

@@ -18,6 +18,7 @@ mod sabotage;
 mod session;
 mod shared;
 mod transport;
+mod upkeep;
 mod worker;
 
 use std::io;
@@ -32,6 +33,7 @@ use agentbench_event_log::{EventLog, LogError};
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
 use agentbench_protocol::{AckLevel, CloseCode};
+use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -50,6 +52,9 @@ pub enum StartError {
     /// What the log holds cannot be listed.
     #[error("cannot list the log's sessions: {0}")]
     List(#[from] LogError),
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// A socket or thread cannot be had.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -61,6 +66,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
     housekeeping: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -98,10 +104,12 @@ impl Server {
             purge_threshold: config.hot_log_bytes,
             ..DiskConfig::new(&config.data_dir)
         };
+        let files = config.security.tls.as_ref();
+        let tls = files.map(|files| Acceptor::load(&files.certificate, &files.key)).transpose()?;
         let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
         let log = Arc::new(log);
         let random = [random()?, random()?];
-        let shared = Arc::new(Shared::new(config, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));
+        let shared = Arc::new(Shared::new(config, tls, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));
         let now = now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -117,13 +125,19 @@ impl Server {
             workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
         }
         drop(listeners);
+        let upkeep = upkeep::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, address, recovery })
+        Ok(Self { shared, stop, workers, housekeeping, upkeep, address, recovery })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the port speaks TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.shared.tls.is_some()
     }
 
     /// What opening the log found.
@@ -134,6 +148,11 @@ impl Server {
     /// Replaces the keys that tokens are checked with; open connections stay.
     pub fn set_keys(&self, keys: KeyRing) {
         self.shared.set_keys(keys);
+    }
+
+    /// Looks at the certificate's files again; they are looked at every few seconds anyway.
+    pub fn refresh_certificate(&self) {
+        upkeep::look_at_certificate(&self.shared);
     }
 
     /// Open connections.
@@ -156,6 +175,9 @@ impl Server {
         // Whoever starts on the same folder next must find nobody in it.
         if self.housekeeping.join().is_err() {
             tracing::error!("housekeeping has panicked");
+        }
+        if self.upkeep.join().is_err() {
+            tracing::error!("upkeep has panicked");
         }
         self.shared.log.close()
     }
@@ -202,9 +224,9 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                set_buffers(&stream, &worker.shared.config);
-                tokio::task::spawn_local(transport::handshake::serve(Rc::clone(worker), stream));
+            Ok((socket, from)) => {
+                set_buffers(&socket, &worker.shared.config);
+                tokio::task::spawn_local(transport::admission::admit(Rc::clone(worker), socket, from));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: those that are there go on, new ones wait in the backlog.

@@ -8,6 +8,7 @@ use agentbench_auth::KeyRing;
 use agentbench_event_log::{EventLog, Health};
 use agentbench_protocol::{CloseCode, Priority, SessionId};
 use agentbench_session::{ConnectionKey, Context};
+use agentbench_tls::Acceptor;
 
 use crate::config::Config;
 use crate::ops::limits::Bucket;
@@ -22,6 +23,8 @@ const SERIAL_SHIFT: u32 = 24;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Puts TLS on what is accepted, if the port speaks it.
+    pub(crate) tls: Option<Acceptor>,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) sabotage: Sabotage,
     pub(crate) catalog: Catalog,
@@ -47,12 +50,19 @@ pub(crate) struct User {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, log: Arc<dyn EventLog>, keys: KeyRing, random: [u64; 2]) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        tls: Option<Acceptor>,
+        log: Arc<dyn EventLog>,
+        keys: KeyRing,
+        random: [u64; 2],
+    ) -> Self {
         let sabotage = Sabotage::from_env();
         let log = sabotage.log(log);
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         Self {
             config,
+            tls,
             log,
             sabotage,
             catalog: Catalog::default(),

@@ -1,5 +1,6 @@
 //! Settings: text first, meaning second. Flags go over environment over file over defaults; each value knows its origin.
 
+mod security;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use agentbench_protocol::AckLevel;
 
+pub use security::{Audit, Jwks, Networks, Security, TlsFiles};
 pub use settings::{SETTINGS, Setting, find};
 
 /// Where a value came from.
@@ -250,6 +252,8 @@ pub struct Config {
     pub log_level: String,
     /// JSON log lines.
     pub log_json: bool,
+    /// TLS, proxies, limits by address and user, keys from an issuer, the audit log.
+    pub security: Security,
 }
 
 const GIB: u64 = 1 << 30;
@@ -269,6 +273,7 @@ impl Config {
         let optional = |number: u64| (number > 0).then_some(number);
         let config = Self {
             production,
+            security: Security::from_texts(texts, production)?,
             host: texts.read("host", |text| match (text, production) {
                 ("", true) => Ok([0, 0, 0, 0].into()),
                 ("" | "localhost", _) => Ok([127, 0, 0, 1].into()),

@@ -8,11 +8,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 
 use crate::shared::Shared;
-use crate::transport::Prefixed;
+use crate::transport::{Peer, Prefixed};
 use crate::worker::Worker;
 
 /// The routes.
@@ -26,9 +27,18 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Serves one connection that turned out to speak plain HTTP.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed) {
-    let service = TowerToHyperService::new(worker.router.clone());
+/// Serves one connection that turned out to speak plain HTTP. Handlers find the [`Peer`] among the request's extensions: who
+/// asked, with what trusted proxies said of it.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {
+    let routes = TowerToHyperService::new(worker.router.clone());
+    let shared = Arc::clone(&worker.shared);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        let trusted = &shared.config.security.trusted_proxies;
+        let said = request.headers().get_all("x-forwarded-for").into_iter();
+        let peer = peer.forwarded(trusted, said.map(header::HeaderValue::as_bytes));
+        request.extensions_mut().insert(peer);
+        routes.call(request)
+    });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(worker.shared.config.auth_timeout);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {

@@ -15,9 +15,9 @@ use agentbench_auth::Grant;
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
 use agentbench_session::ConnectionKey;
+use agentbench_tls::Stream;
 use agentbench_websocket::{Decoder, Input, Message, Opcode, encode_close, encode_frame};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::outbox::Outbox;
@@ -82,7 +82,7 @@ pub(crate) struct Connection {
     pub(crate) held: RefCell<Vec<Held>>,
     pub(crate) producer: Box<str>,
     sender_json: OnceCell<Arc<str>>,
-    pub(crate) stream: RefCell<TcpStream>,
+    pub(crate) stream: RefCell<Stream>,
     decoder: RefCell<Decoder>,
     pub(crate) outbox: RefCell<Outbox>,
     pub(crate) phase: Cell<Phase>,
@@ -113,7 +113,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         key: ConnectionKey,
-        stream: TcpStream,
+        stream: Stream,
         decoder: Decoder,
         wire: Wire,
         identity: Identity,
@@ -330,7 +330,7 @@ impl Connection {
     }
 }
 
-fn poll_read(stream: &mut TcpStream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(scratch);
     match Pin::new(stream).poll_read(cx, &mut buffer) {
         Poll::Pending => Poll::Pending,

@@ -14,14 +14,16 @@ use agentbench_protocol::message::Sender;
 use agentbench_protocol::{
     CloseCode, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SystemMessage, VERSION, envelope,
 };
+use agentbench_tls::Stream;
 use agentbench_websocket::handshake::{HandshakeError, Request, Upgrade, write_101, write_response};
 use agentbench_websocket::{Decoder, DeflatePolicy, Limits, Negotiated, Role, encode_close, negotiate};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connection, Identity, Wire, drive};
+use super::networks::Networks;
+use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::session::render::Form;
 use crate::worker::Worker;
@@ -29,13 +31,13 @@ use crate::worker::Worker;
 /// Time that a client has to read why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
-pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream) {
+/// Serves one admitted socket until it is a connection, an HTTP exchange, or nothing. The head has to be whole at `deadline`.
+pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, deadline: Instant) {
     let mut head = BytesMut::with_capacity(1024);
-    let read = timeout(worker.shared.config.auth_timeout, read_head(&mut stream, &mut head)).await;
+    let read = timeout_at(deadline, read_head(&mut stream, &mut head)).await;
     match read {
-        Ok(Ok(Some(true))) => upgrade(&worker, stream, head).await,
-        Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream)).await,
+        Ok(Ok(Some(true))) => upgrade(&worker, stream, head, peer).await,
+        Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream), peer).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => refuse(&worker, stream, error.status(), &error.to_string(), "bad_request").await,
         Err(_) => {
@@ -49,7 +51,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream) {
 }
 
 /// Reads until the head is whole. Tells whether it asks for a WebSocket; `None` if the client went away.
-async fn read_head(stream: &mut TcpStream, head: &mut BytesMut) -> Result<Option<bool>, HandshakeError> {
+async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bool>, HandshakeError> {
     loop {
         if !matches!(stream.read_buf(head).await, Ok(count) if count > 0) {
             return Ok(None);
@@ -68,9 +70,11 @@ struct Asked {
     producer: String,
     protocol: Option<&'static str>,
     known_path: bool,
+    /// Who asks, with what trusted proxies said.
+    peer: Peer,
 }
 
-fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
+fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, HandshakeError> {
     let request = Request::parse(head)?.ok_or(HandshakeError::Malformed)?;
     let upgrade = request.upgrade()?;
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
@@ -97,7 +101,8 @@ fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
     }
     let size = request.size;
     let known_path = matches!(path, "/" | "/ws");
-    Ok(Asked { upgrade, size, token, producer: producer.unwrap_or_default(), protocol, known_path })
+    let peer = peer.forwarded(trusted, request.headers("x-forwarded-for"));
+    Ok(Asked { upgrade, size, token, producer: producer.unwrap_or_default(), protocol, known_path, peer })
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -105,9 +110,9 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
+async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: Peer) {
     let shared = &worker.shared;
-    let asked = match read_request(&head) {
+    let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
         Ok(asked) => asked,
         Err(error) => return refuse(worker, stream, error.status(), &error.to_string(), "bad_request").await,
     };
@@ -135,7 +140,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
         None => Err(AuthError::Missing),
         Some(token) => shared.keys().verify(token, worker.now()),
     };
-    let _ = stream.set_nodelay(true);
+    let _ = stream.socket().set_nodelay(true);
     match verified {
         Ok(grant) => {
             // From here on the registered connection holds the place.
@@ -167,7 +172,7 @@ impl Drop for Reserved<'_> {
     }
 }
 
-fn accept(worker: &Rc<Worker>, stream: TcpStream, asked: &Asked, grant: Grant, mut rest: BytesMut) {
+fn accept(worker: &Rc<Worker>, stream: Stream, asked: &Asked, grant: Grant, mut rest: BytesMut) {
     let config = &worker.shared.config;
     let deflate =
         config.compression.then(|| negotiate(&asked.upgrade.extensions, &DeflatePolicy::default())).flatten();
@@ -223,7 +228,7 @@ fn write_opening(
     worker.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
 }
 
-async fn close_at_once(mut stream: TcpStream, asked: &Asked, code: CloseCode, reason: &str) {
+async fn close_at_once(mut stream: Stream, asked: &Asked, code: CloseCode, reason: &str) {
     let mut bytes = BytesMut::new();
     write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
@@ -232,7 +237,7 @@ async fn close_at_once(mut stream: TcpStream, asked: &Asked, code: CloseCode, re
     }
 }
 
-async fn unavailable(worker: &Worker, stream: TcpStream, detail: &str, cause: &'static str) {
+async fn unavailable(worker: &Worker, stream: Stream, detail: &str, cause: &'static str) {
     worker.shared.metrics.refused(cause);
     respond(
         stream,
@@ -244,7 +249,7 @@ async fn unavailable(worker: &Worker, stream: TcpStream, detail: &str, cause: &'
     .await;
 }
 
-async fn refuse(worker: &Worker, stream: TcpStream, status: u16, detail: &str, cause: &'static str) {
+async fn refuse(worker: &Worker, stream: Stream, status: u16, detail: &str, cause: &'static str) {
     worker.shared.metrics.refused(cause);
     let reason = match status {
         404 => "Not Found",
@@ -257,7 +262,7 @@ async fn refuse(worker: &Worker, stream: TcpStream, status: u16, detail: &str, c
     respond(stream, status, reason, &[], &format!("{detail}\n")).await;
 }
 
-async fn respond(mut stream: TcpStream, status: u16, reason: &str, headers: &[(&str, &str)], body: &str) {
+async fn respond(mut stream: Stream, status: u16, reason: &str, headers: &[(&str, &str)], body: &str) {
     let mut bytes = BytesMut::new();
     write_response(&mut bytes, status, reason, headers, body);
     if stream.write_all(&bytes).await.is_ok() {
@@ -266,7 +271,7 @@ async fn respond(mut stream: TcpStream, status: u16, reason: &str, headers: &[(&
 }
 
 /// Ends our side and reads the rest of the client's, so that a reset does not overtake what was written.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Stream) {
     let _ = stream.shutdown().await;
     let mut sink = [0; 512];
     let drain = async { while matches!(stream.read(&mut sink).await, Ok(count) if count > 0) {} };

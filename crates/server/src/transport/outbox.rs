@@ -183,7 +183,14 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
     let mut written = 0;
     loop {
         let mut outbox = connection.outbox.borrow_mut();
-        if outbox.blocked || connection.phase.get() == Phase::Ended || !outbox.has_something() {
+        if outbox.blocked || connection.phase.get() == Phase::Ended {
+            break;
+        }
+        if !outbox.has_something() {
+            // What TLS has encrypted and the socket has not taken.
+            if let Err(error) = connection.stream.borrow_mut().push() {
+                outbox.hold_up(worker, connection, &error);
+            }
             break;
         }
         if written > BYTES_PER_PASS {
@@ -191,7 +198,7 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
             break;
         }
         if outbox.has_only_control() {
-            match connection.stream.borrow().try_write(&outbox.control) {
+            match connection.stream.borrow_mut().try_write(&outbox.control) {
                 Ok(0) => end(connection, "lost"),
                 Ok(count) => {
                     written += count;
@@ -226,11 +233,15 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
     if outbox.control.is_empty() && outbox.control.capacity() > KEEP_CONTROL {
         outbox.control = BytesMut::new();
     }
-    if outbox.closing && outbox.is_empty() {
+    if outbox.closing && outbox.is_empty() && !outbox.blocked {
         // The peer reads our close, and its own end tells us so; the time limit is in the phase.
-        let socket = socket2::SockRef::from(&*connection.stream.borrow()).shutdown(std::net::Shutdown::Write);
-        if socket.is_err() {
-            connection.phase.set(Phase::Ended);
+        let finished = connection.stream.borrow_mut().finish();
+        match finished {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                outbox.hold_up(worker, connection, &error);
+            }
+            Err(_) => connection.phase.set(Phase::Ended),
+            Ok(()) => {}
         }
         connection.wake();
     }
@@ -246,7 +257,7 @@ fn end(connection: &Connection, cause: &'static str) {
 }
 
 fn write(connection: &Connection, pieces: &[Piece]) -> io::Result<usize> {
-    let stream = connection.stream.borrow();
+    let mut stream = connection.stream.borrow_mut();
     if let [piece] = pieces {
         return stream.try_write(&piece.bytes);
     }

@@ -5,8 +5,10 @@
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
 //! - `framing`: broken bytes, greedy and dead clients.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
+//! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `limits`: who calls too often; `audited`: what is written of it.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
+mod encrypted;
 mod errors;
 mod following;
 mod framing;
