@@ -182,7 +182,7 @@ fn last_of_rotated(path: &Path) -> io::Result<Option<Link>> {
         }
     }
     let Some(newest) = newest else { return Ok(Some(BEGINNING)) };
-    let report = crate::verify([BufReader::new(File::open(newest)?)])?;
+    let report = crate::verify([BufReader::new(File::open(newest)?)], None)?;
     Ok(report.last.map(|(number, hash)| Link { number, hash }))
 }
 

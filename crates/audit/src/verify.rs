@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead};
 
-use crate::chain::{self, BEGINNING, FIRST, Hash, Link};
+use crate::chain::{self, BEGINNING, Hash, Link};
 
 /// Findings that are told; a log that is broken everywhere says enough with these.
 const MAX_FINDINGS: usize = 100;
@@ -65,16 +65,22 @@ pub struct Report {
     pub first: Option<u64>,
     /// Number and hash of the last line: worth keeping elsewhere.
     pub last: Option<(u64, Hash)>,
+    /// Whether the noted line is there.
+    pub has_noted: bool,
     /// What is wrong, in order; empty for a log that is whole.
     pub findings: Vec<Finding>,
 }
 
-/// Reads the files of one log, oldest first.
+/// Reads the files of one log, oldest first. `noted` is a line that was kept elsewhere, by number and hash: the report tells
+/// whether it is there.
 ///
 /// # Errors
 /// If one cannot be read; what is wrong with the content is in the report.
-pub fn verify<R: BufRead>(files: impl IntoIterator<Item = R>) -> io::Result<Report> {
-    let mut check = Check::default();
+pub fn verify<R: BufRead>(
+    files: impl IntoIterator<Item = R>,
+    noted: Option<(u64, Hash)>,
+) -> io::Result<Report> {
+    let mut check = Check { noted, ..Check::default() };
     for (index, file) in files.into_iter().enumerate() {
         check.file(index, file)?;
     }
@@ -87,12 +93,14 @@ struct Check {
     before: Option<Link>,
     /// The number that comes next, as far as it is known.
     next: Option<u64>,
+    noted: Option<(u64, Hash)>,
 }
 
 impl Default for Check {
     fn default() -> Self {
-        let report = Report { lines: 0, lost: 0, first: None, last: None, findings: Vec::new() };
-        Self { report, before: None, next: None }
+        let report =
+            Report { lines: 0, lost: 0, first: None, last: None, has_noted: false, findings: Vec::new() };
+        Self { report, before: None, next: None, noted: None }
     }
 }
 
@@ -138,6 +146,7 @@ impl Check {
         }
         self.before = Some(read.link);
         self.next = Some(found + 1);
+        self.report.has_noted |= self.noted == Some((found, read.link.hash));
         self.report.last = Some((found, read.link.hash));
     }
 
@@ -145,12 +154,5 @@ impl Check {
         if self.report.findings.len() < MAX_FINDINGS {
             self.report.findings.push(Finding { file, line, fault });
         }
-    }
-}
-
-impl Report {
-    /// Whether the log is whole, and ends with a line that was noted elsewhere, if one is named.
-    pub fn ends_with(&self, noted: Option<(u64, Hash)>) -> bool {
-        noted.is_none_or(|noted| self.last.unwrap_or((0, FIRST)) == noted)
     }
 }

@@ -25,11 +25,11 @@ fn files(folder: &TempDir) -> Vec<PathBuf> {
 }
 
 fn check(files: &[PathBuf]) -> Report {
-    verify(files.iter().map(|path| BufReader::new(fs::File::open(path).unwrap()))).unwrap()
+    verify(files.iter().map(|path| BufReader::new(fs::File::open(path).unwrap())), None).unwrap()
 }
 
 fn check_text(text: &[u8]) -> Report {
-    verify([text]).unwrap()
+    verify([text], None).unwrap()
 }
 
 fn write(settings: Settings, records: impl IntoIterator<Item = Record>) {
@@ -118,9 +118,9 @@ fn what_was_done_to_a_line_is_named() {
 
     // Whole lines missing at the end are known by a note of what the end was.
     let noted = check_text(text.as_bytes()).last;
-    let shorter = check_text(join(&lines[..5]).as_bytes());
-    assert!(shorter.findings.is_empty() && !shorter.ends_with(noted));
-    assert!(check_text(text.as_bytes()).ends_with(noted));
+    let shorter = verify([join(&lines[..5]).as_bytes()], noted).unwrap();
+    assert!(shorter.findings.is_empty() && !shorter.has_noted);
+    assert!(verify([text.as_bytes()], noted).unwrap().has_noted);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one binary. It parses what was asked for and calls; what things mean is decided in the crates below.
 
 mod access;
+mod audit;
 mod echo;
 mod logging;
 mod secret;
@@ -41,6 +42,9 @@ enum Command {
     Token(token::Command),
     /// Look at sessions, follow them, publish to them
     Sessions(sessions::Arguments),
+    /// Check the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Audit(command) => audit::run(&command),
         Command::Suite(command) => suite::run(&command),
         Command::Echo(arguments) => echo::run(&arguments),
     };

@@ -37,7 +37,10 @@ use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use agentbench_audit::Record;
+
 use crate::config::Config;
+use crate::ops::audit::Auditor;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -55,6 +58,9 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The audit log cannot be written or continued.
+    #[error(transparent)]
+    Audit(#[from] agentbench_audit::OpenError),
     /// A socket or thread cannot be had.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -106,10 +112,12 @@ impl Server {
         };
         let files = config.security.tls.as_ref();
         let tls = files.map(|files| Acceptor::load(&files.certificate, &files.key)).transpose()?;
+        let auditor = Auditor::open(config.security.audit.as_ref(), now_ms())?;
         let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
         let log = Arc::new(log);
         let random = [random()?, random()?];
-        let shared = Arc::new(Shared::new(config, tls, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));
+        let shared =
+            Arc::new(Shared::new(config, tls, auditor, Arc::clone(&log) as Arc<dyn EventLog>, keys, random));
         let now = now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -125,6 +133,7 @@ impl Server {
             workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
         }
         drop(listeners);
+        shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
         Ok(Self { shared, stop, workers, housekeeping, upkeep, address, recovery })
@@ -147,6 +156,7 @@ impl Server {
 
     /// Replaces the keys that tokens are checked with; open connections stay.
     pub fn set_keys(&self, keys: KeyRing) {
+        self.shared.audit(|| Record::allowed(now_ms(), "keys_changed").detail(format!("{keys:?}")));
         self.shared.set_keys(keys);
     }
 
@@ -179,6 +189,8 @@ impl Server {
         if self.upkeep.join().is_err() {
             tracing::error!("upkeep has panicked");
         }
+        self.shared.audit(|| Record::allowed(now_ms(), "server_stopped"));
+        self.shared.auditor.close();
         self.shared.log.close()
     }
 }

@@ -11,6 +11,8 @@ use agentbench_session::{ConnectionKey, Context};
 use agentbench_tls::Acceptor;
 
 use crate::config::Config;
+use crate::ops::addresses::Addresses;
+use crate::ops::audit::Auditor;
 use crate::ops::limits::Bucket;
 use crate::ops::metrics::Metrics;
 use crate::sabotage::Sabotage;
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     producers: Mutex<HashMap<(String, String), ConnectionKey>>,
     users: Mutex<HashMap<String, Arc<User>>>,
+    pub(crate) addresses: Addresses,
+    pub(crate) auditor: Auditor,
 }
 
 /// What all connections of one user share.
@@ -53,6 +57,7 @@ impl Shared {
     pub(crate) fn new(
         config: Config,
         tls: Option<Acceptor>,
+        auditor: Auditor,
         log: Arc<dyn EventLog>,
         keys: KeyRing,
         random: [u64; 2],
@@ -60,9 +65,13 @@ impl Shared {
         let sabotage = Sabotage::from_env();
         let log = sabotage.log(log);
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
+        let security = &config.security;
+        let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         Self {
             config,
             tls,
+            addresses,
+            auditor,
             log,
             sabotage,
             catalog: Catalog::default(),
@@ -211,16 +220,20 @@ impl Shared {
         }
     }
 
-    /// A connection of the user begins.
-    pub(crate) fn user_came(&self, user: &str, now: u64) -> Arc<User> {
+    /// A connection of the user begins, unless there are as many as one user may have.
+    pub(crate) fn user_came(&self, user: &str, now: u64) -> Option<Arc<User>> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || User {
             connections: AtomicUsize::new(0),
             rate: Mutex::new(Bucket::new(self.config.user_rate, now)),
         };
+        let limit = self.config.security.user_connections;
         let user = users.entry(user.to_owned()).or_insert_with(|| Arc::new(new()));
+        if limit > 0 && user.connections.load(Ordering::Relaxed) >= limit {
+            return None;
+        }
         user.connections.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(user)
+        Some(Arc::clone(user))
     }
 
     pub(crate) fn user_left(&self, user: &str) {

@@ -1,4 +1,6 @@
 //! What operators need: figures, limits, and a way to stop.
 
+pub(crate) mod addresses;
+pub(crate) mod audit;
 pub(crate) mod limits;
 pub(crate) mod metrics;

@@ -20,6 +20,8 @@ enum Turned {
     Away,
     NoProxyHeader,
     TlsFailed(io::Error),
+    /// It opens connections faster than it may.
+    TooMany(Stream, Peer, u64),
 }
 
 /// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
@@ -41,9 +43,13 @@ pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAdd
             tracing::debug!(%error, address = %direct.address, "a TLS handshake failed");
             "tls_failed"
         }
+        Ok(Err(Turned::TooMany(stream, peer, retry_after))) => {
+            return Box::pin(handshake::too_many(&worker, stream, peer, retry_after)).await;
+        }
         Err(_) => "auth_timeout",
     };
     shared.metrics.refused(cause);
+    shared.audit_stranger(worker.now(), cause, direct.address, "");
 }
 
 async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Stream, Peer), Turned> {
@@ -53,6 +59,13 @@ async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Str
     if security.proxy_protocol && security.trusted_proxies.contains(direct.address) {
         let source = read_proxy_header(&mut socket).await?;
         peer = source.map_or(direct, |source| Peer::new(source.ip()));
+    }
+    // For a trusted proxy's client this waits until the request tells who it is.
+    if !security.trusted_proxies.contains(peer.address)
+        && let Err(retry_after) = worker.shared.addresses.take_connection(peer.address, worker.now())
+    {
+        // Said without TLS: a handshake is what the limit spares.
+        return Err(Turned::TooMany(Stream::Plain(socket), peer, retry_after));
     }
     let Some(tls) = &worker.shared.tls else { return Ok((Stream::Plain(socket), peer)) };
     let mut stream = tls.accept(socket).map_err(|error| Turned::TlsFailed(io::Error::other(error)))?;

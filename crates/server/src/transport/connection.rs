@@ -6,11 +6,13 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use agentbench_audit::Record;
 use agentbench_auth::Grant;
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
@@ -21,6 +23,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Semaphore;
 
 use super::outbox::Outbox;
+use crate::ops::audit::by;
 use crate::ops::limits::Bucket;
 use crate::session::render::Form;
 use crate::shared::User;
@@ -50,6 +53,7 @@ pub(crate) struct Identity {
     pub(crate) grant: Arc<Grant>,
     pub(crate) producer: Box<str>,
     pub(crate) user: Arc<User>,
+    pub(crate) address: IpAddr,
 }
 
 /// An event that was refused for now: later ones of its session wait for it.
@@ -79,6 +83,8 @@ pub(crate) struct Connection {
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: RefCell<Arc<Grant>>,
     pub(crate) user: Arc<User>,
+    /// Where it comes from, as far as trusted proxies tell.
+    pub(crate) address: IpAddr,
     pub(crate) held: RefCell<Vec<Held>>,
     pub(crate) producer: Box<str>,
     sender_json: OnceCell<Arc<str>>,
@@ -126,6 +132,7 @@ impl Connection {
             who: identity.who,
             grant: RefCell::new(identity.grant),
             user: identity.user,
+            address: identity.address,
             held: RefCell::new(Vec::new()),
             producer: identity.producer,
             sender_json: OnceCell::new(),
@@ -152,6 +159,11 @@ impl Connection {
 
     pub(crate) fn grant(&self) -> Arc<Grant> {
         Arc::clone(&self.grant.borrow())
+    }
+
+    /// What the audit log is told of a decision about it.
+    pub(crate) fn record(&self, record: Record) -> Record {
+        by(&self.who, self.address, record)
     }
 
     /// The `sender` of its events, written once.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbench_audit::Record;
 use agentbench_auth::{AuthError, Grant};
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
@@ -26,6 +27,7 @@ use super::networks::Networks;
 use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::session::render::Form;
+use crate::shared::User;
 use crate::worker::Worker;
 
 /// Time that a client has to read why it was refused.
@@ -116,6 +118,12 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
         Ok(asked) => asked,
         Err(error) => return refuse(worker, stream, error.status(), &error.to_string(), "bad_request").await,
     };
+    let address = asked.peer.address;
+    if asked.peer != peer
+        && let Err(retry_after) = shared.addresses.take_connection(address, worker.now())
+    {
+        return too_many(worker, stream, asked.peer, retry_after).await;
+    }
     if !asked.known_path {
         return refuse(worker, stream, 404, "connect to / or /ws", "not_found").await;
     }
@@ -143,14 +151,21 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     let _ = stream.socket().set_nodelay(true);
     match verified {
         Ok(grant) => {
+            let Some(user) = shared.user_came(&grant.user_id, worker.now()) else {
+                shared.metrics.refused("user_connections");
+                shared.audit_stranger(worker.now(), "user_connections", address, &grant.user_id);
+                let reason = "The user has as many connections as one may have";
+                return close_at_once(stream, &asked, CloseCode::RateLimited, reason).await;
+            };
             // From here on the registered connection holds the place.
             std::mem::forget(reserved);
             let rest = head.split_off(asked.size);
-            accept(worker, stream, &asked, grant, rest);
+            accept(worker, stream, &asked, grant, user, rest);
         }
         Err(error) => {
-            tracing::debug!(reason = error.as_str(), "refused a connection");
+            tracing::debug!(reason = error.as_str(), %address, "refused a connection");
             shared.metrics.refused(error.as_str());
+            shared.audit_stranger(worker.now(), error.as_str(), address, "");
             let (code, reason) = match error {
                 AuthError::Missing => (CloseCode::Policy, "Missing authentication token"),
                 AuthError::NotPermitted => (CloseCode::Forbidden, "The token does not permit connections"),
@@ -172,7 +187,14 @@ impl Drop for Reserved<'_> {
     }
 }
 
-fn accept(worker: &Rc<Worker>, stream: Stream, asked: &Asked, grant: Grant, mut rest: BytesMut) {
+fn accept(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    asked: &Asked,
+    grant: Grant,
+    user: Arc<User>,
+    mut rest: BytesMut,
+) {
     let config = &worker.shared.config;
     let deflate =
         config.compression.then(|| negotiate(&asked.upgrade.extensions, &DeflatePolicy::default())).flatten();
@@ -188,10 +210,18 @@ fn accept(worker: &Rc<Worker>, stream: Stream, asked: &Asked, grant: Grant, mut 
             username: grant.username.clone(),
             role: grant.role.as_str().to_owned(),
         });
-        let user = worker.shared.user_came(&who.user_id, worker.now());
-        let identity =
-            Identity { user, who, grant: Arc::new(grant), producer: asked.producer.as_str().into() };
+        let identity = Identity {
+            user,
+            who,
+            grant: Arc::new(grant),
+            producer: asked.producer.as_str().into(),
+            address: asked.peer.address,
+        };
         Connection::new(key, stream, decoder, wire, identity, config.connection_rate, worker.now())
+    });
+    worker.shared.audit(|| {
+        let token_id = connection.grant.borrow().token_id.clone().unwrap_or_default();
+        connection.record(Record::allowed(worker.now(), "connect").detail(token_id))
     });
     write_opening(worker, &connection, asked, deflate.as_ref(), expires_at);
     worker.flush(&connection);
@@ -235,6 +265,15 @@ async fn close_at_once(mut stream: Stream, asked: &Asked, code: CloseCode, reaso
     if stream.write_all(&bytes).await.is_ok() {
         linger(stream).await;
     }
+}
+
+/// The address opens connections faster than one may.
+pub(super) async fn too_many(worker: &Worker, stream: Stream, peer: Peer, retry_after_ms: u64) {
+    worker.shared.metrics.refused("address_rate");
+    worker.shared.audit_stranger(worker.now(), "address_rate", peer.address, "");
+    let seconds = retry_after_ms.div_ceil(1000).to_string();
+    let detail = "this address opens connections faster than the limit allows; try again later\n";
+    respond(stream, 429, "Too Many Requests", &[("Retry-After", &seconds)], detail).await;
 }
 
 async fn unavailable(worker: &Worker, stream: Stream, detail: &str, cause: &'static str) {

@@ -8,11 +8,14 @@
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `limits`: who calls too often; `audited`: what is written of it.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
+mod addresses;
+mod audited;
 mod encrypted;
 mod errors;
 mod following;
 mod framing;
 mod lifecycle;
+mod limits;
 mod presence;
 mod publishing;
 mod roles;
