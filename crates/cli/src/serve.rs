@@ -137,8 +137,11 @@ fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
         let sample = (!config.production).then(|| config.jwt_secret.clone());
         return Ok((KeyRing::from_secret(config.jwt_secret.as_bytes()), sample));
     }
+    if config.production && config.security.jwks.is_some() {
+        return Ok((KeyRing::from_secret(b""), None));
+    }
     if config.production {
-        bail!("production needs JWT_SECRET (try: openssl rand -hex 32) or JWT_KEYS_FILE");
+        bail!("production needs JWT_SECRET (try: openssl rand -hex 32), JWT_KEYS_FILE or JWKS_URL");
     }
     let (made, _) = secret::load_or_make(&config.data_dir)?;
     config.jwt_secret.clone_from(&made);

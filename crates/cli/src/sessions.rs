@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// The server
     #[arg(long, global = true, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001")]
     url: String,
+    /// PEM file of the authority that signed the certificate of a wss:// server; the machine's own authorities if not given
+    #[arg(long, global = true, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
     /// Print JSON, one value a line

@@ -281,7 +281,7 @@ impl Worker {
                 self.audit_export(connection, session, "replay_session", from_seq, now);
                 self.replay(connection, session, id, speed, from_seq);
             }
-            Command::RefreshToken { token } => self.refresh(connection, id, &token, now)?,
+            Command::RefreshToken { token } => self.refresh_perhaps_later(connection, id, token, now)?,
         }
         Ok(())
     }
@@ -394,6 +394,37 @@ impl Worker {
             session: session.to_string(),
             ..connection.record(Record::allowed(now, action).detail(format!("from seq {from}")))
         });
+    }
+
+    /// A token whose key is not known waits for the issuer's word.
+    fn refresh_perhaps_later(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        command: String,
+        token: String,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let refused = self.shared.keys().verify(&token, now).err();
+        if refused.and_then(|error| self.shared.issuer_may_know(error)).is_none() {
+            return self.refresh(connection, command, &token, now);
+        }
+        connection.pending.set(connection.pending.get() + 1);
+        let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
+        tokio::task::spawn_local(async move {
+            if let Some(issuer) = &worker.shared.issuer {
+                issuer.asked_again().await;
+            }
+            let now = worker.now();
+            if connection.is_open()
+                && let Err(refusal) = worker.refresh(&connection, command.clone(), &token, now)
+            {
+                worker.refuse(&connection, refusal.of(command), now);
+            }
+            connection.pending.set(connection.pending.get().saturating_sub(1));
+            worker.flush(&connection);
+            connection.wake_if_paused();
+        });
+        Ok(())
     }
 
     fn refresh(

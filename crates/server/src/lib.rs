@@ -13,6 +13,7 @@ pub mod config;
 mod dispatch;
 pub mod echo;
 mod http;
+mod issuer;
 mod ops;
 mod sabotage;
 mod session;
@@ -73,6 +74,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     housekeeping: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    issuer: Option<JoinHandle<()>>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -134,9 +136,10 @@ impl Server {
         }
         drop(listeners);
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
+        let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, upkeep, address, recovery })
+        Ok(Self { shared, stop, workers, housekeeping, upkeep, issuer, address, recovery })
     }
 
     /// Where it listens.
@@ -185,6 +188,9 @@ impl Server {
         // Whoever starts on the same folder next must find nobody in it.
         if self.housekeeping.join().is_err() {
             tracing::error!("housekeeping has panicked");
+        }
+        if self.issuer.is_some_and(|issuer| issuer.join().is_err()) {
+            tracing::error!("what fetches the issuer's keys has panicked");
         }
         if self.upkeep.join().is_err() {
             tracing::error!("upkeep has panicked");

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use agentbench_auth::KeyRing;
+use agentbench_auth::{AuthError, KeyRing};
 use agentbench_event_log::{EventLog, Health};
 use agentbench_protocol::{CloseCode, Priority, SessionId};
 use agentbench_session::{ConnectionKey, Context};
 use agentbench_tls::Acceptor;
 
 use crate::config::Config;
+use crate::issuer::Issuer;
 use crate::ops::addresses::Addresses;
 use crate::ops::audit::Auditor;
 use crate::ops::limits::Bucket;
@@ -36,7 +37,9 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     /// Part of every client id, so that ids of different lives of a server differ.
     instance: u32,
-    keys: RwLock<Arc<KeyRing>>,
+    keys: RwLock<Keys>,
+    /// Who publishes keys, if anybody does.
+    pub(crate) issuer: Option<Issuer>,
     connections: AtomicUsize,
     backlog: AtomicUsize,
     receive_buffer: AtomicI64,
@@ -45,6 +48,21 @@ pub(crate) struct Shared {
     users: Mutex<HashMap<String, Arc<User>>>,
     pub(crate) addresses: Addresses,
     pub(crate) auditor: Auditor,
+}
+
+/// Keys by where they come from, and all together.
+struct Keys {
+    own: KeyRing,
+    issuers: KeyRing,
+    all: Arc<KeyRing>,
+}
+
+impl Keys {
+    fn new(own: KeyRing) -> Self {
+        let issuers = KeyRing::from_secret(b"");
+        let all = Arc::new(own.joined(&issuers));
+        Self { own, issuers, all }
+    }
 }
 
 /// What all connections of one user share.
@@ -66,6 +84,7 @@ impl Shared {
         let log = sabotage.log(log);
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         let security = &config.security;
+        let issuer = security.jwks.clone().map(Issuer::new);
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         Self {
             config,
@@ -79,7 +98,8 @@ impl Shared {
             mailboxes,
             seed: random[0],
             instance: random[1] as u32,
-            keys: RwLock::new(Arc::new(keys)),
+            keys: RwLock::new(Keys::new(keys)),
+            issuer,
             connections: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
             receive_buffer: AtomicI64::new(0),
@@ -90,12 +110,30 @@ impl Shared {
     }
 
     pub(crate) fn keys(&self) -> Arc<KeyRing> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner).all)
     }
 
     /// Replaces the keys; open connections keep the grants that they have.
     pub(crate) fn set_keys(&self, keys: KeyRing) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        known.all = Arc::new(keys.joined(&known.issuers));
+        known.own = keys;
+    }
+
+    /// Replaces the keys that the issuer publishes.
+    pub(crate) fn set_issuer_keys(&self, keys: KeyRing) {
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        known.all = Arc::new(known.own.joined(&keys));
+        known.issuers = keys;
+    }
+
+    /// Whether asking the issuer could change that a token was refused.
+    pub(crate) fn issuer_may_know(&self, error: AuthError) -> Option<&Issuer> {
+        let issuer = self.issuer.as_ref()?;
+        let knows_nothing = self.keys.read().unwrap_or_else(PoisonError::into_inner).issuers.is_empty();
+        let of_a_key =
+            matches!(error, AuthError::UnknownKey | AuthError::WrongAlgorithm | AuthError::BadSignature);
+        (error == AuthError::UnknownKey || (knows_nothing && of_a_key)).then_some(issuer)
     }
 
     pub(crate) fn context(&self) -> Context {

@@ -144,10 +144,16 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
         let detail = format!("producerId must have at most {MAX_PRODUCER_CHARS} visible characters");
         return refuse(worker, stream, 400, &detail, "bad_request").await;
     }
-    let verified = match &asked.token {
+    let mut verified = match &asked.token {
         None => Err(AuthError::Missing),
         Some(token) => shared.keys().verify(token, worker.now()),
     };
+    if let (Err(error), Some(token)) = (&verified, &asked.token)
+        && let Some(issuer) = shared.issuer_may_know(*error)
+    {
+        issuer.asked_again().await;
+        verified = shared.keys().verify(token, worker.now());
+    }
     let _ = stream.socket().set_nodelay(true);
     match verified {
         Ok(grant) => {

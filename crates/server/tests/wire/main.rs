@@ -5,7 +5,7 @@
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
 //! - `framing`: broken bytes, greedy and dead clients.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
-//! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `limits`: who calls too often; `audited`: what is written of it.
+//! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -14,6 +14,7 @@ mod encrypted;
 mod errors;
 mod following;
 mod framing;
+mod issuer;
 mod lifecycle;
 mod limits;
 mod presence;
