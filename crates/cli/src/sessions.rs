@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -162,8 +163,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let token = arguments.access.token("me", Role::Admin)?;
-    let config =
+    let mut config =
         Config::new(&arguments.url).token(token).connect_timeout(CONNECT_TIMEOUT).ack_timeout(ACK_TIMEOUT);
+    if let Some(path) = &arguments.ca_file {
+        let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        config = config.authority(pem);
+    }
     let client = match Client::connect(config).await {
         Ok(client) => client,
         Err(error) => anyhow::bail!("{}", sentence(&arguments.url, &error)),

@@ -129,3 +129,47 @@ fn audit(texts: &Texts, production: bool) -> Result<Option<Audit>, ConfigError> 
     })?;
     Ok(file.map(|file| Audit { file, max_bytes, max_age, wait_when_full }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn config(flags: &[(&str, &str)]) -> Result<Security, ConfigError> {
+        let flags: Vec<_> =
+            flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let texts = Texts::gather(None, |_| None, &flags)?;
+        Config::from_texts(&texts, "h", 1).map(|config| config.security)
+    }
+
+    #[test]
+    fn production_writes_an_audit_log_and_counts_callers() {
+        let production = config(&[("env", "production"), ("data-dir", "/d")]).unwrap();
+        assert_eq!(production.audit.unwrap().file, PathBuf::from("/d/audit.jsonl"));
+        assert_eq!(production.address_connection_rate, PRODUCTION_CONNECTION_RATE);
+        let off = config(&[("env", "production"), ("audit-file", "none"), ("address-connection-rate", "0")]);
+        let off = off.unwrap();
+        assert_eq!((off.audit, off.address_connection_rate), (None, 0));
+        let development = config(&[]).unwrap();
+        assert_eq!((development.audit, development.address_connection_rate), (None, 0));
+        assert_eq!(config(&[("audit-file", "x")]).unwrap().audit.unwrap().file, PathBuf::from("x"));
+    }
+
+    #[test]
+    fn halves_and_nonsense_are_refused_by_name() {
+        for flags in [
+            &[("tls-cert", "a")][..],
+            &[("tls-key", "a")],
+            &[("proxy-protocol", "true")],
+            &[("trusted-proxies", "everybody")],
+            &[("jwks-url", "ftp://x")],
+            &[("audit-when-full", "panic")],
+            &[("address-rate", "-1")],
+        ] {
+            let error = config(flags).unwrap_err();
+            assert!(matches!(error, ConfigError::Invalid { .. }), "{error}");
+        }
+        assert!(config(&[("tls-cert", "a"), ("tls-key", "b")]).unwrap().tls.is_some());
+        assert!(config(&[("jwks-url", "https://x/keys")]).unwrap().jwks.is_some());
+    }
+}
