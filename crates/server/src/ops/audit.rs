@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use agentbench_audit::{Log, OpenError, Record, Settings};
+use agentbench_protocol::SessionId;
 use agentbench_protocol::message::Sender;
 
 use super::limits::Bucket;
@@ -89,7 +90,7 @@ pub(crate) fn by(who: &Sender, address: IpAddr, record: Record) -> Record {
 
 impl Asker {
     /// The record of what this asker asked of a session.
-    pub(crate) fn record(&self, session: impl ToString, record: Record) -> Record {
+    pub(crate) fn record(&self, session: SessionId, record: Record) -> Record {
         Record { session: session.to_string(), ..by(&self.who, self.address, record) }
     }
 }

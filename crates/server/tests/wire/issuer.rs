@@ -181,7 +181,7 @@ fn the_server_lives_without_its_issuer() {
     assert!(gets_in(&server, &token("first")), "what was known stays");
     // Keys that cannot be used are no better than none.
     issuer.change(|state| {
-        (state.is_up, state.keys) = (true, vec![json!({"kty": "oct", "k": "AAAA", "alg": "HS256"})])
+        (state.is_up, state.keys) = (true, vec![json!({"kty": "oct", "k": "AAAA", "alg": "HS256"})]);
     });
     let asked = issuer.asked();
     wait_until("it has asked in vain", || issuer.asked() > asked + 2);
