@@ -93,6 +93,7 @@ impl Log {
             lost: Arc::clone(&lost),
             closing: Arc::clone(&closing),
             unsynced: None,
+            gave_up: false,
         };
         // Found out before anybody relies on it.
         let mut first = Vec::new();
@@ -124,9 +125,15 @@ impl Log {
         taken
     }
 
+    /// Says that the end is near: from now on a disk that takes nothing is given up after a few seconds, so that those who wait
+    /// for it can end, too.
+    pub fn hurry(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     /// Writes what waits and ends. A disk that takes nothing is given a few seconds.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.hurry();
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A panic of the thread was printed; there is nothing left to be done for it.
@@ -221,6 +228,8 @@ struct Writer {
     lost: Arc<AtomicU64>,
     closing: Arc<AtomicBool>,
     unsynced: Option<Instant>,
+    /// The log is being closed, and the disk took nothing for too long.
+    gave_up: bool,
 }
 
 impl Writer {
@@ -262,9 +271,12 @@ impl Writer {
         while self.file.write_all(&bytes).is_err() {
             // Nothing of a line stays that was not written whole.
             let _ = self.file.set_len(self.size);
-            if self.closing.load(Ordering::Relaxed)
-                && closing_since.get_or_insert_with(Instant::now).elapsed() > CLOSE_PATIENCE
+            if self.gave_up
+                || self.closing.load(Ordering::Relaxed)
+                    && closing_since.get_or_insert_with(Instant::now).elapsed() > CLOSE_PATIENCE
             {
+                self.gave_up = true;
+                self.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 return;
             }
             std::thread::sleep(RETRY);

@@ -179,6 +179,7 @@ impl Server {
     /// If the log could not be made durable.
     pub fn stop(mut self) -> Result<(), LogError> {
         self.shared.start_draining();
+        self.shared.auditor.hurry();
         self.stop.send_replace(true);
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {

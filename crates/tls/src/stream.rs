@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -107,8 +106,7 @@ impl Stream {
         if let Self::Tls(tls) = self {
             tls.0.finish()?;
         }
-        let fd = self.socket().as_fd().try_clone_to_owned()?;
-        std::net::TcpStream::from(fd).shutdown(Shutdown::Write)
+        socket2::SockRef::from(self.socket()).shutdown(Shutdown::Write)
     }
 
     /// Waits until [`Self::try_read`] or [`Self::try_write`] may do something, whatever of it is asked for. Also wakes for
@@ -143,12 +141,6 @@ impl Stream {
             Self::Plain(_) => Ok(()),
             Self::Tls(tls) => poll_fn(|cx| tls.0.poll_handshake(cx)).await,
         }
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
     }
 }
 

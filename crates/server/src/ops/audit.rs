@@ -35,6 +35,13 @@ impl Auditor {
         Ok(Self { log, refusals: Mutex::new(Bucket::new(REFUSALS, now)), unwritten: AtomicU64::new(0) })
     }
 
+    /// See [`Log::hurry`].
+    pub(crate) fn hurry(&self) {
+        if let Some(log) = &self.log {
+            log.hurry();
+        }
+    }
+
     pub(crate) fn close(&self) {
         if let Some(log) = &self.log {
             log.close();

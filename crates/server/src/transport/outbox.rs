@@ -188,8 +188,9 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
         }
         if !outbox.has_something() {
             // What TLS has encrypted and the socket has not taken.
-            if let Err(error) = connection.stream.borrow_mut().push() {
-                outbox.hold_up(worker, connection, &error);
+            match connection.stream.borrow_mut().push() {
+                Ok(()) => outbox.blocked_since = None,
+                Err(error) => outbox.hold_up(worker, connection, &error),
             }
             break;
         }

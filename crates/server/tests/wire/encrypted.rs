@@ -1,5 +1,6 @@
 //! TLS on the port: the SDK over `wss://`, plain HTTP's other half, readers that are slow, certificates that change.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use agentbench_client::{Client, Config, Data, Event, Item, NewSession, Outcome, StartAt};
@@ -35,9 +36,9 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(future)
 }
 
-fn sdk(server: &TestServer, user: &str) -> Config {
-    let url = format!("wss://localhost:{}", server.address().port());
-    Config::new(url).connect_to(server.address()).token(evaluator(user)).authority(authority())
+fn sdk(server: SocketAddr, user: &str) -> Config {
+    let url = format!("wss://localhost:{}", server.port());
+    Config::new(url).connect_to(server).token(evaluator(user)).authority(authority())
 }
 
 async fn stream(server: &TestServer) -> Stream {
@@ -56,7 +57,7 @@ async fn get(server: &TestServer, path: &str) -> String {
 }
 
 /// Publishes large events to a follower that has room for few, so that sockets are full in both directions.
-async fn publish_and_follow(server: &TestServer, events: u64) {
+async fn publish_and_follow(server: SocketAddr, events: u64) {
     let writer = Client::connect(sdk(server, "ada")).await.expect("connected");
     let reader = Client::connect(sdk(server, "bob").follow_buffer(4)).await.expect("connected");
     let session = writer.create_session(NewSession::new("p", "t", "a")).await.expect("created").session_id;
@@ -88,7 +89,7 @@ async fn publish_and_follow(server: &TestServer, events: u64) {
 #[test]
 fn events_pass_whole_over_tls() {
     let server = server(2);
-    run(publish_and_follow(&server, 600));
+    run(publish_and_follow(server.address(), 600));
     run(async {
         assert!(get(&server, "/healthz").await.starts_with("HTTP/1.1 200"));
     });
@@ -106,7 +107,8 @@ fn what_is_no_tls_gets_no_further() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     let refused = run(async {
         let plain = Config::new(format!("ws://{}", server.address())).token(evaluator("ada"));
-        let stranger = sdk(&server, "ada").authority(std::fs::read(keys().join("second.pem")).expect("PEM"));
+        let stranger =
+            sdk(server.address(), "ada").authority(std::fs::read(keys().join("second.pem")).expect("PEM"));
         (Client::connect(plain).await.is_err(), Client::connect(stranger).await.is_err())
     });
     assert_eq!(refused, (true, true));
@@ -128,7 +130,7 @@ fn a_certificate_changes_under_open_connections() {
     let server = TestServer::with(1, encrypted(certificate.clone(), key));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let client = runtime.block_on(Client::connect(sdk(&server, "ada"))).expect("connected");
+    let client = runtime.block_on(Client::connect(sdk(server.address(), "ada"))).expect("connected");
     let shown = || {
         let stream = runtime.block_on(stream(&server));
         stream.peer_certificate().expect("it is TLS").to_vec()
@@ -152,4 +154,69 @@ fn a_certificate_changes_under_open_connections() {
     let created = runtime.block_on(client.create_session(NewSession::new("p", "t", "a")));
     created.expect("the connection from before is served");
     runtime.block_on(client.close());
+}
+
+#[test]
+fn a_socket_that_was_full_once_is_not_held_against_its_reader() {
+    let server = TestServer::with(1, |config| {
+        encrypted(keys().join("first.pem"), keys().join("first.key"))(config);
+        config.slow_consumer_timeout = std::time::Duration::from_millis(1500);
+        config.send_buffer = 8 * 1024;
+    });
+    run(async {
+        let writer = Client::connect(sdk(server.address(), "ada")).await.expect("connected");
+        let session =
+            writer.create_session(NewSession::new("p", "t", "a")).await.expect("created").session_id;
+        let reader = Client::connect(sdk(server.address(), "bob").follow_buffer(1)).await.expect("connected");
+        let mut follow = reader.follow(session, StartAt::Start).await.expect("joined");
+        let text = "x".repeat(300_000);
+        for n in 0..8 {
+            let data = Data::json(&json!({"n": n, "text": text})).expect("JSON");
+            let ticket = writer.publish(session, Event::new(data)).await.expect("taken");
+            assert!(matches!(ticket.await, Outcome::Stored { .. }));
+            // The socket fills, then everything is read: the last bytes go out when there is nothing else to write.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            while !matches!(follow.next().await.expect("the follow goes on"), Item::Event(_)) {}
+        }
+        // Nothing is owed to the reader for longer than a slow one is borne.
+        tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
+        let metrics = get(&server, "/metrics").await;
+        assert!(!metrics.contains("connections_closed_total{cause=\"slow_consumer\"}"), "{metrics}");
+        writer.close().await;
+        reader.close().await;
+    });
+}
+
+#[test]
+fn events_pass_whole_while_certificates_and_keys_change() {
+    use crate::support::tokens::SECRET;
+    use agentbench_auth::KeyRing;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
+    let install = |name: &str| {
+        std::fs::copy(keys().join(format!("{name}.pem")), &certificate).expect("copied");
+        std::fs::copy(keys().join(format!("{name}.key")), &key).expect("copied");
+    };
+    install("first");
+    let server = TestServer::with(2, encrypted(certificate.clone(), key.clone()));
+    let (port, handle) = (server.address(), server.server());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let mut changes = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                install(if changes % 2 == 0 { "second" } else { "first" });
+                handle.refresh_certificate();
+                handle.set_keys(KeyRing::from_secret(SECRET.as_bytes()));
+                changes += 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            changes
+        });
+        for _ in 0..3 {
+            run(publish_and_follow(port, 150));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(changes.join().expect("it does not panic") > 3);
+    });
 }
