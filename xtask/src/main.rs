@@ -92,12 +92,34 @@ fn setup() -> anyhow::Result<()> {
         run("apt-get", &["update", "-qq"])?;
         run("apt-get", &["install", "-y", "-qq", "build-essential"])?;
     }
+    proxies()?;
     for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if output("cargo", &[tool, "--version"]).is_none() {
             run("rustup", &["component", "add", component])?;
         }
     }
     Ok(())
+}
+
+/// The proxies that tests put before the server. Without them those tests say that they were left out.
+fn proxies() -> anyhow::Result<()> {
+    let is_there = |program: &str| Path::new("/usr/sbin").join(program).is_file();
+    let missing: Vec<&str> = [("haproxy", "haproxy"), ("nginx", "nginx-light")]
+        .into_iter()
+        .filter(|(program, _)| !is_there(program) && output(program, &["-v"]).is_none())
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let may_install = output("id", &["-u"]).is_some_and(|id| id.trim() == "0")
+        && output("apt-get", &["--version"]).is_some();
+    if !may_install {
+        eprintln!("setup: {} not installed; the tests behind them are left out", missing.join(" and "));
+        return Ok(());
+    }
+    run("apt-get", &["update", "-qq"])?;
+    run("apt-get", &[&["install", "-y", "-qq", "--no-install-recommends"], &missing[..]].concat())
 }
 
 fn has_nextest() -> bool {

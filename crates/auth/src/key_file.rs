@@ -109,6 +109,23 @@ pub(crate) fn read(text: &str) -> Result<Vec<NamedKey>, KeyError> {
     Ok(keys)
 }
 
+/// Reads an issuer's published keys (RFC 7517 §5): those that cannot be used here are passed over, as that section asks, and
+/// counted. A secret is never taken: whoever can read the set could sign with it.
+pub(crate) fn read_published(text: &str) -> Result<(Vec<NamedKey>, usize), KeyError> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| KeyError::NotJson { line: error.line(), column: error.column() })?;
+    let entries = value.get("keys").and_then(Value::as_array).ok_or(KeyError::NoKeys)?;
+    let is_public = |entry: &&Value| matches!(entry["kty"].as_str(), Some("RSA" | "EC" | "OKP"));
+    let mut keys: Vec<NamedKey> = Vec::new();
+    for key in entries.iter().filter(is_public).filter_map(|entry| read_key(entry).ok()) {
+        if keys.iter().all(|other| other.kid != key.kid) {
+            keys.push(key);
+        }
+    }
+    let passed_over = entries.len() - keys.len();
+    if keys.is_empty() { Err(KeyError::NoKeys) } else { Ok((keys, passed_over)) }
+}
+
 fn read_key(entry: &Value) -> Result<NamedKey, KeyFault> {
     let entry = Entry(entry.as_object().ok_or(KeyFault::NotAnObject)?);
     let kid = entry.text("kid")?.map(str::to_owned);

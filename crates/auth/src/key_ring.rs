@@ -1,6 +1,7 @@
 //! The keys that a server trusts, and the check of a token against them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::algorithm::Algorithm;
 use crate::error::AuthError;
@@ -24,14 +25,14 @@ use crate::token::UnprovenToken;
 ///
 /// Lookup walks the keys: rings hold a handful.
 pub struct KeyRing {
-    keys: Vec<NamedKey>,
+    keys: Vec<Arc<NamedKey>>,
 }
 
 impl KeyRing {
     /// One HS256 key without a name. An empty secret makes a ring that trusts nobody, for anybody could sign with it.
     pub fn from_secret(secret: &[u8]) -> Self {
         let key = Key::from_secret(Algorithm::Hs256, secret).ok();
-        Self { keys: key.map(|key| NamedKey { kid: None, key }).into_iter().collect() }
+        Self { keys: key.map(|key| Arc::new(NamedKey { kid: None, key })).into_iter().collect() }
     }
 
     /// The keys of a keys file.
@@ -48,7 +49,32 @@ impl KeyRing {
     /// One key may be without a `kid`: tokens that name no key are its (a secret from before there was a file). `alg` may
     /// be absent only in JWKs of types RSA, EC and OKP, where RS256, ES256 and EdDSA are the only choice.
     pub fn from_json(text: &str) -> Result<Self, KeyError> {
-        key_file::read(text).map(|keys| Self { keys })
+        key_file::read(text).map(Self::of)
+    }
+
+    /// The keys that an issuer publishes (JWKS, RFC 7517), and how many of them were passed over because they cannot be used
+    /// here. Secrets are never taken from there.
+    ///
+    /// # Errors
+    /// A text that is no key set, or one without a key that can be used.
+    pub fn from_jwks(text: &str) -> Result<(Self, usize), KeyError> {
+        key_file::read_published(text).map(|(keys, passed_over)| (Self::of(keys), passed_over))
+    }
+
+    /// A ring with the keys of both; where both have a key of one name, this ring's is taken.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        let is_new = |key: &&Arc<NamedKey>| self.keys.iter().all(|own| own.kid != key.kid);
+        Self { keys: self.keys.iter().chain(other.keys.iter().filter(is_new)).cloned().collect() }
+    }
+
+    /// Whether it trusts nobody.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn of(keys: Vec<NamedKey>) -> Self {
+        Self { keys: keys.into_iter().map(Arc::new).collect() }
     }
 
     /// What a token gives to its holder at `now_ms` (ms since 1970), or why it gives nothing.

@@ -4,6 +4,7 @@
 mod say;
 
 mod access;
+mod audit;
 mod echo;
 mod load;
 mod logging;
@@ -46,6 +47,9 @@ enum Command {
     Token(token::Command),
     /// Look at sessions, follow them, publish to them
     Sessions(sessions::Arguments),
+    /// Check the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Audit(command) => audit::run(&command),
         Command::Suite(command) => suite::run(&command),
         Command::Load(arguments) => load::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),

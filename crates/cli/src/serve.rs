@@ -137,8 +137,11 @@ fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
         let sample = (!config.production).then(|| config.jwt_secret.clone());
         return Ok((KeyRing::from_secret(config.jwt_secret.as_bytes()), sample));
     }
+    if config.production && config.security.jwks.is_some() {
+        return Ok((KeyRing::from_secret(b""), None));
+    }
     if config.production {
-        bail!("production needs JWT_SECRET (try: openssl rand -hex 32) or JWT_KEYS_FILE");
+        bail!("production needs JWT_SECRET (try: openssl rand -hex 32), JWT_KEYS_FILE or JWKS_URL");
     }
     let (made, _) = secret::load_or_make(&config.data_dir)?;
     config.jwt_secret.clone_from(&made);
@@ -198,8 +201,9 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     }
 }
 
-/// New keys for new connections; those that are open stay. Gives what was done, or why it was not.
+/// New keys and a new certificate for new connections; those that are open stay. Gives what was done, or why it was not.
 fn reload(server: &Server, keys_file: Option<&Path>, production: bool) -> Result<String, String> {
+    server.refresh_certificate();
     let Some(path) = keys_file else {
         tracing::info!("there is no JWT_KEYS_FILE to read again");
         return Ok("there is no JWT_KEYS_FILE to read again".to_owned());
@@ -221,7 +225,8 @@ fn reload(server: &Server, keys_file: Option<&Path>, production: bool) -> Result
 fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
     let recovery = server.recovery();
     tracing::info!(address = %server.address(), ?recovery, "ready");
-    say!("listening on ws://{}", server.address());
+    let scheme = if server.is_encrypted() { "wss" } else { "ws" };
+    say!("listening on {scheme}://{}", server.address());
     let Some(secret) = sample_secret else { return Ok(()) };
     let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();

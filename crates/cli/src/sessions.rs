@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// The server
     #[arg(long, global = true, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001")]
     url: String,
+    /// PEM file of the authority that signed the certificate of a wss:// server; the machine's own authorities if not given
+    #[arg(long, global = true, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
     /// Print JSON, one value a line
@@ -159,8 +163,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let token = arguments.access.token("me", Role::Admin)?;
-    let config =
+    let mut config =
         Config::new(&arguments.url).token(token).connect_timeout(CONNECT_TIMEOUT).ack_timeout(ACK_TIMEOUT);
+    if let Some(path) = &arguments.ca_file {
+        let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        config = config.authority(pem);
+    }
     let client = match Client::connect(config).await {
         Ok(client) => client,
         Err(error) => anyhow::bail!("{}", sentence(&arguments.url, &error)),

@@ -4,11 +4,16 @@ use agentbench_protocol::limits::DEFAULT_PORT;
 
 use crate::Error;
 
+/// Port of `wss://` where none is named (RFC 6455 §3).
+const TLS_PORT: u16 = 443;
+
 /// A server's address in the parts that the driver and the handshake need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Name or IP address to connect to; an IPv6 address without its brackets.
     pub(crate) name: String,
+    /// `wss://`: a TLS session comes first.
+    pub(crate) encrypted: bool,
     /// Port to connect to.
     pub(crate) port: u16,
     /// Value of the `Host` header.
@@ -18,13 +23,13 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads `ws://host[:port][/path][?query]`.
+    /// Reads `ws://host[:port][/path][?query]`, or the same with `wss://`, whose port is 443 if none is named.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let invalid = |detail: &str| Error::Invalid(format!("the server's URL {detail}"));
-        let rest = match url.split_once("://") {
-            Some(("ws", rest)) => rest,
-            Some(("wss", _)) => return Err(invalid("begins with wss://: TLS is not supported")),
-            _ => return Err(invalid("must begin with ws://")),
+        let (encrypted, rest) = match url.split_once("://") {
+            Some(("ws", rest)) => (false, rest),
+            Some(("wss", rest)) => (true, rest),
+            _ => return Err(invalid("must begin with ws:// or wss://")),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, target) = rest.split_at(end);
@@ -37,6 +42,7 @@ impl Address {
         };
         let port = match port.strip_prefix(':') {
             Some(digits) => digits.parse().map_err(|_| invalid("has a port that is none"))?,
+            None if port.is_empty() && encrypted => TLS_PORT,
             None if port.is_empty() => DEFAULT_PORT,
             None => return Err(invalid("has something behind the host that is no port")),
         };
@@ -48,7 +54,7 @@ impl Address {
             return Err(invalid("holds white space"));
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Ok(Self { name: name.to_owned(), port, host: host.to_owned(), target })
+        Ok(Self { name: name.to_owned(), encrypted, port, host: host.to_owned(), target })
     }
 }
 
@@ -65,11 +71,20 @@ mod tests {
             ("ws://host?a=b", "host", 3001, "host", "/?a=b"),
         ];
         for (url, name, port, host, target) in cases {
-            let expected = Address { name: name.into(), port, host: host.into(), target: target.into() };
+            let expected = Address {
+                name: name.into(),
+                encrypted: false,
+                port,
+                host: host.into(),
+                target: target.into(),
+            };
             assert_eq!(Address::parse(url).unwrap(), expected, "{url}");
         }
+        let secure = Address::parse("wss://host/ws").unwrap();
+        assert!(secure.encrypted && secure.port == 443 && secure.host == "host");
+        assert_eq!(Address::parse("wss://host:3001").unwrap().port, 3001);
         for bad in
-            ["", "http://x", "wss://x", "ws://", "ws://:1", "ws://x:y", "ws://[::1", "ws://u@h", "ws://a b"]
+            ["", "http://x", "wss://", "ws://", "ws://:1", "ws://x:y", "ws://[::1", "ws://u@h", "ws://a b"]
         {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }

@@ -12,6 +12,8 @@ use agentbench_protocol::{Command, Epoch, Seq, SessionId, SessionInfo, StartAt, 
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
 
+use agentbench_tls::Connector;
+
 use crate::address::Address;
 use crate::config::{Config, OutboxPolicy};
 use crate::driver;
@@ -145,6 +147,7 @@ impl Client {
 
     fn start(mut config: Config) -> Result<Self, Error> {
         let address = Address::parse(&config.url)?;
+        let connector = connector(&config, &address)?;
         let seed: [u8; 32] = rand::random();
         let settings = &mut config.settings;
         settings.host.clone_from(&address.host);
@@ -163,7 +166,7 @@ impl Client {
             policy: config.settings.outbox_policy,
             close_timeout: config.close_timeout,
         };
-        driver::spawn(Arc::clone(&shared), address, &config);
+        driver::spawn(Arc::clone(&shared), address, connector, &config);
         Ok(Self { shared, handle: Arc::new(handle) })
     }
 
@@ -543,4 +546,16 @@ fn transition(reply: SystemMessage) -> Result<Transition, Error> {
 
 fn unexpected(reply: &SystemMessage) -> Error {
     Error::UnexpectedReply(format!("{reply:?}"))
+}
+
+/// Whom `wss://` trusts; `None` for `ws://`.
+fn connector(config: &Config, address: &Address) -> Result<Option<Connector>, Error> {
+    if !address.encrypted {
+        return Ok(None);
+    }
+    let connector = match &config.authority {
+        Some(pem) => Connector::with_authority(pem),
+        None => Connector::native(),
+    };
+    connector.map(Some).map_err(|error| Error::Invalid(error.to_string()))
 }

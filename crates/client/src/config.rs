@@ -122,6 +122,7 @@ pub struct Config {
     pub(crate) settings: Settings,
     pub(crate) token_provider: Option<TokenProvider>,
     pub(crate) connect_to: Option<SocketAddr>,
+    pub(crate) authority: Option<Vec<u8>>,
     pub(crate) connect_patience: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) follow_buffer: usize,
@@ -134,7 +135,7 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// For a server at `ws://host[:port][/path]`. The URL is read by [`Client::connect`](crate::Client::connect).
+    /// For a server at `ws://host[:port][/path]`, or `wss://` for TLS. The URL is read by [`Client::connect`](crate::Client::connect).
     pub fn new(url: impl Into<String>) -> Self {
         let settings = Settings {
             host: String::new(),
@@ -162,6 +163,7 @@ impl Config {
             settings,
             token_provider: None,
             connect_to: None,
+            authority: None,
             connect_patience: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
             follow_buffer: 1024,
@@ -297,6 +299,14 @@ impl Config {
     #[must_use]
     pub fn connect_to(mut self, address: SocketAddr) -> Self {
         self.connect_to = Some(address);
+        self
+    }
+
+    /// Trusts the authorities of this PEM text for `wss://`, and no others: for a company's own, or to pin one. Without it
+    /// the machine's authorities are trusted, or those of the file that `SSL_CERT_FILE` names.
+    #[must_use]
+    pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authority = Some(pem.into());
         self
     }
 

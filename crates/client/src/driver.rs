@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbench_tls::{Connector, Stream};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 use tokio::net::TcpStream;
@@ -29,7 +30,7 @@ const IN_A_ROW: usize = 8;
 /// How long a closed connection may take to end in good order.
 const LINGER: Duration = Duration::from_secs(1);
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
 thread_local! {
     /// What all clients of a thread use for moments only.
@@ -42,11 +43,12 @@ struct Scratch {
 }
 
 /// Begins a client's task on the current runtime.
-pub(crate) fn spawn(shared: Arc<Shared>, address: Address, config: &Config) {
+pub(crate) fn spawn(shared: Arc<Shared>, address: Address, connector: Option<Connector>, config: &Config) {
     let driver = Driver {
         shared,
         address,
         connect_to: config.connect_to,
+        connector,
         provider: config.token_provider.clone(),
         socket: None,
         connecting: None,
@@ -63,8 +65,10 @@ struct Driver {
     shared: Arc<Shared>,
     address: Address,
     connect_to: Option<SocketAddr>,
+    /// Puts TLS on the connection, for `wss://`.
+    connector: Option<Connector>,
     provider: Option<TokenProvider>,
-    socket: Option<TcpStream>,
+    socket: Option<Stream>,
     connecting: Option<Connecting>,
     fetching: Option<TokenFuture>,
     /// Encoded and not yet written.
@@ -79,7 +83,7 @@ struct Driver {
 /// What the driver was waiting for.
 enum Wake {
     Socket(io::Result<Ready>),
-    Connected(io::Result<TcpStream>),
+    Connected(io::Result<Stream>),
     Token(Result<String, String>),
     Time,
     Asked,
@@ -130,7 +134,7 @@ impl Driver {
         let interest = self.interest(is_full);
         let Self { socket, connecting, fetching, timer, armed_for, shared, .. } = self;
         tokio::select! {
-            ready = ready(socket.as_ref(), interest) => Wake::Socket(ready),
+            ready = ready(socket.as_mut(), interest) => Wake::Socket(ready),
             () = shared.wake.notified() => Wake::Asked,
             result = optional(connecting.as_mut()) => Wake::Connected(result),
             answer = optional(fetching.as_mut()) => Wake::Token(answer),
@@ -165,7 +169,8 @@ impl Driver {
                 None => return,
                 Some(Action::Connect) => {
                     self.output.clear();
-                    self.connecting = Some(connect(self.address.clone(), self.connect_to));
+                    self.connecting =
+                        Some(connect(self.address.clone(), self.connect_to, self.connector.clone()));
                 }
                 Some(Action::Disconnect) => self.disconnect().await,
                 Some(Action::FetchToken) => {
@@ -192,12 +197,12 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, result: io::Result<TcpStream>) {
+    fn connected(&mut self, result: io::Result<Stream>) {
         self.connecting = None;
         match result {
             Ok(socket) => {
                 // Batches are made here; waiting for more to send only delays acks.
-                let _ = socket.set_nodelay(true);
+                let _ = socket.socket().set_nodelay(true);
                 self.socket = Some(socket);
                 self.shared.with(|state, now| state.machine.connected(now));
             }
@@ -216,7 +221,7 @@ impl Driver {
 
     fn read(&mut self) {
         for _ in 0..IN_A_ROW {
-            let Some(socket) = &self.socket else { return };
+            let Some(socket) = &mut self.socket else { return };
             let read = SCRATCH.with_borrow_mut(|Scratch { read, codec }| {
                 let size = socket.try_read(read)?;
                 if size == 0 {
@@ -254,8 +259,12 @@ impl Driver {
             if self.output.is_empty() {
                 self.fill();
             }
-            let Some(socket) = &self.socket else { return };
+            let Some(socket) = &mut self.socket else { return };
             if self.output.is_empty() {
+                match socket.push() {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return self.lost(&error),
+                    _ => {}
+                }
                 if self.output.capacity() > KEPT_BYTES {
                     self.output = BytesMut::new();
                 }
@@ -278,16 +287,20 @@ impl Drop for Driver {
     }
 }
 
-fn connect(address: Address, connect_to: Option<SocketAddr>) -> Connecting {
+fn connect(address: Address, connect_to: Option<SocketAddr>, connector: Option<Connector>) -> Connecting {
     Box::pin(async move {
-        match connect_to {
-            Some(address) => TcpStream::connect(address).await,
-            None => TcpStream::connect((&*address.name, address.port)).await,
+        let socket = match connect_to {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((&*address.name, address.port)).await?,
+        };
+        match connector {
+            Some(connector) => connector.connect(socket, &address.name).await,
+            None => Ok(Stream::Plain(socket)),
         }
     })
 }
 
-async fn ready(socket: Option<&TcpStream>, interest: Option<Interest>) -> io::Result<Ready> {
+async fn ready(socket: Option<&mut Stream>, interest: Option<Interest>) -> io::Result<Ready> {
     match (socket, interest) {
         (Some(socket), Some(interest)) => socket.ready(interest).await,
         _ => pending().await,
@@ -301,7 +314,7 @@ async fn optional<F: Future + Unpin>(future: Option<F>) -> F::Output {
     }
 }
 
-async fn say_goodbye(mut socket: TcpStream, output: BytesMut) -> io::Result<()> {
+async fn say_goodbye(mut socket: Stream, output: BytesMut) -> io::Result<()> {
     socket.write_all(&output).await?;
     socket.shutdown().await?;
     let mut sink = [0; 1024];

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use agentbench_audit::Record;
 use agentbench_auth::{Grant, Permission};
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::envelope::{MessageType, read_frame};
@@ -96,6 +97,11 @@ impl Worker {
                 if !refusal.code.is_malformed_input() {
                     connection.count_malformed(false);
                 }
+                if envelope.kind == MessageType::ControlCommand && refusal.code == ErrorCode::Forbidden {
+                    let detail = refusal.detail.clone();
+                    let refused = || Record::refused(now, "command", refusal.code.as_str()).detail(detail);
+                    self.shared.audit(|| connection.record(refused()));
+                }
                 hold_turn(connection, envelope, &refusal, now);
                 self.refuse(connection, refusal.of(&*envelope.id), now);
             }
@@ -106,9 +112,11 @@ impl Worker {
         let config = &self.shared.config;
         let taken = connection
             .take_rate(config.connection_rate, now)
-            .and_then(|()| self.shared.take_user_rate(&connection.user, now));
+            .and_then(|()| self.shared.take_user_rate(&connection.user, now))
+            .and_then(|()| self.shared.addresses.take_message(connection.address, now));
         let Err(retry_after) = taken else { return Ok(()) };
         if connection.refused_by_rate() > RATE_PATIENCE {
+            self.shared.audit(|| connection.record(Record::refused(now, "send", "rate_limited")));
             self.close(
                 connection,
                 CloseCode::RateLimited,
@@ -264,12 +272,16 @@ impl Worker {
                 );
             }
             Command::GetHistory { session_id, from_seq, limit } => {
-                self.history(connection, self.readable(connection, &session_id)?, id, from_seq, limit);
+                let session = self.readable(connection, &session_id)?;
+                self.audit_export(connection, session, "get_history", from_seq, now);
+                self.history(connection, session, id, from_seq, limit);
             }
             Command::ReplaySession { session_id, speed, from_seq } => {
-                self.replay(connection, self.readable(connection, &session_id)?, id, speed, from_seq);
+                let session = self.readable(connection, &session_id)?;
+                self.audit_export(connection, session, "replay_session", from_seq, now);
+                self.replay(connection, session, id, speed, from_seq);
             }
-            Command::RefreshToken { token } => self.refresh(connection, id, &token, now)?,
+            Command::RefreshToken { token } => self.refresh_perhaps_later(connection, id, token, now)?,
         }
         Ok(())
     }
@@ -369,6 +381,52 @@ impl Worker {
         });
     }
 
+    /// Writes down who takes a session's log with him.
+    fn audit_export(
+        &self,
+        connection: &Connection,
+        session: SessionId,
+        action: &'static str,
+        from: Seq,
+        now: u64,
+    ) {
+        self.shared.audit(|| Record {
+            session: session.to_string(),
+            ..connection.record(Record::allowed(now, action).detail(format!("from seq {from}")))
+        });
+    }
+
+    /// A token whose key is not known waits for the issuer's word.
+    fn refresh_perhaps_later(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        command: String,
+        token: String,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let refused = self.shared.keys().verify(&token, now).err();
+        if refused.and_then(|error| self.shared.issuer_may_know(error)).is_none() {
+            return self.refresh(connection, command, &token, now);
+        }
+        connection.pending.set(connection.pending.get() + 1);
+        let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
+        tokio::task::spawn_local(async move {
+            if let Some(issuer) = &worker.shared.issuer {
+                issuer.asked_again().await;
+            }
+            let now = worker.now();
+            if connection.is_open()
+                && let Err(refusal) = worker.refresh(&connection, command.clone(), &token, now)
+            {
+                worker.refuse(&connection, refusal.of(command), now);
+            }
+            connection.pending.set(connection.pending.get().saturating_sub(1));
+            worker.flush(&connection);
+            connection.wake_if_paused();
+        });
+        Ok(())
+    }
+
     fn refresh(
         &self,
         connection: &Connection,
@@ -376,7 +434,10 @@ impl Worker {
         token: &str,
         now: u64,
     ) -> Result<(), Refusal> {
+        let refused =
+            |code| self.shared.audit(|| connection.record(Record::refused(now, "refresh_token", code)));
         let grant = self.shared.authenticate(token, now).map_err(|error| {
+            refused(error.as_str());
             Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
         })?;
         if grant.user_id != connection.who.user_id {
@@ -387,6 +448,8 @@ impl Worker {
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
         let token_expires_at = grant.expires_at;
+        let token_id = grant.token_id.clone().unwrap_or_default();
+        self.shared.audit(|| connection.record(Record::allowed(now, "refresh_token").detail(token_id)));
         *connection.grant.borrow_mut() = Arc::new(grant);
         self.say(
             connection,

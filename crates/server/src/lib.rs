@@ -14,12 +14,14 @@ mod control;
 mod dispatch;
 pub mod echo;
 mod http;
+mod issuer;
 mod ops;
 pub mod revocation;
 mod sabotage;
 mod session;
 mod shared;
 mod transport;
+mod upkeep;
 mod worker;
 
 use std::io;
@@ -34,12 +36,16 @@ use agentbench_event_log::{EventLog, LogError};
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
 use agentbench_protocol::{AckLevel, CloseCode};
+use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+
+use agentbench_audit::Record;
 
 use crate::config::Config;
 use crate::http::streams::Ending;
 use crate::revocation::Revocations;
+use crate::ops::audit::Auditor;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -57,6 +63,12 @@ pub enum StartError {
     /// What the log holds cannot be listed.
     #[error("cannot list the log's sessions: {0}")]
     List(#[from] LogError),
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The audit log cannot be written or continued.
+    #[error(transparent)]
+    Audit(#[from] agentbench_audit::OpenError),
     /// A socket or thread cannot be had.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -68,6 +80,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
     housekeeping: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+    issuer: Option<JoinHandle<()>>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -107,12 +121,15 @@ impl Server {
             purge_threshold: config.hot_log_bytes,
             ..DiskConfig::new(&config.data_dir)
         };
+        let files = config.security.tls.as_ref();
+        let tls = files.map(|files| Acceptor::load(&files.certificate, &files.key)).transpose()?;
+        let auditor = Auditor::open(config.security.audit.as_ref(), now_ms())?;
         let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
         let log = Arc::new(log);
         let random = [random()?, random()?];
         let revocations = Revocations::open(&config.data_dir)?;
         let engine = Arc::clone(&log) as Arc<dyn EventLog>;
-        let shared = Arc::new(Shared::new(config, engine, keys, revocations, random));
+        let shared = Arc::new(Shared::new(config, tls, auditor, engine, keys, revocations, random));
         let now = now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -128,13 +145,21 @@ impl Server {
             workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
         }
         drop(listeners);
+        shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
+        let issuer = issuer::start(&shared, stopped.clone())?;
+        let upkeep = upkeep::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, address, recovery })
+        Ok(Self { shared, stop, workers, housekeeping, upkeep, issuer, address, recovery })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the port speaks TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.shared.tls.is_some()
     }
 
     /// What opening the log found.
@@ -144,6 +169,7 @@ impl Server {
 
     /// Replaces the keys that tokens are checked with; open connections stay.
     pub fn set_keys(&self, keys: KeyRing) {
+        self.shared.audit(|| Record::allowed(now_ms(), "keys_changed").detail(format!("{keys:?}")));
         self.shared.set_keys(keys);
     }
 
@@ -153,6 +179,11 @@ impl Server {
         let (sender, requests) = mpsc::channel(CONTROL_REQUESTS);
         self.shared.set_host(sender);
         requests
+    }
+
+    /// Looks at the certificate's files again; they are looked at every few seconds anyway.
+    pub fn refresh_certificate(&self) {
+        upkeep::look_at_certificate(&self.shared);
     }
 
     /// Open connections.
@@ -166,6 +197,7 @@ impl Server {
     /// If the log could not be made durable.
     pub fn stop(mut self) -> Result<(), LogError> {
         self.shared.start_draining();
+        self.shared.auditor.hurry();
         self.stop.send_replace(true);
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
@@ -176,6 +208,14 @@ impl Server {
         if self.housekeeping.join().is_err() {
             tracing::error!("housekeeping has panicked");
         }
+        if self.issuer.is_some_and(|issuer| issuer.join().is_err()) {
+            tracing::error!("what fetches the issuer's keys has panicked");
+        }
+        if self.upkeep.join().is_err() {
+            tracing::error!("upkeep has panicked");
+        }
+        self.shared.audit(|| Record::allowed(now_ms(), "server_stopped"));
+        self.shared.auditor.close();
         self.shared.log.close()
     }
 }
@@ -222,9 +262,9 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                set_buffers(&stream, &worker.shared.config);
-                tokio::task::spawn_local(transport::handshake::serve(Rc::clone(worker), stream));
+            Ok((socket, from)) => {
+                set_buffers(&socket, &worker.shared.config);
+                tokio::task::spawn_local(transport::admission::admit(Rc::clone(worker), socket, from));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: those that are there go on, new ones wait in the backlog.

@@ -9,6 +9,7 @@ use agentbench_auth::{AuthError, Grant, KeyRing};
 use agentbench_event_log::{EventLog, Health};
 use agentbench_protocol::{CloseCode, Priority, SessionId};
 use agentbench_session::{ConnectionKey, Context};
+use agentbench_tls::Acceptor;
 
 use tokio::sync::mpsc;
 
@@ -18,6 +19,9 @@ use crate::http::exchange::Exchanges;
 use crate::http::guests::Guests;
 use crate::http::streams::Streams;
 use crate::ops::farewell::Farewells;
+use crate::issuer::Issuer;
+use crate::ops::addresses::Addresses;
+use crate::ops::audit::Auditor;
 use crate::ops::limits::Bucket;
 use crate::ops::metrics::Metrics;
 use crate::ops::stats::Stats;
@@ -34,6 +38,8 @@ const EXCHANGE: u64 = 1 << (WORKER_SHIFT - 1);
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Puts TLS on what is accepted, if the port speaks it.
+    pub(crate) tls: Option<Acceptor>,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) sabotage: Sabotage,
     pub(crate) catalog: Catalog,
@@ -43,7 +49,9 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     /// Part of every client id, so that ids of different lives of a server differ.
     instance: u32,
-    keys: RwLock<Arc<KeyRing>>,
+    keys: RwLock<Keys>,
+    /// Who publishes keys, if anybody does.
+    pub(crate) issuer: Option<Issuer>,
     connections: AtomicUsize,
     backlog: AtomicUsize,
     receive_buffer: AtomicI64,
@@ -63,6 +71,23 @@ pub(crate) struct Shared {
     written: AtomicU64,
     producers: Mutex<HashMap<(String, String), ConnectionKey>>,
     users: Mutex<HashMap<String, Arc<User>>>,
+    pub(crate) addresses: Addresses,
+    pub(crate) auditor: Auditor,
+}
+
+/// Keys by where they come from, and all together.
+struct Keys {
+    own: KeyRing,
+    issuers: KeyRing,
+    all: Arc<KeyRing>,
+}
+
+impl Keys {
+    fn new(own: KeyRing) -> Self {
+        let issuers = KeyRing::from_secret(b"");
+        let all = Arc::new(own.joined(&issuers));
+        Self { own, issuers, all }
+    }
 }
 
 /// What all connections of one user share.
@@ -74,6 +99,8 @@ pub(crate) struct User {
 impl Shared {
     pub(crate) fn new(
         config: Config,
+        tls: Option<Acceptor>,
+        auditor: Auditor,
         log: Arc<dyn EventLog>,
         keys: KeyRing,
         revocations: Revocations,
@@ -82,8 +109,14 @@ impl Shared {
         let sabotage = Sabotage::from_env();
         let log = sabotage.log(log);
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
+        let security = &config.security;
+        let issuer = security.jwks.clone().map(Issuer::new);
+        let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         Self {
             config,
+            tls,
+            addresses,
+            auditor,
             log,
             sabotage,
             catalog: Catalog::default(),
@@ -91,7 +124,8 @@ impl Shared {
             mailboxes,
             seed: random[0],
             instance: random[1] as u32,
-            keys: RwLock::new(Arc::new(keys)),
+            keys: RwLock::new(Keys::new(keys)),
+            issuer,
             connections: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
             receive_buffer: AtomicI64::new(0),
@@ -112,12 +146,30 @@ impl Shared {
     }
 
     pub(crate) fn keys(&self) -> Arc<KeyRing> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner).all)
     }
 
     /// Replaces the keys; open connections keep the grants that they have.
     pub(crate) fn set_keys(&self, keys: KeyRing) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        known.all = Arc::new(keys.joined(&known.issuers));
+        known.own = keys;
+    }
+
+    /// Replaces the keys that the issuer publishes.
+    pub(crate) fn set_issuer_keys(&self, keys: KeyRing) {
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        known.all = Arc::new(known.own.joined(&keys));
+        known.issuers = keys;
+    }
+
+    /// Whether asking the issuer could change that a token was refused.
+    pub(crate) fn issuer_may_know(&self, error: AuthError) -> Option<&Issuer> {
+        let issuer = self.issuer.as_ref()?;
+        let knows_nothing = self.keys.read().unwrap_or_else(PoisonError::into_inner).issuers.is_empty();
+        let of_a_key =
+            matches!(error, AuthError::UnknownKey | AuthError::WrongAlgorithm | AuthError::BadSignature);
+        (error == AuthError::UnknownKey || (knows_nothing && of_a_key)).then_some(issuer)
     }
 
     /// What a token gives to its holder now, unless it was revoked.
@@ -316,16 +368,20 @@ impl Shared {
         }
     }
 
-    /// A connection of the user begins.
-    pub(crate) fn user_came(&self, user: &str, now: u64) -> Arc<User> {
+    /// A connection of the user begins, unless there are as many as one user may have.
+    pub(crate) fn user_came(&self, user: &str, now: u64) -> Option<Arc<User>> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || User {
             connections: AtomicUsize::new(0),
             rate: Mutex::new(Bucket::new(self.config.user_rate, now)),
         };
+        let limit = self.config.security.user_connections;
         let user = users.entry(user.to_owned()).or_insert_with(|| Arc::new(new()));
+        if limit > 0 && user.connections.load(Ordering::Relaxed) >= limit {
+            return None;
+        }
         user.connections.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(user)
+        Some(Arc::clone(user))
     }
 
     pub(crate) fn user_left(&self, user: &str) {

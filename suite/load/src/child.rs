@@ -70,7 +70,8 @@ impl ServerProcess {
         std::thread::spawn(move || {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);
             for line in lines {
-                if let Some(address) = line.strip_prefix("listening on ws://") {
+                let heard = line.strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+                if let Some((_, address)) = heard {
                     // Fails for a second such line, which nobody waits for.
                     let _ = found.send(address.to_owned());
                 }

@@ -94,14 +94,20 @@ impl Routes {
     }
 }
 
+/// Port of `wss://` where none is named (RFC 6455 §3).
+const TLS_PORT: u16 = 443;
+
 /// The address that a URL names.
 pub(crate) async fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
     /// How long a name service may take.
     const PATIENCE: Duration = Duration::from_secs(5);
-    let rest = url.strip_prefix("ws://").unwrap_or(url);
+    let (rest, port) = match url.strip_prefix("wss://") {
+        Some(rest) => (rest, TLS_PORT),
+        None => (url.strip_prefix("ws://").unwrap_or(url), DEFAULT_PORT),
+    };
     let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let host = if has_port { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") };
+    let host = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(&host)).await;
     let mut found = found.context("the name service does not answer")?.context("no such host")?;
     found.next().with_context(|| format!("{host} has no address"))

@@ -6,5 +6,6 @@ mod forgeries;
 mod key_files;
 mod minting;
 mod mutations;
+mod published;
 mod refusals;
 mod roles;

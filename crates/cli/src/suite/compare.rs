@@ -97,7 +97,7 @@ impl Sides {
     /// A URL, or a program with the flags that go before and behind `serve`.
     fn target(&self, text: &str) -> anyhow::Result<Target> {
         const USER: &str = "agentbench-suite";
-        if text.starts_with("ws://") {
+        if text.starts_with("ws://") || text.starts_with("wss://") {
             let token = self.arguments.access.token(USER, Role::Evaluator)?;
             return Ok(Target::Running { url: text.to_owned(), token });
         }

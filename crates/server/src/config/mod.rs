@@ -1,6 +1,7 @@
 //! Settings: text first, meaning second. Flags go over environment over file over defaults; each value knows its origin.
 
 mod origins;
+mod security;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use agentbench_protocol::AckLevel;
 
 pub use origins::Origins;
+pub use security::{Audit, Jwks, Networks, Security, TlsFiles};
 pub use settings::{SETTINGS, Setting, find};
 
 /// Where a value came from.
@@ -254,6 +256,8 @@ pub struct Config {
     pub log_level: String,
     /// JSON log lines.
     pub log_json: bool,
+    /// TLS, proxies, limits by address and user, keys from an issuer, the audit log.
+    pub security: Security,
 }
 
 const GIB: u64 = 1 << 30;
@@ -273,6 +277,7 @@ impl Config {
         let optional = |number: u64| (number > 0).then_some(number);
         let config = Self {
             production,
+            security: Security::from_texts(texts, production)?,
             host: texts.read("host", |text| match (text, production) {
                 ("", true) => Ok([0, 0, 0, 0].into()),
                 ("" | "localhost", _) => Ok([127, 0, 0, 1].into()),

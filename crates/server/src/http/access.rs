@@ -1,7 +1,9 @@
 //! Who asks, and what they may: the same tokens, roles and projects as on the socket.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use agentbench_audit::Record;
 use agentbench_auth::{AuthError, Grant, Permission};
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
@@ -12,35 +14,39 @@ use axum::http::{HeaderMap, header};
 use super::Api;
 use super::answer::Answer;
 use super::query::Query;
+use crate::transport::Peer;
 use crate::transport::handshake::bearer;
 use crate::worker::mailbox::Asker;
 
 /// Somebody with a good token.
 pub(crate) struct Caller {
     pub(crate) grant: Arc<Grant>,
+    address: IpAddr,
 }
 
 impl Caller {
     /// By the `Authorization` header alone.
     pub(crate) fn of(api: &Api, parts: &Parts) -> Answer<Self> {
-        Self::by_token(api, header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer))
+        let header = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
+        Self::by_token(api, address_of(parts), header)
     }
 
     /// By the header, or by `?token=` where there is none: an `EventSource` cannot set headers.
     pub(crate) fn of_event_source(api: &Api, parts: &Parts, query: &Query) -> Answer<Self> {
         let header = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
-        Self::by_token(api, header.or_else(|| query.get("token")))
+        Self::by_token(api, address_of(parts), header.or_else(|| query.get("token")))
     }
 
-    fn by_token(api: &Api, token: Option<&str>) -> Answer<Self> {
+    fn by_token(api: &Api, address: IpAddr, token: Option<&str>) -> Answer<Self> {
         let verified = match token {
             None => Err(AuthError::Missing),
             Some(token) => api.shared.authenticate(token, api.now()),
         };
         match verified {
-            Ok(grant) => Ok(Self { grant: Arc::new(grant) }),
+            Ok(grant) => Ok(Self { grant: Arc::new(grant), address }),
             Err(error) => {
                 api.shared.metrics.refused(error.as_str());
+                api.shared.audit_stranger(api.now(), error.as_str(), address, "over HTTP");
                 let code = if error == AuthError::NotPermitted {
                     ErrorCode::Forbidden
                 } else {
@@ -66,6 +72,27 @@ impl Caller {
         Err(Refusal::new(ErrorCode::Forbidden, detail).into())
     }
 
+    /// As [`Caller::needs`] for what only administrators do: either outcome is written down.
+    pub(crate) fn administers(&self, api: &Api, permission: Permission, action: &'static str) -> Answer<()> {
+        let allowed = self.needs(permission);
+        let code = ErrorCode::Forbidden.as_str();
+        api.shared.audit(|| match &allowed {
+            Ok(()) => self.record(Record::allowed(api.now(), action)),
+            Err(_) => self.record(Record::refused(api.now(), action, code)),
+        });
+        allowed
+    }
+
+    /// The record with who asked, and from where.
+    pub(crate) fn record(&self, record: Record) -> Record {
+        Record {
+            user: self.grant.user_id.clone(),
+            role: self.grant.role.as_str().to_owned(),
+            address: self.address.to_string(),
+            ..record
+        }
+    }
+
     /// Refuses whoever may not see the session's project, and names that are no session's.
     pub(crate) fn may_read(
         &self,
@@ -88,8 +115,14 @@ impl Caller {
             username: self.grant.username.clone(),
             role: self.grant.role.as_str().to_owned(),
         });
-        Asker { connection: key, who, grant: Arc::clone(&self.grant) }
+        Asker { connection: key, who, grant: Arc::clone(&self.grant), address: self.address }
     }
+}
+
+/// Where a request came from, with what trusted proxies said of it.
+pub(crate) fn address_of(parts: &Parts) -> IpAddr {
+    // Every request is given its peer before it is routed.
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address)
 }
 
 /// The session that a path names.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use agentbench_audit::Record;
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::{GapCause, Seq, SessionId, SystemMessage};
@@ -80,6 +81,11 @@ fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
         let limit = query.number("limit", 1..=u64::MAX)?.unwrap_or(u64::MAX);
         last = last.min(next.saturating_add(limit - 1));
     }
+    let action = if export { "export" } else { "get_history" };
+    api.shared.audit(|| {
+        let record = Record::allowed(api.now(), action).detail(format!("from seq {next}"));
+        Record { session: session.to_string(), ..caller.record(record) }
+    });
     let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
     let range = Range { session, next, last };
     tokio::spawn(write_range(Arc::clone(&api.shared), range, writer));

@@ -22,7 +22,9 @@ impl Guests {
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains_key(user) {
-            known.insert(user.to_owned(), (shared.user_came(user, now), now));
+            // Whoever has as many connections as one may have is counted with those.
+            let Some(account) = shared.user_came(user, now) else { return Ok(()) };
+            known.insert(user.to_owned(), (account, now));
         }
         let Some((account, last)) = known.get_mut(user) else { return Ok(()) };
         *last = now;

@@ -23,7 +23,6 @@ mod sessions;
 mod stream;
 pub(crate) mod streams;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +40,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::Notify;
 
 use crate::shared::Shared;
-use crate::transport::Prefixed;
+use crate::transport::{Peer, Prefixed};
 use crate::worker::Worker;
 use crate::worker::mailbox::{Letter, Request};
 use access::Caller;
@@ -71,7 +70,6 @@ impl Api {
 /// The client's end of an HTTP connection.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) address: Option<SocketAddr>,
     /// Ends the connection at once, whatever waits for it.
     pub(crate) cut: Notify,
 }
@@ -112,13 +110,18 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .with_state(api)
 }
 
-/// Serves one connection that turned out to speak plain HTTP.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed) {
-    let link = Arc::new(Link { address: stream.address(), cut: Notify::new() });
+/// Serves one connection that turned out to speak plain HTTP. Handlers find the [`Peer`] among the request's extensions: who
+/// asked, with what trusted proxies said of it; and the [`Link`].
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {
+    let link = Arc::new(Link { cut: Notify::new() });
     let router = TowerToHyperService::new(worker.router.clone());
     let shared = Arc::clone(&worker.shared);
     let given = Arc::clone(&link);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        let trusted = &shared.config.security.trusted_proxies;
+        let said = request.headers().get_all("x-forwarded-for").into_iter();
+        let peer = peer.forwarded(trusted, said.map(header::HeaderValue::as_bytes));
+        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(Arc::clone(&given));
         let (busy, answer) = (Busy::begin(&shared), router.call(request));
         async move {

@@ -22,7 +22,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 
-use super::access::{Caller, header_text, session_of};
+use super::access::{Caller, address_of, header_text, session_of};
 use super::answer::Answer;
 use super::events::{read_step, write_line};
 use super::exchange::{Answered, Exchange};
@@ -76,7 +76,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         asker.who,
         Arc::clone(&caller.grant),
         entry,
-        link.address,
+        address_of(&parts),
         after + 1,
         api.now(),
     ));

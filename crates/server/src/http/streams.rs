@@ -1,7 +1,7 @@
 //! The open streams: connections whose reading side is Server-Sent Events. Listed, closed and explained like any other.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     pub(crate) grant: Arc<Grant>,
     pub(crate) session: SessionId,
     pub(crate) entry: Arc<Entry>,
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: IpAddr,
     pub(crate) connected_at: u64,
     /// The seq that comes next.
     pub(crate) next: AtomicU64,
@@ -49,7 +49,7 @@ impl Stream {
         who: Arc<Sender>,
         grant: Arc<Grant>,
         entry: Arc<Entry>,
-        address: Option<SocketAddr>,
+        address: IpAddr,
         next: Seq,
         now: u64,
     ) -> Self {
@@ -96,7 +96,7 @@ impl Stream {
             project_id: self.grant.project.clone(),
             producer_id: None,
             transport: Transport::Sse,
-            address: self.address.map(|address| address.to_string()),
+            address: Some(self.address.to_string()),
             worker: Shared::worker_of(self.key),
             connected_at: self.connected_at,
             last_heard_at: self.last_written.load(Ordering::Relaxed),

@@ -28,6 +28,13 @@ pub(crate) struct StatusLabel {
     status: &'static str,
 }
 
+/// Labels of what was read again while the server runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReloadLabels {
+    what: &'static str,
+    outcome: &'static str,
+}
+
 /// Every figure of one server.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -36,6 +43,9 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Family<CauseLabel, Counter>,
     pub(crate) connections_closed: Family<CauseLabel, Counter>,
     http_requests: Family<StatusLabel, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
+    pub(crate) audit_lines: Counter,
+    pub(crate) audit_lost: Counter,
     pub(crate) sessions_active: Gauge,
     pub(crate) sessions_stored: Gauge,
     pub(crate) sessions_loaded: Gauge,
@@ -66,6 +76,9 @@ impl Metrics {
             connections_refused: Family::default(),
             connections_closed: Family::default(),
             http_requests: Family::default(),
+            reloads: Family::default(),
+            audit_lines: Counter::default(),
+            audit_lost: Counter::default(),
             sessions_active: Gauge::default(),
             sessions_stored: Gauge::default(),
             sessions_loaded: Gauge::default(),
@@ -113,6 +126,13 @@ impl Metrics {
             "HTTP requests answered, by class of status",
             self.http_requests.clone(),
         );
+        registry.register(
+            "reloads",
+            "Certificates and keys read again, by what and outcome",
+            self.reloads.clone(),
+        );
+        registry.register("audit_lines", "Lines given to the audit log", self.audit_lines.clone());
+        registry.register("audit_lost", "Lines that the audit log did not take", self.audit_lost.clone());
         registry.register("sessions_active", "Sessions that have not ended", self.sessions_active.clone());
         registry.register(
             "sessions_stored",
@@ -184,6 +204,11 @@ impl Metrics {
 
     pub(crate) fn refused(&self, cause: &'static str) {
         self.connections_refused.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// Counts what was read again: `what` is certificate or keys, `outcome` taken or refused.
+    pub(crate) fn reloads(&self, what: &'static str, outcome: &'static str) {
+        self.reloads.get_or_create(&ReloadLabels { what, outcome }).inc();
     }
 
     pub(crate) fn closed(&self, cause: &'static str) {

@@ -1,5 +1,7 @@
 //! What operators need: figures, limits, and a way to stop.
 
+pub(crate) mod addresses;
+pub(crate) mod audit;
 pub(crate) mod farewell;
 pub(crate) mod limits;
 pub(crate) mod metrics;

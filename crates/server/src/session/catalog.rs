@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use agentbench_event_log::Listed;
 use agentbench_protocol::command::GetSessionList;
@@ -75,6 +75,8 @@ struct Index {
 pub(crate) struct Catalog {
     index: RwLock<Index>,
     active: AtomicUsize,
+    /// How many of them each user has created.
+    live_by_user: Mutex<HashMap<String, usize>>,
 }
 
 /// A page of sessions.
@@ -103,9 +105,10 @@ impl Catalog {
 
     /// Adds a session that the log has.
     pub(crate) fn insert(&self, entry: Arc<Entry>) {
-        let has_ended = entry.summary().status.has_ended();
-        if self.put(entry) && !has_ended {
+        let summary = entry.summary();
+        if self.put(entry) && !summary.status.has_ended() {
             self.active.fetch_add(1, Ordering::Relaxed);
+            self.reserve_for(&summary.created_by, 0);
         }
     }
 
@@ -113,6 +116,25 @@ impl Catalog {
     pub(crate) fn reserve(&self, limit: usize) -> bool {
         let take = |count| (count < limit).then_some(count + 1);
         self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Takes a place among a user's live sessions, under a limit of the user's own; 0 is no limit.
+    pub(crate) fn reserve_for(&self, user: &str, limit: usize) -> bool {
+        let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = live.entry(user.to_owned()).or_default();
+        let has_room = limit == 0 || *count < limit;
+        *count += usize::from(has_room);
+        has_room
+    }
+
+    /// One of the user's sessions has ended, or did not come about.
+    pub(crate) fn give_back_for(&self, user: &str) {
+        let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = live.get_mut(user) else { return };
+        *count -= 1;
+        if *count == 0 {
+            live.remove(user);
+        }
     }
 
     /// The log has the session that a place was reserved for.
@@ -139,6 +161,7 @@ impl Catalog {
             index.newest_first.remove(&(Reverse(summary.created_at), id));
             if !summary.status.has_ended() {
                 self.active.fetch_sub(1, Ordering::Relaxed);
+                self.give_back_for(&summary.created_by);
             }
         }
     }
@@ -152,6 +175,7 @@ impl Catalog {
         let before = entry.summary().status.has_ended();
         if summary.status.has_ended() && !before {
             self.active.fetch_sub(1, Ordering::Relaxed);
+            self.give_back_for(&summary.created_by);
         }
         entry.set_summary(summary);
     }

@@ -85,8 +85,12 @@ impl Worker {
 
     /// Sends a request to the session's owner.
     pub(crate) fn ask(self: &Rc<Self>, connection: &Rc<Connection>, session: SessionId, request: Request) {
-        let asker =
-            Asker { connection: connection.key, who: Arc::clone(&connection.who), grant: connection.grant() };
+        let asker = Asker {
+            connection: connection.key,
+            who: Arc::clone(&connection.who),
+            grant: connection.grant(),
+            address: connection.address,
+        };
         self.post(self.shared.owner_of(session), Letter::Request { session, asker, request });
     }
 

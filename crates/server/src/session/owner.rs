@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use agentbench_audit::Record;
 use agentbench_auth::Permission;
 use agentbench_event_log::{Appended, Frame, Kind, LogError, ReadLimit};
 use agentbench_protocol::command::CreateSession;
@@ -72,12 +73,18 @@ impl Worker {
             Request::Create { command, fields } => self.create(id, &asker, command, fields),
             other => {
                 let refusal = Refusal::new(ErrorCode::SessionNotFound, "there is no such session");
-                self.refuse_request(&asker, &other, refusal);
+                self.refuse_request(id, &asker, &other, refusal);
             }
         }
     }
 
-    fn refuse_request(self: &Rc<Self>, asker: &Asker, request: &Request, refusal: Refusal) {
+    fn refuse_request(
+        self: &Rc<Self>,
+        session: SessionId,
+        asker: &Asker,
+        request: &Request,
+        refusal: Refusal,
+    ) {
         if let Request::PublishAll(events) = request {
             for event in events {
                 self.shared.give_back_backlog(event_size(event));
@@ -92,7 +99,16 @@ impl Worker {
             Some(id) => refusal.of(id),
             None => return,
         };
+        if let Some(action) = action_of(request) {
+            self.audit_refusal(asker, session, action, &refusal);
+        }
         self.answer_refusal(asker.connection, refusal, !matches!(request, Request::Publish(_)));
+    }
+
+    /// Writes down what was not let be done to a session.
+    fn audit_refusal(&self, asker: &Asker, session: SessionId, action: &'static str, refusal: &Refusal) {
+        let record = || asker.record(session, Record::refused(self.now(), action, refusal.code.as_str()));
+        self.shared.audit(record);
     }
 
     fn answer_refusal(self: &Rc<Self>, connection: ConnectionKey, refusal: Refusal, settles: bool) {
@@ -119,7 +135,8 @@ impl Worker {
 
     fn carry_out(self: &Rc<Self>, owned: &Rc<RefCell<Owned>>, asker: &Asker, request: Request) {
         if let Err(refusal) = may_use(&owned.borrow(), asker, &request) {
-            return self.refuse_request(asker, &request, refusal);
+            let id = owned.borrow().session.id();
+            return self.refuse_request(id, asker, &request, refusal);
         }
         let now = self.now();
         match request {
@@ -166,13 +183,25 @@ impl Worker {
 
     fn create(self: &Rc<Self>, id: SessionId, asker: &Asker, command: String, fields: CreateSession) {
         let shared = &self.shared;
+        let user_limit = shared.config.security.user_sessions;
+        if !shared.catalog.reserve_for(&asker.who.user_id, user_limit) {
+            let limit = format!("the user has {user_limit} live sessions, as many as one may have");
+            let refusal = Refusal::new(ErrorCode::SessionLimit, limit).retry_after(10_000).of(command);
+            self.audit_refusal(asker, id, "create_session", &refusal);
+            return self.answer_refusal(asker.connection, refusal, true);
+        }
         if !shared.catalog.reserve(shared.config.max_sessions) {
+            shared.catalog.give_back_for(&asker.who.user_id);
             let limit =
                 format!("the server has {} sessions, as many as it may have", shared.config.max_sessions);
             let refusal = Refusal::new(ErrorCode::SessionLimit, limit).retry_after(10_000).of(command);
+            self.audit_refusal(asker, id, "create_session", &refusal);
             return self.answer_refusal(asker.connection, refusal, true);
         }
         let now = self.now();
+        shared.audit(|| {
+            asker.record(id, Record::allowed(now, "create_session").detail(fields.project_id.clone()))
+        });
         let summary = summary_of(fields, asker, now);
         let head = Head { epoch: Epoch::from_u64(self.random()), seq: 0 };
         let waiter = Waiter::Command(asker.connection);
@@ -271,6 +300,8 @@ impl Worker {
         id_at_position: Option<&str>,
         subscribe: bool,
     ) {
+        let id = owned.borrow().session.id();
+        self.shared.audit(|| asker.record(id, Record::allowed(self.now(), "join_session")));
         self.add_participant(owned, asker, follow);
         let (head, session, entry) = {
             let owned = owned.borrow();
@@ -399,6 +430,7 @@ impl Worker {
             Ok(Published::Queued(_)) => {
                 let id = guard.session.id();
                 drop(guard);
+                self.shared.audit(|| asker.record(id, Record::allowed(now, step_name(step))));
                 self.mark_dirty(id);
             }
             Ok(Published::RepeatQueued(_)) => {}
@@ -418,7 +450,9 @@ impl Worker {
                 }
             }
             Err(refusal) => {
+                let id = guard.session.id();
                 drop(guard);
+                self.audit_refusal(asker, id, step_name(step), &refusal);
                 self.answer_refusal(asker.connection, refusal.of(command), true);
             }
         }
@@ -702,6 +736,7 @@ impl Worker {
             self.sessions.borrow_mut().remove(&id);
             if head.seq == 0 {
                 self.shared.catalog.give_back();
+                self.shared.catalog.give_back_for(&owned.borrow().entry.summary().created_by);
             }
         }
         for answer in answers {
@@ -741,7 +776,7 @@ impl Worker {
         };
         if let Some(refusal) = refusal {
             for (asker, request) in loading.waiting {
-                self.refuse_request(&asker, &request, refusal.clone());
+                self.refuse_request(id, &asker, &request, refusal.clone());
             }
             return;
         }
@@ -880,6 +915,31 @@ fn request_id(request: &Request) -> Option<&str> {
         | Request::Info { command } => Some(command),
         Request::Publish(event) => Some(&event.id),
         Request::PublishAll(_) | Request::Acknowledge { .. } | Request::Gone => None,
+    }
+}
+
+/// What the audit log calls a request; `None` for what it is not told of.
+fn action_of(request: &Request) -> Option<&'static str> {
+    match request {
+        Request::Create { .. } => Some("create_session"),
+        Request::Join { .. } => Some("join_session"),
+        Request::Control { step, .. } => Some(step_name(step)),
+        Request::Info { .. } => Some("get_session_info"),
+        Request::Leave { .. }
+        | Request::Publish(_)
+        | Request::PublishAll(_)
+        | Request::Acknowledge { .. }
+        | Request::Gone => None,
+    }
+}
+
+fn step_name(step: &Step) -> &'static str {
+    match step {
+        Step::Start => "start_test",
+        Step::Pause => "pause_test",
+        Step::Resume => "resume_test",
+        Step::Stop { .. } => "stop_test",
+        Step::Expire => "expire_session",
     }
 }
 

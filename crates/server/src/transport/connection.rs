@@ -6,21 +6,24 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use agentbench_audit::Record;
 use agentbench_auth::Grant;
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
 use agentbench_session::ConnectionKey;
+use agentbench_tls::Stream;
 use agentbench_websocket::{Decoder, Input, Message, Opcode, encode_close, encode_frame};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::outbox::Outbox;
+use crate::ops::audit::by;
 use crate::ops::limits::Bucket;
 use crate::session::render::Form;
 use crate::shared::User;
@@ -50,6 +53,7 @@ pub(crate) struct Identity {
     pub(crate) grant: Arc<Grant>,
     pub(crate) producer: Box<str>,
     pub(crate) user: Arc<User>,
+    pub(crate) address: IpAddr,
 }
 
 /// An event that was refused for now: later ones of its session wait for it.
@@ -79,10 +83,12 @@ pub(crate) struct Connection {
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: RefCell<Arc<Grant>>,
     pub(crate) user: Arc<User>,
+    /// Where it comes from, as far as trusted proxies tell.
+    pub(crate) address: IpAddr,
     pub(crate) held: RefCell<Vec<Held>>,
     pub(crate) producer: Box<str>,
     sender_json: OnceCell<Arc<str>>,
-    pub(crate) stream: RefCell<TcpStream>,
+    pub(crate) stream: RefCell<Stream>,
     decoder: RefCell<Decoder>,
     pub(crate) outbox: RefCell<Outbox>,
     pub(crate) phase: Cell<Phase>,
@@ -114,7 +120,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         key: ConnectionKey,
-        stream: TcpStream,
+        stream: Stream,
         decoder: Decoder,
         wire: Wire,
         identity: Identity,
@@ -127,6 +133,7 @@ impl Connection {
             who: identity.who,
             grant: RefCell::new(identity.grant),
             user: identity.user,
+            address: identity.address,
             held: RefCell::new(Vec::new()),
             producer: identity.producer,
             sender_json: OnceCell::new(),
@@ -154,6 +161,11 @@ impl Connection {
 
     pub(crate) fn grant(&self) -> Arc<Grant> {
         Arc::clone(&self.grant.borrow())
+    }
+
+    /// What the audit log is told of a decision about it.
+    pub(crate) fn record(&self, record: Record) -> Record {
+        by(&self.who, self.address, record)
     }
 
     /// The `sender` of its events, written once.
@@ -333,7 +345,7 @@ impl Connection {
     }
 }
 
-fn poll_read(stream: &mut TcpStream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(scratch);
     match Pin::new(stream).poll_read(cx, &mut buffer) {
         Poll::Pending => Poll::Pending,

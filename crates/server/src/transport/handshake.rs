@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbench_audit::Record;
 use agentbench_auth::{AuthError, Grant};
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
@@ -14,29 +15,32 @@ use agentbench_protocol::message::Sender;
 use agentbench_protocol::{
     CloseCode, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SystemMessage, VERSION, envelope,
 };
+use agentbench_tls::Stream;
 use agentbench_websocket::handshake::{HandshakeError, Request, Upgrade, write_101, write_response};
 use agentbench_websocket::{Decoder, DeflatePolicy, Limits, Negotiated, Role, encode_close, negotiate};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connection, Identity, Wire, drive};
+use super::networks::Networks;
+use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::config::Origins;
 use crate::session::render::Form;
+use crate::shared::User;
 use crate::worker::Worker;
 
 /// Time that a client has to read why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
-pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream) {
+/// Serves one admitted socket until it is a connection, an HTTP exchange, or nothing. The head has to be whole at `deadline`.
+pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, deadline: Instant) {
     let mut head = BytesMut::with_capacity(1024);
-    let read = timeout(worker.shared.config.auth_timeout, read_head(&mut stream, &mut head)).await;
+    let read = timeout_at(deadline, read_head(&mut stream, &mut head)).await;
     match read {
-        Ok(Ok(Some(true))) => upgrade(&worker, stream, head).await,
-        Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream)).await,
+        Ok(Ok(Some(true))) => upgrade(&worker, stream, head, peer).await,
+        Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream), peer).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => refuse(&worker, stream, error.status(), &error.to_string(), "bad_request").await,
         Err(_) => {
@@ -50,7 +54,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream) {
 }
 
 /// Reads until the head is whole. Tells whether it asks for a WebSocket; `None` if the client went away.
-async fn read_head(stream: &mut TcpStream, head: &mut BytesMut) -> Result<Option<bool>, HandshakeError> {
+async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bool>, HandshakeError> {
     loop {
         if !matches!(stream.read_buf(head).await, Ok(count) if count > 0) {
             return Ok(None);
@@ -71,6 +75,8 @@ struct Asked {
     known_path: bool,
     /// The origin of the page that asks, and the name that it knows this server by.
     origin: Option<(String, String)>,
+    /// Who asks, with what trusted proxies said.
+    peer: Peer,
 }
 
 impl Asked {
@@ -79,7 +85,7 @@ impl Asked {
     }
 }
 
-fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
+fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, HandshakeError> {
     let request = Request::parse(head)?.ok_or(HandshakeError::Malformed)?;
     let upgrade = request.upgrade()?;
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
@@ -108,7 +114,9 @@ fn read_request(head: &[u8]) -> Result<Asked, HandshakeError> {
     let host = request.header("host").unwrap_or("").to_owned();
     let origin = request.header("origin").map(|origin| (origin.to_owned(), host));
     let known_path = matches!(path, "/" | "/ws");
-    Ok(Asked { upgrade, size, token, producer: producer.unwrap_or_default(), protocol, known_path, origin })
+    let peer = peer.forwarded(trusted, request.headers("x-forwarded-for"));
+    let producer = producer.unwrap_or_default();
+    Ok(Asked { upgrade, size, token, producer, protocol, known_path, origin, peer })
 }
 
 pub(crate) fn bearer(value: &str) -> Option<&str> {
@@ -116,12 +124,18 @@ pub(crate) fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
+async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: Peer) {
     let shared = &worker.shared;
-    let asked = match read_request(&head) {
+    let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
         Ok(asked) => asked,
         Err(error) => return refuse(worker, stream, error.status(), &error.to_string(), "bad_request").await,
     };
+    let address = asked.peer.address;
+    if asked.peer != peer
+        && let Err(retry_after) = shared.addresses.take_connection(address, worker.now())
+    {
+        return too_many(worker, stream, asked.peer, retry_after).await;
+    }
     if !asked.known_path {
         return refuse(worker, stream, 404, "connect to / or /ws", "not_found").await;
     }
@@ -146,21 +160,34 @@ async fn upgrade(worker: &Rc<Worker>, stream: TcpStream, mut head: BytesMut) {
         let detail = format!("producerId must have at most {MAX_PRODUCER_CHARS} visible characters");
         return refuse(worker, stream, 400, &detail, "bad_request").await;
     }
-    let verified = match &asked.token {
+    let mut verified = match &asked.token {
         None => Err(AuthError::Missing),
         Some(token) => shared.authenticate(token, worker.now()),
     };
-    let _ = stream.set_nodelay(true);
+    if let (Err(error), Some(token)) = (&verified, &asked.token)
+        && let Some(issuer) = shared.issuer_may_know(*error)
+    {
+        issuer.asked_again().await;
+        verified = shared.authenticate(token, worker.now());
+    }
+    let _ = stream.socket().set_nodelay(true);
     match verified {
         Ok(grant) => {
+            let Some(user) = shared.user_came(&grant.user_id, worker.now()) else {
+                shared.metrics.refused("user_connections");
+                shared.audit_stranger(worker.now(), "user_connections", address, &grant.user_id);
+                let reason = "The user has as many connections as one may have";
+                return close_at_once(stream, &asked, CloseCode::RateLimited, reason).await;
+            };
             // From here on the registered connection holds the place.
             std::mem::forget(reserved);
             let rest = head.split_off(asked.size);
-            accept(worker, stream, &asked, grant, rest);
+            accept(worker, stream, &asked, grant, user, rest);
         }
         Err(error) => {
-            tracing::debug!(reason = error.as_str(), "refused a connection");
+            tracing::debug!(reason = error.as_str(), %address, "refused a connection");
             shared.metrics.refused(error.as_str());
+            shared.audit_stranger(worker.now(), error.as_str(), address, "");
             let (code, reason) = match error {
                 AuthError::Missing => (CloseCode::Policy, "Missing authentication token"),
                 AuthError::NotPermitted => (CloseCode::Forbidden, "The token does not permit connections"),
@@ -182,7 +209,14 @@ impl Drop for Reserved<'_> {
     }
 }
 
-fn accept(worker: &Rc<Worker>, stream: TcpStream, asked: &Asked, grant: Grant, mut rest: BytesMut) {
+fn accept(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    asked: &Asked,
+    grant: Grant,
+    user: Arc<User>,
+    mut rest: BytesMut,
+) {
     let config = &worker.shared.config;
     let deflate =
         config.compression.then(|| negotiate(&asked.upgrade.extensions, &DeflatePolicy::default())).flatten();
@@ -198,10 +232,18 @@ fn accept(worker: &Rc<Worker>, stream: TcpStream, asked: &Asked, grant: Grant, m
             username: grant.username.clone(),
             role: grant.role.as_str().to_owned(),
         });
-        let user = worker.shared.user_came(&who.user_id, worker.now());
-        let identity =
-            Identity { user, who, grant: Arc::new(grant), producer: asked.producer.as_str().into() };
+        let identity = Identity {
+            user,
+            who,
+            grant: Arc::new(grant),
+            producer: asked.producer.as_str().into(),
+            address: asked.peer.address,
+        };
         Connection::new(key, stream, decoder, wire, identity, config.connection_rate, worker.now())
+    });
+    worker.shared.audit(|| {
+        let token_id = connection.grant.borrow().token_id.clone().unwrap_or_default();
+        connection.record(Record::allowed(worker.now(), "connect").detail(token_id))
     });
     write_opening(worker, &connection, asked, deflate.as_ref(), expires_at);
     worker.flush(&connection);
@@ -238,7 +280,7 @@ fn write_opening(
     worker.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
 }
 
-async fn close_at_once(mut stream: TcpStream, asked: &Asked, code: CloseCode, reason: &str) {
+async fn close_at_once(mut stream: Stream, asked: &Asked, code: CloseCode, reason: &str) {
     let mut bytes = BytesMut::new();
     write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
@@ -247,7 +289,16 @@ async fn close_at_once(mut stream: TcpStream, asked: &Asked, code: CloseCode, re
     }
 }
 
-async fn unavailable(worker: &Worker, stream: TcpStream, detail: &str, cause: &'static str) {
+/// The address opens connections faster than one may.
+pub(super) async fn too_many(worker: &Worker, stream: Stream, peer: Peer, retry_after_ms: u64) {
+    worker.shared.metrics.refused("address_rate");
+    worker.shared.audit_stranger(worker.now(), "address_rate", peer.address, "");
+    let seconds = retry_after_ms.div_ceil(1000).to_string();
+    let detail = "this address opens connections faster than the limit allows; try again later\n";
+    respond(stream, 429, "Too Many Requests", &[("Retry-After", &seconds)], detail).await;
+}
+
+async fn unavailable(worker: &Worker, stream: Stream, detail: &str, cause: &'static str) {
     worker.shared.metrics.refused(cause);
     respond(
         stream,
@@ -259,7 +310,7 @@ async fn unavailable(worker: &Worker, stream: TcpStream, detail: &str, cause: &'
     .await;
 }
 
-async fn refuse(worker: &Worker, stream: TcpStream, status: u16, detail: &str, cause: &'static str) {
+async fn refuse(worker: &Worker, stream: Stream, status: u16, detail: &str, cause: &'static str) {
     worker.shared.metrics.refused(cause);
     let reason = match status {
         403 => "Forbidden",
@@ -273,7 +324,7 @@ async fn refuse(worker: &Worker, stream: TcpStream, status: u16, detail: &str, c
     respond(stream, status, reason, &[], &format!("{detail}\n")).await;
 }
 
-async fn respond(mut stream: TcpStream, status: u16, reason: &str, headers: &[(&str, &str)], body: &str) {
+async fn respond(mut stream: Stream, status: u16, reason: &str, headers: &[(&str, &str)], body: &str) {
     let mut bytes = BytesMut::new();
     write_response(&mut bytes, status, reason, headers, body);
     if stream.write_all(&bytes).await.is_ok() {
@@ -282,7 +333,7 @@ async fn respond(mut stream: TcpStream, status: u16, reason: &str, headers: &[(&
 }
 
 /// Ends our side and reads the rest of the client's, so that a reset does not overtake what was written.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Stream) {
     let _ = stream.shutdown().await;
     let mut sink = [0; 512];
     let drain = async { while matches!(stream.read(&mut sink).await, Ok(count) if count > 0) {} };

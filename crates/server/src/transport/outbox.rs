@@ -198,7 +198,15 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
     let mut written = 0;
     loop {
         let mut outbox = connection.outbox.borrow_mut();
-        if outbox.blocked || connection.phase.get() == Phase::Ended || !outbox.has_something() {
+        if outbox.blocked || connection.phase.get() == Phase::Ended {
+            break;
+        }
+        if !outbox.has_something() {
+            // What TLS has encrypted and the socket has not taken.
+            match connection.stream.borrow_mut().push() {
+                Ok(()) => outbox.blocked_since = None,
+                Err(error) => outbox.hold_up(worker, connection, &error),
+            }
             break;
         }
         if written > BYTES_PER_PASS {
@@ -206,7 +214,7 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
             break;
         }
         if outbox.has_only_control() {
-            match connection.stream.borrow().try_write(&outbox.control) {
+            match connection.stream.borrow_mut().try_write(&outbox.control) {
                 Ok(0) => end(connection, "lost"),
                 Ok(count) => {
                     written += count;
@@ -237,12 +245,16 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
     if written > 0 {
         worker.shared.metrics.bytes_sent.inc_by(written as u64);
     }
-    let outbox = connection.outbox.borrow();
-    if outbox.closing && outbox.is_empty() {
+    let mut outbox = connection.outbox.borrow_mut();
+    if outbox.closing && outbox.is_empty() && !outbox.blocked {
         // The peer reads our close, and its own end tells us so; the time limit is in the phase.
-        let socket = socket2::SockRef::from(&*connection.stream.borrow()).shutdown(std::net::Shutdown::Write);
-        if socket.is_err() {
-            connection.phase.set(Phase::Ended);
+        let finished = connection.stream.borrow_mut().finish();
+        match finished {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                outbox.hold_up(worker, connection, &error);
+            }
+            Err(_) => connection.phase.set(Phase::Ended),
+            Ok(()) => {}
         }
         connection.wake();
     }
@@ -258,7 +270,7 @@ fn end(connection: &Connection, cause: &'static str) {
 }
 
 fn write(connection: &Connection, pieces: &[Piece]) -> io::Result<usize> {
-    let stream = connection.stream.borrow();
+    let mut stream = connection.stream.borrow_mut();
     if let [piece] = pieces {
         return stream.try_write(&piece.bytes);
     }

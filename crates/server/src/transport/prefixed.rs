@@ -1,27 +1,21 @@
 //! A socket whose first bytes were read already: the handshake looks at the request before it knows who will serve it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use agentbench_tls::Stream;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 pub(crate) struct Prefixed {
     prefix: Bytes,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Prefixed {
-    pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
+    pub(crate) fn new(prefix: Bytes, stream: Stream) -> Self {
         Self { prefix, stream }
-    }
-
-    /// The other end of the socket.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
     }
 }
 

@@ -4,6 +4,7 @@
 //! the log instead. Requests and replies are bounded by what each connection may have under way.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -28,6 +29,8 @@ pub(crate) struct Asker {
     pub(crate) connection: ConnectionKey,
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: Arc<Grant>,
+    /// Where the connection came from, for the audit log.
+    pub(crate) address: IpAddr,
 }
 
 /// An event on its way to its session's owner.

@@ -115,7 +115,7 @@ fn describe(worker: &Worker, connection: &Connection) -> ConnectionInfo {
         project_id: grant.project.clone(),
         producer_id: producer.map(str::to_owned),
         transport: Transport::Websocket,
-        address: connection.stream.borrow().peer_addr().ok().map(|address| address.to_string()),
+        address: Some(connection.address.to_string()),
         worker: worker.index,
         connected_at: connection.connected_at,
         last_heard_at: connection.last_heard.get(),

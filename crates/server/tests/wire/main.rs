@@ -6,14 +6,20 @@
 //! - `framing`: broken bytes, greedy and dead clients.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
+//! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
+mod addresses;
 mod api;
+mod audited;
 mod connections;
+mod encrypted;
 mod errors;
 mod following;
 mod framing;
+mod issuer;
 mod lifecycle;
+mod limits;
 mod presence;
 mod publishing;
 mod roles;

@@ -92,7 +92,7 @@ pub fn key(random: [u8; 16]) -> String {
 struct Headers<'a>(Vec<httparse::Header<'a>>);
 
 impl<'a> Headers<'a> {
-    fn raw<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a [u8]> + 'h {
+    fn raw<'h>(&'h self, name: &'h str) -> impl DoubleEndedIterator<Item = &'a [u8]> + 'h {
         self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 

@@ -66,6 +66,11 @@ impl<'a> Request<'a> {
         self.headers.one(name)
     }
 
+    /// The values of a header that may come several times, in order.
+    pub fn headers<'h>(&'h self, name: &'h str) -> impl DoubleEndedIterator<Item = &'a [u8]> + 'h {
+        self.headers.raw(name)
+    }
+
     /// Whether this asks for a WebSocket at all; if not, it is a matter for plain HTTP.
     pub fn wants_websocket(&self) -> bool {
         self.headers.lists("upgrade", "websocket")

@@ -1,0 +1,158 @@
+//! Reading an audit log back: is every line as it was written, and is none missing?
+
+use std::fmt;
+use std::io::{self, BufRead};
+
+use crate::chain::{self, BEGINNING, Hash, Link};
+
+/// Findings that are told; a log that is broken everywhere says enough with these.
+const MAX_FINDINGS: usize = 100;
+/// Longest line that is read: six texts of 512 characters, escaped, are shorter.
+const MAX_LINE: u64 = 1 << 20;
+
+/// What is wrong at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The line is not as it was written.
+    Changed,
+    /// The last line of the last file has no end.
+    Truncated,
+    /// Lines are missing before this one: from, to.
+    Removed(u64, u64),
+    /// The line stands where another one belongs: its number, and the number that belongs here.
+    Misplaced(u64, u64),
+    /// Number and content fit, but the line before is not the one that this was written behind.
+    Unchained,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which of the readers, from 0.
+    pub file: usize,
+    /// Line in it, from 1.
+    pub line: u64,
+    /// What is wrong there.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match self.fault {
+            Fault::Changed => write!(f, "changed: it is not as it was written"),
+            Fault::Truncated => write!(f, "truncated: it has no end"),
+            Fault::Removed(from, to) if from == to => {
+                write!(f, "removed: number {from} is missing before it")
+            }
+            Fault::Removed(from, to) => write!(f, "removed: numbers {from} to {to} are missing before it"),
+            Fault::Misplaced(found, expected) => {
+                write!(f, "misplaced: number {found} stands where {expected} belongs")
+            }
+            Fault::Unchained => write!(f, "unchained: it was written behind another line"),
+        }
+    }
+}
+
+/// What reading a log back has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Lines read.
+    pub lines: u64,
+    /// Lines that the log itself says it has lost, since its queue was full.
+    pub lost: u64,
+    /// Number of the first line; above 1 if older files were not given.
+    pub first: Option<u64>,
+    /// Number and hash of the last line: worth keeping elsewhere.
+    pub last: Option<(u64, Hash)>,
+    /// Whether the noted line is there.
+    pub has_noted: bool,
+    /// What is wrong, in order; empty for a log that is whole.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads the files of one log, oldest first. `noted` is a line that was kept elsewhere, by number and hash: the report tells
+/// whether it is there.
+///
+/// # Errors
+/// If one cannot be read; what is wrong with the content is in the report.
+pub fn verify<R: BufRead>(
+    files: impl IntoIterator<Item = R>,
+    noted: Option<(u64, Hash)>,
+) -> io::Result<Report> {
+    let mut check = Check { noted, ..Check::default() };
+    for (index, file) in files.into_iter().enumerate() {
+        check.file(index, file)?;
+    }
+    Ok(check.report)
+}
+
+struct Check {
+    report: Report,
+    /// The line before; `None` before the first, and behind a changed one, whose hash cannot be known.
+    before: Option<Link>,
+    /// The number that comes next, as far as it is known.
+    next: Option<u64>,
+    noted: Option<(u64, Hash)>,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        let report =
+            Report { lines: 0, lost: 0, first: None, last: None, has_noted: false, findings: Vec::new() };
+        Self { report, before: None, next: None, noted: None }
+    }
+}
+
+impl Check {
+    fn file(&mut self, file: usize, mut reader: impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            if io::Read::take(&mut reader, MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            self.report.lines += 1;
+            let Some(b'\n') = line.pop() else {
+                self.find(file, number, Fault::Truncated);
+                break;
+            };
+            self.line(file, number, &line);
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, file: usize, number: u64, line: &[u8]) {
+        let Some(read) = chain::read(line) else {
+            self.find(file, number, Fault::Changed);
+            // It stood for one number, whichever.
+            self.next = self.next.map(|next| next + 1);
+            self.before = None;
+            return;
+        };
+        let is_first = self.report.first.is_none();
+        self.report.first.get_or_insert(read.link.number);
+        self.report.lost += read.lost;
+        let found = read.link.number;
+        match self.next {
+            Some(next) if found > next => self.find(file, number, Fault::Removed(next, found - 1)),
+            Some(next) if found < next => self.find(file, number, Fault::Misplaced(found, next)),
+            _ => {
+                let expected = if is_first && found == 1 { Some(BEGINNING) } else { self.before };
+                if expected.is_some_and(|expected| expected.hash != read.prev) {
+                    self.find(file, number, Fault::Unchained);
+                }
+            }
+        }
+        self.before = Some(read.link);
+        self.next = Some(found + 1);
+        self.report.has_noted |= self.noted == Some((found, read.link.hash));
+        self.report.last = Some((found, read.link.hash));
+    }
+
+    fn find(&mut self, file: usize, line: u64, fault: Fault) {
+        if self.report.findings.len() < MAX_FINDINGS {
+            self.report.findings.push(Finding { file, line, fault });
+        }
+    }
+}

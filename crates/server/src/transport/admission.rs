@@ -1,0 +1,98 @@
+//! What comes before the request: who calls (PROXY header), how often it may, and TLS. One deadline holds for all of it and
+//! for the request head, so that a slow peer gains nothing by being slow in several places.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use agentbench_tls::Stream;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::peer::Peer;
+use super::{handshake, proxy_header};
+use crate::worker::Worker;
+
+/// Why a socket gets no further; the words are those of metrics and the audit log.
+enum Turned {
+    /// The peer went away, which is nobody's fault.
+    Away,
+    NoProxyHeader,
+    TlsFailed(io::Error),
+    /// It opens connections faster than it may.
+    TooMany(Stream, Peer, u64),
+}
+
+/// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
+pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAddr) {
+    let shared = &worker.shared;
+    let deadline = Instant::now() + shared.config.auth_timeout;
+    let direct = Peer::new(from.ip());
+    let settled = timeout_at(deadline, settle(&worker, socket, direct)).await;
+    let cause = match settled {
+        Ok(Ok((stream, peer))) => {
+            return Box::pin(handshake::serve(worker, stream, peer, deadline)).await;
+        }
+        Ok(Err(Turned::Away)) => return,
+        Ok(Err(Turned::NoProxyHeader)) => {
+            tracing::warn!(proxy = %direct.address, "a trusted proxy sends no PROXY header; set it up to, or turn PROXY_PROTOCOL off");
+            "no_proxy_header"
+        }
+        Ok(Err(Turned::TlsFailed(error))) => {
+            tracing::debug!(%error, address = %direct.address, "a TLS handshake failed");
+            "tls_failed"
+        }
+        Ok(Err(Turned::TooMany(stream, peer, retry_after))) => {
+            return Box::pin(handshake::too_many(&worker, stream, peer, retry_after)).await;
+        }
+        Err(_) => "auth_timeout",
+    };
+    shared.metrics.refused(cause);
+    shared.audit_stranger(worker.now(), cause, direct.address, "");
+}
+
+async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Stream, Peer), Turned> {
+    let security = &worker.shared.config.security;
+    let mut peer = direct;
+    let mut socket = socket;
+    if security.proxy_protocol && security.trusted_proxies.contains(direct.address) {
+        let source = read_proxy_header(&mut socket).await?;
+        peer = source.map_or(direct, |source| Peer::new(source.ip()));
+    }
+    // For a trusted proxy's client this waits until the request tells who it is.
+    if !security.trusted_proxies.contains(peer.address)
+        && let Err(retry_after) = worker.shared.addresses.take_connection(peer.address, worker.now())
+    {
+        // Said without TLS: a handshake is what the limit spares.
+        return Err(Turned::TooMany(Stream::Plain(socket), peer, retry_after));
+    }
+    let Some(tls) = &worker.shared.tls else { return Ok((Stream::Plain(socket), peer)) };
+    let mut stream = tls.accept(socket).map_err(|error| Turned::TlsFailed(io::Error::other(error)))?;
+    match stream.handshake().await {
+        Ok(()) => Ok((stream, peer)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Turned::Away),
+        Err(error) => Err(Turned::TlsFailed(error)),
+    }
+}
+
+/// Takes exactly the header from the socket: what follows it may be TLS.
+async fn read_proxy_header(socket: &mut TcpStream) -> Result<Option<SocketAddr>, Turned> {
+    let mut buffer = vec![0; proxy_header::MAX_BYTES];
+    let mut seen = 0;
+    loop {
+        let count = socket.peek(&mut buffer).await.map_err(|_| Turned::Away)?;
+        if count == 0 {
+            return Err(Turned::Away);
+        }
+        match proxy_header::parse(&buffer[..count]).map_err(|_| Turned::NoProxyHeader)? {
+            Some(header) => {
+                socket.read_exact(&mut buffer[..header.size]).await.map_err(|_| Turned::Away)?;
+                return Ok(header.source);
+            }
+            // A peek does not wait for more than there is; a header in pieces is rare, and the deadline ends this.
+            None if count == seen => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            None => seen = count,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A thread that keeps fresh what the server was told by files: today the certificate.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use agentbench_audit::Record;
+use agentbench_tls::Refreshed;
+use tokio::sync::watch;
+
+use crate::shared::Shared;
+
+/// Time between looks at files. They are small, and whoever has just renewed a certificate watches.
+const PERIOD: Duration = Duration::from_secs(2);
+
+pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let keep = move || {
+        let mut next = Instant::now() + PERIOD;
+        while !*stopped.borrow() {
+            if Instant::now() >= next {
+                look_at_certificate(&shared);
+                next = Instant::now() + PERIOD;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    std::thread::Builder::new().name("upkeep".to_owned()).spawn(keep)
+}
+
+/// Takes a new certificate; a bad one leaves the old one in force and is said in the log.
+pub(crate) fn look_at_certificate(shared: &Shared) {
+    let Some(tls) = &shared.tls else { return };
+    match tls.refresh() {
+        Ok(Refreshed::Same) => {}
+        Ok(Refreshed::Changed) => {
+            shared.metrics.reloads("certificate", "taken");
+            shared.audit(|| Record::allowed(crate::now_ms(), "certificate_changed"));
+            tracing::info!("new connections get the new certificate");
+        }
+        Err(error) => {
+            shared.metrics.reloads("certificate", "refused");
+            let refused = Record::refused(crate::now_ms(), "certificate_changed", "unusable");
+            shared.audit(|| refused.detail(error.to_string()));
+            tracing::error!(%error, "the certificate was not read again; the old one stays");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the audit log says of what happened, and that it holds.
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use agentbench_audit::verify;
+use agentbench_auth::{Claims, Role};
+use agentbench_server::config::{Audit, Config};
+use serde_json::{Value, json};
+
+use crate::support::tokens::{claims, claims_for_project, evaluator, mint, now};
+use crate::support::{TestServer, expect_code, expect_kind};
+
+fn audited(file: PathBuf) -> impl Fn(&mut Config) {
+    move |config| {
+        let (max_bytes, max_age) = (1 << 30, None);
+        config.security.audit = Some(Audit { file: file.clone(), max_bytes, max_age, wait_when_full: true });
+    }
+}
+
+fn read(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).expect("the log is there");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
+/// Action, outcome and code of the lines about this user.
+fn decisions<'a>(lines: &'a [Value], user: &str) -> Vec<(&'a str, &'a str, &'a str)> {
+    let text = |line: &'a Value, field: &str| line[field].as_str().unwrap_or("");
+    let of_user = lines.iter().filter(|line| line["user"] == user);
+    of_user.map(|line| (text(line, "action"), text(line, "outcome"), text(line, "code"))).collect()
+}
+
+#[test]
+fn who_did_what_is_written_and_holds_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("audit.jsonl");
+    let mut server = TestServer::with(2, audited(file.clone()));
+    let token = mint(&Claims { jti: Some("ticket-7".to_owned()), ..claims("ada", Role::Evaluator) });
+    let mut ada = server.opening(&token).connect();
+    let session = ada.create("audited");
+    for command in ["start_test", "stop_test", "start_test"] {
+        ada.command(&json!({"command": command, "sessionId": session}));
+    }
+    ada.command(&json!({"command": "get_history", "sessionId": session, "fromSeq": 1, "limit": 10}));
+    expect_kind(
+        &ada.command(&json!({"command": "refresh_token", "token": evaluator("ada")})),
+        "token_refreshed",
+    );
+    ada.command(&json!({"command": "refresh_token", "token": "garbage"}));
+
+    let mut eve = server.opening(&mint(&claims_for_project("eve", Role::Viewer, "elsewhere"))).connect();
+    expect_code(&eve.command(&json!({"command": "join_session", "sessionId": session})), "forbidden");
+    expect_code(&eve.command(&json!({"command": "start_test", "sessionId": session})), "forbidden");
+    let mut expired = server
+        .opening(&mint(&Claims { exp: Some(now() - 600), ..claims("late", Role::Viewer) }))
+        .open()
+        .expect("the upgrade is completed");
+    expired.expect_close(1008);
+    server.stop();
+
+    let lines = read(&file);
+    assert_eq!(
+        decisions(&lines, "ada"),
+        [
+            ("connect", "allowed", ""),
+            ("create_session", "allowed", ""),
+            ("start_test", "allowed", ""),
+            ("stop_test", "allowed", ""),
+            ("start_test", "refused", "invalid_transition"),
+            ("get_history", "allowed", ""),
+            ("refresh_token", "allowed", ""),
+            ("refresh_token", "refused", "malformed"),
+        ]
+    );
+    assert_eq!(
+        decisions(&lines, "eve"),
+        [
+            ("connect", "allowed", ""),
+            ("join_session", "refused", "forbidden"),
+            ("command", "refused", "forbidden")
+        ]
+    );
+    let of = |action: &str| lines.iter().find(|line| line["action"] == action).expect("it was written");
+    assert_eq!(
+        (&of("connect")["address"], &of("connect")["detail"]),
+        (&json!("127.0.0.1"), &json!("ticket-7"))
+    );
+    assert_eq!(of("create_session")["session"], session.as_str());
+    let stranger = lines.iter().find(|line| line["code"] == "expired").expect("the stranger is written");
+    assert_eq!((&stranger["outcome"], &stranger["address"]), (&json!("refused"), &json!("127.0.0.1")));
+    let text = std::fs::read_to_string(&file).expect("the log is there");
+    assert!(!text.contains(&token) && !text.contains("garbage"), "no token is written");
+
+    server.start();
+    server.stop();
+    let reader = BufReader::new(std::fs::File::open(&file).expect("the log is there"));
+    let report = verify([reader], None).expect("it can be read");
+    assert_eq!((report.findings, report.lost), (vec![], 0));
+    let starts = read(&file).iter().filter(|line| line["action"] == "server_started").count();
+    assert_eq!(starts, 2);
+}
+
+#[test]
+fn knocking_without_end_does_not_fill_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("audit.jsonl");
+    let mut server = TestServer::with(1, audited(file.clone()));
+    for _ in 0..400 {
+        server.opening("garbage").open().expect("the upgrade is completed").expect_close(1008);
+    }
+    let refused = server.metric("agentbench_connections_refused_total{cause=\"malformed\"}");
+    assert_eq!(refused, 400);
+    server.stop();
+    let lines = read(&file);
+    let written = lines.iter().filter(|line| line["code"] == "malformed").count();
+    // Two hundred at once, a hundred each second after.
+    assert!((200..=400).contains(&written), "{written}");
+}
+
+#[test]
+fn a_name_cannot_make_lines_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("audit.jsonl");
+    let mut server = TestServer::with(1, audited(file.clone()));
+    let mut ada = server.connect("ada");
+    let project = "p\n{\"action\":\"connect\",\"user\":\"root\"}\u{2028}\u{1b}[2J\u{202e}";
+    let create = json!({"command": "create_session", "projectId": project, "testId": "t", "agentName": "a"});
+    ada.command(&create);
+    server.stop();
+    let text = std::fs::read_to_string(&file).expect("the log is there");
+    assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{2028}' && c != '\u{202e}')));
+    assert!(read(&file).iter().all(|line| line["user"] != "root"));
+}

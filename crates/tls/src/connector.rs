@@ -1,0 +1,81 @@
+//! The client's side: whom it trusts.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tokio::net::TcpStream;
+
+use crate::session::Session;
+use crate::{Stream, TlsError};
+
+/// Puts TLS sessions on connected sockets.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Trusts the authorities that the machine trusts, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where set.
+    ///
+    /// # Errors
+    /// [`TlsError::NoAuthority`].
+    pub fn native() -> Result<Self, TlsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let why = found.errors.first().map_or_else(
+            || "the machine has none; install ca-certificates, or name a file of your own".to_owned(),
+            ToString::to_string,
+        );
+        Self::trusting(found.certs, why)
+    }
+
+    /// Trusts the authorities of a PEM text, and nobody else.
+    ///
+    /// # Errors
+    /// [`TlsError::NoAuthority`].
+    pub fn with_authority(pem: &[u8]) -> Result<Self, TlsError> {
+        let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+        Self::trusting(certificates, "the text holds no certificate in PEM".to_owned())
+    }
+
+    /// Trusts the authorities of a PEM file, and nobody else.
+    ///
+    /// # Errors
+    /// [`TlsError::Read`], [`TlsError::NoAuthority`].
+    pub fn with_authority_file(path: &Path) -> Result<Self, TlsError> {
+        let pem = std::fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })?;
+        Self::with_authority(&pem)
+    }
+
+    fn trusting(certificates: Vec<CertificateDer<'static>>, why: String) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates);
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthority(why));
+        }
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Unusable)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Completes a handshake with the server of this name (or IP address).
+    ///
+    /// # Errors
+    /// If the server is not whom it should be, speaks no TLS, or goes away.
+    pub async fn connect(&self, socket: TcpStream, name: &str) -> io::Result<Stream> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no name that TLS could prove"))?;
+        let tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let mut stream = Stream::tls(Session::new(socket, tls.into()));
+        stream.handshake().await?;
+        Ok(stream)
+    }
+}
