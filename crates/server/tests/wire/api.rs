@@ -104,6 +104,25 @@ fn a_long_session_is_streamed() {
     assert_eq!(seqs(&answer.lines()), (1..=61).collect::<Vec<_>>());
 }
 
+/// An answer that is not read keeps one piece, and its connection is cut in time.
+#[test]
+fn a_reader_that_stops_is_cut_off() {
+    let server = TestServer::with(1, |config| {
+        config.slow_consumer_timeout = std::time::Duration::from_millis(300);
+        config.send_buffer = 16 * 1024;
+    });
+    let mut client = server.connect("ada");
+    let session = client.create("s");
+    for n in 0..100 {
+        client.publish(&session, &format!("e{n}"), &json!({"text": "x".repeat(100_000)}));
+    }
+    let mut opened = server.ask("GET", &format!("/api/v1/sessions/{session}/events")).token(&viewer()).open();
+    assert_eq!(opened.status, 200);
+    std::thread::sleep(std::time::Duration::from_millis(1_000));
+    let bytes = opened.rest();
+    assert!(bytes.len() < 9_000_000 && !bytes.ends_with(b"0\r\n\r\n"), "cut in the middle: {}", bytes.len());
+}
+
 fn a_publish_is_the_same_by_either_way(workers: usize) {
     let mut server = TestServer::with_workers(workers);
     let token = evaluator("ada");

@@ -174,6 +174,14 @@ impl Opened {
         }
     }
 
+    /// What still comes until the connection ends, as it is on the wire.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A connection that is cut ends with a reset, or without its last chunk.
+        let _ = self.reader.read_to_end(&mut bytes);
+        bytes
+    }
+
     /// Whether a heartbeat comes before any further event.
     pub(crate) fn heartbeat(&mut self) -> bool {
         while let Some(line) = self.line() {
