@@ -44,8 +44,8 @@ use agentbench_audit::Record;
 
 use crate::config::Config;
 use crate::http::streams::Ending;
-use crate::revocation::Revocations;
 use crate::ops::audit::Auditor;
+use crate::revocation::Revocations;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
