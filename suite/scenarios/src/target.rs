@@ -103,6 +103,13 @@ impl Target {
                 let endpoint = Endpoint::new(format!("ws://{address}"), token);
                 Prepared { endpoint, supervisor: Some(supervisor) }
             }
+            Self::Running { url, .. } if url.starts_with("wss://") && looks_inside(scenario) => {
+                let name = &scenario.name;
+                return Err(CannotRun::Server(format!(
+                    "{name} puts faults between client and server that need to read messages, which TLS forbids; \
+                     give a ws:// address of the same server"
+                )));
+            }
             Self::Running { url, token } => {
                 Prepared { endpoint: Endpoint::new(url, token), supervisor: None }
             }
@@ -110,6 +117,11 @@ impl Target {
         probe(&prepared.endpoint).await.map_err(CannotRun::Server)?;
         Ok(prepared)
     }
+}
+
+/// Whether the scenario has faults or cuts, which stand between the ends and read what passes.
+fn looks_inside(scenario: &Scenario) -> bool {
+    scenario.faults.rate > 0.0 || scenario.cuts.is_some()
 }
 
 /// Connects once.
