@@ -382,9 +382,9 @@ mod tests {
     use super::*;
 
     /// What counts at ten thousands of connections; the budget of 4 KB is for all that belongs to one. With the counts of its
-    /// `Rc` it fills an allocator's class of 640 bytes.
+    /// `Rc` it fills an allocator's class of 768 bytes; eight bytes less would be one of 640.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Connection>() <= 624, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 632, "{}", size_of::<Connection>());
     }
 }
