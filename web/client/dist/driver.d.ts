@@ -1,0 +1,49 @@
+/** Moves frames between a transport and the machine, keeps its clock, and decides nothing. */
+import type { Told } from "./machine/outputs.js";
+import type { Machine } from "./machine/machine.js";
+import type { Now } from "./machine/settings.js";
+import type { Transport, TransportRequest } from "./transport.js";
+/** What a driver needs beside the machine. */
+export interface DriverParts {
+    transport: Transport;
+    request: Omit<TransportRequest, "token">;
+    /** Asked for a token when the machine wants one. */
+    fetchToken: () => Promise<string>;
+    /** Asked before each attempt to connect; rejects with `fenced` if this client may not any more. */
+    mayConnect: () => Promise<void>;
+    /** Takes what the machine tells. */
+    tell: (told: Told) => void;
+}
+/** The present moment. */
+export declare function present(): Now;
+/** Runs one machine. */
+export declare class Driver {
+    private readonly machine;
+    private readonly parts;
+    private link;
+    private isOpen;
+    /** Counts the attempts: what belongs to an earlier one is ignored. */
+    private attempt;
+    private timer;
+    private armedFor;
+    private isScheduled;
+    constructor(machine: Machine, parts: DriverParts);
+    /** Asks something of the machine, and does soon what follows from it. */
+    ask<T>(what: (now: Now) => T): T;
+    /** What is asked for in one go is sent in one go. */
+    private schedule;
+    /** Does all that the machine wants done. */
+    private pump;
+    private act;
+    private connect;
+    private failed;
+    /** Passes on what a link tells, as long as it is the current one. */
+    private events;
+    private fetchToken;
+    /** Hands one frame over, if the socket takes it. */
+    private write;
+    /** Sets the timer to what is due next. */
+    private arm;
+}
+/** Gives a token back if a WebSocket can carry it (RFC 6455 §4.1: the value of a header's token). */
+export declare function checkToken(token: string): string;

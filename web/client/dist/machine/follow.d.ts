@@ -1,0 +1,57 @@
+/** A reader's place in a session's log, and what each message from the server does to it. */
+import type { GapItem, Item, ViolationItem } from "../item.js";
+import type { Joined, Position } from "../protocol.js";
+/** Where a follow begins: with what comes from now on, with the log's first entry, or behind a position. */
+export type StartAt = "live" | "start" | Position;
+/** What to do with an entry of the log that arrived. */
+export type Arrival = 
+/** It is the next one. */
+{
+    is: "next";
+}
+/** The user has it. */
+ | {
+    is: "repeat";
+}
+/** It was left out before, and the user has later ones. */
+ | {
+    is: "late";
+}
+/** It is the next one but for a hole that nothing explains. */
+ | {
+    is: "hole";
+    violation: ViolationItem;
+};
+/** One follow. */
+export declare class Following {
+    readonly key: number;
+    private start;
+    /** Everything up to its seq is with the user. Known from the first join on. */
+    private place;
+    /** Ranges that were left out without a word: they may still come, too late. */
+    private holes;
+    /** Whether the current connection delivers to it. */
+    isLive: boolean;
+    /** Whether its reader has more than enough: it gets nothing until there is room. */
+    isPaused: boolean;
+    /** The next join is only the end of a pause. */
+    private afterPause;
+    constructor(key: number, start: StartAt);
+    /** What to ask for in the next join. */
+    from(): StartAt;
+    /** Nothing more is wanted for the time being; the place stays where it is. */
+    pause(): void;
+    /** There is room again. */
+    unpause(): void;
+    /** The connection is gone, and with it the deliveries. Tells whether there were any. */
+    connectionLost(): boolean;
+    /** The join was answered. Gives what the user has to know, if it is not the first one. */
+    joined(joined: Joined): Item | null;
+    /** An entry of the log arrived; `id` is its id. */
+    arrived(seq: number, id: string): Arrival;
+    /** A gap was said. Gives the hole that it leaves before it, if there is one. */
+    skipped(gap: GapItem): ViolationItem | null;
+    private hole;
+    /** Whether a seq was missing. Then it is not any more. */
+    private fill;
+}
