@@ -1,4 +1,3 @@
-/** The API: a client and its commands. */
 import { type ClientEvent, type ConnectOptions } from "./config.js";
 import { type PublishOptions } from "./event.js";
 import { Follow } from "./follow.js";
@@ -23,19 +22,9 @@ export type ClientState = "connecting" | "connected" | "ended";
  * `open`; lives until `close`, or until it ends for good.
  */
 export declare class Client {
+    #private;
     /** Name of this producer. */
     readonly producerId: string;
-    private readonly machine;
-    private readonly driver;
-    private readonly durable;
-    private readonly intake;
-    private readonly options;
-    private readonly listeners;
-    private readonly replies;
-    private readonly tickets;
-    private readonly follows;
-    private emptied;
-    private lastKey;
     private constructor();
     /** @internal */
     static open(options: ConnectOptions): Promise<Client>;
@@ -48,7 +37,6 @@ export declare class Client {
      * one client. With a listener, it is called for each item; what it throws ends the follow and is thrown by nobody else.
      */
     follow(sessionId: string, from: StartAt, listener?: (item: Item) => unknown): Promise<Follow>;
-    private unfollow;
     /** Leaves a session: what waits to be published there is given up, its follow ends. */
     leave(sessionId: string): Promise<void>;
     /** idle → running. */
@@ -84,11 +72,8 @@ export declare class Client {
     enqueue(sessionId: string, data: Record<string, unknown>, options?: PublishOptions): Promise<Ticket>;
     /** Puts an event into the outbox without asking for an ack: what becomes of it is not told. A durable outbox asks all the same. */
     publishUnacked(sessionId: string, data: Record<string, unknown>, options?: PublishOptions): Promise<void>;
-    private put;
-    private resend;
     /** Waits until the outbox is empty: every publish has its outcome. */
     flush(): Promise<void>;
-    private isEmpty;
     /**
      * Closes the client: waits for what is in the outbox, for `closeTimeout` at most, then says goodbye. What has no outcome by
      * then is `unknown`; a durable outbox keeps it.
@@ -96,7 +81,6 @@ export declare class Client {
     close(): Promise<void>;
     /** @internal Ends a client that nobody was given. */
     abandon(): Promise<void>;
-    private end;
     /** Calls back for all that happens to the client. Gives a function that ends this. */
     onEvent(listener: (event: ClientEvent) => void): () => void;
     /** Where the client stands. */
@@ -109,13 +93,6 @@ export declare class Client {
     get stats(): Stats;
     /** How full the outbox is. */
     get outbox(): Usage;
-    private newKey;
-    /** Asks for something that will be answered, and waits for that. `atOnce` sees the reply before anything that follows it. */
-    private expect;
-    private hear;
-    private published;
-    private hasEnded;
-    private emit;
 }
 /**
  * Makes a client without waiting for its first connection: what is published meanwhile waits in the outbox. Rejects with

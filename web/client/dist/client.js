@@ -1,7 +1,7 @@
 /** The API: a client and its commands. */
+import { utf8Length } from "./codec.js";
 import { checkOptions, settingsOf } from "./config.js";
 import { Driver } from "./driver.js";
-import { Durable } from "./durable.js";
 import { makeEvent } from "./event.js";
 import { Follow } from "./follow.js";
 import { Intake } from "./intake.js";
@@ -9,7 +9,6 @@ import { Machine } from "./machine/machine.js";
 import { ClientError, hasEnded } from "./outcome.js";
 import { expectReply } from "./replies.js";
 import { Session } from "./session.js";
-import { recover } from "./recover.js";
 import { webSocketTransport } from "./transport.js";
 /** Most events of one page of a log. */
 const HISTORY_PAGE = 1000;
@@ -28,36 +27,36 @@ function transportOf(options) {
 export class Client {
     /** Name of this producer. */
     producerId;
-    machine;
-    driver;
-    durable;
-    intake;
-    options;
-    listeners = new Set();
-    replies = new Map();
-    tickets = new Map();
-    follows = new Map();
-    emptied = [];
-    lastKey = 0;
+    #machine;
+    #driver;
+    #store;
+    #intake;
+    #options;
+    #listeners = new Set();
+    #replies = new Map();
+    #tickets = new Map();
+    #follows = new Map();
+    #emptied = [];
+    #lastKey = 0;
     constructor(options, settings, store) {
-        this.options = options;
+        this.#options = options;
         this.producerId = store?.producerId ?? options.producerId ?? crypto.randomUUID();
-        this.durable = store && new Durable(store);
-        this.machine = new Machine(settings);
-        this.driver = new Driver(this.machine, {
+        this.#store = store;
+        this.#machine = new Machine(settings);
+        this.#driver = new Driver(this.#machine, {
             transport: transportOf(options),
             request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId },
             fetchToken: async () => (await options.tokenProvider?.()) ?? "",
-            mayConnect: () => this.durable?.check() ?? Promise.resolve(),
+            mayConnect: () => this.#store?.check() ?? Promise.resolve(),
             tell: (told) => {
-                this.hear(told);
+                this.#hear(told);
             },
         });
-        this.intake = new Intake(this.machine, this.driver, this.durable, settings.outboxPolicy === "wait");
+        this.#intake = new Intake(this.#machine, this.#driver, this.#store, settings.outboxPolicy === "wait");
         if (options.onEvent)
-            this.listeners.add(options.onEvent);
-        this.durable?.onFenced(({ message }) => {
-            this.end({ kind: "fenced", detail: message });
+            this.#listeners.add(options.onEvent);
+        this.#store?.onFenced(({ message }) => {
+            this.#end({ kind: "fenced", detail: message });
         });
     }
     /** @internal */
@@ -67,9 +66,9 @@ export class Client {
         const store = (await options.outbox?.open(options.producerId ?? null)) ?? null;
         const client = new Client(options, settings, store);
         for (const event of store?.events ?? [])
-            client.resend(event.sessionId, event.id, recover(event), event.timestamp);
-        client.driver.ask((now) => {
-            client.machine.start(now);
+            client.#resend(event);
+        client.#driver.ask((now) => {
+            client.#machine.start(now);
         });
         return client;
     }
@@ -80,8 +79,8 @@ export class Client {
     }
     /** Joins a session to publish in it, for as long as the client lives. */
     async join(sessionId) {
-        const reply = await this.expect((now, key) => {
-            this.machine.join(now, key, normal(sessionId));
+        const reply = await this.#expect((now, key) => {
+            this.#machine.join(now, key, normal(sessionId));
         });
         return new Session(this, expectReply(reply, "session_joined").session);
     }
@@ -90,44 +89,44 @@ export class Client {
      * one client. With a listener, it is called for each item; what it throws ends the follow and is thrown by nobody else.
      */
     async follow(sessionId, from, listener) {
-        const [session, key] = [normal(sessionId), this.newKey()];
-        const follow = new Follow(session, Math.max(this.options.followBuffer ?? 1024, 1), {
+        const [session, key] = [normal(sessionId), this.#newKey()];
+        const follow = new Follow(session, Math.max(this.#options.followBuffer ?? 1024, 1), {
             pause: (isPaused) => {
-                this.driver.ask(() => {
-                    this.machine.setPaused(session, key, isPaused);
+                this.#driver.ask(() => {
+                    this.#machine.setPaused(session, key, isPaused);
                 });
             },
             leave: () => {
-                this.unfollow(session, key);
+                this.#unfollow(session, key);
             },
         });
-        this.follows.set(key, follow);
+        this.#follows.set(key, follow);
         try {
-            const reply = await this.expect((now, replyKey) => {
-                this.machine.follow(now, replyKey, key, session, from);
+            const reply = await this.#expect((now, replyKey) => {
+                this.#machine.follow(now, replyKey, key, session, from);
             }, (joined) => {
                 follow.setJoined(joined);
             });
             expectReply(reply, "session_joined");
         }
         catch (error) {
-            this.unfollow(session, key);
+            this.#unfollow(session, key);
             throw error;
         }
         if (listener)
             void listen(follow, listener);
         return follow;
     }
-    unfollow(session, key) {
-        this.follows.delete(key);
-        this.driver.ask((now) => {
-            this.machine.unfollow(now, session, key);
+    #unfollow(session, key) {
+        this.#follows.delete(key);
+        this.#driver.ask((now) => {
+            this.#machine.unfollow(now, session, key);
         });
     }
     /** Leaves a session: what waits to be published there is given up, its follow ends. */
     async leave(sessionId) {
-        const reply = await this.expect((now, key) => {
-            this.machine.leave(now, key, normal(sessionId));
+        const reply = await this.#expect((now, key) => {
+            this.#machine.leave(now, key, normal(sessionId));
         });
         expectReply(reply, "session_left");
     }
@@ -169,8 +168,8 @@ export class Client {
     }
     /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
     command(data) {
-        return this.expect((now, key) => {
-            this.machine.command(now, key, data);
+        return this.#expect((now, key) => {
+            this.#machine.command(now, key, data);
         });
     }
     /** Publishes an event, and gives what became of it: stored, refused or unknown. */
@@ -183,58 +182,58 @@ export class Client {
      * `outboxFull`, `ended`, `fenced` or `store`.
      */
     enqueue(sessionId, data, options = {}) {
-        return this.put(sessionId, data, options, true);
+        return this.#put(sessionId, data, options, true);
     }
     /** Puts an event into the outbox without asking for an ack: what becomes of it is not told. A durable outbox asks all the same. */
     async publishUnacked(sessionId, data, options = {}) {
-        await this.put(sessionId, data, options, this.durable !== null);
+        await this.#put(sessionId, data, options, this.#store !== null);
     }
-    put(sessionId, data, options, wantsAck) {
+    #put(sessionId, data, options, wantsAck) {
         return new Promise((resolve, reject) => {
-            if (options.checksum && this.options.format === "msgpack")
-                throw new ClientError("invalid", "checksums are of JSON text: use the JSON format");
             const event = makeEvent(data, options);
-            const id = options.id ?? this.machine.newEventId();
-            const ticket = this.newKey();
+            const id = options.id ?? this.#machine.newEventId();
+            const ticket = this.#newKey();
             const outcome = new Promise((told) => {
                 if (wantsAck)
-                    this.tickets.set(ticket, { id, told });
+                    this.#tickets.set(ticket, { id, told });
             });
-            this.intake.add({
+            this.#intake.add({
                 session: normal(sessionId), id, event, ticket: wantsAck ? ticket : null, timestamp: Date.now(),
                 accepted: () => {
                     resolve({ id, outcome });
                 },
                 kept: (ended) => {
                     resolve({ id, outcome });
-                    this.tickets.get(ticket)?.told({ status: "unknown", why: { kind: "ended", ended }, sent: false });
-                    this.tickets.delete(ticket);
+                    this.#tickets.get(ticket)?.told({ status: "unknown", why: { kind: "ended", ended }, sent: false });
+                    this.#tickets.delete(ticket);
                 },
                 rejected: (error) => {
-                    this.tickets.delete(ticket);
+                    this.#tickets.delete(ticket);
                     reject(error);
                 },
             });
         });
     }
-    resend(session, id, event, timestamp) {
-        const ticket = this.newKey();
-        this.tickets.set(ticket, {
+    /** Takes an event that an earlier client has left. */
+    #resend({ sessionId, id, timestamp, data, metadata }) {
+        const ticket = this.#newKey();
+        this.#tickets.set(ticket, {
             id,
             told: (outcome) => {
-                this.emit({ type: "recovered", sessionId: session, id, outcome });
+                this.#emit({ type: "recovered", sessionId, id, outcome });
             },
         });
-        this.driver.ask((now) => this.machine.publish(now, { session, id, event, ticket, recoveredFrom: timestamp }));
+        const event = { data, bytes: utf8Length(data), metadata: JSON.parse(metadata) };
+        this.#driver.ask((now) => this.#machine.publish(now, { session: sessionId, id, event, ticket, recoveredFrom: timestamp }));
     }
     /** Waits until the outbox is empty: every publish has its outcome. */
     flush() {
-        if (this.isEmpty())
+        if (this.#isEmpty())
             return Promise.resolve();
-        return new Promise((resolve) => this.emptied.push(resolve));
+        return new Promise((resolve) => this.#emptied.push(resolve));
     }
-    isEmpty() {
-        return this.machine.ended !== null || (this.machine.usage.messages === 0 && this.intake.isEmpty);
+    #isEmpty() {
+        return this.#machine.ended !== null || (this.#machine.usage.messages === 0 && this.#intake.isEmpty);
     }
     /**
      * Closes the client: waits for what is in the outbox, for `closeTimeout` at most, then says goodbye. What has no outcome by
@@ -243,62 +242,62 @@ export class Client {
     async close() {
         let timer;
         const late = new Promise((resolve) => {
-            timer = setTimeout(resolve, this.options.closeTimeout ?? 5000);
+            timer = setTimeout(resolve, this.#options.closeTimeout ?? 5000);
         });
         await Promise.race([this.flush(), late]);
         clearTimeout(timer);
-        this.end({ kind: "closed" });
-        await this.durable?.close();
+        this.#end({ kind: "closed" });
+        await this.#store?.close();
     }
     /** @internal Ends a client that nobody was given. */
     async abandon() {
-        this.end({ kind: "closed" });
-        await this.durable?.close();
+        this.#end({ kind: "closed" });
+        await this.#store?.close();
     }
-    end(why) {
-        this.driver.ask(() => {
-            this.machine.close(why);
+    #end(why) {
+        this.#driver.ask(() => {
+            this.#machine.close(why);
         });
     }
     /** Calls back for all that happens to the client. Gives a function that ends this. */
     onEvent(listener) {
-        this.listeners.add(listener);
-        return () => this.listeners.delete(listener);
+        this.#listeners.add(listener);
+        return () => this.#listeners.delete(listener);
     }
     /** Where the client stands. */
     get state() {
-        if (this.machine.ended)
+        if (this.#machine.ended)
             return "ended";
-        return this.machine.isConnected ? "connected" : "connecting";
+        return this.#machine.isConnected ? "connected" : "connecting";
     }
     /** Why the client has ended for good, if it has. */
     get ended() {
-        return this.machine.ended;
+        return this.#machine.ended;
     }
     /** Round trip of the last heartbeat, ms, if there was one. */
     get latency() {
-        return this.machine.latency;
+        return this.#machine.latency;
     }
     /** Counters since the client was made. */
     get stats() {
-        return this.machine.stats;
+        return this.#machine.stats;
     }
     /** How full the outbox is. */
     get outbox() {
-        return this.machine.usage;
+        return this.#machine.usage;
     }
-    newKey() {
-        this.lastKey += 1;
-        return this.lastKey;
+    #newKey() {
+        this.#lastKey += 1;
+        return this.#lastKey;
     }
     /** Asks for something that will be answered, and waits for that. `atOnce` sees the reply before anything that follows it. */
-    expect(ask, atOnce) {
+    #expect(ask, atOnce) {
         return new Promise((resolve, reject) => {
-            const key = this.newKey();
-            this.driver.ask((now) => {
+            const key = this.#newKey();
+            this.#driver.ask((now) => {
                 ask(now, key);
             });
-            this.replies.set(key, {
+            this.#replies.set(key, {
                 resolve: (reply) => {
                     atOnce?.(reply);
                     resolve(reply);
@@ -307,51 +306,51 @@ export class Client {
             });
         });
     }
-    hear(told) {
+    #hear(told) {
         switch (told.type) {
             case "published":
-                return this.published(told.ticket, told.outcome);
+                return this.#published(told.ticket, told.outcome);
             case "reply":
-                this.replies.get(told.key)?.resolve(told.reply);
-                this.replies.delete(told.key);
+                this.#replies.get(told.key)?.resolve(told.reply);
+                this.#replies.delete(told.key);
                 return;
             case "failed":
-                this.replies.get(told.key)?.reject(told.error);
-                this.replies.delete(told.key);
+                this.#replies.get(told.key)?.reject(told.error);
+                this.#replies.delete(told.key);
                 return;
             case "item":
-                return this.follows.get(told.follow)?.push(told.item);
+                return this.#follows.get(told.follow)?.push(told.item);
             case "followEnded":
-                this.follows.get(told.follow)?.end(told.error.ended?.kind === "closed" ? null : told.error);
-                this.follows.delete(told.follow);
+                this.#follows.get(told.follow)?.end(told.error.ended?.kind === "closed" ? null : told.error);
+                this.#follows.delete(told.follow);
                 return;
             case "connection":
                 if (told.event.type === "ended")
-                    this.hasEnded();
-                return this.emit(told.event);
+                    this.#hasEnded();
+                return this.#emit(told.event);
         }
     }
-    published(ticket, outcome) {
-        const found = this.tickets.get(ticket);
-        this.tickets.delete(ticket);
+    #published(ticket, outcome) {
+        const found = this.#tickets.get(ticket);
+        this.#tickets.delete(ticket);
         const isKept = outcome.status === "unknown" && outcome.why.kind === "ended";
         if (found && !isKept)
-            this.durable?.remove(found.id);
+            this.#store?.remove(found.id);
         found?.told(outcome);
-        this.intake.move();
-        if (this.isEmpty())
-            for (const resolve of this.emptied.splice(0))
+        this.#intake.move();
+        if (this.#isEmpty())
+            for (const resolve of this.#emptied.splice(0))
                 resolve();
     }
-    hasEnded() {
-        this.intake.move();
-        for (const resolve of this.emptied.splice(0))
+    #hasEnded() {
+        this.#intake.move();
+        for (const resolve of this.#emptied.splice(0))
             resolve();
         // Fails only if it is broken already, which `append` has told.
-        void this.durable?.close().catch(() => undefined);
+        void this.#store?.close().catch(() => undefined);
     }
-    emit(event) {
-        for (const listener of this.listeners) {
+    #emit(event) {
+        for (const listener of this.#listeners) {
             try {
                 listener(event);
             }

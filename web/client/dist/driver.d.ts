@@ -18,32 +18,10 @@ export interface DriverParts {
 export declare function present(): Now;
 /** Runs one machine. */
 export declare class Driver {
-    private readonly machine;
-    private readonly parts;
-    private link;
-    private isOpen;
-    /** Counts the attempts: what belongs to an earlier one is ignored. */
-    private attempt;
-    private timer;
-    private armedFor;
-    private isScheduled;
+    #private;
     constructor(machine: Machine, parts: DriverParts);
     /** Asks something of the machine, and does soon what follows from it. */
     ask<T>(what: (now: Now) => T): T;
-    /** What is asked for in one go is sent in one go. */
-    private schedule;
-    /** Does all that the machine wants done. */
-    private pump;
-    private act;
-    private connect;
-    private failed;
-    /** Passes on what a link tells, as long as it is the current one. */
-    private events;
-    private fetchToken;
-    /** Hands one frame over, if the socket takes it. */
-    private write;
-    /** Sets the timer to what is due next. */
-    private arm;
 }
 /** Gives a token back if a WebSocket can carry it (RFC 6455 §4.1: the value of a header's token). */
 export declare function checkToken(token: string): string;

@@ -11,18 +11,18 @@ export function present() {
 }
 /** Runs one machine. */
 export class Driver {
-    machine;
-    parts;
-    link = null;
-    isOpen = false;
+    #machine;
+    #parts;
+    #link = null;
+    #isOpen = false;
     /** Counts the attempts: what belongs to an earlier one is ignored. */
-    attempt = 0;
-    timer;
-    armedFor = null;
-    isScheduled = false;
+    #attempt = 0;
+    #timer;
+    #armedFor = null;
+    #isScheduled = false;
     constructor(machine, parts) {
-        this.machine = machine;
-        this.parts = parts;
+        this.#machine = machine;
+        this.#parts = parts;
     }
     /** Asks something of the machine, and does soon what follows from it. */
     ask(what) {
@@ -30,149 +30,149 @@ export class Driver {
             return what(present());
         }
         finally {
-            this.schedule();
+            this.#schedule();
         }
     }
     /** What is asked for in one go is sent in one go. */
-    schedule() {
-        if (this.isScheduled)
+    #schedule() {
+        if (this.#isScheduled)
             return;
-        this.isScheduled = true;
+        this.#isScheduled = true;
         queueMicrotask(() => {
-            this.isScheduled = false;
-            this.pump();
+            this.#isScheduled = false;
+            this.#pump();
         });
     }
     /** Does all that the machine wants done. */
-    pump() {
+    #pump() {
         for (let isBusy = true; isBusy;) {
-            isBusy = this.act() || this.write();
-            for (let told = this.machine.pollTold(); told; told = this.machine.pollTold()) {
+            isBusy = this.#act() || this.#write();
+            for (let told = this.#machine.pollTold(); told; told = this.#machine.pollTold()) {
                 isBusy = true;
-                this.parts.tell(told);
+                this.#parts.tell(told);
             }
         }
-        this.arm();
+        this.#arm();
     }
-    act() {
-        const action = this.machine.pollAction();
+    #act() {
+        const action = this.#machine.pollAction();
         switch (action?.type) {
             case undefined:
                 return false;
             case "connect":
-                void this.connect(action.token);
+                void this.#connect(action.token);
                 return true;
             case "disconnect":
-                this.attempt += 1;
-                this.isOpen = false;
-                this.link?.close(action.code);
-                this.link = null;
+                this.#attempt += 1;
+                this.#isOpen = false;
+                this.#link?.close(action.code);
+                this.#link = null;
                 return true;
             case "fetchToken":
-                void this.fetchToken();
+                void this.#fetchToken();
                 return true;
         }
     }
-    async connect(token) {
-        const attempt = (this.attempt += 1);
-        const isCurrent = () => attempt === this.attempt;
+    async #connect(token) {
+        const attempt = (this.#attempt += 1);
+        const isCurrent = () => attempt === this.#attempt;
         try {
-            await this.parts.mayConnect();
+            await this.#parts.mayConnect();
             if (isCurrent())
-                this.link = this.parts.transport({ ...this.parts.request, token }, this.events(isCurrent));
+                this.#link = this.#parts.transport({ ...this.#parts.request, token }, this.#events(isCurrent));
         }
         catch (error) {
             if (isCurrent())
-                this.failed(error);
+                this.#failed(error);
         }
     }
-    failed(error) {
+    #failed(error) {
         const detail = error instanceof Error ? error.message : String(error);
         this.ask((now) => {
             if (error instanceof ClientError && error.kind === "fenced")
-                this.machine.close({ kind: "fenced", detail });
+                this.#machine.close({ kind: "fenced", detail });
             else
-                this.machine.unreachable(now, detail);
+                this.#machine.unreachable(now, detail);
         });
     }
     /** Passes on what a link tells, as long as it is the current one. */
-    events(isCurrent) {
+    #events(isCurrent) {
         const pass = (what) => {
             if (isCurrent())
                 this.ask(what);
         };
         const ends = (what) => {
             pass((now) => {
-                this.isOpen = false;
-                this.link = null;
+                this.#isOpen = false;
+                this.#link = null;
                 what(now);
             });
         };
         return {
             opened: (subprotocol) => {
                 pass((now) => {
-                    this.isOpen = true;
-                    this.machine.opened(now, subprotocol);
+                    this.#isOpen = true;
+                    this.#machine.opened(now, subprotocol);
                 });
             },
             received: (frame) => {
                 pass((now) => {
-                    this.machine.received(now, frame);
+                    this.#machine.received(now, frame);
                 });
             },
             heard: () => {
                 pass((now) => {
-                    this.machine.heard(now);
+                    this.#machine.heard(now);
                 });
             },
             refused: (status, retryAfter, body) => {
                 ends((now) => {
-                    this.machine.refused(now, status, retryAfter, body);
+                    this.#machine.refused(now, status, retryAfter, body);
                 });
             },
             closed: (code, reason) => {
                 ends((now) => {
-                    this.machine.closed(now, code, reason);
+                    this.#machine.closed(now, code, reason);
                 });
             },
         };
     }
-    async fetchToken() {
+    async #fetchToken() {
         let answer;
         try {
-            answer = { token: checkToken(await this.parts.fetchToken()) };
+            answer = { token: checkToken(await this.#parts.fetchToken()) };
         }
         catch (error) {
             answer = { error: error instanceof Error ? error.message : String(error) };
         }
         this.ask((now) => {
-            this.machine.token(now, answer);
+            this.#machine.token(now, answer);
         });
     }
     /** Hands one frame over, if the socket takes it. */
-    write() {
-        if (!this.link || !this.isOpen || this.link.buffered > HIGH_WATER)
+    #write() {
+        if (!this.#link || !this.#isOpen || this.#link.buffered > HIGH_WATER)
             return false;
-        const frame = this.machine.transmit(present());
+        const frame = this.#machine.transmit(present());
         if (frame !== null)
-            this.link.send(frame);
+            this.#link.send(frame);
         return frame !== null;
     }
     /** Sets the timer to what is due next. */
-    arm() {
-        const isFull = this.link !== null && this.isOpen && this.link.buffered > HIGH_WATER;
+    #arm() {
+        const isFull = this.#link !== null && this.#isOpen && this.#link.buffered > HIGH_WATER;
         const { at } = present();
-        const next = isFull ? Math.min(this.machine.nextTimeout ?? Infinity, at + LOOK_AGAIN) : this.machine.nextTimeout;
-        if (next === this.armedFor)
+        const next = isFull ? Math.min(this.#machine.nextTimeout ?? Infinity, at + LOOK_AGAIN) : this.#machine.nextTimeout;
+        if (next === this.#armedFor)
             return;
-        clearTimeout(this.timer);
-        this.armedFor = next;
+        clearTimeout(this.#timer);
+        this.#armedFor = next;
         if (next === null)
             return;
-        this.timer = setTimeout(() => {
-            this.armedFor = null;
+        this.#timer = setTimeout(() => {
+            this.#armedFor = null;
             this.ask((now) => {
-                this.machine.timeout(now);
+                this.#machine.timeout(now);
             });
         }, Math.min(Math.max(Math.ceil(next - at), 0), LONGEST_TIMER));
     }

@@ -9,8 +9,6 @@ export interface PublishOptions {
     priority?: Priority;
     /** Readers who have not got it this long (ms) after the server took it do not get it any more. At most a day. */
     ttl?: number;
-    /** Sends a checksum of the content, which the server checks, stores and passes on. JSON format only. */
-    checksum?: boolean;
     /** W3C trace context, passed on to readers. */
     traceparent?: string;
 }

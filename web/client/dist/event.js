@@ -1,6 +1,5 @@
 /** What is published: an event's content and how it is to be handled. */
 import { utf8Length } from "./codec.js";
-import { crc32c } from "./crc32c.js";
 import { ClientError } from "./outcome.js";
 /** Longest id of a message and longest producer id, in characters. */
 const MAX_ID_CHARS = 128;
@@ -25,8 +24,6 @@ export function makeEvent(data, options) {
         metadata.priority = options.priority;
     if (ttl !== undefined)
         metadata.ttl = ttl;
-    if (options.checksum)
-        metadata.checksum = `crc32c:${crc32c(text)}`;
     if (options.traceparent !== undefined)
         metadata.traceparent = options.traceparent;
     return { data: text, bytes: utf8Length(text), metadata };

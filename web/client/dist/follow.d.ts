@@ -18,16 +18,9 @@ export interface FollowHost {
  * ```
  */
 export declare class Follow implements AsyncIterable<Item> {
+    #private;
     /** The session. */
     readonly sessionId: string;
-    private readonly host;
-    private readonly limit;
-    private buffer;
-    private readers;
-    private over;
-    private isPaused;
-    private answer;
-    private place;
     /** @internal */
     constructor(sessionId: string, limit: number, host: FollowHost);
     /** What the server answered to the join. */
@@ -50,6 +43,4 @@ export declare class Follow implements AsyncIterable<Item> {
     push(item: Item): void;
     /** @internal What is in the buffer can still be read. */
     end(error: ClientError | null): void;
-    private took;
-    private setPaused;
 }

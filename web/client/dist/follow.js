@@ -9,45 +9,45 @@
 export class Follow {
     /** The session. */
     sessionId;
-    host;
-    limit;
-    buffer = [];
-    readers = [];
-    over = null;
-    isPaused = false;
-    answer = null;
-    place = null;
+    #host;
+    #limit;
+    #buffer = [];
+    #readers = [];
+    #over = null;
+    #isPaused = false;
+    #answer = null;
+    #place = null;
     /** @internal */
     constructor(sessionId, limit, host) {
         this.sessionId = sessionId;
-        this.limit = limit;
-        this.host = host;
+        this.#limit = limit;
+        this.#host = host;
     }
     /** What the server answered to the join. */
     get joined() {
-        if (!this.answer)
+        if (!this.#answer)
             throw new Error("a follow is given out after its join");
-        return this.answer;
+        return this.#answer;
     }
     /**
      * How far the reader has come: behind the last item that it took. Kept somewhere, it is where another follow goes on
      * without missing or repeating anything.
      */
     get position() {
-        return { ...(this.place ?? this.joined.from) };
+        return { ...(this.#place ?? this.joined.from) };
     }
     /** The next item; waits for it. `done` after the end. Rejects with the error that has ended the follow. */
     next() {
-        const item = this.buffer.shift();
+        const item = this.#buffer.shift();
         if (item) {
-            this.took(item);
+            this.#took(item);
             return Promise.resolve({ done: false, value: item });
         }
-        if (this.over?.error)
-            return Promise.reject(this.over.error);
-        if (this.over)
+        if (this.#over?.error)
+            return Promise.reject(this.#over.error);
+        if (this.#over)
             return Promise.resolve({ done: true, value: undefined });
-        return new Promise((resolve, reject) => this.readers.push({ resolve, reject }));
+        return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
     }
     /** Calls back for each item, one after the other: a promise that it gives is waited for. Resolves at the end. */
     async forEach(listener) {
@@ -65,58 +65,58 @@ export class Follow {
     }
     /** Ends the follow. What was not read is dropped. */
     close() {
-        if (this.over)
+        if (this.#over)
             return;
-        this.buffer = [];
+        this.#buffer = [];
         this.end(null);
-        this.host.leave();
+        this.#host.leave();
     }
     /** @internal */
     setJoined(joined) {
-        this.answer = joined;
+        this.#answer = joined;
     }
     /** @internal */
     push(item) {
-        if (this.over)
+        if (this.#over)
             return;
-        const reader = this.readers.shift();
+        const reader = this.#readers.shift();
         if (reader) {
-            this.took(item);
+            this.#took(item);
             reader.resolve({ done: false, value: item });
             return;
         }
-        this.buffer.push(item);
-        if (!this.isPaused && this.buffer.length >= this.limit)
-            this.setPaused(true);
+        this.#buffer.push(item);
+        if (!this.#isPaused && this.#buffer.length >= this.#limit)
+            this.#setPaused(true);
     }
     /** @internal What is in the buffer can still be read. */
     end(error) {
-        if (this.over)
+        if (this.#over)
             return;
-        this.over = { error };
-        for (const reader of this.readers.splice(0)) {
+        this.#over = { error };
+        for (const reader of this.#readers.splice(0)) {
             if (error)
                 reader.reject(error);
             else
                 reader.resolve({ done: true, value: undefined });
         }
     }
-    took(item) {
-        const epoch = this.place?.epoch ?? this.answer?.from.epoch ?? "";
+    #took(item) {
+        const epoch = this.#place?.epoch ?? this.#answer?.from.epoch ?? "";
         if (item.type === "event" || item.type === "lifecycle")
-            this.place = { epoch, seq: item.seq, lastId: item.id };
+            this.#place = { epoch, seq: item.seq, lastId: item.id };
         else if (item.type === "notRecovered")
-            this.place = { ...item.from };
+            this.#place = { ...item.from };
         else if (item.type === "gap" && item.cause !== "epoch" && item.cause !== "diverged" && item.to > this.position.seq) {
-            this.place = { epoch, seq: item.to };
+            this.#place = { epoch, seq: item.to };
         }
-        if (this.isPaused && this.buffer.length <= this.limit / 2)
-            this.setPaused(false);
+        if (this.#isPaused && this.#buffer.length <= this.#limit / 2)
+            this.#setPaused(false);
     }
-    setPaused(isPaused) {
-        this.isPaused = isPaused;
-        if (!this.over)
-            this.host.pause(isPaused);
+    #setPaused(isPaused) {
+        this.#isPaused = isPaused;
+        if (!this.#over)
+            this.#host.pause(isPaused);
     }
 }
 //# sourceMappingURL=follow.js.map

@@ -7,10 +7,10 @@
  * ```
  */
 import type { Driver } from "./driver.js";
-import type { Durable } from "./durable.js";
 import type { Event } from "./event.js";
 import type { Machine } from "./machine/machine.js";
 import { ClientError, type Ended } from "./outcome.js";
+import type { OpenedStore } from "./store/store.js";
 /** An event on its way in. */
 export interface Arriving {
     readonly session: string;
@@ -28,24 +28,11 @@ export interface Arriving {
 }
 /** Events that wait for the outbox. */
 export declare class Intake {
-    private waiting;
-    private readonly promised;
-    private isWriting;
-    private readonly machine;
-    private readonly driver;
-    private readonly durable;
-    private readonly mayWait;
-    constructor(machine: Machine, driver: Driver, durable: Durable | null, mayWait: boolean);
+    #private;
+    constructor(machine: Machine, driver: Driver, store: OpenedStore | null, mayWait: boolean);
     /** Whether nothing is on its way. */
     get isEmpty(): boolean;
     add(arriving: Arriving): void;
-    /** What has to find room before a new event does. */
-    private ahead;
     /** Something has left the outbox, or the client has ended. */
     move(): void;
-    /** The next event that there is room for. */
-    private admit;
-    private write;
-    private end;
-    private hand;
 }

@@ -1,37 +1,37 @@
 import { ClientError, hasEnded } from "./outcome.js";
 /** Events that wait for the outbox. */
 export class Intake {
-    waiting = [];
-    promised = { messages: 0, bytes: 0 };
-    isWriting = false;
-    machine;
-    driver;
-    durable;
-    mayWait;
-    constructor(machine, driver, durable, mayWait) {
-        this.machine = machine;
-        this.driver = driver;
-        this.durable = durable;
-        this.mayWait = mayWait;
+    #waiting = [];
+    #promised = { messages: 0, bytes: 0 };
+    #isWriting = false;
+    #machine;
+    #driver;
+    #store;
+    #mayWait;
+    constructor(machine, driver, store, mayWait) {
+        this.#machine = machine;
+        this.#driver = driver;
+        this.#store = store;
+        this.#mayWait = mayWait;
     }
     /** Whether nothing is on its way. */
     get isEmpty() {
-        return this.waiting.length === 0 && this.promised.messages === 0;
+        return this.#waiting.length === 0 && this.#promised.messages === 0;
     }
     add(arriving) {
-        const { ended } = this.machine;
+        const { ended } = this.#machine;
         if (ended)
             return arriving.rejected(hasEnded(ended));
-        if (!this.mayWait && !this.machine.makeRoom(arriving.session, arriving.event.bytes, this.ahead())) {
+        if (!this.#mayWait && !this.#machine.makeRoom(arriving.session, arriving.event.bytes, this.#ahead())) {
             return arriving.rejected(new ClientError("outboxFull", "the outbox is full"));
         }
-        this.waiting.push(arriving);
+        this.#waiting.push(arriving);
         this.move();
     }
     /** What has to find room before a new event does. */
-    ahead() {
-        const ahead = { ...this.promised };
-        for (const { event } of this.waiting) {
+    #ahead() {
+        const ahead = { ...this.#promised };
+        for (const { event } of this.#waiting) {
             ahead.messages += 1;
             ahead.bytes += event.bytes;
         }
@@ -39,67 +39,62 @@ export class Intake {
     }
     /** Something has left the outbox, or the client has ended. */
     move() {
-        const { ended } = this.machine;
-        if (ended) {
-            for (const arriving of this.waiting.splice(0))
+        const { ended } = this.#machine;
+        if (ended)
+            for (const arriving of this.#waiting.splice(0))
                 arriving.rejected(hasEnded(ended));
-        }
-        else if (!this.durable) {
-            for (let next = this.admit(); next; next = this.admit())
-                this.hand(next);
-        }
-        else if (!this.isWriting && this.waiting.length > 0) {
-            void this.write(this.durable);
-        }
+        else if (!this.#isWriting)
+            void this.#write();
     }
     /** The next event that there is room for. */
-    admit() {
-        const [first] = this.waiting;
-        if (!first || !this.machine.makeRoom(first.session, first.event.bytes, this.promised))
+    #admit() {
+        const [first] = this.#waiting;
+        if (!first || !this.#machine.makeRoom(first.session, first.event.bytes, this.#promised))
             return null;
-        this.waiting.shift();
+        this.#waiting.shift();
         return first;
     }
-    async write(durable) {
+    async #write() {
         const group = [];
-        for (let next = this.admit(); next; next = this.admit()) {
+        for (let next = this.#admit(); next; next = this.#admit()) {
             group.push(next);
-            this.promised.messages += 1;
-            this.promised.bytes += next.event.bytes;
+            this.#promised.messages += 1;
+            this.#promised.bytes += next.event.bytes;
         }
         if (group.length === 0)
             return;
-        this.isWriting = true;
+        this.#isWriting = true;
         let problem = null;
         try {
-            await durable.append(group.map(({ id, session, timestamp, event }) => {
+            await this.#store?.append(group.map(({ id, session, timestamp, event }) => {
                 return { id, sessionId: session, timestamp, data: event.data, metadata: JSON.stringify(event.metadata) };
             }));
         }
         catch (error) {
             problem = error instanceof ClientError ? error : new ClientError("store", String(error), { cause: error });
         }
-        this.isWriting = false;
-        this.promised.messages = this.promised.bytes = 0;
+        this.#isWriting = false;
+        this.#promised.messages = this.#promised.bytes = 0;
         if (problem?.kind === "fenced")
-            this.end(problem.message);
+            this.#end(problem.message);
         for (const arriving of group)
-            this.hand(arriving, problem);
+            this.#hand(arriving, problem);
         this.move();
     }
-    end(detail) {
-        this.driver.ask(() => {
-            this.machine.close({ kind: "fenced", detail });
+    #end(detail) {
+        this.#driver.ask(() => {
+            this.#machine.close({ kind: "fenced", detail });
         });
     }
-    hand({ session, id, event, ticket, accepted, kept, rejected }, problem = null) {
-        const { ended } = this.machine;
+    #hand(arriving, problem) {
+        const { session, id, event, ticket } = arriving;
+        const { ended } = this.#machine;
         if (problem)
-            return rejected(problem);
+            return arriving.rejected(problem);
         if (ended)
-            return kept(ended);
-        this.driver.ask((now) => this.machine.publish(now, { session, id, event, ticket }));
-        accepted();
+            return arriving.kept(ended);
+        this.#driver.ask((now) => this.#machine.publish(now, { session, id, event, ticket }));
+        arriving.accepted();
     }
 }
 //# sourceMappingURL=intake.js.map

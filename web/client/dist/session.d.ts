@@ -8,11 +8,11 @@ import type { Outcome } from "./outcome.js";
 import type { SessionInfo } from "./protocol.js";
 /** A session that was created or joined. Every method is that of {@link Client} for this session. */
 export declare class Session {
+    #private;
     /** Its name. */
     readonly id: string;
     /** Its state when it was created or joined; `client.getSessionInfo` asks anew. */
     readonly info: SessionInfo;
-    private readonly client;
     /** @internal */
     constructor(client: Client, info: SessionInfo);
     /** Publishes an event, and gives what became of it: stored, refused or unknown. */

@@ -44,8 +44,7 @@ export interface Pending {
 export declare function earlier(one: number | null, other: number | null): number | null;
 /** All of them, by number. */
 export declare class Commands {
-    private pending;
-    private toSend;
+    #private;
     get size(): number;
     add(number: number, purpose: Purpose, data: string, deadline: number | null): void;
     /** The next one to be sent. */

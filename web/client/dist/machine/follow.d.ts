@@ -24,18 +24,12 @@ export type Arrival =
 };
 /** One follow. */
 export declare class Following {
+    #private;
     readonly key: number;
-    private start;
-    /** Everything up to its seq is with the user. Known from the first join on. */
-    private place;
-    /** Ranges that were left out without a word: they may still come, too late. */
-    private holes;
     /** Whether the current connection delivers to it. */
     isLive: boolean;
     /** Whether its reader has more than enough: it gets nothing until there is room. */
     isPaused: boolean;
-    /** The next join is only the end of a pause. */
-    private afterPause;
     constructor(key: number, start: StartAt);
     /** What to ask for in the next join. */
     from(): StartAt;
@@ -51,7 +45,4 @@ export declare class Following {
     arrived(seq: number, id: string): Arrival;
     /** A gap was said. Gives the hole that it leaves before it, if there is one. */
     skipped(gap: GapItem): ViolationItem | null;
-    private hole;
-    /** Whether a seq was missing. Then it is not any more. */
-    private fill;
 }

@@ -38,7 +38,7 @@ export interface Publish {
 }
 /** One client. */
 export declare class Machine {
-    private readonly state;
+    #private;
     constructor(settings: Settings);
     /** Begins with the first attempt to connect. */
     start(now: Now): void;
@@ -89,7 +89,6 @@ export declare class Machine {
      * there is none.
      */
     makeRoom(session: string, bytes: number, promised?: Usage): boolean;
-    private hasRoom;
     /**
      * Takes an event into the outbox; room was made before. With a ticket, an ack is wanted, and what becomes of the event
      * is told. The session is joined as a publisher if it is not. Gives the event's id; throws `ended`.
@@ -103,7 +102,6 @@ export declare class Machine {
     join(now: Now, key: number, session: string): void;
     /** Follows a session; the join is told under `key`, the items under `follow`. Throws `ended`, `alreadyFollowing`. */
     follow(now: Now, key: number, follow: number, session: string, start: StartAt): void;
-    private waitForJoin;
     /**
      * A follow's reader has more than enough (`true`), or room again (`false`). Meanwhile the server sends it nothing; it
      * goes on from its place afterwards. This is how memory stays bounded where a socket cannot be left unread.

@@ -56,8 +56,7 @@ export type Refusal =
 };
 /** One session's events on their way to the log. */
 export declare class Outbox {
-    private entries;
-    private inFlight;
+    #private;
     /** Nothing is sent before. */
     holdUntil: number | null;
     get size(): number;
@@ -88,7 +87,4 @@ export declare class Outbox {
     giveUpAll(why: GaveUp): Left[];
     /** Takes out everything: the session takes no events from us. */
     refuseAll(refusal: ErrorData): Left[];
-    private clear;
-    private find;
-    private remove;
 }

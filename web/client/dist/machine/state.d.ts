@@ -3,7 +3,8 @@
  * over this state: `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
  */
 import type { Item } from "../item.js";
-import { ClientError, type Ended } from "../outcome.js";
+import type { ClientError } from "../outcome.js";
+import { type Ended } from "../outcome.js";
 import type { Reconnect } from "../protocol.js";
 import { Commands, type Purpose } from "./commands.js";
 import type { Left } from "./outbox.js";

@@ -1,4 +1,4 @@
-import { ClientError, hasEnded } from "../outcome.js";
+import { hasEnded } from "../outcome.js";
 import { Commands, earlier } from "./commands.js";
 import { Participation } from "./participation.js";
 function random64(random) {

@@ -10,18 +10,18 @@ const ARRAY_BYTES = 5;
 /** One frame in the making. */
 class Batch {
     pieces = [];
-    bytes = ARRAY_BYTES;
-    most;
+    #bytes = ARRAY_BYTES;
+    #most;
     constructor(maxPayload) {
-        this.most = Math.min(BATCH_BYTES, maxPayload);
+        this.#most = Math.min(BATCH_BYTES, maxPayload);
     }
     /** Whether one more fits. The first always does. */
     fits(piece) {
-        return this.pieces.length === 0 || (this.pieces.length < MAX_BATCH && this.bytes + piece.bytes + 1 <= this.most);
+        return this.pieces.length === 0 || (this.pieces.length < MAX_BATCH && this.#bytes + piece.bytes + 1 <= this.#most);
     }
     add(piece) {
         this.pieces.push(piece);
-        this.bytes += piece.bytes + 1;
+        this.#bytes += piece.bytes + 1;
     }
 }
 /** The next frame to be sent now, if there is one. It must be handed to the open connection. */

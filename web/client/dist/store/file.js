@@ -8,9 +8,9 @@
  */
 import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { fenced } from "../fenced.js";
 import { ClientError } from "../outcome.js";
 import { readLog, writeRecord } from "./log-file.js";
+import { InUse, fenced, storeError } from "./in-use.js";
 /** The file is rewritten when it is larger than this, and mostly settled events; bytes. */
 const COMPACT_FROM = 1024 * 1024;
 /** How often an idle owner looks for a newer one, ms. */
@@ -23,19 +23,13 @@ export function fileOutbox(options) {
     return {
         open: async (producerId) => {
             try {
-                return await takeOver(options, producerId);
+                return new InUse(await takeOver(options, producerId));
             }
             catch (error) {
                 throw storeError(error);
             }
         },
     };
-}
-function storeError(error) {
-    if (error instanceof ClientError)
-        return error;
-    const detail = error instanceof Error ? error.message : String(error);
-    return new ClientError("store", `the durable outbox cannot be read or written: ${detail}`, { cause: error });
 }
 function path(directory, generation) {
     return join(directory, `outbox.${generation}.log`);
@@ -99,72 +93,72 @@ async function readIfThere(name) {
 class FileStore {
     producerId;
     events;
-    options;
-    generation;
-    file;
-    live;
-    size = 0;
+    #options;
+    #generation;
+    #file;
+    #live;
+    #size = 0;
     /** Why nothing can be written any more. */
-    broken = null;
-    last = Promise.resolve();
-    looking;
+    #broken = null;
+    #last = Promise.resolve();
+    #looking;
     constructor(options, generation, file, producerId, live) {
-        this.options = options;
-        this.generation = generation;
-        this.file = file;
+        this.#options = options;
+        this.#generation = generation;
+        this.#file = file;
         this.producerId = producerId;
-        this.live = new Map(live);
+        this.#live = new Map(live);
         this.events = [...live.values()];
     }
     /** Writes what was taken over. */
     async begin() {
-        await this.write(this.snapshot());
-        await this.syncFolder();
+        await this.#write(this.#snapshot());
+        await this.#syncFolder();
     }
-    snapshot() {
-        const events = [...this.live.values()].map((event) => writeRecord({ event }));
+    #snapshot() {
+        const events = [...this.#live.values()].map((event) => writeRecord({ event }));
         return writeRecord({ producerId: this.producerId }) + events.join("");
     }
     append(events) {
-        return this.inTurn(async () => {
-            await this.write(events.map((event) => writeRecord({ event })).join(""));
-            await this.look();
+        return this.#inTurn(async () => {
+            await this.#write(events.map((event) => writeRecord({ event })).join(""));
+            await this.#look();
             for (const event of events)
-                this.live.set(event.id, event);
+                this.#live.set(event.id, event);
         });
     }
     remove(ids) {
-        return this.inTurn(async () => {
-            await this.look();
-            await this.write(writeRecord({ done: ids }), false);
+        return this.#inTurn(async () => {
+            await this.#look();
+            await this.#write(writeRecord({ done: ids }), false);
             for (const id of ids)
-                this.live.delete(id);
-            if (this.size > COMPACT_FROM)
-                await this.compact();
+                this.#live.delete(id);
+            if (this.#size > COMPACT_FROM)
+                await this.#compact();
         });
     }
     check() {
-        return this.inTurn(() => this.look());
+        return this.#inTurn(() => this.#look());
     }
     onFenced(listener) {
-        this.looking = setInterval(() => {
+        this.#looking = setInterval(() => {
             this.check().catch((error) => {
                 if (error instanceof ClientError && error.kind === "fenced")
                     listener();
             });
         }, LOOK_EVERY);
-        this.looking.unref();
+        this.#looking.unref();
     }
     close() {
-        clearInterval(this.looking);
-        return this.inTurn(async () => {
-            this.broken ??= new ClientError("store", "the durable outbox was closed");
-            await this.file.close();
+        clearInterval(this.#looking);
+        return this.#inTurn(async () => {
+            this.#broken ??= new ClientError("store", "the durable outbox was closed");
+            await this.#file.close();
         });
     }
     /** One after the other. */
-    inTurn(work) {
-        const done = this.last.then(async () => {
+    #inTurn(work) {
+        const done = this.#last.then(async () => {
             try {
                 await work();
             }
@@ -172,78 +166,78 @@ class FileStore {
                 throw storeError(error);
             }
         });
-        this.last = done.catch(() => undefined);
+        this.#last = done.catch(() => undefined);
         return done;
     }
     /** Appends text, whole or not at all. */
-    async write(text, isSynced = this.options.sync !== "none") {
-        if (this.broken)
-            throw this.broken;
+    async #write(text, isSynced = this.#options.sync !== "none") {
+        if (this.#broken)
+            throw this.#broken;
         const bytes = Buffer.from(text);
         try {
             let written = 0;
             while (written < bytes.length) {
-                written += (await this.file.write(bytes, written, bytes.length - written, this.size + written)).bytesWritten;
+                written += (await this.#file.write(bytes, written, bytes.length - written, this.#size + written)).bytesWritten;
             }
         }
         catch (error) {
             // A full disk, for example: the next append goes to the same place.
-            await this.undo();
+            await this.#undo();
             throw error;
         }
         if (isSynced)
-            await this.sync();
-        this.size += bytes.length;
+            await this.#sync();
+        this.#size += bytes.length;
     }
-    async undo() {
+    async #undo() {
         try {
-            await this.file.truncate(this.size);
+            await this.#file.truncate(this.#size);
         }
         catch (error) {
-            this.broken = storeError(error);
+            this.#broken = storeError(error);
         }
     }
     /** After a failed sync nobody knows what is on the disk: nothing more is confirmed. */
-    async sync() {
+    async #sync() {
         try {
-            await this.file.datasync();
+            await this.#file.datasync();
         }
         catch (error) {
-            this.broken = storeError(error);
-            throw this.broken;
+            this.#broken = storeError(error);
+            throw this.#broken;
         }
     }
     /** Throws `fenced` if there is a newer owner. */
-    async look() {
-        if (this.broken)
-            throw this.broken;
-        const found = await generations(this.options.directory);
-        if (found.at(-1) === this.generation)
+    async #look() {
+        if (this.#broken)
+            throw this.#broken;
+        const found = await generations(this.#options.directory);
+        if (found.at(-1) === this.#generation)
             return;
-        this.broken = fenced();
-        throw this.broken;
+        this.#broken = fenced();
+        throw this.#broken;
     }
     /** Writes what is left into a new file in the place of this one, if that is worth it. */
-    async compact() {
-        const text = this.snapshot();
-        if (Buffer.byteLength(text) * 4 > this.size)
+    async #compact() {
+        const text = this.#snapshot();
+        if (Buffer.byteLength(text) * 4 > this.#size)
             return;
-        const name = path(this.options.directory, this.generation);
+        const name = path(this.#options.directory, this.#generation);
         const file = await open(`${name}.new`, "w");
         await file.writeFile(text);
         await file.datasync();
-        await this.look();
+        await this.#look();
         await rename(`${name}.new`, name);
-        await this.file.close();
-        this.file = file;
-        this.size = Buffer.byteLength(text);
-        await this.syncFolder();
+        await this.#file.close();
+        this.#file = file;
+        this.#size = Buffer.byteLength(text);
+        await this.#syncFolder();
     }
     /** So that the file's name survives, too. */
-    async syncFolder() {
-        if (this.options.sync === "none" || process.platform === "win32")
+    async #syncFolder() {
+        if (this.#options.sync === "none" || process.platform === "win32")
             return;
-        const folder = await open(this.options.directory, "r");
+        const folder = await open(this.#options.directory, "r");
         try {
             await folder.sync();
         }

@@ -6,8 +6,8 @@
  * append either comes before the take-over, and is seen by it, or fails. A `BroadcastChannel` only makes the older owner
  * notice sooner.
  */
-import { fenced } from "../fenced.js";
 import { ClientError } from "../outcome.js";
+import { InUse, fenced, storeError } from "./in-use.js";
 const OWNER = "owner";
 /** A durable outbox in IndexedDB. */
 export function indexedDbOutbox(options = {}) {
@@ -17,7 +17,7 @@ export function indexedDbOutbox(options = {}) {
             const database = await openDatabase(name);
             try {
                 const { owner, events } = await takeOver(database, producerId);
-                return new IndexedDbStore(database, name, owner, events, options.durability ?? "strict");
+                return new InUse(new IndexedDbStore(database, name, owner, events, options.durability ?? "strict"));
             }
             catch (error) {
                 database.close();
@@ -29,71 +29,71 @@ export function indexedDbOutbox(options = {}) {
 class IndexedDbStore {
     producerId;
     events;
-    database;
-    owner;
-    durability;
-    channel;
+    #database;
+    #owner;
+    #durability;
+    #channel;
     /** Keys of the events that are there, by id. */
-    keys = new Map();
-    tellFenced = null;
+    #keys = new Map();
+    #tellFenced = null;
     constructor(database, name, owner, events, durability) {
-        this.database = database;
-        this.owner = owner;
-        this.durability = durability;
+        this.#database = database;
+        this.#owner = owner;
+        this.#durability = durability;
         this.producerId = owner.producerId;
         this.events = events.map(({ key, ...event }) => {
-            this.keys.set(event.id, key);
+            this.#keys.set(event.id, key);
             return event;
         });
-        this.channel = new BroadcastChannel(name);
-        this.channel.onmessage = ({ data }) => {
-            if (data > this.owner.epoch)
-                this.tellFenced?.();
+        this.#channel = new BroadcastChannel(name);
+        this.#channel.onmessage = ({ data }) => {
+            if (data > this.#owner.epoch)
+                this.#tellFenced?.();
         };
-        this.channel.postMessage(owner.epoch);
+        this.#channel.postMessage(owner.epoch);
     }
     async append(events) {
         const added = [];
-        await this.owned("readwrite", this.durability, (store) => {
+        await this.#owned("readwrite", this.#durability, (store) => {
             for (const event of events) {
                 const request = store.add(event);
                 request.onsuccess = () => added.push([event.id, request.result]);
             }
         });
         for (const [id, key] of added)
-            this.keys.set(id, key);
+            this.#keys.set(id, key);
     }
     async remove(ids) {
-        const known = ids.filter((id) => this.keys.has(id));
+        const known = ids.filter((id) => this.#keys.has(id));
         if (known.length === 0)
             return;
-        await this.owned("readwrite", "relaxed", (store) => {
+        await this.#owned("readwrite", "relaxed", (store) => {
             for (const id of known)
-                store.delete(this.keys.get(id) ?? 0);
+                store.delete(this.#keys.get(id) ?? 0);
         });
         for (const id of known)
-            this.keys.delete(id);
+            this.#keys.delete(id);
     }
     async check() {
-        await this.owned("readonly", "relaxed", () => undefined);
+        await this.#owned("readonly", "relaxed", () => undefined);
     }
     onFenced(listener) {
-        this.tellFenced = listener;
+        this.#tellFenced = listener;
     }
     close() {
-        this.tellFenced = null;
-        this.channel.close();
-        this.database.close();
+        this.#tellFenced = null;
+        this.#channel.close();
+        this.#database.close();
         return Promise.resolve();
     }
     /** Runs a transaction in which this is still the owner. */
-    async owned(mode, durability, work) {
+    async #owned(mode, durability, work) {
         let isFenced = false;
         try {
-            const transaction = this.database.transaction(["meta", "events"], mode, { durability });
+            const transaction = this.#database.transaction(["meta", "events"], mode, { durability });
             const request = transaction.objectStore("meta").get(OWNER);
             request.onsuccess = () => {
-                isFenced = request.result?.epoch !== this.owner.epoch;
+                isFenced = request.result?.epoch !== this.#owner.epoch;
                 if (isFenced)
                     transaction.abort();
                 else
@@ -105,12 +105,6 @@ class IndexedDbStore {
             throw isFenced ? fenced() : storeError(error);
         }
     }
-}
-function storeError(error) {
-    if (error instanceof ClientError)
-        return error;
-    const detail = error instanceof Error ? error.message : String(error);
-    return new ClientError("store", `the durable outbox cannot be read or written: ${detail}`, { cause: error });
 }
 function openDatabase(name) {
     return new Promise((resolve, reject) => {

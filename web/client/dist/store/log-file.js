@@ -9,7 +9,7 @@
  * ```
  * A last line that is not whole was never confirmed to anybody, and is left out. Any other damage is an error.
  */
-import { crc32c } from "../crc32c.js";
+import { crc32c } from "./crc32c.js";
 import { ClientError } from "../outcome.js";
 /** A record as a line. */
 export function writeRecord(record) {

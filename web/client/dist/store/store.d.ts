@@ -7,6 +7,7 @@
  *                 └─ after a reload or a crash: open gives what was not removed, in order
  * ```
  */
+import type { ClientError } from "../outcome.js";
 /** An event as it is kept. */
 export interface StoredEvent {
     /** Its id, under which it is sent. */
@@ -31,13 +32,13 @@ export interface OpenedStore {
      * if they cannot be written.
      */
     append(events: readonly StoredEvent[]): Promise<void>;
-    /** Removes settled events. May be late: an event that is there again after a crash is sent again, and stored once. */
-    remove(ids: readonly string[]): Promise<void>;
+    /** An event is settled. It may be removed late: one that is there again after a crash is sent again, and stored once. */
+    remove(id: string): void;
     /** Rejects with `fenced` if there is a newer owner. */
     check(): Promise<void>;
-    /** Calls back once when a newer owner is noticed, if that can be noticed without asking. */
-    onFenced(listener: () => void): void;
-    /** Ends the use of it. What is there stays. */
+    /** Calls back with the error when a newer owner is noticed, if that can be noticed without asking. */
+    onFenced(listener: (error: ClientError) => void): void;
+    /** Ends the use of it, after what is under way. What is there stays. Called twice, it ends once. */
     close(): Promise<void>;
 }
 /** Where a durable outbox lies. */
