@@ -10,14 +10,7 @@ function random() {
     return value / 2 ** 32;
 }
 async function codecOf(format) {
-    if (format !== "msgpack")
-        return jsonCodec;
-    try {
-        return (await import("./msgpack.js")).msgpackCodec;
-    }
-    catch (cause) {
-        throw new ClientError("invalid", 'format "msgpack" needs a package: npm install @msgpack/msgpack', { cause });
-    }
+    return format === "msgpack" ? (await import("./msgpack.js")).loadMsgpack() : jsonCodec;
 }
 function heartbeatOf(options) {
     const { heartbeatInterval = 15_000, keepWorkerAlive = false } = options;

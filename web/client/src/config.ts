@@ -96,12 +96,7 @@ function random(): number {
 }
 
 async function codecOf(format: ConnectOptions["format"]): Promise<Codec> {
-  if (format !== "msgpack") return jsonCodec;
-  try {
-    return (await import("./msgpack.js")).msgpackCodec;
-  } catch (cause) {
-    throw new ClientError("invalid", 'format "msgpack" needs a package: npm install @msgpack/msgpack', { cause });
-  }
+  return format === "msgpack" ? (await import("./msgpack.js")).loadMsgpack() : jsonCodec;
 }
 
 function heartbeatOf(options: ConnectOptions): number | null {

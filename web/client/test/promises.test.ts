@@ -5,8 +5,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { jsonCodec } from "../src/codec.js";
-import { msgpackCodec } from "../src/msgpack.js";
+import { loadMsgpack } from "../src/msgpack.js";
 import { Pair, range } from "./support/pair.js";
+
+const msgpackCodec = await loadMsgpack();
 
 /** Something that happens. */
 const step = fc.oneof(

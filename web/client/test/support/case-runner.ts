@@ -137,7 +137,9 @@ class Runner {
 
   /** All outputs, as the cases write them. */
   private outputs(): Record<(typeof OUTPUTS)[number], unknown[]> {
-    const [actions, sent, told]: unknown[][] = [[], [], []];
+    const actions: unknown[] = [];
+    const sent: unknown[] = [];
+    const told: unknown[] = [];
     for (let isBusy = true; isBusy; ) {
       isBusy = false;
       for (let frame = this.machine.transmit(this.now()); frame !== null; frame = this.machine.transmit(this.now())) {
