@@ -1,12 +1,12 @@
 import { type ClientEvent, type ConnectOptions } from "./config.js";
+import { Commands } from "./commands.js";
 import { type PublishOptions } from "./event.js";
 import { Follow } from "./follow.js";
 import type { Item } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
 import type { Stats, Usage } from "./machine/outputs.js";
 import { type Ended, type Outcome } from "./outcome.js";
-import type { CreateSession, Envelope, GetSessionList, SystemMessage } from "./protocol.js";
-import { type Reply } from "./replies.js";
+import type { CreateSession, SystemMessage } from "./protocol.js";
 import { Session } from "./session.js";
 /** An event in the outbox. */
 export interface Ticket {
@@ -21,7 +21,7 @@ export type ClientState = "connecting" | "connected" | "ended";
  * A client of one server, over one connection at a time that it makes again whenever it is lost. Made by `connect` or
  * `open`; lives until `close`, or until it ends for good.
  */
-export declare class Client {
+export declare class Client extends Commands {
     #private;
     /** Name of this producer. */
     readonly producerId: string;
@@ -39,25 +39,6 @@ export declare class Client {
     follow(sessionId: string, from: StartAt, listener?: (item: Item) => unknown): Promise<Follow>;
     /** Leaves a session: what waits to be published there is given up, its follow ends. */
     leave(sessionId: string): Promise<void>;
-    /** idle → running. */
-    start(sessionId: string): Promise<Reply<"session_started">>;
-    /** running → paused. */
-    pause(sessionId: string): Promise<Reply<"session_paused">>;
-    /** paused → running. */
-    resume(sessionId: string): Promise<Reply<"session_resumed">>;
-    /** Ends the session. */
-    stop(sessionId: string, outcome?: "completed" | "error", reason?: string): Promise<Reply<"session_stopped">>;
-    /** One session's state. */
-    getSessionInfo(sessionId: string): Promise<Reply<"session_info">["session"]>;
-    /** A page of the sessions that the user may see, newest first. `nextCursor` is where the next page begins. */
-    list(query?: GetSessionList): Promise<Pick<Reply<"session_list">, "sessions" | "nextCursor">>;
-    /** A page of a session's log: whole messages as they were delivered. `limit` is 1 to 1000; `nextSeq` begins the next page. */
-    getHistory(sessionId: string, fromSeq?: number, limit?: number): Promise<{
-        events: Envelope[];
-        nextSeq: number | null;
-    }>;
-    /** Gives the server a newer token of the same user, which later connections use as well. Gives when it ends, ms since 1970. */
-    refreshToken(token: string): Promise<number | null>;
     /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
     command(data: {
         command: string;
@@ -94,14 +75,3 @@ export declare class Client {
     /** How full the outbox is. */
     get outbox(): Usage;
 }
-/**
- * Makes a client without waiting for its first connection: what is published meanwhile waits in the outbox. Rejects with
- * `invalid` or `store`.
- */
-export declare function open(options: ConnectOptions): Promise<Client>;
-/**
- * Connects. From then on the client stays connected by itself. Rejects with `invalid` for options that make no sense,
- * `ended` if the server turns the client away for good, `connect` if there is no connection within `connectPatience`, and
- * `store` if the durable outbox cannot be opened.
- */
-export declare function connect(options: ConnectOptions): Promise<Client>;

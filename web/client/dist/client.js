@@ -1,17 +1,16 @@
-/** The API: a client and its commands. */
+/** The API: a client, what it publishes and follows. */
 import { utf8Length } from "./codec.js";
 import { checkOptions, settingsOf } from "./config.js";
+import { Commands, normal } from "./commands.js";
 import { Driver } from "./driver.js";
 import { makeEvent } from "./event.js";
 import { Follow } from "./follow.js";
 import { Intake } from "./intake.js";
 import { Machine } from "./machine/machine.js";
-import { ClientError, hasEnded } from "./outcome.js";
+import { ClientError } from "./outcome.js";
 import { expectReply } from "./replies.js";
 import { Session } from "./session.js";
 import { webSocketTransport } from "./transport.js";
-/** Most events of one page of a log. */
-const HISTORY_PAGE = 1000;
 function transportOf(options) {
     if (options.transport)
         return options.transport;
@@ -24,7 +23,7 @@ function transportOf(options) {
  * A client of one server, over one connection at a time that it makes again whenever it is lost. Made by `connect` or
  * `open`; lives until `close`, or until it ends for good.
  */
-export class Client {
+export class Client extends Commands {
     /** Name of this producer. */
     producerId;
     #machine;
@@ -39,6 +38,7 @@ export class Client {
     #emptied = [];
     #lastKey = 0;
     constructor(options, settings, store) {
+        super();
         this.#options = options;
         this.producerId = store?.producerId ?? options.producerId ?? crypto.randomUUID();
         this.#store = store;
@@ -129,42 +129,6 @@ export class Client {
             this.#machine.leave(now, key, normal(sessionId));
         });
         expectReply(reply, "session_left");
-    }
-    /** idle → running. */
-    async start(sessionId) {
-        return expectReply(await this.command({ command: "start_test", sessionId: normal(sessionId) }), "session_started");
-    }
-    /** running → paused. */
-    async pause(sessionId) {
-        return expectReply(await this.command({ command: "pause_test", sessionId: normal(sessionId) }), "session_paused");
-    }
-    /** paused → running. */
-    async resume(sessionId) {
-        return expectReply(await this.command({ command: "resume_test", sessionId: normal(sessionId) }), "session_resumed");
-    }
-    /** Ends the session. */
-    async stop(sessionId, outcome = "completed", reason) {
-        const command = { command: "stop_test", sessionId: normal(sessionId), outcome, ...(reason !== undefined && { reason }) };
-        return expectReply(await this.command(command), "session_stopped");
-    }
-    /** One session's state. */
-    async getSessionInfo(sessionId) {
-        return expectReply(await this.command({ command: "get_session_info", sessionId: normal(sessionId) }), "session_info").session;
-    }
-    /** A page of the sessions that the user may see, newest first. `nextCursor` is where the next page begins. */
-    async list(query = {}) {
-        return expectReply(await this.command({ ...query, command: "get_session_list" }), "session_list");
-    }
-    /** A page of a session's log: whole messages as they were delivered. `limit` is 1 to 1000; `nextSeq` begins the next page. */
-    async getHistory(sessionId, fromSeq = 1, limit = HISTORY_PAGE) {
-        const command = { command: "get_history", sessionId: normal(sessionId), fromSeq, limit: Math.min(Math.max(limit, 1), HISTORY_PAGE) };
-        const { events, nextSeq } = expectReply(await this.command(command), "session_history");
-        return { events: events, nextSeq: nextSeq ?? null };
-    }
-    /** Gives the server a newer token of the same user, which later connections use as well. Gives when it ends, ms since 1970. */
-    async refreshToken(token) {
-        const reply = await this.command({ command: "refresh_token", token });
-        return expectReply(reply, "token_refreshed").tokenExpiresAt ?? null;
     }
     /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
     command(data) {
@@ -363,10 +327,6 @@ export class Client {
         }
     }
 }
-/** The server writes sessions' names in small letters. */
-function normal(sessionId) {
-    return sessionId.toLowerCase();
-}
 async function listen(follow, listener) {
     try {
         await follow.forEach(listener);
@@ -377,52 +337,5 @@ async function listen(follow, listener) {
         if (!(error instanceof ClientError))
             throw error;
     }
-}
-/**
- * Makes a client without waiting for its first connection: what is published meanwhile waits in the outbox. Rejects with
- * `invalid` or `store`.
- */
-export function open(options) {
-    return Client.open(options);
-}
-/**
- * Connects. From then on the client stays connected by itself. Rejects with `invalid` for options that make no sense,
- * `ended` if the server turns the client away for good, `connect` if there is no connection within `connectPatience`, and
- * `store` if the durable outbox cannot be opened.
- */
-export async function connect(options) {
-    const client = await open(options);
-    const patience = options.connectPatience ?? 0;
-    let last = "no attempt has ended so far";
-    let timer;
-    let stop = () => undefined;
-    try {
-        await new Promise((resolve, reject) => {
-            const giveUp = () => {
-                reject(new ClientError("connect", `cannot connect to ${options.url}: ${last}`));
-            };
-            stop = client.onEvent((event) => {
-                if (event.type === "connected")
-                    resolve();
-                else if (event.type === "ended")
-                    reject(hasEnded(event.ended));
-                else if (event.type === "disconnected")
-                    last = event.detail;
-                else if (event.type === "reconnecting" && patience <= 0)
-                    giveUp();
-            });
-            if (patience > 0 && Number.isFinite(patience))
-                timer = setTimeout(giveUp, patience);
-        });
-    }
-    catch (error) {
-        await client.abandon();
-        throw error;
-    }
-    finally {
-        clearTimeout(timer);
-        stop();
-    }
-    return client;
 }
 //# sourceMappingURL=client.js.map

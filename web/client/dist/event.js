@@ -28,10 +28,12 @@ export function makeEvent(data, options) {
         metadata.traceparent = options.traceparent;
     return { data: text, bytes: utf8Length(text), metadata };
 }
+/** For functions and the like there is no text, whatever the library's type says. */
+const write = JSON.stringify;
 function writeObject(data) {
     let text;
     try {
-        text = JSON.stringify(data);
+        text = write(data);
     }
     catch (cause) {
         throw new ClientError("invalid", `data cannot be written as JSON: ${String(cause)}`, { cause });

@@ -21,8 +21,10 @@
  *
  * @packageDocumentation
  */
-export { Client, type ClientState, type Ticket, connect, open } from "./client.js";
+export { Client, type ClientState, type Ticket } from "./client.js";
+export { Commands } from "./commands.js";
 export type { ClientEvent, ConnectOptions } from "./config.js";
+export { connect, open } from "./connect.js";
 export type { Priority, PublishOptions } from "./event.js";
 export { Follow, type FollowHost } from "./follow.js";
 export type { Delivered, Disconnected, DisconnectedItem, EventItem, GapItem, Item, LateItem, LifecycleItem, Metadata, NotRecoveredItem, PresenceItem, ResumedItem, Sender, ViolationItem, } from "./item.js";

@@ -21,7 +21,9 @@
  *
  * @packageDocumentation
  */
-export { Client, connect, open } from "./client.js";
+export { Client } from "./client.js";
+export { Commands } from "./commands.js";
+export { connect, open } from "./connect.js";
 export { Follow } from "./follow.js";
 export { ClientError, describeEnd } from "./outcome.js";
 export { Session } from "./session.js";

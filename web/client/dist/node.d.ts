@@ -4,7 +4,7 @@
  *
  * @packageDocumentation
  */
-import { type Client } from "./client.js";
+import type { Client } from "./client.js";
 import type { ConnectOptions } from "./config.js";
 export * from "./index.js";
 export { type FileOutboxOptions, fileOutbox } from "./store/file.js";

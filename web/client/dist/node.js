@@ -1,10 +1,4 @@
-/**
- * The SDK for Node 20 and later: the same API, with a WebSocket of the package `ws` (an optional peer dependency) and a
- * durable outbox in a folder.
- *
- * @packageDocumentation
- */
-import { connect as connectAnywhere, open as openAnywhere } from "./client.js";
+import { connect as connectAnywhere, open as openAnywhere } from "./connect.js";
 import { ClientError } from "./outcome.js";
 export * from "./index.js";
 export { fileOutbox } from "./store/file.js";

@@ -1,6 +1,7 @@
-/** The API: a client and its commands. */
+/** The API: a client, what it publishes and follows. */
 import { utf8Length } from "./codec.js";
 import { type ClientEvent, type ConnectOptions, checkOptions, settingsOf } from "./config.js";
+import { Commands, normal } from "./commands.js";
 import { Driver } from "./driver.js";
 import { type PublishOptions, makeEvent } from "./event.js";
 import { Follow } from "./follow.js";
@@ -10,15 +11,12 @@ import type { StartAt } from "./machine/follow.js";
 import { Machine } from "./machine/machine.js";
 import type { Stats, Told, Usage } from "./machine/outputs.js";
 import type { Settings } from "./machine/settings.js";
-import { ClientError, type Ended, type Outcome, hasEnded } from "./outcome.js";
-import type { CreateSession, Envelope, GetSessionList, Joined, SystemMessage } from "./protocol.js";
-import { type Reply, expectReply } from "./replies.js";
+import { ClientError, type Ended, type Outcome } from "./outcome.js";
+import type { CreateSession, Joined, SystemMessage } from "./protocol.js";
+import { expectReply } from "./replies.js";
 import { Session } from "./session.js";
 import type { OpenedStore, StoredEvent } from "./store/store.js";
 import { type Transport, type WebSocketClass, webSocketTransport } from "./transport.js";
-
-/** Most events of one page of a log. */
-const HISTORY_PAGE = 1000;
 
 /** An event in the outbox. */
 export interface Ticket {
@@ -52,7 +50,7 @@ function transportOf(options: ConnectOptions): Transport {
  * A client of one server, over one connection at a time that it makes again whenever it is lost. Made by `connect` or
  * `open`; lives until `close`, or until it ends for good.
  */
-export class Client {
+export class Client extends Commands {
   /** Name of this producer. */
   readonly producerId: string;
   readonly #machine: Machine;
@@ -68,6 +66,7 @@ export class Client {
   #lastKey = 0;
 
   private constructor(options: ConnectOptions, settings: Settings, store: OpenedStore | null) {
+    super();
     this.#options = options;
     this.producerId = store?.producerId ?? options.producerId ?? crypto.randomUUID();
     this.#store = store;
@@ -162,52 +161,8 @@ export class Client {
     expectReply(reply, "session_left");
   }
 
-  /** idle → running. */
-  async start(sessionId: string): Promise<Reply<"session_started">> {
-    return expectReply(await this.command({ command: "start_test", sessionId: normal(sessionId) }), "session_started");
-  }
-
-  /** running → paused. */
-  async pause(sessionId: string): Promise<Reply<"session_paused">> {
-    return expectReply(await this.command({ command: "pause_test", sessionId: normal(sessionId) }), "session_paused");
-  }
-
-  /** paused → running. */
-  async resume(sessionId: string): Promise<Reply<"session_resumed">> {
-    return expectReply(await this.command({ command: "resume_test", sessionId: normal(sessionId) }), "session_resumed");
-  }
-
-  /** Ends the session. */
-  async stop(sessionId: string, outcome: "completed" | "error" = "completed", reason?: string): Promise<Reply<"session_stopped">> {
-    const command = { command: "stop_test", sessionId: normal(sessionId), outcome, ...(reason !== undefined && { reason }) };
-    return expectReply(await this.command(command), "session_stopped");
-  }
-
-  /** One session's state. */
-  async getSessionInfo(sessionId: string): Promise<Reply<"session_info">["session"]> {
-    return expectReply(await this.command({ command: "get_session_info", sessionId: normal(sessionId) }), "session_info").session;
-  }
-
-  /** A page of the sessions that the user may see, newest first. `nextCursor` is where the next page begins. */
-  async list(query: GetSessionList = {}): Promise<Pick<Reply<"session_list">, "sessions" | "nextCursor">> {
-    return expectReply(await this.command({ ...query, command: "get_session_list" }), "session_list");
-  }
-
-  /** A page of a session's log: whole messages as they were delivered. `limit` is 1 to 1000; `nextSeq` begins the next page. */
-  async getHistory(sessionId: string, fromSeq = 1, limit = HISTORY_PAGE): Promise<{ events: Envelope[]; nextSeq: number | null }> {
-    const command = { command: "get_history", sessionId: normal(sessionId), fromSeq, limit: Math.min(Math.max(limit, 1), HISTORY_PAGE) };
-    const { events, nextSeq } = expectReply(await this.command(command), "session_history");
-    return { events: events as Envelope[], nextSeq: nextSeq ?? null };
-  }
-
-  /** Gives the server a newer token of the same user, which later connections use as well. Gives when it ends, ms since 1970. */
-  async refreshToken(token: string): Promise<number | null> {
-    const reply = await this.command({ command: "refresh_token", token });
-    return expectReply(reply, "token_refreshed").tokenExpiresAt ?? null;
-  }
-
   /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
-  command(data: { command: string } & Record<string, unknown>): Promise<SystemMessage> {
+  override command(data: { command: string } & Record<string, unknown>): Promise<SystemMessage> {
     return this.#expect((now, key) => {
       this.#machine.command(now, key, data);
     });
@@ -417,11 +372,6 @@ export class Client {
   }
 }
 
-/** The server writes sessions' names in small letters. */
-function normal(sessionId: string): string {
-  return sessionId.toLowerCase();
-}
-
 async function listen(follow: Follow, listener: (item: Item) => unknown): Promise<void> {
   try {
     await follow.forEach(listener);
@@ -430,46 +380,4 @@ async function listen(follow: Follow, listener: (item: Item) => unknown): Promis
     // A follow that the client's end has ended has been told through the client's events.
     if (!(error instanceof ClientError)) throw error;
   }
-}
-
-/**
- * Makes a client without waiting for its first connection: what is published meanwhile waits in the outbox. Rejects with
- * `invalid` or `store`.
- */
-export function open(options: ConnectOptions): Promise<Client> {
-  return Client.open(options);
-}
-
-/**
- * Connects. From then on the client stays connected by itself. Rejects with `invalid` for options that make no sense,
- * `ended` if the server turns the client away for good, `connect` if there is no connection within `connectPatience`, and
- * `store` if the durable outbox cannot be opened.
- */
-export async function connect(options: ConnectOptions): Promise<Client> {
-  const client = await open(options);
-  const patience = options.connectPatience ?? 0;
-  let last = "no attempt has ended so far";
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let stop: () => void = () => undefined;
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const giveUp = (): void => {
-        reject(new ClientError("connect", `cannot connect to ${options.url}: ${last}`));
-      };
-      stop = client.onEvent((event) => {
-        if (event.type === "connected") resolve();
-        else if (event.type === "ended") reject(hasEnded(event.ended));
-        else if (event.type === "disconnected") last = event.detail;
-        else if (event.type === "reconnecting" && patience <= 0) giveUp();
-      });
-      if (patience > 0 && Number.isFinite(patience)) timer = setTimeout(giveUp, patience);
-    });
-  } catch (error) {
-    await client.abandon();
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    stop();
-  }
-  return client;
 }

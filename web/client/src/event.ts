@@ -55,10 +55,13 @@ export function makeEvent(data: Record<string, unknown>, options: PublishOptions
   return { data: text, bytes: utf8Length(text), metadata };
 }
 
+/** For functions and the like there is no text, whatever the library's type says. */
+const write: (value: unknown) => string | undefined = JSON.stringify;
+
 function writeObject(data: unknown): string {
   let text: string | undefined;
   try {
-    text = JSON.stringify(data);
+    text = write(data);
   } catch (cause) {
     throw new ClientError("invalid", `data cannot be written as JSON: ${String(cause)}`, { cause });
   }

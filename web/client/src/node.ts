@@ -4,8 +4,9 @@
  *
  * @packageDocumentation
  */
-import { type Client, connect as connectAnywhere, open as openAnywhere } from "./client.js";
+import type { Client } from "./client.js";
 import type { ConnectOptions } from "./config.js";
+import { connect as connectAnywhere, open as openAnywhere } from "./connect.js";
 import { ClientError } from "./outcome.js";
 import type { Transport } from "./transport.js";
 

@@ -141,7 +141,7 @@ describe("whatever happens", () => {
         pair.follow(session, "start");
         pair.publish(session, 1);
         for (const message of messages) {
-          pair.machine.received(pair.now(), JSON.stringify(message)?.replaceAll("SESSION", session));
+          pair.machine.received(pair.now(), JSON.stringify(message).replaceAll("SESSION", session));
           pair.carryDown();
         }
         pair.pass(1000);

@@ -172,8 +172,7 @@ describe("with the real server", () => {
 
   test("a token provider is asked at the start and before the end", async () => {
     const asked: number[] = [];
-    const { token: _, ...rest } = options();
-    const client = await connect({ ...rest, tokenProvider: () => {
+    const client = await connect({ url: server.url, tokenProvider: () => {
       asked.push(asked.length);
       return server.token("--user", "ann", "--ttl", asked.length === 1 ? "3" : "1000");
     } });

@@ -87,7 +87,7 @@ export function expectExpiry(state, now, expiresAt) {
 /** The server's first message: the connection is ready. */
 export function established(state, now, greeting) {
     const { connection, settings } = state;
-    if (!connection || connection.liveSince !== null)
+    if (connection?.liveSince !== null)
         return;
     connection.liveSince = now.at;
     connection.maxPayload = greeting.maxPayload;

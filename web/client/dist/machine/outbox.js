@@ -38,7 +38,7 @@ export class Outbox {
     /** The front event without an ack that is sent and has nothing before it: it is done. Gives its bytes. */
     popUnacked() {
         const [front] = this.#entries;
-        if (this.#inFlight === 0 || !front || front.ticket !== null)
+        if (this.#inFlight === 0 || front?.ticket !== null)
             return null;
         this.#remove(0);
         return front.event.bytes;

@@ -141,7 +141,7 @@ function takePresence(state, joined, data) {
 function takeHeartbeat(state, now, data) {
     const number = state.numberIn("h", data.originalMessageId);
     const sent = state.connection?.heartbeat;
-    if (!state.connection || !sent || sent.number !== number)
+    if (!state.connection || sent?.number !== number)
         return;
     state.connection.heartbeat = null;
     state.latency = Math.max(now.at - sent.at, 0);
@@ -176,7 +176,7 @@ function created(state, session, { sends }) {
 function takeJoined(state, session, number, data) {
     const found = state.sessions.get(session);
     // Otherwise the session was left meanwhile, and perhaps joined anew.
-    if (!found || found.join.is !== "asked" || found.join.number !== number)
+    if (found?.join.is !== "asked" || found.join.number !== number)
         return;
     const joined = readJoined(data);
     if (!joined) {
@@ -187,7 +187,7 @@ function takeJoined(state, session, number, data) {
     found.join = { is: "done", follow: asked };
     found.joinRefusals = 0;
     const { follow } = found;
-    const item = follow && follow.key === asked ? follow.joined(joined) : null;
+    const item = follow?.key === asked ? follow.joined(joined) : null;
     if (follow && follow.key !== asked)
         follow.isLive = false;
     const isAnswered = (wants) => wants === null || wants === asked;

@@ -88,13 +88,13 @@ class IndexedDbStore {
     }
     /** Runs a transaction in which this is still the owner. */
     async #owned(mode, durability, work) {
-        let isFenced = false;
+        const found = { isFenced: false };
         try {
             const transaction = this.#database.transaction(["meta", "events"], mode, { durability });
             const request = transaction.objectStore("meta").get(OWNER);
             request.onsuccess = () => {
-                isFenced = request.result?.epoch !== this.#owner.epoch;
-                if (isFenced)
+                found.isFenced = request.result?.epoch !== this.#owner.epoch;
+                if (found.isFenced)
                     transaction.abort();
                 else
                     work(transaction.objectStore("events"));
@@ -102,7 +102,7 @@ class IndexedDbStore {
             await finished(transaction);
         }
         catch (error) {
-            throw isFenced ? fenced() : storeError(error);
+            throw found.isFenced ? fenced() : storeError(error);
         }
     }
 }
@@ -135,28 +135,27 @@ async function takeOver(database, producerId) {
     const meta = transaction.objectStore("meta");
     const before = meta.get(OWNER);
     const all = transaction.objectStore("events").getAll();
-    let owner = null;
-    let problem = null;
+    const found = {};
     before.onsuccess = () => {
         const was = before.result;
         if (was && producerId !== null && producerId !== was.producerId) {
             const detail = `this outbox belongs to the producer "${was.producerId}", not to "${producerId}": leave producerId out, or name another outbox`;
-            problem = new ClientError("invalid", detail);
+            found.problem = new ClientError("invalid", detail);
             transaction.abort();
             return;
         }
-        owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? crypto.randomUUID() };
-        meta.put(owner, OWNER);
+        found.owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? crypto.randomUUID() };
+        meta.put(found.owner, OWNER);
     };
     try {
         await finished(transaction);
     }
     catch (error) {
-        throw problem ?? error;
+        throw found.problem ?? error;
     }
-    if (!owner)
+    if (!found.owner)
         throw new Error("a transaction that completed has an owner");
-    return { owner, events: all.result };
+    return { owner: found.owner, events: all.result };
 }
 function finished(transaction) {
     return new Promise((resolve, reject) => {

@@ -99,7 +99,7 @@ export interface Greeting {
 /** The server's first message: the connection is ready. */
 export function established(state: State, now: Now, greeting: Greeting): void {
   const { connection, settings } = state;
-  if (!connection || connection.liveSince !== null) return;
+  if (connection?.liveSince !== null) return;
   connection.liveSince = now.at;
   connection.maxPayload = greeting.maxPayload;
   connection.silence = silence(state, greeting.heartbeatInterval);

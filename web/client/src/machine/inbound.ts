@@ -1,5 +1,5 @@
 /** Reads messages from the server defensively: whatever a field holds, what comes out has the type that it says. */
-import type { Delivered, GapItem, Metadata, Sender } from "../item.js";
+import type { Delivered, GapItem, Sender } from "../item.js";
 import type { AckLevel, ErrorData, GapCause, Joined, Position, Reconnect } from "../protocol.js";
 import type { Greeting } from "./connect.js";
 import type { Farewell } from "./state.js";

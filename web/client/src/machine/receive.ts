@@ -146,7 +146,7 @@ function takePresence(state: State, joined: boolean, data: Fields): void {
 function takeHeartbeat(state: State, now: Now, data: Fields): void {
   const number = state.numberIn("h", data.originalMessageId);
   const sent = state.connection?.heartbeat;
-  if (!state.connection || !sent || sent.number !== number) return;
+  if (!state.connection || sent?.number !== number) return;
   state.connection.heartbeat = null;
   state.latency = Math.max(now.at - sent.at, 0);
 }
@@ -178,7 +178,7 @@ function created(state: State, session: string, { sends }: Pending): void {
 function takeJoined(state: State, session: string, number: number, data: Fields): void {
   const found = state.sessions.get(session);
   // Otherwise the session was left meanwhile, and perhaps joined anew.
-  if (!found || found.join.is !== "asked" || found.join.number !== number) return;
+  if (found?.join.is !== "asked" || found.join.number !== number) return;
   const joined = readJoined(data);
   if (!joined) {
     const detail = `the server answered a join with something else: ${text(data.type) ?? "no type"}`;
@@ -188,7 +188,7 @@ function takeJoined(state: State, session: string, number: number, data: Fields)
   found.join = { is: "done", follow: asked };
   found.joinRefusals = 0;
   const { follow } = found;
-  const item = follow && follow.key === asked ? follow.joined(joined) : null;
+  const item = follow?.key === asked ? follow.joined(joined) : null;
   if (follow && follow.key !== asked) follow.isLive = false;
   const isAnswered = (wants: number | null): boolean => wants === null || wants === asked;
   const reply = data as unknown as SystemMessage;

@@ -114,18 +114,18 @@ class IndexedDbStore implements Place {
 
   /** Runs a transaction in which this is still the owner. */
   async #owned(mode: IDBTransactionMode, durability: "strict" | "relaxed", work: (store: IDBObjectStore) => void): Promise<void> {
-    let isFenced = false;
+    const found = { isFenced: false };
     try {
       const transaction = this.#database.transaction(["meta", "events"], mode, { durability });
       const request = transaction.objectStore("meta").get(OWNER) as IDBRequest<Owner | undefined>;
       request.onsuccess = () => {
-        isFenced = request.result?.epoch !== this.#owner.epoch;
-        if (isFenced) transaction.abort();
+        found.isFenced = request.result?.epoch !== this.#owner.epoch;
+        if (found.isFenced) transaction.abort();
         else work(transaction.objectStore("events"));
       };
       await finished(transaction);
     } catch (error) {
-      throw isFenced ? fenced() : storeError(error);
+      throw found.isFenced ? fenced() : storeError(error);
     }
   }
 }
@@ -160,26 +160,25 @@ async function takeOver(database: IDBDatabase, producerId: string | null): Promi
   const meta = transaction.objectStore("meta");
   const before = meta.get(OWNER) as IDBRequest<Owner | undefined>;
   const all = transaction.objectStore("events").getAll() as IDBRequest<Stored[]>;
-  let owner: Owner | null = null;
-  let problem: ClientError | null = null;
+  const found: { owner?: Owner; problem?: ClientError } = {};
   before.onsuccess = () => {
     const was = before.result;
     if (was && producerId !== null && producerId !== was.producerId) {
       const detail = `this outbox belongs to the producer "${was.producerId}", not to "${producerId}": leave producerId out, or name another outbox`;
-      problem = new ClientError("invalid", detail);
+      found.problem = new ClientError("invalid", detail);
       transaction.abort();
       return;
     }
-    owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? crypto.randomUUID() };
-    meta.put(owner, OWNER);
+    found.owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? crypto.randomUUID() };
+    meta.put(found.owner, OWNER);
   };
   try {
     await finished(transaction);
   } catch (error) {
-    throw problem ?? error;
+    throw found.problem ?? error;
   }
-  if (!owner) throw new Error("a transaction that completed has an owner");
-  return { owner, events: all.result };
+  if (!found.owner) throw new Error("a transaction that completed has an owner");
+  return { owner: found.owner, events: all.result };
 }
 
 function finished(transaction: IDBTransaction): Promise<void> {

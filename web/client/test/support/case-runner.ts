@@ -66,7 +66,7 @@ class Runner {
       if (!(OUTPUTS as readonly string[]).includes(word)) this.put(word, this.fill(content) as Fields);
     }
     const outputs = this.outputs();
-    for (const kind of OUTPUTS) this.match((step[kind] ?? []) as unknown[], outputs[kind], `${where}: ${kind}`);
+    for (const kind of OUTPUTS) this.match((step[kind] ?? []), outputs[kind], `${where}: ${kind}`);
   }
 
   private put(word: string, content: Fields): void {
@@ -79,10 +79,6 @@ class Runner {
         return this.say("system_message", { ...GREETING, ...content });
       case "opened": return machine.opened(now, (content.protocol as string | undefined) ?? jsonCodec.subprotocol);
       case "receive": return machine.received(now, typeof content === "string" ? content : JSON.stringify(content));
-      case "say": return this.say("system_message", content);
-      case "refuse": return this.say("error", { error: "no", retryable: true, ...content });
-      case "heartbeat": return this.say("heartbeat", content);
-      case "joined": return this.joined(content);
       case "entries":
         return machine.received(now, JSON.stringify((content as unknown as Fields[]).map((entry) => ({ type: "test_event", timestamp: 1, sessionId: "S", data: {}, id: `p${entry.seq as number}`, ...entry }))));
       case "closed": return machine.closed(now, content.code as number | null, content.reason as string);
@@ -92,8 +88,19 @@ class Runner {
       case "elapse":
         this.at += content as unknown as number;
         return machine.timeout(this.now());
-      default: return this.ask(word, content);
+      default:
+        if (!this.heard(word, content)) this.ask(word, content);
     }
+  }
+
+  /** What the server says. Tells whether it is that. */
+  private heard(word: string, content: Fields): boolean {
+    if (word === "say") this.say("system_message", content);
+    else if (word === "refuse") this.say("error", { error: "no", retryable: true, ...content });
+    else if (word === "heartbeat") this.say("heartbeat", content);
+    else if (word === "joined") this.joined(content);
+    else return false;
+    return true;
   }
 
   /** What the user asks for. */
@@ -108,10 +115,9 @@ class Runner {
         machine.publish(now, { session, id: content.id as string, event, ticket: (content.ticket as number | undefined) ?? null });
         return;
       }
-      case "noRoom": return void expect(machine.makeRoom(session, content.bytes as number)).toBe(false);
+      case "noRoom": return expect(machine.makeRoom(session, content.bytes as number)).toBe(false);
       case "command": {
-        const { key: _, ...data } = content;
-        return machine.command(now, key, data as { command: string });
+        return machine.command(now, key, Object.fromEntries(Object.entries(content).filter(([name]) => name !== "key")) as { command: string });
       }
       case "join": return machine.join(now, key, session);
       case "leave": return machine.leave(now, key, session);

@@ -48,24 +48,22 @@ export class RealServer {
     const flags = ["serve", "--port", String(this.port), "--data-dir", this.directory, "--log-level", "error", ...this.settings];
     const started = spawn(this.binary, flags, { stdio: ["ignore", "pipe", "inherit"] });
     this.process = started;
-    const lines = createInterface({ input: started.stdout! });
+    const lines = createInterface({ input: started.stdout });
     const late = AbortSignal.timeout(PATIENCE);
-    while (true) {
+    for (let port: string | undefined; port === undefined; ) {
       const [line] = (await once(lines, "line", { signal: late })) as [string];
-      const port = /^listening on ws:\/\/[^:]+:(\d+)/.exec(line)?.[1];
-      if (port === undefined) continue;
-      this.port = Number(port);
-      // What it says later has to go somewhere.
-      started.stdout!.resume();
-      return;
+      port = /^listening on ws:\/\/[^:]+:(\d+)/.exec(line)?.[1];
+      if (port !== undefined) this.port = Number(port);
     }
+    // What it says later has to go somewhere.
+    started.stdout.resume();
   }
 
   /** Ends it: with `SIGKILL` as a crash does, with `SIGTERM` in good order. */
   async down(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     const running = this.process;
     this.process = null;
-    if (!running || running.exitCode !== null) return;
+    if (running?.exitCode !== null) return;
     const ended = once(running, "exit", { signal: AbortSignal.timeout(PATIENCE) });
     running.kill(signal);
     await ended;
