@@ -51,6 +51,12 @@ export class Client extends Commands {
             tell: (told) => {
                 this.#hear(told);
             },
+            rest: () => {
+                this.#intake.move();
+                if (this.#isEmpty())
+                    for (const resolve of this.#emptied.splice(0))
+                        resolve();
+            },
         });
         this.#intake = new Intake(this.#machine, this.#driver, this.#store, settings.outboxPolicy === "wait");
         if (options.onEvent)
@@ -301,15 +307,8 @@ export class Client extends Commands {
         if (found && !isKept)
             this.#store?.remove(found.id);
         found?.told(outcome);
-        this.#intake.move();
-        if (this.#isEmpty())
-            for (const resolve of this.#emptied.splice(0))
-                resolve();
     }
     #hasEnded() {
-        this.#intake.move();
-        for (const resolve of this.#emptied.splice(0))
-            resolve();
         // Fails only if it is broken already, which `append` has told.
         void this.#store?.close().catch(() => undefined);
     }

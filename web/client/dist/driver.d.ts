@@ -13,6 +13,8 @@ export interface DriverParts {
     mayConnect: () => Promise<void>;
     /** Takes what the machine tells. */
     tell: (told: Told) => void;
+    /** All that follows from the last input is done: there may be room in the outbox. */
+    rest: () => void;
 }
 /** The present moment. */
 export declare function present(): Now;

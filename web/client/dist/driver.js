@@ -52,6 +52,7 @@ export class Driver {
                 this.#parts.tell(told);
             }
         }
+        this.#parts.rest();
         this.#arm();
     }
     #act() {

@@ -79,6 +79,10 @@ export class Client extends Commands {
       tell: (told) => {
         this.#hear(told);
       },
+      rest: () => {
+        this.#intake.move();
+        if (this.#isEmpty()) for (const resolve of this.#emptied.splice(0)) resolve();
+      },
     });
     this.#intake = new Intake(this.#machine, this.#driver, this.#store, settings.outboxPolicy === "wait");
     if (options.onEvent) this.#listeners.add(options.onEvent);
@@ -347,13 +351,9 @@ export class Client extends Commands {
     const isKept = outcome.status === "unknown" && outcome.why.kind === "ended";
     if (found && !isKept) this.#store?.remove(found.id);
     found?.told(outcome);
-    this.#intake.move();
-    if (this.#isEmpty()) for (const resolve of this.#emptied.splice(0)) resolve();
   }
 
   #hasEnded(): void {
-    this.#intake.move();
-    for (const resolve of this.#emptied.splice(0)) resolve();
     // Fails only if it is broken already, which `append` has told.
     void this.#store?.close().catch(() => undefined);
   }

@@ -1,6 +1,6 @@
 /** The two ways to a client. */
 import { Client } from "./client.js";
-import type { ConnectOptions } from "./config.js";
+import type { ClientEvent, ConnectOptions } from "./config.js";
 import { ClientError, hasEnded } from "./outcome.js";
 
 /**
@@ -17,30 +17,35 @@ export function open(options: ConnectOptions): Promise<Client> {
  * `store` if the durable outbox cannot be opened.
  */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  const client = await open(options);
   const patience = options.connectPatience ?? 0;
   let last = "no attempt has ended so far";
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let stop: () => void = () => undefined;
+  let hear: (event: ClientEvent) => void = () => undefined;
+  const onEvent = (event: ClientEvent): void => {
+    hear(event);
+    options.onEvent?.(event);
+  };
+  const opening = open({ ...options, onEvent });
   try {
     await new Promise<void>((resolve, reject) => {
       const giveUp = (): void => {
         reject(new ClientError("connect", `cannot connect to ${options.url}: ${last}`));
       };
-      stop = client.onEvent((event) => {
+      if (patience > 0 && Number.isFinite(patience)) timer = setTimeout(giveUp, patience);
+      hear = (event) => {
         if (event.type === "connected") resolve();
         else if (event.type === "ended") reject(hasEnded(event.ended));
         else if (event.type === "disconnected") last = event.detail;
         else if (event.type === "reconnecting" && patience <= 0) giveUp();
-      });
-      if (patience > 0 && Number.isFinite(patience)) timer = setTimeout(giveUp, patience);
+      };
+      opening.catch(reject);
     });
+    return await opening;
   } catch (error) {
-    await client.abandon();
+    await opening.then((client) => client.abandon(), () => undefined);
     throw error;
   } finally {
     clearTimeout(timer);
-    stop();
+    hear = () => undefined;
   }
-  return client;
 }

@@ -22,6 +22,8 @@ export interface DriverParts {
   mayConnect: () => Promise<void>;
   /** Takes what the machine tells. */
   tell: (told: Told) => void;
+  /** All that follows from the last input is done: there may be room in the outbox. */
+  rest: () => void;
 }
 
 /** The present moment. */
@@ -74,6 +76,7 @@ export class Driver {
         this.#parts.tell(told);
       }
     }
+    this.#parts.rest();
     this.#arm();
   }
 

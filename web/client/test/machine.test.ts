@@ -1,6 +1,7 @@
 /** Situations that the conformance cases do not reach: pauses of a follow, recovered events, frames, the fence. */
 import { describe, expect, test } from "vitest";
 import { utf8Length } from "../src/codec.js";
+import { settingsOf } from "../src/config.js";
 import { makeEvent } from "../src/event.js";
 import { Pair, range } from "./support/pair.js";
 
@@ -102,6 +103,15 @@ describe("frames", () => {
 
   test("are measured in UTF-8", () => {
     for (const text of ["", "abc", "äöü", "€", "\u{1F600}", "a\u{1F600}b€"]) expect(utf8Length(text)).toBe(new TextEncoder().encode(text).length);
+  });
+});
+
+describe("options", () => {
+  test("a worker's heartbeats are frequent enough to keep it alive", async () => {
+    const url = "ws://x";
+    expect((await settingsOf({ url, keepWorkerAlive: true, heartbeatInterval: 60_000 })).heartbeatInterval).toBe(20_000);
+    expect((await settingsOf({ url, keepWorkerAlive: true })).heartbeatInterval).toBe(15_000);
+    await expect(settingsOf({ url, keepWorkerAlive: true, heartbeatInterval: null })).rejects.toThrow(/keepWorkerAlive/);
   });
 });
 

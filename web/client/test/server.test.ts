@@ -197,6 +197,55 @@ describe("with the real server", () => {
     expect(await session.publish({ a: 2 }, { id: "x1" })).toMatchObject({ status: "refused", refusal: { code: "id_conflict" } });
   });
 
+  test("events without an ack empty the outbox when they are sent, and let others in", async () => {
+    const client = await connected({ outboxMessages: 1 });
+    const session = await client.create(NEW);
+    await Promise.all(range(1, 20).map((number) => client.publishUnacked(session.id, { number })));
+    await client.flush();
+    expect(client.outbox).toEqual({ messages: 0, bytes: 0 });
+    expect(await session.publish({ number: 21 })).toMatchObject({ status: "stored" });
+    expect(await numbers(client, session.id)).toEqual(range(1, 21));
+  });
+
+  test.each(["refuse", "wait"] as const)("a full outbox that is to %s", async (outboxPolicy) => {
+    const directory = folder();
+    const client = await connected({ outboxPolicy, outboxMessages: 5, outbox: fileOutbox({ directory }) });
+    const session = await client.create(NEW);
+    const results = await Promise.allSettled(range(1, 12).map((number) => session.publish({ number })));
+    const turned = results.filter(({ status }) => status === "rejected");
+    expect(turned).toHaveLength(outboxPolicy === "wait" ? 0 : 7);
+    for (const result of turned) expect(result).toMatchObject({ reason: { kind: "outboxFull", retryable: true } });
+    expect(await numbers(client, session.id)).toEqual(range(1, 12 - turned.length));
+  });
+
+  test("a command that the server does not know, a second follow, a closed client", async () => {
+    const client = await connected();
+    const session = await client.create(NEW);
+    await session.follow("live");
+    await expect(session.follow("start")).rejects.toMatchObject({ kind: "alreadyFollowing" });
+    await expect(client.command({ command: "dance" })).rejects.toMatchObject({ refusal: { code: "unknown_command" } });
+    await client.close();
+    await expect(client.getSessionInfo(session.id)).rejects.toMatchObject({ kind: "ended", ended: { kind: "closed" } });
+    await expect(session.publish({})).rejects.toMatchObject({ kind: "ended" });
+  });
+
+  test("a follow goes on from a position that was kept", async () => {
+    const publisher = await connected();
+    const session = await publisher.create(NEW);
+    for (const number of range(1, 10)) await session.publish({ number });
+    const first = await (await connected()).follow(session.id, "start");
+    for (let taken = 0; taken < 5; taken += 1) await first.next();
+    const { position } = first;
+    first.close();
+    const second = await (await connected()).follow(session.id, position);
+    const seqs: number[] = [];
+    for await (const item of second) {
+      if (item.type === "event") seqs.push(item.seq);
+      if (seqs.at(-1) === 11) break;
+    }
+    expect(seqs).toEqual(range(position.seq + 1, 11));
+  });
+
   test("heartbeats measure the way", async () => {
     const client = await connected({ heartbeatInterval: 20 });
     expect(await until("a latency", () => client.latency)).toBeGreaterThan(0);

@@ -47,10 +47,11 @@ export class Following {
     return this.#place ? { ...this.#place } : this.#start;
   }
 
-  /** Nothing more is wanted for the time being; the place stays where it is. */
+  /** Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. */
   pause(): void {
     this.isPaused = true;
     this.#afterPause ||= this.isLive;
+    this.isLive = false;
   }
 
   /** There is room again. */
@@ -58,9 +59,14 @@ export class Following {
     this.isPaused = false;
   }
 
+  /** Whether what arrives is left for later. */
+  get isHeld(): boolean {
+    return this.isPaused || this.#afterPause;
+  }
+
   /** The connection is gone, and with it the deliveries. Tells whether there were any. */
   connectionLost(): boolean {
-    const was = this.isLive && !this.isPaused;
+    const was = this.isLive;
     this.isLive = false;
     // What the user was not told needs no word when it is over.
     if (was) this.#afterPause = false;
@@ -69,7 +75,7 @@ export class Following {
 
   /** The join was answered. Gives what the user has to know, if it is not the first one. */
   joined(joined: Joined): Item | null {
-    this.isLive = true;
+    this.isLive = !this.isPaused;
     const isFirst = this.#place === null;
     const was = this.#place ?? (typeof this.#start === "string" ? null : this.#start);
     const isQuiet = this.#afterPause;

@@ -90,19 +90,13 @@ function takeAckOf(state: State, session: string, ack: IncomingAck): void {
   state.attend(session);
 }
 
-/** The follow that a message of a session's log is for. */
-function followOf(state: State, session: string | null): Following | null {
-  const follow = session === null ? null : state.sessions.get(session)?.follow;
-  return follow?.isLive ? follow : null;
-}
-
 /** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */
 function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle"): void {
   const { seq, sessionId } = message;
   if (seq === null || message.isReplay || sessionId === null) return;
-  const follow = followOf(state, sessionId);
-  if (!follow || follow.isPaused) {
-    state.stats[follow ? "deferred" : "unexpected"] += 1;
+  const follow = state.sessions.get(sessionId)?.follow;
+  if (!follow?.isLive) {
+    state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
     return;
   }
   const entry = delivered(message, sessionId, seq);
@@ -129,18 +123,19 @@ function violated(state: State, follow: Following, violation: ReturnType<Followi
 }
 
 function takeGap(state: State, data: Fields): void {
-  const follow = followOf(state, text(data.sessionId));
+  const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
   const gap = readGap(data);
   if (!follow || !gap) return;
-  // One that moves the place is said again when the follow goes on from there.
-  if (follow.isPaused && gap.cause !== "epoch" && gap.cause !== "diverged") return;
+  // One that moves the place is said again when a held follow goes on from there.
+  const isOfAnotherHistory = gap.cause === "epoch" || gap.cause === "diverged";
+  if (!follow.isLive && !(follow.isHeld && isOfAnotherHistory)) return;
   violated(state, follow, follow.skipped(gap));
   state.give(follow.key, gap);
 }
 
 function takePresence(state: State, joined: boolean, data: Fields): void {
-  const follow = followOf(state, text(data.sessionId));
-  if (follow && !follow.isPaused) state.give(follow.key, { type: "presence", joined, presence: data as unknown as Presence });
+  const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
+  if (follow?.isLive) state.give(follow.key, { type: "presence", joined, presence: data as unknown as Presence });
 }
 
 function takeHeartbeat(state: State, now: Now, data: Fields): void {
