@@ -1,7 +1,7 @@
 /** Against the real server: all commands, crashes, restarts, tokens, formats, durable outboxes. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -323,6 +323,31 @@ describe("a durable outbox in a folder", () => {
     const stored = await numbers(last, session);
     // The killed process may have put more into the outbox than it could say.
     expect(stored).toEqual(range(1, Math.max(stored.length, accepted.length)));
+  });
+
+  test("the example for Node publishes lines, and sends after a kill what it had left", async () => {
+    const directory = folder();
+    const keeper = await connected();
+    const { id: session } = await keeper.create(NEW);
+    const script = fileURLToPath(new URL("../examples/node/publish.mjs", import.meta.url));
+    const run = () => spawn(process.execPath, [script, server.url, directory, session], { env: { ...process.env, AGENTBENCH_TOKEN: token } });
+    const first = run();
+    const said = createInterface({ input: first.stdout });
+    first.stdin.write("one\ntwo\n");
+    for await (const line of said) if (line.endsWith("two")) break;
+    await server.down("SIGTERM");
+    first.stdin.write("three\n");
+    // Accepted when it is in the folder.
+    await until("the line in the folder", () => readdirSync(directory).some((name) => readFileSync(join(directory, name), "utf8").includes("three")));
+    first.kill("SIGKILL");
+    await once(first, "exit");
+    await server.up();
+    const second = run();
+    second.stdin.end("four\n");
+    const [code] = (await once(second, "exit")) as [number];
+    expect(code).toBe(0);
+    const { events } = await keeper.getHistory(session);
+    expect(events.filter(({ type }) => type === "test_event").map(({ data }) => data.text)).toEqual(["one", "two", "three", "four"]);
   });
 
   test("a client may be opened before there is a server", async () => {
