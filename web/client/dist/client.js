@@ -9,6 +9,7 @@ import { Intake } from "./intake.js";
 import { Machine } from "./machine/machine.js";
 import { ClientError } from "./outcome.js";
 import { expectReply } from "./replies.js";
+import { randomName } from "./random.js";
 import { Session } from "./session.js";
 import { webSocketTransport } from "./transport.js";
 function transportOf(options) {
@@ -40,7 +41,7 @@ export class Client extends Commands {
     constructor(options, settings, store) {
         super();
         this.#options = options;
-        this.producerId = store?.producerId ?? options.producerId ?? crypto.randomUUID();
+        this.producerId = store?.producerId ?? options.producerId ?? randomName();
         this.#store = store;
         this.#machine = new Machine(settings);
         this.#driver = new Driver(this.#machine, {

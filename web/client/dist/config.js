@@ -3,12 +3,9 @@ import { jsonCodec } from "./codec.js";
 import { checkToken } from "./driver.js";
 import { isVisible } from "./event.js";
 import { ClientError } from "./outcome.js";
+import { random } from "./random.js";
 /** What a worker's heartbeats may be apart at most, ms; Chrome ends a worker after 30 s without activity. */
 const WORKER_HEARTBEAT = 20_000;
-function random() {
-    const [value = 0] = crypto.getRandomValues(new Uint32Array(1));
-    return value / 2 ** 32;
-}
 async function codecOf(format) {
     return format === "msgpack" ? (await import("./msgpack.js")).loadMsgpack() : jsonCodec;
 }

@@ -34,6 +34,7 @@ export declare class Follow implements AsyncIterable<Item> {
     next(): Promise<IteratorResult<Item, undefined>>;
     /** Calls back for each item, one after the other: a promise that it gives is waited for. Resolves at the end. */
     forEach(listener: (item: Item) => unknown): Promise<void>;
+    /** The items, one after the other. Leaving the loop closes the follow. */
     [Symbol.asyncIterator](): AsyncIterator<Item, undefined>;
     /** Ends the follow. What was not read is dropped. */
     close(): void;

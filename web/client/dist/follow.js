@@ -54,6 +54,7 @@ export class Follow {
         for await (const item of this)
             await listener(item);
     }
+    /** The items, one after the other. Leaving the loop closes the follow. */
     [Symbol.asyncIterator]() {
         return {
             next: () => this.next(),

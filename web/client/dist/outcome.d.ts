@@ -99,6 +99,7 @@ export declare class ClientError extends Error {
     readonly refusal?: ErrorData;
     /** Why the client has ended, for `ended` and `fenced`. */
     readonly ended?: Ended;
+    /** `more` holds what belongs to the kind, and the error beneath it. */
     constructor(kind: ErrorKind, message: string, more?: {
         refusal?: ErrorData;
         ended?: Ended;

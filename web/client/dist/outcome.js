@@ -7,6 +7,7 @@ export class ClientError extends Error {
     refusal;
     /** Why the client has ended, for `ended` and `fenced`. */
     ended;
+    /** `more` holds what belongs to the kind, and the error beneath it. */
     constructor(kind, message, more = {}) {
         super(message, more.cause === undefined ? undefined : { cause: more.cause });
         this.kind = kind;

@@ -1,6 +1,8 @@
 import { WebSocket } from "ws";
 /** Most bytes of a refused upgrade's body that are kept for the user. */
 const MAX_BODY = 200;
+/** How long the server may take to answer a close, ms: until then the process stays. */
+const LINGER = 1000;
 /** Largest message that is taken, bytes. */
 const MAX_MESSAGE = 64 * 1024 * 1024;
 /** WebSockets of `ws`. */
@@ -34,6 +36,12 @@ export const wsTransport = ({ url, subprotocol, token, producerId }, events) => 
             socket.removeAllListeners();
             // Giving up an attempt is an error to `ws`.
             socket.on("error", () => undefined);
+            const timer = setTimeout(() => {
+                socket.terminate();
+            }, LINGER);
+            socket.on("close", () => {
+                clearTimeout(timer);
+            });
             socket.close(code);
         },
         get buffered() {

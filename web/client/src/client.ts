@@ -14,6 +14,7 @@ import type { Settings } from "./machine/settings.js";
 import { ClientError, type Ended, type Outcome } from "./outcome.js";
 import type { CreateSession, Joined, SystemMessage } from "./protocol.js";
 import { expectReply } from "./replies.js";
+import { randomName } from "./random.js";
 import { Session } from "./session.js";
 import type { OpenedStore, StoredEvent } from "./store/store.js";
 import { type Transport, type WebSocketClass, webSocketTransport } from "./transport.js";
@@ -68,7 +69,7 @@ export class Client extends Commands {
   private constructor(options: ConnectOptions, settings: Settings, store: OpenedStore | null) {
     super();
     this.#options = options;
-    this.producerId = store?.producerId ?? options.producerId ?? crypto.randomUUID();
+    this.producerId = store?.producerId ?? options.producerId ?? randomName();
     this.#store = store;
     this.#machine = new Machine(settings);
     this.#driver = new Driver(this.#machine, {

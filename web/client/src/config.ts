@@ -5,6 +5,7 @@ import { isVisible } from "./event.js";
 import type { ConnectionEvent } from "./machine/outputs.js";
 import type { Backoff, OutboxPolicy, Settings } from "./machine/settings.js";
 import { ClientError, type Outcome } from "./outcome.js";
+import { random } from "./random.js";
 import type { OutboxStore } from "./store/store.js";
 import type { Transport, WebSocketClass } from "./transport.js";
 
@@ -89,11 +90,6 @@ export interface ConnectOptions {
 
 /** What a worker's heartbeats may be apart at most, ms; Chrome ends a worker after 30 s without activity. */
 const WORKER_HEARTBEAT = 20_000;
-
-function random(): number {
-  const [value = 0] = crypto.getRandomValues(new Uint32Array(1));
-  return value / 2 ** 32;
-}
 
 async function codecOf(format: ConnectOptions["format"]): Promise<Codec> {
   return format === "msgpack" ? (await import("./msgpack.js")).loadMsgpack() : jsonCodec;

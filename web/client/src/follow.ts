@@ -74,6 +74,7 @@ export class Follow implements AsyncIterable<Item> {
     for await (const item of this) await listener(item);
   }
 
+  /** The items, one after the other. Leaving the loop closes the follow. */
   [Symbol.asyncIterator](): AsyncIterator<Item, undefined> {
     return {
       next: () => this.next(),

@@ -104,6 +104,7 @@ export class ClientError extends Error {
   /** Why the client has ended, for `ended` and `fenced`. */
   readonly ended?: Ended;
 
+  /** `more` holds what belongs to the kind, and the error beneath it. */
   constructor(kind: ErrorKind, message: string, more: { refusal?: ErrorData; ended?: Ended; cause?: unknown } = {}) {
     super(message, more.cause === undefined ? undefined : { cause: more.cause });
     this.kind = kind;

@@ -9,6 +9,8 @@ import type { Transport, TransportEvents } from "./transport.js";
 
 /** Most bytes of a refused upgrade's body that are kept for the user. */
 const MAX_BODY = 200;
+/** How long the server may take to answer a close, ms: until then the process stays. */
+const LINGER = 1000;
 /** Largest message that is taken, bytes. */
 const MAX_MESSAGE = 64 * 1024 * 1024;
 
@@ -43,6 +45,12 @@ export const wsTransport: Transport = ({ url, subprotocol, token, producerId }, 
       socket.removeAllListeners();
       // Giving up an attempt is an error to `ws`.
       socket.on("error", () => undefined);
+      const timer = setTimeout(() => {
+        socket.terminate();
+      }, LINGER);
+      socket.on("close", () => {
+        clearTimeout(timer);
+      });
       socket.close(code);
     },
     get buffered() {

@@ -33,10 +33,12 @@ export declare class Following {
     constructor(key: number, start: StartAt);
     /** What to ask for in the next join. */
     from(): StartAt;
-    /** Nothing more is wanted for the time being; the place stays where it is. */
+    /** Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. */
     pause(): void;
     /** There is room again. */
     unpause(): void;
+    /** Whether what arrives is left for later. */
+    get isHeld(): boolean;
     /** The connection is gone, and with it the deliveries. Tells whether there were any. */
     connectionLost(): boolean;
     /** The join was answered. Gives what the user has to know, if it is not the first one. */

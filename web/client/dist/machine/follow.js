@@ -25,18 +25,23 @@ export class Following {
     from() {
         return this.#place ? { ...this.#place } : this.#start;
     }
-    /** Nothing more is wanted for the time being; the place stays where it is. */
+    /** Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. */
     pause() {
         this.isPaused = true;
         this.#afterPause ||= this.isLive;
+        this.isLive = false;
     }
     /** There is room again. */
     unpause() {
         this.isPaused = false;
     }
+    /** Whether what arrives is left for later. */
+    get isHeld() {
+        return this.isPaused || this.#afterPause;
+    }
     /** The connection is gone, and with it the deliveries. Tells whether there were any. */
     connectionLost() {
-        const was = this.isLive && !this.isPaused;
+        const was = this.isLive;
         this.isLive = false;
         // What the user was not told needs no word when it is over.
         if (was)
@@ -45,7 +50,7 @@ export class Following {
     }
     /** The join was answered. Gives what the user has to know, if it is not the first one. */
     joined(joined) {
-        this.isLive = true;
+        this.isLive = !this.isPaused;
         const isFirst = this.#place === null;
         const was = this.#place ?? (typeof this.#start === "string" ? null : this.#start);
         const isQuiet = this.#afterPause;

@@ -84,19 +84,14 @@ function takeAckOf(state, session, ack) {
     state.releaseUnacked(found);
     state.attend(session);
 }
-/** The follow that a message of a session's log is for. */
-function followOf(state, session) {
-    const follow = session === null ? null : state.sessions.get(session)?.follow;
-    return follow?.isLive ? follow : null;
-}
 /** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */
 function takeEntry(state, message, type) {
     const { seq, sessionId } = message;
     if (seq === null || message.isReplay || sessionId === null)
         return;
-    const follow = followOf(state, sessionId);
-    if (!follow || follow.isPaused) {
-        state.stats[follow ? "deferred" : "unexpected"] += 1;
+    const follow = state.sessions.get(sessionId)?.follow;
+    if (!follow?.isLive) {
+        state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
         return;
     }
     const entry = delivered(message, sessionId, seq);
@@ -123,19 +118,20 @@ function violated(state, follow, violation) {
     state.give(follow.key, violation);
 }
 function takeGap(state, data) {
-    const follow = followOf(state, text(data.sessionId));
+    const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
     const gap = readGap(data);
     if (!follow || !gap)
         return;
-    // One that moves the place is said again when the follow goes on from there.
-    if (follow.isPaused && gap.cause !== "epoch" && gap.cause !== "diverged")
+    // One that moves the place is said again when a held follow goes on from there.
+    const isOfAnotherHistory = gap.cause === "epoch" || gap.cause === "diverged";
+    if (!follow.isLive && !(follow.isHeld && isOfAnotherHistory))
         return;
     violated(state, follow, follow.skipped(gap));
     state.give(follow.key, gap);
 }
 function takePresence(state, joined, data) {
-    const follow = followOf(state, text(data.sessionId));
-    if (follow && !follow.isPaused)
+    const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
+    if (follow?.isLive)
         state.give(follow.key, { type: "presence", joined, presence: data });
 }
 function takeHeartbeat(state, now, data) {

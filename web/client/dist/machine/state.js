@@ -1,10 +1,7 @@
 import { hasEnded } from "../outcome.js";
+import { digits16 } from "../random.js";
 import { Commands, earlier } from "./commands.js";
 import { Participation } from "./participation.js";
-function random64(random) {
-    const half = () => Math.floor(random() * 2 ** 32).toString(16).padStart(8, "0");
-    return half() + half();
-}
 function noStats() {
     return {
         attempts: 0, reconnects: 0, published: 0, sent: 0, retried: 0, frames: 0, acked: 0, duplicates: 0, refused: 0,
@@ -41,7 +38,7 @@ export class State {
     constructor(settings) {
         this.settings = settings;
         this.token = settings.token;
-        this.run = random64(settings.random);
+        this.run = digits16(settings.random);
     }
     /** The connection, from the moment that there is a socket. */
     get connection() {

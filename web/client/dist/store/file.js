@@ -9,6 +9,7 @@
 import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ClientError } from "../outcome.js";
+import { randomName } from "../random.js";
 import { readLog, writeRecord } from "./log-file.js";
 import { InUse, fenced, storeError } from "./in-use.js";
 /** The file is rewritten when it is larger than this, and mostly settled events; bytes. */
@@ -65,7 +66,7 @@ async function takeOver(options, wanted) {
             const detail = `the outbox in ${directory} belongs to the producer "${content.producerId}", not to "${wanted}": leave producerId out, or name another folder`;
             throw new ClientError("invalid", detail);
         }
-        const producerId = content.producerId ?? wanted ?? crypto.randomUUID();
+        const producerId = content.producerId ?? wanted ?? randomName();
         const store = new FileStore(options, generation, file, producerId, content.events);
         await store.begin();
         for (const one of older)

@@ -7,6 +7,7 @@
  * notice sooner.
  */
 import { ClientError } from "../outcome.js";
+import { randomName } from "../random.js";
 import { InUse, fenced, storeError } from "./in-use.js";
 const OWNER = "owner";
 /** A durable outbox in IndexedDB. */
@@ -144,7 +145,7 @@ async function takeOver(database, producerId) {
             transaction.abort();
             return;
         }
-        found.owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? crypto.randomUUID() };
+        found.owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? randomName() };
         meta.put(found.owner, OWNER);
     };
     try {

@@ -6,6 +6,7 @@ import type { Item } from "../item.js";
 import type { ClientError} from "../outcome.js";
 import { type Ended, hasEnded } from "../outcome.js";
 import type { Reconnect } from "../protocol.js";
+import { digits16 } from "../random.js";
 import { Commands, earlier, type Purpose } from "./commands.js";
 import type { Left } from "./outbox.js";
 import type { Action, ConnectionEvent, Stats, Told, Usage } from "./outputs.js";
@@ -47,11 +48,6 @@ export type Link =
   | Connection
   | { is: "ended" };
 
-function random64(random: () => number): string {
-  const half = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, "0");
-  return half() + half();
-}
-
 function noStats(): Stats {
   return {
     attempts: 0, reconnects: 0, published: 0, sent: 0, retried: 0, frames: 0, acked: 0, duplicates: 0, refused: 0,
@@ -90,7 +86,7 @@ export class State {
   constructor(settings: Settings) {
     this.settings = settings;
     this.token = settings.token;
-    this.run = random64(settings.random);
+    this.run = digits16(settings.random);
   }
 
   /** The connection, from the moment that there is a socket. */

@@ -9,6 +9,7 @@
 import { type FileHandle, mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ClientError } from "../outcome.js";
+import { randomName } from "../random.js";
 import { type LogContent, readLog, writeRecord } from "./log-file.js";
 import { InUse, type Place, fenced, storeError } from "./in-use.js";
 import type { OutboxStore, StoredEvent } from "./store.js";
@@ -79,7 +80,7 @@ async function takeOver(options: FileOutboxOptions, wanted: string | null): Prom
       const detail = `the outbox in ${directory} belongs to the producer "${content.producerId}", not to "${wanted}": leave producerId out, or name another folder`;
       throw new ClientError("invalid", detail);
     }
-    const producerId = content.producerId ?? wanted ?? crypto.randomUUID();
+    const producerId = content.producerId ?? wanted ?? randomName();
     const store = new FileStore(options, generation, file, producerId, content.events);
     await store.begin();
     for (const one of older) await rm(path(directory, one), { force: true });

@@ -7,6 +7,7 @@
  * notice sooner.
  */
 import { ClientError } from "../outcome.js";
+import { randomName } from "../random.js";
 import { InUse, type Place, fenced, storeError } from "./in-use.js";
 import type { OutboxStore, StoredEvent } from "./store.js";
 
@@ -169,7 +170,7 @@ async function takeOver(database: IDBDatabase, producerId: string | null): Promi
       transaction.abort();
       return;
     }
-    found.owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? crypto.randomUUID() };
+    found.owner = { epoch: (was?.epoch ?? 0) + 1, producerId: was?.producerId ?? producerId ?? randomName() };
     meta.put(found.owner, OWNER);
   };
   try {
