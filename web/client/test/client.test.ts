@@ -165,9 +165,25 @@ describe("a client with a durable outbox", () => {
     const client = await connect(options(wire, { outbox: store }));
     store.isFull = true;
     await expect(client.publish(session, { number: 1 })).rejects.toMatchObject({ kind: "store", retryable: true });
+    const refused = client.enqueue(session, { number: 1 });
+    // The one on its way is waited for, and that is all.
+    const flushed = client.flush();
+    await expect(refused).rejects.toMatchObject({ kind: "store" });
+    await flushed;
     store.isFull = false;
     expect(await client.publish(session, { number: 2 })).toMatchObject({ status: "stored" });
     expect(numbers(wire, session)).toEqual([2]);
+  });
+
+  test("options that make no sense leave the outbox to its owner", async () => {
+    const wire = new Wire();
+    const store = new MemoryStore();
+    const client = await connect(options(wire, { outbox: store }));
+    vi.stubGlobal("WebSocket", undefined);
+    await expect(open({ url: "ws://model", outbox: store })).rejects.toMatchObject({ kind: "invalid" });
+    vi.unstubAllGlobals();
+    await client.publish(wire.server.prepare(0), { number: 1 });
+    expect(client.state).toBe("connected");
   });
 
   test("one that is fenced before it connects says so", async () => {
