@@ -1,0 +1,341 @@
+/** The API: a client, what it publishes and follows. */
+import { utf8Length } from "./codec.js";
+import { checkOptions, settingsOf } from "./config.js";
+import { Commands, normal } from "./commands.js";
+import { Driver } from "./driver.js";
+import { makeEvent } from "./event.js";
+import { Follow } from "./follow.js";
+import { Intake } from "./intake.js";
+import { Machine } from "./machine/machine.js";
+import { ClientError } from "./outcome.js";
+import { expectReply } from "./replies.js";
+import { randomName } from "./random.js";
+import { Session } from "./session.js";
+import { webSocketTransport } from "./transport.js";
+function transportOf(options) {
+    if (options.transport)
+        return options.transport;
+    const found = options.WebSocket ?? globalThis.WebSocket;
+    if (!found)
+        throw new ClientError("invalid", "there is no WebSocket here: import from @agentbench/client/node, or give the option WebSocket");
+    return webSocketTransport(found);
+}
+/**
+ * A client of one server, over one connection at a time that it makes again whenever it is lost. Made by `connect` or
+ * `open`; lives until `close`, or until it ends for good.
+ */
+export class Client extends Commands {
+    /** Name of this producer. */
+    producerId;
+    #machine;
+    #driver;
+    #store;
+    #intake;
+    #options;
+    #listeners = new Set();
+    #replies = new Map();
+    #tickets = new Map();
+    #follows = new Map();
+    #emptied = [];
+    #lastKey = 0;
+    constructor(options, settings, store) {
+        super();
+        this.#options = options;
+        this.producerId = store?.producerId ?? options.producerId ?? randomName();
+        this.#store = store;
+        this.#machine = new Machine(settings);
+        this.#driver = new Driver(this.#machine, {
+            transport: transportOf(options),
+            request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId },
+            fetchToken: async () => (await options.tokenProvider?.()) ?? "",
+            mayConnect: () => this.#store?.check() ?? Promise.resolve(),
+            tell: (told) => {
+                this.#hear(told);
+            },
+            rest: () => {
+                this.#intake.move();
+                if (this.#isEmpty())
+                    for (const resolve of this.#emptied.splice(0))
+                        resolve();
+            },
+        });
+        this.#intake = new Intake(this.#machine, this.#driver, this.#store, settings.outboxPolicy === "wait");
+        if (options.onEvent)
+            this.#listeners.add(options.onEvent);
+        this.#store?.onFenced(({ message }) => {
+            this.#end({ kind: "fenced", detail: message });
+        });
+    }
+    /** @internal */
+    static async open(options) {
+        checkOptions(options);
+        const settings = await settingsOf(options);
+        const store = (await options.outbox?.open(options.producerId ?? null)) ?? null;
+        const client = new Client(options, settings, store);
+        for (const event of store?.events ?? [])
+            client.#resend(event);
+        client.#driver.ask((now) => {
+            client.#machine.start(now);
+        });
+        return client;
+    }
+    /** Creates a session. The client takes part in it as a publisher. */
+    async create(session) {
+        const reply = expectReply(await this.command({ ...session, command: "create_session" }), "session_created");
+        return new Session(this, reply.session);
+    }
+    /** Joins a session to publish in it, for as long as the client lives. */
+    async join(sessionId) {
+        const reply = await this.#expect((now, key) => {
+            this.#machine.join(now, key, normal(sessionId));
+        });
+        return new Session(this, expectReply(reply, "session_joined").session);
+    }
+    /**
+     * Follows a session from a place in its log: `"live"`, `"start"` or a position. At most one follow of a session at a time on
+     * one client. With a listener, it is called for each item; what it throws ends the follow and is thrown by nobody else.
+     */
+    async follow(sessionId, from, listener) {
+        const [session, key] = [normal(sessionId), this.#newKey()];
+        const follow = new Follow(session, Math.max(this.#options.followBuffer ?? 1024, 1), {
+            pause: (isPaused) => {
+                this.#driver.ask(() => {
+                    this.#machine.setPaused(session, key, isPaused);
+                });
+            },
+            leave: () => {
+                this.#unfollow(session, key);
+            },
+        });
+        this.#follows.set(key, follow);
+        try {
+            const reply = await this.#expect((now, replyKey) => {
+                this.#machine.follow(now, replyKey, key, session, from);
+            }, (joined) => {
+                follow.setJoined(joined);
+            });
+            expectReply(reply, "session_joined");
+        }
+        catch (error) {
+            this.#unfollow(session, key);
+            throw error;
+        }
+        if (listener)
+            void listen(follow, listener);
+        return follow;
+    }
+    #unfollow(session, key) {
+        this.#follows.delete(key);
+        this.#driver.ask((now) => {
+            this.#machine.unfollow(now, session, key);
+        });
+    }
+    /** Leaves a session: what waits to be published there is given up, its follow ends. */
+    async leave(sessionId) {
+        const reply = await this.#expect((now, key) => {
+            this.#machine.leave(now, key, normal(sessionId));
+        });
+        expectReply(reply, "session_left");
+    }
+    /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
+    command(data) {
+        return this.#expect((now, key) => {
+            this.#machine.command(now, key, data);
+        });
+    }
+    /** Publishes an event, and gives what became of it: stored, refused or unknown. */
+    async publish(sessionId, data, options = {}) {
+        return (await this.enqueue(sessionId, data, options)).outcome;
+    }
+    /**
+     * Puts an event into the outbox. Resolves when it is there (and, with a durable outbox, is there after a crash); the ticket
+     * tells what becomes of it. The client joins the session as a publisher if it has not. Rejects with `invalid`,
+     * `outboxFull`, `ended`, `fenced` or `store`.
+     */
+    enqueue(sessionId, data, options = {}) {
+        return this.#put(sessionId, data, options, true);
+    }
+    /** Puts an event into the outbox without asking for an ack: what becomes of it is not told. A durable outbox asks all the same. */
+    async publishUnacked(sessionId, data, options = {}) {
+        await this.#put(sessionId, data, options, this.#store !== null);
+    }
+    #put(sessionId, data, options, wantsAck) {
+        return new Promise((resolve, reject) => {
+            const event = makeEvent(data, options);
+            const id = options.id ?? this.#machine.newEventId();
+            const ticket = this.#newKey();
+            const outcome = new Promise((told) => {
+                if (wantsAck)
+                    this.#tickets.set(ticket, { id, told });
+            });
+            this.#intake.add({
+                session: normal(sessionId), id, event, ticket: wantsAck ? ticket : null, timestamp: Date.now(),
+                accepted: () => {
+                    resolve({ id, outcome });
+                },
+                kept: (ended) => {
+                    resolve({ id, outcome });
+                    this.#tickets.get(ticket)?.told({ status: "unknown", why: { kind: "ended", ended }, sent: false });
+                    this.#tickets.delete(ticket);
+                },
+                rejected: (error) => {
+                    this.#tickets.delete(ticket);
+                    reject(error);
+                },
+            });
+        });
+    }
+    /** Takes an event that an earlier client has left. */
+    #resend({ sessionId, id, timestamp, data, metadata }) {
+        const ticket = this.#newKey();
+        this.#tickets.set(ticket, {
+            id,
+            told: (outcome) => {
+                this.#emit({ type: "recovered", sessionId, id, outcome });
+            },
+        });
+        const event = { data, bytes: utf8Length(data), metadata: JSON.parse(metadata) };
+        this.#driver.ask((now) => this.#machine.publish(now, { session: sessionId, id, event, ticket, recoveredFrom: timestamp }));
+    }
+    /** Waits until the outbox is empty: every publish has its outcome. */
+    flush() {
+        if (this.#isEmpty())
+            return Promise.resolve();
+        return new Promise((resolve) => this.#emptied.push(resolve));
+    }
+    #isEmpty() {
+        return this.#machine.ended !== null || (this.#machine.usage.messages === 0 && this.#intake.isEmpty);
+    }
+    /**
+     * Closes the client: waits for what is in the outbox, for `closeTimeout` at most, then says goodbye. What has no outcome by
+     * then is `unknown`; a durable outbox keeps it.
+     */
+    async close() {
+        let timer;
+        const late = new Promise((resolve) => {
+            timer = setTimeout(resolve, this.#options.closeTimeout ?? 5000);
+        });
+        await Promise.race([this.flush(), late]);
+        clearTimeout(timer);
+        this.#end({ kind: "closed" });
+        await this.#store?.close();
+    }
+    /** @internal Ends a client that nobody was given. */
+    async abandon() {
+        this.#end({ kind: "closed" });
+        await this.#store?.close();
+    }
+    #end(why) {
+        this.#driver.ask(() => {
+            this.#machine.close(why);
+        });
+    }
+    /** Calls back for all that happens to the client. Gives a function that ends this. */
+    onEvent(listener) {
+        this.#listeners.add(listener);
+        return () => this.#listeners.delete(listener);
+    }
+    /** Where the client stands. */
+    get state() {
+        if (this.#machine.ended)
+            return "ended";
+        return this.#machine.isConnected ? "connected" : "connecting";
+    }
+    /** Why the client has ended for good, if it has. */
+    get ended() {
+        return this.#machine.ended;
+    }
+    /** Round trip of the last heartbeat, ms, if there was one. */
+    get latency() {
+        return this.#machine.latency;
+    }
+    /** Counters since the client was made. */
+    get stats() {
+        return this.#machine.stats;
+    }
+    /** How full the outbox is. */
+    get outbox() {
+        return this.#machine.usage;
+    }
+    #newKey() {
+        this.#lastKey += 1;
+        return this.#lastKey;
+    }
+    /** Asks for something that will be answered, and waits for that. `atOnce` sees the reply before anything that follows it. */
+    #expect(ask, atOnce) {
+        return new Promise((resolve, reject) => {
+            const key = this.#newKey();
+            this.#driver.ask((now) => {
+                ask(now, key);
+            });
+            this.#replies.set(key, {
+                resolve: (reply) => {
+                    atOnce?.(reply);
+                    resolve(reply);
+                },
+                reject,
+            });
+        });
+    }
+    #hear(told) {
+        switch (told.type) {
+            case "published":
+                return this.#published(told.ticket, told.outcome);
+            case "reply":
+                this.#replies.get(told.key)?.resolve(told.reply);
+                this.#replies.delete(told.key);
+                return;
+            case "failed":
+                this.#replies.get(told.key)?.reject(told.error);
+                this.#replies.delete(told.key);
+                return;
+            case "item":
+                return this.#follows.get(told.follow)?.push(told.item);
+            case "followEnded":
+                this.#follows.get(told.follow)?.end(told.error.ended?.kind === "closed" ? null : told.error);
+                this.#follows.delete(told.follow);
+                return;
+            case "connection":
+                if (told.event.type === "ended")
+                    this.#hasEnded();
+                return this.#emit(told.event);
+        }
+    }
+    #published(ticket, outcome) {
+        const found = this.#tickets.get(ticket);
+        this.#tickets.delete(ticket);
+        const isKept = outcome.status === "unknown" && outcome.why.kind === "ended";
+        if (found && !isKept)
+            this.#store?.remove(found.id);
+        found?.told(outcome);
+    }
+    #hasEnded() {
+        // Fails only if it is broken already, which `append` has told.
+        void this.#store?.close().catch(() => undefined);
+    }
+    #emit(event) {
+        for (const listener of this.#listeners) {
+            try {
+                listener(event);
+            }
+            catch (error) {
+                // A listener's mistake is its page's to hear of, and not the client's to stumble over.
+                queueMicrotask(() => {
+                    throw error;
+                });
+            }
+        }
+    }
+}
+async function listen(follow, listener) {
+    try {
+        await follow.forEach(listener);
+    }
+    catch (error) {
+        follow.close();
+        // A follow that the client's end has ended has been told through the client's events.
+        if (!(error instanceof ClientError))
+            throw error;
+    }
+}
+//# sourceMappingURL=client.js.map

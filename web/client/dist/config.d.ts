@@ -1,0 +1,90 @@
+import type { ConnectionEvent } from "./machine/outputs.js";
+import type { Backoff, OutboxPolicy, Settings } from "./machine/settings.js";
+import { type Outcome } from "./outcome.js";
+import type { OutboxStore } from "./store/store.js";
+import type { Transport, WebSocketClass } from "./transport.js";
+/** Something that has happened to a client. */
+export type ClientEvent = ConnectionEvent
+/** What became of an event that an earlier client of the durable outbox had left. */
+ | {
+    type: "recovered";
+    sessionId: string;
+    id: string;
+    outcome: Outcome;
+};
+/** How to connect and behave. Only `url`, and a token in one of its two ways, are needed. All times in ms. */
+export interface ConnectOptions {
+    /** `ws://host[:port][/path]`, or `wss://`. */
+    url: string;
+    /** The token to begin with. */
+    token?: string;
+    /**
+     * Asked for a token when there is none, when the server refuses the one it got or says that it has expired, and shortly
+     * before it expires.
+     */
+    tokenProvider?: () => string | Promise<string>;
+    /**
+     * Name of this producer: one that keeps it over restarts can send an event again, with the same id, and have it stored
+     * once. Random by default; a durable outbox remembers its own. At most 128 visible characters.
+     */
+    producerId?: string;
+    /** Keeps events that are not acked over reloads and crashes: `indexedDbOutbox()`, `fileOutbox()` or one of your own. */
+    outbox?: OutboxStore;
+    /** How messages are written. `"json"` by default; `"msgpack"` needs the package `@msgpack/msgpack`. */
+    format?: "json" | "msgpack";
+    /** Told all that happens to the client, from the first attempt on. */
+    onEvent?: (event: ClientEvent) => void;
+    /** The class of WebSockets; the global one by default. Node 20 has none: use `@agentbench/client/node`. */
+    WebSocket?: WebSocketClass;
+    /** What carries frames, in place of a WebSocket. */
+    transport?: Transport;
+    /**
+     * For the service worker of an extension: heartbeats at least every 20 s. Chrome (116 and later) lets a worker live as
+     * long as a WebSocket of it has sent or received something within the last 30 s.
+     */
+    keepWorkerAlive?: boolean;
+    /** For one attempt: from the start to the server's first message. 10 s by default. */
+    connectTimeout?: number;
+    /** How long `connect` goes on trying. 0, the default: the first attempt that fails is the last. */
+    connectPatience?: number;
+    /** How long a command waits for its reply, over reconnects and retries. 30 s by default. */
+    commandTimeout?: number;
+    /**
+     * How long a publish waits for its ack, over reconnects and retries, before its outcome is `unknown`; `null` for ever.
+     * 60 s by default, and for ever with a durable outbox.
+     */
+    ackTimeout?: number | null;
+    /** How often an event is sent again after retryable refusals. No limit but `ackTimeout` by default (`null`). */
+    publishRetries?: number | null;
+    /** Most events that wait for an ack, all sessions together. 10,000 by default. */
+    outboxMessages?: number;
+    /** Most bytes of their content. 64 MiB by default. One event larger than that is taken when the outbox is empty. */
+    outboxBytes?: number;
+    /** What a publish does when the outbox is full. Waits by default. */
+    outboxPolicy?: OutboxPolicy;
+    /**
+     * Most events of one session that are sent and not yet acked, 1024 by default. With 1, not even a server that refuses one
+     * event and takes the next can change their order.
+     */
+    inFlight?: number;
+    /** Waits between attempts, to connect and to publish: by default base 100 ms, max 10 s, any number of attempts. */
+    backoff?: Partial<Backoff>;
+    /** Time between the client's heartbeats, which measure the latency; `null` sends none. 15 s by default. */
+    heartbeatInterval?: number | null;
+    /**
+     * Silence of the server after which the connection counts as dead. By default 2.5 times the longer of the client's and
+     * the server's heartbeat interval, and never without heartbeats.
+     */
+    silenceTimeout?: number;
+    /** How long `close` waits for what is in the outbox. 5 s by default. */
+    closeTimeout?: number;
+    /**
+     * Items that a follow holds for its reader. When it is full, the server is asked to stop, and the follow goes on from
+     * its place when half of it is read. 1024 by default.
+     */
+    followBuffer?: number;
+}
+/** Refuses options that make no sense. */
+export declare function checkOptions(options: ConnectOptions): void;
+/** The part of the options that the machine needs. */
+export declare function settingsOf(options: ConnectOptions): Promise<Settings>;

@@ -1,0 +1,2 @@
+export {};
+//# sourceMappingURL=outputs.js.map

@@ -1,0 +1,200 @@
+/** From the server's messages to what they change: outcomes, replies, items. */
+import { ClientError } from "../outcome.js";
+import { established, expectExpiry, lost, progress } from "./connect.js";
+import { delivered, readAck, readFarewell, readGap, readGreeting, readJoined, readMessages, text, } from "./inbound.js";
+import { joinFailed, takeError } from "./refusals.js";
+/** Changes of the session itself, which are entries of its log. */
+const LIFECYCLE = ["session_created", "session_started", "session_paused", "session_resumed", "session_stopped", "session_expired"];
+/** A frame has arrived. */
+export function received(state, now, frame) {
+    const { connection } = state;
+    if (!connection)
+        return;
+    connection.lastReceived = now.at;
+    let messages;
+    try {
+        messages = readMessages(state.settings.codec.decode(frame));
+    }
+    catch (cause) {
+        return lost(state, now, { how: "violation", detail: `the server's message cannot be read: ${String(cause)}` });
+    }
+    for (const message of messages)
+        take(state, now, message);
+}
+function take(state, now, message) {
+    switch (message.type) {
+        case "test_event":
+            return takeEntry(state, message, "event");
+        case "system_message":
+            return takeSystemMessage(state, now, message);
+        case "heartbeat":
+            return takeHeartbeat(state, now, message.data);
+        case "error":
+            return takeError(state, now, message);
+        default:
+        // A later version's.
+    }
+}
+function takeSystemMessage(state, now, message) {
+    const { data } = message;
+    const type = text(data.type) ?? "";
+    if (message.seq !== null) {
+        // A log's entry that is of a later version still has its place.
+        return takeEntry(state, message, LIFECYCLE.includes(type) ? "lifecycle" : "event");
+    }
+    switch (type) {
+        case "ack":
+            return takeAck(state, readAck(data));
+        case "connection_established":
+            return established(state, now, readGreeting(data));
+        case "gap":
+            return takeGap(state, data);
+        case "user_joined":
+        case "user_left":
+            return takePresence(state, type === "user_joined", data);
+        case "disconnecting":
+            if (state.connection)
+                state.connection.farewell = readFarewell(data);
+            return;
+        default:
+            return takeReply(state, now, data);
+    }
+}
+function takeAck(state, ack) {
+    progress(state);
+    // Only a server that acks several sessions at once would leave the session out; then it has to be looked for.
+    for (const session of ack.sessionId === null ? [...state.sessions.keys()] : [ack.sessionId])
+        takeAckOf(state, session, ack);
+}
+function takeAckOf(state, session, ack) {
+    const found = state.sessions.get(session);
+    if (!found)
+        return;
+    const { epoch, level, duplicate } = ack;
+    for (const [id, seq] of ack.pairs) {
+        const entry = found.outbox.acked(id);
+        if (!entry)
+            continue;
+        state.stats.acked += 1;
+        if (duplicate)
+            state.stats.duplicates += 1;
+        const outcome = { status: "stored", seq, epoch, level, duplicate };
+        state.settle({ ticket: entry.ticket, outcome, bytes: entry.event.bytes });
+    }
+    state.releaseUnacked(found);
+    state.attend(session);
+}
+/** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */
+function takeEntry(state, message, type) {
+    const { seq, sessionId } = message;
+    if (seq === null || message.isReplay || sessionId === null)
+        return;
+    const follow = state.sessions.get(sessionId)?.follow;
+    if (!follow?.isLive) {
+        state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
+        return;
+    }
+    const entry = delivered(message, sessionId, seq);
+    const arrival = follow.arrived(seq, entry.id);
+    progress(state);
+    if (arrival.is === "repeat") {
+        state.stats.repeats += 1;
+        return;
+    }
+    if (arrival.is === "late") {
+        state.stats.late += 1;
+        return state.give(follow.key, { type: "late", ...entry });
+    }
+    if (arrival.is === "hole")
+        violated(state, follow, arrival.violation);
+    state.stats.delivered += 1;
+    const change = message.data;
+    state.give(follow.key, type === "event" ? { type, ...entry } : { type, change, ...entry });
+}
+function violated(state, follow, violation) {
+    if (!violation)
+        return;
+    state.stats.violations += 1;
+    state.give(follow.key, violation);
+}
+function takeGap(state, data) {
+    const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
+    const gap = readGap(data);
+    if (!follow || !gap)
+        return;
+    // One that moves the place is said again when a held follow goes on from there.
+    const isOfAnotherHistory = gap.cause === "epoch" || gap.cause === "diverged";
+    if (!follow.isLive && !(follow.isHeld && isOfAnotherHistory))
+        return;
+    violated(state, follow, follow.skipped(gap));
+    state.give(follow.key, gap);
+}
+function takePresence(state, joined, data) {
+    const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
+    if (follow?.isLive)
+        state.give(follow.key, { type: "presence", joined, presence: data });
+}
+function takeHeartbeat(state, now, data) {
+    const number = state.numberIn("h", data.originalMessageId);
+    const sent = state.connection?.heartbeat;
+    if (!state.connection || sent?.number !== number)
+        return;
+    state.connection.heartbeat = null;
+    state.latency = Math.max(now.at - sent.at, 0);
+}
+function takeReply(state, now, data) {
+    const number = state.numberIn("c", data.originalMessageId);
+    const pending = number === null ? undefined : state.commands.take(number);
+    if (number === null || !pending)
+        return;
+    progress(state);
+    const { purpose } = pending;
+    const reply = data;
+    if (purpose.for === "join")
+        return takeJoined(state, purpose.session, number, data);
+    if (purpose.for === "create" && reply.type === "session_created")
+        created(state, reply.sessionId, pending);
+    if (purpose.for === "refresh" && reply.type === "token_refreshed") {
+        state.token = purpose.token;
+        expectExpiry(state, now, reply.tokenExpiresAt ?? null);
+    }
+    if ("key" in purpose && purpose.key !== null)
+        state.told.push({ type: "reply", key: purpose.key, reply });
+}
+/** The session exists, and its creator takes part in it, unless the answer is to a repeat on a later connection. */
+function created(state, session, { sends }) {
+    const found = state.participation(session);
+    found.publisher = true;
+    if (sends === 1 && found.join.is === "no")
+        found.join = { is: "done", follow: null };
+    state.attend(session);
+}
+function takeJoined(state, session, number, data) {
+    const found = state.sessions.get(session);
+    // Otherwise the session was left meanwhile, and perhaps joined anew.
+    if (found?.join.is !== "asked" || found.join.number !== number)
+        return;
+    const joined = readJoined(data);
+    if (!joined) {
+        const detail = `the server answered a join with something else: ${text(data.type) ?? "no type"}`;
+        return joinFailed(state, session, new ClientError("unexpectedReply", detail), null);
+    }
+    const asked = found.join.follow;
+    found.join = { is: "done", follow: asked };
+    found.joinRefusals = 0;
+    const { follow } = found;
+    const item = follow?.key === asked ? follow.joined(joined) : null;
+    if (follow && follow.key !== asked)
+        follow.isLive = false;
+    const isAnswered = (wants) => wants === null || wants === asked;
+    const reply = data;
+    for (const waiter of found.waiters) {
+        if (isAnswered(waiter.follow))
+            state.told.push({ type: "reply", key: waiter.key, reply });
+    }
+    found.waiters = found.waiters.filter((waiter) => !isAnswered(waiter.follow));
+    if (follow && item)
+        state.give(follow.key, item);
+    state.attend(session);
+}
+//# sourceMappingURL=receive.js.map

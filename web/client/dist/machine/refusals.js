@@ -1,0 +1,104 @@
+/** What the server's refusals change: commands, joins and events that are tried again, or are not. */
+import { refused } from "../outcome.js";
+import { RENEW_AGAIN, progress, renewAt } from "./connect.js";
+import { amount, readError, text } from "./inbound.js";
+import { delay } from "./settings.js";
+/** An `error` message has arrived. */
+export function takeError(state, now, message) {
+    const refusal = readError(message.data);
+    if (!refusal)
+        return;
+    progress(state);
+    const id = text(refusal.originalMessageId);
+    if (id === null)
+        return state.tell({ type: "serverError", refusal });
+    if (state.numberIn("h", id) !== null)
+        return;
+    const number = state.numberIn("c", id);
+    if (number === null)
+        eventRefused(state, now, message.sessionId, id, refusal);
+    else
+        commandRefused(state, now, number, refusal);
+}
+function commandRefused(state, now, number, refusal) {
+    const pending = state.commands.get(number);
+    if (!pending)
+        return;
+    const { purpose } = pending;
+    if (refusal.retryable && purpose.for !== "join" && purpose.for !== "nobody") {
+        pending.holdUntil = retryAt(state, now, pending.refusals, refusal);
+        pending.refusals += 1;
+        pending.lastRefusal = refusal;
+        return;
+    }
+    state.commands.take(number);
+    if (purpose.for === "join") {
+        const found = state.sessions.get(purpose.session);
+        // Otherwise the session was left meanwhile, and perhaps joined anew.
+        if (found?.join.is !== "asked" || found.join.number !== number)
+            return;
+        const until = refusal.retryable ? retryAt(state, now, found.joinRefusals, refusal) : null;
+        joinFailed(state, purpose.session, refused(refusal), until);
+    }
+    else if (purpose.for === "refresh" && purpose.key === null) {
+        renewAt(state, now.at + RENEW_AGAIN);
+    }
+    else {
+        state.failPurpose(purpose, refused(refusal));
+    }
+}
+/** When to try again after so many refusals before, and not before the time that the server asks for. */
+function retryAt(state, now, before, refusal) {
+    const { backoff, random } = state.settings;
+    const at = now.at + (amount(refusal.retryAfterMs) ?? 0) + delay(backoff, before, random());
+    state.wakeBy(at);
+    return at;
+}
+/** A join was refused: asked for again at `retry`, or for good. */
+export function joinFailed(state, session, error, retry) {
+    const found = state.sessions.get(session);
+    if (!found)
+        return;
+    if (retry !== null) {
+        found.join = { is: "held", until: retry };
+        found.joinRefusals += 1;
+        return;
+    }
+    state.sessions.delete(session);
+    const { refusal } = error;
+    for (const left of refusal ? found.outbox.refuseAll(refusal) : found.outbox.giveUpAll({ kind: "left" }))
+        state.settle(left);
+    state.dissolve(found, error);
+}
+function eventRefused(state, now, named, id, refusal) {
+    const sessions = named !== null && state.sessions.has(named) ? [named] : [...state.sessions.keys()];
+    for (const session of sessions) {
+        if (eventRefusedIn(state, now, session, id, refusal))
+            return;
+    }
+    // Its ack was not wanted, or it was given up.
+    state.stats.refused += 1;
+}
+/** Tells whether the session has the event. */
+function eventRefusedIn(state, now, session, id, refusal) {
+    const found = state.sessions.get(session);
+    const result = found?.outbox.refused(id, refusal, state.settings.publishRetries);
+    if (!found || !result || result.then === "notFound")
+        return false;
+    if (result.then === "settled") {
+        state.settle(result.left);
+        state.releaseUnacked(found);
+        state.attend(session);
+    }
+    else if (result.then === "retry") {
+        state.stats.heldBack += 1;
+        found.outbox.holdUntil = retryAt(state, now, result.before, refusal);
+        // The server has lost us there: joined again, we may go on.
+        if (refusal.code === "not_a_participant" && found.join.is === "done") {
+            found.join = { is: "no" };
+            state.attend(session);
+        }
+    }
+    return true;
+}
+//# sourceMappingURL=refusals.js.map

@@ -1,0 +1,116 @@
+/** What becomes of a publish, a command and a client, said so that the caller knows what it may do now. */
+import type { AckLevel, ErrorData } from "./protocol.js";
+/** The log has the event. */
+export interface Stored {
+    status: "stored";
+    /** Its place in the session's log. */
+    seq: number;
+    /** The life of the log that `seq` counts in. */
+    epoch: string | null;
+    /** What the ack vouches for. */
+    level: AckLevel | null;
+    /** The log had it already, from an earlier send. */
+    duplicate: boolean;
+}
+/** The server refused the event: it is not in the log. */
+export interface Refused {
+    status: "refused";
+    /** Why. */
+    refusal: ErrorData;
+}
+/** The client gave up on the event. */
+export interface Unknown {
+    status: "unknown";
+    /** Why. */
+    why: GaveUp;
+    /** Whether it was ever handed to a connection. If not, it is not in the log; else it may be. */
+    sent: boolean;
+}
+/** What became of a publish. */
+export type Outcome = Stored | Refused | Unknown;
+/**
+ * Why the client gave up on a publish.
+ *
+ * - `ackTimeout`: no ack within `ackTimeout`.
+ * - `retries`: refused too often, and an earlier send was never answered.
+ * - `refusedAgain`: refused, but an earlier send on another connection was never answered.
+ * - `dropped`: it made room for a later one.
+ * - `left`: the session was left before.
+ * - `ended`: the client has ended. With a durable outbox the event is kept, and sent by the next client of that outbox.
+ */
+export type GaveUp = {
+    kind: "ackTimeout" | "dropped" | "left";
+} | {
+    kind: "retries" | "refusedAgain";
+    refusal: ErrorData;
+} | {
+    kind: "ended";
+    ended: Ended;
+};
+/**
+ * Why a client has ended for good.
+ *
+ * - `closed`: the user closed it.
+ * - `dismissed`: the server said not to come back.
+ * - `http`: the server refused the upgrade in a way that will not change.
+ * - `attempts`: the attempts allowed by the backoff are used up.
+ * - `token`: a new token was needed and there was none.
+ * - `fenced`: a newer client has taken over its durable outbox.
+ */
+export type Ended = {
+    kind: "closed";
+} | {
+    kind: "dismissed";
+    code: number | null;
+    detail: string;
+} | {
+    kind: "http";
+    status: number;
+    detail: string;
+} | {
+    kind: "attempts";
+    attempts: number;
+    last: string;
+} | {
+    kind: "token" | "fenced";
+    detail: string;
+};
+/**
+ * What kind of failure a {@link ClientError} is.
+ *
+ * - `refused`: the server refused it; `refusal` says why.
+ * - `timedOut`: no reply in time; it may have been carried out.
+ * - `ended`: the client has ended; what was sent before may have been carried out. `ended` says why.
+ * - `fenced`: a newer client has taken over the durable outbox; this one is over.
+ * - `connect`: the first attempt to connect failed.
+ * - `outboxFull`: the outbox is full, and its policy is not to wait.
+ * - `alreadyFollowing`: there is a follow of this session on this client already.
+ * - `invalid`: what was asked for makes no sense.
+ * - `unexpectedReply`: the server's reply is not one to this command.
+ * - `store`: the durable outbox cannot be read or written.
+ */
+export type ErrorKind = "refused" | "timedOut" | "ended" | "fenced" | "connect" | "outboxFull" | "alreadyFollowing" | "invalid" | "unexpectedReply" | "store";
+/** Why something that was asked of a client was not done. */
+export declare class ClientError extends Error {
+    readonly name = "ClientError";
+    /** What kind of failure it is. */
+    readonly kind: ErrorKind;
+    /** The server's refusal, for `refused`. */
+    readonly refusal?: ErrorData;
+    /** Why the client has ended, for `ended` and `fenced`. */
+    readonly ended?: Ended;
+    /** `more` holds what belongs to the kind, and the error beneath it. */
+    constructor(kind: ErrorKind, message: string, more?: {
+        refusal?: ErrorData;
+        ended?: Ended;
+        cause?: unknown;
+    });
+    /** Whether the same may succeed later without a change. */
+    get retryable(): boolean;
+}
+/** The server refused it. */
+export declare function refused(refusal: ErrorData): ClientError;
+/** The client has ended. */
+export declare function hasEnded(ended: Ended): ClientError;
+/** An end in words. */
+export declare function describeEnd(ended: Ended): string;

@@ -1,0 +1,3 @@
+import type { Transport } from "./transport.js";
+/** WebSockets of `ws`. */
+export declare const wsTransport: Transport;

@@ -1,0 +1,134 @@
+/** What a client can be told before it connects. Every limit has a name, a reason and a default here. */
+import { type Codec, jsonCodec } from "./codec.js";
+import { checkToken } from "./driver.js";
+import { isVisible } from "./event.js";
+import type { ConnectionEvent } from "./machine/outputs.js";
+import type { Backoff, OutboxPolicy, Settings } from "./machine/settings.js";
+import { ClientError, type Outcome } from "./outcome.js";
+import { random } from "./random.js";
+import type { OutboxStore } from "./store/store.js";
+import type { Transport, WebSocketClass } from "./transport.js";
+
+/** Something that has happened to a client. */
+export type ClientEvent =
+  | ConnectionEvent
+  /** What became of an event that an earlier client of the durable outbox had left. */
+  | { type: "recovered"; sessionId: string; id: string; outcome: Outcome };
+
+/** How to connect and behave. Only `url`, and a token in one of its two ways, are needed. All times in ms. */
+export interface ConnectOptions {
+  /** `ws://host[:port][/path]`, or `wss://`. */
+  url: string;
+  /** The token to begin with. */
+  token?: string;
+  /**
+   * Asked for a token when there is none, when the server refuses the one it got or says that it has expired, and shortly
+   * before it expires.
+   */
+  tokenProvider?: () => string | Promise<string>;
+  /**
+   * Name of this producer: one that keeps it over restarts can send an event again, with the same id, and have it stored
+   * once. Random by default; a durable outbox remembers its own. At most 128 visible characters.
+   */
+  producerId?: string;
+  /** Keeps events that are not acked over reloads and crashes: `indexedDbOutbox()`, `fileOutbox()` or one of your own. */
+  outbox?: OutboxStore;
+  /** How messages are written. `"json"` by default; `"msgpack"` needs the package `@msgpack/msgpack`. */
+  format?: "json" | "msgpack";
+  /** Told all that happens to the client, from the first attempt on. */
+  onEvent?: (event: ClientEvent) => void;
+  /** The class of WebSockets; the global one by default. Node 20 has none: use `@agentbench/client/node`. */
+  WebSocket?: WebSocketClass;
+  /** What carries frames, in place of a WebSocket. */
+  transport?: Transport;
+  /**
+   * For the service worker of an extension: heartbeats at least every 20 s. Chrome (116 and later) lets a worker live as
+   * long as a WebSocket of it has sent or received something within the last 30 s.
+   */
+  keepWorkerAlive?: boolean;
+  /** For one attempt: from the start to the server's first message. 10 s by default. */
+  connectTimeout?: number;
+  /** How long `connect` goes on trying. 0, the default: the first attempt that fails is the last. */
+  connectPatience?: number;
+  /** How long a command waits for its reply, over reconnects and retries. 30 s by default. */
+  commandTimeout?: number;
+  /**
+   * How long a publish waits for its ack, over reconnects and retries, before its outcome is `unknown`; `null` for ever.
+   * 60 s by default, and for ever with a durable outbox.
+   */
+  ackTimeout?: number | null;
+  /** How often an event is sent again after retryable refusals. No limit but `ackTimeout` by default (`null`). */
+  publishRetries?: number | null;
+  /** Most events that wait for an ack, all sessions together. 10,000 by default. */
+  outboxMessages?: number;
+  /** Most bytes of their content. 64 MiB by default. One event larger than that is taken when the outbox is empty. */
+  outboxBytes?: number;
+  /** What a publish does when the outbox is full. Waits by default. */
+  outboxPolicy?: OutboxPolicy;
+  /**
+   * Most events of one session that are sent and not yet acked, 1024 by default. With 1, not even a server that refuses one
+   * event and takes the next can change their order.
+   */
+  inFlight?: number;
+  /** Waits between attempts, to connect and to publish: by default base 100 ms, max 10 s, any number of attempts. */
+  backoff?: Partial<Backoff>;
+  /** Time between the client's heartbeats, which measure the latency; `null` sends none. 15 s by default. */
+  heartbeatInterval?: number | null;
+  /**
+   * Silence of the server after which the connection counts as dead. By default 2.5 times the longer of the client's and
+   * the server's heartbeat interval, and never without heartbeats.
+   */
+  silenceTimeout?: number;
+  /** How long `close` waits for what is in the outbox. 5 s by default. */
+  closeTimeout?: number;
+  /**
+   * Items that a follow holds for its reader. When it is full, the server is asked to stop, and the follow goes on from
+   * its place when half of it is read. 1024 by default.
+   */
+  followBuffer?: number;
+}
+
+/** What a worker's heartbeats may be apart at most, ms; Chrome ends a worker after 30 s without activity. */
+const WORKER_HEARTBEAT = 20_000;
+
+async function codecOf(format: ConnectOptions["format"]): Promise<Codec> {
+  return format === "msgpack" ? (await import("./msgpack.js")).loadMsgpack() : jsonCodec;
+}
+
+function heartbeatOf(options: ConnectOptions): number | null {
+  const { heartbeatInterval = 15_000, keepWorkerAlive = false } = options;
+  if (!keepWorkerAlive) return heartbeatInterval;
+  if (heartbeatInterval === null) throw new ClientError("invalid", "keepWorkerAlive needs heartbeats: leave heartbeatInterval out");
+  return Math.min(heartbeatInterval, WORKER_HEARTBEAT);
+}
+
+/** Refuses options that make no sense. */
+export function checkOptions(options: ConnectOptions): void {
+  if (!/^wss?:\/\//.test(options.url)) throw new ClientError("invalid", `"${options.url}" is no ws:// or wss:// address`);
+  if (options.token !== undefined) checkToken(options.token);
+  if (options.producerId !== undefined && !isVisible(options.producerId)) {
+    throw new ClientError("invalid", "the producer id must have 1 to 128 visible characters");
+  }
+}
+
+/** The part of the options that the machine needs. */
+export async function settingsOf(options: ConnectOptions): Promise<Settings> {
+  return {
+    codec: await codecOf(options.format),
+    token: options.token ?? null,
+    hasTokenProvider: options.tokenProvider !== undefined,
+    connectTimeout: options.connectTimeout ?? 10_000,
+    commandTimeout: options.commandTimeout ?? 30_000,
+    ackTimeout: options.ackTimeout === undefined ? (options.outbox ? null : 60_000) : options.ackTimeout,
+    publishRetries: options.publishRetries ?? null,
+    outboxMessages: Math.max(options.outboxMessages ?? 10_000, 1),
+    outboxBytes: options.outboxBytes ?? 64 * 1024 * 1024,
+    outboxPolicy: options.outboxPolicy ?? "wait",
+    inFlight: Math.max(options.inFlight ?? 1024, 1),
+    backoff: { base: 100, max: 10_000, attempts: null, ...options.backoff },
+    heartbeatInterval: heartbeatOf(options),
+    silenceTimeout: options.silenceTimeout ?? null,
+    isFencedElsewhere: options.outbox !== undefined,
+    random,
+  };
+}

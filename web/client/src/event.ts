@@ -1,0 +1,70 @@
+/** What is published: an event's content and how it is to be handled. */
+import { utf8Length } from "./codec.js";
+import type { Metadata } from "./item.js";
+import { ClientError } from "./outcome.js";
+
+/** Longest id of a message and longest producer id, in characters. */
+const MAX_ID_CHARS = 128;
+/** Longest time to live, ms (one day). */
+const MAX_TTL = 86_400_000;
+
+/** What is refused first under overload; never changes the order in a session. */
+export type Priority = NonNullable<Metadata["priority"]>;
+
+/** How an event is to be handled. */
+export interface PublishOptions {
+  /** Its id; made if left out. The same producer publishing the same id again stores it once. 1–128 visible characters. */
+  id?: string;
+  /** What is refused first under overload; never changes the order in a session. */
+  priority?: Priority;
+  /** Readers who have not got it this long (ms) after the server took it do not get it any more. At most a day. */
+  ttl?: number;
+  /** W3C trace context, passed on to readers. */
+  traceparent?: string;
+}
+
+/** An event, checked and written as JSON once, so that every send of it is the same. */
+export interface Event {
+  /** The content: the text of one JSON object. */
+  readonly data: string;
+  /** Its size in UTF-8. */
+  readonly bytes: number;
+  /** Handling instructions that are sent along; no `requiresAck` or `retryCount` among them. */
+  readonly metadata: Metadata;
+}
+
+/** Whether a text may be an id: 1–128 visible characters, no white space. */
+export function isVisible(text: string): boolean {
+  return text.length > 0 && text.length <= MAX_ID_CHARS && !/[\s\p{Cc}]/u.test(text);
+}
+
+/** Checks an event and writes its content. Throws `invalid` if it cannot be sent. */
+export function makeEvent(data: Record<string, unknown>, options: PublishOptions): Event {
+  if (options.id !== undefined && !isVisible(options.id)) {
+    throw new ClientError("invalid", `an event's id must have 1 to ${MAX_ID_CHARS} visible characters`);
+  }
+  const { ttl } = options;
+  if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 0 && ttl <= MAX_TTL)) {
+    throw new ClientError("invalid", `an event's ttl must be a whole number of ms, at most ${MAX_TTL}`);
+  }
+  const text = writeObject(data);
+  const metadata: Metadata = {};
+  if (options.priority !== undefined && options.priority !== "normal") metadata.priority = options.priority;
+  if (ttl !== undefined) metadata.ttl = ttl;
+  if (options.traceparent !== undefined) metadata.traceparent = options.traceparent;
+  return { data: text, bytes: utf8Length(text), metadata };
+}
+
+/** For functions and the like there is no text, whatever the library's type says. */
+const write: (value: unknown) => string | undefined = JSON.stringify;
+
+function writeObject(data: unknown): string {
+  let text: string | undefined;
+  try {
+    text = write(data);
+  } catch (cause) {
+    throw new ClientError("invalid", `data cannot be written as JSON: ${String(cause)}`, { cause });
+  }
+  if (!text?.startsWith("{")) throw new ClientError("invalid", "data must be a JSON object");
+  return text;
+}

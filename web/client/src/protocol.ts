@@ -1,0 +1,506 @@
+// Made from docs/protocol.schema.json by scripts/generate-types.mjs: change it there.
+
+/** How far a reader has come, on which history. */
+export interface Position {
+  /** The life of the log that the seq counts in. */
+  epoch: string;
+  /** The last seq that the reader has. */
+  seq: number;
+  /** Id of the event at that seq, if it is known. */
+  lastId?: string | null;
+}
+
+/** Acknowledgement, in its single and its coalesced form. */
+export interface Ack {
+  /** The coalesced form: event and seq of each. */
+  acks?: [string, number][];
+  /** The log had this event already; `seq` is its first one. */
+  duplicate?: boolean;
+  /** The life of the log that the seq counts in. */
+  epoch?: string | null;
+  /** What the ack vouches for. */
+  level?: AckLevel | null;
+  /** The event, in the single form. */
+  originalMessageId?: string | null;
+  /** The event's seq; from a client: the highest seq that it has. */
+  seq?: number | null;
+  /** Which session. */
+  sessionId?: string | null;
+}
+
+/**
+ * What an ack vouches for. Ordered: a later one includes the earlier ones.
+ * 
+ * - `received`: The server has it in memory.
+ * - `logged`: Written by the log: survives a crash of the process.
+ * - `synced`: Fsynced: survives power loss.
+ * - `replicated`: A quorum of the cluster has it.
+ */
+export type AckLevel =
+  | "received"
+  | "logged"
+  | "synced"
+  | "replicated";
+
+/** Fields of `create_session`. */
+export interface CreateSession {
+  /** The agent under test. */
+  agentName: string;
+  /** Whether the creator wants the session's events too. */
+  follow?: boolean;
+  /** Anything else, an object; shown in listings. */
+  metadata?: Record<string, unknown> | null;
+  /** The project that the session belongs to. */
+  projectId: string;
+  /** The test case that is run. */
+  testId: string;
+}
+
+export interface Envelope {
+  data: Record<string, unknown>;
+  id: string;
+  metadata?: {
+    checksum?: string;
+    /** What is refused first under overload, and which session goes first on a shared connection. Never breaks a session's order. */
+    priority?: "low" | "normal" | "high" | "critical";
+    requiresAck?: boolean;
+    retryCount?: number;
+    traceparent?: string;
+    ttl?: number;
+  };
+  /** ms since 1970, added by the server */
+  receivedAt?: number;
+  replay?: boolean;
+  /** Who sent an event. */
+  sender?: {
+    /** The connection. */
+    clientId: string;
+    /** The user's role. */
+    role: string;
+    /** The user. */
+    userId: string;
+    /** The user's name. */
+    username: string;
+  };
+  /** added by the server on entries of a log */
+  seq?: number;
+  sessionId?: string;
+  timestamp: number;
+  /** `type` of a message. */
+  type: "test_event" | "control_command" | "system_message" | "heartbeat" | "error";
+}
+
+/**
+ * Every code that an `error` message can carry.
+ * 
+ * - `malformed_json`: The frame is not JSON (or not MessagePack).
+ * - `invalid_message`: A field is missing, of the wrong kind or out of range; `field` names it.
+ * - `unknown_type`: The envelope's `type` is none that a client sends.
+ * - `unknown_command`: `data.command` is none of the commands.
+ * - `not_authenticated`: There is no valid token.
+ * - `forbidden`: The token does not permit this, or not in this project.
+ * - `session_not_found`: There is no session of this name that the user may see.
+ * - `session_closed`: The session has ended or expired and takes no events.
+ * - `session_limit`: No more sessions fit (`MAX_SESSIONS`, or a user's own limit).
+ * - `not_a_participant`: Publishing needs participation: create or join the session first.
+ * - `id_conflict`: The same producer used this id for other content before.
+ * - `invalid_transition`: The lifecycle has no such step from the state that the session is in.
+ * - `invalid_position`: The position is not one that a log can have.
+ * - `payload_too_large`: The message is larger than `maxPayload`.
+ * - `checksum_mismatch`: `metadata.checksum` does not fit `data`.
+ * - `rate_limited`: Sent faster than the limit allows.
+ * - `overloaded`: The server has more work than it can take now.
+ * - `log_unavailable`: The log takes no appends now (disk full or failed); reading goes on.
+ * - `internal`: A mistake of the server.
+ */
+export type ErrorCode =
+  | "malformed_json"
+  | "invalid_message"
+  | "unknown_type"
+  | "unknown_command"
+  | "not_authenticated"
+  | "forbidden"
+  | "session_not_found"
+  | "session_closed"
+  | "session_limit"
+  | "not_a_participant"
+  | "id_conflict"
+  | "invalid_transition"
+  | "invalid_position"
+  | "payload_too_large"
+  | "checksum_mismatch"
+  | "rate_limited"
+  | "overloaded"
+  | "log_unavailable"
+  | "internal";
+
+/** Content of an `error` message. */
+export interface ErrorData {
+  /** The code. */
+  code: ErrorCode;
+  /** What a person needs to know. */
+  error: string;
+  /** The field that is wrong. */
+  field?: string | null;
+  /** The message that is refused, where its id could be read. */
+  originalMessageId?: string | null;
+  /** When to try again. */
+  retryAfterMs?: number | null;
+  /** Whether the same message may succeed later. */
+  retryable: boolean;
+}
+
+/**
+ * Why a reader will not get a range of seqs.
+ * 
+ * - `expired`: Their time to live was over before they could be handed to the reader.
+ * - `overflow`: The reader was too far behind.
+ * - `retention`: Removed by retention.
+ * - `epoch`: They belong to another life of the log.
+ * - `diverged`: The reader's history is not this log's.
+ * - `damaged`: The stored bytes fail their checksum and are never served.
+ */
+export type GapCause =
+  | "expired"
+  | "overflow"
+  | "retention"
+  | "epoch"
+  | "diverged"
+  | "damaged";
+
+/** Fields of `get_session_list`. */
+export interface GetSessionList {
+  /** Where the last page ended (`nextCursor`). */
+  cursor?: string | null;
+  /** Most sessions in the page. */
+  limit?: number;
+  /** Only sessions of this project. */
+  projectId?: string | null;
+  /** Only sessions in this state. */
+  status?: Status | null;
+}
+
+/** What a joiner is told: where the log is, and where its own reading begins. */
+export interface Joined {
+  /** The life of its log. */
+  epoch: string;
+  /** The position after which delivery begins. */
+  from: Position;
+  /** The last seq in the log now. */
+  headSeq: number;
+  /** The command. */
+  originalMessageId: string;
+  /** Why not. */
+  reason?: NotRecovered | null;
+  /** Whether the position that was asked for is honoured. */
+  recovered: boolean;
+  /** The session. */
+  session: SessionInfo;
+  /** Which session. */
+  sessionId: string;
+}
+
+/**
+ * Why a position could not be honoured.
+ * 
+ * - `unknown_epoch`: The log lives in another epoch.
+ * - `ahead_of_log`: The log has not come so far.
+ * - `diverged`: The log has another event at that seq.
+ * - `trimmed`: The events after it were removed by retention.
+ */
+export type NotRecovered =
+  | "unknown_epoch"
+  | "ahead_of_log"
+  | "diverged"
+  | "trimmed";
+
+/** A connection that has joined a session. */
+export interface Participant {
+  /** The highest seq that it acknowledged, if it does. */
+  ackedSeq?: number | null;
+  /** The connection. */
+  clientId: string;
+  /** Whether it gets the session's events. */
+  following: boolean;
+  /** The user's role. */
+  role: string;
+  /** Whose it is. */
+  userId: string;
+  /** The user's name. */
+  username: string;
+}
+
+/** Who takes part in a session, after somebody joined or left. */
+export interface Presence {
+  /** How many there are now. */
+  count: number;
+  /** Who is there now: the first [`crate::limits::MAX_PRESENCE_LIST`] of them. */
+  participants: Participant[];
+  /** Which session. */
+  sessionId: string;
+  /** Who it was. */
+  user: Participant;
+}
+
+/**
+ * What a client should do after a disconnect.
+ * 
+ * - `now`: Come back at once (with the usual backoff).
+ * - `after`: Come back after `afterMs`.
+ * - `refresh_token`: Get a new token first.
+ * - `never`: Do not come back.
+ */
+export type Reconnect =
+  | "now"
+  | "after"
+  | "refresh_token"
+  | "never";
+
+/** One session as clients see it. */
+export interface SessionInfo {
+  /** The agent under test. */
+  agentName: string;
+  /** When, ms since 1970. */
+  createdAt: number;
+  /** User who created it. */
+  createdBy: string;
+  /** When the session ended, ms since 1970. */
+  endedAt?: number | null;
+  /** The life of its log. */
+  epoch: string;
+  /** The last seq in its log. */
+  headSeq: number;
+  /** What the creator added. */
+  metadata?: Record<string, unknown> | null;
+  /** Who takes part now. Empty in listings. */
+  participants?: Participant[];
+  /** The project that it belongs to. */
+  projectId: string;
+  /** Why it ended, if somebody said so. */
+  reason?: string | null;
+  /** Its name. */
+  sessionId: string;
+  /** When the test was started first, ms since 1970. */
+  startedAt?: number | null;
+  /** Its state. */
+  status: Status;
+  /** The test case that is run. */
+  testId: string;
+}
+
+/**
+ * State in the lifecycle `idle → running ⇄ paused → completed | error`. A session that nobody used expires.
+ * 
+ * - `idle`: Created, not started.
+ * - `running`: The test runs.
+ * - `paused`: The test is held.
+ * - `completed`: Ended as it should.
+ * - `error`: Ended with an error.
+ * - `expired`: Ended by the server, since nobody used it for `SESSION_TIMEOUT`.
+ */
+export type Status =
+  | "idle"
+  | "running"
+  | "paused"
+  | "completed"
+  | "error"
+  | "expired";
+
+/** Content of a `system_message`. */
+export type SystemMessage =
+  /** The first message on every connection. */
+  | {
+    /** What acks of this server vouch for. */
+    ackLevel: AckLevel;
+    /** Name of this connection. */
+    clientId: string;
+    /** Time between pings, ms. */
+    heartbeatInterval: number;
+    /** Largest message, bytes. */
+    maxPayload: number;
+    /** Name of the node. */
+    node: string;
+    /** Version of this protocol. */
+    protocolVersion: number;
+    /** Software and version. */
+    server: string;
+    /** When the token ends, ms since 1970. */
+    tokenExpiresAt?: number | null;
+    type: "connection_established";
+  }
+  /** Reply to `create_session`; in a log, its first entry. */
+  | {
+    /** The life of its log. */
+    epoch: string;
+    /** The command. */
+    originalMessageId?: string | null;
+    /** The session. */
+    session: SessionInfo;
+    /** The new session. */
+    sessionId: string;
+    type: "session_created";
+  }
+  /** Reply to `join_session`. */
+  | Joined & {
+    type: "session_joined";
+  }
+  /** Reply to `subscribe_session`. */
+  | Joined & {
+    type: "session_subscribed";
+  }
+  /** Reply to `leave_session`. */
+  | {
+    /** The command. */
+    originalMessageId: string;
+    /** Which session. */
+    sessionId: string;
+    type: "session_left";
+  }
+  /** Reply to `unsubscribe_session`. */
+  | {
+    /** The command. */
+    originalMessageId: string;
+    /** Which session. */
+    sessionId: string;
+    type: "session_unsubscribed";
+  }
+  /** idle → running; an entry of the log, and the reply to `start_test`. */
+  | Transition & {
+    type: "session_started";
+  }
+  /** running → paused; an entry of the log, and the reply to `pause_test`. */
+  | Transition & {
+    type: "session_paused";
+  }
+  /** paused → running; an entry of the log, and the reply to `resume_test`. */
+  | Transition & {
+    type: "session_resumed";
+  }
+  /** The end; an entry of the log, and the reply to `stop_test`. */
+  | Transition & {
+    type: "session_stopped";
+  }
+  /** The end by timeout; an entry of the log. */
+  | Transition & {
+    type: "session_expired";
+  }
+  /** Reply to `get_session_info`. */
+  | {
+    /** The command. */
+    originalMessageId: string;
+    /** The session. */
+    session: SessionInfo;
+    type: "session_info";
+  }
+  /** Reply to `get_session_list`. */
+  | {
+    /** Where the next page begins; absent on the last one. */
+    nextCursor?: string | null;
+    /** The command. */
+    originalMessageId: string;
+    /** A page of sessions. */
+    sessions: SessionInfo[];
+    type: "session_list";
+  }
+  /** Reply to `get_history`. */
+  | {
+    /** Whole messages as they were delivered. */
+    events: unknown[];
+    /** Where the next page begins; absent at the end of the log. */
+    nextSeq?: number | null;
+    /** The command. */
+    originalMessageId: string;
+    /** Which session. */
+    sessionId: string;
+    type: "session_history";
+  }
+  /** Reply to `replay_session`. */
+  | {
+    /** First seq of the replay. */
+    fromSeq: number;
+    /** The command. */
+    originalMessageId: string;
+    /** Which session. */
+    sessionId: string;
+    /** Factor of the log's own pace. */
+    speed: number;
+    /** Last seq of the replay. */
+    toSeq: number;
+    type: "replay_started";
+  }
+  /** The end of a replay. */
+  | {
+    /** The command that began it. */
+    originalMessageId: string;
+    /** Which session. */
+    sessionId: string;
+    /** Last seq that was sent. */
+    toSeq: number;
+    type: "replay_finished";
+  }
+  /** Reply to `refresh_token`. */
+  | {
+    /** The command. */
+    originalMessageId: string;
+    /** When the new token ends, ms since 1970. */
+    tokenExpiresAt?: number | null;
+    type: "token_refreshed";
+  }
+  /** From the server: what became of published events. From a client: how far it has read. */
+  | Ack & {
+    type: "ack";
+  }
+  /** A range of seqs that this reader will not get. */
+  | {
+    /** Why. */
+    cause: GapCause;
+    /** First seq. */
+    fromSeq: number;
+    /** Whether `get_history` still has them. */
+    history: boolean;
+    /** Which session. */
+    sessionId: string;
+    /** Last seq. */
+    toSeq: number;
+    type: "gap";
+  }
+  /** Somebody joined; sent to participants, not logged. */
+  | Presence & {
+    type: "user_joined";
+  }
+  /** Somebody left; sent to participants, not logged. */
+  | Presence & {
+    type: "user_left";
+  }
+  /** The last message before the server closes the connection. */
+  | {
+    /** When, for `after`. */
+    afterMs?: number | null;
+    /** A short word. */
+    cause: string;
+    /** The close code that follows. */
+    code: number;
+    /** What a person needs to know. */
+    detail: string;
+    /** What to do. */
+    reconnect: Reconnect;
+    type: "disconnecting";
+  };
+
+/** One step of a session's lifecycle. */
+export interface Transition {
+  /** The same command was carried out before; this is the same answer again. */
+  duplicate?: boolean;
+  /** The state before. */
+  from: Status;
+  /** The command, in its reply; absent in the log's entry. */
+  originalMessageId?: string | null;
+  /** Why, if somebody said so. */
+  reason?: string | null;
+  /** The seq of the log's entry, in a reply. */
+  seq?: number | null;
+  /** Which session. */
+  sessionId: string;
+  /** The state now. */
+  status: Status;
+}

@@ -1,0 +1,14 @@
+/** The commands' replies: each has one type, and anything else is an error that says so. */
+import { ClientError } from "./outcome.js";
+import type { SystemMessage } from "./protocol.js";
+
+/** The reply of a type. */
+export type Reply<T extends SystemMessage["type"]> = Extract<SystemMessage, { type: T }>;
+
+/** Gives the reply if it is of one of these types; throws `unexpectedReply` if not. */
+export function expectReply<T extends SystemMessage["type"]>(reply: SystemMessage, ...types: T[]): Reply<T> {
+  if (!types.includes(reply.type as T)) {
+    throw new ClientError("unexpectedReply", `the server answered with ${reply.type} where ${types.join(" or ")} was expected`);
+  }
+  return reply as Reply<T>;
+}

@@ -1,0 +1,64 @@
+/** One session by name, so that its id need not be said again and again. */
+import type { Client, Ticket } from "./client.js";
+import type { PublishOptions } from "./event.js";
+import type { Follow } from "./follow.js";
+import type { Item } from "./item.js";
+import type { StartAt } from "./machine/follow.js";
+import type { Outcome } from "./outcome.js";
+import type { SessionInfo } from "./protocol.js";
+
+/** A session that was created or joined. Every method is that of {@link Client} for this session. */
+export class Session {
+  /** Its name. */
+  readonly id: string;
+  /** Its state when it was created or joined; `client.getSessionInfo` asks anew. */
+  readonly info: SessionInfo;
+  readonly #client: Client;
+
+  /** @internal */
+  constructor(client: Client, info: SessionInfo) {
+    this.#client = client;
+    this.info = info;
+    this.id = info.sessionId;
+  }
+
+  /** Publishes an event, and gives what became of it: stored, refused or unknown. */
+  publish(data: Record<string, unknown>, options?: PublishOptions): Promise<Outcome> {
+    return this.#client.publish(this.id, data, options);
+  }
+
+  /** Puts an event into the outbox; the ticket tells what becomes of it. */
+  enqueue(data: Record<string, unknown>, options?: PublishOptions): Promise<Ticket> {
+    return this.#client.enqueue(this.id, data, options);
+  }
+
+  /** Follows it from a place in its log. */
+  follow(from: StartAt, listener?: (item: Item) => unknown): Promise<Follow> {
+    return this.#client.follow(this.id, from, listener);
+  }
+
+  /** idle → running. */
+  async start(): Promise<void> {
+    await this.#client.start(this.id);
+  }
+
+  /** running → paused. */
+  async pause(): Promise<void> {
+    await this.#client.pause(this.id);
+  }
+
+  /** paused → running. */
+  async resume(): Promise<void> {
+    await this.#client.resume(this.id);
+  }
+
+  /** Ends it. */
+  async stop(outcome?: "completed" | "error", reason?: string): Promise<void> {
+    await this.#client.stop(this.id, outcome, reason);
+  }
+
+  /** Leaves it: what waits to be published there is given up, its follow ends. */
+  leave(): Promise<void> {
+    return this.#client.leave(this.id);
+  }
+}

@@ -1,0 +1,129 @@
+/** Situations that the conformance cases do not reach: pauses of a follow, recovered events, frames, the fence. */
+import { describe, expect, test } from "vitest";
+import { utf8Length } from "../src/codec.js";
+import { settingsOf } from "../src/config.js";
+import { makeEvent } from "../src/event.js";
+import { Pair, range } from "./support/pair.js";
+
+describe("a follow whose reader is full", () => {
+  test("gets nothing while it is paused, and all of it afterwards, without a word about it", () => {
+    const pair = Pair.plain();
+    const session = pair.server.prepare(3);
+    const { follow } = pair.follow(session, "start");
+    pair.settle();
+    pair.machine.setPaused(session, follow, true);
+    pair.server.publish(session, "late-1");
+    pair.settle();
+    expect(pair.seqs(follow)).toEqual(range(1, 4));
+    for (const number of range(2, 9)) pair.server.publish(session, `late-${number}`);
+    pair.settle();
+    expect(pair.seqs(follow)).toEqual(range(1, 4));
+    expect(pair.machine.stats.deferred).toBeGreaterThan(0);
+    pair.machine.setPaused(session, follow, false);
+    pair.settle();
+    expect(pair.seqs(follow)).toEqual(range(1, 13));
+    expect(pair.words(follow)).toEqual([]);
+  });
+
+  test("is told of a loss that happened before the pause, and of none in it", () => {
+    const pair = Pair.plain();
+    const session = pair.server.prepare(1);
+    const { follow } = pair.follow(session, "start");
+    pair.settle();
+    pair.cut();
+    pair.machine.setPaused(session, follow, true);
+    pair.settleWithin();
+    pair.cut();
+    pair.machine.setPaused(session, follow, false);
+    pair.settleWithin();
+    expect(pair.words(follow).map(({ type }) => type)).toEqual(["disconnected", "resumed"]);
+  });
+
+  test("is told when its place is lost meanwhile", () => {
+    const pair = Pair.plain();
+    const session = pair.server.prepare(5);
+    const { follow } = pair.follow(session, "start");
+    pair.settle();
+    pair.machine.setPaused(session, follow, true);
+    pair.settle();
+    pair.server.loseTail(session, 2, "epoch-8");
+    pair.cut();
+    pair.machine.setPaused(session, follow, false);
+    pair.settleWithin();
+    expect(pair.words(follow)).toMatchObject([{ type: "notRecovered", reason: "unknown_epoch" }, { type: "gap", from: 1, to: 6, cause: "epoch" }]);
+    expect(pair.seqs(follow)).toEqual([...range(1, 6), 1, 2]);
+  });
+});
+
+describe("events of an earlier life", () => {
+  test("are sent with their first time, and are in doubt from the start", () => {
+    const pair = Pair.plain();
+    const session = pair.create();
+    pair.machine.publish(pair.now(), { session, id: "old", event: makeEvent({ a: 1 }, {}), ticket: 1, recoveredFrom: 42 });
+    pair.server.faults = { refuseEvery: 1, refuseWith: "forbidden" };
+    pair.settle();
+    expect(pair.outcome(1)).toMatchObject({ status: "unknown", why: { kind: "refusedAgain" }, sent: true });
+  });
+});
+
+describe("a producer that is fenced elsewhere", () => {
+  test("comes back after 4409, since its outbox says whose turn it is", () => {
+    const pair = Pair.plain({ isFencedElsewhere: true });
+    pair.server.close(4409);
+    pair.carryDown();
+    expect(pair.machine.ended).toBeNull();
+    pair.settleWithin();
+    pair.pass(100);
+    pair.settle();
+    expect(pair.machine.isConnected).toBe(true);
+  });
+});
+
+describe("frames", () => {
+  test("hold many messages of several sessions, and no more than the server takes", () => {
+    const pair = Pair.plain();
+    const sessions = [pair.create(), pair.create()];
+    for (const number of range(1, 400)) {
+      const event = makeEvent({ number, fill: "x".repeat(900) }, {});
+      pair.machine.publish(pair.now(), { session: sessions[number % 2]!, id: `e${number}`, event, ticket: number });
+    }
+    const sizes: number[] = [];
+    for (let frame = pair.machine.transmit(pair.now()); frame !== null; frame = pair.machine.transmit(pair.now())) {
+      sizes.push((frame as string).length);
+      pair.server.received(frame);
+    }
+    expect(sizes.length).toBeLessThan(10);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(64 * 1024);
+    pair.settle();
+    // Neither session waits until the other is done.
+    const kinds = pair.server.seen.filter((seen) => seen.startsWith("test_event")).map((seen) => Number(seen.slice(12)) % 2);
+    expect(new Set(kinds.slice(0, 130)).size).toBe(2);
+    for (const ticket of range(1, 400)) expect(pair.stored(ticket)[1]).toBe(false);
+  });
+
+  test("are measured in UTF-8", () => {
+    for (const text of ["", "abc", "äöü", "€", "\u{1F600}", "a\u{1F600}b€"]) expect(utf8Length(text)).toBe(new TextEncoder().encode(text).length);
+  });
+});
+
+describe("options", () => {
+  test("a worker's heartbeats are frequent enough to keep it alive", async () => {
+    const url = "ws://x";
+    expect((await settingsOf({ url, keepWorkerAlive: true, heartbeatInterval: 60_000 })).heartbeatInterval).toBe(20_000);
+    expect((await settingsOf({ url, keepWorkerAlive: true })).heartbeatInterval).toBe(15_000);
+    await expect(settingsOf({ url, keepWorkerAlive: true, heartbeatInterval: null })).rejects.toThrow(/keepWorkerAlive/);
+  });
+});
+
+describe("an event", () => {
+  test("is a JSON object with a decent id and life", () => {
+    for (const data of [[], null, "x", 5, undefined, () => 1, { toJSON: () => 3 }, { big: 5n }]) {
+      expect(() => makeEvent(data as unknown as Record<string, unknown>, {})).toThrow(/data/);
+    }
+    for (const id of ["", "a b", "a\nb", "x".repeat(129)]) expect(() => makeEvent({}, { id })).toThrow(/visible/);
+    for (const ttl of [-1, 0.5, 86_400_001, NaN]) expect(() => makeEvent({}, { ttl })).toThrow(/ttl/);
+    expect(makeEvent({ a: "ä" }, { id: "x", ttl: 5, priority: "high", traceparent: "00-1" })).toEqual({
+      data: '{"a":"ä"}', bytes: 10, metadata: { priority: "high", ttl: 5, traceparent: "00-1" },
+    });
+  });
+});
