@@ -64,8 +64,13 @@ fn install() -> anyhow::Result<PathBuf> {
         return Ok(program);
     }
     let folder = environment.to_string_lossy();
-    run("python3", &["-m", "venv", &folder])
-        .context("python3 with venv is needed: apt-get install python3-venv")?;
+    if run("python3", &["-m", "venv", &folder]).is_err() {
+        // Debian has it in a package of its own; what the failed attempt left would stand in the way.
+        run("apt-get", &["update", "-qq"])?;
+        run("apt-get", &["install", "-y", "-qq", "python3-venv"])
+            .context("python3 with venv is needed: apt-get install python3-venv")?;
+        run("python3", &["-m", "venv", "--clear", &folder])?;
+    }
     run(&environment.join("bin/pip").to_string_lossy(), &["install", "--quiet", SCHEMATHESIS])?;
     Ok(program)
 }
