@@ -4,6 +4,7 @@ mod codegen;
 mod openapi;
 mod peers;
 mod tidy;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -19,10 +20,11 @@ cargo xtask TASK
   tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
+  web        the TypeScript SDK: lint, build, tests in Node and in Chromium, against the release build
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
   microbench criterion benchmarks of codec, envelope, session and log
-  ci         all that continuous integration runs: tidy, lint, test, openapi-check, a release build and every scenario of the suite, a tenth of each";
+  ci         all that continuous integration runs: tidy, lint, test, openapi-check, a release build, web and every scenario of the suite, a tenth of each";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "openapi-check" => openapi::check(),
+        "web" => release().and_then(|()| web::check()),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "ci" => ci(),
@@ -167,6 +170,7 @@ fn ci() -> anyhow::Result<()> {
     test(&[])?;
     openapi::check()?;
     release()?;
+    web::check()?;
     suite()
 }
 

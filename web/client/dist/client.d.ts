@@ -34,7 +34,8 @@ export declare class Client extends Commands {
     join(sessionId: string): Promise<Session>;
     /**
      * Follows a session from a place in its log: `"live"`, `"start"` or a position. At most one follow of a session at a time on
-     * one client. With a listener, it is called for each item; what it throws ends the follow and is thrown by nobody else.
+     * one client. With a listener, it is called for each item; what it throws ends the follow, and is reported as an unhandled
+     * rejection.
      */
     follow(sessionId: string, from: StartAt, listener?: (item: Item) => unknown): Promise<Follow>;
     /** Leaves a session: what waits to be published there is given up, its follow ends. */

@@ -38,14 +38,14 @@ export class Client extends Commands {
     #follows = new Map();
     #emptied = [];
     #lastKey = 0;
-    constructor(options, settings, store) {
+    constructor(options, settings, transport, store) {
         super();
         this.#options = options;
         this.producerId = store?.producerId ?? options.producerId ?? randomName();
         this.#store = store;
         this.#machine = new Machine(settings);
         this.#driver = new Driver(this.#machine, {
-            transport: transportOf(options),
+            transport,
             request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId },
             fetchToken: async () => (await options.tokenProvider?.()) ?? "",
             mayConnect: () => this.#store?.check() ?? Promise.resolve(),
@@ -70,8 +70,10 @@ export class Client extends Commands {
     static async open(options) {
         checkOptions(options);
         const settings = await settingsOf(options);
+        const transport = transportOf(options);
+        // Last, since it fences the owner before.
         const store = (await options.outbox?.open(options.producerId ?? null)) ?? null;
-        const client = new Client(options, settings, store);
+        const client = new Client(options, settings, transport, store);
         for (const event of store?.events ?? [])
             client.#resend(event);
         client.#driver.ask((now) => {
@@ -93,7 +95,8 @@ export class Client extends Commands {
     }
     /**
      * Follows a session from a place in its log: `"live"`, `"start"` or a position. At most one follow of a session at a time on
-     * one client. With a listener, it is called for each item; what it throws ends the follow and is thrown by nobody else.
+     * one client. With a listener, it is called for each item; what it throws ends the follow, and is reported as an unhandled
+     * rejection.
      */
     async follow(sessionId, from, listener) {
         const [session, key] = [normal(sessionId), this.#newKey()];

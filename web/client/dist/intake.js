@@ -79,7 +79,10 @@ export class Intake {
             this.#end(problem.message);
         for (const arriving of group)
             this.#hand(arriving, problem);
-        this.move();
+        // Also where nothing was handed on: somebody may wait for the end of it.
+        this.#driver.ask(() => {
+            this.move();
+        });
     }
     #end(detail) {
         this.#driver.ask(() => {

@@ -100,9 +100,10 @@ export interface Envelope {
  * - `rate_limited`: Sent faster than the limit allows.
  * - `overloaded`: The server has more work than it can take now.
  * - `log_unavailable`: The log takes no appends now (disk full or failed); reading goes on.
+ * - `not_found`: HTTP only: nothing has this name.
  * - `internal`: A mistake of the server.
  */
-export type ErrorCode = "malformed_json" | "invalid_message" | "unknown_type" | "unknown_command" | "not_authenticated" | "forbidden" | "session_not_found" | "session_closed" | "session_limit" | "not_a_participant" | "id_conflict" | "invalid_transition" | "invalid_position" | "payload_too_large" | "checksum_mismatch" | "rate_limited" | "overloaded" | "log_unavailable" | "internal";
+export type ErrorCode = "malformed_json" | "invalid_message" | "unknown_type" | "unknown_command" | "not_authenticated" | "forbidden" | "session_not_found" | "session_closed" | "session_limit" | "not_a_participant" | "id_conflict" | "invalid_transition" | "invalid_position" | "payload_too_large" | "checksum_mismatch" | "rate_limited" | "overloaded" | "log_unavailable" | "not_found" | "internal";
 /** Content of an `error` message. */
 export interface ErrorData {
     /** The code. */

@@ -111,6 +111,7 @@ export interface Envelope {
  * - `rate_limited`: Sent faster than the limit allows.
  * - `overloaded`: The server has more work than it can take now.
  * - `log_unavailable`: The log takes no appends now (disk full or failed); reading goes on.
+ * - `not_found`: HTTP only: nothing has this name.
  * - `internal`: A mistake of the server.
  */
 export type ErrorCode =
@@ -132,6 +133,7 @@ export type ErrorCode =
   | "rate_limited"
   | "overloaded"
   | "log_unavailable"
+  | "not_found"
   | "internal";
 
 /** Content of an `error` message. */

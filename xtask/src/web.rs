@@ -1,0 +1,37 @@
+//! The TypeScript SDK: types that are fresh, lint, build, tests in Node and in a real browser, against the release build.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{output, root, run, target};
+
+/// Where Debian's browser is.
+const BROWSER: &str = "/usr/bin/chromium";
+
+pub(crate) fn check() -> anyhow::Result<()> {
+    browser()?;
+    run("npm", &["--prefix", "web/client", "ci", "--silent"])?;
+    run("npm", &["--prefix", "web/client", "run", "--silent", "lint"])?;
+    let mut words = vec!["--prefix", "web/client", "test", "--silent"];
+    if !Path::new(BROWSER).is_file() {
+        eprintln!("web: no Chromium at {BROWSER}; the tests in a browser are left out");
+        words.extend(["--", "--exclude", "test/browser.test.ts"]);
+    }
+    let status = Command::new("npm")
+        .args(&words)
+        .env("AGENTBENCH_BINARY", target().join("release/agentbench"))
+        .current_dir(root())
+        .status()?;
+    anyhow::ensure!(status.success(), "npm {}: {status}", words.join(" "));
+    Ok(())
+}
+
+/// Installs the browser, where that may be done.
+fn browser() -> anyhow::Result<()> {
+    let is_root = output("id", &["-u"]).is_some_and(|id| id.trim() == "0");
+    if Path::new(BROWSER).is_file() || !is_root || output("apt-get", &["--version"]).is_none() {
+        return Ok(());
+    }
+    run("apt-get", &["update", "-qq"])?;
+    run("apt-get", &["install", "-y", "-qq", "--no-install-recommends", "chromium"])
+}
