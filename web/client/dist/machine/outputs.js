@@ -1,2 +1,0 @@
-export {};
-//# sourceMappingURL=outputs.js.map
