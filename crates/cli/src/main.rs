@@ -4,6 +4,7 @@
 mod say;
 
 mod access;
+mod allocator;
 mod audit;
 mod echo;
 mod load;
@@ -18,10 +19,6 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// Against the system's allocator: the same CPU within the noise, a third less memory for each connection (`docs/tuning.md`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Live sessions of AI-agent evaluations: the server, its tools, and the suite that proves it.
 #[derive(Parser)]

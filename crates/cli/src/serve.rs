@@ -94,6 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         print_config(&texts);
         return Ok(ExitCode::SUCCESS);
     }
+    config.release_memory = Some(crate::allocator::release_free_memory);
     logging::start(&config)?;
     let (keys, sample_secret) = keys(&mut config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -152,10 +152,7 @@ impl Worker {
             return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
         }
         let size = envelope.data.len() + 256;
-        if !self.shared.reserve_backlog(size, metadata.priority) {
-            let detail = "the server has more events than its log can take now";
-            return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(250));
-        }
+        self.shared.reserve_backlog(size, metadata.priority)?;
         self.shared.metrics.events_received.inc();
         if self.shared.owner_of(session) == self.index
             && let Some(owned) = self.sessions.borrow().get(&session).cloned()

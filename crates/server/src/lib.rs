@@ -15,6 +15,7 @@ mod dispatch;
 pub mod echo;
 mod http;
 mod issuer;
+mod memory;
 mod ops;
 pub mod revocation;
 mod sabotage;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use agentbench_auth::{AuthError, Grant, KeyRing};
 use agentbench_event_log::{EventLog, Health};
-use agentbench_protocol::{CloseCode, Priority, SessionId};
+use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
 use agentbench_session::{ConnectionKey, Context};
 use agentbench_tls::Acceptor;
 
@@ -19,6 +19,7 @@ use crate::http::exchange::Exchanges;
 use crate::http::guests::Guests;
 use crate::http::streams::Streams;
 use crate::issuer::Issuer;
+use crate::memory::{Memory, default_budget};
 use crate::ops::addresses::Addresses;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) issuer: Option<Issuer>,
     connections: AtomicUsize,
     backlog: AtomicUsize,
+    pub(crate) memory: Memory,
     receive_buffer: AtomicI64,
     draining: AtomicBool,
     /// Asked to drain over HTTP: not ready, nobody new, but not stopping before its host says so.
@@ -112,6 +114,7 @@ impl Shared {
         let security = &config.security;
         let issuer = security.jwks.clone().map(Issuer::new);
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
+        let memory = Memory::new(config.memory_budget.unwrap_or_else(default_budget));
         Self {
             config,
             tls,
@@ -128,6 +131,7 @@ impl Shared {
             issuer,
             connections: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
+            memory,
             receive_buffer: AtomicI64::new(0),
             draining: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
@@ -266,8 +270,13 @@ impl Shared {
         usize::try_from(total).unwrap_or(0)
     }
 
-    /// Takes room in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused.
-    pub(crate) fn reserve_backlog(&self, bytes: usize, priority: Priority) -> bool {
+    /// Takes room in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused, for want of
+    /// room there or of memory.
+    pub(crate) fn reserve_backlog(&self, bytes: usize, priority: Priority) -> Result<(), Refusal> {
+        if self.memory.refuses(priority) {
+            let detail = "the server is short of memory and takes the more important events only";
+            return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000));
+        }
         let share = match priority {
             Priority::Low => 50,
             Priority::Normal => 75,
@@ -278,10 +287,11 @@ impl Shared {
         let before = self.backlog.fetch_add(bytes, Ordering::Relaxed);
         // A single event larger than the whole backlog is let through when nothing else waits.
         if before == 0 || before + bytes <= limit {
-            return true;
+            return Ok(());
         }
         self.give_back_backlog(bytes);
-        false
+        let detail = "the server has more events than its log can take now";
+        Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(250))
     }
 
     pub(crate) fn give_back_backlog(&self, bytes: usize) {

@@ -59,17 +59,22 @@ pub struct Endpoint {
     pub token: String,
     /// Where to connect instead of the URL's own address: a proxy.
     pub through: Option<SocketAddr>,
+    /// The authority of the server's certificate, in PEM; without one the machine's own are trusted.
+    pub authority: Option<Vec<u8>>,
 }
 
 impl Endpoint {
     /// Straight to the server.
     pub fn new(url: impl Into<String>, token: impl Into<String>) -> Self {
-        Self { url: url.into(), token: token.into(), through: None }
+        Self { url: url.into(), token: token.into(), through: None, authority: None }
     }
 
     /// What the SDK needs to connect to it.
     pub fn config(&self) -> Config {
-        let config = Config::new(&self.url).token(&self.token);
+        let mut config = Config::new(&self.url).token(&self.token);
+        if let Some(pem) = &self.authority {
+            config = config.authority(pem.as_slice());
+        }
         match self.through {
             Some(proxy) => config.connect_to(proxy),
             None => config,

@@ -206,6 +206,11 @@ pub struct Config {
     pub receive_budget: usize,
     /// Bytes that may wait for the log.
     pub commit_backlog: usize,
+    /// Bytes of resident memory from which events are refused; 0 is no limit, `None` is three quarters of what there is.
+    pub memory_budget: Option<u64>,
+    /// Gives the calling thread's free memory back to the kernel, if the program's allocator can. Called by every worker while
+    /// memory is short; no setting.
+    pub release_memory: Option<fn()>,
     /// Messages a second of a connection; 0 is no limit.
     pub connection_rate: u64,
     /// Messages a second of a user; 0 is no limit.
@@ -301,6 +306,11 @@ impl Config {
             max_payload: texts.size("max-payload", 1024..=GIB)?,
             receive_budget: texts.size("receive-budget", 1024..=1024 * GIB)?,
             commit_backlog: texts.size("commit-backlog", 1024..=1024 * GIB)?,
+            release_memory: None,
+            memory_budget: match texts.get("memory-budget").0 {
+                "" => None,
+                _ => Some(texts.number("memory-budget", 0..=u64::MAX)?),
+            },
             connection_rate: texts.number("connection-rate", 0..=1_000_000_000)?,
             user_rate: texts.number("user-rate", 0..=1_000_000_000)?,
             malformed_limit: texts.number("malformed-limit", 1..=1_000_000)? as u32,

@@ -100,6 +100,12 @@ pub const SETTINGS: &[Setting] = &[
         "bytes that may wait for the log before publishes are refused as overloaded",
     ),
     setting(
+        "memory-budget",
+        "MEMORY_BUDGET",
+        "",
+        "bytes of resident memory from which events are refused as overloaded, the least important first (from 85 %); 0 is no limit; three quarters of the machine's or control group's memory if empty",
+    ),
+    setting(
         "connection-rate",
         "CONNECTION_RATE",
         "100000",

@@ -205,10 +205,6 @@ impl Batch {
             let detail = "sent faster than the limit allows";
             return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait));
         }
-        if !api.shared.reserve_backlog(envelope.data.len() + 256, metadata.priority) {
-            let detail = "the server has more events than its log can take now";
-            return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(250));
-        }
-        Ok(())
+        api.shared.reserve_backlog(envelope.data.len() + 256, metadata.priority)
     }
 }

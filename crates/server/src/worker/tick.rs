@@ -34,6 +34,9 @@ impl Worker {
         for count in 1_u64.. {
             interval.tick().await;
             let now = self.now();
+            if let Some(release) = self.shared.config.release_memory.filter(|_| self.shared.memory.is_short()) {
+                release();
+            }
             self.enforce_revocations();
             let mut slowest = 0;
             for connection in self.all_connections() {
@@ -41,6 +44,7 @@ impl Worker {
                 slowest = slowest.max(connection.lag());
             }
             if self.index == 0 {
+                self.shared.memory.look();
                 self.shared.stats.sample(&self.shared, now);
                 self.shared.guests.forget(&self.shared, now);
                 self.shared.metrics.slowest_reader_lag.set(slowest);

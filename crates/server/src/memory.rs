@@ -1,0 +1,100 @@
+//! The memory budget: how much of it the process has, looked at twice a second, and which events are refused for it.
+//!
+//! What the server holds by itself is bounded part by part (commit backlog, tails, receive buffers). The rest grows with what
+//! users keep open: connections, live sessions, the index of their logs. Before the kernel ends the process for it, publishes
+//! are refused, the least important first; reading, replies and heartbeats go on, and ending sessions makes room.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentbench_protocol::Priority;
+
+/// The process's resident memory beside its budget.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// Bytes; 0 is no limit.
+    budget: u64,
+    resident: AtomicU64,
+}
+
+impl Memory {
+    /// `budget` in bytes; 0 is no limit.
+    pub(crate) fn new(budget: u64) -> Self {
+        Self { budget, resident: AtomicU64::new(0) }
+    }
+
+    /// Looks at the process. Where the kernel does not say, nothing is refused.
+    pub(crate) fn look(&self) {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        self.resident.store(resident(&text).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether events of some priority are refused now.
+    pub(crate) fn is_short(&self) -> bool {
+        self.refuses(Priority::Low)
+    }
+
+    /// Whether events of this priority are refused now.
+    pub(crate) fn refuses(&self, priority: Priority) -> bool {
+        let share = match priority {
+            Priority::Low => 85,
+            Priority::Normal => 90,
+            Priority::High => 95,
+            Priority::Critical => 100,
+        };
+        self.budget > 0 && self.resident.load(Ordering::Relaxed) / share >= self.budget / 100
+    }
+}
+
+/// Three quarters of what the machine has, or of what the process's control group may take, whichever is less; 0 if neither says.
+pub(crate) fn default_budget() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group = group.and_then(|text| text.trim().parse::<u64>().ok());
+    machine.into_iter().chain(group).min().map_or(0, |bytes| bytes / 4 * 3)
+}
+
+/// Reads `/proc/self/statm` (proc(5)): its second number is resident pages.
+fn resident(statm: &str) -> Option<u64> {
+    const PAGE: u64 = 4096;
+    statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+}
+
+/// Reads `/proc/meminfo` (proc(5)).
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lower_the_priority_the_earlier_it_is_refused() {
+        let rows = [
+            (84_000_000, [false, false, false, false]),
+            (86_000_000, [true, false, false, false]),
+            (91_000_000, [true, true, false, false]),
+            (96_000_000, [true, true, true, false]),
+            (101_000_000, [true, true, true, true]),
+        ];
+        for (resident, expected) in rows {
+            let memory = Memory { budget: 100_000_000, resident: AtomicU64::new(resident) };
+            let all = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+            assert_eq!(all.map(|priority| memory.refuses(priority)), expected, "{resident}");
+        }
+        let unlimited = Memory { budget: 0, resident: AtomicU64::new(u64::MAX) };
+        assert!(!unlimited.refuses(Priority::Low));
+    }
+
+    #[test]
+    fn the_kernels_words_are_read() {
+        assert_eq!(resident("1000 25 3 1 0 7 0\n"), Some(25 * 4096));
+        assert_eq!(resident("nothing"), None);
+        assert_eq!(total("MemFree: 3 kB\nMemTotal:    24 kB\n"), Some(24 * 1024));
+        let memory = Memory::new(1);
+        memory.look();
+        assert!(memory.refuses(Priority::Critical), "this process has more than a byte");
+        assert!(default_budget() > 0);
+    }
+}
