@@ -27,14 +27,41 @@ pub(crate) fn run() -> anyhow::Result<()> {
     pure_crates(&mut broken)?;
     licences(&mut broken)?;
     module_docs(&mut broken)?;
+    attacks(&mut broken)?;
     broken.extend(codegen::stale()?);
     if broken.is_empty() {
         println!(
-            "tidy: pure crates are pure, licences are allowed, modules say their role, generated files are fresh"
+            "tidy: pure crates are pure, licences are allowed, modules say their role, attacks have tests, generated files are fresh"
         );
         return Ok(());
     }
     bail!("{} house rules are broken:\n  {}", broken.len(), broken.join("\n  "))
+}
+
+/// Every test that the table of attacks names is there.
+fn attacks(broken: &mut Vec<String>) -> anyhow::Result<()> {
+    let page = fs::read_to_string(root().join("docs/security.md"))?;
+    let (_, table) =
+        page.split_once("## Attacks that were tried").context("docs/security.md has no attacks")?;
+    let sources = output("git", &["grep", "-hE", r"^\s*(fn|test\(|it\()", "--", "*.rs", "*.ts"])
+        .context("git grep failed")?;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap_or("");
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            broken.push(format!("docs/security.md: no test for {row}"));
+        }
+        let is_there = |name: &str| {
+            sources.contains(&format!("fn {name}(")) || sources.contains(&format!("(\"{name}\""))
+        };
+        broken.extend(
+            names
+                .iter()
+                .filter(|name| !is_there(name))
+                .map(|name| format!("docs/security.md names no test: {name}")),
+        );
+    }
+    Ok(())
 }
 
 fn pure_crates(broken: &mut Vec<String>) -> anyhow::Result<()> {

@@ -34,7 +34,8 @@ impl Worker {
         for count in 1_u64.. {
             interval.tick().await;
             let now = self.now();
-            if let Some(release) = self.shared.config.release_memory.filter(|_| self.shared.memory.is_short()) {
+            if let Some(release) = self.shared.config.release_memory.filter(|_| self.shared.memory.is_short())
+            {
                 release();
             }
             self.enforce_revocations();
