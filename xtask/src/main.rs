@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod deny;
 mod openapi;
 mod peers;
 mod tidy;
@@ -17,14 +18,15 @@ cargo xtask TASK
   setup      install what builds and tests need (Debian packages, as root), or say what is missing
   test       setup, then every test; `cargo xtask test NAME` runs those whose names hold NAME
   lint       formatting and clippy, warnings are errors
-  tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
+  tidy       house rules: pure crates stay pure, attacks have tests, generated files are fresh
+  deny       licences, sources and, where they can be reached, advisories of dependencies (cargo-deny)
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
   web        the TypeScript SDK: lint, build, tests in Node and in Chromium, against the release build
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
   microbench criterion benchmarks of codec, envelope, session and log
-  ci         all that continuous integration runs: tidy, lint, test, openapi-check, a release build, web and every scenario of the suite, a tenth of each";
+  ci         all that continuous integration runs: lint, tidy, deny, test, openapi-check, a release build, web and every scenario of the suite, a tenth of each";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "test" => setup().and_then(|()| test(&rest)),
         "lint" => lint(),
         "tidy" => tidy::run(),
+        "deny" => deny::check(),
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "openapi-check" => openapi::check(),
@@ -167,6 +170,7 @@ fn ci() -> anyhow::Result<()> {
     setup()?;
     lint()?;
     tidy::run()?;
+    deny::check()?;
     test(&[])?;
     openapi::check()?;
     release()?;

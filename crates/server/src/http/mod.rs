@@ -3,7 +3,8 @@
 //! Handlers change nothing themselves: what a session or a connection has to do is a letter to its worker, and the answer
 //! comes back through an [`exchange`]. So a session's owner stays the only one who changes it.
 //!
-//! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins.
+//! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins,
+//!   `entry` is what comes before every route.
 //! - `sessions`, `events`, `publish`, `stream`, `connections`, `control` are the routes; `openapi` describes them.
 
 pub(crate) mod access;
@@ -11,6 +12,7 @@ pub(crate) mod answer;
 pub(crate) mod connections;
 mod control;
 mod cors;
+mod entry;
 mod events;
 pub(crate) mod exchange;
 pub(crate) mod guests;
@@ -106,6 +108,7 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/api/v1/stats", get(control::stats))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
+        .layer(axum::middleware::from_fn_with_state(api.clone(), entry::apply))
         .layer(axum::middleware::from_fn_with_state(api.clone(), cors::apply))
         .with_state(api)
 }

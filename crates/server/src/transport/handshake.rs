@@ -177,7 +177,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
                 shared.metrics.refused("user_connections");
                 shared.audit_stranger(worker.now(), "user_connections", address, &grant.user_id);
                 let reason = "The user has as many connections as one may have";
-                return close_at_once(stream, &asked, CloseCode::RateLimited, reason).await;
+                return close_at_once(worker, stream, &asked, CloseCode::RateLimited, reason).await;
             };
             // From here on the registered connection holds the place.
             std::mem::forget(reserved);
@@ -193,7 +193,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
                 AuthError::NotPermitted => (CloseCode::Forbidden, "The token does not permit connections"),
                 _ => (CloseCode::Policy, "Authentication failed"),
             };
-            close_at_once(stream, &asked, code, reason).await;
+            close_at_once(worker, stream, &asked, code, reason).await;
         }
     }
 }
@@ -280,9 +280,21 @@ fn write_opening(
     worker.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
 }
 
-async fn close_at_once(mut stream: Stream, asked: &Asked, code: CloseCode, reason: &str) {
+/// The 101, why nothing more comes of it, and the close.
+async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code: CloseCode, reason: &str) {
+    let farewell = SystemMessage::Disconnecting {
+        code: code.as_u16(),
+        cause: code.cause().to_owned(),
+        detail: reason.to_owned(),
+        reconnect: code.reconnect(),
+        after_ms: None,
+    };
     let mut bytes = BytesMut::new();
     write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
+    let mut json = BytesMut::new();
+    write_system(&mut json, worker.next_number(), worker.now(), None, &farewell);
+    let form = Form { msgpack: asked.protocol == Some(SUBPROTOCOL_MSGPACK), deflate: false };
+    worker.renderer.borrow_mut().message(&mut bytes, &json, form);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
     if stream.write_all(&bytes).await.is_ok() {
         linger(stream).await;

@@ -161,6 +161,17 @@ fn a_token_that_comes_over_the_socket_waits_for_its_key() {
 }
 
 #[test]
+fn a_token_that_comes_by_http_waits_for_its_key() {
+    let issuer = FakeIssuer::start(vec![first_key()]);
+    let server = TestServer::with(1, issuer.settings(SHORT, LONG));
+    issuer.change(|state| state.keys.push(second_key()));
+    std::thread::sleep(SHORT * 2);
+    let status = |token: &str| server.ask("GET", "/api/v1/sessions").token(token).answer().status;
+    assert_eq!(status(&token("second")), 200);
+    assert_eq!(status(&signed_by_unknown()), 401);
+}
+
+#[test]
 fn names_of_keys_that_are_made_up_do_not_make_the_server_ask_without_end() {
     let issuer = FakeIssuer::start(vec![first_key()]);
     let server = TestServer::with(2, issuer.settings(LONG, LONG));

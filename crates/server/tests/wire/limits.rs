@@ -24,7 +24,7 @@ fn a_user_has_so_many_connections_and_no_more() {
     let mut first = server.connect("ada");
     let second = server.connect("ada");
     let mut third = server.opening(&evaluator("ada")).open().expect("the upgrade is completed");
-    assert!(third.expect_close(4429).is_empty());
+    expect_kind(&third.expect_close(4429)[0], "disconnecting");
     let said = third.close.as_ref().map(|close| close.1.clone()).unwrap_or_default();
     assert!(said.contains("as many connections"), "{said}");
     assert_eq!(refused(&server, "user_connections"), 1);
@@ -107,6 +107,12 @@ fn an_address_sends_so_many_messages_a_second_and_no_more() {
     }
     // Forty at once, then twenty a second for both together.
     assert!(refusals > 0);
+    // Requests count, too; who only asks how the server is does not.
+    let ask = |path| server.ask("GET", path).token(&evaluator("cyd")).answer();
+    let mut answers = (0..60).map(|_| ask("/api/v1/sessions"));
+    let refused = answers.find(|answer| answer.status == 429).expect("requests are refused");
+    assert!(refused.head.contains("retry-after"), "{}", refused.head);
+    assert_eq!(ask("/healthz").status, 200);
 }
 
 #[test]

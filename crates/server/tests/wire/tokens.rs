@@ -44,7 +44,13 @@ fn bad_tokens() -> Vec<(&'static str, String)> {
 }
 
 fn assert_sent_away(mut client: Client, reason: &str, what: &str) {
-    assert!(client.expect_close(1008).is_empty(), "{what}: nothing is said before the close");
+    let before = client.expect_close(1008);
+    assert_eq!(before.len(), 1, "{what}: why is all that is said before the close");
+    expect_kind(&before[0], "disconnecting");
+    assert_eq!(
+        (&before[0]["data"]["code"], &before[0]["data"]["reconnect"]),
+        (&json!(1008), &json!("never"))
+    );
     assert_eq!(client.close.as_ref().map(|close| close.1.as_str()), Some(reason), "{what}");
 }
 

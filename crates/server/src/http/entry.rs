@@ -1,0 +1,41 @@
+//! What comes before every route of the API: the address's rate, and the issuer, who may know a key that is new.
+
+use agentbench_protocol::{ErrorCode, Refusal};
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::access::{address_of, header_text};
+use super::answer::Refused;
+use crate::transport::handshake::bearer;
+
+/// Around every route. Health and metrics are for whoever watches the server, and are not counted.
+pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with("/api/") {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    if let Err(wait) = api.shared.addresses.take_message(address_of(&parts), api.now()) {
+        let detail = "this address sends faster than the limit allows";
+        let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait);
+        return Refused::from(refusal).into_response();
+    }
+    if let Some(token) = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer) {
+        know_key(&api, token).await;
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// Has the issuer's keys fetched again if the token is of one that is not known; the route then finds it.
+async fn know_key(api: &Api, token: &str) {
+    if api.shared.issuer.is_none() {
+        return;
+    }
+    if let Err(error) = api.shared.authenticate(token, api.now())
+        && let Some(issuer) = api.shared.issuer_may_know(error)
+    {
+        issuer.asked_again().await;
+    }
+}
