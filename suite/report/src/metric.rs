@@ -180,6 +180,7 @@ pub const METRICS: &[Metric] = &[
     metric!("cpu_us_per_event", Micros, Lower, true, "CPU of the server's process for each stored event, user and system", cpu_per_event),
     metric!("retries", Count, Lower, false, "events sent again", |r| Some(r.counts.retried as f64)),
     metric!("reconnects", Count, Lower, false, "connections made again", |r| Some(r.counts.reconnects as f64)),
+    metric!("peak_reconnects_per_second", Count, Lower, false, "connections made again within one second, at most", |r| Some(r.counts.peak_reconnects_per_second as f64)),
     metric!("invalid", Count, Lower, false, "1 if the generator was the bottleneck, else 0", |r| Some(f64::from(u8::from(r.invalid.is_some())))),
 ];
 

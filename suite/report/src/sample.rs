@@ -200,6 +200,7 @@ fn connection() -> ScenarioResult {
         attempts_allowed: 3,
     });
     result.counts.reconnects = 30;
+    result.counts.peak_reconnects_per_second = 12;
     result.events = (0..30_u64)
         .map(|n| TimelineEvent {
             at_ms: 4_000 + n * 450,
@@ -252,6 +253,7 @@ fn reliability(name: &str, rate: f64) -> ScenarioResult {
         .into();
     result.counts.retried = 410;
     result.counts.reconnects = 95;
+    result.counts.peak_reconnects_per_second = 41;
     result.counts.duplicates_suppressed = 120;
     result.counts.resumed = 90;
     result.reliability = Some(ReliabilityFigures {

@@ -164,6 +164,9 @@ pub struct Counts {
     pub connections_failed: u64,
     /// Connections made again.
     pub reconnects: u64,
+    /// The most of them within one second.
+    #[serde(default)]
+    pub peak_reconnects_per_second: u64,
     /// Events sent again.
     pub retried: u64,
     /// Acks that said that the log had the event already: retries that stored nothing twice.

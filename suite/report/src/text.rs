@@ -119,8 +119,8 @@ fn write_scenario(out: &mut String, result: &ScenarioResult) -> fmt::Result {
         let (again, failed) = (counts.reconnects, counts.connections_failed);
         writeln!(
             out,
-            "  connections {failed} failed, {again} made again, {} events sent again",
-            counts.retried
+            "  connections {failed} failed, {again} made again ({} in a second at most), {} events sent again",
+            counts.peak_reconnects_per_second, counts.retried
         )?;
     }
     if let Some(connection) = &result.connection {

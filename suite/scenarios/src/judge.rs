@@ -130,6 +130,7 @@ impl Seen<'_> {
             connections: connections + made,
             connections_failed: connections.saturating_sub(meters.get(Counter::Connected)) + failed,
             reconnects: meters.get(Counter::Reconnects),
+            peak_reconnects_per_second: meters.peak_returns(),
             retried: meters.get(Counter::Retried),
             duplicates_suppressed: summary.duplicates,
             resumed: summary.resumed,

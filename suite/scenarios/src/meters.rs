@@ -14,6 +14,8 @@ pub struct Meters {
     last_ack: AtomicU64,
     last_delivery: AtomicU64,
     histograms: Mutex<Histograms>,
+    /// When connections came back, since the run began.
+    returns: Mutex<Vec<Duration>>,
 }
 
 /// The histograms.
@@ -72,6 +74,7 @@ impl Default for Meters {
             last_ack: AtomicU64::new(0),
             last_delivery: AtomicU64::new(0),
             histograms: Mutex::default(),
+            returns: Mutex::default(),
         }
     }
 }
@@ -111,6 +114,18 @@ impl Meters {
         self.histograms().delivery.record(planned, sent, now);
     }
 
+    pub(crate) fn came_back(&self) {
+        let now = self.now();
+        self.returns.lock().unwrap_or_else(PoisonError::into_inner).push(now);
+    }
+
+    /// The most connections that came back within one second.
+    pub fn peak_returns(&self) -> u64 {
+        let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        returns.sort_unstable();
+        peak(&returns, Duration::from_secs(1))
+    }
+
     /// When the last ack came.
     pub fn last_ack(&self) -> Duration {
         Duration::from_micros(self.last_ack.load(Ordering::Relaxed))
@@ -124,5 +139,25 @@ impl Meters {
     /// The histograms.
     pub fn histograms(&self) -> MutexGuard<'_, Histograms> {
         self.histograms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The most moments within a window that begins with one of them. `moments` are in order.
+fn peak(moments: &[Duration], window: Duration) -> u64 {
+    let within = |(first, moment): (usize, &Duration)| {
+        moments.partition_point(|later| *later < *moment + window) - first
+    };
+    moments.iter().enumerate().map(within).max().unwrap_or(0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_of_any_second() {
+        let moments = [0, 900, 1_100, 1_500, 1_899, 1_900, 5_000].map(Duration::from_millis);
+        assert_eq!(peak(&moments, Duration::from_secs(1)), 4);
+        assert_eq!(peak(&[], Duration::from_secs(1)), 0);
     }
 }

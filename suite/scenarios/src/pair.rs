@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbench_client::{Backoff, Client, Config, Error, Follow, NewSession, SessionId, StartAt};
+use agentbench_client::{
+    Backoff, Client, Config, ConnectionEvent, Error, Follow, NewSession, SessionId, StartAt, broadcast,
+};
 use agentbench_history::{ClientHistory, Operation, StoppedBecause};
 use agentbench_load::arrival::{Arrivals, mix};
 use tokio::sync::watch;
@@ -273,13 +275,25 @@ async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Cl
     let started = Instant::now();
     let connected = Client::connect(config).await;
     match &connected {
-        Ok(_) => {
+        Ok(client) => {
             meters.add(Counter::Connected, 1);
             meters.histograms().connect.record(started.elapsed());
+            tokio::spawn(note_returns(client.events(), Arc::clone(meters)));
         }
         Err(_) => meters.add(Counter::ConnectFailed, 1),
     }
     connected
+}
+
+/// Until the client is no more.
+async fn note_returns(mut events: broadcast::Receiver<ConnectionEvent>, meters: Arc<Meters>) {
+    loop {
+        match events.recv().await {
+            Ok(ConnectionEvent::Connected { .. }) => meters.came_back(),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
 }
 
 fn count_stats(client: &Client, meters: &Meters) {

@@ -102,6 +102,7 @@ fn counts(result: &ScenarioResult) -> String {
         ("sent again", counts.retried),
         ("suppressed", counts.duplicates_suppressed),
         ("reconnects", counts.reconnects),
+        ("at most in a second", counts.peak_reconnects_per_second),
         ("lost", broken.lost),
         ("twice", broken.duplicated),
         ("reordered", broken.reordered),
