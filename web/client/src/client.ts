@@ -1,6 +1,7 @@
 /** The API: a client, what it publishes and follows. */
 import { utf8Length } from "./codec.js";
 import { type ClientEvent, type ConnectOptions, checkOptions, settingsOf } from "./config.js";
+import { transportOf } from "./auto.js";
 import { Commands, normal } from "./commands.js";
 import { Driver } from "./driver.js";
 import { type PublishOptions, makeEvent } from "./event.js";
@@ -17,7 +18,7 @@ import { expectReply } from "./replies.js";
 import { randomName } from "./random.js";
 import { Session } from "./session.js";
 import type { OpenedStore, StoredEvent } from "./store/store.js";
-import { type Transport, type WebSocketClass, webSocketTransport } from "./transport.js";
+import type { Transport } from "./transport.js";
 
 /** An event in the outbox. */
 export interface Ticket {
@@ -30,6 +31,9 @@ export interface Ticket {
 /** Where a client stands. */
 export type ClientState = "connecting" | "connected" | "ended";
 
+/** What carries a client's messages: a WebSocket (or a transport of the user's), or streams and requests over HTTP. */
+export type ClientTransport = "websocket" | "sse";
+
 interface Waiting {
   resolve: (reply: SystemMessage) => void;
   reject: (error: ClientError) => void;
@@ -38,13 +42,6 @@ interface Waiting {
 interface Publishing {
   id: string;
   told: (outcome: Outcome) => void;
-}
-
-function transportOf(options: ConnectOptions): Transport {
-  if (options.transport) return options.transport;
-  const found = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
-  if (!found) throw new ClientError("invalid", "there is no WebSocket here: import from @agentbench/client/node, or give the option WebSocket");
-  return webSocketTransport(found);
 }
 
 /**
@@ -65,6 +62,7 @@ export class Client extends Commands {
   readonly #follows = new Map<number, Follow>();
   #emptied: (() => void)[] = [];
   #lastKey = 0;
+  #transport: () => ClientTransport = () => "websocket";
 
   private constructor(options: ConnectOptions, settings: Settings, transport: Transport, store: OpenedStore | null) {
     super();
@@ -96,10 +94,19 @@ export class Client extends Commands {
   static async open(options: ConnectOptions): Promise<Client> {
     checkOptions(options);
     const settings = await settingsOf(options);
-    const transport = transportOf(options);
+    let transport: ClientTransport = options.transport === "sse" ? "sse" : "websocket";
+    const told: ((event: ClientEvent) => void)[] = [];
+    const carrier = transportOf(options, (name, detail) => {
+      transport = name;
+      for (const tell of told) tell({ type: "transport", transport: name, detail });
+    });
     // Last, since it fences the owner before.
     const store = (await options.outbox?.open(options.producerId ?? null)) ?? null;
-    const client = new Client(options, settings, transport, store);
+    const client = new Client(options, settings, carrier, store);
+    client.#transport = () => transport;
+    told.push((event) => {
+      client.#emit(event);
+    });
     for (const event of store?.events ?? []) client.#resend(event);
     client.#driver.ask((now) => {
       client.#machine.start(now);
@@ -286,6 +293,11 @@ export class Client extends Commands {
   /** Why the client has ended for good, if it has. */
   get ended(): Ended | null {
     return this.#machine.ended;
+  }
+
+  /** What carries the messages now. */
+  get transport(): ClientTransport {
+    return this.#transport();
   }
 
   /** Round trip of the last heartbeat, ms, if there was one. */

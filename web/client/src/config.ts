@@ -13,7 +13,9 @@ import type { Transport, WebSocketClass } from "./transport.js";
 export type ClientEvent =
   | ConnectionEvent
   /** What became of an event that an earlier client of the durable outbox had left. */
-  | { type: "recovered"; sessionId: string; id: string; outcome: Outcome };
+  | { type: "recovered"; sessionId: string; id: string; outcome: Outcome }
+  /** Messages go over HTTP from here on, since WebSockets do not get through; or over a WebSocket again. */
+  | { type: "transport"; transport: "websocket" | "sse"; detail: string };
 
 /** How to connect and behave. Only `url`, and a token in one of its two ways, are needed. All times in ms. */
 export interface ConnectOptions {
@@ -39,8 +41,15 @@ export interface ConnectOptions {
   onEvent?: (event: ClientEvent) => void;
   /** The class of WebSockets; the global one by default. Node 20 has none: use `@agentbench/client/node`. */
   WebSocket?: WebSocketClass;
-  /** What carries frames, in place of a WebSocket. */
-  transport?: Transport;
+  /**
+   * What carries messages: `"auto"` (the default) goes around WebSockets that do not get through by streams and requests over
+   * HTTP, `"websocket"` and `"sse"` use one of them only. Or something of your own.
+   */
+  transport?: "auto" | "websocket" | "sse" | Transport;
+  /** With `"auto"`: time after which WebSockets that did not get through are tried again. 5 minutes by default. */
+  webSocketRetry?: number;
+  /** @internal Makes WebSockets, in place of the class. */
+  sockets?: Transport;
   /**
    * For the service worker of an extension: heartbeats at least every 20 s. Chrome (116 and later) lets a worker live as
    * long as a WebSocket of it has sent or received something within the last 30 s.

@@ -21,7 +21,7 @@
  *
  * @packageDocumentation
  */
-export { Client, type ClientState, type Ticket } from "./client.js";
+export { Client, type ClientState, type ClientTransport, type Ticket } from "./client.js";
 export { Commands } from "./commands.js";
 export type { ClientEvent, ConnectOptions } from "./config.js";
 export { connect, open } from "./connect.js";

@@ -14,15 +14,15 @@ export * from "./index.js";
 export { type FileOutboxOptions, fileOutbox } from "./store/file.js";
 
 async function withTransport(options: ConnectOptions): Promise<ConnectOptions> {
-  if (options.transport ?? options.WebSocket) return options;
-  let transport: Transport;
+  if (options.WebSocket || typeof options.transport === "function" || options.transport === "sse") return options;
+  let sockets: Transport;
   try {
-    transport = (await import("./ws-transport.js")).wsTransport;
+    sockets = (await import("./ws-transport.js")).wsTransport;
   } catch (cause) {
     if ("WebSocket" in globalThis) return options;
     throw new ClientError("invalid", "this Node has no WebSocket of its own: npm install ws", { cause });
   }
-  return { ...options, transport };
+  return { ...options, sockets };
 }
 
 /** As `open` of `@agentbench/client`, with a WebSocket of `ws`. */

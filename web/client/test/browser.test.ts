@@ -9,6 +9,7 @@ import type { BrowserContext, Page, Worker } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type * as Sdk from "../src/index.js";
 import { type Client, connect } from "../src/node.js";
+import { BlockingProxy } from "./support/blocking-proxy.js";
 import { killBrowser, sdkPage, startBrowser } from "./support/browser.js";
 import { serveFiles } from "./support/files.js";
 import { range } from "./support/pair.js";
@@ -20,6 +21,7 @@ declare global {
     sdk: typeof Sdk;
     client: Sdk.Client;
     told: Sdk.ClientEvent[];
+    got: unknown[];
   }
 }
 
@@ -256,4 +258,44 @@ describe("the example extension", () => {
     expect(all.filter(({ eventType }) => eventType === "automation_step").map(({ x }) => x)).toEqual([30, 50, 70]);
     expect(all.map(({ eventType }) => eventType)).toEqual(["automation_step", "evidence", "automation_step", "evidence", "automation_step", "evidence"]);
   });
+});
+
+test("where WebSockets are blocked, a page publishes and follows over HTTP through cuts and a crash, and comes back to a WebSocket", async () => {
+  const proxy = await BlockingProxy.start(() => server.url);
+  try {
+    const page = await sdkPage(await browser(), files.url);
+    const session = await newSession();
+    await page.evaluate(async ([url, withToken, id]) => {
+      window.told = [];
+      window.got = [];
+      window.client = await window.sdk.connect({
+        url: url!, token: withToken!, backoff: { base: 20, max: 200 }, webSocketRetry: 300, onEvent: (event) => window.told.push(event),
+      });
+      await window.client.follow(id!, "start", (item) => {
+        if (item.type === "event") window.got.push(item.data.number);
+        else if (!["lifecycle", "presence", "disconnected", "resumed"].includes(item.type)) window.got.push(item.type);
+      });
+    }, [proxy.url, token, session]);
+    expect(await page.evaluate(() => window.client.transport)).toBe("sse");
+    const publish = (from: number, to: number): Promise<string[]> => page.evaluate(async ([id, all]) => {
+      return (await Promise.all(all.map((number) => window.client.publish(id, { number })))).map(({ status }) => status);
+    }, [session, range(from, to)] as const);
+    const statuses = [await publish(1, 100)];
+    const cut = publish(101, 200);
+    proxy.cut();
+    statuses.push(await cut);
+    const crash = publish(201, 300);
+    await server.down("SIGKILL");
+    await server.up();
+    statuses.push(await crash);
+    proxy.upgrades = "pass";
+    await page.waitForFunction(() => window.client.transport === "websocket" && window.client.state === "connected");
+    statuses.push(await publish(301, 320));
+    await page.waitForFunction(() => window.got.includes(320));
+    expect(statuses.flat().filter((status) => status !== "stored")).toEqual([]);
+    expect(await page.evaluate(() => window.got)).toEqual(range(1, 320));
+    expect(await numbers(session)).toEqual(range(1, 320));
+  } finally {
+    proxy.stop();
+  }
 });

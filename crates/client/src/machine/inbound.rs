@@ -120,13 +120,15 @@ impl<'a> Incoming<'a> {
 
     /// Reads `data` as an ack; `None` if it is something else.
     pub(super) fn ack(&self) -> Option<IncomingAck<'a>> {
-        // The server writes the type first; another order only costs the short cut.
-        if !self.data.starts_with("{\"type\":\"ack\"") {
+        // Messages with another type in front, where this server writes it, need not be looked through.
+        let first = self.data.strip_prefix("{\"type\":\"");
+        if first.is_some_and(|rest| !rest.starts_with("ack\"")) || self.seq.is_some() {
             return None;
         }
-        let mut ack = IncomingAck::default();
+        let (mut ack, mut is_ack) = (IncomingAck::default(), false);
         let read = Scanner::new(self.data).object::<JsonError>(|key, value| {
             match key.text {
+                "\"type\"" => is_ack = value.plain_str() == Some("ack"),
                 "\"originalMessageId\"" => ack.id = Some(value),
                 "\"acks\"" => ack.acks = Some(value.text),
                 "\"seq\"" => ack.seq = value.to_u64(),
@@ -138,7 +140,7 @@ impl<'a> Incoming<'a> {
             }
             Ok(())
         });
-        read.is_ok().then_some(ack)
+        (read.is_ok() && is_ack).then_some(ack)
     }
 }
 
@@ -220,8 +222,13 @@ mod tests {
         assert_eq!(read(single), Some((vec![("a\"1".to_owned(), 7)], true)));
         let several = r#"{"type":"ack","level":"logged","acks":[["a",1],["b",2,"later"],["c",3]]}"#;
         let pairs = [("a", 1), ("b", 2), ("c", 3)].map(|(id, seq)| (id.to_owned(), seq)).to_vec();
-        assert_eq!(read(several), Some((pairs, false)));
-        assert_eq!(read(r#"{"type":"gap"}"#), None);
+        assert_eq!(read(several), Some((pairs.clone(), false)));
+        let in_disorder = r#"{ "acks":[["a",1],["b",2],["c",3]], "level":"logged", "type": "ack" }"#;
+        assert_eq!(read(in_disorder), Some((pairs, false)));
+        for other in [r#"{"type":"gap"}"#, r#"{"seq":1,"type":"gap"}"#, r#"{"seq":1}"#, r#"{"type":"acks"}"#]
+        {
+            assert_eq!(read(other), None, "{other}");
+        }
         for odd in [r#"[[]]"#, r#"[["a"]]"#, r#"[[1,2]]"#, r#"[["a","b"]]"#, r#"{}"#, r#"[1]"#] {
             let data = format!(r#"{{"type":"ack","acks":{odd}}}"#);
             assert_eq!(read(&data), Some((vec![], false)), "{odd}");

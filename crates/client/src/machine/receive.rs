@@ -241,6 +241,9 @@ impl<T> Machine<T> {
             return self.take_event(message, frame);
         };
         if message.seq.is_some() {
+            if !is_lifecycle(&content) {
+                return self.take_event(message, frame);
+            }
             let lifecycle = |entry| Some(Item::Lifecycle(Box::new(Lifecycle { entry, message: content })));
             return self.take_entry(message, frame, lifecycle);
         }
@@ -463,6 +466,19 @@ impl<T> Machine<T> {
             self.attend(session);
         }
     }
+}
+
+/// Whether it is a change of the session itself. Entries of other types, a later version's among them, are events to this one.
+fn is_lifecycle(content: &SystemMessage) -> bool {
+    matches!(
+        content,
+        SystemMessage::SessionCreated { .. }
+            | SystemMessage::SessionStarted(_)
+            | SystemMessage::SessionPaused(_)
+            | SystemMessage::SessionResumed(_)
+            | SystemMessage::SessionStopped(_)
+            | SystemMessage::SessionExpired(_)
+    )
 }
 
 /// The command that a reply is to.

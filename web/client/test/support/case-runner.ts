@@ -14,6 +14,8 @@ export interface Case {
   title: string;
   settings?: Fields;
   begin: "new" | "connected" | "publisher";
+  /** What a machine must have beyond what every client has. */
+  needs?: ("durableOutbox" | "followPause")[];
   steps: Fields[];
 }
 
@@ -123,6 +125,7 @@ class Runner {
       case "leave": return machine.leave(now, key, session);
       case "follow": return machine.follow(now, key, content.follow as number, session, content.from as StartAt);
       case "unfollow": return machine.unfollow(now, session, content.follow as number);
+      case "pause": return machine.setPaused(session, content.follow as number, content.paused as boolean);
       case "close": return machine.close();
       default: throw new Error(`no such input: ${word}`);
     }
