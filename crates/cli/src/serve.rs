@@ -100,7 +100,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime.block_on(serve(config, keys, sample_secret))
 }
 
-fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
+/// The settings file: the one that is named, or `agentbench.toml` here if there is one.
+pub(crate) fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
     match named {
         Some(path) => Ok(Some(
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
