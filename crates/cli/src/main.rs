@@ -15,6 +15,7 @@ mod secret;
 mod serve;
 mod sessions;
 mod suite;
+mod systemd;
 mod token;
 
 use std::process::ExitCode;

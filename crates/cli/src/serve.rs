@@ -12,6 +12,7 @@ use clap::builder::{Str, StyledStr};
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::systemd::{self, Notifier};
 use crate::{logging, secret};
 
 /// Sample tokens of a development server are good for this long.
@@ -160,9 +161,13 @@ fn read_keys(path: &Path, production: bool) -> anyhow::Result<KeyRing> {
 
 async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> anyhow::Result<ExitCode> {
     let address = (config.host, config.port).into();
-    let listeners = bind(address, config.workers).with_context(|| {
-        format!("cannot listen on {address}; is another server running there? (--port chooses another)")
-    })?;
+    let listeners = match systemd::listeners(config.workers)? {
+        Some(listeners) => listeners,
+        None => bind(address, config.workers).with_context(|| {
+            format!("cannot listen on {address}; is another server running there? (--port chooses another)")
+        })?,
+    };
+    let notifier = Notifier::from_env();
     let (keys_file, production, timeout) =
         (config.jwt_keys_file.clone(), config.production, config.shutdown_timeout);
     let server = Server::start(config, keys, listeners)?;
@@ -171,11 +176,15 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    notifier.watch(server.probe())?;
+    notifier.ready();
     loop {
         tokio::select! {
             _ = hangup.recv() => {
                 // Nobody waits for the outcome: it is in the log.
+                notifier.reloading();
                 let _ = reload(&server, keys_file.as_deref(), production);
+                notifier.ready();
             }
             request = requests.recv() => match request {
                 Some(Control::Reload(reply)) => {
@@ -188,6 +197,7 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
             _ = interrupt.recv() => break,
         }
     }
+    notifier.stopping();
     tracing::info!(connections = server.connections(), "stopping");
     let stopped = tokio::task::spawn_blocking(move || server.stop());
     // The workers keep their own deadline; the log may need a moment beyond it.
