@@ -6,7 +6,9 @@ mod say;
 mod access;
 mod allocator;
 mod audit;
+mod doctor;
 mod echo;
+mod http;
 mod load;
 mod logging;
 mod proxy;
@@ -14,6 +16,7 @@ mod secret;
 mod serve;
 mod sessions;
 mod suite;
+mod systemd;
 mod token;
 
 use std::process::ExitCode;
@@ -44,6 +47,8 @@ enum Command {
     Token(token::Command),
     /// Look at sessions, follow them, publish to them
     Sessions(sessions::Arguments),
+    /// Look whether machine, folder, keys, certificate and server are fit: figures, and what to do
+    Doctor(doctor::Arguments),
     /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -65,6 +70,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Audit(command) => audit::run(&command),
         Command::Suite(command) => suite::run(&command),
         Command::Load(arguments) => load::run(&arguments),

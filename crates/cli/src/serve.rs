@@ -12,6 +12,8 @@ use clap::builder::{Str, StyledStr};
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::logging::Level;
+use crate::systemd::{self, Notifier};
 use crate::{logging, secret};
 
 /// Sample tokens of a development server are good for this long.
@@ -85,9 +87,7 @@ impl Args for Arguments {
 
 /// Runs a server until a signal ends it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let file = read_file(arguments.file.as_deref())?;
-    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let texts = Texts::gather(file.as_deref(), env, &arguments.flags)?;
+    let texts = texts(arguments)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut config = Config::from_texts(&texts, &host_name(), cores)?;
     if arguments.print_config {
@@ -95,13 +95,27 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     config.release_memory = Some(crate::allocator::release_free_memory);
-    logging::start(&config)?;
+    let level = logging::start(&config)?;
     let (keys, sample_secret) = keys(&mut config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, keys, sample_secret))
+    let reloading = Reloading {
+        arguments,
+        keys_file: config.jwt_keys_file.clone(),
+        production: config.production,
+        level,
+    };
+    runtime.block_on(serve(config, keys, sample_secret, &reloading))
 }
 
-fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
+/// Flags, environment and file as they are now.
+fn texts(arguments: &Arguments) -> anyhow::Result<Texts> {
+    let file = read_file(arguments.file.as_deref())?;
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Ok(Texts::gather(file.as_deref(), env, &arguments.flags)?)
+}
+
+/// The settings file: the one that is named, or `agentbench.toml` here if there is one.
+pub(crate) fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
     match named {
         Some(path) => Ok(Some(
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
@@ -158,29 +172,41 @@ fn read_keys(path: &Path, production: bool) -> anyhow::Result<KeyRing> {
     Ok(keys)
 }
 
-async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: Config,
+    keys: KeyRing,
+    sample_secret: Option<String>,
+    reloading: &Reloading<'_>,
+) -> anyhow::Result<ExitCode> {
     let address = (config.host, config.port).into();
-    let listeners = bind(address, config.workers).with_context(|| {
-        format!("cannot listen on {address}; is another server running there? (--port chooses another)")
-    })?;
-    let (keys_file, production, timeout) =
-        (config.jwt_keys_file.clone(), config.production, config.shutdown_timeout);
+    let listeners = match systemd::listeners(config.workers)? {
+        Some(listeners) => listeners,
+        None => bind(address, config.workers).with_context(|| {
+            format!("cannot listen on {address}; is another server running there? (--port chooses another)")
+        })?,
+    };
+    let notifier = Notifier::from_env();
+    let timeout = config.shutdown_timeout;
     let server = Server::start(config, keys, listeners)?;
     announce(&server, sample_secret.as_deref())?;
     let mut requests = server.control();
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    notifier.watch(server.probe())?;
+    notifier.ready();
     loop {
         tokio::select! {
             _ = hangup.recv() => {
                 // Nobody waits for the outcome: it is in the log.
-                let _ = reload(&server, keys_file.as_deref(), production);
+                notifier.reloading();
+                let _ = reloading.reload(&server);
+                notifier.ready();
             }
             request = requests.recv() => match request {
                 Some(Control::Reload(reply)) => {
                     // Whoever asked may have gone.
-                    let _ = reply.send(reload(&server, keys_file.as_deref(), production));
+                    let _ = reply.send(reloading.reload(&server));
                 }
                 Some(Control::Drain) | None => break,
             },
@@ -188,6 +214,7 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
             _ = interrupt.recv() => break,
         }
     }
+    notifier.stopping();
     tracing::info!(connections = server.connections(), "stopping");
     let stopped = tokio::task::spawn_blocking(move || server.stop());
     // The workers keep their own deadline; the log may need a moment beyond it.
@@ -202,23 +229,58 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     }
 }
 
-/// New keys and a new certificate for new connections; those that are open stay. Gives what was done, or why it was not.
-fn reload(server: &Server, keys_file: Option<&Path>, production: bool) -> Result<String, String> {
-    server.refresh_certificate();
-    let Some(path) = keys_file else {
-        tracing::info!("there is no JWT_KEYS_FILE to read again");
-        return Ok("there is no JWT_KEYS_FILE to read again".to_owned());
-    };
-    match read_keys(path, production) {
-        Ok(keys) => {
-            server.set_keys(keys);
-            tracing::info!(path = %path.display(), "read the keys again");
-            Ok("the keys were read again".to_owned())
+/// What is read again while the server runs, and where it comes from.
+struct Reloading<'a> {
+    arguments: &'a Arguments,
+    keys_file: Option<PathBuf>,
+    production: bool,
+    level: Level,
+}
+
+impl Reloading<'_> {
+    /// New keys and a new certificate for new connections; those that are open stay; a new level of log lines. Gives what was done, or
+    /// what was not.
+    fn reload(&self, server: &Server) -> Result<String, String> {
+        server.refresh_certificate();
+        let (keys, level) = (self.read_keys(server), self.read_level());
+        match (keys, level) {
+            (Ok(keys), Ok(level)) => Ok(format!("{keys}; {level}")),
+            (Err(error), Ok(done)) | (Ok(done), Err(error)) => Err(format!("{error}; {done}")),
+            (Err(keys), Err(level)) => Err(format!("{keys}; {level}")),
         }
-        Err(error) => {
-            let error = format!("{error:#}");
-            tracing::error!(error, "the keys were not read again; the old ones stay");
-            Err(format!("the old keys stay: {error}"))
+    }
+
+    fn read_level(&self) -> Result<String, String> {
+        let changed = texts(self.arguments).and_then(|texts| self.level.change(texts.get("log-level").0));
+        match changed {
+            Ok(done) => {
+                tracing::info!("{done}");
+                Ok(done)
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the level was not read again; the old one stays");
+                Err(format!("the old log level stays: {error}"))
+            }
+        }
+    }
+
+    fn read_keys(&self, server: &Server) -> Result<String, String> {
+        let Some(path) = &self.keys_file else {
+            tracing::info!("there is no JWT_KEYS_FILE to read again");
+            return Ok("there is no JWT_KEYS_FILE to read again".to_owned());
+        };
+        match read_keys(path, self.production) {
+            Ok(keys) => {
+                server.set_keys(keys);
+                tracing::info!(path = %path.display(), "read the keys again");
+                Ok("the keys were read again".to_owned())
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the keys were not read again; the old ones stay");
+                Err(format!("the old keys stay: {error}"))
+            }
         }
     }
 }

@@ -53,6 +53,7 @@ use crate::worker::Worker;
 pub use crate::control::Control;
 #[cfg(feature = "schema")]
 pub use crate::http::openapi::document as openapi;
+pub use crate::ops::probe::Probe;
 pub use crate::transport::listen::bind;
 
 /// Why a server does not start.
@@ -95,7 +96,7 @@ const CONTROL_REQUESTS: usize = 8;
 const RETENTION_PERIOD: Duration = Duration::from_secs(30);
 
 impl Server {
-    /// Opens the log and serves on the listeners: one for each worker ([`bind`] makes them), or one for all.
+    /// Opens the log and serves on the listeners: one for each worker ([`bind`] makes them), or fewer, which they share.
     ///
     /// # Errors
     /// [`StartError`].
@@ -140,7 +141,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut workers = Vec::new();
         for index in 0..shared.config.workers {
-            let listener = listeners.get(index).unwrap_or(first).try_clone()?;
+            let listener = listeners.get(index % listeners.len()).unwrap_or(first).try_clone()?;
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
@@ -185,6 +186,11 @@ impl Server {
     /// Looks at the certificate's files again; they are looked at every few seconds anyway.
     pub fn refresh_certificate(&self) {
         upkeep::look_at_certificate(&self.shared);
+    }
+
+    /// What a watchdog asks.
+    pub fn probe(&self) -> Probe {
+        Probe { shared: Arc::clone(&self.shared) }
     }
 
     /// Open connections.

@@ -4,11 +4,13 @@
 //!   fan-out does, and as Tokio's `AsyncRead` and `AsyncWrite`. The plain one costs a branch.
 //! - [`Acceptor`] is the server's side: certificate and key, exchanged while it runs.
 //! - [`Connector`] is the client's side: whom it trusts.
+//! - [`Certificate`] is what one says of itself.
 //!
 //! rustls is used as the pure machine that it is: no task and no copy of the socket for each session. What it has encrypted
 //! and the kernel does not take yet is at most [`UNSENT_BYTES`]; [`Stream::push`] hands it on.
 
 mod acceptor;
+mod certificate;
 mod connector;
 mod session;
 mod stream;
@@ -16,6 +18,7 @@ mod stream;
 use std::path::PathBuf;
 
 pub use acceptor::{Acceptor, Refreshed};
+pub use certificate::Certificate;
 pub use connector::Connector;
 pub use stream::Stream;
 

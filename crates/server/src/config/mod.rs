@@ -1,5 +1,6 @@
 //! Settings: text first, meaning second. Flags go over environment over file over defaults; each value knows its origin.
 
+mod operations;
 mod origins;
 mod security;
 mod settings;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use agentbench_protocol::AckLevel;
 
+pub use operations::Operations;
 pub use origins::Origins;
 pub use security::{Audit, Jwks, Networks, Security, TlsFiles};
 pub use settings::{SETTINGS, Setting, find};
@@ -263,6 +265,8 @@ pub struct Config {
     pub log_json: bool,
     /// TLS, proxies, limits by address and user, keys from an issuer, the audit log.
     pub security: Security,
+    /// Log lines, profiles, traces.
+    pub operations: Operations,
 }
 
 const GIB: u64 = 1 << 30;
@@ -283,6 +287,7 @@ impl Config {
         let config = Self {
             production,
             security: Security::from_texts(texts, production)?,
+            operations: Operations::from_texts(texts)?,
             host: texts.read("host", |text| match (text, production) {
                 ("", true) => Ok([0, 0, 0, 0].into()),
                 ("" | "localhost", _) => Ok([127, 0, 0, 1].into()),

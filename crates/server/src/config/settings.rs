@@ -308,9 +308,27 @@ pub const SETTINGS: &[Setting] = &[
         "log-level",
         "LOG_LEVEL",
         "info",
-        "error, warn, info, debug or trace, or a filter such as agentbench_server=debug",
+        "error, warn, info, debug or trace, or a filter such as agentbench_server=debug; read again on SIGHUP",
     ),
     setting("log-format", "LOG_FORMAT", "pretty", "pretty or json"),
+    setting(
+        "log-burst",
+        "LOG_BURST",
+        "50",
+        "lines a second of the same message; the rest is counted, and the count is written; 0 is no limit",
+    ),
+    setting(
+        "enable-profiling",
+        "ENABLE_PROFILING",
+        "false",
+        "administrators may take CPU profiles of this server (agentbench profile)",
+    ),
+    setting(
+        "otlp-endpoint",
+        "OTLP_ENDPOINT",
+        "",
+        "http:// or https:// address of an OpenTelemetry collector (OTLP/HTTP, usually port 4318) for spans of events that carry a traceparent",
+    ),
 ];
 
 /// The setting with this name.

@@ -5,4 +5,5 @@ pub(crate) mod audit;
 pub(crate) mod farewell;
 pub(crate) mod limits;
 pub(crate) mod metrics;
+pub(crate) mod probe;
 pub(crate) mod stats;

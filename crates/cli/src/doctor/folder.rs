@@ -1,0 +1,182 @@
+//! The data folder: is it there, may we write, how fast does its disk take a write for good, and how much room is left.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use agentbench_server::config::Config;
+use rustix::fs::statvfs;
+
+use super::{Check, Verdict, bytes};
+
+/// Writes that are timed, of the size of a small commit.
+const SYNCS: usize = 32;
+const WRITE: [u8; 4096] = [0xab; 4096];
+/// Longest time for all of them: a disk that is that slow has been found out.
+const MAX_SYNC_TIME: Duration = Duration::from_secs(10);
+/// Free space below which it is getting tight: what the hot log may take before it is cleaned, twice.
+const TIGHT_LOGS: u64 = 2;
+/// Free space with which nothing can be done.
+const NOTHING: u64 = 64 * 1024 * 1024;
+
+pub(super) fn checks(config: &Config) -> Vec<Check> {
+    let folder = &config.data_dir;
+    if !folder.is_dir() {
+        // It is made at the first start: what counts is the folder that it will stand in.
+        let parent = nearest(folder);
+        let figure = format!("{} is not there yet; {} is looked at", folder.display(), parent.display());
+        let mut checks = vec![Check::good("data_folder", figure)];
+        checks.extend(disk(&parent, config));
+        return checks;
+    }
+    let mut checks = vec![privacy(folder)];
+    checks.extend(disk(folder, config));
+    checks
+}
+
+fn nearest(folder: &Path) -> PathBuf {
+    let there = folder.ancestors().find(|parent| parent.is_dir() && !parent.as_os_str().is_empty());
+    there.map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+fn privacy(folder: &Path) -> Check {
+    let shown = folder.display();
+    match fs::metadata(folder) {
+        Err(error) => Check::of(
+            "data_folder",
+            Verdict::Bad,
+            format!("{shown}: {error}"),
+            "give the server's user this folder",
+        ),
+        Ok(meta) => {
+            let mode = meta.permissions().mode() & 0o777;
+            let verdict = match mode {
+                _ if mode & 0o002 != 0 => Verdict::Bad,
+                _ if mode & 0o007 != 0 => Verdict::Warn,
+                _ => Verdict::Good,
+            };
+            let advice = format!("everybody on this machine may look in: chmod o= {shown}");
+            Check::of("data_folder", verdict, format!("{shown}, mode {mode:03o}"), advice)
+        }
+    }
+}
+
+fn disk(folder: &Path, config: &Config) -> Vec<Check> {
+    let synced = match time_syncs(folder) {
+        Ok(times) => judge_syncs(&times),
+        Err(error) => {
+            let advice = format!("the server's user must be able to write there: {}", folder.display());
+            Check::of("disk_sync", Verdict::Bad, error.to_string(), advice)
+        }
+    };
+    let space = match statvfs(folder) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            judge_space(free, stat.f_blocks.saturating_mul(stat.f_frsize), config.hot_log_bytes)
+        }
+        Err(error) => Check::of(
+            "disk_space",
+            Verdict::Warn,
+            error.to_string(),
+            "the file system does not say how much is free: look yourself",
+        ),
+    };
+    vec![synced, space]
+}
+
+/// A file that goes with its value, however that ends.
+struct Scratch(PathBuf, File);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is named like what it is.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The times of writes that wait for the disk, shortest first.
+fn time_syncs(folder: &Path) -> io::Result<Vec<Duration>> {
+    let path = folder.join(format!(".agentbench-doctor-{}", std::process::id()));
+    let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let mut scratch = Scratch(path, file);
+    let (began, mut times) = (Instant::now(), Vec::with_capacity(SYNCS));
+    while times.len() < SYNCS && began.elapsed() < MAX_SYNC_TIME {
+        let started = Instant::now();
+        scratch.1.write_all(&WRITE)?;
+        scratch.1.sync_data()?;
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+fn judge_syncs(times: &[Duration]) -> Check {
+    let at =
+        |share: usize| times.get(times.len().saturating_sub(1) * share / 100).copied().unwrap_or_default();
+    let (middle, worst) = (at(50), at(100));
+    let verdict = match middle.as_millis() {
+        0..10 => Verdict::Good,
+        10..100 => Verdict::Warn,
+        _ => Verdict::Bad,
+    };
+    let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
+    let figure = format!(
+        "{:.2} ms in the middle, {:.2} ms at worst ({} writes of 4 KiB with fsync)",
+        millis(middle),
+        millis(worst),
+        times.len()
+    );
+    let advice = "with ACK_LEVEL=synced every ack waits for this: put the folder on an SSD of this machine, no network disk";
+    Check::of("disk_sync", verdict, figure, advice)
+}
+
+fn judge_space(free: u64, whole: u64, hot_log: u64) -> Check {
+    let wanted = hot_log.saturating_mul(TIGHT_LOGS);
+    let verdict = match free {
+        _ if free < NOTHING => Verdict::Bad,
+        _ if free < wanted => Verdict::Warn,
+        _ => Verdict::Good,
+    };
+    let figure = format!("{} free of {}", bytes(free), bytes(whole));
+    let advice = format!(
+        "the live log alone may take {} (HOT_LOG_BYTES): make room, or set RETENTION_AGE or RETENTION_BYTES",
+        bytes(hot_log)
+    );
+    Check::of("disk_space", verdict, figure, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_timed_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let times = time_syncs(folder.path()).unwrap();
+        assert!(!times.is_empty() && times.is_sorted());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(time_syncs(Path::new("/nowhere")).is_err());
+    }
+
+    #[test]
+    fn speed_and_room_are_judged() {
+        let slow = |ms| judge_syncs(&[Duration::from_millis(ms); 5]).verdict;
+        assert_eq!((slow(1), slow(10), slow(100)), (Verdict::Good, Verdict::Warn, Verdict::Bad));
+        let room = |free| judge_space(free, 1 << 40, 1 << 30).verdict;
+        assert_eq!(
+            (room(2 << 30), room(1 << 30), room(1 << 20)),
+            (Verdict::Good, Verdict::Warn, Verdict::Bad)
+        );
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_bad() {
+        let folder = tempfile::tempdir().unwrap();
+        for (mode, verdict) in [(0o700, Verdict::Good), (0o755, Verdict::Warn), (0o777, Verdict::Bad)] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(privacy(folder.path()).verdict, verdict, "{mode:o}");
+        }
+    }
+}
