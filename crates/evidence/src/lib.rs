@@ -15,7 +15,7 @@ mod store;
 mod upload;
 
 pub use error::EvidenceError;
-pub use hash::Hash;
+pub use hash::{Hash, NoHash};
 pub use media_type::MediaType;
 pub use store::{Begun, Found, Limits, PARTIAL_LIFE, Part, Store, Stored};
 pub use upload::{Ended, Upload};

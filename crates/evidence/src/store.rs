@@ -103,14 +103,14 @@ struct State {
 }
 
 impl Store {
-    /// A store in this folder, which is made if it is not there.
-    ///
-    /// # Errors
-    /// If it cannot be made.
-    pub fn open(dir: impl Into<PathBuf>, limits: Limits) -> io::Result<Arc<Self>> {
-        let dir = dir.into();
-        fs::create_dir_all(&dir)?;
-        Ok(Arc::new(Self { dir, limits, state: Mutex::default() }))
+    /// A store in this folder, which is made with the first file.
+    pub fn new(dir: impl Into<PathBuf>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self { dir: dir.into(), limits, state: Mutex::default() })
+    }
+
+    /// How much may be stored.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -39,6 +39,8 @@ pub struct Upload {
     /// The hash of everything so far, if it was seen from the first byte on.
     hasher: Option<Box<blake3::Hasher>>,
     file: Option<File>,
+    /// The session had no evidence before.
+    in_new_folder: bool,
 }
 
 impl Upload {
@@ -61,6 +63,7 @@ impl Upload {
             charged: 0,
             hasher: None,
             file: None,
+            in_new_folder: false,
         };
         // Whoever was busy with it may have finished in the meantime.
         if let crate::Found::Whole(stored) = upload.store.find(session, hash)? {
@@ -82,7 +85,11 @@ impl Upload {
         self.store.charge(self.session, there.map_or(0, files::charge), announced)?;
         self.charged = announced;
         self.received = from;
-        fs::create_dir_all(files::folder(&self.store.dir, self.session))?;
+        let folder = files::folder(&self.store.dir, self.session);
+        if files::look(&folder)?.is_none() {
+            fs::create_dir_all(&folder)?;
+            self.in_new_folder = true;
+        }
         let mut options = OpenOptions::new();
         let file = match from {
             0 => options.write(true).create(true).truncate(true).open(&path)?,
@@ -164,7 +171,9 @@ impl Upload {
         drop(file);
         fs::rename(&path, files::whole(&self.store.dir, self.session, self.hash, self.media_type))?;
         files::sync_folder(&files::folder(&self.store.dir, self.session))?;
-        files::sync_folder(&self.store.dir)?;
+        if self.in_new_folder {
+            self.store.dir.ancestors().take(2).try_for_each(files::sync_folder)?;
+        }
         Ok(Stored { size: self.received, media_type: self.media_type })
     }
 

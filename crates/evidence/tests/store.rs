@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits { file: 100_000, session: 250_000 };
 
 fn store() -> (TempDir, Arc<Store>) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path().join("evidence"), LIMITS).unwrap();
+    let store = Store::new(dir.path().join("evidence"), LIMITS);
     (dir, store)
 }
 
@@ -86,7 +86,7 @@ fn an_upload_that_broke_off_goes_on_in_a_later_life() {
     drop(upload);
     assert_eq!(store.find(SESSION, hash).unwrap(), Found::Partly(4321));
     drop(store);
-    let store = Store::open(dir.path().join("evidence"), LIMITS).unwrap();
+    let store = Store::new(dir.path().join("evidence"), LIMITS);
     let wrong = begin(&store, hash, Part::Range { from: 0, total: 10_000 }).unwrap_err();
     assert!(matches!(wrong, EvidenceError::OutOfPlace { received: 4321 }));
     let mut upload = begin(&store, hash, Part::Range { from: 4321, total: 10_000 }).unwrap();
@@ -131,7 +131,7 @@ fn limits_hold_for_a_file_and_for_a_session() {
     put(&store, &[2; 100_000]).unwrap();
     put(&store, &[3; 100_000]).unwrap();
     // The same once the share is counted anew, by another life.
-    let store = Store::open(dir.path().join("evidence"), LIMITS).unwrap();
+    let store = Store::new(dir.path().join("evidence"), LIMITS);
     let full = begin(&store, Hash::of(b"x"), Part::Whole(Some(60_000))).unwrap_err();
     assert!(matches!(full, EvidenceError::SessionFull { limit: 250_000, used: 200_000 }));
     put(&store, &[4; 50_000]).unwrap();
@@ -194,7 +194,7 @@ fn a_full_disk_refuses_and_keeps_nothing() {
     let (dir, store) = store();
     let hash = Hash::of(b"no room");
     let folder = dir.path().join("evidence").join(SESSION.to_string());
-    std::fs::create_dir(&folder).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
     // Every write to this device fails as on a full disk.
     std::os::unix::fs::symlink("/dev/full", folder.join(format!("{hash}.part"))).unwrap();
     let mut upload = begin(&store, hash, Part::Whole(None)).unwrap();
@@ -235,7 +235,7 @@ proptest! {
                 prop_assert_eq!(upload.end().unwrap(), expected);
             }
             if new_life {
-                store = Store::open(dir.path().join("evidence"), LIMITS).unwrap();
+                store = Store::new(dir.path().join("evidence"), LIMITS);
             }
         }
         prop_assert_eq!(content(&store, hash), bytes);

@@ -248,6 +248,12 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// Bytes of the archive at most.
     pub retention_bytes: Option<u64>,
+    /// Bytes of the largest piece of evidence.
+    pub max_evidence_bytes: u64,
+    /// Bytes of a session's evidence.
+    pub max_session_evidence_bytes: u64,
+    /// Bytes of an export as one HTML file.
+    pub max_export_bytes: u64,
     /// Serve `/metrics`.
     pub enable_metrics: bool,
     /// Write log lines.
@@ -327,6 +333,9 @@ impl Config {
             retention_age: optional(texts.number("retention-age", 0..=100 * 365 * DAY_MS)?)
                 .map(Duration::from_millis),
             retention_bytes: optional(texts.number("retention-bytes", 0..=u64::MAX)?),
+            max_evidence_bytes: texts.number("max-evidence-bytes", 1024..=GIB)?,
+            max_session_evidence_bytes: texts.number("max-session-evidence-bytes", 4096..=1024 * GIB)?,
+            max_export_bytes: texts.number("max-export-bytes", 65_536..=16 * GIB)?,
             enable_metrics: texts.flag("enable-metrics")?,
             enable_logging: texts.flag("enable-logging")?,
             log_level: texts.get("log-level").0.to_owned(),

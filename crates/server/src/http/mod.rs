@@ -12,6 +12,7 @@ pub(crate) mod connections;
 mod control;
 mod cors;
 mod events;
+pub(crate) mod evidence;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 #[cfg(feature = "schema")]
@@ -97,6 +98,10 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/api/v1/sessions/{sessionId}/events", get(events::range).post(publish::publish))
         .route("/api/v1/sessions/{sessionId}/export", get(events::export))
         .route("/api/v1/sessions/{sessionId}/stream", get(stream::open))
+        .route(
+            "/api/v1/evidence/{hash}",
+            get(evidence::download).put(evidence::upload).head(evidence::progress),
+        )
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{clientId}", delete(connections::close).get(connections::one))
         .route("/api/v1/connections/{clientId}/why", get(connections::why))

@@ -7,6 +7,7 @@
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
+//! - `evidence`: uploads that break off, downloads that nobody runs.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -15,6 +16,7 @@ mod audited;
 mod connections;
 mod encrypted;
 mod errors;
+mod evidence;
 mod following;
 mod framing;
 mod issuer;
