@@ -4,7 +4,9 @@
 //! of it, and `cargo xtask openapi-check` tries what it promises against a running server.
 
 use agentbench_evidence::MediaType;
-use agentbench_protocol::limits::{MAX_BATCH, MAX_ID_CHARS, MAX_LIST_PAGE, MAX_PRODUCER_CHARS};
+use agentbench_protocol::limits::{
+    MAX_BATCH, MAX_ID_CHARS, MAX_LIST_PAGE, MAX_PRODUCER_CHARS, MAX_TEXT_CHARS,
+};
 use agentbench_protocol::{Priority, SessionInfo, Status};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -106,6 +108,7 @@ impl Book {
             ("/sessions", "get", operation("listSessions", "Sessions that the token may see").taking(vec![
                 query("status", status, "Only sessions in this state"),
                 query("projectId", json!({"type": "string"}), "Only sessions of this project"),
+                query("q", json!({"type": "string", "maxLength": MAX_TEXT_CHARS}), "Only sessions whose agent, test, project or name holds this text, in upper or lower case"),
                 query("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIST_PAGE}), "Sessions in the page; 50 if not given"),
                 query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
             ]).giving(200, page)),

@@ -7,7 +7,7 @@
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
-//! - `evidence`: uploads that break off, downloads that nobody runs.
+//! - `review`: who may leave notes, and what listings tell; `evidence`: uploads that break off, downloads that nobody runs.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod presence;
 mod publishing;
+mod review;
 mod roles;
 mod stopping;
 mod streams;
