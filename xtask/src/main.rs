@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod dashboard;
 mod openapi;
 mod peers;
 mod tidy;
@@ -20,6 +21,7 @@ cargo xtask TASK
   tidy       house rules: pure crates stay pure, licences are allowed, generated files are fresh
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
+  dashboard  build the dashboard's pages (npm); the next cargo build embeds them
   web        the TypeScript SDK: lint, build, tests in Node and in Chromium, against the release build
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "openapi-check" => openapi::check(),
+        "dashboard" => dashboard::build(),
         "web" => release().and_then(|()| web::check()),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
@@ -169,6 +172,7 @@ fn ci() -> anyhow::Result<()> {
     tidy::run()?;
     test(&[])?;
     openapi::check()?;
+    dashboard::build()?;
     release()?;
     web::check()?;
     suite()

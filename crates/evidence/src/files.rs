@@ -26,6 +26,13 @@ pub(crate) fn partial(dir: &Path, session: SessionId, hash: Hash) -> PathBuf {
     folder(dir, session).join(format!("{hash}.{PARTIAL}"))
 }
 
+/// What a whole file's name says; `None` for every other file.
+pub(crate) fn named(path: &Path) -> Option<(Hash, MediaType)> {
+    let hash = path.file_stem()?.to_str()?.parse().ok()?;
+    let ending = path.extension()?.to_str()?;
+    Some((hash, MediaType::ALL.into_iter().find(|kind| kind.ending() == ending)?))
+}
+
 pub(crate) fn is_partial(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == PARTIAL)
 }

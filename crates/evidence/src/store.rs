@@ -131,6 +131,21 @@ impl Store {
         Ok(partly.map_or(Found::Nothing, |metadata| Found::Partly(metadata.len())))
     }
 
+    /// Every whole file of a session, by hash.
+    ///
+    /// # Errors
+    /// If the disk does not say.
+    pub fn list(&self, session: SessionId) -> Result<Vec<(Hash, Stored)>, EvidenceError> {
+        let mut found = Vec::new();
+        for (path, metadata) in files::list(&files::folder(&self.dir, session))? {
+            if let Some((hash, media_type)) = files::named(&path) {
+                found.push((hash, Stored { size: metadata.len(), media_type }));
+            }
+        }
+        found.sort_unstable_by_key(|(hash, _)| *hash);
+        Ok(found)
+    }
+
     /// Opens a whole file for reading; `None` if there is none.
     ///
     /// # Errors

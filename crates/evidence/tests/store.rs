@@ -65,6 +65,10 @@ fn a_whole_file_is_there_for_its_session_alone() {
     assert_eq!(store.find(OTHER, hash).unwrap(), Found::Nothing);
     let again = store.begin(SESSION, hash, MediaType::Text, Part::Whole(None)).unwrap();
     assert!(matches!(again, Begun::There(stored) if stored == whole(&bytes)));
+    let mut partly = begin(&store, Hash::of(b"more"), Part::Whole(None)).unwrap();
+    partly.write(b"mo").unwrap();
+    assert_eq!(store.list(SESSION).unwrap(), [(hash, whole(&bytes))]);
+    drop(partly);
     store.remove(SESSION).unwrap();
     store.remove(SESSION).unwrap();
     assert_eq!(store.find(SESSION, hash).unwrap(), Found::Nothing);

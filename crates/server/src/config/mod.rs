@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentbench_pages::Pages;
 use agentbench_protocol::AckLevel;
 
 pub use origins::Origins;
@@ -262,6 +263,8 @@ pub struct Config {
     pub log_level: String,
     /// JSON log lines.
     pub log_json: bool,
+    /// The dashboard's pages, served at `/`.
+    pub pages: Pages,
     /// TLS, proxies, limits by address and user, keys from an issuer, the audit log.
     pub security: Security,
 }
@@ -283,6 +286,7 @@ impl Config {
         let optional = |number: u64| (number > 0).then_some(number);
         let config = Self {
             production,
+            pages: Pages::built(),
             security: Security::from_texts(texts, production)?,
             host: texts.read("host", |text| match (text, production) {
                 ("", true) => Ok([0, 0, 0, 0].into()),

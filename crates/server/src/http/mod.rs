@@ -17,6 +17,8 @@ pub(crate) mod exchange;
 pub(crate) mod guests;
 #[cfg(feature = "schema")]
 pub(crate) mod openapi;
+mod page_export;
+mod pages;
 mod pipe;
 mod publish;
 mod query;
@@ -87,7 +89,9 @@ impl Link {
 pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
     let api = Api { shared, worker };
     Router::new()
-        .route("/", get(root))
+        .route("/", get(pages::index))
+        .route("/assets/{*file}", get(pages::file))
+        .route("/favicon.svg", get(pages::file))
         .route("/ws", get(not_an_upgrade))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -197,10 +201,6 @@ async fn other_method() -> Refused {
 
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-async fn root() -> &'static str {
-    "AgentBench realtime speaks WebSocket here: connect to / or /ws with a token (see docs/protocol.md).\n"
 }
 
 /// A plain request where a WebSocket is served (RFC 9110 §15.5.22).

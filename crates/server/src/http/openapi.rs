@@ -126,8 +126,10 @@ impl Book {
                 header("Agentbench-Producer", producer(), "The same; goes before producerId"),
             ]).reading(json!({"$ref": "#/components/schemas/Publish"})).giving(200, all_acked).giving(207, some_refused)
                 .refusing(&[404, 408, 409, 413, 429, 503])),
-            ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![session_id()])
-                .giving(200, lines("Every entry of the log.")).refusing(&[404])),
+            ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![
+                session_id(),
+                query("format", json!({"type": "string", "enum": ["jsonl", "html"]}), "jsonl (the default): one JSON document a line; html: one page with log and evidence that opens without a server"),
+            ]).giving(200, exported()).refusing(&[404, 413, 503])),
             ("/sessions/{sessionId}/stream", "get", operation("streamSession", "Follow a session: Server-Sent Events").taking(vec![
                 session_id(),
                 query("from", json!({"type": "string"}), "live (the default), start, or a position EPOCH:SEQ:ID"),
@@ -403,6 +405,15 @@ fn lines(description: &str) -> Value {
         "Agentbench-Head-Seq": {"description": "The log's last seq.", "schema": {"type": "integer"}}
     });
     json!({"description": description, "headers": headers, "content": {NDJSON: {"schema": {"type": "string"}}}})
+}
+
+/// The log as lines, or as a page.
+fn exported() -> Value {
+    let mut answer = lines("Every entry of the log.");
+    // Only the lines come with the log's epoch and head: a page has them inside.
+    answer["headers"] = json!({});
+    answer["content"]["text/html"] = json!({"schema": {"type": "string"}});
+    answer
 }
 
 /// One message of a stream.

@@ -46,7 +46,7 @@ impl Piece {
 }
 
 /// Has another thread do what waits for the disk.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EvidenceError> + Send + 'static,
 ) -> Result<T, EvidenceError> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -54,7 +54,7 @@ async fn aside<T: Send + 'static>(
 }
 
 /// The answer to what went wrong, but for uploads in the wrong place ([`upload`] answers them).
-fn refused(error: &EvidenceError) -> Refused {
+pub(super) fn refused(error: &EvidenceError) -> Refused {
     let detail = error.to_string();
     let (code, status) = match error {
         EvidenceError::TooLarge { .. } | EvidenceError::SessionFull { .. } => {
