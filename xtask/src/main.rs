@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod dashboard;
 mod deny;
 mod openapi;
 mod peers;
@@ -22,6 +23,7 @@ cargo xtask TASK
   deny       licences, sources and, where they can be reached, advisories of dependencies (cargo-deny)
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
+  dashboard  build the dashboard's pages (npm); the next cargo build embeds them
   web        the TypeScript SDK: lint, build, tests in Node and in Chromium, against the release build
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "openapi-check" => openapi::check(),
+        "dashboard" => dashboard::build(),
         "web" => release().and_then(|()| web::check()),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
@@ -173,6 +176,7 @@ fn ci() -> anyhow::Result<()> {
     deny::check()?;
     test(&[])?;
     openapi::check()?;
+    dashboard::build()?;
     release()?;
     web::check()?;
     suite()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use agentbench_auth::{Algorithm, Claims, KeyRing, Role, SigningKey, secret_strength, sign};
+use agentbench_auth::{Algorithm, Claims, KeyRing, Permission, Role, SigningKey, secret_strength, sign};
 use agentbench_server::config::{Config, SETTINGS, Texts};
 use agentbench_server::{Control, Server, bind};
 use anyhow::{Context, bail};
@@ -285,6 +285,15 @@ impl Reloading<'_> {
     }
 }
 
+/// Looks on in every project that it may, and leaves notes and scores.
+fn reviewer_token(key: &SigningKey, now: u64) -> anyhow::Result<String> {
+    let claims = Claims {
+        permissions: vec![Permission::SessionReview.as_str().to_owned()],
+        ..Claims::new("sample-reviewer", Role::Viewer, now, now + SAMPLE_TOKEN_SECONDS)
+    };
+    Ok(sign(&claims, key)?)
+}
+
 fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
     let recovery = server.recovery();
     tracing::info!(address = %server.address(), ?recovery, "ready");
@@ -299,5 +308,6 @@ fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> 
         let token = sign(&Claims::new(user, role, now, now + SAMPLE_TOKEN_SECONDS), &key)?;
         say!("{:<10} {token}\n", role.as_str());
     }
+    say!("{:<10} {}\n", "reviewer", reviewer_token(&key, now)?);
     Ok(())
 }

@@ -289,7 +289,7 @@ impl Client {
         project_id: Option<String>,
         cursor: Option<String>,
     ) -> Result<SessionPage, Error> {
-        let query = GetSessionList { status, project_id, limit: DEFAULT_LIST_PAGE, cursor };
+        let query = GetSessionList { status, project_id, q: None, limit: DEFAULT_LIST_PAGE, cursor };
         match self.command(&Command::GetSessionList(query)).await? {
             SystemMessage::SessionList { sessions, next_cursor, .. } => {
                 Ok(SessionPage { sessions, next_cursor })

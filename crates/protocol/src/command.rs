@@ -151,6 +151,9 @@ pub struct GetSessionList {
     /// Only sessions of this project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
+    /// Only sessions whose agent, test, project or name holds this text, in upper or lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
     /// Most sessions in the page.
     #[serde(default = "default_list_page")]
     pub limit: u32,
@@ -318,6 +321,10 @@ fn parse_list(data: &str) -> Result<GetSessionList, Refusal> {
     if !(1..=MAX_LIST_PAGE).contains(&fields.limit) {
         return Err(Refusal::invalid("data.limit", format!("data.limit must be 1 to {MAX_LIST_PAGE}")));
     }
+    if fields.q.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT_CHARS) {
+        let detail = format!("data.q must have at most {MAX_TEXT_CHARS} characters");
+        return Err(Refusal::invalid("data.q", detail));
+    }
     Ok(fields)
 }
 
@@ -451,6 +458,7 @@ mod tests {
             Command::GetSessionList(GetSessionList {
                 status: Some(Status::Running),
                 project_id: None,
+                q: Some("shop".into()),
                 limit: 5,
                 cursor: Some("c".into()),
             }),

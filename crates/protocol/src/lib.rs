@@ -6,6 +6,7 @@
 //! - [`ids`]: session, epoch, seq, position.
 //! - [`envelope`]: reading what clients send, `data` untouched; [`command`]: what a `control_command` asks for.
 //! - [`event`]: writing what clients get; [`message`] and [`session`]: the types in it.
+//! - [`outline`]: the little of an event's `data` that the server reads.
 //! - [`msgpack`]: the same messages in MessagePack, translated to and from the JSON form.
 //! - [`error`], [`close`]: what is said when something cannot be done; [`limits`].
 //! - [`json`]: the scanner under it.
@@ -20,6 +21,7 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod msgpack;
+pub mod outline;
 pub mod session;
 
 pub use close::{CloseCode, Reconnect};
@@ -28,6 +30,7 @@ pub use envelope::{Envelope, MessageType, Metadata, Priority};
 pub use error::{ErrorCode, Refusal};
 pub use ids::{Epoch, Head, InvalidId, Position, Seq, SessionId};
 pub use message::{AckLevel, GapCause, NotRecovered, SystemMessage};
+pub use outline::{Authorship, Outline, outline};
 pub use session::{Outcome, SessionInfo, Status};
 
 /// Version of the protocol that this crate speaks.

@@ -112,6 +112,9 @@ pub struct SessionInfo {
     /// Why it ended, if somebody said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Percent of its newest `progress` event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
     /// What the creator added.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_metadata")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]

@@ -10,8 +10,8 @@ use agentbench_protocol::envelope::{MessageType, read_frame};
 use agentbench_protocol::event::{EventBody, write_heartbeat};
 use agentbench_protocol::message::Ack;
 use agentbench_protocol::{
-    CloseCode, Command, Envelope, ErrorCode, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
-    msgpack,
+    Authorship, CloseCode, Command, Envelope, ErrorCode, Outline, Position, Refusal, Seq, SessionId, StartAt,
+    SystemMessage, msgpack, outline,
 };
 use agentbench_session::{Publish, Step};
 use bytes::BytesMut;
@@ -143,8 +143,9 @@ impl Worker {
         let name = envelope.session_id.as_deref();
         let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
         let session = find_session(name)?;
-        if !connection.grant.borrow().allows(Permission::SessionPublish) {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit publishing"));
+        let outline = outline(envelope.data)?;
+        if !connection.grant.borrow().allows(publishing_needs(outline)) {
+            return Err(may_not_publish(outline));
         }
         let metadata = &envelope.metadata;
         if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
@@ -172,7 +173,7 @@ impl Worker {
                 requires_ack: metadata.requires_ack,
                 in_order: connection.wire.versioned,
             };
-            self.publish(&owned, &publish, metadata.priority, size, now);
+            self.publish(&owned, &publish, metadata.priority, outline, size, now);
             return Ok(());
         }
         let event = OwnedEvent {
@@ -186,6 +187,7 @@ impl Worker {
             requires_ack: metadata.requires_ack,
             in_order: connection.wire.versioned,
             priority: metadata.priority,
+            outline,
         };
         self.ask(connection, session, Request::Publish(event));
         Ok(())
@@ -558,6 +560,23 @@ fn session_of(user: &str, command: &str) -> SessionId {
     let bits = u128::from_be_bytes(bytes);
     let version = (bits & !(0xf << 76)) | (8 << 76);
     SessionId::from_u128((version & !(0x3 << 62)) | (0x2 << 62))
+}
+
+/// What an event needs: agents do not review themselves, and reviewers do not publish for agents.
+pub(crate) fn publishing_needs(outline: Outline) -> Permission {
+    match outline.author {
+        Authorship::Publisher => Permission::SessionPublish,
+        Authorship::Reviewer => Permission::SessionReview,
+    }
+}
+
+/// The refusal of whoever has not got that.
+pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
+    let needed = publishing_needs(outline);
+    Refusal::new(
+        ErrorCode::Forbidden,
+        format!("the token does not permit publishing this: it needs {needed}"),
+    )
 }
 
 fn permission_for(command: &Command) -> Option<Permission> {

@@ -132,6 +132,7 @@ impl Server {
         let revocations = Revocations::open(&config.data_dir)?;
         let engine = Arc::clone(&log) as Arc<dyn EventLog>;
         let shared = Arc::new(Shared::new(config, tls, auditor, engine, keys, revocations, random));
+        shared.log_damaged.store(!recovery.damage.is_empty(), std::sync::atomic::Ordering::Relaxed);
         let now = now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -345,7 +346,10 @@ fn keep_house(
             Retention { max_age: shared.config.retention_age, max_bytes: shared.config.retention_bytes };
         while !*stopped.borrow() && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
             match log.enforce_retention(now_ms(), retention) {
-                Ok(removed) => removed.iter().for_each(|removed| shared.catalog.remove(removed.session)),
+                Ok(removed) => removed.iter().for_each(|removed| {
+                    shared.catalog.remove(removed.session);
+                    http::evidence::remove(&shared, removed.session);
+                }),
                 Err(error) => tracing::warn!(%error, "retention could not be enforced"),
             }
             let until = Instant::now() + RETENTION_PERIOD;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use agentbench_auth::{AuthError, Grant, KeyRing};
 use agentbench_event_log::{EventLog, Health};
+use agentbench_evidence::{Limits, Store};
 use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
 use agentbench_session::{ConnectionKey, Context};
 use agentbench_tls::Acceptor;
@@ -75,6 +76,9 @@ pub(crate) struct Shared {
     users: Mutex<HashMap<String, Arc<User>>>,
     pub(crate) addresses: Addresses,
     pub(crate) auditor: Auditor,
+    pub(crate) evidence: Arc<Store>,
+    /// What the log found at its start was not all as it should be.
+    pub(crate) log_damaged: AtomicBool,
 }
 
 /// Keys by where they come from, and all together.
@@ -115,7 +119,11 @@ impl Shared {
         let issuer = security.jwks.clone().map(Issuer::new);
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         let memory = Memory::new(config.memory_budget.unwrap_or_else(default_budget));
+        let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
+        let evidence = Store::new(config.data_dir.join("evidence"), limits);
         Self {
+            evidence,
+            log_damaged: AtomicBool::new(false),
             config,
             tls,
             addresses,

@@ -1,4 +1,4 @@
-//! A thread that keeps fresh what the server was told by files: today the certificate.
+//! A thread that keeps fresh what the server was told by files (today the certificate), and sweeps up what evidence left behind.
 
 use std::io;
 use std::sync::Arc;
@@ -14,11 +14,20 @@ use crate::shared::Shared;
 /// Time between looks at files. They are small, and whoever has just renewed a certificate watches.
 const PERIOD: Duration = Duration::from_secs(2);
 
+/// Time after the start at which evidence is swept first, and from then on: what it removes is a day old.
+const SWEEP_DELAY: Duration = Duration::from_secs(60);
+const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
+
 pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let keep = move || {
         let mut next = Instant::now() + PERIOD;
+        let mut next_sweep = Instant::now() + SWEEP_DELAY;
         while !*stopped.borrow() {
+            if Instant::now() >= next_sweep {
+                crate::http::evidence::sweep(&shared);
+                next_sweep = Instant::now() + SWEEP_PERIOD;
+            }
             if Instant::now() >= next {
                 look_at_certificate(&shared);
                 next = Instant::now() + PERIOD;

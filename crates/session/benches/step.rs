@@ -25,6 +25,7 @@ fn session() -> Session {
         started_at: None,
         ended_at: None,
         reason: None,
+        progress: None,
     };
     let head = Head { epoch: Epoch::from_u64(1), seq: 0 };
     let context = Context { seed: 1, window: 65_536 };

@@ -288,6 +288,16 @@ impl Session {
         self.summary.with(&self.committed)
     }
 
+    /// Notes how far the test has come, in percent; the next summary says it.
+    pub fn set_progress(&mut self, percent: Option<f64>) {
+        self.summary.progress = percent;
+    }
+
+    /// How far the test has come, in percent, as far as it was said.
+    pub fn progress(&self) -> Option<f64> {
+        self.summary.progress
+    }
+
     /// Bytes that wait for the log.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes

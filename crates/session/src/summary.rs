@@ -37,6 +37,9 @@ pub struct Summary {
     /// Why it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Percent of the newest `progress` event when this was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
 }
 
 impl Summary {
@@ -90,6 +93,7 @@ impl Summary {
             started_at: self.started_at,
             ended_at: self.ended_at,
             reason: self.reason.clone(),
+            progress: self.progress,
             metadata: self.metadata.clone(),
             participants: Vec::new(),
         }

@@ -33,6 +33,7 @@ fn summary() -> Summary {
         started_at: None,
         ended_at: None,
         reason: None,
+        progress: None,
     }
 }
 

@@ -178,6 +178,8 @@ export interface GetSessionList {
   limit?: number;
   /** Only sessions of this project. */
   projectId?: string | null;
+  /** Only sessions whose agent, test, project or name holds this text, in upper or lower case. */
+  q?: string | null;
   /** Only sessions in this state. */
   status?: Status | null;
 }
@@ -276,6 +278,8 @@ export interface SessionInfo {
   metadata?: Record<string, unknown> | null;
   /** Who takes part now. Empty in listings. */
   participants?: Participant[];
+  /** Percent of its newest `progress` event. */
+  progress?: number | null;
   /** The project that it belongs to. */
   projectId: string;
   /** Why it ended, if somebody said so. */

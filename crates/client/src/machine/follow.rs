@@ -181,6 +181,7 @@ mod tests {
             started_at: None,
             ended_at: None,
             reason: None,
+            progress: None,
             metadata: None,
             participants: vec![],
         };

@@ -375,6 +375,7 @@ impl Server {
             started_at: None,
             ended_at: None,
             reason: None,
+            progress: None,
         };
         let head = Head { epoch: Epoch::from_u64(7), seq: 0 };
         let mut session = Session::create(id, head, CONTEXT, summary, (command, waiter), &sender());

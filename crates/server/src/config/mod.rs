@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentbench_pages::Pages;
 use agentbench_protocol::AckLevel;
 
 pub use operations::Operations;
@@ -255,6 +256,12 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// Bytes of the archive at most.
     pub retention_bytes: Option<u64>,
+    /// Bytes of the largest piece of evidence.
+    pub max_evidence_bytes: u64,
+    /// Bytes of a session's evidence.
+    pub max_session_evidence_bytes: u64,
+    /// Bytes of an export as one HTML file.
+    pub max_export_bytes: u64,
     /// Serve `/metrics`.
     pub enable_metrics: bool,
     /// Write log lines.
@@ -263,6 +270,8 @@ pub struct Config {
     pub log_level: String,
     /// JSON log lines.
     pub log_json: bool,
+    /// The dashboard's pages, served at `/`.
+    pub pages: Pages,
     /// TLS, proxies, limits by address and user, keys from an issuer, the audit log.
     pub security: Security,
     /// Log lines, profiles, traces.
@@ -286,6 +295,7 @@ impl Config {
         let optional = |number: u64| (number > 0).then_some(number);
         let config = Self {
             production,
+            pages: Pages::built(),
             security: Security::from_texts(texts, production)?,
             operations: Operations::from_texts(texts)?,
             host: texts.read("host", |text| match (text, production) {
@@ -342,6 +352,9 @@ impl Config {
             retention_age: optional(texts.number("retention-age", 0..=100 * 365 * DAY_MS)?)
                 .map(Duration::from_millis),
             retention_bytes: optional(texts.number("retention-bytes", 0..=u64::MAX)?),
+            max_evidence_bytes: texts.number("max-evidence-bytes", 1024..=GIB)?,
+            max_session_evidence_bytes: texts.number("max-session-evidence-bytes", 4096..=1024 * GIB)?,
+            max_export_bytes: texts.number("max-export-bytes", 65_536..=16 * GIB)?,
             enable_metrics: texts.flag("enable-metrics")?,
             enable_logging: texts.flag("enable-logging")?,
             log_level: texts.get("log-level").0.to_owned(),

@@ -297,6 +297,24 @@ pub const SETTINGS: &[Setting] = &[
         "bytes of the archive at most, the oldest sessions go first; 0 is no limit",
     ),
     setting(
+        "max-evidence-bytes",
+        "MAX_EVIDENCE_BYTES",
+        "16777216",
+        "bytes of the largest piece of evidence (a screenshot, a video, a file)",
+    ),
+    setting(
+        "max-session-evidence-bytes",
+        "MAX_SESSION_EVIDENCE_BYTES",
+        "536870912",
+        "bytes of all evidence of a session; a file counts for 4096 at least",
+    ),
+    setting(
+        "max-export-bytes",
+        "MAX_EXPORT_BYTES",
+        "268435456",
+        "bytes of a session's export as one HTML file, events and evidence together; larger ones are refused",
+    ),
+    setting(
         "allowed-origins",
         "ALLOWED_ORIGINS",
         "",

@@ -100,6 +100,16 @@ impl Caller {
         session: SessionId,
     ) -> Answer<Arc<crate::session::catalog::Entry>> {
         self.needs(Permission::SessionRead)?;
+        self.reaches(api, session)
+    }
+
+    /// Refuses whoever may not act in the session's project, and names that are no session's. What may be done there is
+    /// for [`Caller::needs`].
+    pub(crate) fn reaches(
+        &self,
+        api: &Api,
+        session: SessionId,
+    ) -> Answer<Arc<crate::session::catalog::Entry>> {
         let entry = api.shared.catalog.get(session).ok_or_else(no_such_session)?;
         if !self.grant.may_access(&entry.summary().project_id) {
             return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project").into());

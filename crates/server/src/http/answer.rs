@@ -59,11 +59,17 @@ pub(crate) struct ErrorBody {
     data: ErrorData,
 }
 
+impl From<Refusal> for ErrorBody {
+    fn from(refusal: Refusal) -> Self {
+        Self { kind: "error", data: refusal.into() }
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let code = self.refusal.code;
         let retry_after = self.refusal.retry_after_ms;
-        let body = ErrorBody { kind: "error", data: self.refusal.into() };
+        let body = ErrorBody::from(self.refusal);
         let mut response = json(self.status.unwrap_or_else(|| status_of(code)), &body);
         let headers = response.headers_mut();
         if code == ErrorCode::NotAuthenticated {

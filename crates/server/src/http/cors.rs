@@ -10,11 +10,13 @@ use super::Api;
 use super::access::header_text;
 use super::answer::Refused;
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, last-event-id, agentbench-producer, cache-control",
+    "authorization, content-type, content-range, range, last-event-id, agentbench-producer, cache-control",
 );
-const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, agentbench-epoch, agentbench-head-seq");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "retry-after, agentbench-epoch, agentbench-head-seq, upload-offset, content-range",
+);
 /// Seconds for which a browser remembers the answer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 

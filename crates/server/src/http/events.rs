@@ -52,7 +52,8 @@ pub(crate) fn write_line(dst: &mut BytesMut, body: &[u8]) {
 }
 
 /// The events of a range.
-struct Range {
+#[derive(Clone, Copy)]
+pub(super) struct Range {
     session: SessionId,
     next: Seq,
     last: Seq,
@@ -65,7 +66,26 @@ pub(crate) async fn range(State(api): State<Api>, parts: Parts) -> Answer<Respon
 
 /// `GET /api/v1/sessions/{sessionId}/export`
 pub(crate) async fn export(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    serve(&api, &parts, true)
+    match Query::parse(parts.uri.query()).word("format", "jsonl, html", Format::parse)? {
+        Some(Format::Html) => super::page_export::export(&api, &parts).await,
+        Some(Format::JsonLines) | None => serve(&api, &parts, true),
+    }
+}
+
+/// What a session is exported as.
+enum Format {
+    JsonLines,
+    Html,
+}
+
+impl Format {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "jsonl" => Some(Self::JsonLines),
+            "html" => Some(Self::Html),
+            _ => None,
+        }
+    }
 }
 
 fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
@@ -106,14 +126,10 @@ fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
 }
 
 async fn write_range(shared: Arc<Shared>, mut range: Range, writer: Writer) {
-    while range.next <= range.last {
-        let step = read_step(&shared, range.session, range.next).await;
-        let lines = match step {
-            Ok(frames) if frames.is_empty() => break,
-            Ok(frames) => range.lines(&frames),
-            Err(LogError::Damaged { to, .. }) => range.gap(&shared, to, GapCause::Damaged),
-            Err(LogError::Trimmed { first_seq }) => range.gap(&shared, first_seq - 1, GapCause::Retention),
-            Err(LogError::NotFound(_)) => range.gap(&shared, range.last, GapCause::Retention),
+    loop {
+        let lines = match range.step(&shared).await {
+            Ok(Some(lines)) => lines,
+            Ok(None) => break,
             Err(error) => {
                 tracing::warn!(session = %range.session, %error, "a range of events could not be read to its end");
                 return writer.fail().await;
@@ -127,6 +143,28 @@ async fn write_range(shared: Arc<Shared>, mut range: Range, writer: Writer) {
 }
 
 impl Range {
+    /// The whole log up to this seq.
+    pub(super) fn whole(session: SessionId, last: Seq) -> Self {
+        Self { session, next: 1, last }
+    }
+
+    /// The next lines, a message each; `None` at the end.
+    pub(super) async fn step(&mut self, shared: &Arc<Shared>) -> Result<Option<Bytes>, LogError> {
+        if self.next > self.last {
+            return Ok(None);
+        }
+        match read_step(shared, self.session, self.next).await {
+            Ok(frames) if frames.is_empty() => Ok(None),
+            Ok(frames) => Ok(Some(self.lines(&frames))),
+            Err(LogError::Damaged { to, .. }) => Ok(Some(self.gap(shared, to, GapCause::Damaged))),
+            Err(LogError::Trimmed { first_seq }) => {
+                Ok(Some(self.gap(shared, first_seq - 1, GapCause::Retention)))
+            }
+            Err(LogError::NotFound(_)) => Ok(Some(self.gap(shared, self.last, GapCause::Retention))),
+            Err(error) => Err(error),
+        }
+    }
+
     fn lines(&mut self, frames: &[Frame]) -> Bytes {
         let mut lines = BytesMut::with_capacity(frames.iter().map(|frame| frame.bytes().len()).sum());
         for (seq, record) in frames.iter().flat_map(Frame::records) {

@@ -14,10 +14,13 @@ mod control;
 mod cors;
 mod entry;
 mod events;
+pub(crate) mod evidence;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 #[cfg(feature = "schema")]
 pub(crate) mod openapi;
+mod page_export;
+mod pages;
 mod pipe;
 mod publish;
 mod query;
@@ -88,7 +91,9 @@ impl Link {
 pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
     let api = Api { shared, worker };
     Router::new()
-        .route("/", get(root))
+        .route("/", get(pages::index))
+        .route("/assets/{*file}", get(pages::file))
+        .route("/favicon.svg", get(pages::file))
         .route("/ws", get(not_an_upgrade))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -99,6 +104,10 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/api/v1/sessions/{sessionId}/events", get(events::range).post(publish::publish))
         .route("/api/v1/sessions/{sessionId}/export", get(events::export))
         .route("/api/v1/sessions/{sessionId}/stream", get(stream::open))
+        .route(
+            "/api/v1/evidence/{hash}",
+            get(evidence::download).put(evidence::upload).head(evidence::progress),
+        )
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{clientId}", delete(connections::close).get(connections::one))
         .route("/api/v1/connections/{clientId}/why", get(connections::why))
@@ -195,10 +204,6 @@ async fn other_method() -> Refused {
 
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-async fn root() -> &'static str {
-    "AgentBench realtime speaks WebSocket here: connect to / or /ws with a token (see docs/protocol.md).\n"
 }
 
 /// A plain request where a WebSocket is served (RFC 9110 §15.5.22).

@@ -3,7 +3,10 @@
 //! Written to `docs/openapi.json` by `cargo xtask codegen`, which is what the server serves. A test asks for every operation
 //! of it, and `cargo xtask openapi-check` tries what it promises against a running server.
 
-use agentbench_protocol::limits::{MAX_BATCH, MAX_ID_CHARS, MAX_LIST_PAGE, MAX_PRODUCER_CHARS};
+use agentbench_evidence::MediaType;
+use agentbench_protocol::limits::{
+    MAX_BATCH, MAX_ID_CHARS, MAX_LIST_PAGE, MAX_PRODUCER_CHARS, MAX_TEXT_CHARS,
+};
 use agentbench_protocol::{Priority, SessionInfo, Status};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -12,6 +15,7 @@ use super::answer::ErrorBody;
 use super::connections::{Closing, ConnectionInfo, ConnectionPage};
 use super::control::{Done, RevokeAnswer, RevokeBody};
 use super::events::NDJSON;
+use super::evidence::{Received, StoredBody};
 use super::publish::Published;
 use super::sessions::SessionPage;
 use crate::ops::farewell::Farewell;
@@ -29,6 +33,8 @@ struct Operation {
     summary: &'static str,
     parameters: Vec<Value>,
     body: Option<Value>,
+    /// A body that is not JSON: its media types.
+    content: Option<Value>,
     answers: Vec<(u16, Value)>,
     /// Statuses of refusals beside 400, 401 and 403.
     refusals: &'static [u16],
@@ -83,6 +89,7 @@ impl Book {
 
     fn operations(&mut self) -> Vec<(String, &'static str, Operation)> {
         let mut all = self.sessions();
+        all.extend(self.evidence());
         all.extend(self.connections());
         all.extend(self.control());
         all.into_iter()
@@ -101,6 +108,7 @@ impl Book {
             ("/sessions", "get", operation("listSessions", "Sessions that the token may see").taking(vec![
                 query("status", status, "Only sessions in this state"),
                 query("projectId", json!({"type": "string"}), "Only sessions of this project"),
+                query("q", json!({"type": "string", "maxLength": MAX_TEXT_CHARS}), "Only sessions whose agent, test, project or name holds this text, in upper or lower case"),
                 query("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIST_PAGE}), "Sessions in the page; 50 if not given"),
                 query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
             ]).giving(200, page)),
@@ -118,8 +126,10 @@ impl Book {
                 header("Agentbench-Producer", producer(), "The same; goes before producerId"),
             ]).reading(json!({"$ref": "#/components/schemas/Publish"})).giving(200, all_acked).giving(207, some_refused)
                 .refusing(&[404, 408, 409, 413, 429, 503])),
-            ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![session_id()])
-                .giving(200, lines("Every entry of the log.")).refusing(&[404])),
+            ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![
+                session_id(),
+                query("format", json!({"type": "string", "enum": ["jsonl", "html"]}), "jsonl (the default): one JSON document a line; html: one page with log and evidence that opens without a server"),
+            ]).giving(200, exported()).refusing(&[404, 413, 503])),
             ("/sessions/{sessionId}/stream", "get", operation("streamSession", "Follow a session: Server-Sent Events").taking(vec![
                 session_id(),
                 query("from", json!({"type": "string"}), "live (the default), start, or a position EPOCH:SEQ:ID"),
@@ -127,6 +137,51 @@ impl Book {
             ]).giving(200, json!({"description": "Without end: session_joined, then the log's entries, `id` being the position after each.",
                 "content": {"text/event-stream": {"schema": sse()}}})).refusing(&[404, 503])),
         ]
+    }
+
+    fn evidence(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+        let operation = |id, summary| {
+            let session = json!({"type": "string", "format": "uuid"});
+            let mut of = query("sessionId", session, "The session that it belongs to");
+            of["required"] = true.into();
+            Operation::new(id, "evidence", summary).taking(vec![evidence_hash(), of])
+        };
+        let stored = self.json::<StoredBody>("It is stored.");
+        let there = self.json::<StoredBody>("It was stored before.");
+        let received = self.json::<Received>("The part is received; more has to come.");
+        let misplaced = self.json::<Received>("The part does not begin where what is there ends, another request is uploading the same file, or the session has ended.");
+        let part = header(
+            "Content-Range",
+            json!({"type": "string", "pattern": "^bytes [0-9]+-[0-9]+/[0-9]+$"}),
+            "Which part of the file the body is; the whole file if not given",
+        );
+        let range = header("Range", json!({"type": "string"}), "bytes=FIRST-LAST: one range is served");
+        let body = || json!({"type": "string", "format": "binary"});
+        let kinds = || MediaType::ALL.map(|kind| (kind.as_str().to_owned(), json!({"schema": body()})));
+        let content = || Value::Object(kinds().into_iter().collect());
+        let offset = json!({"Upload-Offset": {"description": "Bytes that have been received.", "schema": {"type": "integer"}}});
+        let mut upload = operation(
+            "putEvidence",
+            "Upload a screenshot, video or file, whole or in parts; needs session:publish",
+        )
+        .giving(201, stored)
+        .giving(200, there)
+        .giving(202, received)
+        .giving(409, misplaced)
+        .refusing(&[404, 408, 413, 415, 422, 429, 503, 507]);
+        upload.parameters.push(part);
+        upload.content = Some(content());
+        let mut download = operation("getEvidence", "A piece of evidence; needs session:read")
+            .giving(200, json!({"description": "The bytes.", "content": content()}))
+            .giving(206, json!({"description": "The bytes of the range.", "content": content()}))
+            .refusing(&[404, 416, 503]);
+        download.parameters.push(range);
+        let progress = operation("headEvidence", "How much of a piece of evidence is there")
+            .giving(200, json!({"description": "All of it; Content-Length is its size."}))
+            .giving(204, json!({"description": "A part of it, from its beginning.", "headers": offset}))
+            .refusing(&[404, 503]);
+        let path = "/evidence/{hash}";
+        vec![(path, "put", upload), (path, "get", download), (path, "head", progress)]
     }
 
     fn connections(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
@@ -246,6 +301,9 @@ impl Book {
             written["requestBody"] =
                 json!({"required": true, "content": {"application/json": {"schema": schema}}});
         }
+        if let Some(content) = operation.content {
+            written["requestBody"] = json!({"required": true, "content": content});
+        }
         if operation.id == "streamSession" {
             written["security"] = json!([{"bearer": []}, {"query": []}]);
         }
@@ -255,7 +313,16 @@ impl Book {
 
 impl Operation {
     fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
-        Self { id, tag, summary, parameters: Vec::new(), body: None, answers: Vec::new(), refusals: &[] }
+        Self {
+            id,
+            tag,
+            summary,
+            parameters: Vec::new(),
+            body: None,
+            content: None,
+            answers: Vec::new(),
+            refusals: &[],
+        }
     }
 
     fn taking(self, parameters: Vec<Value>) -> Self {
@@ -285,6 +352,10 @@ fn refusal(status: u16) -> &'static str {
         408 => "The body did not arrive in time.",
         409 => "It does not fit what is there: id_conflict, session_closed, invalid_transition.",
         413 => "The body is too large.",
+        415 => "Evidence of this type is not taken.",
+        416 => "The range lies outside the file.",
+        422 => "The bytes have another hash than the address says; nothing of them is kept.",
+        507 => "The disk has no room.",
         429 => "Faster than the limit allows; Retry-After tells when to come back.",
         _ => {
             "Not now: overloaded, restarting, or the log takes nothing; Retry-After tells when to come back."
@@ -315,6 +386,11 @@ fn client_id() -> Value {
     parameter("path", "clientId", &schema, "The connection's name, as it is told in connection_established")
 }
 
+fn evidence_hash() -> Value {
+    let schema = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+    parameter("path", "hash", &schema, "The BLAKE3 hash of its bytes")
+}
+
 fn seq() -> Value {
     json!({"type": "integer", "minimum": 1, "maximum": u64::MAX})
 }
@@ -329,6 +405,15 @@ fn lines(description: &str) -> Value {
         "Agentbench-Head-Seq": {"description": "The log's last seq.", "schema": {"type": "integer"}}
     });
     json!({"description": description, "headers": headers, "content": {NDJSON: {"schema": {"type": "string"}}}})
+}
+
+/// The log as lines, or as a page.
+fn exported() -> Value {
+    let mut answer = lines("Every entry of the log.");
+    // Only the lines come with the log's epoch and head: a page has them inside.
+    answer["headers"] = json!({});
+    answer["content"]["text/html"] = json!({"schema": {"type": "string"}});
+    answer
 }
 
 /// One message of a stream.

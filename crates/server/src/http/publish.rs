@@ -10,7 +10,7 @@ use agentbench_protocol::envelope::{MessageType, is_visible, read_frame};
 use agentbench_protocol::event::sender_json;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
 use agentbench_protocol::message::{AckLevel, ErrorData};
-use agentbench_protocol::{Envelope, Epoch, ErrorCode, Refusal, Seq, SessionId};
+use agentbench_protocol::{Envelope, Epoch, ErrorCode, Outline, Refusal, Seq, SessionId, outline};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,6 +23,7 @@ use super::answer::{Answer, json};
 use super::exchange::{Answered, Exchange};
 use super::query::Query;
 use super::{Api, ask, one_answer, pipe, segment};
+use crate::dispatch::{may_not_publish, publishing_needs};
 use crate::worker::mailbox::{OwnedEvent, Request};
 
 /// What became of a request's events.
@@ -71,7 +72,9 @@ struct Batch {
 /// `POST /api/v1/sessions/{sessionId}/events`
 pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) -> Answer<Response> {
     let caller = Caller::of(&api, &parts)?;
-    caller.needs(Permission::SessionPublish)?;
+    caller
+        .needs(Permission::SessionPublish)
+        .or_else(|refused| caller.needs(Permission::SessionReview).map_err(|_| refused))?;
     let session = session_of(segment(&parts, 3))?;
     if api.shared.not_taking_work() {
         return Err(Refusal::new(ErrorCode::Overloaded, "the server is restarting")
@@ -156,7 +159,7 @@ impl Batch {
         sender: &Arc<str>,
     ) {
         match self.check(api, caller, session, envelope) {
-            Ok(()) => {
+            Ok(outline) => {
                 api.shared.metrics.events_received.inc();
                 self.events.push(OwnedEvent {
                     id: (*envelope.id).into(),
@@ -169,6 +172,7 @@ impl Batch {
                     requires_ack: true,
                     in_order: false,
                     priority: envelope.metadata.priority,
+                    outline,
                 });
             }
             Err(refusal) => {
@@ -185,13 +189,17 @@ impl Batch {
         caller: &Caller,
         session: SessionId,
         envelope: &Envelope<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Outline, Refusal> {
         if envelope.kind != MessageType::TestEvent {
             return Err(Refusal::invalid("type", "only messages of type test_event can be published"));
         }
         let named = envelope.session_id.as_deref();
         if named.is_some_and(|name| name.parse::<SessionId>().ok() != Some(session)) {
             return Err(Refusal::invalid("sessionId", "sessionId must be absent or the one of the address"));
+        }
+        let outline = outline(envelope.data)?;
+        if !caller.grant.allows(publishing_needs(outline)) {
+            return Err(may_not_publish(outline));
         }
         let metadata = &envelope.metadata;
         if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
@@ -205,6 +213,7 @@ impl Batch {
             let detail = "sent faster than the limit allows";
             return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait));
         }
-        api.shared.reserve_backlog(envelope.data.len() + 256, metadata.priority)
+        api.shared.reserve_backlog(envelope.data.len() + 256, metadata.priority)?;
+        Ok(outline)
     }
 }

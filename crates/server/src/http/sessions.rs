@@ -2,7 +2,7 @@
 
 use agentbench_auth::Permission;
 use agentbench_protocol::command::GetSessionList;
-use agentbench_protocol::limits::{DEFAULT_LIST_PAGE, MAX_LIST_PAGE};
+use agentbench_protocol::limits::{DEFAULT_LIST_PAGE, MAX_LIST_PAGE, MAX_TEXT_CHARS};
 use agentbench_protocol::{ErrorCode, Refusal, SessionInfo, Status};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -41,6 +41,7 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let asked = GetSessionList {
         status: query.word("status", &words, by_name)?,
         project_id: query.get("projectId").map(str::to_owned),
+        q: search(&query)?,
         limit: limit.map_or(DEFAULT_LIST_PAGE, |limit| limit as u32),
         cursor: query.get("cursor").map(str::to_owned),
     };
@@ -49,6 +50,16 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
         page.ok_or_else(|| Refusal::invalid("cursor", "cursor must be the nextCursor of an earlier page"))?;
     let page = SessionPage { sessions: page.sessions, next_cursor: page.next_cursor };
     Ok(json(StatusCode::OK, &page))
+}
+
+/// What agent, test, project or name has to hold.
+fn search(query: &Query) -> Answer<Option<String>> {
+    let text = query.get("q").filter(|text| !text.is_empty());
+    if text.is_some_and(|text| text.chars().count() > MAX_TEXT_CHARS) {
+        let detail = format!("q must have at most {MAX_TEXT_CHARS} characters");
+        return Err(Refusal::invalid("q", detail).into());
+    }
+    Ok(text.map(str::to_owned))
 }
 
 /// The part of an owner's message that is the answer here.

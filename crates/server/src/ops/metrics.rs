@@ -28,6 +28,12 @@ pub(crate) struct StatusLabel {
     status: &'static str,
 }
 
+/// Label of what ends in one of a few ways.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    outcome: &'static str,
+}
+
 /// Labels of what was read again while the server runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReloadLabels {
@@ -65,6 +71,8 @@ pub(crate) struct Metrics {
     pub(crate) commit_backlog_bytes: Gauge,
     pub(crate) receive_buffer_bytes: Gauge,
     pub(crate) slowest_reader_lag: Gauge<u64, AtomicU64>,
+    evidence_uploads: Family<OutcomeLabel, Counter>,
+    pub(crate) evidence_bytes: Counter,
 }
 
 impl Metrics {
@@ -98,6 +106,8 @@ impl Metrics {
             commit_backlog_bytes: Gauge::default(),
             receive_buffer_bytes: Gauge::default(),
             slowest_reader_lag: Gauge::default(),
+            evidence_uploads: Family::default(),
+            evidence_bytes: Counter::default(),
         };
         metrics.register();
         metrics
@@ -200,6 +210,17 @@ impl Metrics {
             "Events between the head and the follower that is furthest behind",
             self.slowest_reader_lag.clone(),
         );
+        registry.register(
+            "evidence_uploads",
+            "Requests that brought evidence, by outcome: stored, repeated, partly, refused",
+            self.evidence_uploads.clone(),
+        );
+        registry.register_with_unit(
+            "evidence_received",
+            "Bytes of evidence written to the disk",
+            Unit::Bytes,
+            self.evidence_bytes.clone(),
+        );
     }
 
     pub(crate) fn refused(&self, cause: &'static str) {
@@ -213,6 +234,11 @@ impl Metrics {
 
     pub(crate) fn closed(&self, cause: &'static str) {
         self.connections_closed.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// A request that brought evidence was answered.
+    pub(crate) fn evidence(&self, outcome: &'static str) {
+        self.evidence_uploads.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// An HTTP request was answered.

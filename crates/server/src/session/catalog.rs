@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     /// Wakes who waits for the head to move without being a follower of a feed.
     pub(crate) moved: Notify,
     summary: RwLock<Arc<Summary>>,
+    /// Percent of its newest `progress` event, as the bits of a float; no number if there was none.
+    progress: AtomicU64,
 }
 
 impl Entry {
@@ -42,6 +44,7 @@ impl Entry {
             last_used: AtomicU64::new(now),
             archived: AtomicBool::new(false),
             moved: Notify::new(),
+            progress: AtomicU64::new(summary.progress.unwrap_or(f64::NAN).to_bits()),
             summary: RwLock::new(Arc::new(summary)),
         })
     }
@@ -57,6 +60,16 @@ impl Entry {
 
     pub(crate) fn summary(&self) -> Arc<Summary> {
         Arc::clone(&self.summary.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Percent of its newest `progress` event.
+    pub(crate) fn progress(&self) -> Option<f64> {
+        Some(f64::from_bits(self.progress.load(Ordering::Relaxed))).filter(|percent| !percent.is_nan())
+    }
+
+    /// Called by its owner only.
+    pub(crate) fn set_progress(&self, percent: Option<f64>) {
+        self.progress.store(percent.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
     }
 
     fn set_summary(&self, summary: Summary) {
@@ -209,7 +222,7 @@ impl Catalog {
         for (created_at, id) in index.newest_first.range((start, std::ops::Bound::Unbounded)) {
             let Some(entry) = index.by_id.get(id) else { continue };
             let summary = entry.summary();
-            if !matches(query, &summary) || !may_see(&summary.project_id) {
+            if !matches(query, *id, &summary) || !may_see(&summary.project_id) {
                 continue;
             }
             if page.sessions.len() == limit {
@@ -219,16 +232,31 @@ impl Catalog {
                 return Some(page);
             }
             debug_assert_eq!(summary.created_at, created_at.0);
-            page.sessions.push(summary.describe(*id, entry.head()));
+            let progress = entry.progress();
+            page.sessions.push(SessionInfo { progress, ..summary.describe(*id, entry.head()) });
         }
         Some(page)
     }
 }
 
-fn matches(query: &GetSessionList, summary: &Summary) -> bool {
+fn matches(query: &GetSessionList, id: SessionId, summary: &Summary) -> bool {
     let status = |wanted: Status| summary.status == wanted;
     query.status.is_none_or(status)
         && query.project_id.as_ref().is_none_or(|project| *project == summary.project_id)
+        && query.q.as_ref().is_none_or(|text| {
+            let fields = [&summary.agent_name, &summary.test_id, &summary.project_id];
+            fields.iter().any(|field| holds(field, text)) || holds(&id.to_string(), text)
+        })
+}
+
+/// Whether a text holds another one, whatever the case of their letters.
+fn holds(text: &str, part: &str) -> bool {
+    if text.is_ascii() && part.is_ascii() {
+        // Nearly always, and without a copy: this is done for every session there is.
+        let (text, part) = (text.as_bytes(), part.as_bytes());
+        return part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+    }
+    text.to_lowercase().contains(&part.to_lowercase())
 }
 
 fn parse_cursor(cursor: &str) -> Option<(Reverse<u64>, SessionId)> {
@@ -252,11 +280,12 @@ mod tests {
             started_at: None,
             ended_at: None,
             reason: None,
+            progress: None,
         }
     }
 
     fn query(limit: u32, cursor: Option<String>) -> GetSessionList {
-        GetSessionList { status: None, project_id: None, limit, cursor }
+        GetSessionList { status: None, project_id: None, q: None, limit, cursor }
     }
 
     #[test]
@@ -281,6 +310,21 @@ mod tests {
         assert_eq!(seen.len(), 20);
         assert!(seen.is_sorted_by(|a, b| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)));
         assert!(catalog.page(&query(3, Some("nonsense".into())), |_| true).is_none());
+    }
+
+    #[test]
+    fn a_search_looks_at_agent_test_project_and_name_in_any_case() {
+        let catalog = Catalog::default();
+        let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
+        let named = |agent: &str| Summary { agent_name: agent.into(), ..summary("Shop", 1, Status::Idle) };
+        catalog.insert(Entry::new(SessionId::from_u128(1), head, named("MGX"), 0));
+        catalog.insert(Entry::new(SessionId::from_u128(0xabc), head, named("ÄRGER"), 0));
+        let found = |text: &str| {
+            let query = GetSessionList { q: Some(text.into()), ..query(9, None) };
+            catalog.page(&query, |_| true).unwrap().sessions.len()
+        };
+        assert_eq!([found(""), found("shop"), found("mgx"), found("Gx")], [2, 2, 1, 1]);
+        assert_eq!([found("ärg"), found("0ABC"), found("nothing"), found("idle")], [1, 1, 0, 0]);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::event::{EventBody, write_error, write_system};
 use agentbench_protocol::message::{ErrorData, Joined, Presence, Transition};
 use agentbench_protocol::{
-    Epoch, ErrorCode, Head, Position, Priority, Refusal, Seq, SessionId, StartAt, Status, SystemMessage,
+    Epoch, ErrorCode, Head, Outline, Position, Priority, Refusal, Seq, SessionId, StartAt, Status,
+    SystemMessage,
 };
 use agentbench_session::{
     Answer, ConnectionKey, Member, Publish, Published, Session, Settled, Step, Summary, Waiter, resolve,
@@ -24,6 +25,8 @@ use agentbench_session::{
 use bytes::{Bytes, BytesMut};
 
 use super::catalog::Entry;
+use super::progress::newest_progress;
+use crate::dispatch::publishing_needs;
 use crate::http::exchange::Answered;
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -46,6 +49,13 @@ pub(crate) struct Owned {
     untold: Option<SystemMessage>,
     /// Bytes of the commit backlog that it holds.
     reserved: usize,
+}
+
+impl Owned {
+    fn take_back_progress(&mut self) {
+        let known = self.entry.progress();
+        self.session.set_progress(known);
+    }
 }
 
 /// A session that is being read from its log, and the requests that wait for it.
@@ -492,7 +502,7 @@ impl Worker {
             requires_ack: event.requires_ack,
             in_order: event.in_order,
         };
-        self.publish(owned, &publish, event.priority, event_size(event), now);
+        self.publish(owned, &publish, event.priority, event.outline, event_size(event), now);
     }
 
     /// Takes an event whose `size` is reserved in the backlog.
@@ -501,6 +511,7 @@ impl Worker {
         owned: &Rc<RefCell<Owned>>,
         event: &Publish<'_>,
         priority: Priority,
+        outline: Outline,
         size: usize,
         now: u64,
     ) {
@@ -514,6 +525,9 @@ impl Worker {
             Ok(Published::Queued(_)) => {
                 guard.priority = guard.priority.max(priority);
                 guard.reserved += size;
+                if outline.progress.is_some() {
+                    guard.session.set_progress(outline.progress);
+                }
                 let id = guard.session.id();
                 drop(guard);
                 self.mark_dirty(id);
@@ -617,6 +631,7 @@ impl Worker {
         let (entry, mirrors, name) = {
             let guard = owned.borrow();
             guard.entry.set_head(frame.last_seq());
+            guard.entry.set_progress(guard.session.progress());
             if frame.first_seq() == 1 {
                 self.shared.catalog.insert_reserved(Arc::clone(&guard.entry));
             }
@@ -739,6 +754,8 @@ impl Worker {
                 self.shared.catalog.give_back_for(&owned.borrow().entry.summary().created_by);
             }
         }
+        // What the log did not take was no progress.
+        owned.borrow_mut().take_back_progress();
         for answer in answers {
             if let Some(connection) = answer.waiter.connection() {
                 let settles = matches!(answer.waiter, Waiter::Command(_));
@@ -785,7 +802,12 @@ impl Worker {
             let summary = Summary::clone(&entry.summary());
             let last_used = entry.last_used.load(Ordering::Relaxed);
             let tail = self.shared.sabotage.dedupe_tail(&tail);
-            let session = Session::recover(id, entry.head(), self.shared.context(), summary, tail, last_used);
+            let mut session =
+                Session::recover(id, entry.head(), self.shared.context(), summary, tail, last_used);
+            if let Some(percent) = newest_progress(tail) {
+                session.set_progress(Some(percent));
+                entry.set_progress(Some(percent));
+            }
             let owned =
                 Owned { session, entry, mirrors: 0, priority: Priority::Normal, untold: None, reserved: 0 };
             self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
@@ -883,6 +905,7 @@ fn summary_of(fields: CreateSession, asker: &Asker, now: u64) -> (Summary, bool)
         started_at: None,
         ended_at: None,
         reason: None,
+        progress: None,
     };
     (summary, fields.follow)
 }
@@ -893,7 +916,11 @@ fn may_use(owned: &Owned, asker: &Asker, request: &Request) -> Result<(), Refusa
         Request::Create { .. } => Permission::SessionCreate,
         Request::Join { .. } | Request::Info { .. } => Permission::SessionRead,
         Request::Control { .. } => Permission::SessionControl,
-        Request::Publish(_) | Request::PublishAll(_) => Permission::SessionPublish,
+        Request::Publish(event) => publishing_needs(event.outline),
+        // Each event's own permission was looked at when the request came in.
+        Request::PublishAll(events) => {
+            events.first().map_or(Permission::SessionPublish, |event| publishing_needs(event.outline))
+        }
         // Whoever is in may say how far it has read, and go.
         Request::Leave { .. } | Request::Acknowledge { .. } | Request::Gone => return Ok(()),
     };

@@ -12,7 +12,7 @@ use agentbench_auth::Grant;
 use agentbench_event_log::{Appended, Frame, LogError};
 use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::message::Sender;
-use agentbench_protocol::{CloseCode, Priority, Seq, SessionId, StartAt};
+use agentbench_protocol::{CloseCode, Outline, Priority, Seq, SessionId, StartAt};
 use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
@@ -45,6 +45,7 @@ pub(crate) struct OwnedEvent {
     pub(crate) requires_ack: bool,
     pub(crate) in_order: bool,
     pub(crate) priority: Priority,
+    pub(crate) outline: Outline,
 }
 
 /// What a session's owner is asked to do.

@@ -7,6 +7,7 @@
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
+//! - `pages`: the dashboard and the export that is a page; `review`: who may leave notes, and what listings tell; `evidence`: uploads that break off, downloads that nobody runs.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -15,13 +16,16 @@ mod audited;
 mod connections;
 mod encrypted;
 mod errors;
+mod evidence;
 mod following;
 mod framing;
 mod issuer;
 mod lifecycle;
 mod limits;
+mod pages;
 mod presence;
 mod publishing;
+mod review;
 mod roles;
 mod stopping;
 mod streams;

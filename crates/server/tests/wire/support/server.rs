@@ -102,6 +102,11 @@ impl TestServer {
         self.start();
     }
 
+    /// The folder of the data.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub(crate) fn server(&self) -> &Server {
         self.server.as_ref().expect("the server runs")
     }

@@ -1,0 +1,80 @@
+//! Names and looks: where a file of evidence is, and what a session's folder holds.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agentbench_protocol::SessionId;
+
+use crate::hash::Hash;
+use crate::media_type::MediaType;
+
+/// Ending of what is on its way.
+const PARTIAL: &str = "part";
+/// What a file takes at least: a block of the disk. Many empty files fill a disk, too.
+const BLOCK: u64 = 4096;
+
+pub(crate) fn folder(dir: &Path, session: SessionId) -> PathBuf {
+    dir.join(session.to_string())
+}
+
+pub(crate) fn whole(dir: &Path, session: SessionId, hash: Hash, kind: MediaType) -> PathBuf {
+    folder(dir, session).join(format!("{hash}.{}", kind.ending()))
+}
+
+pub(crate) fn partial(dir: &Path, session: SessionId, hash: Hash) -> PathBuf {
+    folder(dir, session).join(format!("{hash}.{PARTIAL}"))
+}
+
+/// What a whole file's name says; `None` for every other file.
+pub(crate) fn named(path: &Path) -> Option<(Hash, MediaType)> {
+    let hash = path.file_stem()?.to_str()?.parse().ok()?;
+    let ending = path.extension()?.to_str()?;
+    Some((hash, MediaType::ALL.into_iter().find(|kind| kind.ending() == ending)?))
+}
+
+pub(crate) fn is_partial(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == PARTIAL)
+}
+
+/// What a file of so many bytes counts for.
+pub(crate) fn charge(bytes: u64) -> u64 {
+    bytes.max(BLOCK)
+}
+
+/// `None` where there is no such file.
+pub(crate) fn look(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The files of a folder; none where there is no folder.
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        // One that has gone in the meantime is none.
+        if let Some(metadata) = look(&path)? {
+            files.push((path, metadata));
+        }
+    }
+    Ok(files)
+}
+
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

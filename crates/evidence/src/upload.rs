@@ -1,0 +1,212 @@
+//! One file on its way to the disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use agentbench_protocol::SessionId;
+
+use crate::error::EvidenceError;
+use crate::files;
+use crate::hash::Hash;
+use crate::media_type::MediaType;
+use crate::store::{Begun, Part, Store, Stored};
+
+/// Bytes that are read at once when a file that came in parts is hashed.
+const STEP: usize = 128 * 1024;
+
+/// How an upload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The file is whole and has its name.
+    Whole(Stored),
+    /// So many bytes have been received, and more are to come.
+    Partly(u64),
+}
+
+/// A part of a file that is being written. Dropped before its end, it leaves what it has got, to be gone on with.
+#[derive(Debug)]
+pub struct Upload {
+    store: Arc<Store>,
+    session: SessionId,
+    hash: Hash,
+    media_type: MediaType,
+    total: Option<u64>,
+    /// Bytes that are in the file.
+    received: u64,
+    /// What the session's share is charged for.
+    charged: u64,
+    /// The hash of everything so far, if it was seen from the first byte on.
+    hasher: Option<Box<blake3::Hasher>>,
+    file: Option<File>,
+    /// The session had no evidence before.
+    in_new_folder: bool,
+}
+
+impl Upload {
+    /// The caller has marked the file as busy.
+    pub(crate) fn begin(
+        store: Arc<Store>,
+        session: SessionId,
+        hash: Hash,
+        media_type: MediaType,
+        part: Part,
+    ) -> Result<Begun, EvidenceError> {
+        // Made at once, so that its end gives the mark back whatever happens next.
+        let mut upload = Self {
+            store,
+            session,
+            hash,
+            media_type,
+            total: part.total(),
+            received: 0,
+            charged: 0,
+            hasher: None,
+            file: None,
+            in_new_folder: false,
+        };
+        // Whoever was busy with it may have finished in the meantime.
+        if let crate::Found::Whole(stored) = upload.store.find(session, hash)? {
+            return Ok(Begun::There(stored));
+        }
+        upload.open(part)?;
+        Ok(Begun::Upload(upload))
+    }
+
+    fn open(&mut self, part: Part) -> Result<(), EvidenceError> {
+        let path = files::partial(&self.store.dir, self.session, self.hash);
+        let there = files::look(&path)?.map(|metadata| metadata.len());
+        let from = part.from();
+        if matches!(part, Part::Range { .. }) && from != there.unwrap_or(0) {
+            return Err(EvidenceError::OutOfPlace { received: there.unwrap_or(0) });
+        }
+        // What is there is counted in the session's share already.
+        let announced = files::charge(part.total().unwrap_or(0));
+        self.store.charge(self.session, there.map_or(0, files::charge), announced)?;
+        self.charged = announced;
+        self.received = from;
+        let folder = files::folder(&self.store.dir, self.session);
+        if files::look(&folder)?.is_none() {
+            fs::create_dir_all(&folder)?;
+            self.in_new_folder = true;
+        }
+        let mut options = OpenOptions::new();
+        let file = match from {
+            0 => options.write(true).create(true).truncate(true).open(&path)?,
+            _ => options.append(true).open(&path)?,
+        };
+        self.hasher = (from == 0).then(Box::default);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Bytes that are in the file so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Writes what comes next.
+    ///
+    /// # Errors
+    /// More than was announced or may be, and the disk's. On a full disk nothing of the file stays.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), EvidenceError> {
+        let written = self.append(bytes);
+        if matches!(written, Err(EvidenceError::Full | EvidenceError::TooLarge { .. })) {
+            self.discard();
+        }
+        written
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), EvidenceError> {
+        let after = self.received + bytes.len() as u64;
+        if let Some(total) = self.total.filter(|total| after > *total) {
+            return Err(EvidenceError::WrongSize { announced: total, found: after });
+        }
+        if after > self.store.limits.file {
+            return Err(EvidenceError::TooLarge { limit: self.store.limits.file });
+        }
+        if after > self.charged {
+            self.store.charge(self.session, self.charged, after)?;
+            self.charged = after;
+        }
+        let file = self.file.as_mut().ok_or(EvidenceError::Gone)?;
+        if let Err(error) = file.write_all(bytes) {
+            // A write that was done in part would put the next one in a wrong place.
+            let _ = file.set_len(self.received);
+            return Err(error.into());
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        self.received = after;
+        Ok(())
+    }
+
+    /// Ends the part. If it was the last one, the file is checked, made durable and given its name.
+    ///
+    /// # Errors
+    /// [`EvidenceError::WrongHash`], and then nothing of the file stays; and the disk's.
+    pub fn end(mut self) -> Result<Ended, EvidenceError> {
+        if self.total.is_some_and(|total| self.received < total) {
+            return Ok(Ended::Partly(self.received));
+        }
+        let ended = self.finish();
+        if ended.is_err() {
+            self.discard();
+        }
+        ended.map(Ended::Whole)
+    }
+
+    fn finish(&mut self) -> Result<Stored, EvidenceError> {
+        let file = self.file.take().ok_or(EvidenceError::Gone)?;
+        let path = files::partial(&self.store.dir, self.session, self.hash);
+        let found = match self.hasher.take() {
+            Some(hasher) => Hash::from_hasher(&hasher),
+            None => hash_file(&mut File::open(&path)?)?,
+        };
+        if found != self.hash {
+            return Err(EvidenceError::WrongHash { found });
+        }
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&path, files::whole(&self.store.dir, self.session, self.hash, self.media_type))?;
+        files::sync_folder(&files::folder(&self.store.dir, self.session))?;
+        if self.in_new_folder {
+            self.store.dir.ancestors().take(2).try_for_each(files::sync_folder)?;
+        }
+        Ok(Stored { size: self.received, media_type: self.media_type })
+    }
+
+    /// Removes what there is of the file.
+    fn discard(&mut self) {
+        self.file = None;
+        // One that cannot be removed now is swept up later.
+        let _ = files::remove(&files::partial(&self.store.dir, self.session, self.hash));
+        self.received = 0;
+        let _ = self.store.charge(self.session, self.charged, 0);
+        self.charged = 0;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // What was announced and did not come is given back; a file counts for a block at least.
+        let kept = if self.charged == 0 { 0 } else { files::charge(self.received) };
+        if kept < self.charged {
+            let _ = self.store.charge(self.session, self.charged, kept);
+        }
+        self.store.release(self.session, self.hash);
+    }
+}
+
+fn hash_file(file: &mut File) -> io::Result<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut step = vec![0; STEP];
+    loop {
+        let count = file.read(&mut step)?;
+        if count == 0 {
+            return Ok(Hash::from_hasher(&hasher));
+        }
+        hasher.update(&step[..count]);
+    }
+}
