@@ -5,7 +5,9 @@ mod say;
 
 mod access;
 mod audit;
+mod demo;
 mod echo;
+mod http;
 mod load;
 mod logging;
 mod proxy;

@@ -12,7 +12,7 @@ use clap::builder::{Str, StyledStr};
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{logging, secret};
+use crate::{demo, logging, secret};
 
 /// Sample tokens of a development server are good for this long.
 const SAMPLE_TOKEN_SECONDS: u64 = 7 * 24 * 3600;
@@ -22,6 +22,7 @@ pub(crate) struct Arguments {
     flags: Vec<(String, String)>,
     file: Option<PathBuf>,
     print_config: bool,
+    demo: bool,
 }
 
 impl FromArgMatches for Arguments {
@@ -34,6 +35,7 @@ impl FromArgMatches for Arguments {
             flags: flags.collect(),
             file: matches.get_one::<PathBuf>("config").cloned(),
             print_config: matches.get_flag("print-config"),
+            demo: matches.get_flag("demo"),
         })
     }
 
@@ -58,6 +60,12 @@ impl Args for Arguments {
                     .long("print-config")
                     .action(ArgAction::SetTrue)
                     .help("show each setting, its value and where it came from, and stop"),
+            )
+            .arg(
+                clap::Arg::new("demo")
+                    .long("demo")
+                    .action(ArgAction::SetTrue)
+                    .help("let three made-up agents run their tests over and over, and print a link to watch them; what they do is kept in DATA_DIR/demo, for six hours"),
             )
             .after_help(
                 "Flags go over environment variables, those over the settings file, that over the defaults.",
@@ -96,8 +104,26 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     logging::start(&config)?;
     let (keys, sample_secret) = keys(&mut config)?;
+    if arguments.demo {
+        prepare_demo(&mut config, sample_secret.is_some())?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, keys, sample_secret))
+    runtime.block_on(serve(config, keys, sample_secret, arguments.demo))
+}
+
+/// The demo has a folder of its own: what it leaves is removed again, and nobody's sessions with it.
+fn prepare_demo(config: &mut Config, has_secret: bool) -> anyhow::Result<()> {
+    if config.production || !has_secret {
+        bail!(
+            "--demo is for development: it makes tokens with JWT_SECRET, or with the secret that a development server makes itself"
+        );
+    }
+    if config.security.tls.is_some() {
+        bail!("--demo speaks plain WebSocket: leave --tls-cert and --tls-key out");
+    }
+    config.data_dir.push("demo");
+    config.retention_age.get_or_insert(demo::KEPT);
+    Ok(())
 }
 
 fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
@@ -157,7 +183,12 @@ fn read_keys(path: &Path, production: bool) -> anyhow::Result<KeyRing> {
     Ok(keys)
 }
 
-async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: Config,
+    keys: KeyRing,
+    sample_secret: Option<String>,
+    with_demo: bool,
+) -> anyhow::Result<ExitCode> {
     let address = (config.host, config.port).into();
     let listeners = bind(address, config.workers).with_context(|| {
         format!("cannot listen on {address}; is another server running there? (--port chooses another)")
@@ -167,6 +198,11 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
     let server = Server::start(config, keys, listeners)?;
     announce(&server, sample_secret.as_deref())?;
     let mut requests = server.control();
+    let mut demo = None;
+    if let Some(secret) = sample_secret.as_deref().filter(|_| with_demo) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        demo = Some(demo::start(server.address(), secret, now).await?);
+    }
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -186,6 +222,9 @@ async fn serve(config: Config, keys: KeyRing, sample_secret: Option<String>) -> 
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
+    }
+    if let Some(demo) = demo {
+        demo.end().await;
     }
     tracing::info!(connections = server.connections(), "stopping");
     let stopped = tokio::task::spawn_blocking(move || server.stop());
