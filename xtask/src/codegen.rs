@@ -1,4 +1,4 @@
-//! References that are made from the code: the JSON Schemas of the protocol and of the suite's report, the HTTP API's
+//! References that are made from the code: the JSON Schemas of the protocol, of events' data and of the suite's report, the HTTP API's
 //! description, the table of settings. A test of freshness stops
 //! the code from saying one thing and the documents another.
 
@@ -21,6 +21,7 @@ fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut api = serde_json::to_string_pretty(&agentbench_server::openapi())?;
     api.push('\n');
     Ok(BTreeMap::from([
+        ("docs/events.schema.json", events_schema()?),
         ("docs/protocol.schema.json", schema),
         ("docs/openapi.json", api),
         ("docs/report.schema.json", report_schema()?),
@@ -88,6 +89,12 @@ fn protocol_schema() -> serde_json::Value {
             "ErrorCode": schema_for!(ErrorCode)
         }
     })
+}
+
+fn events_schema() -> anyhow::Result<String> {
+    let mut schema = schema_for!(agentbench_protocol::events::EventData);
+    schema.insert("title".to_owned(), "AgentBench realtime, data of events".into());
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
 fn report_schema() -> anyhow::Result<String> {
