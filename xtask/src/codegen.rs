@@ -10,6 +10,7 @@ use agentbench_protocol::command::{CreateSession, GetSessionList};
 use agentbench_protocol::message::{ErrorData, Sender};
 use agentbench_protocol::{ErrorCode, MessageType, Priority, SessionInfo, SystemMessage};
 use agentbench_server::config::SETTINGS;
+use anyhow::Context;
 use schemars::schema_for;
 
 use crate::root;
@@ -94,6 +95,18 @@ fn protocol_schema() -> serde_json::Value {
 fn events_schema() -> anyhow::Result<String> {
     let mut schema = schema_for!(agentbench_protocol::events::EventData);
     schema.insert("title".to_owned(), "AgentBench realtime, data of events".into());
+    let kinds =
+        schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).context("the kinds of events")?;
+    let other = kinds.pop().context("the last kind is any other")?;
+    let known: Vec<_> = kinds.iter().map(|kind| kind["properties"]["eventType"]["const"].clone()).collect();
+    // The types can only say that it is another one; the schema can say other than which.
+    let event_type = serde_json::json!({"type": "string", "not": {"enum": known}});
+    kinds.push(serde_json::json!({
+        "description": other["description"],
+        "type": "object",
+        "properties": {"eventType": event_type},
+        "required": ["eventType"]
+    }));
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
