@@ -1,4 +1,4 @@
-//! References that are made from the code: the JSON Schemas of the protocol and of the suite's report, the HTTP API's
+//! References that are made from the code: the JSON Schemas of the protocol, of events' data and of the suite's report, the HTTP API's
 //! description, the table of settings. A test of freshness stops
 //! the code from saying one thing and the documents another.
 
@@ -10,6 +10,7 @@ use agentbench_protocol::command::{CreateSession, GetSessionList};
 use agentbench_protocol::message::{ErrorData, Sender};
 use agentbench_protocol::{ErrorCode, MessageType, Priority, SessionInfo, SystemMessage};
 use agentbench_server::config::SETTINGS;
+use anyhow::Context;
 use schemars::schema_for;
 
 use crate::root;
@@ -21,6 +22,7 @@ fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut api = serde_json::to_string_pretty(&agentbench_server::openapi())?;
     api.push('\n');
     Ok(BTreeMap::from([
+        ("docs/events.schema.json", events_schema()?),
         ("docs/protocol.schema.json", schema),
         ("docs/openapi.json", api),
         ("docs/report.schema.json", report_schema()?),
@@ -88,6 +90,24 @@ fn protocol_schema() -> serde_json::Value {
             "ErrorCode": schema_for!(ErrorCode)
         }
     })
+}
+
+fn events_schema() -> anyhow::Result<String> {
+    let mut schema = schema_for!(agentbench_protocol::events::EventData);
+    schema.insert("title".to_owned(), "AgentBench realtime, data of events".into());
+    let kinds =
+        schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).context("the kinds of events")?;
+    let other = kinds.pop().context("the last kind is any other")?;
+    let known: Vec<_> = kinds.iter().map(|kind| kind["properties"]["eventType"]["const"].clone()).collect();
+    // The types can only say that it is another one; the schema can say other than which.
+    let event_type = serde_json::json!({"type": "string", "not": {"enum": known}});
+    kinds.push(serde_json::json!({
+        "description": other["description"],
+        "type": "object",
+        "properties": {"eventType": event_type},
+        "required": ["eventType"]
+    }));
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
 fn report_schema() -> anyhow::Result<String> {

@@ -5,7 +5,9 @@ mod say;
 
 mod access;
 mod allocator;
+mod api;
 mod audit;
+mod demo;
 mod doctor;
 mod echo;
 mod http;

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::logging::Level;
 use crate::systemd::{self, Notifier};
-use crate::{logging, secret};
+use crate::{demo, logging, secret};
 
 /// Sample tokens of a development server are good for this long.
 const SAMPLE_TOKEN_SECONDS: u64 = 7 * 24 * 3600;
@@ -24,6 +24,7 @@ pub(crate) struct Arguments {
     flags: Vec<(String, String)>,
     file: Option<PathBuf>,
     print_config: bool,
+    demo: bool,
 }
 
 impl FromArgMatches for Arguments {
@@ -36,6 +37,7 @@ impl FromArgMatches for Arguments {
             flags: flags.collect(),
             file: matches.get_one::<PathBuf>("config").cloned(),
             print_config: matches.get_flag("print-config"),
+            demo: matches.get_flag("demo"),
         })
     }
 
@@ -60,6 +62,12 @@ impl Args for Arguments {
                     .long("print-config")
                     .action(ArgAction::SetTrue)
                     .help("show each setting, its value and where it came from, and stop"),
+            )
+            .arg(
+                clap::Arg::new("demo")
+                    .long("demo")
+                    .action(ArgAction::SetTrue)
+                    .help("let three made-up agents run their tests over and over, and print a link to watch them; what they do is kept in DATA_DIR/demo, for six hours"),
             )
             .after_help(
                 "Flags go over environment variables, those over the settings file, that over the defaults.",
@@ -97,6 +105,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     config.release_memory = Some(crate::allocator::release_free_memory);
     let level = logging::start(&config)?;
     let (keys, sample_secret) = keys(&mut config)?;
+    if arguments.demo {
+        prepare_demo(&mut config, sample_secret.is_some())?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reloading = Reloading {
         arguments,
@@ -104,7 +115,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         production: config.production,
         level,
     };
-    runtime.block_on(serve(config, keys, sample_secret, &reloading))
+    runtime.block_on(serve(config, keys, sample_secret, &reloading, arguments.demo))
+}
+
+/// The demo has a folder of its own: what it leaves is removed again, and nobody's sessions with it.
+fn prepare_demo(config: &mut Config, has_secret: bool) -> anyhow::Result<()> {
+    if config.production || !has_secret {
+        bail!(
+            "--demo is for development: it makes tokens with JWT_SECRET, or with the secret that a development server makes itself"
+        );
+    }
+    if config.security.tls.is_some() {
+        bail!("--demo speaks plain WebSocket: leave --tls-cert and --tls-key out");
+    }
+    config.data_dir.push("demo");
+    config.retention_age.get_or_insert(demo::KEPT);
+    Ok(())
 }
 
 /// Flags, environment and file as they are now.
@@ -177,6 +203,7 @@ async fn serve(
     keys: KeyRing,
     sample_secret: Option<String>,
     reloading: &Reloading<'_>,
+    with_demo: bool,
 ) -> anyhow::Result<ExitCode> {
     let address = (config.host, config.port).into();
     let listeners = match systemd::listeners(config.workers)? {
@@ -190,6 +217,11 @@ async fn serve(
     let server = Server::start(config, keys, listeners)?;
     announce(&server, sample_secret.as_deref())?;
     let mut requests = server.control();
+    let mut demo = None;
+    if let Some(secret) = sample_secret.as_deref().filter(|_| with_demo) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        demo = Some(demo::start(server.address(), secret, now).await?);
+    }
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -215,6 +247,9 @@ async fn serve(
         }
     }
     notifier.stopping();
+    if let Some(demo) = demo {
+        demo.end().await;
+    }
     tracing::info!(connections = server.connections(), "stopping");
     let stopped = tokio::task::spawn_blocking(move || server.stop());
     // The workers keep their own deadline; the log may need a moment beyond it.

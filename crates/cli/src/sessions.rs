@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tokio::sync::mpsc;
 
 use crate::access::Access;
+use crate::api::Server;
 
 /// How long the server may take to answer at first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,11 +101,23 @@ enum Command {
         /// The session
         session: SessionId,
     },
-    /// Write a session's whole log to standard output, one JSON object a line
+    /// Write a session's whole log: one JSON object a line, or one HTML page with the evidence that opens without a server
     Export {
         /// The session
         session: SessionId,
+        /// jsonl or html
+        #[arg(long, default_value = "jsonl")]
+        format: Format,
+        /// File to write; standard output if not given
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Jsonl,
+    Html,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -163,6 +176,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let token = arguments.access.token("me", Role::Admin)?;
+    if let Command::Export { session, format: Format::Html, output } = &arguments.command {
+        let server = Server::new(&arguments.url, arguments.ca_file.as_deref(), token)?;
+        return export_page(&server, *session, output.as_deref()).await;
+    }
     let mut config =
         Config::new(&arguments.url).token(token).connect_timeout(CONNECT_TIMEOUT).ack_timeout(ACK_TIMEOUT);
     if let Some(path) = &arguments.ca_file {
@@ -198,7 +215,7 @@ async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Tail { session, from } => tail(&client, *session, *from, json).await?,
         Command::Publish { session } => publish(&client, *session, json).await?,
-        Command::Export { session } => export(&client, *session).await?,
+        Command::Export { session, output, .. } => export(&client, *session, output.as_deref()).await?,
     };
     client.close().await;
     Ok(code)
@@ -398,15 +415,71 @@ fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::
     Ok(())
 }
 
-async fn export(client: &Client, session: SessionId) -> anyhow::Result<ExitCode> {
+/// Where an export goes. A file gets its name when it is whole, so that half of one is never taken for all of it.
+enum Target {
+    Output(std::io::Stdout),
+    File { file: std::fs::File, partial: PathBuf, path: PathBuf },
+}
+
+impl Target {
+    fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::Output(std::io::stdout())) };
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".part");
+        let (partial, path) = (PathBuf::from(partial), path.to_owned());
+        let file =
+            std::fs::File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+        Ok(Self::File { file, partial, path })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Output(out) => out.write_all(bytes),
+            Self::File { file, .. } => file.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Output(mut out) => out.flush()?,
+            Self::File { file, partial, path } => {
+                file.sync_all()?;
+                std::fs::rename(&partial, &path)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The page that the server makes, as it comes.
+async fn export_page(server: &Server, session: SessionId, output: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let mut answer = server.get(&format!("/api/v1/sessions/{session}/export?format=html")).await?;
+    if !answer.is_success() {
+        eprintln!("agentbench: {}", answer.refusal().await?);
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut target = Target::open(output)?;
+    while let Some(piece) = answer.next().await? {
+        target.write(&piece)?;
+    }
+    target.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(client: &Client, session: SessionId, output: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let mut target = Target::open(output)?;
     let mut next = Some(1);
     while let Some(from) = next {
         let page = client.get_history(session, from, PAGE).await?;
-        let mut out = std::io::stdout().lock();
+        let mut lines = String::new();
         for event in &page.events {
-            writeln!(out, "{}", event.get())?;
+            lines.push_str(event.get());
+            lines.push('\n');
         }
+        target.write(lines.as_bytes())?;
         next = page.next_seq;
     }
+    target.finish()?;
     Ok(ExitCode::SUCCESS)
 }

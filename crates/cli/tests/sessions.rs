@@ -114,3 +114,52 @@ fn refusals_and_bad_lines_have_exit_code_1() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("line 2") && said.contains("2 stored, 1 not"), "{said}");
 }
+
+#[test]
+fn an_export_goes_into_a_file_whole_or_not_at_all() {
+    let shell = Shell::new();
+    let session = shell.good(&["create", "--project", "p", "--agent", "a"], "").trim().to_owned();
+    shell.good(&["publish", &session], "{\"eventType\":\"progress\",\"percent\":5}\n");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    shell.good(&["export", &session, "-o", &file("log.jsonl")], "");
+    assert_eq!(lines(&std::fs::read_to_string(file("log.jsonl")).unwrap()).len(), 2);
+    let page = shell.run(&["export", &session, "--format", "html", "-o", &file("page.html")], "");
+    if page.status.success() {
+        let text = std::fs::read_to_string(file("page.html")).unwrap();
+        assert!(text.contains("agentbench-export") && text.contains(&session), "{text}");
+    } else {
+        // A binary that was built without the dashboard says so.
+        let said = String::from_utf8_lossy(&page.stderr);
+        assert!(page.status.code() == Some(1) && said.contains("cargo xtask dashboard"), "{said}");
+        assert!(!std::path::Path::new(&file("page.html")).exists());
+    }
+    assert!(
+        std::fs::read_dir(folder.path()).unwrap().all(|it| it.unwrap().path().extension().unwrap() != "part")
+    );
+    let none = "00000000-0000-8000-8000-000000000000";
+    let nothing = shell.run(&["export", none, "--format", "html", "-o", &file("none.html")], "");
+    assert_eq!(nothing.status.code(), Some(1));
+    let nowhere = shell.run(&["export", &session, "-o", "/nowhere/at/all"], "");
+    assert_eq!(nowhere.status.code(), Some(2));
+}
+
+#[test]
+fn a_reviewers_token_names_its_permission() {
+    let shell = Shell::new();
+    let session = shell.good(&["create", "--project", "p", "--agent", "a"], "").trim().to_owned();
+    let mint = |more: &[&str]| {
+        let output = Command::new(BINARY)
+            .args(["token", "mint", "--role", "viewer", "--secret", SECRET])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let note = "{\"eventType\":\"review_note\",\"text\":\"good\"}\n";
+    let reviewer = mint(&["--permission", "session:review"]);
+    shell.good(&["publish", &session, "--token", &reviewer], note);
+    let refused = shell.run(&["publish", &session, "--token", &mint(&[])], note);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+}

@@ -6,6 +6,7 @@
 //! - [`ids`]: session, epoch, seq, position.
 //! - [`envelope`]: reading what clients send, `data` untouched; [`command`]: what a `control_command` asks for.
 //! - [`event`]: writing what clients get; [`message`] and [`session`]: the types in it.
+//! - [`events`]: what is in the `data` of the events that everybody knows.
 //! - [`outline`]: the little of an event's `data` that the server reads.
 //! - [`msgpack`]: the same messages in MessagePack, translated to and from the JSON form.
 //! - [`error`], [`close`]: what is said when something cannot be done; [`limits`].
@@ -16,6 +17,7 @@ pub mod command;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod events;
 pub mod ids;
 pub mod json;
 pub mod limits;

@@ -150,6 +150,9 @@ impl Book {
         let there = self.json::<StoredBody>("It was stored before.");
         let received = self.json::<Received>("The part is received; more has to come.");
         let misplaced = self.json::<Received>("The part does not begin where what is there ends, another request is uploading the same file, or the session has ended.");
+        let (placed, closed) = (self.schema::<Received>(), self.schema::<ErrorBody>());
+        let misplaced = json!({"description": misplaced["description"],
+            "content": {"application/json": {"schema": {"anyOf": [placed, closed]}}}});
         let part = header(
             "Content-Range",
             json!({"type": "string", "pattern": "^bytes [0-9]+-[0-9]+/[0-9]+$"}),

@@ -1,0 +1,163 @@
+//! One agent of the demo: it creates a session, plays its script into it, ends it, and begins again.
+
+use std::time::Duration;
+
+use agentbench_client::{Client, Config, Data, Event, NewSession, Publisher, SessionId};
+use agentbench_evidence::Hash;
+use agentbench_protocol::Outcome;
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::PROJECT;
+use super::picture::{self, Screen};
+use super::script::{self, What};
+use super::story::Story;
+use crate::api::Server;
+
+/// Time between two runs, and before the next try after one that broke.
+const REST: Duration = Duration::from_secs(12);
+
+pub(super) struct Player {
+    client: Client,
+    judge: Client,
+    http: Server,
+    story: &'static Story,
+    seed: u64,
+    speed: f64,
+}
+
+/// How a run ended.
+enum Played {
+    Through,
+    /// The server stops.
+    Stopped,
+}
+
+impl Player {
+    pub(super) async fn connect(
+        url: &str,
+        token: String,
+        judge: Client,
+        story: &'static Story,
+        seed: u64,
+        speed: f64,
+    ) -> anyhow::Result<Self> {
+        let http = Server::new(url, None, token.clone())?;
+        let config = Config::new(url).token(token).producer_id(story.user);
+        let client = Client::connect(config).await.with_context(|| format!("the demo's {}", story.agent))?;
+        Ok(Self { client, judge, http, story, seed, speed })
+    }
+
+    /// Plays run after run until the server stops.
+    pub(super) async fn run(self, delay: Duration, mut stopped: watch::Receiver<bool>) {
+        let mut seed = self.seed;
+        let mut wait = delay;
+        while !rest(wait, &mut stopped).await {
+            match self.play(seed, &mut stopped).await {
+                Ok(Played::Through) => {}
+                Ok(Played::Stopped) => break,
+                Err(error) => {
+                    tracing::warn!(
+                        agent = self.story.agent,
+                        error = format!("{error:#}"),
+                        "a run of the demo broke off"
+                    );
+                }
+            }
+            seed = seed.wrapping_add(1);
+            wait = self.pace(REST.as_millis() as u64);
+        }
+        self.client.close().await;
+    }
+
+    fn pace(&self, ms: u64) -> Duration {
+        Duration::from_secs_f64(ms as f64 / 1000.0 / self.speed)
+    }
+
+    async fn play(&self, seed: u64, stopped: &mut watch::Receiver<bool>) -> anyhow::Result<Played> {
+        let metadata = Data::json(&json!({"demo": true, "seed": seed}))?;
+        let new = NewSession::new(PROJECT, self.story.test, self.story.agent).metadata(metadata);
+        let session = self.client.create_session(new).await?.session_id;
+        let script = script::write(self.story, seed);
+        let played = self.perform(session, &script, stopped).await;
+        let (outcome, reason) = match &played {
+            Ok(Played::Through) if script.succeeded => (Outcome::Completed, None),
+            Ok(Played::Through) => (Outcome::Error, Some("the agent did not reach its goal".to_owned())),
+            Ok(Played::Stopped) => (Outcome::Completed, Some("the demo was ended".to_owned())),
+            Err(_) => (Outcome::Error, Some("the demo's run broke off".to_owned())),
+        };
+        let ended = self.client.stop_test(session, outcome, reason).await;
+        // A connection carries many sessions in time, and is not to take part in those that are over.
+        let _ = (self.client.leave(session).await, self.judge.leave(session).await);
+        let played = played?;
+        ended.context("the session could not be ended")?;
+        Ok(played)
+    }
+
+    async fn perform(
+        &self,
+        session: SessionId,
+        script: &script::Script,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> anyhow::Result<Played> {
+        self.client.start_test(session).await?;
+        let agent = self.client.publisher(session).await?;
+        let judge = self.judge.publisher(session).await?;
+        for beat in &script.beats {
+            if rest(self.pace(beat.after_ms), stopped).await {
+                return Ok(Played::Stopped);
+            }
+            match &beat.what {
+                What::Event { id, data } => publish(&agent, id.as_deref(), data).await?,
+                What::Verdict(data) => publish(&judge, None, data).await?,
+                What::Shot { screen, caption, of } => {
+                    let data = self.shoot(session, screen, caption, of).await?;
+                    publish(&agent, None, &data).await?;
+                }
+            }
+        }
+        Ok(Played::Through)
+    }
+
+    /// Draws and uploads a screenshot. Gives the event that names it.
+    async fn shoot(
+        &self,
+        session: SessionId,
+        screen: &Screen,
+        caption: &str,
+        of: &str,
+    ) -> anyhow::Result<Value> {
+        let png = screen.draw()?;
+        let (hash, size) = (Hash::of(&png), png.len());
+        let target = format!("/api/v1/evidence/{hash}?sessionId={session}");
+        let answer = self.http.put(&target, "image/png", png.into()).await?;
+        if !answer.is_success() {
+            bail!("a screenshot was refused: {}", answer.refusal().await?);
+        }
+        Ok(json!({
+            "eventType": "evidence", "kind": "screenshot", "hash": hash.to_string(), "contentType": "image/png",
+            "size": size, "width": picture::WIDTH, "height": picture::HEIGHT, "caption": caption, "of": of,
+        }))
+    }
+}
+
+/// Waits for the ack, so that a server that cannot keep up slows the demo down.
+async fn publish(publisher: &Publisher, id: Option<&str>, data: &Value) -> anyhow::Result<()> {
+    let mut event = Event::new(Data::json(data)?);
+    if let Some(id) = id {
+        event = event.id(id);
+    }
+    let outcome = publisher.publish(event).await?.await;
+    anyhow::ensure!(outcome.is_stored(), "an event was not stored: {outcome:?}");
+    Ok(())
+}
+
+/// Waits for so long; tells whether the server stops meanwhile.
+async fn rest(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        biased;
+        _ = stopped.wait_for(|stopped| *stopped) => true,
+        () = tokio::time::sleep(time) => false,
+    }
+}
