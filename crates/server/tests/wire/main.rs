@@ -7,6 +7,7 @@
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
+//! - `looking`: profiles and frames for operators.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -20,6 +21,7 @@ mod framing;
 mod issuer;
 mod lifecycle;
 mod limits;
+mod looking;
 mod presence;
 mod publishing;
 mod roles;
