@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -85,6 +85,21 @@ pub(crate) async fn text(body: Incoming) -> anyhow::Result<String> {
     let body = Limited::new(body, MAX_BODY).collect().await;
     let bytes = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The answer if it is good; else what the server says is wrong, in words.
+///
+/// # Errors
+/// Any status but 200.
+pub(crate) async fn expect_ok(response: Response<Incoming>) -> anyhow::Result<Response<Incoming>> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let body = text(response.into_body()).await.unwrap_or_default();
+    let said = serde_json::from_str::<serde_json::Value>(&body).ok();
+    let said = said.as_ref().and_then(|body| body["data"]["error"].as_str()).unwrap_or(body.trim());
+    bail!("the server answers {}: {said}", status.as_u16());
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod echo;
 mod http;
 mod load;
 mod logging;
+mod profile;
 mod proxy;
 mod secret;
 mod serve;
@@ -51,6 +52,8 @@ enum Command {
     Sessions(sessions::Arguments),
     /// Look whether machine, folder, keys, certificate and server are fit: figures, and what to do
     Doctor(doctor::Arguments),
+    /// Take a CPU profile of a running server as a flame graph
+    Profile(profile::Arguments),
     /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Audit(command) => audit::run(&command),
         Command::Suite(command) => suite::run(&command),
         Command::Load(arguments) => load::run(&arguments),

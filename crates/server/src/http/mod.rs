@@ -22,6 +22,7 @@ pub(crate) mod openapi;
 mod page_export;
 mod pages;
 mod pipe;
+mod profile;
 mod publish;
 mod query;
 mod sessions;
@@ -114,6 +115,7 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/api/v1/tokens/revoke", post(control::revoke))
         .route("/api/v1/drain", post(control::drain))
         .route("/api/v1/reload", post(control::reload))
+        .route("/api/v1/profile", post(profile::profile))
         .route("/api/v1/stats", get(control::stats))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)

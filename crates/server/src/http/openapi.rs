@@ -92,6 +92,7 @@ impl Book {
         all.extend(self.evidence());
         all.extend(self.connections());
         all.extend(self.control());
+        all.extend(looking());
         all.into_iter()
             .map(|(path, method, operation)| (format!("/api/v1{path}"), method, operation))
             .collect()
@@ -455,6 +456,21 @@ fn event() -> Value {
 fn publish() -> Value {
     let one = json!({"$ref": "#/components/schemas/Event"});
     json!({"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH}]})
+}
+
+/// What operators look through.
+fn looking() -> Vec<(&'static str, &'static str, Operation)> {
+    let seconds = json!({"type": "integer", "minimum": 1, "maximum": super::profile::MAX_SECONDS});
+    let profile = json!({"description": "A flame graph; the folded stacks for who accepts only text/plain.",
+        "content": {"image/svg+xml": {"schema": {"type": "string"}}, "text/plain": {"schema": {"type": "string"}}}});
+    vec![(
+        "/profile",
+        "post",
+        Operation::new("takeProfile", "server", "A CPU profile, if ENABLE_PROFILING; needs server:drain")
+            .taking(vec![query("seconds", seconds, "Time to look for; 10 if not given")])
+            .giving(200, profile)
+            .refusing(&[404, 503]),
+    )]
 }
 
 fn description_of_itself() -> Value {

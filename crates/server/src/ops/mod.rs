@@ -6,4 +6,5 @@ pub(crate) mod farewell;
 pub(crate) mod limits;
 pub(crate) mod metrics;
 pub(crate) mod probe;
+pub(crate) mod profile;
 pub(crate) mod stats;

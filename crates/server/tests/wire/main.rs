@@ -8,6 +8,7 @@
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
 //! - `pages`: the dashboard and the export that is a page; `review`: who may leave notes, and what listings tell; `evidence`: uploads that break off, downloads that nobody runs.
+//! - `looking`: profiles and frames for operators.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -22,6 +23,7 @@ mod framing;
 mod issuer;
 mod lifecycle;
 mod limits;
+mod looking;
 mod pages;
 mod presence;
 mod publishing;

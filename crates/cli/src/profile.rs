@@ -1,0 +1,124 @@
+//! `agentbench profile`: where a running server spends its CPU, as a flame graph.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agentbench_auth::Role;
+use anyhow::{Context, bail};
+use clap::Args;
+use hyper::Method;
+
+use crate::access::Access;
+use crate::http::{self, Target};
+
+/// Time for the answer beyond the profile's own: names are looked up in the server's debug information.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A listening socket in `/proc/net/tcp`.
+const LISTENING: &str = "0A";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The server; it needs ENABLE_PROFILING=true
+    #[arg(long, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001", conflicts_with = "pid")]
+    url: String,
+    /// The server by its process on this machine, if its port speaks no TLS
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Seconds to look for, 1 to 60
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// File to write: .svg is a flame graph, anything else the folded stacks as text
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// PEM file of the authority that signed the server's certificate
+    #[arg(long, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// Takes it.
+///
+/// # Errors
+/// If the server cannot be reached, refuses, or the file cannot be written.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let url = match arguments.pid {
+        Some(pid) => format!("http://127.0.0.1:{}", port_of(pid)?),
+        None => arguments.url.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let text = runtime.block_on(fetch(arguments, &url))?;
+    fs::write(&arguments.output, &text)
+        .with_context(|| format!("cannot write {}", arguments.output.display()))?;
+    say!("wrote {} ({} bytes)", arguments.output.display(), text.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fetch(arguments: &Arguments, url: &str) -> anyhow::Result<String> {
+    let target = Target::parse(url, arguments.ca_file.as_deref())?;
+    let token = arguments.access.token("profile", Role::Admin)?;
+    let is_svg = arguments.output.extension().is_some_and(|extension| extension == "svg");
+    let accept = if is_svg { "image/svg+xml" } else { "text/plain" };
+    let seconds = arguments.seconds;
+    let path = format!("/api/v1/profile?seconds={seconds}");
+    let answered = async {
+        let response = target.send(Method::POST, &path, Some(&token), accept).await?;
+        http::text(http::expect_ok(response).await?.into_body()).await
+    };
+    let patience = Duration::from_secs(seconds) + PATIENCE;
+    tokio::time::timeout(patience, answered).await.context("the server does not answer")?
+}
+
+/// The port that a process of this machine listens on.
+fn port_of(pid: u32) -> anyhow::Result<u16> {
+    let folder = Path::new("/proc").join(pid.to_string());
+    let open = fs::read_dir(folder.join("fd"))
+        .with_context(|| format!("cannot look at process {pid}: is it there, and yours?"))?;
+    let sockets: HashSet<String> = open
+        .flatten()
+        .filter_map(|entry| {
+            let name = fs::read_link(entry.path()).ok()?;
+            Some(name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    for table in ["net/tcp", "net/tcp6"] {
+        let text = fs::read_to_string(folder.join(table)).unwrap_or_default();
+        if let Some(port) = listening(&text, &sockets) {
+            return Ok(port);
+        }
+    }
+    bail!("process {pid} listens on no port");
+}
+
+/// The port of the first listening socket of a table that is one of these (proc(5)).
+fn listening(table: &str, sockets: &HashSet<String>) -> Option<u16> {
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (local, state) = (fields.nth(1)?, fields.nth(1)?);
+        let is_ours = state == LISTENING && sockets.contains(fields.nth(5)?);
+        is_ours.then(|| u16::from_str_radix(local.rsplit(':').next()?, 16).ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_by_its_port() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = port_of(std::process::id()).unwrap();
+        // Other tests of this process may listen, too.
+        assert!(port > 0);
+        let table = "  sl  local_address rem_address st\n   0: 0100007F:0BB9 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n   1: 0100007F:1111 0100007F:2222 01 0:0 0:0 0 0 0 4712 1\n";
+        let sockets = |name: &str| HashSet::from([name.to_owned()]);
+        assert_eq!(listening(table, &sockets("4711")), Some(3001));
+        assert_eq!(listening(table, &sockets("4712")), None);
+        assert_eq!(listening("", &sockets("4711")), None);
+        drop(listener);
+        assert!(port_of(u32::MAX).is_err());
+    }
+}
