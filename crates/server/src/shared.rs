@@ -20,10 +20,13 @@ use crate::http::guests::Guests;
 use crate::http::streams::Streams;
 use crate::issuer::Issuer;
 use crate::ops::addresses::Addresses;
+use crate::ops::alerts::Alerts;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
 use crate::ops::limits::Bucket;
+use crate::ops::meters::AllMeters;
 use crate::ops::metrics::Metrics;
+use crate::ops::readers::Readers;
 use crate::ops::stats::Stats;
 use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::sabotage::Sabotage;
@@ -66,6 +69,9 @@ pub(crate) struct Shared {
     pub(crate) revocations: Revocations,
     pub(crate) farewells: Farewells,
     pub(crate) stats: Stats,
+    pub(crate) meters: AllMeters,
+    pub(crate) readers: Readers,
+    pub(crate) alerts: Alerts,
     host: Mutex<Option<mpsc::Sender<Control>>>,
     /// Messages that no worker has written.
     written: AtomicU64,
@@ -111,6 +117,9 @@ impl Shared {
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         let security = &config.security;
         let issuer = security.jwks.clone().map(Issuer::new);
+        let (meters, readers) = (AllMeters::new(config.workers), Readers::new(config.workers));
+        let alerts = Alerts::new(&config.watch, &config.node_name);
+        let stall_after = config.watch.stall_after.as_millis() as u64;
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         Self {
             config,
@@ -119,7 +128,7 @@ impl Shared {
             auditor,
             log,
             sabotage,
-            catalog: Catalog::default(),
+            catalog: Catalog::new(stall_after),
             metrics: Metrics::new(),
             mailboxes,
             seed: random[0],
@@ -137,7 +146,10 @@ impl Shared {
             guests: Guests::default(),
             revocations,
             farewells: Farewells::default(),
-            stats: Stats::default(),
+            stats: Stats::new(),
+            meters,
+            readers,
+            alerts,
             host: Mutex::new(None),
             written: AtomicU64::new(0),
             producers: Mutex::new(HashMap::new()),

@@ -91,6 +91,9 @@ impl Summary {
             ended_at: self.ended_at,
             reason: self.reason.clone(),
             metadata: self.metadata.clone(),
+            last_event_at: None,
+            pace_ms: None,
+            stalled: None,
             participants: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ mod acceptor;
 mod connector;
 mod session;
 mod stream;
+mod validity;
 
 use std::path::PathBuf;
 

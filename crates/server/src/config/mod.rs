@@ -3,6 +3,7 @@
 mod origins;
 mod security;
 mod settings;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use agentbench_protocol::AckLevel;
 pub use origins::Origins;
 pub use security::{Audit, Jwks, Networks, Security, TlsFiles};
 pub use settings::{SETTINGS, Setting, find};
+pub use watch::{Limit, Watch, Webhook};
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,24 +157,31 @@ fn read_file(text: &str) -> Result<Vec<(&'static str, String)>, ConfigError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         ConfigError::File(format!("agentbench.toml: {}", error.message()))
     })?;
-    table
-        .into_iter()
-        .map(|(key, value)| {
-            let setting = find(&key.replace('_', "-")).ok_or_else(|| {
-                ConfigError::File(format!(
-                    "agentbench.toml: {key:?} is no setting; see agentbench serve --help"
-                ))
-            })?;
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_) => {
-                    value.to_string()
+    let mut values = Vec::new();
+    for (key, value) in table {
+        match value {
+            // Settings that begin alike may stand in a table: [alerts] memory = … is alert-memory.
+            toml::Value::Table(alerts) if key == "alerts" => {
+                for (name, value) in alerts {
+                    values.push(file_value(&format!("alert_{name}"), &value)?);
                 }
-                _ => return Err(ConfigError::File(format!("agentbench.toml: {key} must be a single value"))),
-            };
-            Ok((setting.name, text))
-        })
-        .collect()
+            }
+            value => values.push(file_value(&key, &value)?),
+        }
+    }
+    Ok(values)
+}
+
+fn file_value(key: &str, value: &toml::Value) -> Result<(&'static str, String), ConfigError> {
+    let setting = find(&key.replace('_', "-")).ok_or_else(|| {
+        ConfigError::File(format!("agentbench.toml: {key:?} is no setting; see agentbench serve --help"))
+    })?;
+    let text = match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_) => value.to_string(),
+        _ => return Err(ConfigError::File(format!("agentbench.toml: {key} must be a single value"))),
+    };
+    Ok((setting.name, text))
 }
 
 /// Every setting with its meaning.
@@ -258,6 +267,8 @@ pub struct Config {
     pub log_json: bool,
     /// TLS, proxies, limits by address and user, keys from an issuer, the audit log.
     pub security: Security,
+    /// Exemplars, stalled sessions, alerts.
+    pub watch: Watch,
 }
 
 const GIB: u64 = 1 << 30;
@@ -278,6 +289,7 @@ impl Config {
         let config = Self {
             production,
             security: Security::from_texts(texts, production)?,
+            watch: Watch::from_texts(texts)?,
             host: texts.read("host", |text| match (text, production) {
                 ("", true) => Ok([0, 0, 0, 0].into()),
                 ("" | "localhost", _) => Ok([127, 0, 0, 1].into()),

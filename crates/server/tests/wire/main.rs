@@ -7,14 +7,17 @@
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
+//! - `figures`: what is measured and served of it; `alerts`: what watches over it.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
+mod alerts;
 mod api;
 mod audited;
 mod connections;
 mod encrypted;
 mod errors;
+mod figures;
 mod following;
 mod framing;
 mod issuer;
