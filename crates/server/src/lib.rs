@@ -189,6 +189,11 @@ impl Server {
         upkeep::look_at_certificate(&self.shared);
     }
 
+    /// The rules that watch over the server with their states: the object of `GET /api/v1/alerts`.
+    pub fn alerts(&self) -> serde_json::Value {
+        serde_json::to_value(self.shared.alerts.describe()).expect("own types serialise")
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.shared.connections()

@@ -178,3 +178,48 @@ fn the_slowest_readers_are_named() {
     reader.events_to(101);
     wait_until("it has caught up", || !server.get("/metrics").body.contains(&name));
 }
+
+/// Names of figures in a text: words that begin like ours, without what histograms and counters add.
+fn names_in(text: &str) -> BTreeSet<String> {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let plain = |name: &str| {
+        let name =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        name.to_owned()
+    };
+    text.split(word).filter(|word| word.starts_with("agentbench_")).map(plain).collect()
+}
+
+/// What `/metrics` has, and what it has only with TLS and an issuer.
+fn existing() -> BTreeSet<String> {
+    let server = TestServer::with_workers(1);
+    server.bare_opening().open().map_or_else(drop, drop);
+    let page = server.get("/metrics").body;
+    let declared = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let mut names: BTreeSet<String> = declared.map(str::to_owned).collect();
+    names.extend(
+        ["certificate_expiry_timestamp_seconds", "issuer_keys_age_seconds"]
+            .map(|it| format!("agentbench_{it}")),
+    );
+    names
+}
+
+fn document(path: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn documents_name_figures_that_exist_and_the_guide_names_all() {
+    let existing = existing();
+    for path in ["deploy/grafana.json", "deploy/prometheus-rules.yml", "operating.md", "troubleshooting.md"] {
+        let unknown: Vec<_> =
+            names_in(&document(path)).into_iter().filter(|name| !existing.contains(name)).collect();
+        assert_eq!(unknown, Vec::<String>::new(), "{path}");
+    }
+    let guide = names_in(&document("operating.md"));
+    let untold: Vec<_> = existing.iter().filter(|name| !guide.contains(*name)).collect();
+    assert!(untold.is_empty(), "docs/operating.md does not name {untold:?}");
+    let dashboard: Value = serde_json::from_str(&document("deploy/grafana.json")).expect("JSON");
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 10));
+}
