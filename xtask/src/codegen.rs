@@ -1,5 +1,5 @@
 //! References that are made from the code: the JSON Schemas of the protocol, of events' data and of the suite's report, the HTTP API's
-//! description, the table of settings. A test of freshness stops
+//! description, the table of settings, the rules of alerts for Prometheus. A test of freshness stops
 //! the code from saying one thing and the documents another.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
         ("docs/openapi.json", api),
         ("docs/report.schema.json", report_schema()?),
         ("docs/settings.md", settings()?),
+        ("docs/deploy/prometheus-rules.yml", agentbench_server::prometheus_rules()),
     ]))
 }
 

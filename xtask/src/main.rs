@@ -101,7 +101,7 @@ fn setup() -> anyhow::Result<()> {
         run("apt-get", &["update", "-qq"])?;
         run("apt-get", &["install", "-y", "-qq", "build-essential"])?;
     }
-    proxies()?;
+    from_debian()?;
     for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if output("cargo", &[tool, "--version"]).is_none() {
             run("rustup", &["component", "add", component])?;
@@ -110,12 +110,15 @@ fn setup() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The proxies that tests put before the server. Without them those tests say that they were left out.
-fn proxies() -> anyhow::Result<()> {
-    let is_there = |program: &str| Path::new("/usr/sbin").join(program).is_file();
-    let missing: Vec<&str> = [("haproxy", "haproxy"), ("nginx", "nginx-light")]
+/// The proxies that tests put before the server, and what checks the rules for Prometheus. Without them those tests say that
+/// they were left out.
+fn from_debian() -> anyhow::Result<()> {
+    let is_there = |program: &str| {
+        ["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+    };
+    let missing: Vec<&str> = [("haproxy", "haproxy"), ("nginx", "nginx-light"), ("promtool", "prometheus")]
         .into_iter()
-        .filter(|(program, _)| !is_there(program) && output(program, &["-v"]).is_none())
+        .filter(|(program, _)| !is_there(program) && output(program, &["--version"]).is_none())
         .map(|(_, package)| package)
         .collect();
     if missing.is_empty() {

@@ -4,6 +4,7 @@
 mod say;
 
 mod access;
+mod alerts;
 mod allocator;
 mod api;
 mod audit;
@@ -57,6 +58,9 @@ enum Command {
     /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show that the server's alerts work
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Audit(command) => audit::run(&command),
+        Command::Alerts(command) => alerts::run(&command),
         Command::Suite(command) => suite::run(&command),
         Command::Load(arguments) => load::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),

@@ -105,6 +105,8 @@ pub enum Command {
         /// First seq.
         from_seq: Seq,
     },
+    /// The server's figures; for administrators.
+    GetStats,
     /// A newer token for the same user.
     RefreshToken {
         /// The token.
@@ -219,6 +221,7 @@ impl Command {
             Self::GetSessionList(_) => "get_session_list",
             Self::GetHistory { .. } => "get_history",
             Self::ReplaySession { .. } => "replay_session",
+            Self::GetStats => "get_stats",
             Self::RefreshToken { .. } => "refresh_token",
         }
     }
@@ -249,6 +252,7 @@ impl Command {
             Self::ReplaySession { session_id, speed, from_seq } => {
                 json!({"sessionId": session_id, "speed": speed, "fromSeq": from_seq})
             }
+            Self::GetStats => json!({}),
             Self::RefreshToken { token } => json!({"token": token}),
         };
         data["command"] = self.name().into();
@@ -257,7 +261,8 @@ impl Command {
 }
 
 /// The commands whose fields are all in [`Fields`].
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
+    "get_stats",
     "join_session",
     "subscribe_session",
     "unsubscribe_session",
@@ -340,6 +345,9 @@ fn short_text(field: &str, text: &str) -> Result<(), Refusal> {
 }
 
 fn parse_with_fields(name: &str, fields: Fields, envelope: Option<&str>) -> Result<Command, Refusal> {
+    if name == "get_stats" {
+        return Ok(Command::GetStats);
+    }
     if name == "refresh_token" {
         let token = fields.token.ok_or_else(|| Refusal::invalid("data.token", "data.token is missing"))?;
         return Ok(Command::RefreshToken { token });
@@ -464,6 +472,7 @@ mod tests {
             }),
             Command::GetHistory { session_id: session_id.clone(), from_seq: 4, limit: 10 },
             Command::ReplaySession { session_id, speed: 2.0, from_seq: 1 },
+            Command::GetStats,
             Command::RefreshToken { token: "x".into() },
         ];
         for command in commands {

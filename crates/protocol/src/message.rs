@@ -59,6 +59,10 @@ pub enum GapCause {
 }
 
 impl GapCause {
+    /// Every cause.
+    pub const ALL: [Self; 6] =
+        [Self::Expired, Self::Overflow, Self::Retention, Self::Epoch, Self::Diverged, Self::Damaged];
+
     /// The cause as it is written on the wire and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -216,6 +220,13 @@ pub enum SystemMessage {
         original_message_id: String,
         /// When the new token ends, ms since 1970.
         token_expires_at: Option<u64>,
+    },
+    /// Reply to `get_stats`.
+    Stats {
+        /// The command.
+        original_message_id: String,
+        /// The object of `GET /api/v1/stats`.
+        stats: serde_json::Map<String, serde_json::Value>,
     },
     /// From the server: what became of published events. From a client: how far it has read.
     Ack(Ack),

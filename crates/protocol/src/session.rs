@@ -119,6 +119,15 @@ pub struct SessionInfo {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_metadata")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     pub metadata: Option<Box<RawJson>>,
+    /// When the newest event was taken, ms since 1970; absent if none is known of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_at: Option<u64>,
+    /// The session's own usual time between events, ms: an exponentially weighted mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace_ms: Option<u64>,
+    /// Of a running session: whether it has been silent for much longer than its pace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<bool>,
     /// Who takes part now. Empty in listings.
     #[serde(default)]
     pub participants: Vec<Participant>,

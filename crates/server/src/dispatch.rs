@@ -280,6 +280,7 @@ impl Worker {
                 self.audit_export(connection, session, "replay_session", from_seq, now);
                 self.replay(connection, session, id, speed, from_seq);
             }
+            Command::GetStats => self.say_stats(connection, id),
             Command::RefreshToken { token } => self.refresh_perhaps_later(connection, id, token, now)?,
         }
         Ok(())
@@ -300,6 +301,13 @@ impl Worker {
     ) -> Result<(), Refusal> {
         self.request(connection, find_session(name)?, Request::Control { command, step });
         Ok(())
+    }
+
+    fn say_stats(&self, connection: &Connection, command: String) {
+        let stats = serde_json::to_value(self.shared.stats.describe(&self.shared));
+        // An own type with texts for keys is always an object.
+        let stats = stats.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
+        self.say(connection, &SystemMessage::Stats { original_message_id: command, stats });
     }
 
     /// A session whose log this connection may read.
@@ -587,6 +595,7 @@ fn permission_for(command: &Command) -> Option<Permission> {
         | Command::GetHistory { .. }
         | Command::ReplaySession { .. } => Permission::SessionRead,
         Command::GetSessionList(_) => Permission::SessionList,
+        Command::GetStats => Permission::ConnectionList,
         Command::StartTest { .. }
         | Command::PauseTest { .. }
         | Command::ResumeTest { .. }

@@ -53,6 +53,7 @@ use crate::worker::Worker;
 pub use crate::control::Control;
 #[cfg(feature = "schema")]
 pub use crate::http::openapi::document as openapi;
+pub use crate::ops::alerts::prometheus::prometheus_rules;
 pub use crate::ops::probe::Probe;
 pub use crate::transport::listen::bind;
 
@@ -83,6 +84,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     housekeeping: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    watch: JoinHandle<()>,
     issuer: Option<JoinHandle<()>>,
     address: SocketAddr,
     recovery: RecoveryReport,
@@ -151,8 +153,9 @@ impl Server {
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
         let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
+        let watch = ops::watch::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, upkeep, issuer, address, recovery })
+        Ok(Self { shared, stop, workers, housekeeping, upkeep, watch, issuer, address, recovery })
     }
 
     /// Where it listens.
@@ -194,6 +197,11 @@ impl Server {
         Probe { shared: Arc::clone(&self.shared) }
     }
 
+    /// The rules that watch over the server with their states: the object of `GET /api/v1/alerts`.
+    pub fn alerts(&self) -> serde_json::Value {
+        serde_json::to_value(self.shared.alerts.describe()).expect("own types serialise")
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.shared.connections()
@@ -221,6 +229,9 @@ impl Server {
         }
         if self.upkeep.join().is_err() {
             tracing::error!("upkeep has panicked");
+        }
+        if self.watch.join().is_err() {
+            tracing::error!("what watches over the server has panicked");
         }
         self.shared.audit(|| Record::allowed(now_ms(), "server_stopped"));
         self.shared.auditor.close();

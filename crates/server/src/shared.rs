@@ -22,10 +22,13 @@ use crate::http::streams::Streams;
 use crate::issuer::Issuer;
 use crate::memory::{Memory, default_budget};
 use crate::ops::addresses::Addresses;
+use crate::ops::alerts::Alerts;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
 use crate::ops::limits::Bucket;
+use crate::ops::meters::AllMeters;
 use crate::ops::metrics::Metrics;
+use crate::ops::readers::Readers;
 use crate::ops::stats::Stats;
 use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::sabotage::Sabotage;
@@ -69,6 +72,9 @@ pub(crate) struct Shared {
     pub(crate) revocations: Revocations,
     pub(crate) farewells: Farewells,
     pub(crate) stats: Stats,
+    pub(crate) meters: AllMeters,
+    pub(crate) readers: Readers,
+    pub(crate) alerts: Alerts,
     host: Mutex<Option<mpsc::Sender<Control>>>,
     /// Messages that no worker has written.
     written: AtomicU64,
@@ -117,6 +123,9 @@ impl Shared {
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         let security = &config.security;
         let issuer = security.jwks.clone().map(Issuer::new);
+        let (meters, readers) = (AllMeters::new(config.workers), Readers::new(config.workers));
+        let alerts = Alerts::new(&config.watch, &config.node_name);
+        let stall_after = config.watch.stall_after.as_millis() as u64;
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         let memory = Memory::new(config.memory_budget.unwrap_or_else(default_budget));
         let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
@@ -130,7 +139,7 @@ impl Shared {
             auditor,
             log,
             sabotage,
-            catalog: Catalog::default(),
+            catalog: Catalog::new(stall_after),
             metrics: Metrics::new(),
             mailboxes,
             seed: random[0],
@@ -149,7 +158,10 @@ impl Shared {
             guests: Guests::default(),
             revocations,
             farewells: Farewells::default(),
-            stats: Stats::default(),
+            stats: Stats::new(),
+            meters,
+            readers,
+            alerts,
             host: Mutex::new(None),
             written: AtomicU64::new(0),
             producers: Mutex::new(HashMap::new()),

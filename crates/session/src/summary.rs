@@ -95,6 +95,9 @@ impl Summary {
             reason: self.reason.clone(),
             progress: self.progress,
             metadata: self.metadata.clone(),
+            last_event_at: None,
+            pace_ms: None,
+            stalled: None,
             participants: Vec::new(),
         }
     }

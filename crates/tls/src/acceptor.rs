@@ -62,6 +62,12 @@ impl Acceptor {
         Ok(Self { config: Arc::new(config), current, files, seen: Mutex::new(Some(seen)) })
     }
 
+    /// When the certificate that new sessions are given ends, ms since 1970; `None` if it does not say so as it should.
+    pub fn expires_at(&self) -> Option<u64> {
+        let current = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
+        crate::validity::not_after(current.cert.first()?)
+    }
+
     /// Looks at the files again. What was complained about once is not complained about again until it changes.
     ///
     /// # Errors

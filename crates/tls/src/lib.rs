@@ -14,6 +14,7 @@ mod certificate;
 mod connector;
 mod session;
 mod stream;
+mod validity;
 
 use std::path::PathBuf;
 

@@ -274,8 +274,12 @@ export interface SessionInfo {
   epoch: string;
   /** The last seq in its log. */
   headSeq: number;
+  /** When the newest event was taken, ms since 1970; absent if none is known of. */
+  lastEventAt?: number | null;
   /** What the creator added. */
   metadata?: Record<string, unknown> | null;
+  /** The session's own usual time between events, ms: an exponentially weighted mean. */
+  paceMs?: number | null;
   /** Who takes part now. Empty in listings. */
   participants?: Participant[];
   /** Percent of its newest `progress` event. */
@@ -286,6 +290,8 @@ export interface SessionInfo {
   reason?: string | null;
   /** Its name. */
   sessionId: string;
+  /** Of a running session: whether it has been silent for much longer than its pace. */
+  stalled?: boolean | null;
   /** When the test was started first, ms since 1970. */
   startedAt?: number | null;
   /** Its state. */
@@ -451,6 +457,14 @@ export type SystemMessage =
     /** When the new token ends, ms since 1970. */
     tokenExpiresAt?: number | null;
     type: "token_refreshed";
+  }
+  /** Reply to `get_stats`. */
+  | {
+    /** The command. */
+    originalMessageId: string;
+    /** The object of `GET /api/v1/stats`. */
+    stats: Record<string, unknown>;
+    type: "stats";
   }
   /** From the server: what became of published events. From a client: how far it has read. */
   | Ack & {

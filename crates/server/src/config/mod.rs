@@ -4,6 +4,7 @@ mod operations;
 mod origins;
 mod security;
 mod settings;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ pub use operations::Operations;
 pub use origins::Origins;
 pub use security::{Audit, Jwks, Networks, Security, TlsFiles};
 pub use settings::{SETTINGS, Setting, find};
+pub use watch::{Limit, Watch, Webhook};
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,24 +160,31 @@ fn read_file(text: &str) -> Result<Vec<(&'static str, String)>, ConfigError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         ConfigError::File(format!("agentbench.toml: {}", error.message()))
     })?;
-    table
-        .into_iter()
-        .map(|(key, value)| {
-            let setting = find(&key.replace('_', "-")).ok_or_else(|| {
-                ConfigError::File(format!(
-                    "agentbench.toml: {key:?} is no setting; see agentbench serve --help"
-                ))
-            })?;
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_) => {
-                    value.to_string()
+    let mut values = Vec::new();
+    for (key, value) in table {
+        match value {
+            // Settings that begin alike may stand in a table: [alerts] memory = … is alert-memory.
+            toml::Value::Table(alerts) if key == "alerts" => {
+                for (name, value) in alerts {
+                    values.push(file_value(&format!("alert_{name}"), &value)?);
                 }
-                _ => return Err(ConfigError::File(format!("agentbench.toml: {key} must be a single value"))),
-            };
-            Ok((setting.name, text))
-        })
-        .collect()
+            }
+            value => values.push(file_value(&key, &value)?),
+        }
+    }
+    Ok(values)
+}
+
+fn file_value(key: &str, value: &toml::Value) -> Result<(&'static str, String), ConfigError> {
+    let setting = find(&key.replace('_', "-")).ok_or_else(|| {
+        ConfigError::File(format!("agentbench.toml: {key:?} is no setting; see agentbench serve --help"))
+    })?;
+    let text = match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_) => value.to_string(),
+        _ => return Err(ConfigError::File(format!("agentbench.toml: {key} must be a single value"))),
+    };
+    Ok((setting.name, text))
 }
 
 /// Every setting with its meaning.
@@ -276,6 +285,8 @@ pub struct Config {
     pub security: Security,
     /// Log lines, profiles, traces.
     pub operations: Operations,
+    /// Exemplars, stalled sessions, alerts.
+    pub watch: Watch,
 }
 
 const GIB: u64 = 1 << 30;
@@ -298,6 +309,7 @@ impl Config {
             pages: Pages::built(),
             security: Security::from_texts(texts, production)?,
             operations: Operations::from_texts(texts)?,
+            watch: Watch::from_texts(texts)?,
             host: texts.read("host", |text| match (text, production) {
                 ("", true) => Ok([0, 0, 0, 0].into()),
                 ("" | "localhost", _) => Ok([127, 0, 0, 1].into()),

@@ -1,4 +1,4 @@
-//! What administrators do to the server: revoke tokens, drain, reload; and the figures as JSON.
+//! What administrators do to the server: revoke tokens, drain, reload.
 
 use std::sync::Arc;
 
@@ -139,10 +139,4 @@ pub(crate) async fn reload(State(api): State<Api>, parts: Parts) -> Answer<Respo
         Ok(Err(detail)) => Err(Refusal::new(ErrorCode::InvalidTransition, detail).into()),
         Err(_) => Err(nobody_listens().into()),
     }
-}
-
-/// `GET /api/v1/stats`
-pub(crate) async fn stats(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
-    Ok(json(StatusCode::OK, &api.shared.stats.describe(&api.shared)))
 }

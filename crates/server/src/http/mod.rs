@@ -5,7 +5,7 @@
 //!
 //! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins,
 //!   `entry` is what comes before every route.
-//! - `sessions`, `events`, `publish`, `stream`, `connections`, `control` are the routes; `openapi` describes them.
+//! - `sessions`, `events`, `publish`, `stream`, `connections`, `control`, `figures` are the routes; `openapi` describes them.
 
 pub(crate) mod access;
 pub(crate) mod answer;
@@ -16,6 +16,7 @@ mod entry;
 mod events;
 pub(crate) mod evidence;
 pub(crate) mod exchange;
+mod figures;
 pub(crate) mod guests;
 #[cfg(feature = "schema")]
 pub(crate) mod openapi;
@@ -98,7 +99,7 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/ws", get(not_an_upgrade))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(figures::metrics))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/{sessionId}", get(sessions::one))
@@ -116,7 +117,8 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/api/v1/drain", post(control::drain))
         .route("/api/v1/reload", post(control::reload))
         .route("/api/v1/profile", post(profile::profile))
-        .route("/api/v1/stats", get(control::stats))
+        .route("/api/v1/stats", get(figures::stats))
+        .route("/api/v1/alerts", get(figures::alerts))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(axum::middleware::from_fn_with_state(api.clone(), entry::apply))
@@ -225,13 +227,4 @@ async fn readyz(State(api): State<Api>) -> Response {
         None => "ready\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
-}
-
-async fn metrics(State(api): State<Api>) -> Response {
-    let shared = &api.shared;
-    if !shared.config.enable_metrics {
-        return (StatusCode::NOT_FOUND, "metrics are turned off (ENABLE_METRICS)\n").into_response();
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], shared.metrics.encode()).into_response()
 }

@@ -18,6 +18,7 @@ use super::events::NDJSON;
 use super::evidence::{Received, StoredBody};
 use super::publish::Published;
 use super::sessions::SessionPage;
+use crate::ops::alerts::AlertsInfo;
 use crate::ops::farewell::Farewell;
 use crate::ops::stats::StatsInfo;
 
@@ -252,6 +253,7 @@ impl Book {
         let draining = self.json::<Done>("It has begun.");
         let reloaded = self.json::<Done>("Done.");
         let stats = self.json::<StatsInfo>("The figures.");
+        let alerts = self.json::<AlertsInfo>("Every rule, and the last changes.");
         vec![
             (
                 "/tokens/revoke",
@@ -280,6 +282,15 @@ impl Book {
                 "get",
                 operation("getStats", "Counts, rates of the last ten seconds, memory; needs connection:list")
                     .giving(200, stats),
+            ),
+            (
+                "/alerts",
+                "get",
+                operation(
+                    "getAlerts",
+                    "What watches over the server, and what it says; needs connection:list",
+                )
+                .giving(200, alerts),
             ),
         ]
     }

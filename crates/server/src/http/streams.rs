@@ -79,7 +79,7 @@ impl Stream {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lag(&self) -> u64 {
+    pub(crate) fn lag(&self) -> u64 {
         (self.entry.head().seq + 1).saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
@@ -143,6 +143,10 @@ impl Streams {
 
     pub(crate) fn get(&self, key: ConnectionKey) -> Option<Arc<Stream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The streams of one worker.

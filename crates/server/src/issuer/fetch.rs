@@ -1,4 +1,4 @@
-//! One GET over plain TCP or TLS, with limits on everything that the other end may do.
+//! One request over plain TCP or TLS, with limits on everything that the other end may do.
 
 use std::io;
 use std::path::Path;
@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use agentbench_tls::{Connector, Stream};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, CACHE_CONTROL, HOST};
+use hyper::http::request::Builder;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Largest set of keys that is read, in bytes; real ones have a few thousand.
+/// Largest answer that is read, in bytes; sets of keys have a few thousand.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Where keys are fetched from.
-pub(super) struct Source {
+/// Where requests go: to an issuer of keys, or to whoever wants to hear of alerts.
+pub(crate) struct Source {
     uri: Uri,
     host: String,
     port: u16,
@@ -24,17 +25,18 @@ pub(super) struct Source {
 }
 
 /// What came back.
-pub(super) struct Answer {
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: String,
     /// How long the other end says that it stays right.
-    pub(super) max_age: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
 }
 
 impl Source {
     /// # Errors
     /// An address that is none, or an authority that cannot be read.
-    pub(super) fn new(url: &str, authority: Option<&Path>) -> io::Result<Self> {
-        let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("JWKS_URL {why}"));
+    pub(crate) fn new(setting: &str, url: &str, authority: Option<&Path>) -> io::Result<Self> {
+        let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{setting} {why}"));
         let uri: Uri = url.parse().map_err(|_| wrong("is no address"))?;
         let host = uri.host().ok_or_else(|| wrong("names no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -49,27 +51,32 @@ impl Source {
         Ok(Self { uri, host, port, connector })
     }
 
+    /// The target of requests there.
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |target| target.as_str())
+    }
+
+    /// Sends one request to where the settings say; redirections are not followed.
+    ///
     /// # Errors
-    /// What went wrong, in words for the log. Redirections are not followed: keys come from where the settings say.
-    pub(super) async fn fetch(&self) -> Result<Answer, String> {
+    /// What went wrong, in words for the log.
+    pub(crate) async fn send(&self, request: Builder, body: Full<Bytes>) -> Result<Answer, String> {
         let stream = self.connect().await.map_err(|error| error.to_string())?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
-        let request = Request::get(target).header(HOST, authority).header(ACCEPT, "application/json");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+        // A name and password before the host are not part of its name.
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let request = request.header(HOST, host).body(body).map_err(|error| error.to_string())?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            if response.status() != StatusCode::OK {
-                return Err(format!("the answer is {}", response.status()));
-            }
+            let status = response.status();
             let max_age =
                 response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
             let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
             let body = body.map_err(|error| error.to_string())?.to_bytes();
             let body = String::from_utf8(body.into()).map_err(|_| "the answer is no text".to_owned())?;
-            Ok(Answer { body, max_age })
+            Ok(Answer { status, body, max_age })
         };
         tokio::pin!(exchange, connection);
         let mut is_over = false;
@@ -89,6 +96,16 @@ impl Source {
             None => Ok(Stream::Plain(socket)),
         }
     }
+}
+
+/// The keys that are served there.
+///
+/// # Errors
+/// As [`Source::send`], and any status but 200.
+pub(super) async fn keys(source: &Source) -> Result<Answer, String> {
+    let request = Request::get(source.path()).header(ACCEPT, "application/json");
+    let answer = source.send(request, Full::default()).await?;
+    if answer.status == StatusCode::OK { Ok(answer) } else { Err(format!("the answer is {}", answer.status)) }
 }
 
 /// `max-age` of a `Cache-Control` header (RFC 9111 §5.2.2.1); `no-cache` and `no-store` are zero.

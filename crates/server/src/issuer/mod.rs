@@ -1,7 +1,7 @@
 //! The keys that an issuer publishes: fetched at start, again before they are old, and at once when a token names a key that
 //! is not known, yet never more often than the settings allow. While the issuer is down, the keys that are known stay.
 
-mod fetch;
+pub(crate) mod fetch;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,13 +29,24 @@ pub(crate) struct Issuer {
     last_began: Mutex<Option<Instant>>,
     is_fetching: AtomicBool,
     is_down: AtomicBool,
+    /// When keys were last taken; the start until then.
+    last_taken: Mutex<Instant>,
 }
 
 impl Issuer {
     pub(crate) fn new(settings: Jwks) -> Self {
         let ended = watch::Sender::new(0);
         let (is_fetching, is_down) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { settings, wanted: Notify::new(), ended, last_began: Mutex::new(None), is_fetching, is_down }
+        let last_taken = Mutex::new(Instant::now());
+        Self {
+            settings,
+            wanted: Notify::new(),
+            ended,
+            last_began: Mutex::new(None),
+            is_fetching,
+            is_down,
+            last_taken,
+        }
     }
 
     /// Has the keys fetched and waits for the end of that; at once if they were fetched just before: whoever makes up names of
@@ -50,6 +61,11 @@ impl Issuer {
         }
         // Without an answer in time the keys are what they were.
         let _ = tokio::time::timeout(FETCH_TIMEOUT * 2, ended.changed()).await;
+    }
+
+    /// Time since the issuer last gave its keys, or since the start.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.last_taken.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Time until the keys may be fetched again.
@@ -71,7 +87,7 @@ pub(crate) fn start(
     stopped: watch::Receiver<bool>,
 ) -> io::Result<Option<JoinHandle<()>>> {
     let Some(issuer) = &shared.issuer else { return Ok(None) };
-    let source = Source::new(&issuer.settings.url, issuer.settings.authority.as_deref())?;
+    let source = Source::new("JWKS_URL", &issuer.settings.url, issuer.settings.authority.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (shared, (first, fetched)) = (Arc::clone(shared), mpsc::channel());
     let thread = std::thread::Builder::new().name("issuer".to_owned());
@@ -112,7 +128,7 @@ async fn keep_fresh(
 /// Fetches and takes the keys; returns the time until the next fetch.
 async fn fetch_once(shared: &Shared, issuer: &Issuer, source: &Source) -> Duration {
     let Jwks { min_interval, max_age, url, .. } = &issuer.settings;
-    let fetched = match tokio::time::timeout(FETCH_TIMEOUT, source.fetch()).await {
+    let fetched = match tokio::time::timeout(FETCH_TIMEOUT, fetch::keys(source)).await {
         Ok(Ok(answer)) => KeyRing::from_jwks(&answer.body)
             .map(|(keys, passed_over)| (keys, passed_over, answer.max_age))
             .map_err(|error| error.to_string()),
@@ -122,6 +138,7 @@ async fn fetch_once(shared: &Shared, issuer: &Issuer, source: &Source) -> Durati
     match fetched {
         Ok((keys, passed_over, fresh_for)) => {
             let (before, names) = (format!("{:?}", shared.keys()), format!("{keys:?}"));
+            *issuer.last_taken.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             shared.metrics.reloads("issuer", "taken");
             shared.set_issuer_keys(keys);
             if format!("{:?}", shared.keys()) != before {

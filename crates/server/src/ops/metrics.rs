@@ -1,55 +1,18 @@
 //! Figures for `/metrics`. Counters are added to once for a batch, not once for an event.
 
-use std::sync::atomic::AtomicU64;
+use agentbench_protocol::{ErrorCode, GapCause};
 
-use agentbench_protocol::ErrorCode;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
-
-/// Label of refusals.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CodeLabel {
-    code: &'static str,
-}
-
-/// Label of closed connections and other things that have a cause.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CauseLabel {
-    cause: &'static str,
-}
-
-/// Label of HTTP answers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct StatusLabel {
-    status: &'static str,
-}
-
-/// Label of what ends in one of a few ways.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-/// Labels of what was read again while the server runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ReloadLabels {
-    what: &'static str,
-    outcome: &'static str,
-}
+use super::registry::{Counter, Figure, Gauge, Labelled, Registry};
 
 /// Every figure of one server.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) connections: Gauge,
     pub(crate) connections_total: Counter,
-    pub(crate) connections_refused: Family<CauseLabel, Counter>,
-    pub(crate) connections_closed: Family<CauseLabel, Counter>,
-    http_requests: Family<StatusLabel, Counter>,
-    reloads: Family<ReloadLabels, Counter>,
+    pub(crate) connections_refused: Labelled<1>,
+    pub(crate) connections_closed: Labelled<1>,
+    http_requests: Labelled<1>,
+    reloads: Labelled<2>,
     pub(crate) audit_lines: Counter,
     pub(crate) audit_lost: Counter,
     pub(crate) sessions_active: Gauge,
@@ -60,31 +23,31 @@ pub(crate) struct Metrics {
     pub(crate) events_duplicate: Counter,
     pub(crate) events_delivered: Counter,
     pub(crate) acks: Counter,
-    pub(crate) gaps: Family<CauseLabel, Counter>,
-    pub(crate) errors: Family<CodeLabel, Counter>,
+    pub(crate) gaps: Labelled<1>,
+    pub(crate) errors: Labelled<1>,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) commits: Counter,
-    pub(crate) commit_seconds: Histogram,
-    pub(crate) commit_events: Histogram,
     pub(crate) catch_up_reads: Counter,
     pub(crate) commit_backlog_bytes: Gauge,
     pub(crate) receive_buffer_bytes: Gauge,
-    pub(crate) slowest_reader_lag: Gauge<u64, AtomicU64>,
-    evidence_uploads: Family<OutcomeLabel, Counter>,
+    evidence_uploads: Labelled<1>,
     pub(crate) evidence_bytes: Counter,
+    pub(crate) slowest_reader_lag: Gauge,
+    pub(crate) log_refused: Counter,
+    pub(crate) webhook: Labelled<1>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("agentbench"),
+            registry: Registry::default(),
             connections: Gauge::default(),
             connections_total: Counter::default(),
-            connections_refused: Family::default(),
-            connections_closed: Family::default(),
-            http_requests: Family::default(),
-            reloads: Family::default(),
+            connections_refused: Labelled::new(["cause"]),
+            connections_closed: Labelled::new(["cause"]),
+            http_requests: Labelled::new(["status"]),
+            reloads: Labelled::new(["what", "outcome"]),
             audit_lines: Counter::default(),
             audit_lost: Counter::default(),
             sessions_active: Gauge::default(),
@@ -95,19 +58,19 @@ impl Metrics {
             events_duplicate: Counter::default(),
             events_delivered: Counter::default(),
             acks: Counter::default(),
-            gaps: Family::default(),
-            errors: Family::default(),
+            gaps: Labelled::starting(["cause"], GapCause::ALL.into_iter().map(|cause| [cause.as_str()])),
+            errors: Labelled::starting(["code"], ErrorCode::ALL.into_iter().map(|code| [code.as_str()])),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             commits: Counter::default(),
-            commit_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
-            commit_events: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             catch_up_reads: Counter::default(),
             commit_backlog_bytes: Gauge::default(),
             receive_buffer_bytes: Gauge::default(),
             slowest_reader_lag: Gauge::default(),
-            evidence_uploads: Family::default(),
+            evidence_uploads: Labelled::new(["outcome"]),
             evidence_bytes: Counter::default(),
+            log_refused: Counter::default(),
+            webhook: Labelled::new(["outcome"]),
         };
         metrics.register();
         metrics
@@ -176,18 +139,11 @@ impl Metrics {
         registry.register_with_unit(
             "received",
             "Bytes read from sockets",
-            Unit::Bytes,
+            "bytes",
             self.bytes_received.clone(),
         );
-        registry.register_with_unit("sent", "Bytes written to sockets", Unit::Bytes, self.bytes_sent.clone());
+        registry.register_with_unit("sent", "Bytes written to sockets", "bytes", self.bytes_sent.clone());
         registry.register("commits", "Batches that the log was given", self.commits.clone());
-        registry.register_with_unit(
-            "log_commit",
-            "Time from handing a batch to the log to its word",
-            Unit::Seconds,
-            self.commit_seconds.clone(),
-        );
-        registry.register("log_commit_events", "Entries of a batch", self.commit_events.clone());
         registry.register(
             "catch_up_reads",
             "Reads of the log for readers that were behind",
@@ -196,13 +152,13 @@ impl Metrics {
         registry.register_with_unit(
             "commit_backlog",
             "Bytes that wait for the log",
-            Unit::Bytes,
+            "bytes",
             self.commit_backlog_bytes.clone(),
         );
         registry.register_with_unit(
             "receive_buffer",
             "Bytes held for incomplete messages",
-            Unit::Bytes,
+            "bytes",
             self.receive_buffer_bytes.clone(),
         );
         registry.register(
@@ -218,27 +174,29 @@ impl Metrics {
         registry.register_with_unit(
             "evidence_received",
             "Bytes of evidence written to the disk",
-            Unit::Bytes,
+            "bytes",
             self.evidence_bytes.clone(),
         );
+        registry.register("log_refused", "Frames that the log did not take", self.log_refused.clone());
+        registry.register("alert_webhook", "Alerts given to the webhook, by outcome", self.webhook.clone());
     }
 
     pub(crate) fn refused(&self, cause: &'static str) {
-        self.connections_refused.get_or_create(&CauseLabel { cause }).inc();
+        self.connections_refused.inc([cause]);
     }
 
     /// Counts what was read again: `what` is certificate or keys, `outcome` taken or refused.
     pub(crate) fn reloads(&self, what: &'static str, outcome: &'static str) {
-        self.reloads.get_or_create(&ReloadLabels { what, outcome }).inc();
+        self.reloads.inc([what, outcome]);
     }
 
     pub(crate) fn closed(&self, cause: &'static str) {
-        self.connections_closed.get_or_create(&CauseLabel { cause }).inc();
+        self.connections_closed.inc([cause]);
     }
 
     /// A request that brought evidence was answered.
     pub(crate) fn evidence(&self, outcome: &'static str) {
-        self.evidence_uploads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.evidence_uploads.inc([outcome]);
     }
 
     /// An HTTP request was answered.
@@ -250,29 +208,24 @@ impl Metrics {
             5 => "5xx",
             _ => "1xx",
         };
-        self.http_requests.get_or_create(&StatusLabel { status }).inc();
+        self.http_requests.inc([status]);
     }
 
     pub(crate) fn gap(&self, cause: &'static str) {
-        self.gaps.get_or_create(&CauseLabel { cause }).inc();
+        self.gaps.inc([cause]);
     }
 
     pub(crate) fn error(&self, code: ErrorCode) {
-        self.errors.get_or_create(&CodeLabel { code: code.as_str() }).inc();
+        self.errors.inc([code.as_str()]);
     }
 
     /// Messages refused, of all codes.
     pub(crate) fn errors_sum(&self) -> u64 {
-        let of =
-            |code: ErrorCode| self.errors.get(&CodeLabel { code: code.as_str() }).map_or(0, |it| it.get());
-        ErrorCode::ALL.into_iter().map(of).sum()
+        self.errors.sum()
     }
 
-    /// The Prometheus text form (OpenMetrics).
-    pub(crate) fn encode(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        text
+    /// What is counted here. The rest of what is served is worked out by [`super::gather`].
+    pub(crate) fn gather(&self) -> Vec<Figure> {
+        self.registry.gather()
     }
 }

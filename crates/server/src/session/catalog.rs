@@ -13,6 +13,8 @@ use agentbench_protocol::{Epoch, Head, Seq, SessionId, SessionInfo, Status};
 use agentbench_session::Summary;
 use tokio::sync::Notify;
 
+use super::pace::Pace;
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -28,6 +30,7 @@ pub(crate) struct Entry {
     pub(crate) archived: AtomicBool,
     /// Wakes who waits for the head to move without being a follower of a feed.
     pub(crate) moved: Notify,
+    pub(crate) pace: Pace,
     summary: RwLock<Arc<Summary>>,
     /// Percent of its newest `progress` event, as the bits of a float; no number if there was none.
     progress: AtomicU64,
@@ -45,6 +48,7 @@ impl Entry {
             archived: AtomicBool::new(false),
             moved: Notify::new(),
             progress: AtomicU64::new(summary.progress.unwrap_or(f64::NAN).to_bits()),
+            pace: Pace::new(now),
             summary: RwLock::new(Arc::new(summary)),
         })
     }
@@ -90,6 +94,16 @@ pub(crate) struct Catalog {
     active: AtomicUsize,
     /// How many of them each user has created.
     live_by_user: Mutex<HashMap<String, usize>>,
+    /// See [`Pace::is_stalled`], ms.
+    stall_after: u64,
+}
+
+/// How many sessions there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// In the order of [`Status::ALL`].
+    pub(crate) by_state: [u64; Status::ALL.len()],
+    pub(crate) stalled: u64,
 }
 
 /// A page of sessions.
@@ -100,6 +114,29 @@ pub(crate) struct Page {
 }
 
 impl Catalog {
+    pub(crate) fn new(stall_after: u64) -> Self {
+        Self { stall_after, ..Self::default() }
+    }
+
+    /// A session as clients are told of it, with what is known of its pace.
+    pub(crate) fn with_pace(&self, entry: &Entry, mut info: SessionInfo) -> SessionInfo {
+        entry.pace.describe(&mut info, crate::now_ms(), self.stall_after);
+        info
+    }
+
+    /// How many sessions are in each state, and how many running ones have gone silent.
+    pub(crate) fn census(&self, now: u64) -> Census {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut census = Census::default();
+        for entry in index.by_id.values() {
+            let status = entry.summary().status;
+            let place = Status::ALL.iter().position(|known| *known == status);
+            census.by_state[place.unwrap_or(0)] += 1;
+            census.stalled += u64::from(entry.pace.is_stalled(status, now, self.stall_after));
+        }
+        census
+    }
+
     /// Takes over what the log lists. Returns the sessions whose summary cannot be read.
     pub(crate) fn load(&self, listed: Vec<Listed>, now: u64) -> Vec<SessionId> {
         let mut unreadable = Vec::new();
@@ -232,8 +269,8 @@ impl Catalog {
                 return Some(page);
             }
             debug_assert_eq!(summary.created_at, created_at.0);
-            let progress = entry.progress();
-            page.sessions.push(SessionInfo { progress, ..summary.describe(*id, entry.head()) });
+            let info = SessionInfo { progress: entry.progress(), ..summary.describe(*id, entry.head()) };
+            page.sessions.push(self.with_pace(entry, info));
         }
         Some(page)
     }

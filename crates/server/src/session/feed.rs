@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use agentbench_event_log::Frame;
 use agentbench_protocol::{Priority, Seq};
@@ -18,6 +19,8 @@ use crate::transport::Connection;
 struct Recent {
     frame: Frame,
     priority: Priority,
+    /// When its oldest event was taken.
+    opened: Instant,
     /// Some event in it has a time to live.
     mortal: bool,
     rendered: [Option<Rendered>; Form::COUNT],
@@ -75,12 +78,12 @@ impl Feed {
     }
 
     /// Takes a committed frame; the oldest ones leave when the tail has more than `limit` bytes.
-    pub(crate) fn push(&mut self, frame: Frame, priority: Priority, limit: usize) {
+    pub(crate) fn push(&mut self, frame: Frame, priority: Priority, opened: Instant, limit: usize) {
         debug_assert_eq!(frame.first_seq(), self.head + 1, "frames come in order");
         self.head = frame.last_seq();
         let mortal = frame.records().any(|(_, record)| record.ttl_ms > 0);
         self.tail_bytes += frame.bytes().len();
-        self.tail.push_back(Recent { frame, priority, mortal, rendered: Default::default() });
+        self.tail.push_back(Recent { frame, priority, opened, mortal, rendered: Default::default() });
         while self.tail_bytes > limit && self.tail.len() > 1 {
             if let Some(oldest) = self.tail.pop_front() {
                 self.tail_bytes -= oldest.frame.bytes().len();
@@ -117,7 +120,9 @@ impl Feed {
         let after = self.tail.partition_point(|recent| recent.frame.first_seq() <= next);
         let recent = &mut self.tail[after - 1];
         let rendered = recent.rendered[form.index()]
-            .get_or_insert_with(|| renderer.frames(std::slice::from_ref(&recent.frame), form))
+            .get_or_insert_with(|| {
+                renderer.frames(std::slice::from_ref(&recent.frame), form).opened_at(recent.opened)
+            })
             .clone();
         let mortal = recent.mortal.then(|| Rc::from([recent.frame.clone()]));
         Found::Chunk(rendered, mortal, recent.priority)

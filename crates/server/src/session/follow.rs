@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::event::{AckHead, write_ack, write_acks};
@@ -95,7 +96,13 @@ impl Worker {
     }
 
     /// A frame was committed: every follower here that is not held up gets it now.
-    pub(crate) fn take_commit(self: &Rc<Self>, session: SessionId, frame: Frame, priority: Priority) {
+    pub(crate) fn take_commit(
+        self: &Rc<Self>,
+        session: SessionId,
+        frame: Frame,
+        priority: Priority,
+        opened: Instant,
+    ) {
         let Some(feed) = self.feeds.borrow().get(&session).cloned() else { return };
         if frame.first_seq() != feed.borrow().head + 1 {
             // The feed was made after this commit was on its way, or commits were missed.
@@ -109,7 +116,8 @@ impl Worker {
         let over = self.tail_total.get() > budget;
         let limit = if over { config.tail_bytes.min(TAIL_OVER_BUDGET) } else { config.tail_bytes };
         let before = feed.borrow().tail_bytes();
-        feed.borrow_mut().push(frame, priority, limit);
+        feed.borrow_mut().push(frame, priority, opened, limit);
+        self.meters().fan_out.add(feed.borrow().readers.len() as f64, 1);
         self.tail_total.set((self.tail_total.get() + feed.borrow().tail_bytes()).saturating_sub(before));
         self.move_on(&feed);
     }
@@ -146,11 +154,13 @@ impl Worker {
         }
         self.shared.metrics.catch_up_reads.inc();
         let (worker, shared, id) = (Rc::clone(self), Arc::clone(&self.shared), feed.borrow().entry.id);
+        let began = Instant::now();
         tokio::task::spawn_local(async move {
             let read = tokio::task::spawn_blocking(move || {
                 shared.log.read(id, from, ReadLimit { bytes: CATCH_UP_BYTES, events: usize::MAX })
             });
             let read = read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())));
+            worker.meters().catch_up.add(began.elapsed().as_secs_f64(), 1);
             let failed = match &read {
                 Ok(reading) => reading.frames.is_empty().then(|| "the log is behind its own word".to_owned()),
                 Err(LogError::Unavailable(error) | LogError::Refused(error)) => Some(error.clone()),

@@ -16,11 +16,12 @@ use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::event::{EventBody, write_error, write_system};
 use agentbench_protocol::message::{ErrorData, Joined, Presence, Transition};
 use agentbench_protocol::{
-    Epoch, ErrorCode, Head, Outline, Position, Priority, Refusal, Seq, SessionId, StartAt, Status,
-    SystemMessage,
+    Epoch, ErrorCode, Head, Outline, Position, Priority, Refusal, Seq, SessionId, SessionInfo, StartAt,
+    Status, SystemMessage,
 };
 use agentbench_session::{
-    Answer, ConnectionKey, Member, Publish, Published, Session, Settled, Step, Summary, Waiter, resolve,
+    Answer, Batch, ConnectionKey, Member, Publish, Published, Session, Settled, Step, Summary, Waiter,
+    resolve,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -28,6 +29,7 @@ use super::catalog::Entry;
 use super::progress::newest_progress;
 use crate::dispatch::publishing_needs;
 use crate::http::exchange::Answered;
+use crate::ops::meters::Moment;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, OwnedEvent, Request};
@@ -49,6 +51,9 @@ pub(crate) struct Owned {
     untold: Option<SystemMessage>,
     /// Bytes of the commit backlog that it holds.
     reserved: usize,
+    /// When the oldest event was taken of what waits for the log, and of what the log was given.
+    opened: Option<Moment>,
+    flying: Option<Moment>,
 }
 
 impl Owned {
@@ -64,7 +69,22 @@ pub(crate) struct Loading {
     expire: bool,
 }
 
+impl Owned {
+    /// The next frame for the log.
+    pub(crate) fn take_batch(&mut self, now: u64) -> Option<Batch> {
+        let batch = self.session.take_batch()?;
+        // Of what waited behind another frame it is only known to have been taken before.
+        self.flying = Some(self.opened.take().unwrap_or_else(|| Moment::at(now)));
+        Some(batch)
+    }
+}
+
 impl Worker {
+    /// The session as clients are told of it.
+    fn describe(&self, owned: &Owned) -> SessionInfo {
+        self.shared.catalog.with_pace(&owned.entry, owned.session.describe())
+    }
+
     /// Carries out a request, or lets it wait until the session is in memory.
     pub(crate) fn handle(self: &Rc<Self>, id: SessionId, asker: Asker, request: Request) {
         if let Some(owned) = self.sessions.borrow().get(&id).cloned() {
@@ -170,7 +190,7 @@ impl Worker {
             }
             Request::Control { command, step } => self.control(owned, asker, command, &step, now),
             Request::Info { command } => {
-                let session = owned.borrow().session.describe();
+                let session = self.describe(&owned.borrow());
                 self.answer(
                     asker.connection,
                     &SystemMessage::SessionInfo { original_message_id: command, session },
@@ -219,8 +239,16 @@ impl Worker {
             Session::create(id, head, shared.context(), summary.0.clone(), (&command, waiter), &asker.who);
         session.join(asker.connection, Arc::clone(&asker.who), summary.1, now);
         let entry = Entry::new(id, head, summary.0, now);
-        let owned =
-            Owned { session, entry, mirrors: 0, priority: Priority::Normal, untold: None, reserved: 0 };
+        let owned = Owned {
+            session,
+            entry,
+            mirrors: 0,
+            priority: Priority::Normal,
+            untold: None,
+            reserved: 0,
+            opened: None,
+            flying: None,
+        };
         self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
         self.mark_dirty(id);
     }
@@ -262,7 +290,7 @@ impl Worker {
     ) {
         let (json, entry, head) = {
             let owned = owned.borrow();
-            let session = owned.session.describe();
+            let session = self.describe(&owned);
             let message = SystemMessage::SessionCreated {
                 original_message_id: Some(command.to_owned()),
                 session_id: session.session_id,
@@ -315,7 +343,7 @@ impl Worker {
         self.add_participant(owned, asker, follow);
         let (head, session, entry) = {
             let owned = owned.borrow();
-            (owned.session.head(), owned.session.describe(), Arc::clone(&owned.entry))
+            (owned.session.head(), self.describe(&owned), Arc::clone(&owned.entry))
         };
         // Retention removes whole sessions only, so a log that is there begins with its first event.
         let resolution = resolve(from, head, 1, id_at_position);
@@ -528,6 +556,7 @@ impl Worker {
                 if outline.progress.is_some() {
                     guard.session.set_progress(outline.progress);
                 }
+                guard.opened.get_or_insert_with(|| Moment::at(now));
                 let id = guard.session.id();
                 drop(guard);
                 self.mark_dirty(id);
@@ -587,8 +616,7 @@ impl Worker {
     pub(crate) fn settled(self: &Rc<Self>, outcomes: Vec<(SessionId, Appended)>, submitted: Instant) {
         self.commits_in_flight.set(self.commits_in_flight.get() - 1);
         let took = submitted.elapsed();
-        self.shared.stats.settled(took);
-        self.shared.metrics.commit_seconds.observe(took.as_secs_f64());
+        self.meters().commit_time.add(took.as_secs_f64(), 1);
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
@@ -628,18 +656,28 @@ impl Worker {
         transitions: &[Transition],
         priority: Priority,
     ) {
-        let (entry, mirrors, name) = {
-            let guard = owned.borrow();
+        let now = self.now();
+        let (entry, mirrors, name, opened) = {
+            let mut guard = owned.borrow_mut();
+            let opened = guard.flying.take().unwrap_or_else(|| Moment::at(now));
             guard.entry.set_head(frame.last_seq());
             guard.entry.set_progress(guard.session.progress());
+            let (events, newest) = self.meters().frame_logged(frame, opened);
+            guard.entry.pace.events(events, newest);
+            if transitions.iter().any(|transition| transition.status == Status::Running) {
+                guard.entry.pace.resumed(now);
+            }
             if frame.first_seq() == 1 {
                 self.shared.catalog.insert_reserved(Arc::clone(&guard.entry));
             }
             if !transitions.is_empty() {
                 self.shared.catalog.update(&guard.entry, guard.session.summary());
             }
-            (Arc::clone(&guard.entry), guard.mirrors, guard.session.id())
+            (Arc::clone(&guard.entry), guard.mirrors, guard.session.id(), opened)
         };
+        if self.shared.config.watch.exemplars {
+            self.shared.meters.exemplars.take(frame, opened, now);
+        }
         self.answer_committed(owned, &entry, frame, waiters, transitions);
         for answer in repeats {
             self.answer_repeat(owned, &entry, answer);
@@ -648,7 +686,8 @@ impl Worker {
             self.broadcast_lifecycle(&owned.borrow().session, frame, waiters);
         }
         for worker in (0..self.shared.config.workers).filter(|worker| mirrors & (1 << worker) != 0) {
-            self.post(worker, Letter::Commit { session: name, frame: frame.clone(), priority });
+            let opened = opened.instant;
+            self.post(worker, Letter::Commit { session: name, frame: frame.clone(), priority, opened });
         }
         if transitions.iter().any(|transition| transition.status.has_ended()) {
             self.archive(name);
@@ -745,6 +784,7 @@ impl Worker {
         appended: &Appended,
     ) {
         let (id, head) = (owned.borrow().session.id(), owned.borrow().session.head());
+        self.shared.metrics.log_refused.inc();
         tracing::warn!(session = %id, outcome = ?appended, "the log did not take a frame");
         if head.seq == 0 || matches!(appended, Appended::Conflict(_)) {
             // Either there is no such session after all, or ours is not the log's: forget it.
@@ -800,6 +840,7 @@ impl Worker {
         if let (Ok(tail), Some(entry)) = (tail, entry) {
             let now = self.now();
             let summary = Summary::clone(&entry.summary());
+            remember_pace(&entry, &tail);
             let last_used = entry.last_used.load(Ordering::Relaxed);
             let tail = self.shared.sabotage.dedupe_tail(&tail);
             let mut session =
@@ -808,8 +849,16 @@ impl Worker {
                 session.set_progress(Some(percent));
                 entry.set_progress(Some(percent));
             }
-            let owned =
-                Owned { session, entry, mirrors: 0, priority: Priority::Normal, untold: None, reserved: 0 };
+            let owned = Owned {
+                session,
+                entry,
+                mirrors: 0,
+                priority: Priority::Normal,
+                untold: None,
+                reserved: 0,
+                opened: None,
+                flying: None,
+            };
             self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
             for (asker, request) in loading.waiting {
                 self.handle(id, asker, request);
@@ -869,6 +918,14 @@ pub(crate) fn archive_now(shared: &Shared, id: SessionId) {
         Err(error) => {
             tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start");
         }
+    }
+}
+
+/// What a session's log tells of its pace, if this process has not seen any event of it.
+fn remember_pace(entry: &Entry, tail: &[Frame]) {
+    let events = tail.iter().flat_map(Frame::records).filter(|(_, record)| record.kind == Kind::Event);
+    if !entry.pace.is_known() {
+        events.for_each(|(_, record)| entry.pace.remember(record.received_at));
     }
 }
 

@@ -1,5 +1,7 @@
 //! From frames of the log to bytes for sockets: once for each form in which readers want them, shared by all of them.
 
+use std::time::Instant;
+
 use agentbench_event_log::Frame;
 use agentbench_protocol::{Seq, msgpack};
 use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
@@ -42,9 +44,21 @@ pub(crate) struct Rendered {
     first_seq: Seq,
     /// End of each event in `bytes`.
     ends: std::rc::Rc<[u32]>,
+    /// When the oldest event was taken; not known of what was read from the log.
+    opened: Option<Instant>,
 }
 
 impl Rendered {
+    /// The same, with when the oldest event was taken.
+    pub(crate) fn opened_at(self, opened: Instant) -> Self {
+        Self { opened: Some(opened), ..self }
+    }
+
+    /// When the oldest event was taken, unless it was read from the log.
+    pub(crate) fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
     pub(crate) fn last_seq(&self) -> Seq {
         self.first_seq + self.ends.len() as u64 - 1
     }
@@ -93,6 +107,7 @@ impl Renderer {
             bytes: dst.freeze(),
             first_seq: frames.first().map_or(1, Frame::first_seq),
             ends: ends.into(),
+            opened: None,
         }
     }
 

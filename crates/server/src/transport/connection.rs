@@ -369,11 +369,18 @@ impl Connection {
         }
     }
 
-    /// Events between the head and the follow that is furthest behind.
-    pub(crate) fn lag(&self) -> u64 {
+    /// The session in which it is furthest behind, if it is, and by how many events.
+    pub(crate) fn furthest_behind(&self) -> Option<(SessionId, u64)> {
         let outbox = self.outbox.borrow();
-        let behind = |follow: &super::Follow| (follow.feed.borrow().head + 1).saturating_sub(follow.next);
-        outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
+        let behind = |follow: &super::Follow| {
+            let feed = follow.feed.borrow();
+            (feed.entry.id, (feed.head + 1).saturating_sub(follow.next))
+        };
+        outbox
+            .follows()
+            .map(|(_, follow)| behind(follow))
+            .filter(|(_, lag)| *lag > 0)
+            .max_by_key(|(_, lag)| *lag)
     }
 }
 

@@ -39,7 +39,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, de
     let mut head = BytesMut::with_capacity(1024);
     let read = timeout_at(deadline, read_head(&mut stream, &mut head)).await;
     match read {
-        Ok(Ok(Some(true))) => upgrade(&worker, stream, head, peer).await,
+        Ok(Ok(Some(true))) => {
+            let began = deadline - worker.shared.config.auth_timeout;
+            upgrade(&worker, stream, head, peer, began).await;
+        }
         Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream), peer).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => refuse(&worker, stream, error.status(), &error.to_string(), "bad_request").await,
@@ -124,7 +127,7 @@ pub(crate) fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: Peer) {
+async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: Peer, began: Instant) {
     let shared = &worker.shared;
     let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
         Ok(asked) => asked,
@@ -183,6 +186,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
             std::mem::forget(reserved);
             let rest = head.split_off(asked.size);
             accept(worker, stream, &asked, grant, user, rest);
+            worker.meters().connect.add(began.elapsed().as_secs_f64(), 1);
         }
         Err(error) => {
             tracing::debug!(reason = error.as_str(), %address, "refused a connection");

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::{CloseCode, GapCause, Priority, Seq, SystemMessage};
@@ -34,6 +35,8 @@ pub(crate) struct Follow {
     pub(crate) feed: Rc<RefCell<Feed>>,
     /// The seq that comes next.
     pub(crate) next: Seq,
+    /// When it began to follow: what was taken before is catching up, not delivery.
+    since: Instant,
     /// The log is being read for it.
     pub(crate) reading: bool,
     /// It stands in the list of those that may have something.
@@ -110,7 +113,16 @@ impl Outbox {
             // Nearly every connection follows one session.
             self.follows = Slab::with_capacity(1);
         }
-        self.follows.insert(Follow { feed, next, reading: false, ready: false, history: None, gap: None })
+        let since = Instant::now();
+        self.follows.insert(Follow {
+            feed,
+            next,
+            since,
+            reading: false,
+            ready: false,
+            history: None,
+            gap: None,
+        })
     }
 
     pub(crate) fn follow(&self, index: usize) -> Option<&Follow> {
@@ -259,6 +271,12 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
         connection.wake();
     }
     flushed
+}
+
+fn measure(worker: &Worker, lag: Option<Duration>, events: u64) {
+    if let (Some(lag), true) = (lag, events > 0) {
+        worker.meters().delivered.add(lag.as_secs_f64(), events);
+    }
 }
 
 fn end(connection: &Connection, cause: &'static str) {
@@ -476,12 +494,16 @@ impl Outbox {
     /// `count` bytes of the pieces are written: moves the cursors there.
     fn account(&mut self, worker: &Worker, pieces: Vec<Piece>, mut count: usize) {
         let mut delivered = 0;
+        let now = Instant::now();
         let mut pieces = pieces.into_iter();
         for mut piece in pieces.by_ref() {
             let size = piece.bytes.len();
             if count >= size {
                 count -= size;
-                delivered += self.written_whole(worker, piece);
+                let lag = self.lag(&piece, now);
+                let events = self.written_whole(worker, piece);
+                measure(worker, lag, events);
+                delivered += events;
                 continue;
             }
             // The socket is full inside this piece.
@@ -492,7 +514,10 @@ impl Outbox {
                     self.restore_control(piece.bytes);
                 }
                 Part::Events { follow, rendered, start } => {
-                    delivered += self.written_partly(*follow, rendered, *start, count);
+                    let lag = self.lag(&piece, now);
+                    let events = self.written_partly(*follow, rendered, *start, count);
+                    measure(worker, lag, events);
+                    delivered += events;
                 }
                 Part::Gap { follow, to, cause, .. } => {
                     if count > 0 {
@@ -505,6 +530,13 @@ impl Outbox {
         }
         self.put_back(pieces.collect());
         worker.shared.metrics.events_delivered.inc_by(delivered);
+    }
+
+    /// How long ago the oldest event of a piece was taken, unless the reader is catching up.
+    fn lag(&self, piece: &Piece, now: Instant) -> Option<Duration> {
+        let Part::Events { follow, rendered, .. } = &piece.part else { return None };
+        let opened = rendered.opened().filter(|opened| *opened >= self.follows[*follow].since)?;
+        Some(now.saturating_duration_since(opened))
     }
 
     fn written_whole(&mut self, worker: &Worker, piece: Piece) -> u64 {

@@ -114,8 +114,8 @@ pub(crate) enum Letter {
     Left { connection: ConnectionKey, session: SessionId, json: Bytes },
     /// To the owner: a connection that joined has ended before it could hear of it.
     Gone { session: SessionId, connection: ConnectionKey },
-    /// To every worker with a feed of the session.
-    Commit { session: SessionId, frame: Frame, priority: Priority },
+    /// To every worker with a feed of the session; `opened` is when the frame's oldest event was taken.
+    Commit { session: SessionId, frame: Frame, priority: Priority, opened: Instant },
     /// From the log: what became of a batch.
     Settled { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
     /// From a reading thread: the end of a session's log, for its owner.
@@ -163,6 +163,11 @@ impl Mailbox {
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// Bytes of commits that wait, and how many there may be.
+    pub(crate) fn commit_bytes(&self) -> (usize, usize) {
+        (self.inner.lock().unwrap_or_else(PoisonError::into_inner).commit_bytes, MAX_COMMIT_BYTES)
     }
 
     /// Whether nothing waits.

@@ -26,6 +26,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use crate::http::exchange::Answered;
+use crate::ops::meters::Meters;
 use crate::session::feed::Feed;
 use crate::session::owner::{Loading, Owned};
 use crate::session::render::Renderer;
@@ -105,6 +106,11 @@ impl Worker {
         let count = self.written.get() + 1;
         self.written.set(count);
         count * self.shared.config.workers as u64 + self.index as u64
+    }
+
+    /// The figures that only this worker writes.
+    pub(crate) fn meters(&self) -> &Meters {
+        self.shared.meters.of(self.index)
     }
 
     /// ms since 1970.
@@ -289,11 +295,13 @@ impl Worker {
     fn commit(self: &Rc<Self>) {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let (mut appends, mut sessions) = (Vec::with_capacity(dirty.len()), Vec::with_capacity(dirty.len()));
-        let mut events = 0;
+        let (mut events, mut bytes) = (0, 0);
+        let now = self.now();
         for id in dirty {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
-            let Some(batch) = owned.borrow_mut().session.take_batch() else { continue };
+            let Some(batch) = owned.borrow_mut().take_batch(now) else { continue };
             events += batch.frame.count();
+            bytes += batch.frame.bytes().len();
             sessions.push(id);
             appends.push(Append {
                 session: id,
@@ -306,7 +314,8 @@ impl Worker {
             return;
         }
         self.shared.metrics.commits.inc();
-        self.shared.metrics.commit_events.observe(events as f64);
+        self.meters().commit_events.add(events as f64, 1);
+        self.meters().commit_bytes.add(bytes as f64, 1);
         self.commits_in_flight.set(self.commits_in_flight.get() + 1);
         let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, Instant::now());
         let done = move |outcomes: Vec<_>| {

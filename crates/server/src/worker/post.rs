@@ -22,7 +22,9 @@ impl Worker {
     fn read_letter(self: &Rc<Self>, letter: Letter) {
         match letter {
             Letter::Settled { outcomes, submitted } => self.settled(outcomes, submitted),
-            Letter::Commit { session, frame, priority } => self.take_commit(session, frame, priority),
+            Letter::Commit { session, frame, priority, opened } => {
+                self.take_commit(session, frame, priority, opened);
+            }
             Letter::Request { session, asker, request } => self.handle(session, asker, request),
             Letter::Loaded { session, tail } => self.loaded(session, tail),
             Letter::Reply { connection, json, settles } => {

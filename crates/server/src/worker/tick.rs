@@ -39,16 +39,15 @@ impl Worker {
                 release();
             }
             self.enforce_revocations();
-            let mut slowest = 0;
-            for connection in self.all_connections() {
-                self.look_at(&connection, now);
-                slowest = slowest.max(connection.lag());
+            let connections = self.all_connections();
+            for connection in &connections {
+                self.look_at(connection, now);
             }
+            self.shared.readers.tell(self.index, self.slow_readers(&connections));
             if self.index == 0 {
                 self.shared.memory.look();
-                self.shared.stats.sample(&self.shared, now);
                 self.shared.guests.forget(&self.shared, now);
-                self.shared.metrics.slowest_reader_lag.set(slowest);
+                self.shared.metrics.slowest_reader_lag.set(self.shared.readers.furthest_behind() as i64);
                 self.shared.metrics.sessions_active.set(self.shared.catalog.active() as i64);
                 self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
                 self.shared.metrics.commit_backlog_bytes.set(self.shared.backlog() as i64);

@@ -335,7 +335,7 @@ fn every_described_route_exists_and_wants_a_token() {
             count += 1;
         }
     }
-    assert_eq!(count, 19);
+    assert_eq!(count, 20);
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn figures_are_those_of_the_server() {
     let stats = server.ask("GET", "/api/v1/stats").token(&admin()).answer().value();
     assert_eq!((&stats["connectedClients"], &stats["activeSessions"]), (&json!(1), &json!(1)));
     assert_eq!(stats["totalMessages"], 21);
-    for rate in ["messagesPerSecond", "averageLatency", "errorRate"] {
+    for rate in ["messagesPerSecond", "commitLatency", "errorRate"] {
         assert!(stats[rate].as_f64().is_some_and(|rate| rate > 0.0), "{stats}");
     }
     assert!(stats["memoryUsage"]["rss"].as_u64().is_some_and(|rss| rss > 1 << 20), "{stats}");
@@ -404,6 +404,7 @@ fn a_token_without_the_permission_gets_nothing_of_an_administrators() {
         ("POST", "/api/v1/drain"),
         ("POST", "/api/v1/reload"),
         ("GET", "/api/v1/stats"),
+        ("GET", "/api/v1/alerts"),
     ];
     let listing =
         mint(&Claims { permissions: vec!["connection:list".to_owned()], ..claims("lin", Role::Viewer) });
@@ -415,8 +416,8 @@ fn a_token_without_the_permission_gets_nothing_of_an_administrators() {
         assert_eq!(answer.status == 403, method != "GET", "{method} {path}");
     }
     server.ask("GET", "/api/v1/connections/c0/why").token(&admin()).answer().refused(404, "not_found");
-    // All but the two that a token for listing connections is enough for.
-    assert_eq!(server.metric("agentbench_http_requests_total{status=\"4xx\"}"), 23);
+    // All but the three that a token for listing connections is enough for.
+    assert_eq!(server.metric("agentbench_http_requests_total{status=\"4xx\"}"), 25);
     assert_eq!(server.metric("agentbench_http_requests_total{status=\"5xx\"}"), 0);
 }
 

@@ -9,15 +9,18 @@
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
 //! - `pages`: the dashboard and the export that is a page; `review`: who may leave notes, and what listings tell; `evidence`: uploads that break off, downloads that nobody runs.
 //! - `looking`: profiles and frames for operators.
+//! - `figures`: what is measured and served of it; `alerts`: what watches over it.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
+mod alerts;
 mod api;
 mod audited;
 mod connections;
 mod encrypted;
 mod errors;
 mod evidence;
+mod figures;
 mod following;
 mod framing;
 mod issuer;

@@ -1,0 +1,241 @@
+//! What makes each rule fire: the thing itself wherever it can be had on any machine, with a threshold just beyond what is
+//! there anyway. Where it cannot (a slow disk, slow readers), the threshold is so low that the usual time is beyond it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agentbench_client::{Client, Config, Data, Event, NewSession, StartAt};
+use agentbench_server::config::{Jwks, TlsFiles};
+use anyhow::Context;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::Outcome;
+use super::raw::Raw;
+use super::scratch::{Provoked, Scratch};
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// Bytes of each message that is begun and not ended, and how many there are.
+const LARGE_MESSAGE: usize = 24 << 20;
+const LARGE_MESSAGES: usize = 6;
+/// Bytes that are taken from the disk.
+const DISK_BYTES: u64 = 2 << 30;
+/// Connections that come and go.
+const STORM: usize = 80;
+/// Messages that are none.
+const NONSENSE: usize = 100;
+
+fn connect(runtime: &Runtime, scratch: &Scratch) -> anyhow::Result<Client> {
+    let config = Config::new(format!("ws://{}", scratch.address())).token(&scratch.token);
+    Ok(runtime.block_on(Client::connect(config))?)
+}
+
+fn event(ttl: Option<Duration>) -> anyhow::Result<Event> {
+    let event = Event::new(Data::json(&json!({"eventType": "progress", "percent": 1}))?);
+    Ok(ttl.map_or_else(|| event.clone(), |ttl| event.clone().ttl(ttl)))
+}
+
+/// What clients and sessions do to a server.
+pub(super) fn of_clients(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+    let idle = Idle::measure()?;
+    let rules: [Provoked<'_>; 10] = [
+        ("connection_failures", 0.5),
+        ("reconnect_storm", 2.5),
+        ("error_rate", 5.0),
+        ("delivery_lag", 0.001),
+        ("commit_time", 0.001),
+        ("events_lost", 0.0),
+        ("reader_gaps", 0.0),
+        ("stalled_sessions", 0.0),
+        ("memory", idle.memory_percent + idle.percent_of_memory(60.0 * MIB)),
+        ("disk_free", idle.disk_percent - idle.disk_percent_of(idle.disk_bytes as f64 / 2.0)),
+    ];
+    let scratch = Scratch::start(&rules, |config| {
+        config.malformed_limit = 1_000_000;
+        config.max_payload = 2 * LARGE_MESSAGE;
+        config.watch.stall_after = Duration::from_millis(500);
+    })?;
+    let client = connect(runtime, &scratch)?;
+    let session = runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?.session_id;
+    runtime.block_on(client.start_test(session))?;
+    let publisher = runtime.block_on(client.publisher(session))?;
+    let follow = runtime.block_on(client.follow(session, StartAt::Live))?;
+    for n in 0..20 {
+        // One of them is worth nothing by the time that somebody reads it.
+        let ttl = (n == 10).then(|| Duration::from_millis(1));
+        let ticket = runtime.block_on(publisher.publish(event(ttl)?))?;
+        runtime.block_on(ticket);
+    }
+    drop(follow);
+    for _ in 0..STORM {
+        Raw::open(scratch.address(), &scratch.token)?;
+    }
+    for _ in 0..20 {
+        Raw::open(scratch.address(), "no.such.token")?;
+    }
+    let mut nonsense = Raw::open(scratch.address(), &scratch.token)?;
+    for _ in 0..NONSENSE {
+        nonsense.say("{")?;
+    }
+    let join = |id: &str, from: serde_json::Value| {
+        let data = json!({"command": "join_session", "sessionId": session.to_string(), "from": from});
+        json!({"id": id, "type": "control_command", "timestamp": 1, "data": data}).to_string()
+    };
+    // The log's own beginning, an event in it too old by now; and a place in a history that is not this log's.
+    nonsense.say(&join("past", json!("start")))?;
+    let mut stranger = Raw::open(scratch.address(), &scratch.token)?;
+    stranger.say(&join("lost", json!({"epoch": "00000000000000aa", "seq": 3})))?;
+    let mut large = Vec::new();
+    for _ in 0..LARGE_MESSAGES {
+        let mut raw = Raw::open(scratch.address(), &scratch.token)?;
+        raw.begin_and_wait(LARGE_MESSAGE)?;
+        large.push(raw);
+    }
+    let path = scratch.folder().join("taken");
+    let taken = std::fs::File::create(&path)?;
+    rustix::fs::fallocate(&taken, rustix::fs::FallocateFlags::empty(), 0, idle.disk_bytes)
+        .context("cannot take room on the disk of the temporary folder (TMPDIR)")?;
+
+    let causes = [
+        ("connection_failures", "bad tokens"),
+        ("reconnect_storm", "connections that come and go"),
+        ("error_rate", "messages that are no JSON"),
+        ("delivery_lag", "any delivery, at a threshold of a microsecond"),
+        ("commit_time", "any commit, at a threshold of a microsecond"),
+        ("events_lost", "a position of another history"),
+        ("reader_gaps", "an event whose ttl was over"),
+        ("stalled_sessions", "a running session that is silent"),
+        ("memory", "large messages that do not end"),
+        ("disk_free", "a large file on the disk"),
+    ];
+    let firing = |(name, cause)| Outcome::of_firing(&scratch, name, cause);
+    let mut outcomes: Vec<_> = causes.into_iter().map(firing).collect();
+    drop((large, stranger, nonsense, taken));
+    std::fs::remove_file(&path)?;
+    runtime.block_on(client.stop_test(session, agentbench_protocol::session::Outcome::Completed, None))?;
+    outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
+    runtime.block_on(client.close());
+    Ok(outcomes)
+}
+
+/// What the machine is like without a cause.
+struct Idle {
+    memory_percent: f64,
+    memory_bytes: f64,
+    disk_percent: f64,
+    disk_free: f64,
+    /// How much of the disk can be taken for a moment.
+    disk_bytes: u64,
+}
+
+impl Idle {
+    fn measure() -> anyhow::Result<Self> {
+        let scratch = Scratch::start(&[("memory", 1e9), ("disk_free", 0.0)], |_| {})?;
+        // The first reading comes with the first look at the rules.
+        for _ in 0..100 {
+            if scratch.value("memory").is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let memory_percent = scratch.value("memory").context("memory cannot be read here")?;
+        let disk_percent = scratch.value("disk_free").context("the disk cannot be read here")?;
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+        let rss = rss.and_then(|kib| kib.parse::<f64>().ok()).context("no VmRSS")? * 1024.0;
+        let disk = rustix::fs::statvfs(scratch.folder())?;
+        let free = disk.f_bavail * disk.f_frsize;
+        let disk_bytes = DISK_BYTES.min(free / 4);
+        Ok(Self { memory_percent, memory_bytes: rss, disk_percent, disk_free: free as f64, disk_bytes })
+    }
+
+    fn percent_of_memory(&self, bytes: f64) -> f64 {
+        self.memory_percent * bytes / self.memory_bytes
+    }
+
+    fn disk_percent_of(&self, bytes: f64) -> f64 {
+        self.disk_percent * bytes / self.disk_free
+    }
+}
+
+/// What only takes time: a certificate that ends, an issuer that has gone silent.
+pub(super) fn of_time() -> anyhow::Result<Vec<Outcome>> {
+    // Between the ends of the two: 2027 and 2126.
+    let fifty_years = 50.0 * 365.0;
+    let issuer = Issuer::start()?;
+    let files = tempfile::tempdir()?;
+    let tls = TlsFiles { certificate: files.path().join("tls.pem"), key: files.path().join("tls.key") };
+    std::fs::write(&tls.certificate, include_str!("ending.pem"))?;
+    std::fs::write(&tls.key, include_str!("scratch.key"))?;
+    let certificate = tls.certificate.clone();
+    let url = issuer.url.clone();
+    let scratch = Scratch::start(&[("certificate_expiry", fifty_years), ("issuer_silent", 2.0)], |config| {
+        config.security.tls = Some(tls);
+        let (max_age, min_interval) = (Duration::from_millis(300), Duration::from_millis(200));
+        config.security.jwks = Some(Jwks { url, authority: None, max_age, min_interval });
+    })?;
+    issuer.is_silent.store(true, Ordering::Relaxed);
+    let mut outcomes = vec![
+        Outcome::of_firing(&scratch, "certificate_expiry", "a certificate that ends before the threshold"),
+        Outcome::of_firing(&scratch, "issuer_silent", "an issuer that answers with 503"),
+    ];
+    issuer.is_silent.store(false, Ordering::Relaxed);
+    std::fs::write(&certificate, include_str!("lasting.pem"))?;
+    scratch.server().refresh_certificate();
+    outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
+    Ok(outcomes)
+}
+
+/// Somebody who publishes keys, or has fallen silent.
+struct Issuer {
+    url: String,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Issuer {
+    fn start() -> anyhow::Result<Self> {
+        /// The public key of RFC 8037, appendix A.2.
+        const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","use":"sig","kid":"selftest","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let url = format!("http://{}/jwks.json", listener.local_addr()?);
+        let is_silent = Arc::<AtomicBool>::default();
+        let silent = Arc::clone(&is_silent);
+        // It ends with the process.
+        std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let mut head = BufReader::new(&socket).lines();
+                // The request has no body; its head ends with an empty line.
+                while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let status = if silent.load(Ordering::Relaxed) { "503 Service Unavailable" } else { "200 OK" };
+                let length = KEYS.len();
+                // Whoever asked may have gone.
+                let _ = write!(
+                    &socket,
+                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{KEYS}"
+                );
+            }
+        })?;
+        Ok(Self { url, is_silent })
+    }
+}
+
+/// A disk without room.
+pub(super) fn of_the_disk(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+    let scratch = Scratch::start(&[("log_errors", 0.0)], |_| {})?;
+    let client = connect(runtime, &scratch)?;
+    let session = runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?.session_id;
+    let publisher = runtime.block_on(client.publisher(session))?;
+    scratch.faults.limit_room(Some(0));
+    let ticket = runtime.block_on(publisher.publish(event(None)?))?;
+    // The client tries again for as long as this takes.
+    let (sent, mut outcomes) =
+        (runtime.spawn(ticket), vec![Outcome::of_firing(&scratch, "log_errors", "a disk without room")]);
+    scratch.faults.limit_room(None);
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), sent).await.map(drop) })?;
+    outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
+    runtime.block_on(client.close());
+    Ok(outcomes)
+}

@@ -1,0 +1,116 @@
+//! Servers for the self-test: in this process, on folders of their own that go when they do, with limits that a small cause
+//! goes beyond.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentbench_auth::{KeyRing, Role};
+use agentbench_event_log_disk::faults::Faults;
+use agentbench_server::config::{Config, Limit};
+use agentbench_server::{Server, bind};
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::access::make_token;
+
+/// Longest time that a rule may take to fire or clear: the figures are of the last ten seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+const SECRET: &str = "the secret of a scratch server, not of any other";
+
+/// One server.
+pub(super) struct Scratch {
+    server: Option<Server>,
+    pub(super) faults: Arc<Faults>,
+    pub(super) token: String,
+    folder: TempDir,
+}
+
+/// A rule to be provoked: its name, and the threshold that the cause goes beyond.
+pub(super) type Provoked<'a> = (&'a str, f64);
+
+impl Scratch {
+    /// Starts one on which only these rules are on.
+    pub(super) fn start(rules: &[Provoked<'_>], change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("no folder for a scratch server")?;
+        let mut config = Config::embedded(folder.path(), SECRET);
+        config.watch.limits.retain(|(name, _)| rules.iter().any(|(wanted, _)| wanted == name));
+        for (name, limit) in &mut config.watch.limits {
+            let threshold = rules.iter().find(|(wanted, _)| wanted == name).map_or(0.0, |(_, it)| *it);
+            *limit = Limit { threshold, for_ms: 600, clear_ms: 600 };
+        }
+        change(&mut config);
+        let listeners = bind((Ipv4Addr::LOCALHOST, 0).into(), 1)?;
+        let faults = Arc::<Faults>::default();
+        let keys = KeyRing::from_secret(SECRET.as_bytes());
+        let server = Server::start_with_faults(config, keys, listeners, Arc::clone(&faults))?;
+        let token = make_token(SECRET, "selftest", Role::Admin)?;
+        Ok(Self { server: Some(server), faults, token, folder })
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs until it is dropped")
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server().address()
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What was read last for a rule.
+    pub(super) fn value(&self, rule: &str) -> Option<f64> {
+        self.number(rule, "value")
+    }
+
+    /// What it is held against.
+    pub(super) fn threshold(&self, rule: &str) -> Option<f64> {
+        self.number(rule, "threshold")
+    }
+
+    fn number(&self, rule: &str, field: &str) -> Option<f64> {
+        self.server().alerts()["rules"].as_array()?.iter().find(|it| it["name"] == rule)?[field].as_f64()
+    }
+
+    /// Waits until a rule has fired, though it may be well again by now. Gives what was read then.
+    pub(super) fn wait_for_firing(&self, rule: &str) -> anyhow::Result<Option<f64>> {
+        let fired = |all: &Value| {
+            let mut changes = all["changes"].as_array()?.iter();
+            let found = changes.find(|it| it["name"] == rule && it["state"] == "firing")?;
+            Some(found["value"].as_f64())
+        };
+        self.wait(rule, "did not fire", fired)
+    }
+
+    /// Waits until a rule is well.
+    pub(super) fn wait_for_ok(&self, rule: &str) -> anyhow::Result<()> {
+        self.wait(rule, "did not clear", |all| {
+            all["rules"].as_array()?.iter().find(|it| it["name"] == rule && it["state"] == "ok").map(drop)
+        })
+    }
+
+    fn wait<T>(&self, rule: &str, failure: &str, found: impl Fn(&Value) -> Option<T>) -> anyhow::Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let all = self.server().alerts();
+            if let Some(found) = found(&all) {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                bail!("{rule} {failure} within {} s; last read: {:?}", PATIENCE.as_secs(), self.value(rule));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A scratch server whose log does not close is gone all the same.
+        let _ = self.server.take().map(Server::stop);
+    }
+}

@@ -1,0 +1,152 @@
+//! Tells another system over HTTP: a POST for each rule that fires or clears, signed, tried again for a while, from a queue
+//! with a bound.
+//!
+//! `Agentbench-Signature: sha256=…` is HMAC-SHA256 in hexadecimal digits of `Agentbench-Timestamp` (seconds since 1970), a full
+//! stop, and the body as sent. Whoever receives it should refuse old timestamps, or a copy of it could be sent again later.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::Full;
+use hyper::Request;
+use hyper::header::{CONTENT_TYPE, USER_AGENT};
+use sha2::Sha256;
+use tokio::sync::Notify;
+
+use super::rules::Rule;
+use super::state::Machine;
+use crate::config::Webhook;
+use crate::issuer::fetch::Source;
+use crate::shared::Shared;
+
+/// Messages that may wait; beyond that the oldest is given up, since the newest is the truth.
+const QUEUE: usize = 64;
+/// Times that a message is tried: with the pauses between them nearly five minutes.
+const TRIES: u32 = 8;
+/// The first pause; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest time that one try may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What waits for the webhook.
+pub(crate) struct Outgoing {
+    node: String,
+    queue: Mutex<VecDeque<String>>,
+    filled: Notify,
+}
+
+impl Outgoing {
+    pub(crate) fn new(node: &str) -> Self {
+        Self { node: node.to_owned(), queue: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// A rule fires, or has cleared.
+    pub(super) fn push(&self, now: u64, rule: &Rule, machine: &Machine, value: Option<f64>) {
+        let body = serde_json::json!({
+            "node": self.node,
+            "at": now,
+            "name": rule.name,
+            "severity": rule.severity,
+            "state": machine.state,
+            "value": value,
+            "threshold": machine.threshold(),
+            "unit": rule.unit,
+            "summary": rule.summary,
+            "description": rule.description,
+        });
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() == QUEUE {
+            queue.pop_front();
+            tracing::warn!("the alert webhook does not keep up: the oldest alert that waited is given up");
+        }
+        queue.push_back(body.to_string());
+        self.filled.notify_one();
+    }
+
+    /// Messages that wait, and how many may.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.queue.lock().unwrap_or_else(PoisonError::into_inner).len(), QUEUE)
+    }
+
+    fn pop(&self) -> Option<String> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// Where messages go.
+///
+/// # Errors
+/// An address that is none, or an authority that cannot be read.
+pub(crate) fn target(webhook: &Webhook) -> io::Result<Source> {
+    Source::new("ALERT_WEBHOOK_URL", &webhook.url, webhook.authority.as_deref())
+}
+
+/// Sends what waits, one after the other, for ever.
+pub(crate) async fn send_all(shared: &Shared, webhook: &Webhook, target: &Source) {
+    let Some(outgoing) = &shared.alerts.outgoing else { return };
+    loop {
+        let Some(body) = outgoing.pop() else {
+            outgoing.filled.notified().await;
+            continue;
+        };
+        let sent = send(webhook, target, &body).await;
+        shared.metrics.webhook.inc([if sent { "sent" } else { "given_up" }]);
+    }
+}
+
+/// Tries until it is taken, or for long enough. Tells whether it was.
+async fn send(webhook: &Webhook, target: &Source, body: &str) -> bool {
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
+        }
+        let error = match tokio::time::timeout(TIMEOUT, post(webhook, target, body)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(attempt, error, "the alert webhook did not take an alert");
+    }
+    tracing::error!("an alert is given up: the webhook did not take it");
+    false
+}
+
+async fn post(webhook: &Webhook, target: &Source, body: &str) -> Result<(), String> {
+    let timestamp = crate::now_ms() / 1_000;
+    let request = Request::post(target.path())
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, concat!("agentbench/", env!("CARGO_PKG_VERSION")))
+        .header("Agentbench-Timestamp", timestamp)
+        .header("Agentbench-Signature", signature(&webhook.secret, timestamp, body));
+    let answer = target.send(request, Full::new(Bytes::copy_from_slice(body.as_bytes()))).await?;
+    if answer.status.is_success() { Ok(()) } else { Err(format!("the answer is {}", answer.status)) }
+}
+
+fn signature(secret: &str, timestamp: u64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length is a key of HMAC");
+    mac.update(format!("{timestamp}.").as_bytes());
+    mac.update(body.as_bytes());
+    let mut text = "sha256=".to_owned();
+    for byte in mac.finalize().into_bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret` has it.
+    #[test]
+    fn signatures_are_what_openssl_makes() {
+        let expected = "sha256=49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";
+        assert_eq!(signature("secret", 1_700_000_000, "{\"a\":1}"), expected);
+    }
+}

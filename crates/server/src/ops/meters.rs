@@ -1,0 +1,240 @@
+//! Times and sizes, measured by each worker in cells of its own and put together when somebody asks.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use agentbench_event_log::{Frame, Kind};
+
+use super::histogram::{BYTES, COUNT, Cells, SECONDS, Scale, Snapshot};
+use super::registry::{Exemplar, Figure};
+
+/// What one worker measures.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    /// From the accepted socket to the greeting.
+    pub(crate) connect: Cells,
+    /// From taking an event to the log's word on it.
+    pub(crate) published: Cells,
+    /// From taking an event to handing it to a follower's socket.
+    pub(crate) delivered: Cells,
+    pub(crate) commit_time: Cells,
+    pub(crate) commit_events: Cells,
+    pub(crate) commit_bytes: Cells,
+    /// Followers of a frame on this worker.
+    pub(crate) fan_out: Cells,
+    /// Reads of the log for readers that were behind.
+    pub(crate) catch_up: Cells,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        Self {
+            connect: Cells::new(&SECONDS),
+            published: Cells::new(&SECONDS),
+            delivered: Cells::new(&SECONDS),
+            commit_time: Cells::new(&SECONDS),
+            commit_events: Cells::new(&COUNT),
+            commit_bytes: Cells::new(&BYTES),
+            fan_out: Cells::new(&COUNT),
+            catch_up: Cells::new(&SECONDS),
+        }
+    }
+}
+
+/// A moment on both clocks: the one that events are stamped with, and the one that does not jump.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) instant: Instant,
+    /// ms since 1970.
+    pub(crate) millis: u64,
+}
+
+impl Moment {
+    pub(crate) fn at(millis: u64) -> Self {
+        Self { instant: Instant::now(), millis }
+    }
+
+    /// Seconds from when an event was taken until now. Events of the moment's own millisecond are told exactly, others to
+    /// the millisecond, since that is how they are stamped.
+    fn seconds_since(self, elapsed: f64, received_at: u64) -> f64 {
+        let earlier = self.millis as i64 - received_at as i64;
+        (elapsed + earlier as f64 / 1_000.0).max(0.0)
+    }
+}
+
+impl Meters {
+    /// The log has a frame whose first event was taken at about `opened`. Gives how many events are in it, lifecycle apart,
+    /// and when the newest was taken.
+    pub(crate) fn frame_logged(&self, frame: &Frame, opened: Moment) -> (u64, u64) {
+        let elapsed = opened.instant.elapsed().as_secs_f64();
+        let mut run = (0, 0);
+        let (mut events, mut newest) = (0, 0);
+        for (_, record) in frame.records() {
+            if record.kind == Kind::Event {
+                (events, newest) = (events + 1, record.received_at);
+            }
+            if run.0 != record.received_at && run.1 > 0 {
+                self.published.add(opened.seconds_since(elapsed, run.0), run.1);
+                run.1 = 0;
+            }
+            run = (record.received_at, run.1 + 1);
+        }
+        self.published.add(opened.seconds_since(elapsed, run.0), run.1);
+        (events, newest)
+    }
+}
+
+/// Exemplars that are kept: the newest of each power of two, which is more than there are classic buckets.
+const MAX_EXEMPLARS: usize = 32;
+
+/// The newest traces by the time that they took. Kept only with `METRICS_EXEMPLARS`.
+#[derive(Debug, Default)]
+pub(crate) struct Exemplars(Mutex<Vec<Exemplar>>);
+
+impl Exemplars {
+    /// Takes the first event of a frame, if its sender named a trace.
+    pub(crate) fn take(&self, frame: &Frame, opened: Moment, now: u64) {
+        let Some((_, record)) = frame.records().next() else { return };
+        let Some(trace) = trace_of(record.body) else { return };
+        let value = opened.seconds_since(opened.instant.elapsed().as_secs_f64(), record.received_at);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let octave = |value: f64| value.max(f64::MIN_POSITIVE).log2().ceil();
+        kept.retain(|it| octave(it.value) != octave(value));
+        if kept.len() == MAX_EXEMPLARS {
+            kept.remove(0);
+        }
+        kept.push(Exemplar { trace, value, at: now });
+    }
+
+    fn get(&self) -> Vec<Exemplar> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        kept.reverse();
+        kept
+    }
+}
+
+/// The trace id of an envelope's `traceparent` (W3C Trace Context §3.2). The server has written the envelope's outside, but
+/// a text inside `data` may look the same; then the trace is whatever its sender wrote, and still 32 digits.
+fn trace_of(body: &[u8]) -> Option<String> {
+    const KEY: &[u8] = b"\"traceparent\":\"00-";
+    let at = body.windows(KEY.len()).rposition(|window| window == KEY)? + KEY.len();
+    let digits = body.get(at..at + 32)?;
+    let is_trace = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && digits.iter().any(|digit| *digit != b'0');
+    is_trace.then(|| String::from_utf8_lossy(digits).into_owned())
+}
+
+/// The cells of all workers.
+#[derive(Debug)]
+pub(crate) struct AllMeters {
+    workers: Vec<Meters>,
+    pub(crate) exemplars: Exemplars,
+}
+
+/// What rates and percentiles of the last ten seconds are made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Delays {
+    pub(crate) published: Snapshot,
+    pub(crate) delivered: Snapshot,
+    pub(crate) commit: Snapshot,
+}
+
+impl AllMeters {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { workers: (0..workers).map(|_| Meters::new()).collect(), exemplars: Exemplars::default() }
+    }
+
+    /// The cells that one worker writes.
+    pub(crate) fn of(&self, worker: usize) -> &Meters {
+        &self.workers[worker]
+    }
+
+    fn sum(&self, scale: &'static Scale, which: impl Fn(&Meters) -> &Cells) -> Snapshot {
+        Snapshot::of(scale, self.workers.iter().map(which))
+    }
+
+    pub(crate) fn delays(&self) -> Delays {
+        Delays {
+            published: self.sum(&SECONDS, |it| &it.published),
+            delivered: self.sum(&SECONDS, |it| &it.delivered),
+            commit: self.sum(&SECONDS, |it| &it.commit_time),
+        }
+    }
+
+    pub(crate) fn gather(&self) -> Vec<Figure> {
+        const S: Option<&str> = Some("seconds");
+        let plain = |name, help, unit, all| Figure::histogram(name, help, unit, all, Vec::new());
+        vec![
+            plain(
+                "connect",
+                "Time from an accepted socket to the greeting",
+                S,
+                self.sum(&SECONDS, |it| &it.connect),
+            ),
+            Figure::histogram(
+                "publish",
+                "Time from taking an event to the log's word on it",
+                S,
+                self.sum(&SECONDS, |it| &it.published),
+                self.exemplars.get(),
+            ),
+            plain(
+                "delivery",
+                "Delivery lag: time from taking an event to handing it to a follower's socket, catch-up left out",
+                S,
+                self.sum(&SECONDS, |it| &it.delivered),
+            ),
+            plain(
+                "log_commit",
+                "Time from handing a batch to the log to its word",
+                S,
+                self.sum(&SECONDS, |it| &it.commit_time),
+            ),
+            plain("log_commit_events", "Entries of a batch", None, self.sum(&COUNT, |it| &it.commit_events)),
+            plain(
+                "log_commit_size",
+                "Bytes of a batch",
+                Some("bytes"),
+                self.sum(&BYTES, |it| &it.commit_bytes),
+            ),
+            plain(
+                "fan_out_width",
+                "Followers on one worker that a frame goes to",
+                None,
+                self.sum(&COUNT, |it| &it.fan_out),
+            ),
+            plain(
+                "catch_up",
+                "Time of reads of the log for readers that were behind",
+                S,
+                self.sum(&SECONDS, |it| &it.catch_up),
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_measured_from_when_it_was_taken() {
+        let moment = Moment::at(1_000);
+        assert!((moment.seconds_since(0.25, 1_000) - 0.25).abs() < 1e-9);
+        assert!((moment.seconds_since(0.25, 900) - 0.35).abs() < 1e-9);
+        assert!((moment.seconds_since(0.25, 1_100) - 0.15).abs() < 1e-9);
+        assert_eq!(moment.seconds_since(0.25, 2_000), 0.0);
+    }
+
+    #[test]
+    fn a_trace_is_found_or_none() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let body = format!("{{\"metadata\":{{\"traceparent\":\"00-{trace}-00f067aa0ba902b7-01\"}}}}");
+        assert_eq!(trace_of(body.as_bytes()).as_deref(), Some(trace));
+        for none in
+            ["{}", "\"traceparent\":\"00-xyz", "\"traceparent\":\"00-00000000000000000000000000000000-1"]
+        {
+            assert_eq!(trace_of(none.as_bytes()), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The thread that watches over the server: twice a second it looks at machine, sessions and sums, and holds the rules of
+//! alerts against them; between that it sends what the webhook is to know.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::alerts::webhook;
+use super::registry::Figure;
+use super::stats::{Looked, queues};
+use crate::shared::Shared;
+
+/// Time between looks.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Starts it. The first look is over when this returns, so that the figures are right from the start.
+pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+    let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shared = Arc::clone(shared);
+    shared.stats.look(&shared, crate::now_ms());
+    let keep = async move {
+        let looking = async {
+            let mut interval = tokio::time::interval(PERIOD);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                interval.tick().await;
+                let now = crate::now_ms();
+                shared.stats.look(&shared, now);
+                shared.alerts.evaluate(now, &shared.stats.readings(&shared, now));
+            }
+        };
+        let sending = async {
+            if let (Some(webhook), Some(target)) = (&shared.config.watch.webhook, &target) {
+                webhook::send_all(&shared, webhook, target).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = looking => {}
+            () = sending => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    };
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || runtime.block_on(keep))
+}
+
+/// Everything that `/metrics` serves.
+pub(crate) fn gather(shared: &Shared) -> Vec<Figure> {
+    let mut figures = shared.metrics.gather();
+    figures.extend(shared.meters.gather());
+    figures.extend(of_machine(shared));
+    figures.extend(of_sessions(shared));
+    figures.extend(of_queues(shared));
+    figures.push(shared.alerts.gather());
+    figures
+}
+
+fn of_machine(shared: &Shared) -> Vec<Figure> {
+    let Looked { machine, .. } = shared.stats.looked();
+    let bytes = |name, help, value: u64| Figure::gauge(name, help, Some("bytes"), value as f64);
+    let mut figures = vec![
+        bytes("memory_resident", "Resident memory of the process", machine.memory.rss),
+        bytes("memory_limit", "Memory that the process may have", machine.memory_limit),
+        Figure::counter(
+            "cpu",
+            "Time that cores have worked for the process",
+            Some("seconds"),
+            machine.cpu_seconds,
+        ),
+        Figure::gauge("file_descriptors", "Open files", None, machine.descriptors.used as f64),
+        Figure::gauge(
+            "file_descriptors_limit",
+            "Files that may be open",
+            None,
+            machine.descriptors.limit as f64,
+        ),
+        bytes("disk_used", "Bytes of the data folder", machine.disk.used_bytes),
+        bytes("disk_free", "Bytes that are free on the data folder's disk", machine.disk.free_bytes),
+        bytes("disk_size", "Bytes of the data folder's disk", machine.disk.size_bytes),
+        Figure::gauge("uptime", "Time since the start", Some("seconds"), shared.stats.uptime().as_secs_f64()),
+        Figure::gauge(
+            "log_state",
+            "0 takes events, 1 the disk is full, 2 a write has failed",
+            None,
+            log_state(shared),
+        ),
+    ];
+    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    figures.push(Figure::gauges(
+        "build",
+        "The version that runs",
+        Some("info"),
+        [(version, 1.0)].into_iter(),
+    ));
+    if let Some(end) = shared.tls.as_ref().and_then(agentbench_tls::Acceptor::expires_at) {
+        let help = "When the certificate ends, seconds since 1970";
+        figures.push(Figure::gauge(
+            "certificate_expiry_timestamp",
+            help,
+            Some("seconds"),
+            end as f64 / 1_000.0,
+        ));
+    }
+    if let Some(issuer) = &shared.issuer {
+        let help = "Time since the issuer last gave its keys";
+        figures.push(Figure::gauge(
+            "issuer_keys_age",
+            help,
+            Some("seconds"),
+            issuer.silent_for().as_secs_f64(),
+        ));
+    }
+    figures
+}
+
+fn log_state(shared: &Shared) -> f64 {
+    use agentbench_event_log::Health;
+    match shared.log.health() {
+        Health::Writable => 0.0,
+        Health::Full => 1.0,
+        Health::Failed(_) => 2.0,
+    }
+}
+
+fn of_sessions(shared: &Shared) -> Vec<Figure> {
+    let Looked { census, .. } = shared.stats.looked();
+    let states = agentbench_protocol::Status::ALL.into_iter().zip(census.by_state);
+    let states = states.map(|(status, count)| (vec![("state", status.as_str().to_owned())], count as f64));
+    let kind = |kind: &str| vec![("kind", kind.to_owned())];
+    let kinds = [
+        (kind("websocket"), shared.metrics.connections.get() as f64),
+        (kind("stream"), shared.streams.count() as f64),
+    ];
+    // The connection's name, not the user's: whoever may read this page need not know who people are.
+    let readers = shared.readers.slowest().into_iter().map(|reader| {
+        (vec![("client", reader.client_id), ("session", reader.session_id.to_string())], reader.behind as f64)
+    });
+    let slow = "Events between the log's end and a reader's place: the ten that are furthest behind";
+    vec![
+        Figure::gauges("connections_by_kind", "Open connections, by kind", None, kinds.into_iter()),
+        Figure::gauges("sessions", "Sessions, by state", None, states),
+        Figure::gauge(
+            "sessions_stalled",
+            "Running sessions that have gone silent",
+            None,
+            census.stalled as f64,
+        ),
+        Figure::gauges("slow_reader_behind", slow, None, readers),
+    ]
+}
+
+fn of_queues(shared: &Shared) -> Vec<Figure> {
+    let queues = queues(shared);
+    let of = |value: fn(&super::stats::Queue) -> u64| {
+        let label = |name: &str| vec![("queue", name.to_owned())];
+        queues
+            .iter()
+            .map(move |queue| (label(queue.name), value(queue) as f64))
+            .collect::<Vec<_>>()
+            .into_iter()
+    };
+    vec![
+        Figure::gauges("queue_depth", "What waits, by queue", None, of(|queue| queue.depth)),
+        Figure::gauges("queue_bound", "What may wait, by queue", None, of(|queue| queue.bound)),
+    ]
+}

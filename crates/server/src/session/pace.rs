@@ -1,0 +1,126 @@
+//! How often a session's events come, and whether they have stopped coming.
+//!
+//! Written by the session's owner for each frame, read by listings and by what watches over the server.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentbench_protocol::{SessionInfo, Status};
+
+/// The part of the mean that one more event replaces.
+const WEIGHT: f64 = 0.2;
+/// Silence of so many times its usual pace is worth a word.
+const STALLED_AT: u64 = 10;
+
+/// Times are ms since 1970; 0 stands for none.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    last_event: AtomicU64,
+    /// From when the next event's distance counts: the last event, or the last start of the test.
+    counted_from: AtomicU64,
+    /// µs.
+    mean: AtomicU64,
+}
+
+impl Pace {
+    /// What is known of a session that this process has just met.
+    pub(crate) fn new(now: u64) -> Self {
+        Self { last_event: AtomicU64::new(0), counted_from: AtomicU64::new(now), mean: AtomicU64::new(0) }
+    }
+
+    /// The log has `count` more events, the newest taken at `at`.
+    pub(crate) fn events(&self, count: u64, at: u64) {
+        if count == 0 {
+            return;
+        }
+        let from = self.counted_from.swap(at, Ordering::Relaxed);
+        let each = at.saturating_sub(from) as f64 * 1_000.0 / count as f64;
+        let before = self.mean.load(Ordering::Relaxed) as f64;
+        // The first distance says all that is known.
+        self.last_event.store(at, Ordering::Relaxed);
+        let part = if before == 0.0 { 1.0 } else { 1.0 - (1.0 - WEIGHT).powf(count as f64) };
+        self.mean.store((before + (each - before) * part) as u64, Ordering::Relaxed);
+    }
+
+    /// Whether there was an event that this process knows of.
+    pub(crate) fn is_known(&self) -> bool {
+        self.last_event.load(Ordering::Relaxed) > 0
+    }
+
+    /// An event of an earlier life of the server. Silence still counts from when this process met the session: how long the
+    /// server was away is not the session's fault.
+    pub(crate) fn remember(&self, at: u64) {
+        let met = self.counted_from.load(Ordering::Relaxed);
+        match self.last_event.load(Ordering::Relaxed) {
+            0 => self.last_event.store(at, Ordering::Relaxed),
+            last => {
+                self.counted_from.store(last, Ordering::Relaxed);
+                self.events(1, at);
+            }
+        }
+        self.counted_from.store(met, Ordering::Relaxed);
+    }
+
+    /// The test goes on: the time that it was held does not count.
+    pub(crate) fn resumed(&self, now: u64) {
+        self.counted_from.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether a running session is silent for much longer than it usually is.
+    pub(crate) fn is_stalled(&self, status: Status, now: u64, stall_after: u64) -> bool {
+        let mean = self.mean.load(Ordering::Relaxed) / 1_000;
+        let silent = now.saturating_sub(self.counted_from.load(Ordering::Relaxed));
+        status == Status::Running && silent > stall_after.max(mean.saturating_mul(STALLED_AT))
+    }
+
+    /// Adds what is known to what clients are told of the session.
+    pub(crate) fn describe(&self, info: &mut SessionInfo, now: u64, stall_after: u64) {
+        let last = self.last_event.load(Ordering::Relaxed);
+        info.last_event_at = (last > 0).then_some(last);
+        info.pace_ms = (last > 0).then(|| self.mean.load(Ordering::Relaxed) / 1_000);
+        info.stalled =
+            (info.status == Status::Running).then(|| self.is_stalled(info.status, now, stall_after));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_follows_the_events() {
+        let pace = Pace::new(1_000);
+        let mean = || pace.mean.load(Ordering::Relaxed) / 1_000;
+        pace.events(1, 1_100);
+        assert_eq!(mean(), 100);
+        pace.events(1, 1_200);
+        assert_eq!(mean(), 100);
+        pace.events(10, 3_200);
+        assert!((180..200).contains(&mean()), "ten at 200 ms each: {}", mean());
+        pace.resumed(60_000);
+        pace.events(1, 60_190);
+        assert!(mean() < 200, "a pause is no pace");
+    }
+
+    #[test]
+    fn an_earlier_life_tells_the_pace() {
+        let pace = Pace::new(1_000_000);
+        for at in [500, 700, 900] {
+            pace.remember(at);
+        }
+        assert_eq!(pace.mean.load(Ordering::Relaxed), 200_000);
+        assert!(pace.is_known() && !pace.is_stalled(Status::Running, 1_030_000, 30_000));
+    }
+
+    #[test]
+    fn silence_is_measured_by_the_sessions_own_pace() {
+        let pace = Pace::new(1_000);
+        let stalled = |status, now| pace.is_stalled(status, now, 30_000);
+        assert!(!stalled(Status::Running, 31_000) && stalled(Status::Running, 31_001));
+        assert!(!stalled(Status::Paused, 99_000) && !stalled(Status::Completed, 99_000));
+        pace.events(1, 11_000);
+        assert!(!stalled(Status::Running, 111_000), "ten times its 10 s");
+        assert!(stalled(Status::Running, 111_001));
+        pace.resumed(200_000);
+        assert!(!stalled(Status::Running, 210_000));
+    }
+}
