@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { coreSize } from "../scripts/size.mjs";
 
 /** Most bytes of the JSON core in a page, bundled, minified and gzipped: what it weighs now, and little more. */
-const CORE_LIMIT = 15_400;
+const CORE_LIMIT = 16_200;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
