@@ -285,9 +285,7 @@ export class Client extends Commands {
   }
 
   #end(why: Ended): void {
-    this.#driver.ask(() => {
-      this.#machine.close(why);
-    });
+    this.#driver.ask(() => this.#machine.close(why));
   }
 
   /** Calls back for all that happens to the client. Gives a function that ends this. */
@@ -364,18 +362,17 @@ export class Client extends Commands {
       case "item":
         return this.#follows.get(told.follow)?.push(told.item);
       case "followEnded":
-        this.#follows.get(told.follow)?.end(told.error.ended?.kind === "closed" ? null : told.error);
-        this.#follows.delete(told.follow);
-        return;
+        return this.#endFollow(told.follow, told.error);
       case "replayFinished":
-        this.#follows.get(told.replay)?.end(null);
-        this.#follows.delete(told.replay);
-        return;
+        return this.#endFollow(told.replay, null);
       case "connection":
-        // Fails only if it is broken already, which `append` has told.
-        if (told.event.type === "ended") void this.#store?.close().catch(() => undefined);
         return this.#emit(told.event);
     }
+  }
+
+  #endFollow(key: number, error: ClientError | null): void {
+    this.#follows.get(key)?.end(error?.ended?.kind === "closed" ? null : error);
+    this.#follows.delete(key);
   }
 
   #published(ticket: number, outcome: Outcome): void {
@@ -387,6 +384,8 @@ export class Client extends Commands {
   }
 
   #emit(event: ClientEvent): void {
+    // Fails only if it is broken already, which `append` has told.
+    if (event.type === "ended") void this.#store?.close().catch(() => undefined);
     for (const listener of this.#listeners) {
       try {
         listener(event);
