@@ -31,6 +31,7 @@ use agentbench_scenarios::definition::{Faults, Readers, Scenario};
 use agentbench_scenarios::fleet::Fleet;
 use agentbench_scenarios::meters::{Counter, Meters};
 use agentbench_scenarios::routes::Routes;
+use agentbench_scenarios::sdk::Sdk;
 use agentbench_scenarios::target::Endpoint;
 use tokio::sync::watch;
 
@@ -146,6 +147,7 @@ impl Crash<'_> {
         let meters = Arc::new(Meters::default());
         let (_never, gone) = watch::channel(false);
         let fleet = Fleet {
+            sdk: Sdk::Rust,
             scenario: Arc::new(self.scenario()),
             seed: self.seed,
             routes: Arc::new(Routes::direct(endpoint)),

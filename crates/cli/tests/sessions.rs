@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use agentbench_client::{Client, Config, Error, Replay, SessionId};
 use agentbench_load::child::{SECRET, ServerCommand, ServerProcess};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
@@ -41,6 +42,13 @@ impl Shell {
             .unwrap();
         command.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         command.wait_with_output().unwrap()
+    }
+
+    /// A token of an evaluator.
+    fn token(&self) -> String {
+        let mut command = Command::new(BINARY);
+        let output = command.args(["token", "mint"]).env("JWT_SECRET", SECRET).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn good(&self, arguments: &[&str], input: &str) -> String {
@@ -162,4 +170,39 @@ fn a_reviewers_token_names_its_permission() {
     shell.good(&["publish", &session, "--token", &reviewer], note);
     let refused = shell.run(&["publish", &session, "--token", &mint(&[])], note);
     assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+/// Reads a replay to its end, and gives the seqs.
+async fn played(replay: &mut Replay) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while let Some(item) = replay.next().await {
+        seqs.extend(item.seq());
+    }
+    assert_eq!(replay.ended(), None);
+    seqs
+}
+
+#[test]
+fn a_replay_by_the_sdk_gives_the_whole_log_again_and_ends() {
+    let shell = Shell::new();
+    let session = shell.good(&["create", "--project", "p", "--agent", "a"], "").trim().to_owned();
+    let events: String = (0..200).map(|number| format!("{{\"number\":{number}}}\n")).collect();
+    shell.good(&["publish", &session], &events);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let token = shell.token();
+        let config = Config::new(format!("ws://{}", shell.server.address())).token(token).follow_buffer(8);
+        let client = Client::connect(config).await.unwrap();
+        let id: SessionId = session.parse().unwrap();
+        let mut replay = client.replay_session(id, 64.0, 1).await.unwrap();
+        assert_eq!(replay.range(), (1, 201));
+        assert!(matches!(client.replay_session(id, 1.0, 1).await, Err(Error::AlreadyFollowing)));
+        assert_eq!(played(&mut replay).await, (1..=201).collect::<Vec<u64>>());
+        drop(replay);
+        let mut tail = client.replay_session(id, 64.0, 200).await.unwrap();
+        assert_eq!(played(&mut tail).await, [200, 201]);
+        let too_fast = client.replay_session(id, 1000.0, 1).await;
+        assert!(matches!(&too_fast, Err(Error::Refused(refusal)) if refusal.field.is_some()), "{too_fast:?}");
+        client.close().await;
+    });
 }

@@ -413,3 +413,66 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(run_folder(folder.path()).join("report.html").is_file());
 }
+
+/// What runs the TypeScript SDK, if this machine has it.
+fn typescript_driver() -> Option<PathBuf> {
+    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/client/dist/stdio-driver.js");
+    let has_node = Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success());
+    (has_node && driver.is_file()).then_some(driver)
+}
+
+#[test]
+fn the_typescript_sdk_keeps_every_promise_under_faults() {
+    let Some(driver) = typescript_driver() else {
+        eprintln!(
+            "SKIPPED: needs node and a built driver: npm --prefix web/client ci && npm --prefix web/client run build"
+        );
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .args(["suite", "reliability", "--only", "high failure", "--quick", "--seed", "7", "--json"])
+        .args(["--client", "ts", "--output"])
+        .arg(folder.path())
+        .env("AGENTBENCH_TS_DRIVER", driver)
+        .stdin(Stdio::null());
+    without_settings(&mut command);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["target"].as_str().unwrap().contains("TypeScript SDK"), "{}", report["target"]);
+    let scenario = &report["scenarios"][0];
+    assert!(scenario["replay"].as_str().unwrap().contains("--client ts"), "{}", scenario["replay"]);
+}
+
+#[test]
+fn without_a_driver_the_suite_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let ts = |name: &str, value: &Path| {
+        let mut command = suite(folder.path(), &["--quick", "--client", "ts"]);
+        let output = command.current_dir(folder.path()).env_remove("AGENTBENCH_TS_DRIVER").env(name, value);
+        let output = output.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = ts("IRRELEVANT", Path::new(""));
+    assert!(
+        said.contains("npm --prefix web/client run build") && said.contains("AGENTBENCH_TS_DRIVER"),
+        "{said}"
+    );
+    let said = ts("AGENTBENCH_TS_DRIVER", Path::new("/nowhere/driver.js"));
+    assert!(said.contains("/nowhere/driver.js"), "{said}");
+    let program = folder.path().join("driver.js");
+    std::fs::write(&program, "").unwrap();
+    // No Node on the path.
+    let mut command = suite(folder.path(), &["--quick", "--client", "ts"]);
+    let output = command.env("AGENTBENCH_TS_DRIVER", &program).env("PATH", folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("needs Node"), "{said}");
+    if typescript_driver().is_some() {
+        let said = ts("AGENTBENCH_TS_DRIVER", &program);
+        assert!(said.contains("does not start as a driver"), "{said}");
+    }
+}

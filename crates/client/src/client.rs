@@ -21,6 +21,7 @@ use crate::event::{Data, Event};
 use crate::follow::Follow;
 use crate::machine::{ConnectionEvent, Machine, Now, Usage};
 use crate::outcome::{Ended, Error, Outcome};
+use crate::replay::Replay;
 use crate::shared::{Reply, Shared, State as SharedState};
 use crate::stats::Stats;
 use crate::ticket::Ticket;
@@ -220,6 +221,30 @@ impl Client {
             self.expect(|state, now, reply| state.machine.follow(now, reply, key, session, start)).await?;
         follow.set_joined(joined(reply)?);
         Ok(follow)
+    }
+
+    /// Replays a session from `from_seq` on (1 for all of it), at `speed` times its own pace (0.25 to 64): entries of the log,
+    /// expired ones too, until the end that the log has now. At most one replay of a session at a time on one client.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`], [`Error::AlreadyFollowing`].
+    pub async fn replay_session(
+        &self,
+        session: SessionId,
+        speed: f64,
+        from_seq: Seq,
+    ) -> Result<Replay, Error> {
+        let key = self.shared.lock().add_follow();
+        // From here on its drop tidies up, should this future be dropped.
+        let mut replay = Replay::new(Arc::clone(&self.shared), session, key);
+        let ask = |state: &mut SharedState, now, reply| {
+            state.machine.replay(now, reply, key, session, speed, from_seq)
+        };
+        match self.expect(ask).await? {
+            SystemMessage::ReplayStarted { from_seq, to_seq, .. } => replay.started(from_seq, to_seq),
+            other => return Err(Error::UnexpectedReply(format!("{other:?}"))),
+        }
+        Ok(replay)
     }
 
     /// Leaves a session: what waits to be published there is given up, its follow ends.

@@ -24,15 +24,24 @@ pub struct Follow {
     joined: Option<Box<Joined>>,
     items: VecDeque<Item>,
     ended: Option<Error>,
+    has_finished: bool,
 }
 
 impl Follow {
     pub(crate) fn new(shared: Arc<Shared>, session: SessionId, key: FollowKey) -> Self {
-        Self { shared, session, key, joined: None, items: VecDeque::new(), ended: None }
+        Self { shared, session, key, joined: None, items: VecDeque::new(), ended: None, has_finished: false }
     }
 
     pub(crate) fn set_joined(&mut self, joined: Joined) {
         self.joined = Some(Box::new(joined));
+    }
+
+    pub(crate) fn has_finished(&self) -> bool {
+        self.has_finished
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Which session.
@@ -55,7 +64,7 @@ impl Follow {
 
     /// The same as a poll function, for a `Stream` or a `select`.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
-        if self.items.is_empty() && self.ended.is_none() {
+        if self.items.is_empty() && self.ended.is_none() && !self.has_finished {
             let taken = self.shared.lock().take_items(self.key, &mut self.items, context.waker());
             match taken {
                 Taken::Items(wake) => {
@@ -65,6 +74,7 @@ impl Follow {
                 }
                 Taken::Nothing => return Poll::Pending,
                 Taken::Ended(why) => self.ended = Some(why),
+                Taken::Finished => self.has_finished = true,
             }
         }
         Poll::Ready(self.items.pop_front())

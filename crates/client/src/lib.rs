@@ -39,7 +39,7 @@
 //! - What cannot be known is said: an [`Outcome::Unknown`] event may be in the log.
 //!
 //! # Map
-//! - [`Client`], [`Publisher`], [`Follow`], [`Ticket`]: the API, over one Tokio task for each client.
+//! - [`Client`], [`Publisher`], [`Follow`], [`Replay`], [`Ticket`]: the API, over one Tokio task for each client.
 //! - [`Config`]: every setting with its default. [`Event`], [`Data`]: what is published.
 //!   [`Item`] and its parts: what is followed. [`Outcome`], [`Error`], [`Ended`]: how things end.
 //! - [`machine`]: all decisions, without IO; for other drivers and for simulations.
@@ -53,6 +53,7 @@ mod follow;
 mod item;
 pub mod machine;
 mod outcome;
+mod replay;
 mod shared;
 mod stats;
 mod ticket;
@@ -69,6 +70,7 @@ pub use follow::Follow;
 pub use item::{Delivered, Disconnected, Gap, Item, Lifecycle, Resumed, Violation};
 pub use machine::{ConnectionEvent, Usage};
 pub use outcome::{Ended, Error, GaveUp, Outcome};
+pub use replay::Replay;
 pub use stats::Stats;
 pub use ticket::Ticket;
 pub use tokio::sync::broadcast;

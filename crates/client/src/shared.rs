@@ -52,6 +52,8 @@ struct FollowQueue {
     items: VecDeque<Item>,
     reader: Option<Waker>,
     ended: Option<Error>,
+    /// A replay that has come to its end.
+    has_finished: bool,
 }
 
 /// What a reader finds.
@@ -62,6 +64,8 @@ pub(crate) enum Taken {
     Nothing,
     /// Nothing any more.
     Ended(Error),
+    /// Nothing any more, as it should be.
+    Finished,
 }
 
 impl Shared {
@@ -172,6 +176,9 @@ impl State {
         if let Some(why) = &queue.ended {
             return Taken::Ended(why.clone());
         }
+        if queue.has_finished {
+            return Taken::Finished;
+        }
         queue.reader = Some(waker.clone());
         Taken::Nothing
     }
@@ -188,6 +195,7 @@ impl State {
                 }
                 Told::Item { follow, item } => self.push_item(follow, item),
                 Told::FollowEnded { follow, why } => self.end_follow(follow, why),
+                Told::ReplayFinished { replay } => self.finish(replay),
                 Told::Connection(event) => drop(self.events.send(event)),
             }
         }
@@ -197,6 +205,14 @@ impl State {
         let Some(queue) = self.follows.get_mut(&key) else { return };
         queue.items.push_back(item);
         self.full += usize::from(queue.items.len() == self.follow_buffer);
+        if let Some(reader) = queue.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn finish(&mut self, key: FollowKey) {
+        let Some(queue) = self.follows.get_mut(&key) else { return };
+        queue.has_finished = true;
         if let Some(reader) = queue.reader.take() {
             reader.wake();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbench_client::{Client, ConnectionEvent};
+use agentbench_client::ConnectionEvent;
 use agentbench_fault_proxy::{Effect, Proxy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::definition::{Cut, Cuts};
 use crate::faults::Side;
 use crate::meters::Meters;
+use crate::sdk::Client;
 
 /// A cut that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Victim<'_> {
     /// None, if there was nothing to cut until the deadline.
     async fn cut(&self, way: Cut, meters: &Meters, deadline: Instant) -> Option<CutRecord> {
         let mut events = self.client.events();
-        let before = self.client.stats().attempts;
+        let before = self.client.counts().await.attempts;
         while self.proxy.strike_now(way.effect()) == 0 {
             if Instant::now() >= deadline {
                 return None;
@@ -97,7 +98,7 @@ impl Victim<'_> {
             match event {
                 Ok(ConnectionEvent::Connected { .. }) => {
                     record.back = Some(meters.now());
-                    record.attempts = self.client.stats().attempts - before;
+                    record.attempts = self.client.counts().await.attempts.saturating_sub(before);
                     return Some(record);
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}

@@ -15,6 +15,7 @@ use crate::definition::Scenario;
 use crate::meters::Meters;
 use crate::pair::{Pair, PairOutcome};
 use crate::routes::Routes;
+use crate::sdk::Sdk;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Outcome {
 pub struct Fleet {
     /// What to do.
     pub scenario: Arc<Scenario>,
+    /// What its clients are made of.
+    pub sdk: Sdk,
     /// Chooses the contents and each client's first moment.
     pub seed: u64,
     /// How each connection gets to the server.

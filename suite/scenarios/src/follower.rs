@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbench_client::{Client, Follow, Item, Seq, State};
+use agentbench_client::Seq;
 use agentbench_history::{ClientHistory, Operation, StoppedBecause};
 use agentbench_load::arrival::Arrivals;
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::meters::{Counter, Meters};
 use crate::publisher::SentTimes;
 use crate::recorder::Recorder;
+use crate::sdk::{Client, Follow, Step};
 
 /// Whoever has everything stays for as long: something may come twice.
 const LINGER: Duration = Duration::from_millis(50);
@@ -55,11 +56,11 @@ pub(crate) struct Silence {
 impl Follower {
     /// Reads until the goal is reached, or until the deadline.
     pub(crate) async fn run(mut self, mut goal: watch::Receiver<Goal>, deadline: Instant) -> ClientHistory {
-        if let Some(joined) = self.follow.joined() {
-            self.recorder.note(Operation::Read { epoch: joined.epoch, after: joined.from.seq });
+        if let Some(began) = self.follow.began() {
+            self.recorder.note(Operation::Read { epoch: began.epoch, after: began.seq });
         }
         let why = self.read(&mut goal, deadline).await;
-        let dropped = self.client.stats().repeats;
+        let dropped = self.client.counts().await.repeats;
         if dropped > 0 {
             self.recorder.note(Operation::Dropped { count: dropped });
         }
@@ -78,7 +79,7 @@ impl Follower {
             match now {
                 Goal::Seq(seq) if cursor >= seq => {
                     while let Ok(Some(item)) = timeout(LINGER, self.follow.next()).await {
-                        cursor = self.take(&item, cursor);
+                        cursor = self.take(item, cursor);
                     }
                     return StoppedBecause::CaughtUp;
                 }
@@ -94,7 +95,7 @@ impl Follower {
                 },
                 item = self.follow.next() => match item {
                     Some(item) => {
-                        cursor = self.take(&item, cursor);
+                        cursor = self.take(item, cursor);
                         quiet_since = Instant::now();
                     }
                     None => return StoppedBecause::Cut,
@@ -113,25 +114,22 @@ impl Follower {
 
     /// Out of time: with a server and a goal, what has not come was owed.
     fn late(&self, goal: Goal) -> StoppedBecause {
-        let is_connected = self.client.state() == State::Connected;
-        if is_connected && matches!(goal, Goal::Seq(_)) {
+        if self.client.is_connected() && matches!(goal, Goal::Seq(_)) {
             StoppedBecause::CaughtUp
         } else {
             StoppedBecause::Cut
         }
     }
 
-    fn take(&mut self, item: &Item, cursor: Seq) -> Seq {
-        if let Item::Event(event) = item {
-            match self.sent.of(&event.id()) {
+    fn take(&mut self, step: Step, cursor: Seq) -> Seq {
+        if let Step::Event { id, .. } = &step {
+            match self.sent.of(id) {
                 Some((index, sent)) if self.is_timed => self.meters.delivered(self.arrivals.due(index), sent),
                 _ => self.meters.add(Counter::Delivered, 1),
             }
         }
-        self.recorder.item(item);
-        match item {
-            Item::Gap(gap) => cursor.max(gap.to),
-            item => cursor.max(item.seq().unwrap_or(0)),
-        }
+        let reached = step.moves(cursor);
+        self.recorder.step(step);
+        reached
     }
 }

@@ -5,7 +5,8 @@
 //!   [`supervisor`]: a server that was started here, killed and started again as often as it is wanted.
 //! - [`faults`]: what is done to whom, drawn from the seed. `routes`: the proxies in which faults wait. `cuts`:
 //!   connections cut again and again. `disturb`: what happens to the server.
-//! - [`fleet`]: publishers and followers on the SDK, each writing its history. `pair`, `publisher`, `follower`,
+//! - [`sdk`]: what clients are made of: the Rust SDK here, or the TypeScript SDK in Node.
+//! - [`fleet`]: publishers and followers on an SDK, each writing its history. `pair`, `publisher`, `follower`,
 //!   `final_read`, `recorder`, [`meters`], [`payload`]: its parts.
 //! - [`run`]: a scenario run and watched (`measure`), then judged (`judge`, `recovery`). `search`: many runs, for
 //!   the highest load that holds. [`shrink`]: many runs, for the smallest plan that still fails.
@@ -28,6 +29,7 @@ mod recorder;
 mod recovery;
 pub mod routes;
 pub mod run;
+pub mod sdk;
 mod search;
 pub mod shrink;
 pub mod supervisor;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbench_client::{
-    Backoff, Client, Config, ConnectionEvent, Error, Follow, NewSession, SessionId, StartAt, broadcast,
-};
+use agentbench_client::{Client as RustClient, ConnectionEvent, Error, NewSession, SessionId, broadcast};
 use agentbench_history::{ClientHistory, Operation, StoppedBecause};
 use agentbench_load::arrival::{Arrivals, mix};
 use tokio::sync::watch;
@@ -22,16 +20,11 @@ use crate::meters::{Counter, Meters};
 use crate::publisher::{Publisher, SentTimes, client_name};
 use crate::recorder::Recorder;
 use crate::routes::Route;
+use crate::sdk::{Client, Follow, Manner};
 use crate::target::Endpoint;
 
 /// How long [`Client::close`] waits for outcomes that have not come in all the time before.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Where something is done to connections: the client's own heartbeats, and the silence after which it takes a
-/// connection for dead. A black hole costs this long.
-const HEARTBEAT: Duration = Duration::from_millis(300);
-const SILENCE: Duration = Duration::from_millis(1200);
-/// An attempt to connect that something is done to is given up after this.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Items that a follower who does not read lets wait, so that the socket fills soon.
 const SLOW_BUFFER: usize = 8;
 
@@ -73,8 +66,8 @@ impl Pair {
         let publisher = connect(&to_publish.endpoint, fleet, false).await?;
         let follower = connect(&to_follow.endpoint, fleet, is_slow(&fleet.scenario, index)).await?;
         let new = NewSession::new("agentbench-suite", format!("client-{index}"), "load");
-        let session = publisher.create_session(new).await?.session_id;
-        let follow = follower.follow(session, StartAt::Start).await?;
+        let session = publisher.create_session(new).await?;
+        let follow = follower.follow(session).await?;
         let (publisher, follower) = ((publisher, to_publish), (follower, to_follow));
         Ok(Self { client: Running { index, session, fleet: fleet.clone(), publisher, follower }, follow })
     }
@@ -123,7 +116,7 @@ impl Running {
             histories.extend(joined.ok().flatten());
         }
         for client in [&self.publisher.0, &self.follower.0] {
-            count_stats(client, &self.fleet.meters);
+            count_stats(client, &self.fleet.meters).await;
             client.close().await;
         }
         PairOutcome { histories, cuts }
@@ -180,7 +173,7 @@ impl Running {
         sleep_until(Instant::from_std(meters.begin()) + moment).await;
         let joining = async {
             let client = connect(&self.fleet.routes.straight(), &self.fleet, false).await?;
-            let follow = client.follow(self.session, StartAt::Start).await?;
+            let follow = client.follow(self.session).await?;
             Ok::<_, Error>((client, follow))
         };
         let (client, follow) = timeout_at(deadline, joining).await.ok()?.ok()?;
@@ -196,7 +189,7 @@ impl Running {
             is_timed: false,
         };
         let history = follower.run(goal, deadline).await;
-        count_stats(&client, meters);
+        count_stats(&client, meters).await;
         client.close().await;
         Some(history)
     }
@@ -215,12 +208,13 @@ impl Running {
         records
     }
 
-    /// Reads the whole log over a connection that nothing is done to, and gives how far the followers have to come.
+    /// Reads the whole log over a connection that nothing is done to, always by the Rust SDK, and gives how far the followers have to come.
     async fn read_finally(&self, recorder: &mut Recorder, deadline: Instant) -> Goal {
         let mut gone = self.fleet.gone.clone();
         let page = final_read::page_for(self.fleet.scenario.largest_payload());
         let reading = async {
-            let client = Client::connect(config(&self.fleet.routes.straight(), &self.fleet)).await?;
+            let client =
+                RustClient::connect(manner(&self.fleet).config(&self.fleet.routes.straight())).await?;
             let read = final_read::read(&client, self.session, page, recorder).await;
             client.close().await;
             read
@@ -245,35 +239,23 @@ fn is_slow(scenario: &Scenario, index: u32) -> bool {
     before(index + 1) > before(index)
 }
 
-fn config(endpoint: &Endpoint, fleet: &Fleet) -> Config {
+fn manner(fleet: &Fleet) -> Manner {
     let scenario = &fleet.scenario;
-    let backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_secs(1), attempts: None };
-    let config = endpoint
-        .config()
+    Manner {
         // Everything is sent when it is due: the outbox holds whatever the server does not take.
-        .outbox(scenario.messages as usize + 1, usize::MAX)
-        .ack_timeout(scenario.limit())
-        .command_timeout(scenario.limit())
-        .backoff(backoff)
-        .close_timeout(CLOSE_TIMEOUT);
-    if !scenario.needs_proxies() {
-        return config;
+        outbox: scenario.messages as usize + 1,
+        limit: scenario.limit(),
+        close_timeout: CLOSE_TIMEOUT,
+        is_disturbed: scenario.needs_proxies(),
+        follow_buffer: None,
     }
-    config
-        .heartbeat_interval(HEARTBEAT)
-        .silence_timeout(SILENCE)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .connect_patience(scenario.limit() / 4)
 }
 
 async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Client, Error> {
     let meters = &fleet.meters;
-    let mut config = config(endpoint, fleet);
-    if is_slow {
-        config = config.follow_buffer(SLOW_BUFFER);
-    }
+    let manner = Manner { follow_buffer: is_slow.then_some(SLOW_BUFFER), ..manner(fleet) };
     let started = Instant::now();
-    let connected = Client::connect(config).await;
+    let connected = fleet.sdk.connect(endpoint, &manner).await;
     match &connected {
         Ok(client) => {
             meters.add(Counter::Connected, 1);
@@ -296,12 +278,12 @@ async fn note_returns(mut events: broadcast::Receiver<ConnectionEvent>, meters: 
     }
 }
 
-fn count_stats(client: &Client, meters: &Meters) {
-    let stats = client.stats();
-    meters.add(Counter::Reconnects, stats.reconnects);
-    meters.add(Counter::Retried, stats.retried);
-    meters.add(Counter::BytesIn, stats.bytes_in);
-    meters.add(Counter::BytesOut, stats.bytes_out);
+async fn count_stats(client: &Client, meters: &Meters) {
+    let counts = client.counts().await;
+    meters.add(Counter::Reconnects, counts.reconnects);
+    meters.add(Counter::Retried, counts.retried);
+    meters.add(Counter::BytesIn, counts.bytes_in);
+    meters.add(Counter::BytesOut, counts.bytes_out);
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@ pub fn data(seed: u64, index: u32, size: usize) -> String {
         1 => format!("{{\"eventType\":\"progress\",\"step\":{step},\"percent\":{}", step % 101),
         2 => format!("{{\"eventType\":\"evidence\",\"kind\":\"dom\",\"step\":{step}"),
         _ => {
-            format!("{{\"eventType\":\"score_update\",\"metric\":\"accuracy\",\"score\":0.{:03}", step % 1000)
+            // Never with a 0 at the end: an SDK that takes objects writes numbers in their shortest form.
+            let score = step % 100 * 10 + 5;
+            format!("{{\"eventType\":\"score_update\",\"metric\":\"accuracy\",\"score\":0.{score:03}")
         }
     };
     let (before, after) = (",\"detail\":\"", "\"}");

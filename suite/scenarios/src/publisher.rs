@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentbench_client::{Client, Data, Error, Event, Outcome, SessionId, Ticket};
+use agentbench_client::{Error, Outcome, SessionId};
 use agentbench_history::{ClientHistory, Operation};
 use agentbench_load::arrival::Arrivals;
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use crate::fleet::is_gone;
 use crate::meters::{Counter, Meters};
 use crate::payload;
 use crate::recorder::Recorder;
+use crate::sdk::{Client, Ticket};
 
 /// When each event of one publisher was really sent: its follower measures from there.
 #[derive(Debug)]
@@ -122,12 +123,11 @@ impl Publisher {
     async fn send(&mut self, index: u32, due: Instant) -> Result<Ticket, Error> {
         let data = payload::data(self.seed, index, self.scenario.payload(index));
         let (id, digest) = (self.sent.id(index), crc32c::crc32c(data.as_bytes()));
-        let event = Event::new(Data::raw(data)?).id(id.clone());
         self.meters.histograms().lag.record(due.elapsed());
         self.sent.set(index, self.meters.now());
         self.meters.add(Counter::Sent, 1);
         self.recorder.note(Operation::Invoke { message: id.as_str().into(), digest });
-        let ticket = self.client.publish(self.session, event).await;
+        let ticket = self.client.publish(self.session, &id, data).await;
         if let Err(error) = &ticket {
             self.meters.add(Counter::NeverSent, 1);
             self.recorder.note(Operation::Fail { message: id.into(), why: error.to_string().into() });

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use agentbench_client::{Delivered, GapCause, Item, Outcome, SessionId};
+use agentbench_client::{GapCause, Outcome, SessionId};
 use agentbench_history::{ClientHistory, Content, Operation, Record};
 
 use crate::meters::Meters;
+use crate::sdk::Step;
 
 /// One client's history in the making.
 #[derive(Debug)]
@@ -47,30 +48,19 @@ impl Recorder {
     /// Notes what belongs to the history. The rest of what a follow gives is either not in the log
     /// (presence), or said by the records around it (a lost connection by the `Read` after it, a violation by
     /// the jump of the seq).
-    pub(crate) fn item(&mut self, item: &Item) {
-        match item {
-            Item::Event(event) => {
-                self.delivery(event, Content::Event(crc32c::crc32c(event.data().as_bytes())));
+    pub(crate) fn step(&mut self, step: Step) {
+        self.note(match step {
+            Step::Event { seq, id, digest } | Step::Late { seq, id, digest } => {
+                Operation::Delivery { seq, message: id.into(), content: Content::Event(digest) }
             }
-            Item::Late(entry) => {
-                self.delivery(entry, Content::Event(crc32c::crc32c(entry.data().as_bytes())));
+            Step::Lifecycle { seq, id } => {
+                Operation::Delivery { seq, message: id.into(), content: Content::Lifecycle }
             }
-            Item::Lifecycle(lifecycle) => self.delivery(&lifecycle.entry, Content::Lifecycle),
             // These are about the history that the reader had; the `Read` says where it goes on.
-            Item::Gap(gap) if matches!(gap.cause, GapCause::Epoch | GapCause::Diverged) => {}
-            Item::Gap(gap) => self.note(Operation::Gap { from: gap.from, to: gap.to, cause: gap.cause }),
-            Item::Resumed(resumed) => {
-                self.note(Operation::Read { epoch: resumed.from.epoch, after: resumed.from.seq });
-            }
-            Item::NotRecovered { from, .. } => {
-                self.note(Operation::Read { epoch: from.epoch, after: from.seq });
-            }
-            Item::Presence { .. } | Item::Disconnected(_) | Item::Violation(_) => {}
-        }
-    }
-
-    fn delivery(&mut self, entry: &Delivered, content: Content) {
-        self.note(Operation::Delivery { seq: entry.seq, message: (&*entry.id()).into(), content });
+            Step::Gap { cause: GapCause::Epoch | GapCause::Diverged, .. } | Step::Other => return,
+            Step::Gap { from, to, cause } => Operation::Gap { from, to, cause },
+            Step::Read { epoch, after } => Operation::Read { epoch, after },
+        });
     }
 
     pub(crate) fn finish(self) -> ClientHistory {

@@ -18,6 +18,7 @@ use crate::judge::{self, Seen};
 use crate::measure::Observer;
 use crate::meters::Meters;
 use crate::routes::{Routes, address_of};
+use crate::sdk::Sdk;
 use crate::search;
 use crate::supervisor::Supervised;
 use crate::target::{CannotRun, Endpoint, Prepared, Target};
@@ -45,6 +46,8 @@ pub struct Order<'a> {
     pub scenario: &'a Scenario,
     /// To whom.
     pub target: &'a Target,
+    /// What the clients are made of.
+    pub sdk: &'a Sdk,
     /// What is random in it.
     pub seed: u64,
     /// The command that does the same again.
@@ -145,6 +148,7 @@ impl<'a> Running<'a> {
     pub(crate) async fn fleet(&mut self, progress: &mut impl FnMut(&Meters)) -> Ended {
         let fleet = Fleet {
             scenario: Arc::new(self.order.scenario.clone()),
+            sdk: self.order.sdk.clone(),
             seed: self.order.seed,
             routes: Arc::clone(&self.routes),
             meters: Arc::clone(&self.meters),

@@ -29,6 +29,9 @@ async function sizeOf(contents) {
   return { minified: Buffer.byteLength(code), gzipped: gzipSync(code, { level: 9 }).length };
 }
 
+/** Most bytes of the JSON core, gzipped: what it weighs now, and little more, so that it does not grow unseen. */
+export const CORE_LIMIT = 16_200;
+
 /** The JSON core: all that a page needs to publish and follow. */
 export function coreSize() {
   return sizeOf('export { connect, open, ClientError } from "./src/index.ts";');
@@ -41,6 +44,11 @@ export function wholeSize() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const show = (name, { minified, gzipped }) => console.log(`${name.padEnd(24)} ${minified} bytes minified, ${gzipped} gzipped`);
-  show("JSON core", await coreSize());
+  const core = await coreSize();
+  show("JSON core", core);
   show("with durable outbox", await wholeSize());
+  if (core.gzipped > CORE_LIMIT) {
+    console.error(`the JSON core has ${core.gzipped} bytes gzipped, and the limit is ${CORE_LIMIT}: see "Size" in docs/sdk-typescript.md`);
+    process.exit(1);
+  }
 }

@@ -5,34 +5,22 @@ import { transportOf } from "./auto.js";
 import { Commands, normal } from "./commands.js";
 import { Driver } from "./driver.js";
 import { type PublishOptions, makeEvent } from "./event.js";
-import { Follow } from "./follow.js";
+import { Follow, listen } from "./follow.js";
 import { Intake } from "./intake.js";
 import type { Item, Metadata } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
 import { Machine } from "./machine/machine.js";
 import type { Stats, Told, Usage } from "./machine/outputs.js";
 import type { Settings } from "./machine/settings.js";
-import { ClientError, type Ended, type Outcome } from "./outcome.js";
+import type { ClientError, Ended, Outcome } from "./outcome.js";
 import type { CreateSession, Joined, SystemMessage } from "./protocol.js";
+import type { Replay, ReplayOptions } from "./replay.js";
 import { expectReply } from "./replies.js";
 import { randomName } from "./random.js";
 import { Session } from "./session.js";
 import type { OpenedStore, StoredEvent } from "./store/store.js";
+import type { ClientState, ClientTransport, Ticket } from "./ticket.js";
 import type { Transport } from "./transport.js";
-
-/** An event in the outbox. */
-export interface Ticket {
-  /** Its id. */
-  id: string;
-  /** What becomes of it. Never rejects. */
-  outcome: Promise<Outcome>;
-}
-
-/** Where a client stands. */
-export type ClientState = "connecting" | "connected" | "ended";
-
-/** What carries a client's messages: a WebSocket (or a transport of the user's), or streams and requests over HTTP. */
-export type ClientTransport = "websocket" | "sse";
 
 interface Waiting {
   resolve: (reply: SystemMessage) => void;
@@ -161,6 +149,31 @@ export class Client extends Commands {
     return follow;
   }
 
+  /**
+   * Replays a session, from `fromSeq` to the end that its log has now, at `speed` times its own pace. At most one replay of a
+   * session at a time on one client.
+   */
+  async replaySession(sessionId: string, options: ReplayOptions = {}): Promise<Replay> {
+    const { startReplay } = await import("./replay.js");
+    const key = this.#newKey();
+    return startReplay(normal(sessionId), options, {
+      buffer: this.#options.followBuffer ?? 1024,
+      add: (items) => this.#follows.set(key, items),
+      pause: (session, isPaused) => {
+        this.#driver.ask((now) => {
+          this.#machine.setReplayPaused(now, session, key, isPaused);
+        });
+      },
+      leave: (session) => {
+        this.#follows.delete(key);
+        this.#machine.stopReplay(session, key);
+      },
+      ask: (session, speed, from) => this.#expect((now, replyKey) => {
+        this.#machine.replay(now, replyKey, key, session, speed, from);
+      }),
+    });
+  }
+
   #unfollow(session: string, key: number): void {
     this.#follows.delete(key);
     this.#driver.ask((now) => {
@@ -262,8 +275,7 @@ export class Client extends Commands {
     });
     await Promise.race([this.flush(), late]);
     clearTimeout(timer);
-    this.#end({ kind: "closed" });
-    await this.#store?.close();
+    await this.abandon();
   }
 
   /** @internal Ends a client that nobody was given. */
@@ -273,9 +285,7 @@ export class Client extends Commands {
   }
 
   #end(why: Ended): void {
-    this.#driver.ask(() => {
-      this.#machine.close(why);
-    });
+    this.#driver.ask(() => this.#machine.close(why));
   }
 
   /** Calls back for all that happens to the client. Gives a function that ends this. */
@@ -352,13 +362,17 @@ export class Client extends Commands {
       case "item":
         return this.#follows.get(told.follow)?.push(told.item);
       case "followEnded":
-        this.#follows.get(told.follow)?.end(told.error.ended?.kind === "closed" ? null : told.error);
-        this.#follows.delete(told.follow);
-        return;
+        return this.#endFollow(told.follow, told.error);
+      case "replayFinished":
+        return this.#endFollow(told.replay, null);
       case "connection":
-        if (told.event.type === "ended") this.#hasEnded();
         return this.#emit(told.event);
     }
+  }
+
+  #endFollow(key: number, error: ClientError | null): void {
+    this.#follows.get(key)?.end(error?.ended?.kind === "closed" ? null : error);
+    this.#follows.delete(key);
   }
 
   #published(ticket: number, outcome: Outcome): void {
@@ -369,12 +383,9 @@ export class Client extends Commands {
     found?.told(outcome);
   }
 
-  #hasEnded(): void {
-    // Fails only if it is broken already, which `append` has told.
-    void this.#store?.close().catch(() => undefined);
-  }
-
   #emit(event: ClientEvent): void {
+    // Fails only if it is broken already, which `append` has told.
+    if (event.type === "ended") void this.#store?.close().catch(() => undefined);
     for (const listener of this.#listeners) {
       try {
         listener(event);
@@ -385,15 +396,5 @@ export class Client extends Commands {
         });
       }
     }
-  }
-}
-
-async function listen(follow: Follow, listener: (item: Item) => unknown): Promise<void> {
-  try {
-    await follow.forEach(listener);
-  } catch (error) {
-    follow.close();
-    // A follow that the client's end has ended has been told through the client's events.
-    if (!(error instanceof ClientError)) throw error;
   }
 }

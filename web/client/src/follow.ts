@@ -1,6 +1,6 @@
 /** A session being followed, as an async iterator or by callback. */
 import type { Item } from "./item.js";
-import type { ClientError } from "./outcome.js";
+import { ClientError } from "./outcome.js";
 import type { Joined, Position } from "./protocol.js";
 
 /** What a follow asks of its client. */
@@ -134,5 +134,16 @@ export class Follow implements AsyncIterable<Item> {
   #setPaused(isPaused: boolean): void {
     this.#isPaused = isPaused;
     if (!this.#over) this.#host.pause(isPaused);
+  }
+}
+
+/** @internal Gives each item to a listener. */
+export async function listen(follow: Follow, listener: (item: Item) => unknown): Promise<void> {
+  try {
+    await follow.forEach(listener);
+  } catch (error) {
+    follow.close();
+    // A follow that the client's end has ended has been told through the client's events.
+    if (!(error instanceof ClientError)) throw error;
   }
 }

@@ -21,7 +21,7 @@
  *
  * @packageDocumentation
  */
-export { Client, type ClientState, type ClientTransport, type Ticket } from "./client.js";
+export { Client } from "./client.js";
 export { Commands } from "./commands.js";
 export type { ClientEvent, ConnectOptions } from "./config.js";
 export { connect, open } from "./connect.js";
@@ -36,9 +36,11 @@ export type { ConnectionEvent, Stats, Usage } from "./machine/outputs.js";
 export type { Backoff, OutboxPolicy } from "./machine/settings.js";
 export { ClientError, type Ended, type ErrorKind, type GaveUp, type Outcome, type Refused, type Stored, type Unknown, describeEnd } from "./outcome.js";
 export type * from "./protocol.js";
+export type { Replay, ReplayItem, ReplayOptions } from "./replay.js";
 export type { Reply } from "./replies.js";
 export { Session } from "./session.js";
 export { type IndexedDbOptions, indexedDbOutbox } from "./store/indexeddb.js";
+export type { ClientState, ClientTransport, Ticket } from "./ticket.js";
 export type { OpenedStore, OutboxStore, StoredEvent } from "./store/store.js";
 export {
   type Transport, type TransportEvents, type TransportLink, type TransportRequest, type WebSocketClass, type WebSocketLike, webSocketTransport,

@@ -14,7 +14,7 @@ export * from "./index.js";
 export { type FileOutboxOptions, fileOutbox } from "./store/file.js";
 
 async function withTransport(options: ConnectOptions): Promise<ConnectOptions> {
-  if (options.WebSocket || typeof options.transport === "function" || options.transport === "sse") return options;
+  if (options.sockets || options.WebSocket || typeof options.transport === "function" || options.transport === "sse") return options;
   let sockets: Transport;
   try {
     sockets = (await import("./ws-transport.js")).wsTransport;

@@ -1,11 +1,13 @@
 /** One session by name, so that its id need not be said again and again. */
-import type { Client, Ticket } from "./client.js";
+import type { Client } from "./client.js";
 import type { PublishOptions } from "./event.js";
 import type { Follow } from "./follow.js";
 import type { Item } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
 import type { Outcome } from "./outcome.js";
+import type { Replay, ReplayOptions } from "./replay.js";
 import type { SessionInfo } from "./protocol.js";
+import type { Ticket } from "./ticket.js";
 
 /** A session that was created or joined. Every method is that of {@link Client} for this session. */
 export class Session {
@@ -35,6 +37,11 @@ export class Session {
   /** Follows it from a place in its log. */
   follow(from: StartAt, listener?: (item: Item) => unknown): Promise<Follow> {
     return this.#client.follow(this.id, from, listener);
+  }
+
+  /** Replays it. */
+  replay(options?: ReplayOptions): Promise<Replay> {
+    return this.#client.replaySession(this.id, options);
   }
 
   /** idle → running. */

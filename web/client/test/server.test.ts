@@ -105,6 +105,35 @@ describe("with the real server", () => {
     expect(publisher.stats.frames).toBeLessThan(100);
   });
 
+  test("a replay gives the log again, over a crash, beside a follow, and for a slow reader", async () => {
+    const client = await connected({ followBuffer: 8 });
+    const session = await client.create(NEW);
+    await Promise.all(range(1, 1500).map((number) => session.publish({ number, fill: "z".repeat(200) }, number === 7 ? { ttl: 1 } : {})));
+    const live: Item[] = [];
+    await session.follow("live", (item) => live.push(item));
+    const replay = await session.replay({ speed: 64, fromSeq: 3 });
+    expect([replay.fromSeq, replay.toSeq]).toEqual([3, 1501]);
+    await expect(session.replay()).rejects.toMatchObject({ kind: "alreadyFollowing" });
+    const seqs: number[] = [];
+    for await (const item of replay) {
+      expect(item.replay).toBe(true);
+      if (item.type !== "gap") seqs.push(item.seq);
+      if (seqs.length === 500) {
+        await server.down("SIGKILL");
+        await server.up();
+      }
+    }
+    expect(seqs).toEqual(range(3, 1501));
+    await session.publish({ number: 0 });
+    await until("the follow", () => live.some((item) => item.type === "event"));
+    expect(live.filter(({ type }) => type === "event")).toHaveLength(1);
+    for await (const item of await session.replay({ speed: 64, fromSeq: 1500 })) {
+      expect(item).toMatchObject({ seq: 1500 });
+      break;
+    }
+    await expect(session.replay({ speed: 1000 })).rejects.toMatchObject({ kind: "refused", refusal: { field: "data.speed" } });
+  });
+
   test("a reader that is slow holds nobody up, and misses nothing", async () => {
     const publisher = await connected();
     const reader = await connected({ followBuffer: 8 });

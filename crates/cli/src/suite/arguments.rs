@@ -1,14 +1,16 @@
 //! What a run of the suite can be told.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentbench_auth::Role;
 use agentbench_report::{FailOn, fail_on};
 use agentbench_scenarios::definition::Overrides;
+use agentbench_scenarios::sdk::{Driver, Sdk};
 use agentbench_scenarios::target::{Target, own_secret};
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Chosen;
 use crate::access::{Access, make_token};
@@ -49,6 +51,9 @@ pub(crate) struct Arguments {
     /// Chance that a fault hits a message, 0 to 1, in scenarios of the category reliability
     #[arg(long, env = "TEST_FAILURE_RATE", value_parser = share)]
     failure_rate: Option<f64>,
+    /// SDK that the clients of the suite use; ts runs the TypeScript SDK in Node (docs/testing.md)
+    #[arg(long, value_enum, default_value_t, value_name = "SDK")]
+    pub(crate) client: ClientKind,
     /// Hold the server to one core and the suite to another, so that they do not take it from each other
     #[arg(long)]
     pub(crate) pin: bool,
@@ -74,6 +79,16 @@ pub(crate) struct Arguments {
     #[arg(long, env = "TEST_ENABLE_LOGGING", num_args = 0..=1)]
     #[arg(default_value_t = false, default_missing_value = "true")]
     pub(crate) enable_logging: bool,
+}
+
+/// An SDK.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientKind {
+    /// The Rust SDK, in this process
+    #[default]
+    Rust,
+    /// The TypeScript SDK, in a process of Node
+    Ts,
 }
 
 fn bounds(text: &str) -> Result<FailOn, String> {
@@ -128,6 +143,14 @@ impl Arguments {
         }
     }
 
+    /// What the clients are made of. Starts Node, if it is wanted.
+    pub(crate) fn sdk(&self) -> anyhow::Result<Sdk> {
+        Ok(match self.client {
+            ClientKind::Rust => Sdk::Rust,
+            ClientKind::Ts => Sdk::TypeScript(Arc::new(Driver::start(&Driver::find()?)?)),
+        })
+    }
+
     /// The server to test.
     pub(crate) fn target(&self) -> anyhow::Result<Target> {
         const USER: &str = "agentbench-suite";
@@ -162,6 +185,7 @@ impl Arguments {
         add("messages", self.messages.map(|it| it.to_string()));
         add("duration", self.duration.map(|it| it.to_string()));
         add("failure-rate", self.failure_rate.map(|it| it.to_string()));
+        add("client", (self.client == ClientKind::Ts).then(|| "ts".to_owned()));
         for flag in &self.server_flag {
             command.push_str(&format!(" --server-flag={}", quoted(flag)));
         }

@@ -66,6 +66,7 @@ impl Sides {
     pub(crate) async fn run(&self, chosen: &Chosen, stop: watch::Receiver<bool>) -> anyhow::Result<ExitCode> {
         let targets = [self.target(&self.a)?, self.target(&self.b)?];
         let seed = self.arguments.seed()?;
+        let sdk = self.arguments.sdk()?;
         let mut results: [Vec<ScenarioResult>; 2] = [Vec::new(), Vec::new()];
         for round in 0..self.rounds {
             // Whoever is first meets the machine in another state: they take turns at it.
@@ -77,6 +78,7 @@ impl Sides {
                 let order = Order {
                     scenario: &chosen.scenario,
                     target: &targets[side],
+                    sdk: &sdk,
                     seed: seed + u64::from(round),
                     replay: self.arguments.replay(&chosen.called, seed),
                     stop: stop.clone(),

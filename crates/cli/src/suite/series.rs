@@ -10,19 +10,21 @@ use agentbench_report::folder::Beside;
 use agentbench_report::schema::{Machine, REPORT_VERSION, Report};
 use agentbench_report::{folder, text};
 use agentbench_scenarios::run::{Order, Run};
+use agentbench_scenarios::sdk::Sdk;
 use agentbench_scenarios::shrink::shrink;
 use agentbench_scenarios::target::{CannotRun, Target};
 use anyhow::Context;
 use tokio::sync::watch;
 
 use super::Chosen;
-use super::arguments::{Arguments, GENERATOR_CORE};
+use super::arguments::{Arguments, ClientKind, GENERATOR_CORE};
 use super::progress::Progress;
 
 /// What all scenarios of a run share.
 struct Series<'a> {
     arguments: &'a Arguments,
     target: Target,
+    sdk: Sdk,
     seed: u64,
     stop: watch::Receiver<bool>,
     output: PathBuf,
@@ -42,7 +44,7 @@ pub(crate) async fn run(
     let (seed, begun) = (arguments.seed()?, Instant::now());
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let output = arguments.output.join(format!("{what}-{started_at}"));
-    let series = Series { arguments, target: arguments.target()?, seed, stop, output };
+    let series = Series { arguments, target: arguments.target()?, sdk: arguments.sdk()?, seed, stop, output };
     let mut report = Report {
         version: REPORT_VERSION,
         suite: format!("agentbench/{}", env!("CARGO_PKG_VERSION")),
@@ -51,7 +53,7 @@ pub(crate) async fn run(
         seed,
         quick: arguments.quick,
         machine: machine(),
-        target: arguments.url.clone().unwrap_or_else(|| "started for each scenario".to_owned()),
+        target: target_of(arguments),
         interrupted: None,
         scenarios: Vec::new(),
     };
@@ -66,6 +68,15 @@ pub(crate) async fn run(
     }
     report.took_ms = begun.elapsed().as_millis() as u64;
     series.conclude(chosen, &report)
+}
+
+/// The server, as the report names it, and what spoke to it if that is not as usual.
+fn target_of(arguments: &Arguments) -> String {
+    let server = arguments.url.clone().unwrap_or_else(|| "started for each scenario".to_owned());
+    match arguments.client {
+        ClientKind::Rust => server,
+        ClientKind::Ts => format!("{server}; clients: TypeScript SDK"),
+    }
 }
 
 impl Series<'_> {
@@ -97,6 +108,7 @@ impl Series<'_> {
         let order = Order {
             scenario,
             target: &self.target,
+            sdk: &self.sdk,
             seed: self.seed,
             replay: self.arguments.replay(&chosen.called, self.seed),
             stop: self.stop.clone(),

@@ -14,6 +14,7 @@ use agentbench_scenarios::definition::{Faults, Readers, Scenario};
 use agentbench_scenarios::fleet::Fleet;
 use agentbench_scenarios::meters::{Counter, Meters};
 use agentbench_scenarios::routes::Routes;
+use agentbench_scenarios::sdk::Sdk;
 use agentbench_scenarios::target::Endpoint;
 use tokio::sync::watch;
 
@@ -132,6 +133,7 @@ pub(crate) fn nothing_is_lost(
         routes: Arc::new(Routes::direct(endpoint)),
         meters: Arc::clone(&meters),
         gone,
+        sdk: Sdk::Rust,
     };
     let planned = u64::from(CLIENTS * load.messages);
     let outcome = std::thread::scope(|scope| {

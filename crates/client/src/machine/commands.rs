@@ -22,6 +22,8 @@ pub(super) enum Purpose {
         /// The token, for the next connection.
         token: String,
     },
+    /// A session is to be replayed; a user waits for the start of the first attempt.
+    Replay { session: SessionId, key: Option<u64> },
     /// Nobody waits.
     Nobody,
 }

@@ -132,6 +132,7 @@ impl<T> Machine<T> {
         for session in sessions {
             self.attend(session);
         }
+        self.resume_replays(now);
     }
 
     /// The token ends at `expires_at`, ms since 1970: a new one is fetched before, if there is a provider.
@@ -183,6 +184,7 @@ impl<T> Machine<T> {
     /// Everything that was under way on the connection is to be done again on the next one.
     fn forget_connection(&mut self, about: &Disconnected) {
         self.commands.connection_lost();
+        self.replays_cut();
         self.ready.clear();
         self.joins.clear();
         self.refresh_at = None;
@@ -241,6 +243,10 @@ impl<T> Machine<T> {
         for command in pending {
             self.answer(&command.purpose, Err(error.clone()));
         }
+        let replays: Vec<_> = self.replays.keys().copied().collect();
+        for session in replays {
+            self.replay_failed(session, None, error.clone());
+        }
         self.ended = Some(why.clone());
         self.tell(ConnectionEvent::Failed(why));
     }
@@ -251,9 +257,18 @@ impl<T> Machine<T> {
         purpose: &Purpose,
         reply: Result<Box<agentbench_protocol::SystemMessage>, Error>,
     ) {
+        if let (Purpose::Replay { session, .. }, Err(why)) = (purpose, &reply) {
+            self.replay_failed(*session, None, why.clone());
+        }
         let key = match *purpose {
-            Purpose::User(key) | Purpose::Create(key) | Purpose::Refresh { key: Some(key), .. } => key,
-            Purpose::Join(_) | Purpose::Refresh { key: None, .. } | Purpose::Nobody => return,
+            Purpose::User(key)
+            | Purpose::Replay { key: Some(key), .. }
+            | Purpose::Create(key)
+            | Purpose::Refresh { key: Some(key), .. } => key,
+            Purpose::Join(_)
+            | Purpose::Refresh { key: None, .. }
+            | Purpose::Replay { key: None, .. }
+            | Purpose::Nobody => return,
         };
         self.told.push_back(Told::Reply { key, reply });
     }

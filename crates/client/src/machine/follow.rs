@@ -133,6 +133,11 @@ impl Following {
         Arrival::Hole(violation)
     }
 
+    /// Whether the user has everything up to this seq.
+    pub(super) fn has(&self, seq: Seq) -> bool {
+        self.place.as_ref().is_some_and(|place| place.seq >= seq)
+    }
+
     /// A gap was said. Tells whether it leaves a hole before it.
     pub(super) fn skipped(&mut self, gap: &Gap) -> Option<Violation> {
         // These are about the history that the reader had; where it goes on, the join has said.

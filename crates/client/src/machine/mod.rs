@@ -14,6 +14,7 @@
 //!
 //! - `link`: where the client stands towards the server. `connect`: how it gets from one place to the next.
 //! - `outbox`, `participation`, `follow`, `commands`: what it owes and is owed.
+//! - `replay`: logs that are played again.
 //! - `receive`, `inbound`: from bytes to what they mean. `transmit`, `outbound`: the other way.
 //! - `verdict`: the table of what to do after a connection has ended.
 //!
@@ -30,6 +31,7 @@ mod outbound;
 mod outbox;
 mod participation;
 mod receive;
+mod replay;
 mod transmit;
 mod verdict;
 
@@ -139,6 +141,11 @@ pub enum Told<T> {
         /// Why.
         why: Error,
     },
+    /// A replay has come to its end.
+    ReplayFinished {
+        /// Which.
+        replay: FollowKey,
+    },
     /// Something about the connection.
     Connection(ConnectionEvent),
 }
@@ -177,6 +184,7 @@ pub struct Machine<T> {
     token_is_fresh: bool,
     refresh_at: Option<Duration>,
     sessions: BTreeMap<SessionId, Participation<T>>,
+    replays: replay::Replays,
     usage: Usage,
     commands: Commands,
     /// Sessions with events to send, each once.
@@ -219,6 +227,7 @@ impl<T> Machine<T> {
             token_is_fresh: false,
             refresh_at: None,
             sessions: BTreeMap::new(),
+            replays: replay::Replays::new(),
             usage: Usage::default(),
             commands: Commands::default(),
             ready: VecDeque::new(),

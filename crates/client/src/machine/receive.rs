@@ -176,7 +176,7 @@ impl<T> Machine<T> {
     }
 
     fn take_event(&mut self, message: &Incoming<'_>, frame: &mut Frame<'_>) {
-        self.take_entry(message, frame, |delivered| Some(Item::Event(delivered)));
+        self.take_entry(message, frame, Item::Event);
     }
 
     /// Takes an entry of a log: passes it on if it is the next one, and a hole before it, too.
@@ -184,9 +184,14 @@ impl<T> Machine<T> {
         &mut self,
         message: &Incoming<'_>,
         frame: &mut Frame<'_>,
-        item: impl FnOnce(Delivered) -> Option<Item>,
+        item: impl FnOnce(Delivered) -> Item,
     ) {
-        let Some(seq) = message.seq.filter(|_| !message.replay) else { return };
+        let Some(seq) = message.seq else { return };
+        if message.replay {
+            let Some(session) = message.session_id else { return };
+            let entry = || item(frame.delivered(session, seq, message));
+            return self.replayed(session, seq, entry);
+        }
         let Some((session, follow)) = self.follow_of(message.session_id) else {
             self.stats.unexpected += 1;
             return;
@@ -217,9 +222,8 @@ impl<T> Machine<T> {
             }
         }
         self.stats.delivered += 1;
-        if let Some(item) = item(frame.delivered(session, seq, message)) {
-            self.told.push_back(Told::Item { follow: key, item });
-        }
+        let item = item(frame.delivered(session, seq, message));
+        self.told.push_back(Told::Item { follow: key, item });
     }
 
     fn take_heartbeat(&mut self, now: Now, data: &str) {
@@ -244,7 +248,7 @@ impl<T> Machine<T> {
             if !is_lifecycle(&content) {
                 return self.take_event(message, frame);
             }
-            let lifecycle = |entry| Some(Item::Lifecycle(Box::new(Lifecycle { entry, message: content })));
+            let lifecycle = |entry| Item::Lifecycle(Box::new(Lifecycle { entry, message: content }));
             return self.take_entry(message, frame, lifecycle);
         }
         match content {
@@ -289,7 +293,11 @@ impl<T> Machine<T> {
     }
 
     fn take_gap(&mut self, session: SessionId, gap: Gap) {
+        let is_replayed = self.replay_gap(session, &gap);
         let Some((_, follow)) = self.follow_of(Some(session)) else { return };
+        if is_replayed && follow.has(gap.to) {
+            return;
+        }
         let violation = follow.skipped(&gap);
         let follow = follow.key;
         if let Some(violation) = violation {
@@ -301,6 +309,9 @@ impl<T> Machine<T> {
 
     fn take_reply(&mut self, now: Now, reply: SystemMessage) {
         let number = original_id(&reply).and_then(|id| self.number_in('c', id));
+        if let SystemMessage::ReplayFinished { session_id, .. } = reply {
+            return number.map_or((), |number| self.replay_finished(session_id, number));
+        }
         let Some(pending) = number.and_then(|number| self.commands.take(number)) else { return };
         self.progress();
         match (&pending.purpose, reply) {
@@ -378,7 +389,13 @@ impl<T> Machine<T> {
 
     fn command_refused(&mut self, now: Now, number: u64, refusal: ErrorData) {
         let wait = |refusals| (refusals, refusal.retry_after_ms.unwrap_or_default());
-        let Some(pending) = self.commands.get_mut(number) else { return };
+        let Some(pending) = self.commands.get_mut(number) else {
+            // A replay that was under way.
+            if let Some(session) = self.replay_of(number) {
+                self.replay_failed(session, Some(number), Error::Refused(refusal));
+            }
+            return;
+        };
         let refusals = pending.refusals;
         let is_join = matches!(pending.purpose, Purpose::Join(_));
         if refusal.retryable && !is_join && pending.purpose != Purpose::Nobody {

@@ -20,6 +20,7 @@ pub(crate) struct Heard {
     pub(crate) replies: BTreeMap<u64, Vec<Result<SystemMessage, Error>>>,
     pub(crate) items: BTreeMap<FollowKey, Vec<Item>>,
     pub(crate) ended: BTreeMap<FollowKey, Error>,
+    pub(crate) finished: Vec<FollowKey>,
     pub(crate) connection: Vec<ConnectionEvent>,
 }
 
@@ -140,6 +141,7 @@ impl Pair {
                 Told::FollowEnded { follow, why } => {
                     assert!(self.heard.ended.insert(follow, why).is_none(), "a follow ends once");
                 }
+                Told::ReplayFinished { replay } => self.heard.finished.push(replay),
                 Told::Connection(event) => self.heard.connection.push(event),
             }
         }

@@ -11,6 +11,8 @@ export type Purpose =
   | { for: "join"; session: string }
   /** A newer token is to be accepted; a user may wait for that. */
   | { for: "refresh"; key: number | null; token: string }
+  /** A session is to be replayed; a user waits for the start of the first attempt. */
+  | { for: "replay"; session: string; key: number | null }
   /** Nobody waits. */
   | { for: "nobody" };
 

@@ -100,6 +100,11 @@ export class Following {
     return seq === expected ? { is: "next" } : { is: "hole", violation: this.#hole(expected, seq) };
   }
 
+  /** Whether the user has everything up to this seq. */
+  has(seq: number): boolean {
+    return this.#place !== null && this.#place.seq >= seq;
+  }
+
   /** A gap was said. Gives the hole that it leaves before it, if there is one. */
   skipped(gap: GapItem): ViolationItem | null {
     // These are about the history that the reader had; where it goes on, the join has said.

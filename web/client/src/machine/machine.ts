@@ -24,6 +24,7 @@ import type { Purpose } from "./commands.js";
 import { begin, CLOSE_NORMAL, closed, end, lost, opened, refresh, token } from "./connect.js";
 import { Following, type StartAt } from "./follow.js";
 import type { Action, Stats, Told, Usage } from "./outputs.js";
+import { replay, resumeReplays } from "./replays.js";
 import type { Now, Settings } from "./settings.js";
 import { received } from "./receive.js";
 import { State } from "./state.js";
@@ -243,6 +244,24 @@ export class Machine {
     if (isPaused) found.follow.pause();
     else found.follow.unpause();
     this.#state.attend(session);
+  }
+
+  /** Replays a session from a seq on; the start is told under `key`, the items under `own`. Throws `ended`, `alreadyFollowing`. */
+  replay(now: Now, key: number, own: number, session: string, speed: number, fromSeq: number): void {
+    replay(this.#state, now, key, own, session, speed, fromSeq);
+  }
+
+  /** A replay's reader has more than enough, or room again. */
+  setReplayPaused(now: Now, session: string, own: number, isPaused: boolean): void {
+    const found = this.#state.replays.get(session);
+    if (found?.key !== own) return;
+    found.isPaused = isPaused;
+    resumeReplays(this.#state, now);
+  }
+
+  /** Ends a replay. Nothing is told of it any more. */
+  stopReplay(session: string, own: number): void {
+    if (this.#state.replays.get(session)?.key === own) this.#state.replays.delete(session);
   }
 
   /** Ends a follow. Nothing is told of it any more. */

@@ -37,6 +37,8 @@ export type Told =
   | { type: "item"; follow: number; item: Item }
   /** A follow is over. */
   | { type: "followEnded"; follow: number; error: ClientError }
+  /** A replay has come to its end. */
+  | { type: "replayFinished"; replay: number }
   /** Something about the connection. */
   | { type: "connection"; event: ConnectionEvent };
 

@@ -7,6 +7,7 @@ import type { Following } from "./follow.js";
 import {
   delivered, type Fields, type Incoming, type IncomingAck, readAck, readFarewell, readGap, readGreeting, readJoined, readMessages, text,
 } from "./inbound.js";
+import { replayed, replayFinished, replayGap } from "./replays.js";
 import { joinFailed, takeError } from "./refusals.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
@@ -93,7 +94,8 @@ function takeAckOf(state: State, session: string, ack: IncomingAck): void {
 /** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */
 function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle"): void {
   const { seq, sessionId } = message;
-  if (seq === null || message.isReplay || sessionId === null) return;
+  if (message.isReplay) return replayed(state, message, type);
+  if (seq === null || sessionId === null) return;
   const follow = state.sessions.get(sessionId)?.follow;
   if (!follow?.isLive) {
     state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
@@ -123,9 +125,12 @@ function violated(state: State, follow: Following, violation: ReturnType<Followi
 }
 
 function takeGap(state: State, data: Fields): void {
-  const follow = state.sessions.get(text(data.sessionId) ?? "")?.follow;
+  const session = text(data.sessionId) ?? "";
+  const follow = state.sessions.get(session)?.follow;
   const gap = readGap(data);
-  if (!follow || !gap) return;
+  if (!gap) return;
+  const isReplayed = replayGap(state, session, gap);
+  if (!follow || (isReplayed && follow.has(gap.to))) return;
   // One that moves the place is said again when a held follow goes on from there.
   const isOfAnotherHistory = gap.cause === "epoch" || gap.cause === "diverged";
   if (!follow.isLive && !(follow.isHeld && isOfAnotherHistory)) return;
@@ -148,6 +153,7 @@ function takeHeartbeat(state: State, now: Now, data: Fields): void {
 
 function takeReply(state: State, now: Now, data: Fields): void {
   const number = state.numberIn("c", data.originalMessageId);
+  if (data.type === "replay_finished") return replayFinished(state, now, text(data.sessionId) ?? "", number);
   const pending = number === null ? undefined : state.commands.take(number);
   if (number === null || !pending) return;
   progress(state);

@@ -3,6 +3,7 @@ import { type ClientError, refused } from "../outcome.js";
 import type { ErrorData } from "../protocol.js";
 import { RENEW_AGAIN, progress, renewAt } from "./connect.js";
 import { type Incoming, amount, readError, text } from "./inbound.js";
+import { endReplay, replayOf } from "./replays.js";
 import { delay, type Now } from "./settings.js";
 import type { State } from "./state.js";
 
@@ -21,7 +22,11 @@ export function takeError(state: State, now: Now, message: Incoming): void {
 
 function commandRefused(state: State, now: Now, number: number, refusal: ErrorData): void {
   const pending = state.commands.get(number);
-  if (!pending) return;
+  if (!pending) {
+    const session = replayOf(state, number);
+    if (session !== null) endReplay(state, session, refused(refusal));
+    return;
+  }
   const { purpose } = pending;
   if (refusal.retryable && purpose.for !== "join" && purpose.for !== "nobody") {
     pending.holdUntil = retryAt(state, now, pending.refusals, refusal);

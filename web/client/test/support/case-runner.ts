@@ -125,6 +125,8 @@ class Runner {
       case "leave": return machine.leave(now, key, session);
       case "follow": return machine.follow(now, key, content.follow as number, session, content.from as StartAt);
       case "unfollow": return machine.unfollow(now, session, content.follow as number);
+      case "replay": return machine.replay(now, key, content.replay as number, session, content.speed as number, content.fromSeq as number);
+      case "stopReplay": return machine.stopReplay(session, content.replay as number);
       case "pause": return machine.setPaused(session, content.follow as number, content.paused as boolean);
       case "close": return machine.close();
       default: throw new Error(`no such input: ${word}`);
@@ -202,6 +204,7 @@ function written(told: Told): unknown {
       return { follow: told.follow, item: type, ...item };
     }
     case "followEnded": return { followEnded: told.follow, kind: told.error.kind };
+    case "replayFinished": return { replayFinished: told.replay };
     case "connection": {
       const { type, ...event } = told.event;
       return { connection: type, ...event };

@@ -127,6 +127,7 @@ export class Pair {
       else if (told.type === "failed") push<Reply>(this.replies, told.key, told.error);
       else if (told.type === "item") push(this.given, told.follow, told.item);
       else if (told.type === "connection") this.events.push(told.event);
+      else if (told.type === "replayFinished") throw new Error("nothing is replayed here");
       else {
         expect(this.ended.has(told.follow), "a follow ends once").toBe(false);
         this.ended.set(told.follow, told.error);

@@ -63,7 +63,10 @@ fn every_file_of_cases_is_run() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["commands.json", "connect.json", "follow.json", "publish.json", "token.json"]);
+    assert_eq!(
+        files,
+        ["commands.json", "connect.json", "follow.json", "publish.json", "replay.json", "token.json"]
+    );
 }
 
 #[test]
@@ -84,6 +87,11 @@ fn follow() {
 #[test]
 fn publish() {
     run("publish.json", 18);
+}
+
+#[test]
+fn replay() {
+    run("replay.json", 5);
 }
 
 #[test]

@@ -182,6 +182,16 @@ impl Runner {
             "join" => self.machine.join(now, key, session),
             "leave" => self.machine.leave(now, key, session),
             "follow" => self.machine.follow(now, key, follow, session, start_at(&content["from"])),
+            "replay" => {
+                let (replay, from) =
+                    (FollowKey(number(&content["replay"]) as u64), number(&content["fromSeq"]) as u64);
+                let speed = content["speed"].as_f64().unwrap();
+                self.machine.replay(now, key, replay, session, speed, from)
+            }
+            "stopReplay" => {
+                self.machine.stop_replay(session, FollowKey(number(&content["replay"]) as u64));
+                Ok(())
+            }
             "unfollow" => {
                 self.machine.unfollow(now, session, follow);
                 Ok(())

@@ -15,6 +15,7 @@ pub(super) fn told(told: Told<u64>) -> Value {
         }
         Told::Item { follow, item } => with("follow", json!(follow.0), item_of(&item)),
         Told::FollowEnded { follow, why } => json!({"followEnded": follow.0, "kind": kind(&why)}),
+        Told::ReplayFinished { replay } => json!({"replayFinished": replay.0}),
         Told::Connection(event) => connection(&event),
     }
 }

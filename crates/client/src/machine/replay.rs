@@ -1,0 +1,140 @@
+//! Sessions that are replayed: the log again at its own pace, over reconnects.
+//!
+//! The server's entries of a replay name the session and not the replay, so a client has one replay of a session at a time, and
+//! takes exactly the next entry: what is left of an earlier one that the user has given up is passed over.
+
+use agentbench_protocol::{Command, GapCause, Seq, SessionId};
+
+use super::commands::Purpose;
+use super::{FollowKey, Machine, Now, Told};
+use crate::item::{Gap, Item};
+use crate::outcome::Error;
+
+/// One replay.
+#[derive(Debug)]
+pub(super) struct Replaying {
+    key: FollowKey,
+    speed: f64,
+    next: Seq,
+    /// The command's number on this connection; `None` if it is to be sent again.
+    number: Option<u64>,
+}
+
+impl<T> Machine<T> {
+    /// Replays a session from a seq on; the start is told under `key`, the items under `replay`.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], [`Error::AlreadyFollowing`].
+    pub fn replay(
+        &mut self,
+        now: Now,
+        key: u64,
+        replay: FollowKey,
+        session: SessionId,
+        speed: f64,
+        from_seq: Seq,
+    ) -> Result<(), Error> {
+        self.check_open()?;
+        if self.replays.contains_key(&session) {
+            return Err(Error::AlreadyFollowing);
+        }
+        self.replays.insert(session, Replaying { key: replay, speed, next: from_seq.max(1), number: None });
+        self.ask_for_replay(now, session, Some(key))
+    }
+
+    /// Ends a replay. Nothing is told of it any more; the server has no word for it and sends the rest in vain.
+    pub fn stop_replay(&mut self, session: SessionId, replay: FollowKey) {
+        if self.replays.get(&session).is_some_and(|found| found.key == replay) {
+            self.replays.remove(&session);
+        }
+    }
+
+    fn ask_for_replay(&mut self, now: Now, session: SessionId, key: Option<u64>) -> Result<(), Error> {
+        let number = self.last_number + 1;
+        let Some(found) = self.replays.get_mut(&session) else { return Ok(()) };
+        found.number = Some(number);
+        let command = Command::ReplaySession {
+            session_id: session.to_string(),
+            speed: found.speed,
+            from_seq: found.next,
+        };
+        self.send_command(now, Purpose::Replay { session, key }, &command)
+    }
+
+    /// The connection is lost: those that had begun are asked for again on the next one. The others' commands are repeated.
+    pub(super) fn replays_cut(&mut self) {
+        let Self { replays, commands, .. } = self;
+        for found in replays.values_mut() {
+            if found.number.is_some_and(|number| commands.get_mut(number).is_none()) {
+                found.number = None;
+            }
+        }
+    }
+
+    /// There is a connection again.
+    pub(super) fn resume_replays(&mut self, now: Now) {
+        let cut: Vec<_> =
+            self.replays.iter().filter(|(_, found)| found.number.is_none()).map(|(id, _)| *id).collect();
+        for session in cut {
+            // Fails only on a client that has ended.
+            let _ = self.ask_for_replay(now, session, None);
+        }
+    }
+
+    /// Takes an entry of a replay.
+    pub(super) fn replayed(&mut self, session: SessionId, seq: Seq, item: impl FnOnce() -> Item) {
+        match self.replays.get_mut(&session) {
+            Some(found) if found.next == seq => {
+                found.next = seq + 1;
+                self.told.push_back(Told::Item { follow: found.key, item: item() });
+            }
+            // Of a replay that nobody wants any more.
+            _ => self.stats.unexpected += 1,
+        }
+    }
+
+    /// Takes a gap, if a replay has come to it: these causes hold for every reader of the log. Tells whether it has.
+    pub(super) fn replay_gap(&mut self, session: SessionId, gap: &Gap) -> bool {
+        let Some(found) = self.replays.get_mut(&session) else { return false };
+        let is_next = found.next == gap.from && matches!(gap.cause, GapCause::Damaged | GapCause::Retention);
+        if is_next {
+            found.next = gap.to + 1;
+            self.told.push_back(Told::Item { follow: found.key, item: Item::Gap(*gap) });
+        }
+        is_next
+    }
+
+    /// The end of the replay that this command began.
+    pub(super) fn replay_finished(&mut self, session: SessionId, number: u64) {
+        if let Some(found) = self.replays.remove_if(session, Some(number)) {
+            self.told.push_back(Told::ReplayFinished { replay: found.key });
+        }
+    }
+
+    /// The command that began a replay failed, or a replay that was under way.
+    pub(super) fn replay_failed(&mut self, session: SessionId, number: Option<u64>, why: Error) {
+        if let Some(found) = self.replays.remove_if(session, number) {
+            self.told.push_back(Told::FollowEnded { follow: found.key, why });
+        }
+    }
+
+    /// The session whose replay this command began.
+    pub(super) fn replay_of(&self, number: u64) -> Option<SessionId> {
+        self.replays.iter().find(|(_, found)| found.number == Some(number)).map(|(session, _)| *session)
+    }
+}
+
+/// All replays of a client.
+pub(super) type Replays = std::collections::BTreeMap<SessionId, Replaying>;
+
+/// Takes out the replay that a command began; without a number, whichever there is.
+trait RemoveIf {
+    fn remove_if(&mut self, session: SessionId, number: Option<u64>) -> Option<Replaying>;
+}
+
+impl RemoveIf for Replays {
+    fn remove_if(&mut self, session: SessionId, number: Option<u64>) -> Option<Replaying> {
+        let is_it = self.get(&session).is_some_and(|found| number.is_none() || found.number == number);
+        if is_it { self.remove(&session) } else { None }
+    }
+}

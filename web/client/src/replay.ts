@@ -1,0 +1,88 @@
+/** A session's log, played again at its own pace. Loaded with the first replay. */
+import { Follow } from "./follow.js";
+import type { EventItem, GapItem, LifecycleItem } from "./item.js";
+import type { Joined, SystemMessage } from "./protocol.js";
+import { expectReply } from "./replies.js";
+
+/** One step of a replay: an entry of the log, or entries that it has no more. None of them is new. */
+export type ReplayItem = (EventItem | LifecycleItem | GapItem) & { replay: true };
+
+/** How to replay. */
+export interface ReplayOptions {
+  /** Factor of the log's own pace, 0.25 to 64. 1 by default. */
+  speed?: number;
+  /** First seq. 1 by default. */
+  fromSeq?: number;
+}
+
+/**
+ * A session that is replayed, up to the end that its log had at the start; it goes on over reconnects where it was. The
+ * iterator ends with the replay, or throws the error that has ended it. A reader that is slow makes the replay wait.
+ *
+ * ```ts
+ * for await (const item of await client.replaySession(id, { speed: 8 })) show(item);
+ * ```
+ */
+export class Replay implements AsyncIterable<ReplayItem> {
+  readonly #items: Follow;
+
+  /** @internal */
+  constructor(items: Follow, readonly fromSeq: number, readonly toSeq: number) {
+    this.#items = items;
+  }
+
+  /** The next item; waits for it. `done` after the end. */
+  async next(): Promise<IteratorResult<ReplayItem, undefined>> {
+    const result = await this.#items.next();
+    return result.done ? { done: true, value: undefined } : { done: false, value: { ...(result.value as EventItem), replay: true } };
+  }
+
+  /** The items, one after the other. Leaving the loop closes the replay. */
+  [Symbol.asyncIterator](): AsyncIterator<ReplayItem, undefined> {
+    return {
+      next: () => this.next(),
+      return: () => {
+        this.close();
+        return Promise.resolve({ done: true, value: undefined });
+      },
+    };
+  }
+
+  /** Ends it. The server has no word for that: what is left of the replay comes and is passed over. */
+  close(): void {
+    this.#items.close();
+  }
+}
+
+/** What a replay asks of its client. */
+export interface ReplayHost {
+  /** Items that may wait for the reader. */
+  readonly buffer: number;
+  /** Takes the place where its items are to go. */
+  add(items: Follow): void;
+  pause(session: string, isPaused: boolean): void;
+  leave(session: string): void;
+  ask(session: string, speed: number, fromSeq: number): Promise<SystemMessage>;
+}
+
+/** @internal Begins one. */
+export async function startReplay(session: string, { speed = 1, fromSeq = 1 }: ReplayOptions, host: ReplayHost): Promise<Replay> {
+  const items = new Follow(session, Math.max(host.buffer, 1), {
+    pause: (isPaused) => {
+      host.pause(session, isPaused);
+    },
+    leave: () => {
+      host.leave(session);
+    },
+  });
+  host.add(items);
+  try {
+    const { fromSeq: from, toSeq } = expectReply(await host.ask(session, speed, fromSeq), "replay_started");
+    // Where it stands before its first item; a replay has no epoch of its own.
+    items.setJoined({ from: { epoch: "", seq: from - 1 } } as Joined);
+    return new Replay(items, from, toSeq);
+  } catch (error) {
+    host.leave(session);
+    throw error;
+  }
+}
