@@ -22,6 +22,7 @@ use crate::issuer::Issuer;
 use crate::ops::addresses::Addresses;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
+use crate::ops::inspection::Inspections;
 use crate::ops::limits::Bucket;
 use crate::ops::metrics::Metrics;
 use crate::ops::stats::Stats;
@@ -65,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) guests: Guests,
     pub(crate) revocations: Revocations,
     pub(crate) farewells: Farewells,
+    pub(crate) inspections: Inspections,
     pub(crate) stats: Stats,
     host: Mutex<Option<mpsc::Sender<Control>>>,
     /// Messages that no worker has written.
@@ -137,6 +139,7 @@ impl Shared {
             guests: Guests::default(),
             revocations,
             farewells: Farewells::default(),
+            inspections: Inspections::default(),
             stats: Stats::default(),
             host: Mutex::new(None),
             written: AtomicU64::new(0),

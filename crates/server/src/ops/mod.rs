@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 pub(crate) mod audit;
 pub(crate) mod farewell;
+pub(crate) mod inspection;
 pub(crate) mod limits;
 pub(crate) mod metrics;
 pub(crate) mod probe;
