@@ -20,6 +20,7 @@ pub mod revocation;
 mod sabotage;
 mod session;
 mod shared;
+mod trace;
 mod transport;
 mod upkeep;
 mod worker;
@@ -83,6 +84,7 @@ pub struct Server {
     housekeeping: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     issuer: Option<JoinHandle<()>>,
+    traces: Option<JoinHandle<()>>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -147,10 +149,11 @@ impl Server {
         }
         drop(listeners);
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
+        let traces = trace::start(&shared)?;
         let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, upkeep, issuer, address, recovery })
+        Ok(Self { shared, stop, workers, housekeeping, upkeep, issuer, traces, address, recovery })
     }
 
     /// Where it listens.
@@ -216,6 +219,12 @@ impl Server {
         }
         if self.issuer.is_some_and(|issuer| issuer.join().is_err()) {
             tracing::error!("what fetches the issuer's keys has panicked");
+        }
+        if let (Some(tracer), Some(traces)) = (&self.shared.tracer, self.traces) {
+            tracer.close();
+            if traces.join().is_err() {
+                tracing::error!("what exports spans has panicked");
+            }
         }
         if self.upkeep.join().is_err() {
             tracing::error!("upkeep has panicked");

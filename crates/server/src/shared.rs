@@ -29,6 +29,7 @@ use crate::ops::stats::Stats;
 use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
+use crate::trace::Tracer;
 use crate::worker::mailbox::{Letter, Mailbox};
 
 /// Bits of a connection's key that name its worker; the rest are its place there and a serial number.
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) revocations: Revocations,
     pub(crate) farewells: Farewells,
     pub(crate) inspections: Inspections,
+    /// Makes spans, if they are wanted.
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) stats: Stats,
     host: Mutex<Option<mpsc::Sender<Control>>>,
     /// Messages that no worker has written.
@@ -113,6 +116,7 @@ impl Shared {
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         let security = &config.security;
         let issuer = security.jwks.clone().map(Issuer::new);
+        let tracer = config.operations.otlp_endpoint.clone().map(Tracer::new);
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         Self {
             config,
@@ -140,6 +144,7 @@ impl Shared {
             revocations,
             farewells: Farewells::default(),
             inspections: Inspections::default(),
+            tracer,
             stats: Stats::default(),
             host: Mutex::new(None),
             written: AtomicU64::new(0),

@@ -26,6 +26,7 @@ use bytes::{Bytes, BytesMut};
 use super::catalog::Entry;
 use crate::http::exchange::Answered;
 use crate::shared::Shared;
+use crate::trace::now_ns;
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, OwnedEvent, Request};
 
@@ -573,6 +574,7 @@ impl Worker {
     pub(crate) fn settled(self: &Rc<Self>, outcomes: Vec<(SessionId, Appended)>, submitted: Instant) {
         self.commits_in_flight.set(self.commits_in_flight.get() - 1);
         let took = submitted.elapsed();
+        let settled_at = self.shared.tracer.as_ref().map(|tracer| (tracer, now_ns()));
         self.shared.stats.settled(took);
         self.shared.metrics.commit_seconds.observe(took.as_secs_f64());
         let mut logged = 0;
@@ -594,6 +596,9 @@ impl Worker {
                 Settled::Committed { frame, waiters, repeats, transitions } => {
                     logged += frame.count() as u64;
                     self.committed(&owned, &frame, &waiters, &repeats, &transitions, priority);
+                    if let Some((tracer, at)) = settled_at {
+                        tracer.logged(id, &frame, took, at);
+                    }
                 }
                 Settled::Refused { answers, refusal } => {
                     self.taken_back(&owned, &answers, &refusal, &appended);

@@ -8,6 +8,7 @@
 //! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
 //! - `looking`: profiles and frames for operators.
+//! - `traced`: spans of events.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -29,3 +30,4 @@ mod stopping;
 mod streams;
 mod support;
 mod tokens;
+mod traced;
