@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod echo;
 mod http;
+mod inspect;
 mod load;
 mod logging;
 mod profile;
@@ -53,6 +54,8 @@ enum Command {
     Sessions(sessions::Arguments),
     /// Look whether machine, folder, keys, certificate and server are fit: figures, and what to do
     Doctor(doctor::Arguments),
+    /// Follow the frames of a connection or of a session's participants live
+    Inspect(inspect::Arguments),
     /// Take a CPU profile of a running server as a flame graph
     Profile(profile::Arguments),
     /// Check the audit log
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Token(command) => token::run(&command),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Audit(command) => audit::run(&command),
         Command::Alerts(command) => alerts::run(&command),

@@ -21,6 +21,7 @@ pub mod revocation;
 mod sabotage;
 mod session;
 mod shared;
+mod trace;
 mod transport;
 mod upkeep;
 mod worker;
@@ -86,6 +87,7 @@ pub struct Server {
     upkeep: JoinHandle<()>,
     watch: JoinHandle<()>,
     issuer: Option<JoinHandle<()>>,
+    traces: Option<JoinHandle<()>>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -151,11 +153,12 @@ impl Server {
         }
         drop(listeners);
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
+        let traces = trace::start(&shared)?;
         let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let watch = ops::watch::start(&shared, stopped.clone())?;
         let housekeeping = keep_house(&shared, log, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, upkeep, watch, issuer, address, recovery })
+        Ok(Self { shared, stop, workers, housekeeping, upkeep, watch, issuer, traces, address, recovery })
     }
 
     /// Where it listens.
@@ -226,6 +229,12 @@ impl Server {
         }
         if self.issuer.is_some_and(|issuer| issuer.join().is_err()) {
             tracing::error!("what fetches the issuer's keys has panicked");
+        }
+        if let (Some(tracer), Some(traces)) = (&self.shared.tracer, self.traces) {
+            tracer.close();
+            if traces.join().is_err() {
+                tracing::error!("what exports spans has panicked");
+            }
         }
         if self.upkeep.join().is_err() {
             tracing::error!("upkeep has panicked");

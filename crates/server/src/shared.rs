@@ -25,6 +25,7 @@ use crate::ops::addresses::Addresses;
 use crate::ops::alerts::Alerts;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
+use crate::ops::inspection::Inspections;
 use crate::ops::limits::Bucket;
 use crate::ops::meters::AllMeters;
 use crate::ops::metrics::Metrics;
@@ -33,6 +34,7 @@ use crate::ops::stats::Stats;
 use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
+use crate::trace::Tracer;
 use crate::worker::mailbox::{Letter, Mailbox};
 
 /// Bits of a connection's key that name its worker; the rest are its place there and a serial number.
@@ -71,6 +73,9 @@ pub(crate) struct Shared {
     pub(crate) guests: Guests,
     pub(crate) revocations: Revocations,
     pub(crate) farewells: Farewells,
+    pub(crate) inspections: Inspections,
+    /// Makes spans, if they are wanted.
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) stats: Stats,
     pub(crate) meters: AllMeters,
     pub(crate) readers: Readers,
@@ -126,6 +131,7 @@ impl Shared {
         let (meters, readers) = (AllMeters::new(config.workers), Readers::new(config.workers));
         let alerts = Alerts::new(&config.watch, &config.node_name);
         let stall_after = config.watch.stall_after.as_millis() as u64;
+        let tracer = config.operations.otlp_endpoint.clone().map(Tracer::new);
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         let memory = Memory::new(config.memory_budget.unwrap_or_else(default_budget));
         let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
@@ -162,6 +168,8 @@ impl Shared {
             meters,
             readers,
             alerts,
+            inspections: Inspections::default(),
+            tracer,
             host: Mutex::new(None),
             written: AtomicU64::new(0),
             producers: Mutex::new(HashMap::new()),

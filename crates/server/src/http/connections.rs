@@ -151,7 +151,7 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
     Ok(json(StatusCode::OK, &ConnectionPage { connections, next_cursor }))
 }
 
-async fn find(api: &Api, parts: &Parts) -> Answer<(ConnectionKey, ConnectionInfo)> {
+pub(super) async fn find(api: &Api, parts: &Parts) -> Answer<(ConnectionKey, ConnectionInfo)> {
     let key = api.shared.connection_named(segment(parts, 3)).ok_or_else(no_such_connection)?;
     let found = survey(api, Some(key), true, 1, None).await.pop();
     found.ok_or_else(|| no_such_connection().into())

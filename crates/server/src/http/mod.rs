@@ -17,6 +17,7 @@ mod events;
 pub(crate) mod evidence;
 pub(crate) mod exchange;
 mod figures;
+mod frames;
 pub(crate) mod guests;
 #[cfg(feature = "schema")]
 pub(crate) mod openapi;
@@ -113,6 +114,8 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{clientId}", delete(connections::close).get(connections::one))
         .route("/api/v1/connections/{clientId}/why", get(connections::why))
+        .route("/api/v1/connections/{clientId}/frames", get(frames::of_connection))
+        .route("/api/v1/sessions/{sessionId}/frames", get(frames::of_session))
         .route("/api/v1/tokens/revoke", post(control::revoke))
         .route("/api/v1/drain", post(control::drain))
         .route("/api/v1/reload", post(control::reload))

@@ -474,14 +474,40 @@ fn looking() -> Vec<(&'static str, &'static str, Operation)> {
     let seconds = json!({"type": "integer", "minimum": 1, "maximum": super::profile::MAX_SECONDS});
     let profile = json!({"description": "A flame graph; the folded stacks for who accepts only text/plain.",
         "content": {"image/svg+xml": {"schema": {"type": "string"}}, "text/plain": {"schema": {"type": "string"}}}});
-    vec![(
-        "/profile",
-        "post",
-        Operation::new("takeProfile", "server", "A CPU profile, if ENABLE_PROFILING; needs server:drain")
-            .taking(vec![query("seconds", seconds, "Time to look for; 10 if not given")])
-            .giving(200, profile)
-            .refusing(&[404, 503]),
-    )]
+    let looking = |path, id, summary, named: Value| {
+        let filter = "Words with commas between them that a frame has to have (or not: !word): in, out, its opcode, type or name";
+        let parameters = vec![
+            named,
+            query("filter", json!({"type": "string"}), filter),
+            query("payloads", json!({"type": "boolean"}), "Show payloads, too; needs audit:read"),
+        ];
+        let text = json!({"schema": {"type": "string"}});
+        let frames = json!({"description": "Without end: a line for each frame.", "content": {NDJSON: text, "text/event-stream": text}});
+        let operation = Operation::new(id, "connections", summary).taking(parameters);
+        (path, "get", operation.giving(200, frames).refusing(&[404, 503]))
+    };
+    vec![
+        looking(
+            "/connections/{clientId}/frames",
+            "inspectConnection",
+            "Frames of a connection as they come and go; needs connection:list",
+            client_id(),
+        ),
+        looking(
+            "/sessions/{sessionId}/frames",
+            "inspectSession",
+            "Frames of all participants as they come and go; needs connection:list and session:read",
+            session_id(),
+        ),
+        (
+            "/profile",
+            "post",
+            Operation::new("takeProfile", "server", "A CPU profile, if ENABLE_PROFILING; needs server:drain")
+                .taking(vec![query("seconds", seconds, "Time to look for; 10 if not given")])
+                .giving(200, profile)
+                .refusing(&[404, 503]),
+        ),
+    ]
 }
 
 fn description_of_itself() -> Value {

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod exposition;
 pub(crate) mod farewell;
 pub(crate) mod histogram;
+pub(crate) mod inspection;
 pub(crate) mod limits;
 pub(crate) mod machine;
 pub(crate) mod meters;

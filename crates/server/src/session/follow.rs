@@ -12,6 +12,7 @@ use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 use super::catalog::Entry;
 use super::feed::{Feed, History};
 use super::render::Form;
+use crate::trace::now_ns;
 use crate::transport::{Connection, Wanted};
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, Request};
@@ -116,10 +117,14 @@ impl Worker {
         let over = self.tail_total.get() > budget;
         let limit = if over { config.tail_bytes.min(TAIL_OVER_BUDGET) } else { config.tail_bytes };
         let before = feed.borrow().tail_bytes();
+        let traced = self.shared.tracer.as_ref().map(|tracer| (tracer, frame.clone(), now_ns()));
         feed.borrow_mut().push(frame, priority, opened, limit);
         self.meters().fan_out.add(feed.borrow().readers.len() as f64, 1);
         self.tail_total.set((self.tail_total.get() + feed.borrow().tail_bytes()).saturating_sub(before));
         self.move_on(&feed);
+        if let Some((tracer, frame, began)) = traced {
+            tracer.delivered(session, &frame, began, self.index, feed.borrow().readers.len());
+        }
     }
 
     /// Commits of the session did not reach this worker: its followers read them from the log.

@@ -31,6 +31,7 @@ use crate::dispatch::publishing_needs;
 use crate::http::exchange::Answered;
 use crate::ops::meters::Moment;
 use crate::shared::Shared;
+use crate::trace::now_ns;
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, OwnedEvent, Request};
 
@@ -617,6 +618,7 @@ impl Worker {
         self.commits_in_flight.set(self.commits_in_flight.get() - 1);
         let took = submitted.elapsed();
         self.meters().commit_time.add(took.as_secs_f64(), 1);
+        let settled_at = self.shared.tracer.as_ref().map(|tracer| (tracer, now_ns()));
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
@@ -636,6 +638,9 @@ impl Worker {
                 Settled::Committed { frame, waiters, repeats, transitions } => {
                     logged += frame.count() as u64;
                     self.committed(&owned, &frame, &waiters, &repeats, &transitions, priority);
+                    if let Some((tracer, at)) = settled_at {
+                        tracer.logged(id, &frame, took, at);
+                    }
                 }
                 Settled::Refused { answers, refusal } => {
                     self.taken_back(&owned, &answers, &refusal, &appended);

@@ -309,6 +309,9 @@ impl Connection {
     }
 
     fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: u64) {
+        if worker.inspection.is_on() {
+            worker.inspect_in(self, &message);
+        }
         match message {
             Message::Text(text) => worker.take_text(self, text, now),
             Message::Binary(bytes) => worker.take_binary(self, bytes, now),

@@ -60,6 +60,8 @@ pub(crate) struct Outbox {
     pub(crate) blocked_since: Option<u64>,
     /// Control bytes are the last thing to go out.
     closing: bool,
+    /// Control bytes begin inside of a frame.
+    torn: bool,
 }
 
 /// What a slice of a write was, to account for it when it is written.
@@ -84,6 +86,11 @@ impl Outbox {
     /// Bytes that wait apart from events.
     pub(crate) fn waiting(&self) -> usize {
         self.control.len()
+    }
+
+    /// What is written next begins inside of a frame.
+    fn is_inside(&self) -> bool {
+        self.torn || !self.partial.is_empty()
     }
 
     fn is_empty(&self) -> bool {
@@ -162,6 +169,7 @@ impl Outbox {
     /// holds: a small rest gets a buffer of its own.
     fn control_written(&mut self, count: usize) {
         let rest = self.control.len() - count;
+        self.torn = rest > 0;
         if rest > COPY_REST {
             self.control.advance(count);
         } else if rest > 0 {
@@ -225,12 +233,16 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
             flushed.more = true;
             break;
         }
+        let is_looked_at = worker.inspection.is_on() && worker.inspect_next(connection, outbox.is_inside());
         if outbox.has_only_control() {
             match connection.stream.borrow_mut().try_write(&outbox.control) {
                 Ok(0) => end(connection, "lost"),
                 Ok(count) => {
                     written += count;
                     outbox.blocked_since = None;
+                    if is_looked_at {
+                        worker.inspect_out(connection, std::iter::once(&*outbox.control), count);
+                    }
                     outbox.control_written(count);
                 }
                 Err(error) => outbox.hold_up(worker, connection, &error),
@@ -246,6 +258,9 @@ pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
             Ok(count) => {
                 written += count;
                 outbox.blocked_since = None;
+                if is_looked_at {
+                    worker.inspect_out(connection, pieces.iter().map(|piece| &*piece.bytes), count);
+                }
                 outbox.account(worker, pieces, count);
             }
             Err(error) => {
@@ -510,6 +525,7 @@ impl Outbox {
             match &piece.part {
                 Part::Partial => self.partial.advance(count),
                 Part::Control => {
+                    self.torn |= count > 0;
                     piece.bytes.advance(count);
                     self.restore_control(piece.bytes);
                 }
@@ -546,6 +562,7 @@ impl Outbox {
                 0
             }
             Part::Control => {
+                self.torn = false;
                 // The buffer's memory comes back for the next replies.
                 if let Ok(mut buffer) = piece.bytes.try_into_mut()
                     && self.control.is_empty()

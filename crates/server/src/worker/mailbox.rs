@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use crate::http::connections::ConnectionInfo;
+use crate::ops::inspection::Tap;
 use crate::session::catalog::Entry;
 
 /// Bytes of commits that may wait for one worker.
@@ -122,6 +123,10 @@ pub(crate) enum Letter {
     Loaded { session: SessionId, tail: Result<Vec<Frame>, LogError> },
     /// To a worker: what connections it has.
     Survey(Survey),
+    /// To a worker: somebody looks at frames, and is told when that has begun.
+    Inspect { tap: Arc<Tap>, begun: oneshot::Sender<()> },
+    /// To a worker: that look is over.
+    EndInspection { number: u64 },
     /// To a connection: end.
     Close { connection: ConnectionKey, code: CloseCode, detail: &'static str },
 }

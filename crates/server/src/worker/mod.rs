@@ -4,6 +4,7 @@
 //! to their sessions; [`Worker::commit`] gives all that came together to the log in one batch; when the log has answered
 //! (through the [`mailbox`]), acks are written and followers' sockets are filled.
 
+mod inspect;
 pub(crate) mod mailbox;
 mod post;
 mod survey;
@@ -68,6 +69,8 @@ pub(crate) struct Worker {
     pub(crate) scribble: RefCell<BytesMut>,
     /// Messages that the server itself has written here.
     written: Cell<u64>,
+    /// Who looks at frames.
+    pub(crate) inspection: inspect::Inspection,
     /// The revocations that the connections here have been held against.
     revocations_seen: Cell<u64>,
 }
@@ -96,6 +99,7 @@ impl Worker {
             commits_in_flight: Cell::new(0),
             scribble: RefCell::new(BytesMut::new()),
             written: Cell::new(0),
+            inspection: inspect::Inspection::new(),
             revocations_seen: Cell::new(0),
             shared,
         })
@@ -170,6 +174,9 @@ impl Worker {
     pub(crate) fn disconnected(self: &Rc<Self>, connection: &Rc<Connection>) {
         self.leave_all(connection);
         connection.release(self);
+        if self.inspection.is_on() {
+            self.inspect_gone(connection.key);
+        }
         self.connections.borrow_mut().try_remove(Shared::place_of(connection.key));
         self.shared.user_left(&connection.who.user_id);
         if !connection.producer.is_empty() {

@@ -59,6 +59,12 @@ impl Worker {
                 }
             }
             Letter::Survey(survey) => self.answer_survey(survey),
+            Letter::Inspect { tap, begun } => {
+                self.inspect(tap);
+                // Whoever asked may have gone.
+                let _ = begun.send(());
+            }
+            Letter::EndInspection { number } => self.end_inspection(number),
             Letter::Close { connection, code, detail } => {
                 if let Some(connection) = self.connection(connection) {
                     self.close(&connection, code, detail, None);

@@ -10,6 +10,7 @@
 //! - `pages`: the dashboard and the export that is a page; `review`: who may leave notes, and what listings tell; `evidence`: uploads that break off, downloads that nobody runs.
 //! - `looking`: profiles and frames for operators.
 //! - `figures`: what is measured and served of it; `alerts`: what watches over it.
+//! - `traced`: spans of events.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -36,3 +37,4 @@ mod stopping;
 mod streams;
 mod support;
 mod tokens;
+mod traced;

@@ -1,0 +1,373 @@
+//! Following the frames of connections live: what is told of a frame, to whom, and how much may wait.
+//!
+//! A [`Tap`] is one administrator's look. Workers offer it every frame of the connections that it is about; what it is slower than is
+//! left out and counted, so that nobody who is looked at waits for who looks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use agentbench_protocol::SessionId;
+use agentbench_session::ConnectionKey;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+/// Frames that may wait for one look.
+const MAX_FRAMES: usize = 2_048;
+/// Bytes that may wait for one look.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a payload that are shown.
+const MAX_PAYLOAD: usize = 64 * 1024;
+/// Characters of a name that are shown.
+const MAX_NAME: usize = 128;
+/// Looks at once.
+const MAX_TAPS: usize = 16;
+
+/// Whose frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Connection(ConnectionKey),
+    /// Those of all connections that take part in it.
+    Session(SessionId),
+}
+
+/// Where a frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Direction {
+    /// From the client.
+    In,
+    /// To the client: its socket has taken it.
+    Out,
+}
+
+/// A frame as it was met.
+pub(crate) struct Met<'a> {
+    pub(crate) at: u64,
+    pub(crate) client: &'a str,
+    pub(crate) direction: Direction,
+    pub(crate) opcode: &'static str,
+    pub(crate) bytes: usize,
+    /// The message as JSON, if it is one.
+    pub(crate) json: Option<&'a str>,
+    /// The code of a close.
+    pub(crate) code: Option<u16>,
+}
+
+/// The outside of a message.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outside<'a> {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    session_id: Option<String>,
+    #[serde(default)]
+    seq: Option<u64>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// What names a message inside of its data.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Inside {
+    command: Option<String>,
+    event_type: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    session_id: Option<String>,
+    code: Option<serde_json::Value>,
+}
+
+/// What is told of a frame: one line.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    at: u64,
+    client_id: &'a str,
+    direction: Direction,
+    opcode: &'static str,
+    bytes: usize,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    /// The command, the type of the event or of the system message, or the error's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    /// Frames before this one that were left out.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Words that a frame has to have, or with `!` must not have: its direction, opcode, type or name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    wanted: Vec<String>,
+    unwanted: Vec<String>,
+}
+
+impl Filter {
+    /// Reads words with commas between them.
+    pub(crate) fn parse(text: &str) -> Self {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let (unwanted, wanted): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with('!'));
+        Self {
+            wanted: wanted.into_iter().map(str::to_owned).collect(),
+            unwanted: unwanted.into_iter().map(|word| word[1..].to_owned()).collect(),
+        }
+    }
+
+    fn passes(&self, has: impl Fn(&str) -> bool) -> bool {
+        self.wanted.iter().all(|word| has(word)) && !self.unwanted.iter().any(|word| has(word))
+    }
+}
+
+/// One look.
+pub(crate) struct Tap {
+    pub(crate) number: u64,
+    pub(crate) target: Target,
+    filter: Filter,
+    payloads: bool,
+    lines: mpsc::Sender<Bytes>,
+    waiting: Arc<AtomicUsize>,
+    left_out: AtomicU64,
+}
+
+/// Where its lines come out.
+pub(crate) struct Lines {
+    lines: mpsc::Receiver<Bytes>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Lines {
+    /// The next line, without its end; `None` when there is nobody left to be looked at.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        let line = self.lines.recv().await?;
+        self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+        Some(line)
+    }
+}
+
+impl Tap {
+    pub(crate) fn new(number: u64, target: Target, filter: Filter, payloads: bool) -> (Self, Lines) {
+        let (sender, lines) = mpsc::channel(MAX_FRAMES);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left_out = AtomicU64::new(0);
+        let tap =
+            Self { number, target, filter, payloads, lines: sender, waiting: Arc::clone(&waiting), left_out };
+        (tap, Lines { lines, waiting })
+    }
+
+    /// Takes a frame if it passes and there is room; else it counts as left out.
+    pub(crate) fn offer(&self, met: &Met<'_>) {
+        let outside: Outside<'_> =
+            met.json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let data = outside.data.map(RawValue::get);
+        let inside: Inside = data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+        let about = outside.session_id.as_deref().or(inside.session_id.as_deref());
+        if let (Target::Session(session), Some(about)) = (self.target, about)
+            && about.parse() != Ok(session)
+        {
+            return;
+        }
+        let error = inside.code.as_ref().and_then(|code| code.as_str());
+        let name = inside.command.as_deref().or(inside.event_type.as_deref());
+        let name = name.or(inside.kind.as_deref()).or(error).map(short);
+        let kind = outside.kind.as_deref().map(short);
+        let direction = if met.direction == Direction::In { "in" } else { "out" };
+        let has =
+            |word: &str| word == direction || word == met.opcode || kind == Some(word) || name == Some(word);
+        if !self.filter.passes(has) {
+            return;
+        }
+        // A token is nobody's to see.
+        let secret = inside.command.as_deref() == Some("refresh_token");
+        let payload = data.filter(|_| self.payloads).map(|data| if secret { "(a token)" } else { cut(data) });
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
+        let line = Line {
+            at: met.at,
+            client_id: met.client,
+            direction: met.direction,
+            opcode: met.opcode,
+            bytes: met.bytes,
+            kind,
+            name,
+            id: outside.id.as_deref().map(short),
+            session_id: about.map(short),
+            seq: outside.seq,
+            code: met.code,
+            payload,
+            left_out,
+        };
+        // Own types have string keys and no failing parts.
+        let line = Bytes::from(serde_json::to_vec(&line).expect("own types serialise"));
+        let size = line.len();
+        let before = self.waiting.fetch_add(size, Ordering::Relaxed);
+        if before + size > MAX_BYTES || self.lines.try_send(line).is_err() {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.left_out.fetch_add(left_out + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn short(name: &str) -> &str {
+    name.char_indices().nth(MAX_NAME).map_or(name, |(end, _)| &name[..end])
+}
+
+fn cut(payload: &str) -> &str {
+    &payload[..payload.floor_char_boundary(MAX_PAYLOAD)]
+}
+
+/// The looks that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Inspections {
+    count: AtomicUsize,
+    serial: AtomicU64,
+}
+
+impl Inspections {
+    /// A number for another look, unless there are as many as there may be.
+    pub(crate) fn begin(&self) -> Option<u64> {
+        let take = |count| (count < MAX_TAPS).then_some(count + 1);
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        Some(self.serial.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn end(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn tap(filter: &str, payloads: bool) -> (Tap, Lines) {
+        Tap::new(1, Target::Connection(ConnectionKey(7)), Filter::parse(filter), payloads)
+    }
+
+    fn met(json: &str) -> Met<'_> {
+        let direction = Direction::In;
+        Met {
+            at: 1,
+            client: "c1",
+            direction,
+            opcode: "text",
+            bytes: json.len(),
+            json: Some(json),
+            code: None,
+        }
+    }
+
+    fn taken(lines: &mut Lines) -> Option<Value> {
+        let line = lines.lines.try_recv().ok()?;
+        lines.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+        Some(serde_json::from_slice(&line).unwrap())
+    }
+
+    #[test]
+    fn a_frame_is_told_without_its_payload_unless_asked() {
+        let event = r#"{"id":"e1","type":"test_event","sessionId":"s","seq":4,"data":{"eventType":"progress","secret":1}}"#;
+        let (hidden, mut lines) = tap("", false);
+        hidden.offer(&met(event));
+        let line = taken(&mut lines).unwrap();
+        let expected = json!({"at": 1, "clientId": "c1", "direction": "in", "opcode": "text", "bytes": event.len(),
+            "type": "test_event", "name": "progress", "id": "e1", "sessionId": "s", "seq": 4});
+        assert_eq!(line, expected);
+        let (shown, mut lines) = tap("", true);
+        shown.offer(&met(event));
+        assert_eq!(taken(&mut lines).unwrap()["payload"], r#"{"eventType":"progress","secret":1}"#);
+        shown.offer(&met(
+            r#"{"id":"r","type":"control_command","data":{"command":"refresh_token","token":"hush"}}"#,
+        ));
+        assert!(!taken(&mut lines).unwrap().to_string().contains("hush"));
+    }
+
+    #[test]
+    fn filters_are_words_that_have_to_be_or_must_not_be_there() {
+        let heartbeat = r#"{"id":"h","type":"heartbeat","data":{}}"#;
+        for (filter, passes) in [
+            ("", true),
+            ("in", true),
+            ("out", false),
+            ("in,heartbeat", true),
+            ("heartbeat,!in", false),
+            ("!test_event", true),
+            ("!heartbeat", false),
+        ] {
+            let (tap, mut lines) = tap(filter, false);
+            tap.offer(&met(heartbeat));
+            assert_eq!(taken(&mut lines).is_some(), passes, "{filter}");
+        }
+    }
+
+    #[test]
+    fn who_looks_too_slowly_is_told_how_much_was_left_out() {
+        let (tap, mut lines) = tap("", false);
+        for _ in 0..MAX_FRAMES + 5 {
+            tap.offer(&met("{}"));
+        }
+        (0..MAX_FRAMES).for_each(|_| assert!(taken(&mut lines).unwrap().get("leftOut").is_none()));
+        assert!(taken(&mut lines).is_none());
+        tap.offer(&met("{}"));
+        assert_eq!(taken(&mut lines).unwrap()["leftOut"], 5);
+        assert_eq!(lines.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn bytes_that_wait_are_bounded_and_nonsense_is_a_frame_too() {
+        let (tap, mut lines) = tap("", true);
+        let large = format!(r#"{{"type":"test_event","data":{{"text":"{}"}}}}"#, "ä".repeat(MAX_PAYLOAD));
+        for _ in 0..200 {
+            tap.offer(&met(&large));
+        }
+        assert!(lines.waiting.load(Ordering::Relaxed) <= MAX_BYTES);
+        while taken(&mut lines).is_some() {}
+        for nonsense in ["", "not json", "[1]", r#"{"type":5}"#, "\u{0}"] {
+            tap.offer(&met(nonsense));
+            assert_eq!(taken(&mut lines).unwrap()["opcode"], "text");
+        }
+    }
+
+    #[test]
+    fn a_session_s_look_passes_over_other_sessions() {
+        let session: SessionId = "18baf1f6-d410-85e7-b379-ee6154c3a471".parse().unwrap();
+        let (tap, mut lines) = Tap::new(1, Target::Session(session), Filter::default(), false);
+        tap.offer(&met(&format!(r#"{{"type":"test_event","sessionId":"{session}","data":{{}}}}"#)));
+        assert!(taken(&mut lines).is_some());
+        tap.offer(&met(
+            r#"{"type":"test_event","sessionId":"18baf1f6-d410-85e7-b379-ee6154c3a472","data":{}}"#,
+        ));
+        assert!(taken(&mut lines).is_none());
+        tap.offer(&met(r#"{"type":"heartbeat","data":{}}"#));
+        assert!(taken(&mut lines).is_some());
+    }
+
+    #[test]
+    fn there_are_so_many_looks_at_once() {
+        let inspections = Inspections::default();
+        let numbers: Vec<_> = (0..MAX_TAPS).map(|_| inspections.begin().unwrap()).collect();
+        assert!(numbers.is_sorted() && inspections.begin().is_none());
+        inspections.end();
+        assert!(inspections.begin().is_some());
+    }
+}
