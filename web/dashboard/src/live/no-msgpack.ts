@@ -6,5 +6,5 @@ function absent(): never {
   throw new Error("the dashboard is built without MessagePack");
 }
 
-export const encode = absent as (value: unknown) => Uint8Array;
+export const encode = absent as (value: unknown) => Uint8Array<ArrayBuffer>;
 export const decode = absent as (bytes: ArrayLike<number>) => unknown;
