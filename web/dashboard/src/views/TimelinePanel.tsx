@@ -41,7 +41,7 @@ function Row({ state, seq }: { state: SessionState; seq: number }) {
   );
 }
 
-function Filters({ state, search }: { state: SessionState; search: RefObject<HTMLInputElement> }) {
+function Filters({ state, search }: { state: SessionState; search: RefObject<HTMLInputElement | null> }) {
   const { timeline, changed } = state.model;
   void changed.value;
   const chosen = state.kinds.value;
@@ -90,7 +90,7 @@ function LoadedNote({ state }: { state: SessionState }) {
   );
 }
 
-export function TimelinePanel({ state, search }: { state: SessionState; search: RefObject<HTMLInputElement> }) {
+export function TimelinePanel({ state, search }: { state: SessionState; search: RefObject<HTMLInputElement | null> }) {
   const rows = state.rows.value;
   void state.model.changed.value;
   const chosen = state.chosen.value;
