@@ -1,0 +1,57 @@
+/** Evidence as the page shows it: fetched once with the token, held as `blob:` addresses, let go with the session. */
+import { type Evidence, IMAGE_TYPES } from "../timeline/derive.js";
+
+/** Where the bytes of evidence come from. */
+export type FetchBytes = (hash: string) => Promise<Blob>;
+
+/** Most pieces held at a time. */
+const HELD = 200;
+/** Types that an address is made for. All else would be opened by the browser in a way that we do not choose. */
+const SAFE_TYPES: readonly string[] = [...IMAGE_TYPES, "video/webm", "video/mp4"];
+
+/** A piece that was fetched. */
+export interface Piece {
+  /** A `blob:` address of an image or a video; of anything else, as a file to be saved. */
+  url: string;
+  blob: Blob;
+}
+
+export class EvidenceShelf {
+  readonly #fetch: FetchBytes;
+  readonly #pieces = new Map<string, Promise<Piece>>();
+
+  constructor(fetch: FetchBytes) {
+    this.#fetch = fetch;
+  }
+
+  /** The bytes of a piece in the store. */
+  get(evidence: Evidence): Promise<Piece> {
+    const { place, contentType } = evidence;
+    if (place?.in !== "store") return Promise.reject(new Error("not in the store"));
+    const found = this.#pieces.get(place.hash);
+    if (found) return found;
+    const piece = this.#fetch(place.hash).then((bytes) => {
+      // The event's own word of the type is used only if it is a harmless one.
+      const type = SAFE_TYPES.includes(contentType) ? contentType : "application/octet-stream";
+      const blob = bytes.slice(0, bytes.size, type);
+      return { url: URL.createObjectURL(blob), blob };
+    });
+    // A failure may be over the next time.
+    piece.catch(() => this.#pieces.delete(place.hash));
+    this.#pieces.set(place.hash, piece);
+    const oldest = this.#pieces.keys().next().value;
+    if (this.#pieces.size > HELD && oldest !== undefined) this.#drop(oldest);
+    return piece;
+  }
+
+  /** Lets everything go. */
+  close(): void {
+    for (const hash of [...this.#pieces.keys()]) this.#drop(hash);
+  }
+
+  #drop(hash: string): void {
+    const piece = this.#pieces.get(hash);
+    this.#pieces.delete(hash);
+    void piece?.then(({ url }) => URL.revokeObjectURL(url), () => undefined);
+  }
+}

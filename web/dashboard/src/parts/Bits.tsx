@@ -1,0 +1,29 @@
+/** Small parts that every view uses. */
+import { type ComponentChildren } from "preact";
+import { type Failure, sentence } from "../api/failure.js";
+import { t } from "../text/index.js";
+
+/** Something went wrong, and what can be done. */
+export function FailureBox({ failure, again }: { failure: Failure; again?: () => void }) {
+  return (
+    <div class="box box-bad" role="alert">
+      <p><strong>{t("error.title")}</strong> {sentence(failure)}</p>
+      {again && <button type="button" class="button" onClick={again}>{t("error.retry")}</button>}
+    </div>
+  );
+}
+
+/** Nothing is here, and why. */
+export function Empty({ children }: { children: ComponentChildren }) {
+  return <p class="empty">{children}</p>;
+}
+
+/** How far something is, with the number beside the bar. */
+export function Bar({ percent, label }: { percent: number; label: string }) {
+  return (
+    <span class="bar">
+      <progress max={100} value={percent} aria-label={label} />
+      <span class="number">{Math.round(percent)} %</span>
+    </span>
+  );
+}

@@ -1,0 +1,102 @@
+/** A plot with axes, units and hover, drawn by uPlot in the colours of the theme. */
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { colours } from "../theme.js";
+import { clock } from "../text/format.js";
+
+/** One line of a plot. */
+export interface Series {
+  label: string;
+  /** Holds its value until the next one. */
+  stepped?: boolean;
+  /** Draws its points, too. */
+  points?: boolean;
+}
+
+export interface PlotProps {
+  /** Name for screen readers. */
+  label: string;
+  /** Seconds since 1970, then the values of each series; `null` where there is none. */
+  data: (number | null)[][];
+  series: Series[];
+  /** A value with its unit. */
+  format: (value: number) => string;
+  height: number;
+  /** Upper end of the axis at the least. */
+  atLeast?: number;
+}
+
+const DASHES: number[][] = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
+
+/** The colour that a custom property stands for now. */
+function colour(name: string, on: HTMLElement): string {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  on.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+function axis(on: HTMLElement, more: uPlot.Axis): uPlot.Axis {
+  const [text, line] = [colour("--text-2", on), colour("--line", on)];
+  return { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", ...more };
+}
+
+function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
+  const { series, format, height, atLeast = 0 } = props;
+  const seconds = (value: number): string => clock(value * 1000).slice(0, 8);
+  return {
+    width: Math.max(box.clientWidth, 50),
+    height,
+    legend: { live: true },
+    cursor: { y: false, drag: { x: false, y: false } },
+    padding: [8, 8, 0, 0],
+    scales: { y: { range: (_plot, _min, max) => [0, Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
+    axes: [
+      axis(box, { size: 24, space: 70, values: (_plot, at) => at.map(seconds) }),
+      axis(box, { size: 64, space: 28, values: (_plot, at) => at.map(format) }),
+    ],
+    series: [
+      { label: "", value: (_plot, at: number | null) => (at === null ? "–" : seconds(at)) },
+      ...series.map((one, index): uPlot.Series => ({
+        label: one.label,
+        stroke: colour(`--series-${(index % 4) + 1}`, box),
+        width: 1.75,
+        dash: DASHES[index % DASHES.length] ?? [],
+        points: { show: one.points ?? false, size: 6 },
+        spanGaps: one.stepped ?? false,
+        value: (_plot, value: number | null) => (value === null ? "–" : format(value)),
+        ...(one.stepped && uPlot.paths.stepped && { paths: uPlot.paths.stepped({ align: 1 }) }),
+      })),
+    ],
+  };
+}
+
+export function Plot(props: PlotProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const names = props.series.map((one) => one.label).join("\n");
+  const palette = colours.value;
+
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const made = new uPlot(optionsOf(props, element), props.data as uPlot.AlignedData, element);
+    plot.current = made;
+    const observer = new ResizeObserver(() => made.setSize({ width: Math.max(element.clientWidth, 50), height: props.height }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [names, palette, props.height]);
+
+  useEffect(() => {
+    plot.current?.setData(props.data as uPlot.AlignedData);
+  }, [props.data]);
+
+  return <div class="plot" ref={box} role="img" aria-label={props.label} />;
+}

@@ -1,0 +1,174 @@
+/**
+ * What is known of a session's log: entries by seq, an index by kind, and the gaps. Entries come in any order (the tail
+ * first, then what arrives, then ranges that are looked at); each is kept once.
+ */
+import type { Entry, Gap, Kind } from "./entry.js";
+
+interface Index {
+  seqs: number[];
+  isSorted: boolean;
+}
+
+export class Timeline {
+  readonly #entries = new Map<number, Entry>();
+  readonly #byKind = new Map<Kind, Index>();
+  readonly #trouble: Index = { seqs: [], isSorted: true };
+  /** Seqs in the order in which they came: whoever keeps a place in it need not look at everything again. */
+  readonly #journal: number[] = [];
+  #gaps: Gap[] = [];
+  #head = 0;
+
+  /** The last seq that is known of. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** Entries that are here. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Gaps in order; they do not overlap. */
+  get gaps(): readonly Gap[] {
+    return this.#gaps;
+  }
+
+  /** Seqs in the order in which they came. */
+  get journal(): readonly number[] {
+    return this.#journal;
+  }
+
+  /** An entry, if it is here. */
+  get(seq: number): Entry | undefined {
+    return this.#entries.get(seq);
+  }
+
+  /** The log has come this far. */
+  reach(seq: number): void {
+    this.#head = Math.max(this.#head, seq);
+  }
+
+  /** Takes an entry. `false` if it is here already. */
+  add(entry: Entry): boolean {
+    this.reach(entry.seq);
+    if (this.#entries.has(entry.seq)) return false;
+    this.#entries.set(entry.seq, entry);
+    this.#journal.push(entry.seq);
+    this.#indexOf(entry.kind, entry.seq);
+    if (entry.isTrouble) put(this.#trouble, entry.seq);
+    if (this.#gaps.length > 0) this.#cut(entry.seq, entry.seq);
+    return true;
+  }
+
+  #indexOf(kind: Kind, seq: number): void {
+    const index = this.#byKind.get(kind) ?? { seqs: [], isSorted: true };
+    put(index, seq);
+    this.#byKind.set(kind, index);
+  }
+
+  /** Takes a gap: those of its seqs that are not here. */
+  addGap(gap: Gap): void {
+    this.reach(gap.to);
+    this.#cut(gap.from, gap.to);
+    this.#gaps.push(...this.#absent(gap.from, gap.to).map(([from, to]) => ({ ...gap, from, to })));
+    this.#gaps.sort((a, b) => a.from - b.from);
+  }
+
+  /** Takes seqs out of the gaps, so that they can be loaded. */
+  reopen(from: number, to: number): void {
+    this.#cut(from, to);
+  }
+
+  #cut(from: number, to: number): void {
+    this.#gaps = this.#gaps.flatMap((gap) => {
+      if (gap.to < from || gap.from > to) return [gap];
+      const parts: Gap[] = [];
+      if (gap.from < from) parts.push({ ...gap, to: from - 1 });
+      if (gap.to > to) parts.push({ ...gap, from: to + 1 });
+      return parts;
+    });
+  }
+
+  /** Runs of seqs without an entry. Looks at entries, not at seqs, where the range is longer than what is here. */
+  #absent(from: number, to: number): [number, number][] {
+    const inside = to - from > this.#entries.size
+      ? [...this.#entries.keys()].filter((seq) => seq >= from && seq <= to).sort((a, b) => a - b)
+      : present(this.#entries, from, to);
+    const runs: [number, number][] = [];
+    let next = from;
+    for (const seq of inside) {
+      if (seq > next) runs.push([next, seq - 1]);
+      next = seq + 1;
+    }
+    if (next <= to) runs.push([next, to]);
+    return runs;
+  }
+
+  /** Runs of seqs of a range that are neither here nor in a gap: what has to be loaded. */
+  missing(from: number, to: number): [number, number][] {
+    const [first, last] = [Math.max(from, 1), Math.min(to, this.#head)];
+    if (first > last) return [];
+    return this.#gaps.reduce(
+      (runs, gap) => runs.flatMap((run) => without(run, gap)),
+      this.#absent(first, last),
+    );
+  }
+
+  /** The gap that a seq is in. */
+  gapAt(seq: number): Gap | undefined {
+    return this.#gaps.find((gap) => seq >= gap.from && seq <= gap.to);
+  }
+
+  /** Seqs of a kind that are here, in order. */
+  of(kind: Kind): readonly number[] {
+    const index = this.#byKind.get(kind);
+    return index ? sorted(index) : [];
+  }
+
+  /** Entries of a kind up to a seq, in order. */
+  entriesOf(kind: Kind, upTo = Infinity): Entry[] {
+    const found: Entry[] = [];
+    for (const seq of this.of(kind)) {
+      if (seq > upTo) break;
+      const entry = this.#entries.get(seq);
+      if (entry) found.push(entry);
+    }
+    return found;
+  }
+
+  /** The next entry behind a seq that tells of something that went wrong. */
+  nextTrouble(after: number): number | null {
+    return sorted(this.#trouble).find((seq) => seq > after) ?? null;
+  }
+
+  /** Seqs of what went wrong, in order. */
+  get trouble(): readonly number[] {
+    return sorted(this.#trouble);
+  }
+}
+
+function put(index: Index, seq: number): void {
+  const last = index.seqs.at(-1);
+  if (last !== undefined && last > seq) index.isSorted = false;
+  index.seqs.push(seq);
+}
+
+function sorted(index: Index): readonly number[] {
+  if (!index.isSorted) index.seqs.sort((a, b) => a - b);
+  index.isSorted = true;
+  return index.seqs;
+}
+
+function present(entries: ReadonlyMap<number, Entry>, from: number, to: number): number[] {
+  const found: number[] = [];
+  for (let seq = from; seq <= to; seq += 1) if (entries.has(seq)) found.push(seq);
+  return found;
+}
+
+function without([from, to]: [number, number], gap: Gap): [number, number][] {
+  if (gap.to < from || gap.from > to) return [[from, to]];
+  const parts: [number, number][] = [];
+  if (gap.from > from) parts.push([from, gap.from - 1]);
+  if (gap.to < to) parts.push([gap.to + 1, to]);
+  return parts;
+}

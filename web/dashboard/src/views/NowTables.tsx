@@ -1,0 +1,91 @@
+/** Alerts, slow readers, states and queues: each is left out where the server does not tell of it. */
+import { now } from "../clock.js";
+import type { Alert, SessionInfo, SlowReader, Stats } from "../api/types.js";
+import { Mark, StatusBadge } from "../parts/Badge.js";
+import { Empty } from "../parts/Bits.js";
+import { sessionHref } from "../routes.js";
+import { span, threeDigits, whole } from "../text/format.js";
+import { language, t } from "../text/index.js";
+
+function AlertRow({ alert }: { alert: Alert }) {
+  const { severity, value, threshold, since } = alert;
+  const limit = typeof threshold === "number" ? threeDigits(threshold) : (threshold ?? "–");
+  return (
+    <li class={`alert tone-${severity === "critical" ? "bad" : "warn"}`}>
+      <Mark shape={severity === "critical" ? "cross" : "alert"} />
+      <strong>{t(severity === "critical" ? "severity.critical" : "severity.warning")}</strong>
+      <span><strong>{alert.name}</strong> {alert.summary}</span>
+      <span class="muted">
+        {typeof value === "number" && t("now.alerts.value", { value: threeDigits(value), threshold: limit })}
+        {typeof since === "number" && ` ${t("now.alerts.since", { time: span(now.value - since) })}`}
+      </span>
+    </li>
+  );
+}
+
+export function Alerts({ alerts }: { alerts: Alert[] | undefined }) {
+  if (!alerts) return null;
+  return (
+    <section aria-label={t("now.alerts")} class="alerts">
+      {alerts.length === 0
+        ? <p class="alert tone-good"><Mark shape="check" />{t("now.alerts.none")}</p>
+        : <ul role="alert">{alerts.map((alert) => <AlertRow key={alert.name} alert={alert} />)}</ul>}
+    </section>
+  );
+}
+
+export function SlowReaders({ readers }: { readers: SlowReader[] | undefined }) {
+  if (!readers) return null;
+  return (
+    <section class="card">
+      <h2>{t("now.slow")}</h2>
+      {readers.length === 0 ? <Empty>{t("now.slow.none")}</Empty> : (
+        <table>
+          <thead><tr><th>{t("now.slow.user")}</th><th>{t("now.slow.session")}</th><th class="right">{t("now.slow.behind")}</th></tr></thead>
+          <tbody>
+            {readers.slice(0, 10).map((reader) => (
+              <tr key={`${reader.clientId} ${reader.sessionId}`}>
+                <td title={`${t("now.slow.client")} ${reader.clientId}`}><bdi>{reader.userId}</bdi></td>
+                <td><a href={sessionHref(reader.sessionId)}><code>{reader.sessionId.slice(0, 8)}</code></a></td>
+                <td class="right number">{whole(reader.behind, language.value)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
+
+const STATES: SessionInfo["status"][] = ["running", "paused", "idle", "completed", "error", "expired"];
+
+export function ByState({ counts }: { counts: Stats["sessionsByState"] }) {
+  if (!counts) return null;
+  return (
+    <section class="card">
+      <h2>{t("now.byState")}</h2>
+      <table>
+        <tbody>
+          {STATES.map((state) => <tr key={state}><td><StatusBadge status={state} /></td><td class="right number">{whole(counts[state] ?? 0, language.value)}</td></tr>)}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+export function Queues({ queues }: { queues: Stats["queues"] }) {
+  if (!queues || queues.length === 0) return null;
+  return (
+    <section class="card">
+      <h2>{t("now.queues")}</h2>
+      <table>
+        <thead><tr><th>{t("now.queue")}</th><th class="right">{t("now.depth")}</th><th class="right">{t("now.bound")}</th></tr></thead>
+        <tbody>
+          {queues.map(({ name, depth, bound }) => (
+            <tr key={name}><td>{name}</td><td class="right number">{whole(depth, language.value)}</td><td class="right number">{typeof bound === "number" ? whole(bound, language.value) : "–"}</td></tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}

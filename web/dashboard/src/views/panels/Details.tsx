@@ -1,0 +1,85 @@
+/** The chosen event, whole, as text. */
+import { useState } from "preact/hooks";
+import { Empty } from "../../parts/Bits.js";
+import { clock, moment, oneLine, whole } from "../../text/format.js";
+import { language, t } from "../../text/index.js";
+import { describe } from "../../timeline/describe.js";
+import type { Entry, Gap } from "../../timeline/entry.js";
+import type { SessionState } from "../session-state.js";
+import { gapText } from "../TimelinePanel.js";
+import { Thumbnail } from "./Thumbnail.js";
+import { evidenceOf } from "../../timeline/derive.js";
+
+/** Characters shown at first, and added each time. */
+const SHOWN = 20_000;
+
+function Json({ value }: { value: unknown }) {
+  const [shown, setShown] = useState(SHOWN);
+  const text = JSON.stringify(value, null, 2);
+  return (
+    <>
+      <pre class="json" tabIndex={0} dir="ltr">{text.slice(0, shown)}</pre>
+      {text.length > shown && (
+        <button type="button" class="button tiny" onClick={() => setShown(shown + SHOWN)}>
+          {t("details.more")} ({t("details.cut", { n: whole(text.length - shown, language.value) })})
+        </button>
+      )}
+    </>
+  );
+}
+
+function Copy({ entry }: { entry: Entry }) {
+  const [isCopied, setCopied] = useState(false);
+  const copy = async (): Promise<void> => {
+    try {
+      await navigator.clipboard.writeText(JSON.stringify(entry.data, null, 2));
+      setCopied(true);
+    } catch {
+      // The browser does not allow it here; the text can be marked by hand.
+    }
+  };
+  return <button type="button" class="button tiny" onClick={copy}>{isCopied ? t("details.copied") : t("details.copy")}</button>;
+}
+
+function GapDetails({ gap, state }: { gap: Gap; state: SessionState }) {
+  const load = (): void => {
+    state.model.timeline.reopen(gap.from, gap.to);
+    state.model.want(gap.from, gap.to);
+  };
+  return (
+    <div class="panel">
+      <p class="box box-warn">{gapText(gap)}</p>
+      {gap.history && state.model.actions && <button type="button" class="button" onClick={load}>{t("timeline.gap.load")}</button>}
+    </div>
+  );
+}
+
+export function Details({ state }: { state: SessionState }) {
+  const { timeline, changed } = state.model;
+  void changed.value;
+  const seq = state.chosen.value;
+  if (seq === null) return <Empty>{t("details.none")}</Empty>;
+  const entry = timeline.get(seq);
+  if (!entry) {
+    const gap = timeline.gapAt(seq);
+    return gap ? <GapDetails gap={gap} state={state} /> : <Empty>{t("session.loading")}</Empty>;
+  }
+  const { sender } = entry;
+  return (
+    <div class="panel" key={seq}>
+      <h2 class="wrap"><bdi>{describe(entry).title}</bdi></h2>
+      {entry.kind === "evidence" && <Thumbnail evidence={evidenceOf(entry)} state={state} number={seq} />}
+      <dl class="facts-list">
+        <dt>{t("details.seq")}</dt><dd class="number">{whole(seq, language.value)}</dd>
+        <dt>{t("details.type")}</dt><dd><code>{oneLine(entry.name, 100)}</code></dd>
+        <dt>{t("details.received")}</dt><dd class="number" title={moment(entry.at, language.value)}>{clock(entry.at)}</dd>
+        <dt>{t("details.time")}</dt><dd class="number" title={moment(entry.timestamp, language.value)}>{clock(entry.timestamp)}</dd>
+        {sender && <><dt>{t("details.sender")}</dt><dd><bdi>{oneLine(String(sender.username), 60)}</bdi> <span class="muted">{oneLine(String(sender.role), 20)}</span></dd></>}
+        <dt>{t("details.id")}</dt><dd><code>{oneLine(entry.id, 128)}</code></dd>
+      </dl>
+      <h3>{t("details.data")} <Copy entry={entry} /></h3>
+      <Json value={entry.data} />
+      {entry.metadata && <><h3>{t("details.metadata")}</h3><Json value={entry.metadata} /></>}
+    </div>
+  );
+}

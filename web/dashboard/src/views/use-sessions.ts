@@ -1,0 +1,80 @@
+/** A list of sessions that is kept up to date: pages by cursor, and the first ones asked for again every few seconds. */
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { account } from "../api/account.js";
+import { type Failure, asFailure } from "../api/failure.js";
+import type { SessionQuery } from "../api/http.js";
+import type { SessionInfo } from "../api/types.js";
+
+/** Sessions of a page. */
+const PAGE = 100;
+/** Most sessions that are asked for again, ones further down stay as they were. */
+const REFRESHED = 200;
+
+export interface SessionList {
+  sessions: SessionInfo[] | null;
+  failure: Failure | null;
+  hasMore: boolean;
+  more: () => void;
+}
+
+/** Puts fresh sessions in front of the ones that they do not replace. Both are newest first. */
+export function merge(fresh: readonly SessionInfo[], old: readonly SessionInfo[], isWhole: boolean): SessionInfo[] {
+  if (isWhole) return [...fresh];
+  const known = new Set(fresh.map((session) => session.sessionId));
+  const oldest = fresh.at(-1)?.createdAt ?? Infinity;
+  return [...fresh, ...old.filter((session) => !known.has(session.sessionId) && session.createdAt <= oldest)];
+}
+
+/** The sessions that fit a query. */
+export function useSessions(query: SessionQuery, every: number): SessionList {
+  const api = account.value?.api;
+  const [sessions, setSessions] = useState<SessionInfo[] | null>(null);
+  const [failure, setFailure] = useState<Failure | null>(null);
+  const [cursor, setCursor] = useState<string | null>(null);
+  const name = JSON.stringify(query);
+  const count = useRef(0);
+  count.current = sessions?.length ?? 0;
+
+  useEffect(() => {
+    if (!api) return undefined;
+    const stop = new AbortController();
+    let isAsking = false;
+    const ask = async (isFirst: boolean): Promise<void> => {
+      if (isAsking || (document.hidden && !isFirst)) return;
+      isAsking = true;
+      try {
+        const limit = isFirst ? PAGE : Math.min(Math.max(count.current, PAGE), REFRESHED);
+        const page = await api.sessions({ ...query, limit }, stop.signal);
+        const next = page.nextCursor ?? null;
+        setSessions((old) => merge(page.sessions, isFirst ? [] : (old ?? []), next === null));
+        if (isFirst || next === null || count.current <= limit) setCursor(next);
+        setFailure(null);
+      } catch (error) {
+        if (!stop.signal.aborted) setFailure(asFailure(error));
+      } finally {
+        isAsking = false;
+      }
+    };
+    // Typing asks once, when it rests.
+    const begin = setTimeout(() => void ask(true), 120);
+    const timer = setInterval(() => void ask(false), every);
+    return () => {
+      clearTimeout(begin);
+      clearInterval(timer);
+      stop.abort();
+    };
+  }, [api, name, every]);
+
+  const more = useCallback(() => {
+    if (!api || cursor === null) return;
+    void api.sessions({ ...query, limit: PAGE, cursor }).then((page) => {
+      setSessions((old) => {
+        const known = new Set(old?.map((session) => session.sessionId));
+        return [...(old ?? []), ...page.sessions.filter((session) => !known.has(session.sessionId))];
+      });
+      setCursor(page.nextCursor ?? null);
+    }, (error: unknown) => setFailure(asFailure(error)));
+  }, [api, name, cursor]);
+
+  return { sessions, failure, hasMore: cursor !== null, more };
+}
