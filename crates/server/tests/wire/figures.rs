@@ -106,10 +106,15 @@ fn the_object_holds_what_it_promises(workers: usize) {
     client.command(&json!({"command": "start_test", "sessionId": session}));
     client.publish_numbers(&session, 1..=10);
     client.events_to(12);
+    // The first events may come to a new follower as catching up, which is no delivery.
+    let mut next = 11;
+    wait_until("a delivery is counted", || {
+        client.publish_numbers(&session, next..=next);
+        next += 1;
+        stats(&server)["delivered"]["count"].as_u64() > Some(0)
+    });
     wait_until("the sessions are counted", || stats(&server)["sessionsByState"]["running"] == 1);
     let stats = stats(&server);
-    // Events that share a write are told as one delivery.
-    assert!(stats["delivered"]["count"].as_u64() >= Some(1), "{stats}");
     for field in ["p50Ms", "p99Ms"] {
         assert!(stats["published"][field].as_f64() > Some(0.0), "{stats}");
         assert!(stats["delivered"][field].as_f64() > Some(0.0), "{stats}");
