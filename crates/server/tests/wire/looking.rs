@@ -242,3 +242,17 @@ fn a_reader_that_is_behind_is_seen_from_a_whole_frame_on() {
     let seqs: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().expect("a seq")).collect();
     assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
 }
+
+#[test]
+fn a_look_ends_with_its_token() {
+    let server = TestServer::with_workers(1);
+    let client = server.connect("ada");
+    let mut eve = claims("eve", Role::Admin);
+    eve.jti = Some("of-the-look".into());
+    let mut look = look(&server, &format!("/api/v1/connections/{}/frames", client.client_id()), &mint(&eve));
+    let revoked =
+        server.ask("POST", "/api/v1/tokens/revoke").token(&admin()).json(&json!({"jti": "of-the-look"}));
+    assert_eq!(revoked.answer().status, 200);
+    lines_to(&mut look, |line| line["ended"] == true);
+    assert!(look.next().is_none());
+}

@@ -87,7 +87,7 @@ impl Drawing {
         );
         let letters = ((width - 4.0) / LETTER) as usize;
         if letters >= 3 {
-            let shown = escape(&shorten(name, letters));
+            let shown = escape(&shorten(&brief(name), letters));
             put(
                 &mut self.svg,
                 format_args!("<text x=\"{:.1}\" y=\"{}\">{shown}</text>", x + 2.0, y + ROW - 6),
@@ -105,6 +105,49 @@ impl Drawing {
 fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string does not fail.
     let _ = svg.write_fmt(text);
+}
+
+/// A function's name without what generic code adds to it, and with its type or module: `<a::B<C> as d::E>::f` is `B::f`.
+fn brief(name: &str) -> String {
+    let (mut plain, mut depth, mut before) = (String::new(), 0_usize, ' ');
+    // Of a name that begins with `<` the type in there is a part.
+    let own = usize::from(name.starts_with('<'));
+    let mut is_trait = false;
+    for (at, char) in name.char_indices() {
+        match char {
+            '<' => depth += 1,
+            '>' if before != '-' => {
+                depth = depth.saturating_sub(1);
+                is_trait &= depth > 0;
+            }
+            ' ' if depth == own && name[at..].starts_with(" as ") => is_trait = true,
+            _ if depth == 0 || (depth == own && plain_so_far(name, at) && !is_trait) => plain.push(char),
+            _ => {}
+        }
+        before = char;
+    }
+    let parts: Vec<&str> = plain.split("::").filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        [] => name.to_owned(),
+        [.., module, function] => format!("{module}::{function}"),
+        [function] => (*function).to_owned(),
+    }
+}
+
+/// Whether nothing but the name's first bracket has been opened on this level.
+fn plain_so_far(name: &str, at: usize) -> bool {
+    let mut depth = 0_usize;
+    for (place, char) in name[..at].char_indices() {
+        match char {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && place > 0 {
+            return false;
+        }
+    }
+    true
 }
 
 /// The end of a name tells more than its beginning.
@@ -162,6 +205,23 @@ mod tests {
             (width("all "), width("worker "), width("read "), width("write ")),
             (1180.0, 1180.0, 885.0, 295.0)
         );
+    }
+
+    #[test]
+    fn boxes_have_brief_names() {
+        for (name, expected) in [
+            ("read", "read"),
+            ("tokio::net::tcp::read", "tcp::read"),
+            ("<hyper::h1::Server as hyper::h1::Http1>::parse", "Server::parse"),
+            ("<core::pin::Pin<P> as core::future::Future>::poll", "Pin::poll"),
+            ("core::ptr::drop_in_place::<alloc::vec::Vec<u8>>", "ptr::drop_in_place"),
+            ("<F as core::ops::FnOnce<() -> A<B>>>::call_once", "F::call_once"),
+            ("{closure#1}<a::B>", "{closure#1}"),
+            ("<<>>", "<<>>"),
+            ("", ""),
+        ] {
+            assert_eq!(brief(name), expected);
+        }
     }
 
     #[test]
