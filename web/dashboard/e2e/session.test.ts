@@ -1,5 +1,5 @@
 /** One session in a real browser: live, over a crash of the server, offline, replayed, exported, long, and hostile. */
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
@@ -160,6 +160,7 @@ test("offline and back", async () => {
   await offline(true);
   await publish(server, admin, session, [{ eventType: "console_log", level: "info", message: "said meanwhile" }]);
   await page.waitForTimeout(1500);
+  expect(await page.getByText("said meanwhile").count()).toBe(0);
   await offline(false);
   await context.setOffline(false);
   await page.getByText("said meanwhile").waitFor({ timeout: 90_000 });
