@@ -12,6 +12,6 @@ export default defineConfig({
     emptyOutDir: false,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
-    rollupOptions: { input: "export.html", output: { codeSplitting: false } },
+    rolldownOptions: { input: "export.html", output: { codeSplitting: false } },
   },
 });

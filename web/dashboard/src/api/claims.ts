@@ -39,13 +39,14 @@ function text(value: unknown): string | null {
 export function readClaims(token: string): Claims | null {
   const parts = token.split(".");
   if (parts.length !== 3 || !/^[\w.-]+$/.test(token)) return null;
-  let claims: Record<string, unknown>;
+  let decoded: unknown;
   try {
-    claims = decode(parts[1] ?? "") as Record<string, unknown>;
+    decoded = decode(parts[1] ?? "");
   } catch {
     return null;
   }
-  if (typeof claims !== "object" || claims === null) return null;
+  if (typeof decoded !== "object" || decoded === null) return null;
+  const claims = decoded as Record<string, unknown>;
   const userId = text(claims.userId) ?? text(claims.sub);
   if (userId === null) return null;
   return {
@@ -61,8 +62,9 @@ export function readClaims(token: string): Claims | null {
 /** Whether the claims hold a permission, by their role or by name; in a project if one is given. */
 export function may(claims: Claims, permission: string, projectId?: string): boolean {
   const own = claims.permissions;
+  const byRole = Object.hasOwn(ROLES, claims.role) ? (ROLES[claims.role] ?? []) : [];
   const isAutomated = own.includes("run:automated_tests") && AUTOMATED.includes(permission);
-  const has = own.includes("*") || own.includes(permission) || isAutomated || (ROLES[claims.role]?.includes(permission) ?? false);
+  const has = own.includes("*") || own.includes(permission) || isAutomated || byRole.includes(permission);
   if (!has || projectId === undefined || claims.projectId === null || claims.projectId === projectId) return has;
   return may(claims, "access:all_projects");
 }

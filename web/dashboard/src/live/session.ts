@@ -26,7 +26,7 @@ export async function openSession(id: string, account: Account, again: () => voi
   const loader = new Loader(timeline, (from, to) => api.events(id, from, to), () => beat.tell(), (error) => {
     failure.value = asFailure(error);
   });
-  let isClosed = false;
+  const life = { isClosed: false };
   let follow: Follow | null = null;
 
   const told = (item: Item): void => {
@@ -64,18 +64,24 @@ export async function openSession(id: string, account: Account, again: () => voi
 
   const stayWith = async (): Promise<void> => {
     const from = { epoch: info.epoch, seq: head, ...lastIdOf(timeline.get(head)?.id) };
-    while (!isClosed) {
+    while (!isGone()) {
       try {
         const client = await signedInClient.value;
-        if (!client || isClosed) return;
+        if (!client || isGone()) return;
         const place = follow?.position ?? from;
         const followed: Follow = await client.follow(id, place);
-        if (isGone()) return followed.close();
+        if (isGone()) {
+          followed.close();
+          return;
+        }
         follow = followed;
         participants.value = followed.joined.session.participants ?? participants.value;
         shown.value = { ...shown.value, ...followed.joined.session };
         timeline.reach(followed.joined.headSeq);
-        if (!followed.joined.recovered && followed.joined.reason !== "trimmed") return again();
+        if (!followed.joined.recovered && followed.joined.reason !== "trimmed") {
+          again();
+          return;
+        }
         failure.value = null;
         await followed.forEach(told);
         return;
@@ -88,11 +94,13 @@ export async function openSession(id: string, account: Account, again: () => voi
       }
     }
   };
-  // Read in a function, since it changes while others wait.
-  const isGone = (): boolean => isClosed;
+  // Asked by a function, since it changes while others wait.
+  function isGone(): boolean {
+    return life.isClosed;
+  }
 
   void stayWith();
-  if (head <= SMALL) void loader.all(() => !isClosed).catch(() => undefined);
+  if (head <= SMALL) void loader.all(() => !isGone()).catch(() => undefined);
 
   return {
     info: shown, timeline, changed: beat.signal, participants, failure, shelf, exportedAt: null,
@@ -100,7 +108,7 @@ export async function openSession(id: string, account: Account, again: () => voi
     want: (from, to) => loader.want(from, to),
     loadAll: (goOn) => loader.all(goOn),
     close: () => {
-      isClosed = true;
+      life.isClosed = true;
       loader.close();
       shelf.close();
       follow?.close();

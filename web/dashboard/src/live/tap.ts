@@ -2,7 +2,7 @@
  * Hears the frames of a connection on their way to the SDK. The SDK keeps replayed entries out of its follows, rightly: they
  * are no news. The pages want them when the server plays a log, and take them from here.
  */
-import { type Transport, type WebSocketClass, webSocketTransport } from "@agentbench/client";
+import { type Transport, webSocketTransport } from "@agentbench/client";
 import type { LogMessage } from "../api/types.js";
 
 /** Told each message of a replay, its `replay_finished` too. */
@@ -16,7 +16,7 @@ function isOfReplay(message: unknown): message is LogMessage {
 
 /** The browser's WebSocket, with an ear for replays. */
 export function tappedTransport(heard: ReplayListener): Transport {
-  const plain = webSocketTransport(WebSocket as unknown as WebSocketClass);
+  const plain = webSocketTransport(WebSocket);
   return (request, events) => plain(request, {
     ...events,
     opened: (subprotocol) => events.opened(subprotocol),

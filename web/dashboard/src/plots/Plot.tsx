@@ -52,7 +52,7 @@ function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
     height,
     legend: { live: true },
     cursor: { y: false, drag: { x: false, y: false } },
-    padding: [8, 8, 0, 0],
+    padding: [8, 26, 0, 0],
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
     axes: [
       axis(box, { size: 24, space: 70, values: (_plot, at) => at.map(seconds) }),

@@ -80,6 +80,13 @@ function isTrouble(kind: Kind, data: Fields): boolean {
   }
 }
 
+function senderOf(value: unknown): Sender | null {
+  const sender = fields(value);
+  if (!sender) return null;
+  const [clientId, userId] = [text(sender.clientId) ?? "", text(sender.userId) ?? ""];
+  return { clientId, userId, username: text(sender.username) ?? userId, role: text(sender.role) ?? "" };
+}
+
 interface Raw {
   seq: number;
   id?: unknown;
@@ -103,7 +110,7 @@ function make(raw: Raw, isLifecycle: boolean): Entry {
     at: number(raw.receivedAt) ?? timestamp,
     timestamp,
     data,
-    sender: fields(raw.sender) as Sender | null,
+    sender: senderOf(raw.sender),
     metadata: fields(raw.metadata),
     isTrouble: isTrouble(kind, data),
   };

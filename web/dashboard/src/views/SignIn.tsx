@@ -27,7 +27,10 @@ export function SignIn() {
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
     const given = token.trim();
-    if (readClaims(given) === null) return setProblem(t("sign.unreadable"));
+    if (readClaims(given) === null) {
+      setProblem(t("sign.unreadable"));
+      return;
+    }
     setBusy(true);
     setProblem("");
     const against = await reasonAgainst(given);

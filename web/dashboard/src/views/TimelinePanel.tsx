@@ -35,7 +35,7 @@ function Row({ state, seq }: { state: SessionState; seq: number }) {
     <span class={`event tone-${tone}`} data-seq={seq}>
       <span class="seq number">{seq}</span>
       <time class="number">{clock(entry.at)}</time>
-      <span class={`kind kind-${entry.kind}`}>{entry.kind === "other" ? t("kind.other") : t(`kind.${entry.kind}`)}</span>
+      <span class={`kind kind-${entry.kind}`}>{t(`row.${entry.kind}`)}</span>
       <span class="said"><bdi class="title">{title}</bdi>{detail !== "" && <bdi class="detail">{detail}</bdi>}</span>
     </span>
   );

@@ -74,7 +74,7 @@ export function Details({ state }: { state: SessionState }) {
         <dt>{t("details.type")}</dt><dd><code>{oneLine(entry.name, 100)}</code></dd>
         <dt>{t("details.received")}</dt><dd class="number" title={moment(entry.at, language.value)}>{clock(entry.at)}</dd>
         <dt>{t("details.time")}</dt><dd class="number" title={moment(entry.timestamp, language.value)}>{clock(entry.timestamp)}</dd>
-        {sender && <><dt>{t("details.sender")}</dt><dd><bdi>{oneLine(String(sender.username), 60)}</bdi> <span class="muted">{oneLine(String(sender.role), 20)}</span></dd></>}
+        {sender && <><dt>{t("details.sender")}</dt><dd><bdi>{oneLine(sender.username, 60)}</bdi> <span class="muted">{oneLine(sender.role, 20)}</span></dd></>}
         <dt>{t("details.id")}</dt><dd><code>{oneLine(entry.id, 128)}</code></dd>
       </dl>
       <h3>{t("details.data")} <Copy entry={entry} /></h3>

@@ -1,0 +1,37 @@
+import { describe, expect, test } from "vitest";
+import { en } from "../src/text/en.js";
+import { zh } from "../src/text/zh.js";
+import { bytes, cut, oneLine, span, threeDigits } from "../src/text/format.js";
+import { choose, fill } from "../src/text/index.js";
+
+const holes = (text: string): string[] => [...text.matchAll(/\{\w+\}/g)].map(([hole]) => hole).sort();
+
+describe("texts", () => {
+  test("all languages have the same texts with the same values in them", () => {
+    expect(Object.keys(zh).sort()).toEqual(Object.keys(en).sort());
+    for (const [key, text] of Object.entries(en)) expect([key, holes(zh[key as keyof typeof en])]).toEqual([key, holes(text)]);
+    for (const text of Object.values(zh)) expect(text.trim()).not.toBe("");
+  });
+
+  test("the browser's first language that we have", () => {
+    expect([choose(["fr", "zh-TW", "en"]), choose(["fr"]), choose([]), choose(["constructor"])]).toEqual(["zh", "en", "en", "en"]);
+  });
+
+  test("values are put in as they are", () => {
+    expect(fill("{a} and {b}, not {c}", { a: "{b}", b: 2 })).toBe("{b} and 2, not {c}");
+  });
+});
+
+describe("formats", () => {
+  test("sizes, spans, numbers", () => {
+    expect([0, 999, 1536, 12_345_678].map(bytes)).toEqual(["0 B", "999 B", "1.54 kB", "12.3 MB"]);
+    expect([0, 850, 4200, 185_000, 7_440_000, 266_400_000].map(span)).toEqual(["0 ms", "850 ms", "4.2 s", "3 min 5 s", "2 h 4 min", "3 d 2 h"]);
+    expect([0, 0.1234, 1.234, 12.34, 1234].map(threeDigits)).toEqual(["0", "0.12", "1.23", "12.3", "1234"]);
+  });
+
+  test("text for one line cannot turn its neighbours around or break the line", () => {
+    expect(oneLine("a\n\tb\u202Ec\u0000")).toBe("a b·c ");
+    expect(oneLine("x".repeat(1000)).length).toBe(301);
+    expect(cut("ab😀", 3)).toBe("ab…");
+  });
+});

@@ -1,0 +1,88 @@
+import { describe, expect, test } from "vitest";
+import { type Entry, fromMessage } from "../src/timeline/entry.js";
+import { Filtered, allRows, listRows } from "../src/timeline/rows.js";
+import { Timeline } from "../src/timeline/store.js";
+
+export function entry(seq: number, data: Record<string, unknown> = { eventType: "progress", percent: seq }): Entry {
+  const made = fromMessage({ id: `e${seq}`, type: "test_event", timestamp: seq * 1000, receivedAt: seq * 1000, seq, data });
+  if (!made || !("seq" in made)) throw new Error("no entry");
+  return made;
+}
+
+function filled(...seqs: number[]): Timeline {
+  const timeline = new Timeline();
+  for (const seq of seqs) timeline.add(entry(seq));
+  return timeline;
+}
+
+describe("the time line", () => {
+  test("keeps each entry once, in any order of arrival", () => {
+    const timeline = filled(5, 3, 4);
+    expect(timeline.add(entry(3))).toBe(false);
+    expect([timeline.size, timeline.head]).toEqual([3, 5]);
+    expect(timeline.of("progress")).toEqual([3, 4, 5]);
+    expect(timeline.missing(1, 9)).toEqual([[1, 2]]);
+  });
+
+  test("a gap covers what is not here, and an entry that comes after all cuts it", () => {
+    const timeline = filled(1, 5);
+    timeline.addGap({ from: 1, to: 8, cause: "expired", history: true });
+    expect(timeline.gaps.map(({ from, to }) => [from, to])).toEqual([[2, 4], [6, 8]]);
+    expect(timeline.missing(1, 8)).toEqual([]);
+    timeline.add(entry(3));
+    expect(timeline.gaps.map(({ from, to }) => [from, to])).toEqual([[2, 2], [4, 4], [6, 8]]);
+    timeline.reopen(6, 8);
+    expect(timeline.missing(1, 8)).toEqual([[6, 8]]);
+  });
+
+  test("a gap of millions costs no time", () => {
+    const timeline = filled(5_000_001);
+    timeline.addGap({ from: 1, to: 5_000_000, cause: "retention", history: false });
+    expect(timeline.missing(1, 5_000_001)).toEqual([]);
+  });
+
+  test("finds the next trouble", () => {
+    const timeline = filled(1, 2);
+    timeline.add(entry(9, { eventType: "error", message: "late" }));
+    timeline.add(entry(4, { eventType: "network_request", status: 500 }));
+    timeline.add(entry(6, { eventType: "automation_step", status: "failed" }));
+    expect([0, 4, 6, 9].map((seq) => timeline.nextTrouble(seq))).toEqual([4, 6, 9, null]);
+  });
+
+  test("what is no event of ours is taken as something other, whatever it holds", () => {
+    expect(entry(1, { eventType: "constructor" }).kind).toBe("other");
+    expect(entry(1, { eventType: 7 }).name).toBe("");
+    expect(fromMessage({ id: "x", type: "system_message", timestamp: 0, data: { type: "gap", fromSeq: 5, toSeq: 2 } })).toBe(null);
+  });
+});
+
+describe("rows", () => {
+  const gaps = [{ from: 3, to: 5, cause: "expired", history: false }, { from: 8, to: 20, cause: "retention", history: false }];
+
+  test.each([2, 4, 7, 10, 20, 25])("there and back, with gaps as one row, up to %i", (last) => {
+    const rows = allRows(last, gaps);
+    const seqs = Array.from({ length: rows.count }, (_, row) => rows.seqAt(row));
+    const wanted = Array.from({ length: last }, (_, index) => index + 1).filter((seq) => !gaps.some((gap) => seq > gap.from && seq <= gap.to));
+    expect(seqs).toEqual(wanted);
+    expect(seqs.map((seq) => rows.rowOf(seq))).toEqual(seqs.map((_, row) => row));
+  });
+
+  test("a seq inside a gap is in the gap's row", () => {
+    expect(allRows(25, gaps).rowOf(15)).toBe(allRows(25, gaps).rowOf(8));
+  });
+
+  test("a list ends where the replay is", () => {
+    const rows = listRows([2, 5, 9], 6);
+    expect([rows.count, rows.rowOf(5), rows.rowOf(9), rows.rowOf(1)]).toEqual([2, 1, 1, -1]);
+  });
+
+  test("a filter takes what is new, in order", () => {
+    const timeline = filled(10);
+    const filter = new Filtered(timeline, { kinds: new Set(["console"]), text: " HeLLo" });
+    expect(filter.read()).toEqual([]);
+    timeline.add(entry(12, { eventType: "console_log", message: "hello again" }));
+    timeline.add(entry(3, { eventType: "console_log", message: "Hello" }));
+    timeline.add(entry(4, { eventType: "note", message: "hello" }));
+    expect(filter.read()).toEqual([3, 12]);
+  });
+});
