@@ -67,7 +67,10 @@ fn serve(asset: &'static agentbench_pages::Asset, asked: &HeaderMap) -> Response
         ),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
     ];
-    headers.extend(fixed);
+    for (name, value) in fixed {
+        // Not `extend`, which leaves the type that the body brought beside ours.
+        headers.insert(name, value);
+    }
     if small.is_some() && !is_known {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }

@@ -31,6 +31,7 @@ fn pages_come_with_headers_that_bind_them(workers: usize) {
             assert!(answer.head.contains(header), "{header}\n{}", answer.head);
         }
         assert!(!answer.head.contains("unsafe"), "{}", answer.head);
+        assert_eq!(answer.head.matches("content-type:").count(), 1, "{}", answer.head);
     }
     assert!(index.head.contains("cache-control: no-cache"), "{}", index.head);
     assert!(index.head.contains("content-type: text/html; charset=utf-8"), "{}", index.head);
