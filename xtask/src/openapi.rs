@@ -38,12 +38,15 @@ pub(crate) fn check() -> anyhow::Result<()> {
     fs::write(&none, "")?;
     // A revocation that was made up may hit our own token: that comes last.
     let (drain, revoke) = ("/api/v1/drain", "/api/v1/tokens/revoke");
-    let all_but = ["--exclude-path", drain, "--exclude-path", revoke, "--max-time", ROUND_SECONDS];
+    // Of a session that was found in another answer it does not end.
+    let frames = "/api/v1/sessions/{sessionId}/frames";
+    let left_out = ["--exclude-path", drain, "--exclude-path", revoke, "--exclude-path", frames];
+    let all_but: Vec<&str> = left_out.into_iter().chain(["--max-time", ROUND_SECONDS]).collect();
     server.round(&schemathesis, &none, &token, &all_but)?;
     let there = folder.join("session-there.toml");
     fs::write(&there, format!("[parameters]\n\"path.sessionId\" = \"{session}\"\n"))?;
     let stream = "/api/v1/sessions/{sessionId}/stream";
-    let endless = ["--exclude-path", stream, "--exclude-path", "/api/v1/sessions/{sessionId}/frames"];
+    let endless = ["--exclude-path", stream, "--exclude-path", frames];
     let only = ["--include-path-regex", "sessions", "--max-time", ROUND_SECONDS];
     let only: Vec<&str> = only.into_iter().chain(endless).collect();
     server.round(&schemathesis, &there, &token, &only)?;
