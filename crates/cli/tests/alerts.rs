@@ -6,8 +6,10 @@ use std::process::Command;
 
 #[test]
 fn every_alert_fires_and_clears() {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_agentbench")).args(["alerts", "selftest", "--json"]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_agentbench"))
+        .args(["alerts", "selftest", "--json"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let result: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -182,6 +182,9 @@ mod tests {
             ended_at: None,
             reason: None,
             metadata: None,
+            last_event_at: None,
+            pace_ms: None,
+            stalled: None,
             participants: vec![],
         };
         Joined {
