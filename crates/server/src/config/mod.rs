@@ -442,6 +442,10 @@ mod tests {
             ("host", "example"),
             ("log-format", "xml"),
             ("max-payload", "1"),
+            ("alert-memory", "90"),
+            ("alert-disk-free", "ten,1,1"),
+            ("alert-webhook-url", "example.org"),
+            ("metrics-exemplars", "some"),
         ] {
             let error =
                 Config::from_texts(&gather(None, &[], &[(name, value)]).unwrap(), "h", 1).unwrap_err();
@@ -450,6 +454,29 @@ mod tests {
         assert!(gather(Some("colour = 1"), &[], &[]).unwrap_err().to_string().contains("colour"));
         assert!(gather(Some("port = "), &[], &[]).is_err());
         assert!(gather(Some("[port]\nx = 1"), &[], &[]).is_err());
+    }
+
+    #[test]
+    fn alerts_may_stand_in_a_table() {
+        let file = "port = 1\n[alerts]\nmemory = \"80.5, 10, 20\"\ndisk_free = \"off\"";
+        let config = Config::from_texts(&gather(Some(file), &[], &[]).unwrap(), "h", 1).unwrap();
+        let limit = Limit { threshold: 80.5, for_ms: 10, clear_ms: 20 };
+        assert_eq!((config.watch.limit("memory"), config.watch.limit("disk_free")), (Some(limit), None));
+        assert!(config.watch.limit("commit_time").is_some());
+        let unknown = gather(Some("[alerts]\ncolour = \"1,1,1\""), &[], &[]).unwrap_err();
+        assert!(unknown.to_string().contains("alert_colour"), "{unknown}");
+    }
+
+    #[test]
+    fn a_webhook_needs_a_secret_and_keeps_it() {
+        let url = ("ALERT_WEBHOOK_URL", "https://hooks.example/secret-path");
+        let read = |env: &[(&str, &str)]| Config::from_texts(&gather(None, env, &[]).unwrap(), "h", 1);
+        let error = read(&[url, ("ALERT_WEBHOOK_SECRET", "short")]).unwrap_err().to_string();
+        assert!(error.contains("alert-webhook-secret") && !error.contains("short"), "{error}");
+        let config = read(&[url, ("ALERT_WEBHOOK_SECRET", "long enough to be one")]).unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("secret-path") && !shown.contains("long enough"), "{shown}");
+        assert!(read(&[]).unwrap().watch.webhook.is_none());
     }
 
     #[test]

@@ -411,12 +411,15 @@ pub const SETTINGS: &[Setting] = &[
         "0,60000,30000",
         "running sessions that have gone silent (STALL_AFTER); an alert as above",
     ),
-    setting(
-        "alert-webhook-url",
-        "ALERT_WEBHOOK_URL",
-        "",
-        "http:// or https:// address that gets a POST for every alert that fires or clears",
-    ),
+    Setting {
+        // Such addresses often hold a secret themselves.
+        name: "alert-webhook-url",
+        env: "ALERT_WEBHOOK_URL",
+        env_alias: None,
+        default: "",
+        help: "http:// or https:// address that gets a POST for every alert that fires or clears",
+        secret: true,
+    },
     Setting {
         name: "alert-webhook-secret",
         env: "ALERT_WEBHOOK_SECRET",
