@@ -1,11 +1,11 @@
 /** One session in a real browser: live, over a crash of the server, offline, replayed, exported, long, and hostile. */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Watched, newPage, seqsDrawn, shot, startBrowser } from "./support/browser.js";
-import { Pages } from "./support/pages.js";
+import { Pages, exportFile } from "./support/pages.js";
 import { PICTURE, shopRun } from "./support/run.js";
 import { RealServer, log, publish } from "./support/server.js";
 
@@ -286,6 +286,70 @@ test("an exported file opens without a server, and has everything", async () => 
   expect(asked).toEqual([]);
   expect(file.problems).toEqual([]);
   await file.context.close();
+});
+
+const PIXEL = PICTURE.slice(PICTURE.indexOf(",") + 1);
+const [IMAGE, MARKUP] = ["a".repeat(64), "b".repeat(64)];
+const STORED = [
+  { eventType: "evidence", kind: "screenshot", hash: IMAGE, contentType: "image/png", caption: "the cart", size: 70 },
+  { eventType: "evidence", kind: "html", hash: MARKUP, contentType: "text/html", caption: "the page", size: 40 },
+  { eventType: "evidence", kind: "screenshot", hash: "c".repeat(64), contentType: "image/png", caption: "lost" },
+];
+const SCRIPT = "<script>window.hurt = 11</script>";
+
+test("evidence of the store is fetched with the token, and shown as what it is allowed to be", async () => {
+  const session = await create("--start");
+  await publish(server, admin, session, STORED);
+  const { page, problems, context } = await newPage(browser);
+  const asked: string[] = [];
+  // The contract's answers: the server under test may have no store of evidence.
+  await page.route("**/api/v1/evidence/**", async (route) => {
+    const request = route.request();
+    asked.push(`${request.headers().authorization === `Bearer ${admin}`} ${new URL(request.url()).searchParams.get("sessionId") === session}`);
+    if (request.url().includes(IMAGE)) await route.fulfill({ contentType: "image/png", body: Buffer.from(PIXEL, "base64") });
+    else if (request.url().includes(MARKUP)) await route.fulfill({ contentType: "text/html", body: SCRIPT });
+    else await route.fulfill({ status: 404, json: { type: "error", data: { code: "not_found", error: "no such evidence", retryable: false } } });
+  });
+  await page.addInitScript((kept) => sessionStorage.setItem("agentbench.token", kept), admin);
+  await page.goto(`${pages.url}/#/sessions/${session}`);
+  await reaches(page, 5);
+  await page.locator("#tab-evidence").click();
+  await page.locator('.thumb img[src^="blob:"]').waitFor();
+  await page.getByText("The server has nothing of this name").waitFor();
+  await page.locator(".thumb").nth(1).click();
+  await page.locator("dialog pre").getByText(SCRIPT).waitFor();
+  await page.keyboard.press("ArrowLeft");
+  await page.waitForFunction(() => (document.querySelector<HTMLImageElement>("dialog img")?.naturalWidth ?? 0) > 0);
+  expect(new Set(asked)).toEqual(new Set(["true true"]));
+  expect(await page.evaluate(() => "hurt" in window)).toBe(false);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test("an exported file has its evidence and its gaps in place", async () => {
+  const session = await create("--start");
+  await publish(server, admin, session, [...shopRun(), ...STORED]);
+  const all = await log(server, admin, session);
+  const gap = { id: "g", type: "system_message", timestamp: 0, data: { type: "gap", sessionId: session, fromSeq: 3, toSeq: 7, cause: "retention", history: false } };
+  const html = await exportFile(server, admin, session, {
+    change: (events) => [...events.slice(0, 2), gap, ...events.slice(7)],
+    evidence: { [IMAGE]: { contentType: "image/png", base64: PIXEL }, [MARKUP]: { contentType: "text/html", base64: Buffer.from(SCRIPT).toString("base64") } },
+  });
+  const path = join(mkdtempSync(join(tmpdir(), "agentbench-export-")), "session.html");
+  writeFileSync(path, html);
+  const { page, problems, context } = await newPage(browser);
+  await page.goto(`file://${path}`);
+  await reaches(page, all.length);
+  expect(await seqsShown(page)).toEqual(numbers(all.length).filter((seq) => seq < 3 || seq > 7));
+  await page.locator(".vlist").evaluate((list) => { list.scrollTop = 0; });
+  const rows = page.locator(".vrow .event");
+  expect(await rows.nth(2).textContent()).toBe("Events 3–7 are not here: removed by retention");
+  await page.locator("#tab-evidence").click();
+  await page.locator('.thumb img[src^="blob:"]').waitFor();
+  await page.getByText("It is not part of this file").waitFor();
+  expect(await page.evaluate(() => "hurt" in window)).toBe(false);
+  expect(problems).toEqual([]);
+  await context.close();
 });
 
 test("a log of 100,000 events opens, and only what is seen is drawn", async () => {
