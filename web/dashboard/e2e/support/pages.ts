@@ -15,12 +15,12 @@ const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 const TYPES: Record<string, string> = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
 /** The file that the server makes of a session: the template with the data in it. */
-export async function exportFile(server: RealServer, token: string, session: string, evidence: Record<string, unknown> = {}): Promise<string> {
+export async function exportFile(server: RealServer, token: string, session: string, parts: { evidence?: Record<string, unknown>; change?: (events: unknown[]) => unknown[] } = {}): Promise<string> {
   const headers = { Authorization: `Bearer ${token}` };
   const info = (await (await fetch(`${server.url}/api/v1/sessions/${session}`, { headers })).json()) as unknown;
   const lines = await (await fetch(`${server.url}/api/v1/sessions/${session}/events`, { headers })).text();
   const events = lines.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as unknown);
-  const json = JSON.stringify({ version: 1, exportedAt: Date.now(), session: info, events, evidence })
+  const json = JSON.stringify({ version: 1, exportedAt: Date.now(), session: info, events: parts.change?.(events) ?? events, evidence: parts.evidence ?? {} })
     .replaceAll(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   return readFileSync(`${DIST}export.html`, "utf8").replace("/*AGENTBENCH-EXPORT*/", () => json);
 }

@@ -74,6 +74,8 @@ export class RealServer {
     started.stdout.on("data", (part: Buffer) => {
       printed += part.toString();
     });
+    // A program that takes no input may be gone before it is offered some.
+    started.stdin.on("error", () => undefined);
     started.stdin.end(input);
     const [code] = (await once(started, "exit", { signal: AbortSignal.timeout(PATIENCE) })) as [number];
     if (code !== 0) throw new Error(`agentbench ${flags.join(" ")} ended with ${code}`);

@@ -47,13 +47,18 @@ export function tokenIsOver(): void {
   expired.value = true;
 }
 
-/** Takes the token of the address (`#token=…`) once, or that of the tab. */
+/** Takes the token out of the address (`#token=…`), if there is one. Whether it signed somebody in, or tried to. */
+function takeFromAddress(): boolean {
+  const given = /^#token=([^&]*)/.exec(location.hash)?.[1];
+  if (given === undefined) return false;
+  history.replaceState(null, "", `${location.pathname}${location.search}#/`);
+  return signIn(given);
+}
+
+/** Takes the token of the address once, or that of the tab. A link with a token may also be opened later. */
 export function begin(): void {
-  const given = /^#token=([^&]+)/.exec(location.hash)?.[1];
-  if (given !== undefined) {
-    history.replaceState(null, "", `${location.pathname}${location.search}#/`);
-    if (signIn(decodeURIComponent(given))) return;
-  }
+  addEventListener("hashchange", takeFromAddress);
+  if (takeFromAddress()) return;
   const kept = sessionStorage.getItem(KEPT_AS);
   if (kept !== null) signIn(kept);
 }

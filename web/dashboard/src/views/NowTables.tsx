@@ -29,7 +29,7 @@ export function Alerts({ alerts }: { alerts: Alert[] | undefined }) {
     <section aria-label={t("now.alerts")} class="alerts">
       {alerts.length === 0
         ? <p class="alert tone-good"><Mark shape="check" />{t("now.alerts.none")}</p>
-        : <ul role="alert">{alerts.map((alert) => <AlertRow key={alert.name} alert={alert} />)}</ul>}
+        : <ul>{alerts.map((alert) => <AlertRow key={alert.name} alert={alert} />)}</ul>}
     </section>
   );
 }

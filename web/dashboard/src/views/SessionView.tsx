@@ -1,5 +1,5 @@
 /** One session: what it is, its time line, and what the events say together. The same for live sessions and exported files. */
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { SessionModel } from "../live/model.js";
 import { FailureBox } from "../parts/Bits.js";
 import { type TextKey, language, t } from "../text/index.js";
@@ -67,7 +67,8 @@ export function SessionView({ model }: { model: SessionModel }) {
   const search = useRef<HTMLInputElement>(null);
   const isPlaying = state.playing.value?.isPlaying === true;
 
-  useEffect(() => {
+  // Before the view is seen: a key that is pressed at once counts.
+  useLayoutEffect(() => {
     const hear = (event: KeyboardEvent): void => onKey(event, state, () => search.current?.focus());
     addEventListener("keydown", hear);
     return () => {
