@@ -24,7 +24,8 @@ cargo xtask TASK
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
   dashboard  build the dashboard's pages (npm); the next cargo build embeds them
-  web        the TypeScript SDK: lint, build, tests in Node and in Chromium, against the release build
+  serve      build the dashboard if npm is there, then `cargo run --release -- serve` with the further words (--demo, --port …)
+  web        the TypeScript SDK and the dashboard: lint, build, tests in Node and in Chromium, against the release build
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
   microbench criterion benchmarks of codec, envelope, session and log
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "openapi-check" => openapi::check(),
         "dashboard" => dashboard::build(),
-        "web" => release().and_then(|()| web::check()),
+        "serve" => serve(&rest),
+        "web" => dashboard::build().and_then(|()| release()).and_then(|()| web::check()),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "ci" => ci(),
@@ -156,6 +158,14 @@ fn test(filter: &[&str]) -> anyhow::Result<()> {
 fn lint() -> anyhow::Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+}
+
+/// The whole product from a fresh checkout: pages if they can be built, then a server.
+fn serve(rest: &[&str]) -> anyhow::Result<()> {
+    if let Err(error) = dashboard::build() {
+        eprintln!("serve: without the dashboard's pages: {error:#}");
+    }
+    cargo(&[&["run", "--release", "--", "serve"], rest].concat())
 }
 
 fn bench(rest: &[&str]) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! The TypeScript SDK: types that are fresh, lint, build, tests in Node and in a real browser, against the release build.
+//! The TypeScript SDK and the dashboard: types that are fresh, lint, build, tests in Node and in a real browser, against the release
+//! build.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,6 +24,24 @@ pub(crate) fn check() -> anyhow::Result<()> {
         .current_dir(root())
         .status()?;
     anyhow::ensure!(status.success(), "npm {}: {status}", words.join(" "));
+    dashboard()
+}
+
+/// The dashboard that is in the release build; [`crate::dashboard`] has installed what it needs.
+fn dashboard() -> anyhow::Result<()> {
+    for task in ["lint", "test"] {
+        run("npm", &["--prefix", "web/dashboard", "run", "--silent", task])?;
+    }
+    if !Path::new(BROWSER).is_file() {
+        eprintln!("web: no Chromium at {BROWSER}; the dashboard's tests in a browser are left out");
+        return Ok(());
+    }
+    let status = Command::new("npm")
+        .args(["--prefix", "web/dashboard", "run", "--silent", "e2e"])
+        .env("AGENTBENCH_BIN", target().join("release/agentbench"))
+        .current_dir(root())
+        .status()?;
+    anyhow::ensure!(status.success(), "the dashboard's tests in a browser: {status}");
     Ok(())
 }
 

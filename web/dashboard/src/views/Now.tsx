@@ -17,8 +17,10 @@ const EVERY = 1000;
 
 /** What the plots show of each answer, in this order. */
 function valuesOf(stats: Stats): (number | null | undefined)[] {
+  // Nothing delivered is no latency, not one of zero.
+  const delivered = stats.delivered?.count === 0 ? { p50Ms: null, p99Ms: null } : stats.delivered;
   return [
-    stats.connectedClients, stats.messagesPerSecond, stats.delivered?.p50Ms ?? stats.averageLatency, stats.delivered?.p99Ms,
+    stats.connectedClients, stats.messagesPerSecond, delivered ? delivered.p50Ms : stats.averageLatency, delivered?.p99Ms,
     stats.errorRate * 100, stats.memoryUsage.rss, stats.cpu, stats.disk?.usedBytes, stats.activeSessions,
   ];
 }
@@ -48,7 +50,7 @@ function tilesOf(stats: Stats): Tile[] {
       ...(stats.stalledSessions !== undefined && { more: t("now.stalled", { n: stats.stalledSessions }) }) },
     { label: t("now.rate"), value: threeDigits(stats.messagesPerSecond), lines: [[2, t("now.rate")]], format: (value) => `${threeDigits(value)}/s`, atLeast: 1 },
     delivered
-      ? { label: t("now.latency"), value: ms(delivered.p50Ms), more: `${t("now.p99")} ${ms(delivered.p99Ms)}`, lines: [[3, t("now.p50")], [4, t("now.p99")]], format: ms, atLeast: 1 }
+      ? { label: t("now.latency"), ...(delivered.count === 0 ? { value: "–" } : { value: ms(delivered.p50Ms), more: `${t("now.p99")} ${ms(delivered.p99Ms)}` }), lines: [[3, t("now.p50")], [4, t("now.p99")]], format: ms, atLeast: 1 }
       : { label: t("now.latency.none"), value: ms(stats.averageLatency), lines: [[3, t("now.latency.none")]], format: ms, atLeast: 1 },
     { label: t("now.errors"), value: percent(stats.errorRate * 100), lines: [[5, t("now.errors")]], format: percent, atLeast: 1 },
     { label: t("now.memory"), value: bytes(stats.memoryUsage.rss), lines: [[6, t("now.memory")]], format: bytes, atLeast: 1e6 },

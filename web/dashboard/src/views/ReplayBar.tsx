@@ -62,7 +62,8 @@ function Buttons({ state }: { state: SessionState }) {
 }
 
 export function ReplayBar({ state }: { state: SessionState }) {
-  const { timeline } = state.model;
+  const { timeline, changed } = state.model;
+  void changed.value;
   return (
     <section class="replay" aria-label={t("replay.label")}>
       <Buttons state={state} />
