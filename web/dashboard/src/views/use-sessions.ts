@@ -17,12 +17,15 @@ export interface SessionList {
   more: () => void;
 }
 
-/** Puts fresh sessions in front of the ones that they do not replace. Both are newest first. */
+/**
+ * Puts the fresh first sessions of a list in the place of the old ones. What was listed behind the last of them stays: its
+ * place in the old list tells, and not its time, since many can be of the same ms.
+ */
 export function merge(fresh: readonly SessionInfo[], old: readonly SessionInfo[], isWhole: boolean): SessionInfo[] {
   if (isWhole) return [...fresh];
   const known = new Set(fresh.map((session) => session.sessionId));
-  const oldest = fresh.at(-1)?.createdAt ?? Infinity;
-  return [...fresh, ...old.filter((session) => !known.has(session.sessionId) && session.createdAt <= oldest)];
+  const last = old.findIndex((session) => session.sessionId === fresh.at(-1)?.sessionId);
+  return [...fresh, ...old.slice(last + 1).filter((session) => !known.has(session.sessionId))];
 }
 
 /** The sessions that fit a query. */
