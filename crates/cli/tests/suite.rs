@@ -124,7 +124,7 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     let_it_publish(&mut run);
     // Stopped first: what is sent now has arrived, and will never be answered.
     signal(server.pid(), libc::SIGSTOP).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_secs(1));
     server.kill().unwrap();
     let output = run.wait_with_output().unwrap();
     // A little for starting the process and for writing the report.
