@@ -191,7 +191,7 @@ impl Command {
     pub fn parse(data: &str, session_id: Option<&str>) -> Result<Self, Refusal> {
         let name = command_name(data)?;
         match &*name {
-            "create_session" => return parse_create(data).map(Self::CreateSession),
+            "create_session" => return CreateSession::parse(data).map(Self::CreateSession),
             "get_session_list" => return parse_list(data).map(Self::GetSessionList),
             _ => {}
         }
@@ -302,23 +302,29 @@ fn fields_of<'de, T: Deserialize<'de>>(data: &'de str) -> Result<T, Refusal> {
     })
 }
 
-fn parse_create(data: &str) -> Result<CreateSession, Refusal> {
-    let fields: CreateSession = fields_of(data)?;
-    short_text("data.projectId", &fields.project_id)?;
-    short_text("data.testId", &fields.test_id)?;
-    short_text("data.agentName", &fields.agent_name)?;
-    if let Some(metadata) = &fields.metadata {
-        let is_object =
-            Scanner::new(metadata.get()).value().is_ok_and(|value| value.kind == JsonKind::Object);
-        if !is_object {
-            return Err(Refusal::invalid("data.metadata", "data.metadata must be an object"));
+impl CreateSession {
+    /// Reads the fields from the `data` of an envelope.
+    ///
+    /// # Errors
+    /// `invalid_message` with the field.
+    pub fn parse(data: &str) -> Result<Self, Refusal> {
+        let fields: Self = fields_of(data)?;
+        short_text("data.projectId", &fields.project_id)?;
+        short_text("data.testId", &fields.test_id)?;
+        short_text("data.agentName", &fields.agent_name)?;
+        if let Some(metadata) = &fields.metadata {
+            let is_object =
+                Scanner::new(metadata.get()).value().is_ok_and(|value| value.kind == JsonKind::Object);
+            if !is_object {
+                return Err(Refusal::invalid("data.metadata", "data.metadata must be an object"));
+            }
+            if metadata.get().len() > MAX_METADATA_BYTES {
+                let limit = format!("data.metadata is larger than {MAX_METADATA_BYTES} bytes");
+                return Err(Refusal::invalid("data.metadata", limit));
+            }
         }
-        if metadata.get().len() > MAX_METADATA_BYTES {
-            let limit = format!("data.metadata is larger than {MAX_METADATA_BYTES} bytes");
-            return Err(Refusal::invalid("data.metadata", limit));
-        }
+        Ok(fields)
     }
-    Ok(fields)
 }
 
 fn parse_list(data: &str) -> Result<GetSessionList, Refusal> {

@@ -558,7 +558,7 @@ fn find_session(name: &str) -> Result<SessionId, Refusal> {
 
 /// The session that this user creates with this command: the same command again means the same session, on whatever
 /// worker and after a restart (a UUID of version 8, RFC 9562 §5.8, from SHA-256).
-fn session_of(user: &str, command: &str) -> SessionId {
+pub(crate) fn session_of(user: &str, command: &str) -> SessionId {
     let mut hash = Sha256::new();
     hash.update((user.len() as u64).to_le_bytes());
     hash.update(user.as_bytes());
