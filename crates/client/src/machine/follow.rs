@@ -191,9 +191,6 @@ mod tests {
             pace_ms: None,
             stalled: None,
             metadata: None,
-            last_event_at: None,
-            pace_ms: None,
-            stalled: None,
             participants: vec![],
         };
         Joined {
