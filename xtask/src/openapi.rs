@@ -46,13 +46,17 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let there = folder.join("session-there.toml");
     fs::write(&there, format!("[parameters]\n\"path.sessionId\" = \"{session}\"\n"))?;
     let stream = "/api/v1/sessions/{sessionId}/stream";
-    let endless = ["--exclude-path", stream, "--exclude-path", frames];
+    // What ends a session would leave none to publish to.
+    let commands = "/api/v1/sessions/{sessionId}/commands";
+    let endless = ["--exclude-path", stream, "--exclude-path", frames, "--exclude-path", commands];
     let only = ["--include-path-regex", "sessions", "--max-time", ROUND_SECONDS];
     let only: Vec<&str> = only.into_iter().chain(endless).collect();
     server.round(&schemathesis, &there, &token, &only)?;
     // Refusals alone would prove little: some of what was made up has to have been taken.
     let events = server.events(&token, &session)?;
     anyhow::ensure!(events > 1, "none of the events that schemathesis made up was taken");
+    let steps = ["--include-path", commands, "--max-time", LAST_SECONDS];
+    server.round(&schemathesis, &there, &token, &steps)?;
     let last = ["--include-path", revoke, "--max-time", LAST_SECONDS];
     server.round(&schemathesis, &none, &token, &last)?;
     println!("openapi-check: kept what docs/openapi.json promises; {} events were taken", events - 1);

@@ -280,6 +280,9 @@ impl Worker {
                 self.audit_export(connection, session, "replay_session", from_seq, now);
                 self.replay(connection, session, id, speed, from_seq);
             }
+            Command::StopReplay { session_id, original_message_id } => {
+                self.stop_replay(connection, id, &session_id, &original_message_id)?;
+            }
             Command::GetStats => self.say_stats(connection, id),
             Command::RefreshToken { token } => self.refresh_perhaps_later(connection, id, token, now)?,
         }
@@ -558,7 +561,7 @@ fn find_session(name: &str) -> Result<SessionId, Refusal> {
 
 /// The session that this user creates with this command: the same command again means the same session, on whatever
 /// worker and after a restart (a UUID of version 8, RFC 9562 §5.8, from SHA-256).
-fn session_of(user: &str, command: &str) -> SessionId {
+pub(crate) fn session_of(user: &str, command: &str) -> SessionId {
     let mut hash = Sha256::new();
     hash.update((user.len() as u64).to_le_bytes());
     hash.update(user.as_bytes());
@@ -600,6 +603,8 @@ fn permission_for(command: &Command) -> Option<Permission> {
         | Command::PauseTest { .. }
         | Command::ResumeTest { .. }
         | Command::StopTest { .. } => Permission::SessionControl,
-        Command::LeaveSession { .. } | Command::RefreshToken { .. } => return None,
+        Command::LeaveSession { .. } | Command::StopReplay { .. } | Command::RefreshToken { .. } => {
+            return None;
+        }
     })
 }

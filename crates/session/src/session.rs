@@ -315,6 +315,11 @@ impl Session {
         self.last_used = self.last_used.max(now);
     }
 
+    /// When it was used last, ms since 1970.
+    pub fn last_used(&self) -> u64 {
+        self.last_used
+    }
+
     /// Whether nothing is going on: no participant and nothing that waits for the log.
     pub fn is_quiet(&self) -> bool {
         self.participants.is_empty() && self.in_flight.is_none() && self.queue.is_empty()

@@ -23,6 +23,8 @@ pub(crate) enum Answered {
     Refused(Refusal),
     /// A message, as JSON.
     Message(Bytes),
+    /// `create_session` is answered with this message; `again` if there was such a session already.
+    Created { json: Bytes, again: bool },
     /// A stream's join is answered: what to say, and the seq after which it begins.
     Joined { json: Bytes, gap: Option<Bytes>, after: Seq },
 }

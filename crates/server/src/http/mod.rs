@@ -5,10 +5,11 @@
 //!
 //! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins,
 //!   `entry` is what comes before every route.
-//! - `sessions`, `events`, `publish`, `stream`, `connections`, `control`, `figures` are the routes; `openapi` describes them.
+//! - `sessions`, `events`, `publish`, `commands`, `stream`, `connections`, `control`, `figures` are the routes; `openapi` describes them.
 
 pub(crate) mod access;
 pub(crate) mod answer;
+mod commands;
 pub(crate) mod connections;
 mod control;
 mod cors;
@@ -102,9 +103,10 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(figures::metrics))
         .route("/api/v1/openapi.json", get(openapi))
-        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions", get(sessions::list).post(commands::create))
         .route("/api/v1/sessions/{sessionId}", get(sessions::one))
         .route("/api/v1/sessions/{sessionId}/events", get(events::range).post(publish::publish))
+        .route("/api/v1/sessions/{sessionId}/commands", post(commands::step))
         .route("/api/v1/sessions/{sessionId}/export", get(events::export))
         .route("/api/v1/sessions/{sessionId}/stream", get(stream::open))
         .route(
@@ -189,7 +191,7 @@ async fn one_answer(exchange: &mut Exchange) -> Answer<Answered> {
     let answer = tokio::time::timeout(PATIENCE, exchange.next()).await.ok().flatten();
     answer.ok_or_else(|| {
         let detail =
-            "no answer came in time; events may be in the log or not: send them again with the same ids";
+            "no answer came in time; it may have happened or not: send the same again with the same ids";
         Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(1_000).into()
     })
 }

@@ -7,11 +7,14 @@ use agentbench_evidence::MediaType;
 use agentbench_protocol::limits::{
     MAX_BATCH, MAX_ID_CHARS, MAX_LIST_PAGE, MAX_PRODUCER_CHARS, MAX_TEXT_CHARS,
 };
+use agentbench_protocol::message::Transition;
+use agentbench_protocol::session::Outcome;
 use agentbench_protocol::{Priority, SessionInfo, Status};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::answer::ErrorBody;
+use super::commands::STEPS;
 use super::connections::{Closing, ConnectionInfo, ConnectionPage};
 use super::control::{Done, RevokeAnswer, RevokeBody};
 use super::events::NDJSON;
@@ -90,6 +93,7 @@ impl Book {
 
     fn operations(&mut self) -> Vec<(String, &'static str, Operation)> {
         let mut all = self.sessions();
+        all.extend(self.commands());
         all.extend(self.evidence());
         all.extend(self.connections());
         all.extend(self.control());
@@ -139,6 +143,52 @@ impl Book {
             ]).giving(200, json!({"description": "Without end: session_joined, then the log's entries, `id` being the position after each.",
                 "content": {"text/event-stream": {"schema": sse()}}})).refusing(&[404, 503])),
         ]
+    }
+
+    fn commands(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+        let operation = |id, summary| Operation::new(id, "sessions", summary);
+        let (session, transition) = (self.schema::<SessionInfo>(), self.schema::<Transition>());
+        let made = |description: &str| {
+            let schema = json!({
+                "type": "object",
+                "required": ["type", "originalMessageId", "sessionId", "epoch", "session"],
+                "properties": {
+                    "type": {"const": "session_created"},
+                    "originalMessageId": {"type": "string", "description": "The command's id."},
+                    "sessionId": {"type": "string", "format": "uuid"},
+                    "epoch": {"type": "string", "description": "The life of its log."},
+                    "session": session
+                }
+            });
+            json!({"description": description, "content": {"application/json": {"schema": schema}}})
+        };
+        let kinds = ["session_started", "session_paused", "session_resumed", "session_stopped"];
+        let taken = json!({"allOf": [transition, {
+            "type": "object", "required": ["type", "originalMessageId"], "properties": {"type": {"enum": kinds}}
+        }]});
+        let taken = json!({"description": "The step is in the log; `duplicate` if it was before.",
+            "content": {"application/json": {"schema": taken}}});
+        let create = operation("createSession", "Create a session; needs session:create")
+            .reading(create_session())
+            .giving(201, made("The session is in the log."))
+            .giving(200, made("This user has created it with this id before."))
+            .refusing(&[408, 409, 413, 429, 503]);
+        let step = operation("commandSession", "Start, pause, resume or stop; needs session:control")
+            .taking(vec![session_id()])
+            .reading(json!({
+                "type": "object",
+                "required": ["id", "command"],
+                "properties": {
+                    "id": command_id(),
+                    "command": {"enum": STEPS},
+                    "sessionId": {"type": "string", "format": "uuid", "description": "If given, the one of the address."},
+                    "outcome": schemars::schema_for!(Outcome),
+                    "reason": short_text("Why it stops, for people.")
+                }
+            }))
+            .giving(200, taken)
+            .refusing(&[404, 408, 409, 413, 429, 503]);
+        vec![("/sessions", "post", create), ("/sessions/{sessionId}/commands", "post", step)]
     }
 
     fn evidence(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
@@ -440,6 +490,30 @@ fn sse() -> Value {
         "properties": {
             "id": {"type": "string", "description": "The position after it, EPOCH:SEQ:ID."},
             "data": {"type": "string", "contentMediaType": "application/json", "description": "The message, as on the socket."}
+        }
+    })
+}
+
+/// The id of a command: the same one again has no second effect.
+fn command_id() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, "pattern": "^[!-~]+$"})
+}
+
+fn short_text(description: &str) -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS, "description": description})
+}
+
+/// What `create_session` has on the socket, with the command's id.
+fn create_session() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "projectId", "testId", "agentName"],
+        "properties": {
+            "id": command_id(),
+            "projectId": short_text("The project that the session belongs to."),
+            "testId": short_text("The test case that is run."),
+            "agentName": short_text("The agent under test."),
+            "metadata": {"type": "object", "description": "Anything else; shown in listings."}
         }
     })
 }

@@ -238,7 +238,9 @@ impl Worker {
         let waiter = Waiter::Command(asker.connection);
         let mut session =
             Session::create(id, head, shared.context(), summary.0.clone(), (&command, waiter), &asker.who);
-        session.join(asker.connection, Arc::clone(&asker.who), summary.1, now);
+        if !Shared::is_exchange(asker.connection) {
+            session.join(asker.connection, Arc::clone(&asker.who), summary.1, now);
+        }
         let entry = Entry::new(id, head, summary.0, now);
         let owned = Owned {
             session,
@@ -273,21 +275,27 @@ impl Worker {
         }
         if guard.session.head().seq == 0 {
             guard.session.repeat_create(Waiter::Command(asker.connection), &command);
-            guard.session.join(asker.connection, Arc::clone(&asker.who), follow, now);
+            if !Shared::is_exchange(asker.connection) {
+                guard.session.join(asker.connection, Arc::clone(&asker.who), follow, now);
+            }
             return;
         }
         drop(guard);
-        self.add_participant(owned, asker, follow);
-        self.answer_created(owned, asker.connection, &command, follow.then_some(0));
+        if !Shared::is_exchange(asker.connection) {
+            self.add_participant(owned, asker, follow);
+        }
+        self.answer_created(owned, asker.connection, &command, follow.then_some(0), true);
     }
 
-    /// Answers `create_session` once the log has the session, and begins to deliver if that is wanted.
+    /// Answers `create_session` once the log has the session, and begins to deliver if that is wanted. `again` if this
+    /// command is not the one that made it.
     fn answer_created(
         self: &Rc<Self>,
         owned: &Rc<RefCell<Owned>>,
         connection: ConnectionKey,
         command: &str,
         follow: Option<Seq>,
+        again: bool,
     ) {
         let (json, entry, head) = {
             let owned = owned.borrow();
@@ -300,6 +308,11 @@ impl Worker {
             };
             (self.system_json(None, &message), Arc::clone(&owned.entry), owned.session.head().seq)
         };
+        if Shared::is_exchange(connection) {
+            // A request is over with its answer: it takes no part.
+            self.shared.exchanges.answer(connection, Answered::Created { json, again });
+            return;
+        }
         self.begin_following(owned, connection, entry, json, None, follow, head);
     }
 
@@ -729,7 +742,7 @@ impl Worker {
                         .participants
                         .get(connection)
                         .is_some_and(|member| member.following);
-                    self.answer_created(owned, connection, record.id, follows.then_some(0));
+                    self.answer_created(owned, connection, record.id, follows.then_some(0), false);
                 }
                 Waiter::Command(connection) => {
                     if let Some(step) = transitions.iter().find(|step| step.seq == Some(seq)) {
@@ -754,7 +767,7 @@ impl Worker {
                     .participants
                     .get(connection)
                     .is_some_and(|member| member.following);
-                self.answer_created(owned, connection, &answer.id, follows.then_some(0));
+                self.answer_created(owned, connection, &answer.id, follows.then_some(0), true);
             }
             Waiter::Command(connection) => {
                 let step = owned.borrow().session.transition_at(answer.seq).cloned();
@@ -897,6 +910,10 @@ impl Worker {
         let owned = self.sessions.borrow().get(&id).cloned();
         if let Some(owned) = owned.filter(|owned| owned.borrow().session.is_quiet()) {
             debug_assert_eq!(owned.borrow().reserved, 0, "a quiet session holds no backlog");
+            let guard = owned.borrow();
+            // Requests use a session without taking part in it.
+            guard.entry.last_used.fetch_max(guard.session.last_used(), Ordering::Relaxed);
+            drop(guard);
             self.sessions.borrow_mut().remove(&id);
         }
     }

@@ -335,7 +335,7 @@ fn every_described_route_exists_and_wants_a_token() {
             count += 1;
         }
     }
-    assert_eq!(count, 22);
+    assert_eq!(count, 24);
 }
 
 #[test]

@@ -100,6 +100,47 @@ fn who_did_what_is_written_and_holds_over_a_restart() {
     assert_eq!(starts, 2);
 }
 
+/// A command by HTTP is written down like the same one on the socket.
+#[test]
+fn commands_by_http_are_written_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("audit.jsonl");
+    let mut server = TestServer::with(2, audited(file.clone()));
+    let (ada, vera) = (evaluator("ada"), mint(&claims("vera", Role::Viewer)));
+    let body = json!({"id": "s", "projectId": "p1", "testId": "t", "agentName": "a"});
+    let create = |token: &str| server.ask("POST", "/api/v1/sessions").token(token).json(&body).answer();
+    let made = create(&ada).value();
+    create(&ada);
+    create(&vera).refused(403, "forbidden");
+    let session = made["sessionId"].as_str().expect("a name").to_owned();
+    let path = format!("/api/v1/sessions/{session}/commands");
+    for (id, command) in [("1", "start_test"), ("1", "start_test"), ("2", "start_test"), ("3", "fly")] {
+        let body = json!({"id": id, "command": command});
+        server.ask("POST", &path).token(&ada).json(&body).answer();
+    }
+    let start = json!({"id": "1", "command": "start_test"});
+    server.ask("POST", &path).token(&vera).json(&start).answer().refused(403, "forbidden");
+    let elsewhere = mint(&claims_for_project("eve", Role::Evaluator, "elsewhere"));
+    server.ask("POST", &path).token(&elsewhere).json(&start).answer().refused(403, "forbidden");
+    server.stop();
+    let lines = read(&file);
+    assert_eq!(
+        decisions(&lines, "ada"),
+        [
+            ("create_session", "allowed", ""),
+            ("start_test", "allowed", ""),
+            ("start_test", "refused", "invalid_transition"),
+        ]
+    );
+    assert_eq!(decisions(&lines, "vera"), [("command", "refused", "forbidden"); 2]);
+    assert_eq!(decisions(&lines, "eve"), [("start_test", "refused", "forbidden")]);
+    let of = |action: &str| lines.iter().find(|line| line["action"] == action).expect("it was written");
+    assert_eq!(
+        (&of("create_session")["session"], &of("create_session")["address"]),
+        (&json!(session), &json!("127.0.0.1"))
+    );
+}
+
 #[test]
 fn knocking_without_end_does_not_fill_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");

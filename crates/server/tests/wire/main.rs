@@ -5,7 +5,7 @@
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
 //! - `framing`: broken bytes, greedy and dead clients.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
-//! - `api`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
+//! - `api`, `commands`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
 //! - `pages`: the dashboard and the export that is a page; `review`: who may leave notes, and what listings tell; `evidence`: uploads that break off, downloads that nobody runs.
 //! - `looking`: profiles and frames for operators.
@@ -17,6 +17,7 @@ mod addresses;
 mod alerts;
 mod api;
 mod audited;
+mod commands;
 mod connections;
 mod encrypted;
 mod errors;
