@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use agentbench_client::{Client, Config, Error, Replay, SessionId};
 use agentbench_load::child::{SECRET, ServerCommand, ServerProcess};
@@ -203,6 +204,35 @@ fn a_replay_by_the_sdk_gives_the_whole_log_again_and_ends() {
         assert_eq!(played(&mut tail).await, [200, 201]);
         let too_fast = client.replay_session(id, 1000.0, 1).await;
         assert!(matches!(&too_fast, Err(Error::Refused(refusal)) if refusal.field.is_some()), "{too_fast:?}");
+        client.close().await;
+    });
+}
+
+/// A connection may have four replays, and each of these would wait for twelve seconds: only what has really ended on the
+/// server makes room for the next ones before their commands time out.
+#[test]
+fn replays_that_are_given_up_end_on_the_server() {
+    let shell = Shell::new();
+    let session = shell.good(&["create", "--project", "p", "--agent", "a"], "").trim().to_owned();
+    shell.good(&["publish", &session], "{\"number\":1}\n");
+    std::thread::sleep(Duration::from_secs(3));
+    shell.good(&["publish", &session], "{\"number\":2}\n");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = Config::new(format!("ws://{}", shell.server.address())).token(shell.token());
+        let client = Client::connect(config.command_timeout(Duration::from_secs(5))).await.unwrap();
+        let id: SessionId = session.parse().unwrap();
+        for round in 0..12 {
+            let mut replay = client.replay_session(id, 0.25, 1).await.unwrap();
+            assert_eq!(replay.next().await.and_then(|item| item.seq()), Some(1));
+            match round % 2 {
+                0 => drop(replay),
+                _ => replay.stop().await.unwrap(),
+            }
+        }
+        let mut whole = client.replay_session(id, 64.0, 1).await.unwrap();
+        assert_eq!(played(&mut whole).await, [1, 2, 3]);
+        whole.stop().await.unwrap();
         client.close().await;
     });
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use agentbench_protocol::{Seq, SessionId};
+use agentbench_protocol::{ErrorCode, Seq, SessionId};
+use tokio::sync::oneshot;
 
 use crate::follow::Follow;
 use crate::item::Item;
 use crate::machine::FollowKey;
-use crate::outcome::Error;
-use crate::shared::Shared;
+use crate::outcome::{Ended, Error};
+use crate::shared::{Reply, Shared};
 
-/// A session that is replayed. It goes on over reconnects where it was. Dropping it ends it.
+/// A session that is replayed. It goes on over reconnects where it was. Dropping it ends it, here and on the server;
+/// [`Replay::stop`] waits until that is so.
 ///
 /// Its items are entries of the log, expired ones too, and gaps; none of them is new. Like a follow it holds back its
 /// whole connection if it is not read.
@@ -49,6 +51,35 @@ impl Replay {
     pub fn ended(&self) -> Option<&Error> {
         self.items.ended().filter(|_| !self.items.has_finished())
     }
+
+    /// Ends the replay, and waits until the server sends no more of it. Items that were not read are given up.
+    /// If it was over already that is no error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] by a server that cannot stop replays (`unknown_command`): it sends the rest, which is passed over.
+    /// [`Error::TimedOut`], [`Error::Ended`].
+    pub async fn stop(self) -> Result<(), Error> {
+        let Some(stopped) = self.ask_to_stop() else { return Ok(()) };
+        let reply = stopped.await.unwrap_or(Err(Error::Ended(Ended::Closed)));
+        match reply {
+            // It had finished when the server heard of it.
+            Err(Error::Refused(refusal)) if refusal.code == ErrorCode::InvalidMessage => Ok(()),
+            reply => reply.map(drop),
+        }
+    }
+
+    /// Where the answer will come, if there is something to stop.
+    fn ask_to_stop(&self) -> Option<oneshot::Receiver<Reply>> {
+        let (session, replay) = (self.session_id(), self.key);
+        self.items.shared().ask(|state, now| {
+            let (key, reply) = state.expect_reply();
+            if state.machine.stop_replay(now, Some(key), session, replay) {
+                return Some(reply);
+            }
+            state.forget_reply(key);
+            None
+        })
+    }
 }
 
 impl std::fmt::Debug for Replay {
@@ -60,6 +91,6 @@ impl std::fmt::Debug for Replay {
 impl Drop for Replay {
     fn drop(&mut self) {
         let (session, key) = (self.session_id(), self.key);
-        self.items.shared().ask(|state, _| state.machine.stop_replay(session, key));
+        self.items.shared().ask(|state, now| state.machine.stop_replay(now, None, session, key));
     }
 }

@@ -105,6 +105,13 @@ pub enum Command {
         /// First seq.
         from_seq: Seq,
     },
+    /// Ends a replay of this connection before its end.
+    StopReplay {
+        /// Which session.
+        session_id: String,
+        /// The id of the `replay_session` that began it.
+        original_message_id: String,
+    },
     /// The server's figures; for administrators.
     GetStats,
     /// A newer token for the same user.
@@ -180,6 +187,7 @@ struct Fields {
     from_seq: Option<Seq>,
     limit: Option<u32>,
     speed: Option<f64>,
+    original_message_id: Option<String>,
     token: Option<String>,
 }
 
@@ -221,6 +229,7 @@ impl Command {
             Self::GetSessionList(_) => "get_session_list",
             Self::GetHistory { .. } => "get_history",
             Self::ReplaySession { .. } => "replay_session",
+            Self::StopReplay { .. } => "stop_replay",
             Self::GetStats => "get_stats",
             Self::RefreshToken { .. } => "refresh_token",
         }
@@ -252,6 +261,9 @@ impl Command {
             Self::ReplaySession { session_id, speed, from_seq } => {
                 json!({"sessionId": session_id, "speed": speed, "fromSeq": from_seq})
             }
+            Self::StopReplay { session_id, original_message_id } => {
+                json!({"sessionId": session_id, "originalMessageId": original_message_id})
+            }
             Self::GetStats => json!({}),
             Self::RefreshToken { token } => json!({"token": token}),
         };
@@ -261,7 +273,7 @@ impl Command {
 }
 
 /// The commands whose fields are all in [`Fields`].
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "get_stats",
     "join_session",
     "subscribe_session",
@@ -274,6 +286,7 @@ const KNOWN: [&str; 13] = [
     "get_session_info",
     "get_history",
     "replay_session",
+    "stop_replay",
     "refresh_token",
 ];
 
@@ -394,6 +407,11 @@ fn parse_with_fields(name: &str, fields: Fields, envelope: Option<&str>) -> Resu
             }
             Command::GetHistory { session_id, from_seq, limit }
         }
+        "stop_replay" => {
+            let missing = || Refusal::invalid("data.originalMessageId", "data.originalMessageId is missing");
+            let original_message_id = fields.original_message_id.ok_or_else(missing)?;
+            Command::StopReplay { session_id, original_message_id }
+        }
         _ => {
             let speed = fields.speed.unwrap_or(1.0);
             if !REPLAY_SPEED.contains(&speed) {
@@ -477,7 +495,8 @@ mod tests {
                 cursor: Some("c".into()),
             }),
             Command::GetHistory { session_id: session_id.clone(), from_seq: 4, limit: 10 },
-            Command::ReplaySession { session_id, speed: 2.0, from_seq: 1 },
+            Command::ReplaySession { session_id: session_id.clone(), speed: 2.0, from_seq: 1 },
+            Command::StopReplay { session_id, original_message_id: "r".into() },
             Command::GetStats,
             Command::RefreshToken { token: "x".into() },
         ];
@@ -545,6 +564,7 @@ mod tests {
             (r#"{"command":"get_history","sessionId":"s","limit":100000}"#, "invalid_message", "data.limit"),
             (r#"{"command":"get_history","sessionId":"s","fromSeq":0}"#, "invalid_message", "data.fromSeq"),
             (r#"{"command":"replay_session","sessionId":"s","speed":1000}"#, "invalid_message", "data.speed"),
+            (r#"{"command":"stop_replay","sessionId":"s"}"#, "invalid_message", "data.originalMessageId"),
             (r#"{"command":"refresh_token"}"#, "invalid_message", "data.token"),
         ];
         for (data, code, field) in cases {

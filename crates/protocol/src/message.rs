@@ -214,6 +214,16 @@ pub enum SystemMessage {
         /// Last seq that was sent.
         to_seq: Seq,
     },
+    /// Reply to `stop_replay`: nothing of that replay comes after it.
+    ReplayStopped {
+        /// The command.
+        original_message_id: String,
+        /// Which session.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        session_id: SessionId,
+        /// Last seq that was sent; one before the first if none was.
+        seq: Seq,
+    },
     /// Reply to `refresh_token`.
     TokenRefreshed {
         /// The command.

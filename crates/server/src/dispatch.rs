@@ -280,6 +280,9 @@ impl Worker {
                 self.audit_export(connection, session, "replay_session", from_seq, now);
                 self.replay(connection, session, id, speed, from_seq);
             }
+            Command::StopReplay { session_id, original_message_id } => {
+                self.stop_replay(connection, id, &session_id, &original_message_id)?;
+            }
             Command::GetStats => self.say_stats(connection, id),
             Command::RefreshToken { token } => self.refresh_perhaps_later(connection, id, token, now)?,
         }
@@ -600,6 +603,8 @@ fn permission_for(command: &Command) -> Option<Permission> {
         | Command::PauseTest { .. }
         | Command::ResumeTest { .. }
         | Command::StopTest { .. } => Permission::SessionControl,
-        Command::LeaveSession { .. } | Command::RefreshToken { .. } => return None,
+        Command::LeaveSession { .. } | Command::StopReplay { .. } | Command::RefreshToken { .. } => {
+            return None;
+        }
     })
 }

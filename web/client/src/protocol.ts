@@ -450,6 +450,16 @@ export type SystemMessage =
     toSeq: number;
     type: "replay_finished";
   }
+  /** Reply to `stop_replay`: nothing of that replay comes after it. */
+  | {
+    /** The command. */
+    originalMessageId: string;
+    /** Last seq that was sent; one before the first if none was. */
+    seq: number;
+    /** Which session. */
+    sessionId: string;
+    type: "replay_stopped";
+  }
   /** Reply to `refresh_token`. */
   | {
     /** The command. */

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use agentbench_protocol::SessionId;
 use agentbench_protocol::message::ErrorData;
+use agentbench_protocol::{Seq, SessionId};
 
 /// What a command is for.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     },
     /// A session is to be replayed; a user waits for the start of the first attempt.
     Replay { session: SessionId, key: Option<u64> },
+    /// A replay is to end; the user waits under this key. `seq` is the last one that was taken of it.
+    StopReplay { session: SessionId, seq: Seq, key: u64 },
     /// Nobody waits.
     Nobody,
 }
@@ -91,6 +93,19 @@ impl Commands {
             pending.hold_until = None;
         }
         self.to_send = self.pending.keys().copied().collect();
+    }
+
+    /// The connection is lost, and with it what these were to end: they are done.
+    pub(super) fn take_stops(&mut self) -> Vec<Pending> {
+        let is_stop = |_: &u64, pending: &mut Pending| matches!(pending.purpose, Purpose::StopReplay { .. });
+        self.pending.extract_if(.., is_stop).map(|(_, pending)| pending).collect()
+    }
+
+    /// Whether the server knows nothing of a command that waits for its reply: it was not sent on this connection, or was
+    /// refused for now.
+    pub(super) fn is_unsent(&self, number: u64) -> bool {
+        let is_held = self.pending.get(&number).is_some_and(|pending| pending.hold_until.is_some());
+        is_held || self.to_send.contains(&number)
     }
 
     /// Those whose time is over, taken out.

@@ -183,6 +183,7 @@ impl<T> Machine<T> {
 
     /// Everything that was under way on the connection is to be done again on the next one.
     fn forget_connection(&mut self, about: &Disconnected) {
+        self.stops_cut();
         self.commands.connection_lost();
         self.replays_cut();
         self.ready.clear();
@@ -262,6 +263,7 @@ impl<T> Machine<T> {
         }
         let key = match *purpose {
             Purpose::User(key)
+            | Purpose::StopReplay { key, .. }
             | Purpose::Replay { key: Some(key), .. }
             | Purpose::Create(key)
             | Purpose::Refresh { key: Some(key), .. } => key,

@@ -517,6 +517,7 @@ fn original_id(reply: &SystemMessage) -> Option<&str> {
         | SystemMessage::SessionHistory { original_message_id, .. }
         | SystemMessage::ReplayStarted { original_message_id, .. }
         | SystemMessage::ReplayFinished { original_message_id, .. }
+        | SystemMessage::ReplayStopped { original_message_id, .. }
         | SystemMessage::TokenRefreshed { original_message_id, .. } => Some(original_message_id),
         _ => None,
     }

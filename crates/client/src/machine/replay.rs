@@ -3,7 +3,7 @@
 //! The server's entries of a replay name the session and not the replay, so a client has one replay of a session at a time, and
 //! takes exactly the next entry: what is left of an earlier one that the user has given up is passed over.
 
-use agentbench_protocol::{Command, GapCause, Seq, SessionId};
+use agentbench_protocol::{Command, GapCause, Seq, SessionId, SystemMessage};
 
 use super::commands::Purpose;
 use super::{FollowKey, Machine, Now, Told};
@@ -42,10 +42,41 @@ impl<T> Machine<T> {
         self.ask_for_replay(now, session, Some(key))
     }
 
-    /// Ends a replay. Nothing is told of it any more; the server has no word for it and sends the rest in vain.
-    pub fn stop_replay(&mut self, session: SessionId, replay: FollowKey) {
-        if self.replays.get(&session).is_some_and(|found| found.key == replay) {
-            self.replays.remove(&session);
+    /// Ends a replay: nothing is told of it any more, and the server is asked to send no more of it. Tells whether its answer
+    /// will come under `key`; it will not if there is nothing to stop, since the replay is over or does not run on this
+    /// connection. Without a key nobody waits, and an older server's refusal does no harm.
+    pub fn stop_replay(&mut self, now: Now, key: Option<u64>, session: SessionId, replay: FollowKey) -> bool {
+        if self.replays.get(&session).is_none_or(|found| found.key != replay) {
+            return false;
+        }
+        let Some(Replaying { next, number: Some(began), .. }) = self.replays.remove(&session) else {
+            return false;
+        };
+        if self.commands.is_unsent(began) {
+            self.commands.take(began);
+            return false;
+        }
+        if let Some(pending) = self.commands.get_mut(began) {
+            // Its answer is on its way; on another connection it must not begin again.
+            pending.purpose = Purpose::Nobody;
+        }
+        let command = Command::StopReplay {
+            session_id: session.to_string(),
+            original_message_id: self.id_of('c', began),
+        };
+        let stop = |key| Purpose::StopReplay { session, seq: next - 1, key };
+        let is_asked = self.send_command(now, key.map_or(Purpose::Nobody, stop), &command).is_ok();
+        is_asked && key.is_some()
+    }
+
+    /// The connection is lost: a replay that was to end has ended with it.
+    pub(super) fn stops_cut(&mut self) {
+        for pending in self.commands.take_stops() {
+            if let Purpose::StopReplay { session, seq, .. } = pending.purpose {
+                let original_message_id = String::new();
+                let stopped = SystemMessage::ReplayStopped { original_message_id, session_id: session, seq };
+                self.answer(&pending.purpose, Ok(Box::new(stopped)));
+            }
         }
     }
 

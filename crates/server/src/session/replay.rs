@@ -1,8 +1,9 @@
 //! A session's log again, at its own pace times a factor, to one connection.
 //!
 //! A task of its own reads the log in steps and puts events into the outbox when their time has come. It stops where the
-//! log ended when it began, or with the connection. Replays say every event, expired ones too.
+//! log ended when it began, with the connection, or when the client says so. Replays say every event, expired ones too.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::event::write_replayed;
 use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMessage};
 use bytes::BytesMut;
+use tokio::sync::Notify;
 
 use crate::transport::Connection;
 use crate::worker::Worker;
@@ -20,26 +22,43 @@ const STEP_BYTES: usize = 256 * 1024;
 /// Bytes that wait in the outbox before a replay holds.
 const HOLD_AT_BYTES: usize = 256 * 1024;
 /// Replays of one connection at the same time.
-const MAX_REPLAYS: u32 = 4;
+const MAX_REPLAYS: usize = 4;
 /// Time between looks whether the outbox has drained.
 const HOLD: Duration = Duration::from_millis(20);
 /// Time between looks whether the connection is still there.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Waits, but not for a connection that has ended: it would be kept until then, with its socket.
-async fn pause_while_open(connection: &Connection, mut rest: Duration) {
-    while !rest.is_zero() && connection.is_open() {
-        let step = rest.min(LOOK);
-        tokio::time::sleep(step).await;
-        rest -= step;
+/// A replay as its connection knows it.
+pub(crate) struct Playing {
+    session: SessionId,
+    /// Id of the command that began it.
+    command: String,
+    /// The next seq to be sent.
+    next: Cell<Seq>,
+    is_stopped: Cell<bool>,
+    /// Wakes a replay that waits for an event's time when it is stopped.
+    stopped: Notify,
+}
+
+impl Playing {
+    fn is_wanted(&self, connection: &Connection) -> bool {
+        connection.is_open() && !self.is_stopped.get()
+    }
+
+    /// Waits, but not for a connection that has ended: it would be kept until then, with its socket.
+    async fn pause(&self, connection: &Connection, mut rest: Duration) {
+        while !rest.is_zero() && self.is_wanted(connection) {
+            let step = rest.min(LOOK);
+            // Woken or not: whether to go on is looked at again.
+            let _ = tokio::time::timeout(step, self.stopped.notified()).await;
+            rest -= step;
+        }
     }
 }
 
 struct Replay {
-    session: SessionId,
-    command: String,
+    playing: Rc<Playing>,
     speed: f64,
-    next: Seq,
     last: Seq,
     /// `receivedAt` of the event before.
     clock: Option<u64>,
@@ -54,8 +73,7 @@ impl Worker {
         speed: f64,
         from_seq: Seq,
     ) {
-        let running = connection.replays.get();
-        if running >= MAX_REPLAYS {
+        if self.replays.borrow().get(&connection.key).is_some_and(|running| running.len() >= MAX_REPLAYS) {
             let detail = format!("a connection may have {MAX_REPLAYS} replays at the same time");
             let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(1_000).of(command);
             return self.refuse(connection, refusal, self.now());
@@ -70,42 +88,101 @@ impl Worker {
             speed,
         };
         self.say(connection, &started);
-        connection.replays.set(running + 1);
+        let playing = Rc::new(Playing {
+            session,
+            command,
+            next: Cell::new(from_seq),
+            is_stopped: Cell::new(false),
+            stopped: Notify::new(),
+        });
+        self.replays.borrow_mut().entry(connection.key).or_default().push(Rc::clone(&playing));
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
-        let mut replay = Replay { session, command, speed, next: from_seq, last: to_seq, clock: None };
+        let mut replay = Replay { playing, speed, last: to_seq, clock: None };
         tokio::task::spawn_local(async move {
             worker.run_replay(&connection, &mut replay).await;
-            connection.replays.set(connection.replays.get() - 1);
+            worker.take_replays(&connection, |playing| Rc::ptr_eq(playing, &replay.playing));
         });
     }
 
+    /// Ends the connection's replay that `began` has begun. What it has put into the outbox goes out before the reply.
+    pub(crate) fn stop_replay(
+        &self,
+        connection: &Rc<Connection>,
+        command: String,
+        session: &str,
+        began: &str,
+    ) -> Result<(), Refusal> {
+        let named: Option<SessionId> = session.parse().ok();
+        let is_it = |playing: &Rc<Playing>| Some(playing.session) == named && playing.command == began;
+        // A client may have used the id twice: then it means both.
+        let stopped = self.take_replays(connection, is_it);
+        let Some(last) = stopped.iter().map(|playing| playing.next.get() - 1).max() else {
+            let detail = "this connection has no replay of the session under the id in data.originalMessageId; it may have finished";
+            return Err(Refusal::invalid("data.originalMessageId", detail));
+        };
+        for playing in &stopped {
+            playing.is_stopped.set(true);
+            playing.stopped.notify_one();
+        }
+        let session_id = stopped[0].session;
+        self.say(
+            connection,
+            &SystemMessage::ReplayStopped { original_message_id: command, session_id, seq: last },
+        );
+        Ok(())
+    }
+
+    /// Takes those of the connection's replays out that run no more.
+    fn take_replays(
+        &self,
+        connection: &Connection,
+        is_over: impl Fn(&Rc<Playing>) -> bool,
+    ) -> Vec<Rc<Playing>> {
+        let mut replays = self.replays.borrow_mut();
+        let Some(running) = replays.get_mut(&connection.key) else { return Vec::new() };
+        let taken = running.extract_if(.., |playing| is_over(playing)).collect();
+        if running.is_empty() {
+            replays.remove(&connection.key);
+        }
+        taken
+    }
+
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {
-        while replay.next <= replay.last && connection.is_open() {
-            match self.read_step(replay).await {
+        let playing = Rc::clone(&replay.playing);
+        while playing.next.get() <= replay.last && playing.is_wanted(connection) {
+            let read = self.read_step(&playing).await;
+            if playing.is_stopped.get() {
+                break;
+            }
+            match read {
                 Ok(frames) if frames.is_empty() => break,
                 Ok(frames) => self.play(connection, replay, &frames).await,
-                Err(LogError::Damaged { to, .. }) => self.skip(connection, replay, to, GapCause::Damaged),
+                Err(LogError::Damaged { to, .. }) => self.skip(connection, &playing, to, GapCause::Damaged),
                 Err(LogError::Trimmed { first_seq }) => {
-                    self.skip(connection, replay, first_seq - 1, GapCause::Retention);
+                    self.skip(connection, &playing, first_seq - 1, GapCause::Retention);
                 }
                 Err(error) => {
                     let refusal = Refusal::new(ErrorCode::LogUnavailable, error.to_string());
-                    self.refuse(connection, refusal.of(&replay.command), self.now());
+                    self.refuse(connection, refusal.of(&playing.command), self.now());
                     self.flush(connection);
                     return;
                 }
             }
         }
-        let original_message_id = replay.command.clone();
-        let to_seq = replay.next.saturating_sub(1);
+        if playing.is_stopped.get() {
+            // The client has its reply.
+            return;
+        }
+        let original_message_id = playing.command.clone();
+        let to_seq = playing.next.get().saturating_sub(1);
         let finished =
-            SystemMessage::ReplayFinished { original_message_id, session_id: replay.session, to_seq };
+            SystemMessage::ReplayFinished { original_message_id, session_id: playing.session, to_seq };
         self.say(connection, &finished);
         self.flush(connection);
     }
 
-    async fn read_step(&self, replay: &Replay) -> Result<Vec<Frame>, LogError> {
-        let (shared, session, from) = (Arc::clone(&self.shared), replay.session, replay.next);
+    async fn read_step(&self, playing: &Playing) -> Result<Vec<Frame>, LogError> {
+        let (shared, session, from) = (Arc::clone(&self.shared), playing.session, playing.next.get());
         let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
         let read = tokio::task::spawn_blocking(move || shared.log.read(session, from, limit)).await;
         read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
@@ -113,42 +190,43 @@ impl Worker {
     }
 
     async fn play(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay, frames: &[Frame]) {
+        let playing = Rc::clone(&replay.playing);
         for (seq, record) in frames.iter().flat_map(Frame::records) {
-            if seq < replay.next || seq > replay.last {
+            if seq < playing.next.get() || seq > replay.last {
                 continue;
             }
             let pause = record.received_at.saturating_sub(replay.clock.unwrap_or(record.received_at));
             replay.clock = Some(record.received_at);
             if pause > 0 {
                 self.flush(connection);
-                pause_while_open(connection, Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed))
-                    .await;
+                let pause = Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed);
+                playing.pause(connection, pause).await;
             }
-            while connection.is_open() && connection.outbox.borrow().waiting() > HOLD_AT_BYTES {
+            while playing.is_wanted(connection) && connection.outbox.borrow().waiting() > HOLD_AT_BYTES {
                 self.flush(connection);
                 tokio::time::sleep(HOLD).await;
             }
-            if !connection.is_open() {
+            if !playing.is_wanted(connection) {
                 return;
             }
             let mut json = BytesMut::with_capacity(record.body.len() + 16);
             write_replayed(&mut json, record.body);
             self.put(connection, &json);
-            replay.next = seq + 1;
+            playing.next.set(seq + 1);
         }
         self.flush(connection);
     }
 
-    fn skip(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay, to: Seq, cause: GapCause) {
+    fn skip(self: &Rc<Self>, connection: &Rc<Connection>, playing: &Playing, to: Seq, cause: GapCause) {
         self.shared.metrics.gap(cause.as_str());
         let gap = SystemMessage::Gap {
-            session_id: replay.session,
-            from_seq: replay.next,
+            session_id: playing.session,
+            from_seq: playing.next.get(),
             to_seq: to,
             cause,
             history: false,
         };
         self.say(connection, &gap);
-        replay.next = to + 1;
+        playing.next.set(to + 1);
     }
 }

@@ -102,8 +102,6 @@ pub(crate) struct Connection {
     pub(crate) sessions: RefCell<Vec<SessionId>>,
     /// Commands that owners have not answered.
     pub(crate) pending: Cell<u32>,
-    /// Replays that run for it.
-    pub(crate) replays: Cell<u32>,
     /// Pages of history that are read for it at the same time.
     pub(crate) history_reads: Semaphore,
     /// Bytes of an incomplete message that are counted in the receive budget.
@@ -148,7 +146,6 @@ impl Connection {
             refused_by_rate: Cell::new(0),
             sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
-            replays: Cell::new(0),
             history_reads: Semaphore::new(HISTORY_READS),
             counted: Cell::new(0),
             connected_at: now,

@@ -113,6 +113,12 @@ fn command_rows(at: &Sessions) -> Vec<Row> {
             invalid,
             Some("data.speed"),
         ),
+        row(&on("stop_replay", &at.running), invalid, Some("data.originalMessageId")),
+        row(
+            &command(&json!({"command": "stop_replay", "sessionId": at.running, "originalMessageId": "r"})),
+            invalid,
+            Some("data.originalMessageId"),
+        ),
         row(&command(&json!({"command": "refresh_token", "token": "x"})), "not_authenticated", None),
         row(&command(&json!({"command": "refresh_token", "token": elsewhere})), "forbidden", None),
         row(&on("join_session", "8c0d5b1e-0000-8000-8000-000000000000"), "session_not_found", None),

@@ -270,6 +270,49 @@ fn a_replay_ends_with_its_connection(workers: usize) {
     assert!(viewer.ended);
 }
 
+/// The log's next event is far away in time: only a stop ends the wait, and nothing comes after its answer.
+fn a_replay_is_stopped(workers: usize) {
+    let server = TestServer::with_workers(workers);
+    let (mut client, session, _) = session_of(&server, 3);
+    std::thread::sleep(Duration::from_secs(2));
+    client.publish_numbers(&session, 4..=4);
+    let mut viewer = server.connect("bob");
+    let replay = json!({"command": "replay_session", "sessionId": session, "speed": 0.25});
+    let stop =
+        |began: &str| json!({"command": "stop_replay", "sessionId": session, "originalMessageId": began});
+    viewer.command_as("r1", &replay);
+    assert_eq!(seqs(&viewer.events_to(4)), [1, 2, 3, 4]);
+    let stopped = viewer.command_as("end", &stop("r1"));
+    expect_kind(&stopped, "replay_stopped");
+    let expected =
+        json!({"type": "replay_stopped", "originalMessageId": "end", "sessionId": session, "seq": 4});
+    assert_eq!(stopped["data"], expected);
+    let refused = viewer.command_as("again", &stop("r1"));
+    expect_code(&refused, "invalid_message");
+    assert_eq!(refused["data"]["field"], "data.originalMessageId");
+    // Exactly what it names was sent, and its place is free again.
+    for round in 0..6 {
+        let id = format!("n{round}");
+        viewer.command_as(&id, &replay);
+        let last = viewer.command(&stop(&id))["data"]["seq"].as_u64().expect("a seq");
+        let heard = viewer.settle(&session);
+        let entries: Vec<_> = heard.iter().filter(|it| it["seq"].is_u64()).cloned().collect();
+        assert_eq!(seqs(&entries), (1..=last).collect::<Vec<_>>());
+        assert!(heard.iter().all(|it| kind_of(it) != "replay_finished"), "{heard:?}");
+    }
+    let (mut first, mut second) = (server.connect("cyd"), server.connect("cyd"));
+    first.command_as("mine", &replay);
+    expect_code(&second.command(&stop("mine")), "invalid_message");
+    let elsewhere = client.create("elsewhere");
+    let other = json!({"command": "stop_replay", "sessionId": elsewhere, "originalMessageId": "mine"});
+    expect_code(&first.command(&other), "invalid_message");
+    expect_kind(&first.command(&stop("mine")), "replay_stopped");
+    let fast = json!({"command": "replay_session", "sessionId": session, "speed": 64});
+    viewer.command_as("whole", &fast);
+    assert_eq!(viewer.wait_for_kind("replay_finished")["data"]["originalMessageId"], "whole");
+    expect_code(&viewer.command_as("late", &stop("whole")), "invalid_message");
+}
+
 fn reader_acks_are_shown(workers: usize) {
     let server = TestServer::with_workers(workers);
     let (mut client, session, _) = session_of(&server, 5);
@@ -302,5 +345,6 @@ on_one_and_three_workers!(
     history_comes_in_pages,
     a_replay_is_marked_complete_and_in_order,
     a_replay_ends_with_its_connection,
+    a_replay_is_stopped,
     reader_acks_are_shown,
 );

@@ -15,7 +15,7 @@ export interface Case {
   settings?: Fields;
   begin: "new" | "connected" | "publisher";
   /** What a machine must have beyond what every client has. */
-  needs?: ("durableOutbox" | "followPause")[];
+  needs?: ("durableOutbox" | "followPause" | "stopReplay")[];
   steps: Fields[];
 }
 

@@ -13,10 +13,10 @@ mod written;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What the Rust machine has beyond what every client has.
-const HAS: [&str; 0] = [];
+const HAS: [&str; 1] = ["stopReplay"];
 
 /// One case; see `/conformance/README.md`.
 #[derive(Deserialize)]
@@ -91,7 +91,45 @@ fn publish() {
 
 #[test]
 fn replay() {
-    run("replay.json", 5);
+    run("replay.json", 6);
+}
+
+/// What only this client has: a user who waits until a replay has stopped.
+#[test]
+fn a_stop_that_is_waited_for_is_answered_refused_or_done_with_its_connection() {
+    let begun = |key: u64, replay: u64, name: &str| {
+        let (sent, data) = (
+            json!({"replay": {"key": key, "replay": replay, "session": "S", "speed": 1, "fromSeq": 1}, "sent": [{"id": name}]}),
+            json!({"type": "replay_started", "originalMessageId": name, "sessionId": "S", "fromSeq": 1, "toSeq": 6, "speed": 1}),
+        );
+        [sent, json!({"say": data, "told": [{"reply": key}]})]
+    };
+    let stop = |key: u64, replay: u64, name: &str, of: &str| {
+        json!({"stopReplay": {"key": key, "replay": replay, "session": "S"},
+            "sent": [{"id": name, "data": {"command": "stop_replay", "originalMessageId": of}}]})
+    };
+    let mut steps = begun(1, 9, "$one").to_vec();
+    steps.push(stop(2, 9, "$stop", "$one"));
+    steps.push(
+        json!({"say": {"type": "replay_stopped", "originalMessageId": "$stop", "sessionId": "S", "seq": 3},
+        "told": [{"reply": 2, "data": {"type": "replay_stopped", "seq": 3}}]}),
+    );
+    steps.extend(begun(3, 10, "$two"));
+    steps.push(stop(4, 10, "$late", "$two"));
+    steps.push(
+        json!({"refuse": {"code": "invalid_message", "retryable": false, "originalMessageId": "$late"},
+        "told": [{"failed": 4, "kind": "refused"}]}),
+    );
+    steps.extend(begun(5, 11, "$three"));
+    steps.push(json!({"entries": [{"seq": 1, "replay": true}], "told": [{"follow": 11, "seq": 1}]}));
+    steps.push(stop(6, 11, "$cut", "$three"));
+    steps.push(json!({"closed": {"code": null, "reason": "cut"}, "actions": ["disconnect"],
+        "told": [{"reply": 6, "data": {"type": "replay_stopped", "seq": 1}}, {"connection": "disconnected"}, {"connection": "reconnecting"}]}));
+    steps.push(json!({"elapse": 2000, "actions": ["connect"]}));
+    steps.push(json!({"greet": {}, "told": [{"connection": "connected"}]}));
+    let case = json!({"title": "waiting", "begin": "connected", "steps": steps});
+    let case: Case = serde_json::from_value(case).unwrap();
+    runner::run(&case).unwrap();
 }
 
 #[test]

@@ -189,8 +189,14 @@ impl Runner {
                 self.machine.replay(now, key, replay, session, speed, from)
             }
             "stopReplay" => {
-                self.machine.stop_replay(session, FollowKey(number(&content["replay"]) as u64));
-                Ok(())
+                let replay = FollowKey(number(&content["replay"]) as u64);
+                let waiting = content["key"].as_u64();
+                let is_asked = self.machine.stop_replay(now, waiting, session, replay);
+                if is_asked == waiting.is_some() {
+                    Ok(())
+                } else {
+                    return Err("there is nothing to stop".into());
+                }
             }
             "unfollow" => {
                 self.machine.unfollow(now, session, follow);
