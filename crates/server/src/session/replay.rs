@@ -73,7 +73,7 @@ impl Worker {
         speed: f64,
         from_seq: Seq,
     ) {
-        if connection.replays.borrow().len() >= MAX_REPLAYS {
+        if self.replays.borrow().get(&connection.key).is_some_and(|running| running.len() >= MAX_REPLAYS) {
             let detail = format!("a connection may have {MAX_REPLAYS} replays at the same time");
             let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(1_000).of(command);
             return self.refuse(connection, refusal, self.now());
@@ -95,12 +95,12 @@ impl Worker {
             is_stopped: Cell::new(false),
             stopped: Notify::new(),
         });
-        connection.replays.borrow_mut().push(Rc::clone(&playing));
+        self.replays.borrow_mut().entry(connection.key).or_default().push(Rc::clone(&playing));
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
         let mut replay = Replay { playing, speed, last: to_seq, clock: None };
         tokio::task::spawn_local(async move {
             worker.run_replay(&connection, &mut replay).await;
-            connection.replays.borrow_mut().retain(|other| !Rc::ptr_eq(other, &replay.playing));
+            worker.take_replays(&connection, |playing| Rc::ptr_eq(playing, &replay.playing));
         });
     }
 
@@ -113,11 +113,9 @@ impl Worker {
         began: &str,
     ) -> Result<(), Refusal> {
         let named: Option<SessionId> = session.parse().ok();
-        let mut replays = connection.replays.borrow_mut();
-        let is_it = |playing: &mut Rc<Playing>| Some(playing.session) == named && playing.command == began;
+        let is_it = |playing: &Rc<Playing>| Some(playing.session) == named && playing.command == began;
         // A client may have used the id twice: then it means both.
-        let stopped: Vec<_> = replays.extract_if(.., is_it).collect();
-        drop(replays);
+        let stopped = self.take_replays(connection, is_it);
         let Some(last) = stopped.iter().map(|playing| playing.next.get() - 1).max() else {
             let detail = "this connection has no replay of the session under the id in data.originalMessageId; it may have finished";
             return Err(Refusal::invalid("data.originalMessageId", detail));
@@ -132,6 +130,21 @@ impl Worker {
             &SystemMessage::ReplayStopped { original_message_id: command, session_id, seq: last },
         );
         Ok(())
+    }
+
+    /// Takes those of the connection's replays out that run no more.
+    fn take_replays(
+        &self,
+        connection: &Connection,
+        is_over: impl Fn(&Rc<Playing>) -> bool,
+    ) -> Vec<Rc<Playing>> {
+        let mut replays = self.replays.borrow_mut();
+        let Some(running) = replays.get_mut(&connection.key) else { return Vec::new() };
+        let taken = running.extract_if(.., |playing| is_over(playing)).collect();
+        if running.is_empty() {
+            replays.remove(&connection.key);
+        }
+        taken
     }
 
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {

@@ -26,7 +26,6 @@ use super::outbox::Outbox;
 use crate::ops::audit::by;
 use crate::ops::limits::Bucket;
 use crate::session::render::Form;
-use crate::session::replay::Playing;
 use crate::shared::User;
 use crate::worker::Worker;
 
@@ -103,8 +102,6 @@ pub(crate) struct Connection {
     pub(crate) sessions: RefCell<Vec<SessionId>>,
     /// Commands that owners have not answered.
     pub(crate) pending: Cell<u32>,
-    /// Replays that run for it.
-    pub(crate) replays: RefCell<Vec<Rc<Playing>>>,
     /// Pages of history that are read for it at the same time.
     pub(crate) history_reads: Semaphore,
     /// Bytes of an incomplete message that are counted in the receive budget.
@@ -149,7 +146,6 @@ impl Connection {
             refused_by_rate: Cell::new(0),
             sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
-            replays: RefCell::new(Vec::new()),
             history_reads: Semaphore::new(HISTORY_READS),
             counted: Cell::new(0),
             connected_at: now,

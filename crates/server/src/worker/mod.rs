@@ -31,6 +31,7 @@ use crate::ops::meters::Meters;
 use crate::session::feed::Feed;
 use crate::session::owner::{Loading, Owned};
 use crate::session::render::Renderer;
+use crate::session::replay::Playing;
 use crate::shared::Shared;
 use crate::transport::Connection;
 use mailbox::Letter;
@@ -57,6 +58,8 @@ pub(crate) struct Worker {
     dirty: RefCell<Vec<SessionId>>,
     commit_due: Notify,
     /// Connections with something to write.
+    /// Replays that run for connections here; few have any.
+    pub(crate) replays: RefCell<HashMap<ConnectionKey, Vec<Rc<Playing>>>>,
     flush_queue: RefCell<Vec<Rc<Connection>>>,
     flush_due: Notify,
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -90,6 +93,7 @@ impl Worker {
             untold: RefCell::new(Vec::new()),
             dirty: RefCell::new(Vec::new()),
             commit_due: Notify::new(),
+            replays: RefCell::new(HashMap::new()),
             flush_queue: RefCell::new(Vec::new()),
             flush_due: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),

@@ -1,0 +1,122 @@
+//! Taking events: each gets its seq at once, and a repeat is known.
+
+use agentbench_event_log::{Kind, Record};
+use agentbench_protocol::event::write_event;
+use agentbench_protocol::{ErrorCode, Refusal, Seq};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Answer, Publish, Published, Session, Waiter};
+use crate::{EventKey, Seen};
+
+impl Session {
+    /// Takes an event of a participant.
+    ///
+    /// # Errors
+    /// `not_a_participant`, `id_conflict`, `session_closed`.
+    pub fn publish(&mut self, event: &Publish<'_>, now: u64) -> Result<Published, Refusal> {
+        self.take::<true>(event, now)
+    }
+
+    /// Takes an event from somebody who need not be a participant (a request by HTTP).
+    ///
+    /// # Errors
+    /// `id_conflict`, `session_closed`.
+    pub fn publish_from_outside(&mut self, event: &Publish<'_>, now: u64) -> Result<Published, Refusal> {
+        self.take::<false>(event, now)
+    }
+
+    /// One function for each of the two: participants' events are the hot path, and stay one straight piece of code.
+    pub(super) fn take<const PARTICIPANT: bool>(
+        &mut self,
+        event: &Publish<'_>,
+        now: u64,
+    ) -> Result<Published, Refusal> {
+        if PARTICIPANT
+            && let Some(connection) = event.connection
+            && self.participants.get(connection).is_none()
+        {
+            let detail =
+                "join the session (join_session with follow: false is enough) before publishing to it";
+            return Err(Refusal::new(ErrorCode::NotAParticipant, detail));
+        }
+        let digest = xxh3_64(event.body.data.as_bytes());
+        let key = EventKey::new(self.seed, event.user, event.producer, event.body.id);
+        let waiter = match event.connection {
+            None => Waiter::Nobody,
+            Some(connection) if event.requires_ack => Waiter::Ack(connection),
+            Some(connection) => Waiter::Unacked(connection),
+        };
+        match self.window.find(key, digest) {
+            Seen::New => {}
+            Seen::Repeat(seq) => return Ok(self.repeat(seq, waiter, event.body.id)),
+            Seen::Conflict => return Err(conflict("event")),
+        }
+        self.refuse_if_ended()?;
+        self.keep_order(event, now)?;
+        self.touch(now);
+        self.window.push(key, digest);
+        let record = Record {
+            kind: Kind::Event,
+            received_at: now,
+            ttl_ms: event.ttl_ms,
+            digest,
+            user: event.user,
+            producer: event.producer,
+            id: event.body.id,
+            body: &[],
+        };
+        let size = event.body.data.len() + event.body.sender.len() + 256;
+        let name = std::mem::take(&mut self.name);
+        let draft = self.open_draft(size);
+        let seq = draft.builder.next_seq();
+        draft.builder.push_with(&record, |dst| write_event(dst, &name, seq, now, &event.body));
+        draft.waiters.push(waiter);
+        self.name = name;
+        Ok(Published::Queued(seq))
+    }
+
+    /// A new event behind one that was refused for now has to wait for it.
+    fn keep_order(&mut self, event: &Publish<'_>, now: u64) -> Result<(), Refusal> {
+        let Some(member) = event.connection.and_then(|key| self.participants.get_mut(key)) else {
+            return Ok(());
+        };
+        member.in_order = event.in_order;
+        match &member.held {
+            Some((id, until)) if *until > now && id != event.body.id => Err(Refusal::out_of_turn()),
+            _ => {
+                member.held = None;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn refuse_if_ended(&self) -> Result<(), Refusal> {
+        if self.accepted.status.has_ended() {
+            let detail = format!("the session has ended ({})", self.accepted.status.as_str());
+            return Err(Refusal::new(ErrorCode::SessionClosed, detail));
+        }
+        Ok(())
+    }
+
+    pub(super) fn repeat(&mut self, seq: Seq, waiter: Waiter, id: &str) -> Published {
+        if seq <= self.head.seq {
+            return Published::Repeat(seq);
+        }
+        if matches!(waiter, Waiter::Ack(_) | Waiter::Command(_)) {
+            let answer = Answer { waiter, id: id.to_owned(), seq };
+            match &mut self.in_flight {
+                Some(flight) if seq <= flight.frame.last_seq() => flight.repeats.push(answer),
+                _ => {
+                    let draft = self.queue.iter_mut().find(|draft| seq < draft.builder.next_seq());
+                    draft.expect("an uncommitted entry is in flight or queued").repeats.push(answer);
+                }
+            }
+        }
+        Published::RepeatQueued(seq)
+    }
+}
+
+pub(super) fn conflict(what: &str) -> Refusal {
+    let detail = format!("this producer used the id for another {what} before; use a new id for new content");
+    Refusal::new(ErrorCode::IdConflict, detail)
+}
