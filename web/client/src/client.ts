@@ -155,22 +155,13 @@ export class Client extends Commands {
    */
   async replaySession(sessionId: string, options: ReplayOptions = {}): Promise<Replay> {
     const { startReplay } = await import("./replay.js");
-    const key = this.#newKey();
     return startReplay(normal(sessionId), options, {
       buffer: this.#options.followBuffer ?? 1024,
-      add: (items) => this.#follows.set(key, items),
-      pause: (session, isPaused) => {
-        this.#driver.ask((now) => {
-          this.#machine.setReplayPaused(now, session, key, isPaused);
-        });
-      },
-      leave: (session) => {
-        this.#follows.delete(key);
-        this.#machine.stopReplay(session, key);
-      },
-      ask: (session, speed, from) => this.#expect((now, replyKey) => {
-        this.#machine.replay(now, replyKey, key, session, speed, from);
-      }),
+      machine: this.#machine,
+      key: this.#newKey(),
+      follows: this.#follows,
+      driver: this.#driver,
+      expect: (ask) => this.#expect(ask),
     });
   }
 

@@ -2,7 +2,6 @@
 import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import type { Disconnected } from "../item.js";
 import { earlier } from "./commands.js";
-import { endReplay, replaysCut, resumeReplays } from "./replays.js";
 import { delay, type Now } from "./settings.js";
 import type { State } from "./state.js";
 import { describe, type Lost, REPLACED, type Verdict, verdict } from "./verdict.js";
@@ -112,7 +111,7 @@ export function established(state: State, now: Now, greeting: Greeting): void {
   state.hasConnected = true;
   state.tell({ type: "connected", clientId: greeting.clientId, node: greeting.node, attempt: state.attempt + 1 });
   for (const session of state.sessions.keys()) state.attend(session);
-  resumeReplays(state, now);
+  state.replays?.resume(now);
 }
 
 /**
@@ -187,7 +186,7 @@ function judge(state: State, now: Now, why: Lost): Verdict {
 /** Everything that was under way on the connection is to be done again on the next one. */
 function forgetConnection(state: State, about: Disconnected): void {
   state.commands.connectionLost();
-  replaysCut(state);
+  state.replays?.cut();
   state.ready = [];
   state.joins = [];
   state.refreshAt = null;
@@ -226,6 +225,6 @@ export function end(state: State, why: Ended): void {
   }
   state.sessions.clear();
   for (const { purpose } of state.commands.takeAll()) state.failPurpose(purpose, error);
-  for (const session of [...state.replays.keys()]) endReplay(state, session, error);
+  state.replays?.endAll(error);
   state.tell({ type: "ended", ended: why });
 }

@@ -24,7 +24,6 @@ import type { Purpose } from "./commands.js";
 import { begin, CLOSE_NORMAL, closed, end, lost, opened, refresh, token } from "./connect.js";
 import { Following, type StartAt } from "./follow.js";
 import type { Action, Stats, Told, Usage } from "./outputs.js";
-import { replay, resumeReplays } from "./replays.js";
 import type { Now, Settings } from "./settings.js";
 import { received } from "./receive.js";
 import { State } from "./state.js";
@@ -47,110 +46,111 @@ export interface Publish {
 
 /** One client. */
 export class Machine {
-  readonly #state: State;
+  /** @internal */
+  readonly state: State;
 
   constructor(settings: Settings) {
-    this.#state = new State(settings);
+    this.state = new State(settings);
   }
 
   /** Begins with the first attempt to connect. */
   start(now: Now): void {
-    if (this.#state.link.is === "idle") begin(this.#state, now, false);
+    if (this.state.link.is === "idle") begin(this.state, now, false);
   }
 
   /** There is a socket that speaks `protocol`. */
   opened(now: Now, protocol: string): void {
-    opened(this.#state, now, protocol);
+    opened(this.state, now, protocol);
   }
 
   /** The socket has ended: with the code of a close frame, or `null` without one. Or the attempt has failed. */
   closed(now: Now, code: number | null, reason: string): void {
-    closed(this.#state, now, code, reason);
+    closed(this.state, now, code, reason);
   }
 
   /** The server answered the attempt with another HTTP status than 101. `retryAfter` in ms. */
   refused(now: Now, status: number, retryAfter: number | null, body: string): void {
-    if (this.#state.link.is === "connecting") lost(this.#state, now, { how: "http", status, retryAfter, body });
+    if (this.state.link.is === "connecting") lost(this.state, now, { how: "http", status, retryAfter, body });
   }
 
   /** There is no socket to be had. */
   unreachable(now: Now, detail: string): void {
-    if (this.#state.link.is === "connecting") lost(this.#state, now, { how: "unreachable", detail });
+    if (this.state.link.is === "connecting") lost(this.state, now, { how: "unreachable", detail });
   }
 
   /** A frame has arrived. */
   received(now: Now, frame: unknown): void {
-    received(this.#state, now, frame);
+    received(this.state, now, frame);
   }
 
   /** The server has been heard in a way that is no message: a ping. */
   heard(now: Now): void {
-    if (this.#state.connection) this.#state.connection.lastReceived = now.at;
+    if (this.state.connection) this.state.connection.lastReceived = now.at;
   }
 
   /** The provider's answer. */
   token(now: Now, answer: { token: string } | { error: string }): void {
-    token(this.#state, now, answer);
+    token(this.state, now, answer);
   }
 
   /** Does what is due. To be called at `nextTimeout`; a call too many does no harm. */
   timeout(now: Now): void {
-    timeout(this.#state, now);
+    timeout(this.state, now);
   }
 
   /** What the driver has to do next. */
   pollAction(): Action | undefined {
-    return this.#state.actions.shift();
+    return this.state.actions.shift();
   }
 
   /** What the user has to be told next. */
   pollTold(): Told | undefined {
-    return this.#state.told.shift();
+    return this.state.told.shift();
   }
 
   /** The next frame for the open connection, if there is one. What it gave must be sent, in order. */
   transmit(now: Now): Frame | null {
-    return transmit(this.#state, now);
+    return transmit(this.state, now);
   }
 
   /** When `timeout` has to be called, at the latest. */
   get nextTimeout(): number | null {
-    return this.#state.wakeAt;
+    return this.state.wakeAt;
   }
 
   /** Why the client has ended, if it has. */
   get ended(): Ended | null {
-    return this.#state.ended;
+    return this.state.ended;
   }
 
   /** Whether a connection is ready for use. */
   get isConnected(): boolean {
-    return this.#state.isConnected;
+    return this.state.isConnected;
   }
 
   /** Round trip of the last heartbeat, ms. */
   get latency(): number | null {
-    return this.#state.latency;
+    return this.state.latency;
   }
 
   /** Counters. */
   get stats(): Stats {
-    return { ...this.#state.stats };
+    return { ...this.state.stats };
   }
 
   /** How full the outbox is. */
   get usage(): Usage {
-    return { ...this.#state.usage };
+    return { ...this.state.usage };
   }
 
   /** Whether nothing is left to be sent or answered. */
   get isIdle(): boolean {
-    return this.#state.usage.messages === 0 && this.#state.commands.size === 0;
+    return this.state.usage.messages === 0 && this.state.commands.size === 0;
   }
 
   /** An id that no other event has. */
   newEventId(): string {
-    return this.#state.newId("-");
+    return this.state.newId("-");
   }
 
   /**
@@ -158,7 +158,7 @@ export class Machine {
    * there is none.
    */
   makeRoom(session: string, bytes: number, promised: Usage = { messages: 0, bytes: 0 }): boolean {
-    const state = this.#state;
+    const state = this.state;
     while (!this.#hasRoom(bytes, promised)) {
       if (state.settings.outboxPolicy !== "dropOldestUnsent") return false;
       const left = state.sessions.get(session)?.outbox.dropOldestUnsent();
@@ -169,7 +169,7 @@ export class Machine {
   }
 
   #hasRoom(more: number, promised: Usage): boolean {
-    const { usage, settings } = this.#state;
+    const { usage, settings } = this.state;
     const messages = usage.messages + promised.messages;
     // One that is too large goes alone.
     if (messages === 0) return true;
@@ -181,7 +181,7 @@ export class Machine {
    * is told. The session is joined as a publisher if it is not. Gives the event's id; throws `ended`.
    */
   publish(now: Now, { session, id, event, ticket, recoveredFrom }: Publish): string {
-    const state = this.#state;
+    const state = this.state;
     state.checkOpen();
     const name = id ?? this.newEventId();
     const { ackTimeout } = state.settings;
@@ -203,15 +203,15 @@ export class Machine {
 
   /** Sends a command; its reply is told under `key`. Throws `ended`. */
   command(now: Now, key: number, data: { command: string } & Record<string, unknown>): void {
-    if (data.command === "refresh_token" && typeof data.token === "string") return refresh(this.#state, now, key, data.token);
+    if (data.command === "refresh_token" && typeof data.token === "string") return refresh(this.state, now, key, data.token);
     const purpose: Purpose = data.command === "create_session" ? { for: "create", key } : { for: "user", key };
-    this.#state.sendCommand(now, purpose, data);
+    this.state.sendCommand(now, purpose, data);
   }
 
   /** Joins a session as a publisher, for as long as the client lives; the join is told under `key`. Throws `ended`. */
   join(now: Now, key: number, session: string): void {
-    this.#state.checkOpen();
-    const found = this.#state.participation(session);
+    this.state.checkOpen();
+    const found = this.state.participation(session);
     found.publisher = true;
     // A join that was answered before answers this one too, but its reply is gone: ask again.
     if (found.join.is === "done") found.join = { is: "no" };
@@ -220,18 +220,18 @@ export class Machine {
 
   /** Follows a session; the join is told under `key`, the items under `follow`. Throws `ended`, `alreadyFollowing`. */
   follow(now: Now, key: number, follow: number, session: string, start: StartAt): void {
-    this.#state.checkOpen();
-    const found = this.#state.participation(session);
+    this.state.checkOpen();
+    const found = this.state.participation(session);
     if (found.follow) throw new ClientError("alreadyFollowing", "this client follows the session already");
     found.follow = new Following(follow, start);
     this.#waitForJoin(now, key, session, follow);
   }
 
   #waitForJoin(now: Now, key: number, session: string, follow: number | null): void {
-    const deadline = now.at + this.#state.settings.commandTimeout;
-    this.#state.participation(session).waiters.push({ key, deadline, follow });
-    this.#state.wakeBy(deadline);
-    this.#state.attend(session);
+    const deadline = now.at + this.state.settings.commandTimeout;
+    this.state.participation(session).waiters.push({ key, deadline, follow });
+    this.state.wakeBy(deadline);
+    this.state.attend(session);
   }
 
   /**
@@ -239,34 +239,16 @@ export class Machine {
    * goes on from its place afterwards. This is how memory stays bounded where a socket cannot be left unread.
    */
   setPaused(session: string, follow: number, isPaused: boolean): void {
-    const found = this.#state.sessions.get(session);
+    const found = this.state.sessions.get(session);
     if (found?.follow?.key !== follow || found.follow.isPaused === isPaused) return;
     if (isPaused) found.follow.pause();
     else found.follow.unpause();
-    this.#state.attend(session);
-  }
-
-  /** Replays a session from a seq on; the start is told under `key`, the items under `own`. Throws `ended`, `alreadyFollowing`. */
-  replay(now: Now, key: number, own: number, session: string, speed: number, fromSeq: number): void {
-    replay(this.#state, now, key, own, session, speed, fromSeq);
-  }
-
-  /** A replay's reader has more than enough, or room again. */
-  setReplayPaused(now: Now, session: string, own: number, isPaused: boolean): void {
-    const found = this.#state.replays.get(session);
-    if (found?.key !== own) return;
-    found.isPaused = isPaused;
-    resumeReplays(this.#state, now);
-  }
-
-  /** Ends a replay. Nothing is told of it any more. */
-  stopReplay(session: string, own: number): void {
-    if (this.#state.replays.get(session)?.key === own) this.#state.replays.delete(session);
+    this.state.attend(session);
   }
 
   /** Ends a follow. Nothing is told of it any more. */
   unfollow(now: Now, session: string, follow: number): void {
-    const state = this.#state;
+    const state = this.state;
     const found = state.sessions.get(session);
     if (found?.follow?.key !== follow) return;
     found.follow = null;
@@ -282,7 +264,7 @@ export class Machine {
    * Throws `ended`.
    */
   leave(now: Now, key: number, session: string): void {
-    const state = this.#state;
+    const state = this.state;
     state.checkOpen();
     const found = state.sessions.get(session);
     if (found) {
@@ -295,8 +277,8 @@ export class Machine {
 
   /** Ends the client. What is outstanding is given up. */
   close(why: Ended = { kind: "closed" }): void {
-    if (this.#state.ended) return;
-    this.#state.actions.push({ type: "disconnect", code: CLOSE_NORMAL });
-    end(this.#state, why);
+    if (this.state.ended) return;
+    this.state.actions.push({ type: "disconnect", code: CLOSE_NORMAL });
+    end(this.state, why);
   }
 }

@@ -7,7 +7,6 @@ import type { Following } from "./follow.js";
 import {
   delivered, type Fields, type Incoming, type IncomingAck, readAck, readFarewell, readGap, readGreeting, readJoined, readMessages, text,
 } from "./inbound.js";
-import { replayed, replayFinished, replayGap } from "./replays.js";
 import { joinFailed, takeError } from "./refusals.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
@@ -94,9 +93,9 @@ function takeAckOf(state: State, session: string, ack: IncomingAck): void {
 /** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */
 function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle"): void {
   const { seq, sessionId } = message;
-  if (message.isReplay) return replayed(state, message, type);
+  if (message.isReplay && state.replays?.take(message, type)) return;
   if (seq === null || sessionId === null) return;
-  const follow = state.sessions.get(sessionId)?.follow;
+  const follow = message.isReplay ? null : state.sessions.get(sessionId)?.follow;
   if (!follow?.isLive) {
     state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
     return;
@@ -129,7 +128,7 @@ function takeGap(state: State, data: Fields): void {
   const follow = state.sessions.get(session)?.follow;
   const gap = readGap(data);
   if (!gap) return;
-  const isReplayed = replayGap(state, session, gap);
+  const isReplayed = state.replays?.skip(session, gap);
   if (!follow || (isReplayed && follow.has(gap.to))) return;
   // One that moves the place is said again when a held follow goes on from there.
   const isOfAnotherHistory = gap.cause === "epoch" || gap.cause === "diverged";
@@ -153,7 +152,7 @@ function takeHeartbeat(state: State, now: Now, data: Fields): void {
 
 function takeReply(state: State, now: Now, data: Fields): void {
   const number = state.numberIn("c", data.originalMessageId);
-  if (data.type === "replay_finished") return replayFinished(state, now, text(data.sessionId) ?? "", number);
+  if (data.type === "replay_finished") return state.replays?.finished(now, text(data.sessionId) ?? "", number);
   const pending = number === null ? undefined : state.commands.take(number);
   if (number === null || !pending) return;
   progress(state);

@@ -3,7 +3,6 @@ import { type ClientError, refused } from "../outcome.js";
 import type { ErrorData } from "../protocol.js";
 import { RENEW_AGAIN, progress, renewAt } from "./connect.js";
 import { type Incoming, amount, readError, text } from "./inbound.js";
-import { endReplay, replayOf } from "./replays.js";
 import { delay, type Now } from "./settings.js";
 import type { State } from "./state.js";
 
@@ -22,11 +21,7 @@ export function takeError(state: State, now: Now, message: Incoming): void {
 
 function commandRefused(state: State, now: Now, number: number, refusal: ErrorData): void {
   const pending = state.commands.get(number);
-  if (!pending) {
-    const session = replayOf(state, number);
-    if (session !== null) endReplay(state, session, refused(refusal));
-    return;
-  }
+  if (!pending) return state.replays?.refused(number, refusal);
   const { purpose } = pending;
   if (refusal.retryable && purpose.for !== "join" && purpose.for !== "nobody") {
     pending.holdUntil = retryAt(state, now, pending.refusals, refusal);

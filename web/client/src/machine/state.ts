@@ -11,7 +11,7 @@ import { Commands, earlier, type Purpose } from "./commands.js";
 import type { Left } from "./outbox.js";
 import type { Action, ConnectionEvent, Stats, Told, Usage } from "./outputs.js";
 import { Participation } from "./participation.js";
-import { endReplay, type Replaying } from "./replays.js";
+import type { Replays } from "./replays.js";
 import type { Now, Settings } from "./settings.js";
 
 /** What the server has said before it closes. */
@@ -71,7 +71,8 @@ export class State {
   isTokenFresh = false;
   refreshAt: number | null = null;
   readonly sessions = new Map<string, Participation>();
-  readonly replays = new Map<string, Replaying>();
+  /** There are replays from the first one on. */
+  replays: Replays | null = null;
   readonly usage: Usage = { messages: 0, bytes: 0 };
   readonly commands = new Commands();
   /** Sessions with events to send, each once. */
@@ -130,7 +131,7 @@ export class State {
 
   /** Tells a command's sender, if somebody waits, that it failed. */
   failPurpose(purpose: Purpose, error: ClientError): void {
-    if (purpose.for === "replay") endReplay(this, purpose.session, error);
+    if (purpose.for === "replay") this.replays?.end(purpose.session, error);
     if ("key" in purpose && purpose.key !== null) this.fail(purpose.key, error);
   }
 
