@@ -1,8 +1,13 @@
 /** Moves frames between a transport and the machine, keeps its clock, and decides nothing. */
 import type { Told } from "./machine/outputs.js";
-import type { Machine } from "./machine/machine.js";
+import { closed, opened, token } from "./machine/connect.js";
+import { received } from "./machine/receive.js";
+import { close, heard, turnedAway, unreachable } from "./machine/requests.js";
 import type { Now } from "./machine/settings.js";
-import { ClientError } from "./outcome.js";
+import type { State } from "./machine/state.js";
+import { timeout } from "./machine/timeouts.js";
+import { transmit } from "./machine/transmit.js";
+import { ClientError, reasonOf } from "./outcome.js";
 import type { Transport, TransportEvents, TransportLink, TransportRequest } from "./transport.js";
 
 /** Bytes that may wait in the socket before no more are written. */
@@ -33,7 +38,7 @@ export function present(): Now {
 
 /** Runs one machine. */
 export class Driver {
-  readonly #machine: Machine;
+  readonly #state: State;
   readonly #parts: DriverParts;
   #link: TransportLink | null = null;
   #isOpen = false;
@@ -43,8 +48,8 @@ export class Driver {
   #armedFor: number | null = null;
   #isScheduled = false;
 
-  constructor(machine: Machine, parts: DriverParts) {
-    this.#machine = machine;
+  constructor(state: State, parts: DriverParts) {
+    this.#state = state;
     this.#parts = parts;
   }
 
@@ -71,7 +76,7 @@ export class Driver {
   #pump(): void {
     for (let isBusy = true; isBusy; ) {
       isBusy = this.#act() || this.#write();
-      for (let told = this.#machine.pollTold(); told; told = this.#machine.pollTold()) {
+      for (let told = this.#state.told.shift(); told; told = this.#state.told.shift()) {
         isBusy = true;
         this.#parts.tell(told);
       }
@@ -81,7 +86,7 @@ export class Driver {
   }
 
   #act(): boolean {
-    const action = this.#machine.pollAction();
+    const action = this.#state.actions.shift();
     switch (action?.type) {
       case undefined:
         return false;
@@ -112,10 +117,10 @@ export class Driver {
   }
 
   #failed(error: unknown): void {
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = reasonOf(error);
     this.ask((now) => {
-      if (error instanceof ClientError && error.kind === "fenced") this.#machine.close({ kind: "fenced", detail });
-      else this.#machine.unreachable(now, detail);
+      if (error instanceof ClientError && error.kind === "fenced") close(this.#state, { kind: "fenced", detail });
+      else unreachable(this.#state, now, detail);
     });
   }
 
@@ -135,27 +140,27 @@ export class Driver {
       opened: (subprotocol) => {
         pass((now) => {
           this.#isOpen = true;
-          this.#machine.opened(now, subprotocol);
+          opened(this.#state, now, subprotocol);
         });
       },
       received: (frame) => {
         pass((now) => {
-          this.#machine.received(now, frame);
+          received(this.#state, now, frame);
         });
       },
       heard: () => {
         pass((now) => {
-          this.#machine.heard(now);
+          heard(this.#state, now);
         });
       },
       refused: (status, retryAfter, body) => {
         ends((now) => {
-          this.#machine.refused(now, status, retryAfter, body);
+          turnedAway(this.#state, now, status, retryAfter, body);
         });
       },
       closed: (code, reason) => {
         ends((now) => {
-          this.#machine.closed(now, code, reason);
+          closed(this.#state, now, code, reason);
         });
       },
     };
@@ -166,17 +171,17 @@ export class Driver {
     try {
       answer = { token: checkToken(await this.#parts.fetchToken()) };
     } catch (error) {
-      answer = { error: error instanceof Error ? error.message : String(error) };
+      answer = { error: reasonOf(error) };
     }
     this.ask((now) => {
-      this.#machine.token(now, answer);
+      token(this.#state, now, answer);
     });
   }
 
   /** Hands one frame over, if the socket takes it. */
   #write(): boolean {
     if (!this.#link || !this.#isOpen || this.#link.buffered > HIGH_WATER) return false;
-    const frame = this.#machine.transmit(present());
+    const frame = transmit(this.#state, present());
     if (frame !== null) this.#link.send(frame);
     return frame !== null;
   }
@@ -185,7 +190,7 @@ export class Driver {
   #arm(): void {
     const isFull = this.#link !== null && this.#isOpen && this.#link.buffered > HIGH_WATER;
     const { at } = present();
-    const next = isFull ? Math.min(this.#machine.nextTimeout ?? Infinity, at + LOOK_AGAIN) : this.#machine.nextTimeout;
+    const next = isFull ? Math.min(this.#state.wakeAt ?? Infinity, at + LOOK_AGAIN) : this.#state.wakeAt;
     if (next === this.#armedFor) return;
     clearTimeout(this.#timer);
     this.#armedFor = next;
@@ -193,7 +198,7 @@ export class Driver {
     this.#timer = setTimeout(() => {
       this.#armedFor = null;
       this.ask((now) => {
-        this.#machine.timeout(now);
+        timeout(this.#state, now);
       });
     }, Math.min(Math.max(Math.ceil(next - at), 0), LONGEST_TIMER));
   }

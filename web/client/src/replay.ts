@@ -2,9 +2,9 @@
 import type { Driver } from "./driver.js";
 import { Follow } from "./follow.js";
 import type { EventItem, GapItem, LifecycleItem } from "./item.js";
-import type { Machine } from "./machine/machine.js";
 import { replaysOf } from "./machine/replays.js";
 import type { Now } from "./machine/settings.js";
+import type { State } from "./machine/state.js";
 import type { Joined, SystemMessage } from "./protocol.js";
 import { expectReply } from "./replies.js";
 
@@ -62,7 +62,7 @@ export class Replay implements AsyncIterable<ReplayItem> {
 export interface ReplayHost {
   /** Items that may wait for the reader. */
   readonly buffer: number;
-  readonly machine: Machine;
+  readonly state: State;
   readonly driver: Driver;
   /** What tells its items apart from those of others. */
   readonly key: number;
@@ -75,7 +75,7 @@ export interface ReplayHost {
 /** @internal Begins one. */
 export async function startReplay(session: string, { speed = 1, fromSeq = 1 }: ReplayOptions, host: ReplayHost): Promise<Replay> {
   const { key, follows, driver } = host;
-  const replays = replaysOf(host.machine);
+  const replays = replaysOf(host.state);
   const leave = (): void => {
     follows.delete(key);
     driver.ask((now) => {

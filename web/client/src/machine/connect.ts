@@ -219,11 +219,7 @@ export function end(state: State, why: Ended): void {
   state.ended = why;
   const gaveUp: GaveUp = { kind: "ended", ended: why };
   const error = hasEnded(why);
-  for (const found of state.sessions.values()) {
-    for (const left of found.outbox.giveUpAll(gaveUp)) state.settle(left);
-    state.dissolve(found, error);
-  }
-  state.sessions.clear();
+  for (const session of state.sessions.keys()) state.forsake(session, error, gaveUp);
   for (const { purpose } of state.commands.takeAll()) state.failPurpose(purpose, error);
   state.replays?.endAll(error);
   state.tell({ type: "ended", ended: why });

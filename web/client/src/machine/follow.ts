@@ -47,16 +47,15 @@ export class Following {
     return this.#place ? { ...this.#place } : this.#start;
   }
 
-  /** Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. */
-  pause(): void {
-    this.isPaused = true;
+  /**
+   * Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. Or
+   * there is room again.
+   */
+  pause(isPaused: boolean): void {
+    this.isPaused = isPaused;
+    if (!isPaused) return;
     this.#afterPause ||= this.isLive;
     this.isLive = false;
-  }
-
-  /** There is room again. */
-  unpause(): void {
-    this.isPaused = false;
   }
 
   /** Whether what arrives is left for later. */

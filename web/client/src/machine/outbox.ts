@@ -156,23 +156,9 @@ export class Outbox {
     return entry && giveUp(entry, false, { kind: "dropped" });
   }
 
-  /** Takes out everything, given up. */
-  giveUpAll(why: GaveUp): Left[] {
-    const all = this.#entries.map((entry, index) => giveUp(entry, index < this.#inFlight, why));
-    this.#clear();
-    return all;
-  }
-
-  /** Takes out everything: the session takes no events from us. */
-  refuseAll(refusal: ErrorData): Left[] {
-    const all = this.#entries.map((entry) => settleRefused(entry, refusal));
-    this.#clear();
-    return all;
-  }
-
-  #clear(): void {
-    this.#entries = [];
-    this.#inFlight = 0;
+  /** Takes out everything: refused, or given up. Nothing is put in any more. */
+  takeAll(why: GaveUp, refusal?: ErrorData): Left[] {
+    return this.#entries.map((entry, index) => (refusal ? settleRefused(entry, refusal) : giveUp(entry, index < this.#inFlight, why)));
   }
 
   #find(id: string): number {

@@ -60,10 +60,7 @@ export function joinFailed(state: State, session: string, error: ClientError, re
     found.joinRefusals += 1;
     return;
   }
-  state.sessions.delete(session);
-  const { refusal } = error;
-  for (const left of refusal ? found.outbox.refuseAll(refusal) : found.outbox.giveUpAll({ kind: "left" })) state.settle(left);
-  state.dissolve(found, error);
+  state.forsake(session, error);
 }
 
 function eventRefused(state: State, now: Now, named: string | null, id: string, refusal: ErrorData): void {

@@ -8,7 +8,6 @@ import type { GapItem } from "../item.js";
 import { ClientError, refused } from "../outcome.js";
 import type { ErrorData } from "../protocol.js";
 import { delivered, type Incoming } from "./inbound.js";
-import type { Machine } from "./machine.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
 
@@ -26,7 +25,7 @@ interface Replaying {
 }
 
 /** The replays of a machine, which from here on has them. */
-export function replaysOf({ state }: Machine): Replays {
+export function replaysOf(state: State): Replays {
   return (state.replays ??= new Replays(state));
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Item } from "../item.js";
 import type { ClientError} from "../outcome.js";
-import { type Ended, hasEnded } from "../outcome.js";
+import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import type { Reconnect } from "../protocol.js";
 import { digits16 } from "../random.js";
 import { Commands, earlier, type Purpose } from "./commands.js";
@@ -101,8 +101,9 @@ export class State {
     return this.connection?.liveSince != null;
   }
 
-  /** The session's state, begun if there is none. */
+  /** The session's state, begun if there is none. Throws `ended`. */
   participation(session: string): Participation {
+    this.checkOpen();
     let found = this.sessions.get(session);
     if (!found) this.sessions.set(session, (found = new Participation(session)));
     return found;
@@ -190,8 +191,12 @@ export class State {
     }
   }
 
-  /** Tells all who wait for a session, or follow it, that this is over. */
-  dissolve(found: Participation, error: ClientError): void {
+  /** Gives a session up: its events (as refused, if the error is a refusal), and tells all who wait for it or follow it. */
+  forsake(session: string, error: ClientError, why: GaveUp = { kind: "left" }): void {
+    const found = this.sessions.get(session);
+    if (!found) return;
+    this.sessions.delete(session);
+    for (const left of found.outbox.takeAll(why, error.refusal)) this.settle(left);
     for (const waiter of found.waiters) this.fail(waiter.key, error);
     if (found.follow) this.told.push({ type: "followEnded", follow: found.follow.key, error });
   }
