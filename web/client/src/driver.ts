@@ -1,8 +1,8 @@
 /** Moves frames between a transport and the machine, keeps its clock, and decides nothing. */
 import type { Told } from "./machine/outputs.js";
-import { closed, opened, token } from "./machine/connect.js";
+import { closed, opened, token, turnedAway } from "./machine/connect.js";
 import { received } from "./machine/receive.js";
-import { close, heard, turnedAway, unreachable } from "./machine/requests.js";
+import { close, heard, unreachable } from "./machine/requests.js";
 import type { Now } from "./machine/settings.js";
 import type { State } from "./machine/state.js";
 import { timeout } from "./machine/timeouts.js";

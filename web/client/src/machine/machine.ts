@@ -19,7 +19,7 @@
  */
 import type { Frame } from "../codec.js";
 import type { Ended } from "../outcome.js";
-import { closed, opened, token } from "./connect.js";
+import { closed, opened, token, turnedAway } from "./connect.js";
 import type { StartAt } from "./follow.js";
 import type { Action, Stats, Told, Usage } from "./outputs.js";
 import { received } from "./receive.js";
@@ -57,7 +57,7 @@ export class Machine {
 
   /** The server answered the attempt with another HTTP status than 101. `retryAfter` in ms. */
   refused(now: Now, status: number, retryAfter: number | null, body: string): void {
-    requests.turnedAway(this.state, now, status, retryAfter, body);
+    turnedAway(this.state, now, status, retryAfter, body);
   }
 
   /** There is no socket to be had. */

@@ -191,6 +191,7 @@ function giveUp(entry: Entry, wasInFlight: boolean, why: GaveUp): Left {
   return left(entry, isRefused && entry.lastRefusal ? { status: "refused", refusal: entry.lastRefusal } : { status: "unknown", why, sent: entry.sends > 0 });
 }
 
-function left(entry: Entry, outcome: Outcome): Left {
+/** An event that has left, and what became of it. */
+export function left(entry: Entry, outcome: Outcome): Left {
   return { ticket: entry.ticket, outcome, bytes: entry.event.bytes };
 }

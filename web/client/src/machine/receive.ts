@@ -1,12 +1,13 @@
 /** From the server's messages to what they change: outcomes, replies, items. */
-import { ClientError, type Outcome } from "../outcome.js";
-import type { Presence, SystemMessage } from "../protocol.js";
+import { ClientError } from "../outcome.js";
+import type { AckLevel, Presence, SystemMessage } from "../protocol.js";
 import type { Pending } from "./commands.js";
-import { established, expectExpiry, lost, progress } from "./connect.js";
+import { CLOSE_INVALID, established, expectExpiry, lost, progress } from "./connect.js";
 import type { Following } from "./follow.js";
 import {
-  delivered, type Fields, type Incoming, type IncomingAck, readAck, readFarewell, readGap, readGreeting, readJoined, readMessages, text,
+  ackedIn, delivered, type Fields, type Incoming, readFarewell, readGap, readJoined, readMessages, text,
 } from "./inbound.js";
+import { left } from "./outbox.js";
 import { joinFailed, takeError } from "./refusals.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
@@ -23,7 +24,7 @@ export function received(state: State, now: Now, frame: unknown): void {
   try {
     messages = readMessages(state.settings.codec.decode(frame));
   } catch (cause) {
-    return lost(state, now, { how: "violation", detail: `the server's message cannot be read: ${String(cause)}` });
+    return lost(state, now, { detail: `the server's message cannot be read: ${String(cause)}` }, CLOSE_INVALID);
   }
   for (const message of messages) take(state, now, message);
 }
@@ -52,9 +53,9 @@ function takeSystemMessage(state: State, now: Now, message: Incoming): void {
   }
   switch (type) {
     case "ack":
-      return takeAck(state, readAck(data));
+      return takeAck(state, data);
     case "connection_established":
-      return established(state, now, readGreeting(data));
+      return established(state, now, data);
     case "gap":
       return takeGap(state, data);
     case "user_joined":
@@ -68,26 +69,26 @@ function takeSystemMessage(state: State, now: Now, message: Incoming): void {
   }
 }
 
-function takeAck(state: State, ack: IncomingAck): void {
+function takeAck(state: State, data: Fields): void {
   progress(state);
+  const pairs = ackedIn(data);
+  const named = text(data.sessionId);
+  const duplicate = data.duplicate === true;
   // Only a server that acks several sessions at once would leave the session out; then it has to be looked for.
-  for (const session of ack.sessionId === null ? [...state.sessions.keys()] : [ack.sessionId]) takeAckOf(state, session, ack);
-}
-
-function takeAckOf(state: State, session: string, ack: IncomingAck): void {
-  const found = state.sessions.get(session);
-  if (!found) return;
-  const { epoch, level, duplicate } = ack;
-  for (const [id, seq] of ack.pairs) {
-    const entry = found.outbox.acked(id);
-    if (!entry) continue;
-    state.stats.acked += 1;
-    if (duplicate) state.stats.duplicates += 1;
-    const outcome: Outcome = { status: "stored", seq, epoch, level, duplicate };
-    state.settle({ ticket: entry.ticket, outcome, bytes: entry.event.bytes });
+  for (const session of named === null ? [...state.sessions.keys()] : [named]) {
+    const found = state.sessions.get(session);
+    if (!found) continue;
+    for (const [id, seq] of pairs) {
+      const entry = found.outbox.acked(id);
+      if (!entry) continue;
+      state.stats.acked += 1;
+      if (duplicate) state.stats.duplicates += 1;
+      const level = text(data.level) as AckLevel | null;
+      state.settle(left(entry, { status: "stored", seq, epoch: text(data.epoch), level, duplicate }));
+    }
+    state.releaseUnacked(found);
+    state.attend(session);
   }
-  state.releaseUnacked(found);
-  state.attend(session);
 }
 
 /** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */

@@ -26,14 +26,9 @@ export function start(state: State, now: Now): void {
   if (state.link.is === "idle") begin(state, now, false);
 }
 
-/** The server answered the attempt with another HTTP status than 101. `retryAfter` in ms. */
-export function turnedAway(state: State, now: Now, status: number, retryAfter: number | null, body: string): void {
-  if (state.link.is === "connecting") lost(state, now, { how: "http", status, retryAfter, body });
-}
-
 /** There is no socket to be had. */
 export function unreachable(state: State, now: Now, detail: string): void {
-  if (state.link.is === "connecting") lost(state, now, { how: "unreachable", detail });
+  if (state.link.is === "connecting") lost(state, now, { detail });
 }
 
 /** The server has been heard in a way that is no message: a ping. */

@@ -43,7 +43,7 @@ export interface Connection {
 /** Where the client stands towards the server. */
 export type Link =
   | { is: "idle" }
-  | { is: "waiting"; until: number; fetchToken: boolean }
+  | { is: "waiting"; deadline: number; fetchToken: boolean }
   | { is: "fetchingToken"; deadline: number }
   | { is: "connecting"; deadline: number }
   | Connection
