@@ -41,7 +41,6 @@ export class Driver {
   readonly #state: State;
   readonly #parts: DriverParts;
   #link: TransportLink | null = null;
-  #isOpen = false;
   /** Counts the attempts: what belongs to an earlier one is ignored. */
   #attempt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -95,7 +94,6 @@ export class Driver {
         return true;
       case "disconnect":
         this.#attempt += 1;
-        this.#isOpen = false;
         this.#link?.close(action.code);
         this.#link = null;
         return true;
@@ -126,44 +124,14 @@ export class Driver {
 
   /** Passes on what a link tells, as long as it is the current one. */
   #events(isCurrent: () => boolean): TransportEvents {
-    const pass = (what: (now: Now) => void): void => {
-      if (isCurrent()) this.ask(what);
-    };
-    const ends = (what: (now: Now) => void): void => {
-      pass((now) => {
-        this.#isOpen = false;
-        this.#link = null;
-        what(now);
+    const pass = <T extends unknown[]>(what: (state: State, now: Now, ...told: T) => void, isEnd = false) => (...told: T): void => {
+      if (!isCurrent()) return;
+      if (isEnd) this.#link = null;
+      this.ask((now) => {
+        what(this.#state, now, ...told);
       });
     };
-    return {
-      opened: (subprotocol) => {
-        pass((now) => {
-          this.#isOpen = true;
-          opened(this.#state, now, subprotocol);
-        });
-      },
-      received: (frame) => {
-        pass((now) => {
-          received(this.#state, now, frame);
-        });
-      },
-      heard: () => {
-        pass((now) => {
-          heard(this.#state, now);
-        });
-      },
-      refused: (status, retryAfter, body) => {
-        ends((now) => {
-          turnedAway(this.#state, now, status, retryAfter, body);
-        });
-      },
-      closed: (code, reason) => {
-        ends((now) => {
-          closed(this.#state, now, code, reason);
-        });
-      },
-    };
+    return { opened: pass(opened), received: pass(received), heard: pass(heard), refused: pass(turnedAway, true), closed: pass(closed, true) };
   }
 
   async #fetchToken(): Promise<void> {
@@ -180,7 +148,7 @@ export class Driver {
 
   /** Hands one frame over, if the socket takes it. */
   #write(): boolean {
-    if (!this.#link || !this.#isOpen || this.#link.buffered > HIGH_WATER) return false;
+    if (!this.#link || this.#link.buffered > HIGH_WATER) return false;
     const frame = transmit(this.#state, present());
     if (frame !== null) this.#link.send(frame);
     return frame !== null;
@@ -188,7 +156,7 @@ export class Driver {
 
   /** Sets the timer to what is due next. */
   #arm(): void {
-    const isFull = this.#link !== null && this.#isOpen && this.#link.buffered > HIGH_WATER;
+    const isFull = this.#link !== null && this.#link.buffered > HIGH_WATER;
     const { at } = present();
     const next = isFull ? Math.min(this.#state.wakeAt ?? Infinity, at + LOOK_AGAIN) : this.#state.wakeAt;
     if (next === this.#armedFor) return;

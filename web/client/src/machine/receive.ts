@@ -1,5 +1,6 @@
 /** From the server's messages to what they change: outcomes, replies, items. */
 import { ClientError } from "../outcome.js";
+import type { ViolationItem } from "../item.js";
 import type { AckLevel, Presence, SystemMessage } from "../protocol.js";
 import type { Pending } from "./commands.js";
 import { CLOSE_INVALID, established, expectExpiry, lost, progress } from "./connect.js";
@@ -13,7 +14,7 @@ import type { Now } from "./settings.js";
 import type { State } from "./state.js";
 
 /** Changes of the session itself, which are entries of its log. */
-const LIFECYCLE = ["session_created", "session_started", "session_paused", "session_resumed", "session_stopped", "session_expired"];
+const LIFECYCLE = /^session_(created|started|paused|resumed|stopped|expired)$/;
 
 /** A frame has arrived. */
 export function received(state: State, now: Now, frame: unknown): void {
@@ -49,7 +50,7 @@ function takeSystemMessage(state: State, now: Now, message: Incoming): void {
   const type = text(data.type) ?? "";
   if (message.seq !== null) {
     // A log's entry that is of a later version still has its place.
-    return takeEntry(state, message, LIFECYCLE.includes(type) ? "lifecycle" : "event");
+    return takeEntry(state, message, LIFECYCLE.test(type) ? "lifecycle" : "event");
   }
   switch (type) {
     case "ack":
@@ -104,21 +105,18 @@ function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle")
   const entry = delivered(message, sessionId, seq);
   const arrival = follow.arrived(seq, entry.id);
   progress(state);
-  if (arrival.is === "repeat") {
-    state.stats.repeats += 1;
+  if (arrival === "repeats" || arrival === "late") {
+    state.stats[arrival] += 1;
+    if (arrival === "late") state.give(follow.key, { type: arrival, ...entry });
     return;
   }
-  if (arrival.is === "late") {
-    state.stats.late += 1;
-    return state.give(follow.key, { type: "late", ...entry });
-  }
-  if (arrival.is === "hole") violated(state, follow, arrival.violation);
+  if (arrival !== "next") violated(state, follow, arrival);
   state.stats.delivered += 1;
   const change = message.data as unknown as SystemMessage;
   state.give(follow.key, type === "event" ? { type, ...entry } : { type, change, ...entry });
 }
 
-function violated(state: State, follow: Following, violation: ReturnType<Following["skipped"]>): void {
+function violated(state: State, follow: Following, violation: ViolationItem | null): void {
   if (!violation) return;
   state.stats.violations += 1;
   state.give(follow.key, violation);

@@ -76,14 +76,15 @@ function eventRefused(state: State, now: Now, named: string | null, id: string, 
 function eventRefusedIn(state: State, now: Now, session: string, id: string, refusal: ErrorData): boolean {
   const found = state.sessions.get(session);
   const result = found?.outbox.refused(id, refusal, state.settings.publishRetries);
-  if (!found || !result || result.then === "notFound") return false;
-  if (result.then === "settled") {
-    state.settle(result.left);
+  if (!found || result === undefined) return false;
+  if (typeof result === "object") {
+    if (!result) return true;
+    state.settle(result);
     state.releaseUnacked(found);
     state.attend(session);
-  } else if (result.then === "retry") {
+  } else {
     state.stats.heldBack += 1;
-    found.outbox.holdUntil = retryAt(state, now, result.before, refusal);
+    found.outbox.holdUntil = retryAt(state, now, result, refusal);
     // The server has lost us there: joined again, we may go on.
     if (refusal.code === "not_a_participant" && found.join.is === "done") {
       found.join = { is: "no" };

@@ -49,11 +49,10 @@ export type Link =
   | Connection
   | { is: "ended" };
 
+const COUNTERS = "attempts reconnects published sent retried frames acked duplicates refused unknown heldBack commands delivered repeats late unexpected deferred violations";
+
 function noStats(): Stats {
-  return {
-    attempts: 0, reconnects: 0, published: 0, sent: 0, retried: 0, frames: 0, acked: 0, duplicates: 0, refused: 0,
-    unknown: 0, heldBack: 0, commands: 0, delivered: 0, repeats: 0, late: 0, unexpected: 0, deferred: 0, violations: 0,
-  };
+  return Object.fromEntries(COUNTERS.split(" ").map((name) => [name, 0])) as unknown as Stats;
 }
 
 /** One client's state. */
