@@ -2,7 +2,7 @@
 import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import { amount, type Fields, text } from "./inbound.js";
 import { delay, type Now } from "./settings.js";
-import type { State } from "./state.js";
+import type { Farewell, State } from "./state.js";
 
 /** The token is renewed when this part of its remaining life is over. */
 const RENEW_AFTER = 0.8;
@@ -27,14 +27,14 @@ export const TOO_SLOW: Lost = { detail: "the server did not answer in time" };
 /** How a connection ended, or why it did not come about, and what follows. */
 export interface Lost {
   /** The close frame's code. */
-  code?: number;
+  code?: number | null;
   /** What happened, in words. */
   detail: string;
   /**
-   * `retry` (if left out): try again after the usual backoff, and not before `after`. `newToken`: get one, then try again.
-   * `badToken`: it was refused; a new one helps, if there is one. `end`: never.
+   * If left out: try again after the usual backoff, and not before `after`. `newToken`: get one, then try again. `badToken`: it
+   * was refused; a new one helps, if there is one. `end`: never.
    */
-  then?: "retry" | "newToken" | "badToken" | "end";
+  then?: "newToken" | "badToken" | "end" | undefined;
   /** ms. */
   after?: number;
   /** The end that it is, if it is one. */
@@ -145,7 +145,7 @@ export function turnedAway(state: State, now: Now, status: number, after: number
   if (state.link.is !== "connecting") return;
   const isPassing = [408, 425, 429].includes(status) || (status >= 500 && status <= 599);
   lost(state, now, {
-    detail: `HTTP status ${status}: ${body}`, then: status === 401 ? "badToken" : isPassing ? "retry" : "end", after: after ?? 0,
+    detail: `HTTP status ${status}: ${body}`, then: status === 401 ? "badToken" : isPassing ? undefined : "end", after: after ?? 0,
     ended: { kind: "http", status, detail: body },
   });
 }
@@ -158,37 +158,37 @@ export function closed(state: State, now: Now, code: number | null, reason: stri
     return;
   }
   const { farewell } = connection;
-  if (farewell) {
-    code ??= farewell.code;
-    reason = farewell.detail;
-  }
   // A proxy's end, or nobody's: coming back is right.
-  if (code === null) return lost(state, now, { detail: reason || "the connection has ended without a word" });
-  // What the server says in words goes before what its code usually means.
+  if (!farewell && code === null) lost(state, now, { detail: reason || "the connection has ended without a word" });
+  else goodbye(state, now, code ?? farewell?.code ?? CLOSE_NORMAL, farewell?.detail ?? reason, farewell);
+}
+
+/** The server closed the connection. What it said in words goes before what its code usually means. */
+function goodbye(state: State, now: Now, code: number, reason: string, farewell: Farewell | null): void {
   const reconnect = farewell?.reconnect ?? (NEVER.includes(code) ? "never" : code === TOKEN_EXPIRED ? "refresh_token" : "now");
   const detail = reason || "closed by the server";
   if (reconnect === "refresh_token") lost(state, now, { code, detail, then: "newToken", ended: { kind: "token", detail } });
   else {
-    const then = reconnect !== "never" ? "retry" : code === POLICY ? "badToken" : "end";
-    lost(state, now, { code, detail, then, after: farewell?.after ?? 0, ended: { kind: "dismissed", code, detail: reason } });
+    const then = reconnect !== "never" ? undefined : code === POLICY ? "badToken" : "end";
+    lost(state, now, { code, detail, then, after: then ? 0 : (farewell?.after ?? 0), ended: { kind: "dismissed", code, detail: reason } });
   }
 }
 
 /** The connection is over, or did not come about. `closeCode` is said to the server. */
-export function lost(state: State, now: Now, { code, detail, then = "retry", after = 0, ended }: Lost, closeCode = CLOSE_NORMAL): void {
+export function lost(state: State, now: Now, { code = null, detail, then, after, ended }: Lost, closeCode = CLOSE_NORMAL): void {
   const { hasTokenProvider, isFencedElsewhere, backoff } = state.settings;
-  const since = state.connection?.liveSince ?? null;
+  const since = state.connection?.liveSince ?? Infinity;
   // It held for a while, so the next attempt is a first one.
-  if (since !== null && since + backoff.max <= now.at) state.attempt = 0;
+  if (since + backoff.max <= now.at) state.attempt = 0;
   state.actions.push({ type: "disconnect", code: closeCode });
-  const about = { code: code ?? null, detail };
+  const about = { code, detail };
   forgetConnection(state, about);
   state.tell({ type: "disconnected", ...about });
-  if (then === "end" && code === REPLACED && isFencedElsewhere) return wait(state, now, 0, false, detail);
+  if (then === "end" && code === REPLACED && isFencedElsewhere) then = undefined;
   // A token that was refused later was good enough to get in.
-  const needsToken = then === "newToken" || (then === "badToken" && since === null && !state.isTokenFresh);
-  if (needsToken && hasTokenProvider) wait(state, now, 0, true, detail);
-  else if (then === "retry" || !ended) wait(state, now, after, false, detail);
+  if (then === "badToken" && since === Infinity && !state.isTokenFresh) then = "newToken";
+  if (!then || !ended) wait(state, now, after, false, detail);
+  else if (then === "newToken" && hasTokenProvider) wait(state, now, 0, true, detail);
   else end(state, ended);
 }
 
@@ -207,11 +207,11 @@ function forgetConnection(state: State, about: { code: number | null; detail: st
   }
 }
 
-function wait(state: State, now: Now, notBefore: number, fetchToken: boolean, last: string): void {
+function wait(state: State, now: Now, notBefore: number | undefined, fetchToken: boolean, last: string): void {
   const { backoff, random } = state.settings;
   const attempts = state.attempt + 1;
   if (backoff.attempts !== null && attempts >= backoff.attempts) return end(state, { kind: "attempts", attempts, last });
-  const after = notBefore + delay(backoff, state.attempt, random());
+  const after = (notBefore ?? 0) + delay(backoff, state.attempt, random());
   state.attempt = attempts;
   state.link = { is: "waiting", deadline: now.at + after, fetchToken };
   state.wakeBy(now.at + after);

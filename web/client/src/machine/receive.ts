@@ -1,6 +1,6 @@
 /** From the server's messages to what they change: outcomes, replies, items. */
 import { ClientError } from "../outcome.js";
-import type { ViolationItem } from "../item.js";
+import type { Delivered, ViolationItem } from "../item.js";
 import type { AckLevel, Presence, SystemMessage } from "../protocol.js";
 import type { Pending } from "./commands.js";
 import { CLOSE_INVALID, established, expectExpiry, lost, progress } from "./connect.js";
@@ -98,12 +98,12 @@ function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle")
   if (message.isReplay && state.replays?.take(message, type)) return;
   if (seq === null || sessionId === null) return;
   const follow = message.isReplay ? null : state.sessions.get(sessionId)?.follow;
-  if (!follow?.isLive) {
-    state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
-    return;
-  }
-  const entry = delivered(message, sessionId, seq);
-  const arrival = follow.arrived(seq, entry.id);
+  if (follow?.isLive) takeNext(state, message, type, follow, delivered(message, sessionId, seq));
+  else state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
+}
+
+function takeNext(state: State, { data }: Incoming, type: "event" | "lifecycle", follow: Following, entry: Delivered): void {
+  const arrival = follow.arrived(entry.seq, entry.id);
   progress(state);
   if (arrival === "repeats" || arrival === "late") {
     state.stats[arrival] += 1;
@@ -112,7 +112,7 @@ function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle")
   }
   if (arrival !== "next") violated(state, follow, arrival);
   state.stats.delivered += 1;
-  const change = message.data as unknown as SystemMessage;
+  const change = data as unknown as SystemMessage;
   state.give(follow.key, type === "event" ? { type, ...entry } : { type, change, ...entry });
 }
 
