@@ -11,7 +11,7 @@ import type { Item, Metadata } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
 import type { Stats, Told, Usage } from "./machine/outputs.js";
 import { close, command, follow as begin, join, leave, publish, setPaused, start, unfollow } from "./machine/requests.js";
-import type { Settings } from "./machine/settings.js";
+import type { Now, Settings } from "./machine/settings.js";
 import { State } from "./machine/state.js";
 import type { ClientError, Ended, Outcome } from "./outcome.js";
 import type { CreateSession, Joined, SystemMessage } from "./protocol.js";
@@ -97,9 +97,7 @@ export class Client extends Commands {
       client.#emit(event);
     });
     for (const event of store?.events ?? []) client.#resend(event);
-    client.#driver.ask((now) => {
-      start(client.#state, now);
-    });
+    client.#driver.run(start);
     return client;
   }
 
@@ -111,9 +109,7 @@ export class Client extends Commands {
 
   /** Joins a session to publish in it, for as long as the client lives. */
   async join(sessionId: string): Promise<Session> {
-    const reply = await this.#expect((now, key) => {
-      join(this.#state, now, key, normal(sessionId));
-    });
+    const reply = await this.#expect(null, join, normal(sessionId));
     return new Session(this, expectReply(reply, "session_joined").session);
   }
 
@@ -126,9 +122,7 @@ export class Client extends Commands {
     const [session, key] = [normal(sessionId), this.#newKey()];
     const follow = new Follow(session, Math.max(this.#options.followBuffer ?? 1024, 1), {
       pause: (isPaused) => {
-        this.#driver.ask(() => {
-          setPaused(this.#state, session, key, isPaused);
-        });
+        this.#driver.run(setPaused, session, key, isPaused);
       },
       leave: () => {
         this.#unfollow(session, key);
@@ -136,11 +130,9 @@ export class Client extends Commands {
     });
     this.#follows.set(key, follow);
     try {
-      const reply = await this.#expect((now, replyKey) => {
-        begin(this.#state, now, replyKey, key, session, from);
-      }, (joined) => {
+      const reply = await this.#expect((joined) => {
         follow.setJoined(joined as SystemMessage & Joined);
-      });
+      }, begin, key, session, from);
       expectReply(reply, "session_joined");
     } catch (error) {
       this.#unfollow(session, key);
@@ -162,30 +154,23 @@ export class Client extends Commands {
       key: this.#newKey(),
       follows: this.#follows,
       driver: this.#driver,
-      expect: (ask) => this.#expect(ask),
+      expect: (ask) => this.#expect(null, ask),
     });
   }
 
   #unfollow(session: string, key: number): void {
     this.#follows.delete(key);
-    this.#driver.ask((now) => {
-      unfollow(this.#state, now, session, key);
-    });
+    this.#driver.run(unfollow, session, key);
   }
 
   /** Leaves a session: what waits to be published there is given up, its follow ends. */
   async leave(sessionId: string): Promise<void> {
-    const reply = await this.#expect((now, key) => {
-      leave(this.#state, now, key, normal(sessionId));
-    });
-    expectReply(reply, "session_left");
+    expectReply(await this.#expect(null, leave, normal(sessionId)), "session_left");
   }
 
   /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
   override command(data: { command: string } & Record<string, unknown>): Promise<SystemMessage> {
-    return this.#expect((now, key) => {
-      command(this.#state, now, key, data);
-    });
+    return this.#expect(null, command, data);
   }
 
   /** Publishes an event, and gives what became of it: stored, refused or unknown. */
@@ -243,7 +228,7 @@ export class Client extends Commands {
       },
     });
     const event = { data, bytes: utf8Length(data), metadata: JSON.parse(metadata) as Metadata };
-    this.#driver.ask((now) => publish(this.#state, now, { session: sessionId, id, event, ticket, recoveredFrom: timestamp }));
+    this.#driver.run(publish, { session: sessionId, id, event, ticket, recoveredFrom: timestamp });
   }
 
   /** Waits until the outbox is empty: every publish has its outcome. */
@@ -277,7 +262,7 @@ export class Client extends Commands {
   }
 
   #end(why: Ended): void {
-    this.#driver.ask(() => close(this.#state, why));
+    this.#driver.run(close, why);
   }
 
   /** Calls back for all that happens to the client. Gives a function that ends this. */
@@ -323,12 +308,12 @@ export class Client extends Commands {
   }
 
   /** Asks for something that will be answered, and waits for that. `atOnce` sees the reply before anything that follows it. */
-  #expect(ask: (now: { at: number; unix: number }, key: number) => void, atOnce?: (reply: SystemMessage) => void): Promise<SystemMessage> {
+  #expect<T extends unknown[]>(
+    atOnce: ((reply: SystemMessage) => void) | null, what: (state: State, now: Now, key: number, ...more: T) => void, ...more: T
+  ): Promise<SystemMessage> {
     return new Promise((resolve, reject) => {
       const key = this.#newKey();
-      this.#driver.ask((now) => {
-        ask(now, key);
-      });
+      this.#driver.run(what, key, ...more);
       this.#replies.set(key, {
         resolve: (reply) => {
           atOnce?.(reply);
@@ -344,13 +329,13 @@ export class Client extends Commands {
       case "published":
         return this.#published(told.ticket, told.outcome);
       case "reply":
-        this.#replies.get(told.key)?.resolve(told.reply);
+      case "failed": {
+        const waiting = this.#replies.get(told.key);
         this.#replies.delete(told.key);
+        if (told.type === "reply") waiting?.resolve(told.reply);
+        else waiting?.reject(told.error);
         return;
-      case "failed":
-        this.#replies.get(told.key)?.reject(told.error);
-        this.#replies.delete(told.key);
-        return;
+      }
       case "item":
         return this.#follows.get(told.follow)?.push(told.item);
       case "followEnded":

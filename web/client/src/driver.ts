@@ -53,9 +53,9 @@ export class Driver {
   }
 
   /** Asks something of the machine, and does soon what follows from it. */
-  ask<T>(what: (now: Now) => T): T {
+  run<T extends unknown[], R>(what: (state: State, now: Now, ...more: T) => R, ...more: T): R {
     try {
-      return what(present());
+      return what(this.#state, present(), ...more);
     } finally {
       this.#schedule();
     }
@@ -116,10 +116,8 @@ export class Driver {
 
   #failed(error: unknown): void {
     const detail = reasonOf(error);
-    this.ask((now) => {
-      if (error instanceof ClientError && error.kind === "fenced") close(this.#state, { kind: "fenced", detail });
-      else unreachable(this.#state, now, detail);
-    });
+    if (error instanceof ClientError && error.kind === "fenced") this.run(close, { kind: "fenced", detail });
+    else this.run(unreachable, detail);
   }
 
   /** Passes on what a link tells, as long as it is the current one. */
@@ -127,9 +125,7 @@ export class Driver {
     const pass = <T extends unknown[]>(what: (state: State, now: Now, ...told: T) => void, isEnd = false) => (...told: T): void => {
       if (!isCurrent()) return;
       if (isEnd) this.#link = null;
-      this.ask((now) => {
-        what(this.#state, now, ...told);
-      });
+      this.run(what, ...told);
     };
     return { opened: pass(opened), received: pass(received), heard: pass(heard), refused: pass(turnedAway, true), closed: pass(closed, true) };
   }
@@ -141,9 +137,7 @@ export class Driver {
     } catch (error) {
       answer = { error: reasonOf(error) };
     }
-    this.ask((now) => {
-      token(this.#state, now, answer);
-    });
+    this.run(token, answer);
   }
 
   /** Hands one frame over, if the socket takes it. */
@@ -165,9 +159,7 @@ export class Driver {
     if (next === null) return;
     this.#timer = setTimeout(() => {
       this.#armedFor = null;
-      this.ask((now) => {
-        timeout(this.#state, now);
-      });
+      this.run(timeout);
     }, Math.min(Math.max(Math.ceil(next - at), 0), LONGEST_TIMER));
   }
 }

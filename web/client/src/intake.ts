@@ -109,15 +109,13 @@ export class Intake {
     if (problem?.kind === "fenced") this.#end(problem.message);
     for (const arriving of group) this.#hand(arriving, problem);
     // Also where nothing was handed on: somebody may wait for the end of it.
-    this.#driver.ask(() => {
+    this.#driver.run(() => {
       this.move();
     });
   }
 
   #end(detail: string): void {
-    this.#driver.ask(() => {
-      close(this.#state, { kind: "fenced", detail });
-    });
+    this.#driver.run(close, { kind: "fenced", detail });
   }
 
   #hand(arriving: Arriving, problem: ClientError | null): void {
@@ -125,7 +123,7 @@ export class Intake {
     const { ended } = this.#state;
     if (problem) return arriving.rejected(problem);
     if (ended) return arriving.kept(ended);
-    this.#driver.ask((now) => publish(this.#state, now, { session, id, event, ticket }));
+    this.#driver.run(publish, { session, id, event, ticket });
     arriving.accepted();
   }
 }

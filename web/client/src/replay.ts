@@ -69,7 +69,7 @@ export interface ReplayHost {
   /** Where its items are to go. */
   readonly follows: Map<number, Follow>;
   /** Asks for something, and waits for the reply. */
-  expect(ask: (now: Now, replyKey: number) => void): Promise<SystemMessage>;
+  expect(ask: (state: State, now: Now, replyKey: number) => void): Promise<SystemMessage>;
 }
 
 /** @internal Begins one. */
@@ -78,13 +78,13 @@ export async function startReplay(session: string, { speed = 1, fromSeq = 1 }: R
   const replays = replaysOf(host.state);
   const leave = (): void => {
     follows.delete(key);
-    driver.ask((now) => {
+    driver.run((_, now) => {
       replays.stop(now, session, key);
     });
   };
   const items = new Follow(session, Math.max(host.buffer, 1), {
     pause: (isPaused) => {
-      driver.ask((now) => {
+      driver.run((_, now) => {
         replays.setPaused(now, session, key, isPaused);
       });
     },
@@ -92,7 +92,7 @@ export async function startReplay(session: string, { speed = 1, fromSeq = 1 }: R
   });
   follows.set(key, items);
   try {
-    const reply = await host.expect((now, replyKey) => {
+    const reply = await host.expect((_, now, replyKey) => {
       replays.begin(now, replyKey, key, session, speed, fromSeq);
     });
     const { fromSeq: from, toSeq } = expectReply(reply, "replay_started");

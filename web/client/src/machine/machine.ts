@@ -31,6 +31,9 @@ import { transmit } from "./transmit.js";
 
 export type { Publish } from "./requests.js";
 
+/** For what is the same at any time. */
+const UNTIMED: Now = { at: 0, unix: 0 };
+
 /** One client. */
 export class Machine {
   /** @internal */
@@ -176,7 +179,7 @@ export class Machine {
    * goes on from its place afterwards. This is how memory stays bounded where a socket cannot be left unread.
    */
   setPaused(session: string, follow: number, isPaused: boolean): void {
-    requests.setPaused(this.state, session, follow, isPaused);
+    requests.setPaused(this.state, UNTIMED, session, follow, isPaused);
   }
 
   /** Ends a follow. Nothing is told of it any more. */
@@ -194,6 +197,6 @@ export class Machine {
 
   /** Ends the client. What is outstanding is given up. */
   close(why: Ended = { kind: "closed" }): void {
-    requests.close(this.state, why);
+    requests.close(this.state, UNTIMED, why);
   }
 }

@@ -106,7 +106,7 @@ function waitForJoin(state: State, now: Now, key: number, session: string, own: 
  * A follow's reader has more than enough (`true`), or room again (`false`). Meanwhile the server sends it nothing; it
  * goes on from its place afterwards. This is how memory stays bounded where a socket cannot be left unread.
  */
-export function setPaused(state: State, session: string, own: number, isPaused: boolean): void {
+export function setPaused(state: State, _now: Now, session: string, own: number, isPaused: boolean): void {
   const found = state.sessions.get(session)?.follow;
   if (found?.key !== own || found.isPaused === isPaused) return;
   found.pause(isPaused);
@@ -136,7 +136,7 @@ export function leave(state: State, now: Now, key: number, session: string): voi
 }
 
 /** Ends the client. What is outstanding is given up. */
-export function close(state: State, why: Ended): void {
+export function close(state: State, _now: Now, why: Ended): void {
   if (state.ended) return;
   state.actions.push({ type: "disconnect", code: CLOSE_NORMAL });
   end(state, why);
