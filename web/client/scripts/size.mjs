@@ -2,8 +2,11 @@
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
+import { shortNames } from "./internal-names.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
+
+const names = shortNames();
 
 async function sizeOf(contents) {
   const result = await build({
@@ -17,6 +20,8 @@ async function sizeOf(contents) {
     outdir: "out",
     // What is imported on demand (MessagePack) goes into files of its own, which are not counted.
     splitting: true,
+    // As the build puts them into what is published.
+    ...names,
   });
   const needed = new Set();
   const visit = (name) => {

@@ -9,9 +9,10 @@ import { Follow, listen } from "./follow.js";
 import { Intake } from "./intake.js";
 import type { Item, Metadata } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
-import { Machine } from "./machine/machine.js";
 import type { Stats, Told, Usage } from "./machine/outputs.js";
-import type { Settings } from "./machine/settings.js";
+import { close, command, follow as begin, join, leave, publish, setPaused, start, unfollow } from "./machine/requests.js";
+import type { Now, Settings } from "./machine/settings.js";
+import { State } from "./machine/state.js";
 import type { ClientError, Ended, Outcome } from "./outcome.js";
 import type { CreateSession, Joined, SystemMessage } from "./protocol.js";
 import type { Replay, ReplayOptions } from "./replay.js";
@@ -39,7 +40,7 @@ interface Publishing {
 export class Client extends Commands {
   /** Name of this producer. */
   readonly producerId: string;
-  readonly #machine: Machine;
+  readonly #state: State;
   readonly #driver: Driver;
   readonly #store: OpenedStore | null;
   readonly #intake: Intake;
@@ -57,8 +58,8 @@ export class Client extends Commands {
     this.#options = options;
     this.producerId = store?.producerId ?? options.producerId ?? randomName();
     this.#store = store;
-    this.#machine = new Machine(settings);
-    this.#driver = new Driver(this.#machine, {
+    this.#state = new State(settings);
+    this.#driver = new Driver(this.#state, {
       transport,
       request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId },
       fetchToken: async () => (await options.tokenProvider?.()) ?? "",
@@ -71,7 +72,7 @@ export class Client extends Commands {
         if (this.#isEmpty()) for (const resolve of this.#emptied.splice(0)) resolve();
       },
     });
-    this.#intake = new Intake(this.#machine, this.#driver, this.#store, settings.outboxPolicy === "wait");
+    this.#intake = new Intake(this.#state, this.#driver, this.#store, settings.outboxPolicy === "wait");
     if (options.onEvent) this.#listeners.add(options.onEvent);
     this.#store?.onFenced(({ message }) => {
       this.#end({ kind: "fenced", detail: message });
@@ -96,9 +97,7 @@ export class Client extends Commands {
       client.#emit(event);
     });
     for (const event of store?.events ?? []) client.#resend(event);
-    client.#driver.ask((now) => {
-      client.#machine.start(now);
-    });
+    client.#driver.run(start);
     return client;
   }
 
@@ -110,9 +109,7 @@ export class Client extends Commands {
 
   /** Joins a session to publish in it, for as long as the client lives. */
   async join(sessionId: string): Promise<Session> {
-    const reply = await this.#expect((now, key) => {
-      this.#machine.join(now, key, normal(sessionId));
-    });
+    const reply = await this.#expect(null, join, normal(sessionId));
     return new Session(this, expectReply(reply, "session_joined").session);
   }
 
@@ -125,9 +122,7 @@ export class Client extends Commands {
     const [session, key] = [normal(sessionId), this.#newKey()];
     const follow = new Follow(session, Math.max(this.#options.followBuffer ?? 1024, 1), {
       pause: (isPaused) => {
-        this.#driver.ask(() => {
-          this.#machine.setPaused(session, key, isPaused);
-        });
+        this.#driver.run(setPaused, session, key, isPaused);
       },
       leave: () => {
         this.#unfollow(session, key);
@@ -135,11 +130,9 @@ export class Client extends Commands {
     });
     this.#follows.set(key, follow);
     try {
-      const reply = await this.#expect((now, replyKey) => {
-        this.#machine.follow(now, replyKey, key, session, from);
-      }, (joined) => {
+      const reply = await this.#expect((joined) => {
         follow.setJoined(joined as SystemMessage & Joined);
-      });
+      }, begin, key, session, from);
       expectReply(reply, "session_joined");
     } catch (error) {
       this.#unfollow(session, key);
@@ -155,45 +148,29 @@ export class Client extends Commands {
    */
   async replaySession(sessionId: string, options: ReplayOptions = {}): Promise<Replay> {
     const { startReplay } = await import("./replay.js");
-    const key = this.#newKey();
     return startReplay(normal(sessionId), options, {
       buffer: this.#options.followBuffer ?? 1024,
-      add: (items) => this.#follows.set(key, items),
-      pause: (session, isPaused) => {
-        this.#driver.ask((now) => {
-          this.#machine.setReplayPaused(now, session, key, isPaused);
-        });
-      },
-      leave: (session) => {
-        this.#follows.delete(key);
-        this.#machine.stopReplay(session, key);
-      },
-      ask: (session, speed, from) => this.#expect((now, replyKey) => {
-        this.#machine.replay(now, replyKey, key, session, speed, from);
-      }),
+      state: this.#state,
+      key: this.#newKey(),
+      follows: this.#follows,
+      driver: this.#driver,
+      expect: (ask) => this.#expect(null, ask),
     });
   }
 
   #unfollow(session: string, key: number): void {
     this.#follows.delete(key);
-    this.#driver.ask((now) => {
-      this.#machine.unfollow(now, session, key);
-    });
+    this.#driver.run(unfollow, session, key);
   }
 
   /** Leaves a session: what waits to be published there is given up, its follow ends. */
   async leave(sessionId: string): Promise<void> {
-    const reply = await this.#expect((now, key) => {
-      this.#machine.leave(now, key, normal(sessionId));
-    });
-    expectReply(reply, "session_left");
+    expectReply(await this.#expect(null, leave, normal(sessionId)), "session_left");
   }
 
   /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
   override command(data: { command: string } & Record<string, unknown>): Promise<SystemMessage> {
-    return this.#expect((now, key) => {
-      this.#machine.command(now, key, data);
-    });
+    return this.#expect(null, command, data);
   }
 
   /** Publishes an event, and gives what became of it: stored, refused or unknown. */
@@ -218,7 +195,7 @@ export class Client extends Commands {
   #put(sessionId: string, data: Record<string, unknown>, options: PublishOptions, wantsAck: boolean): Promise<Ticket> {
     return new Promise((resolve, reject) => {
       const event = makeEvent(data, options);
-      const id = options.id ?? this.#machine.newEventId();
+      const id = options.id ?? this.#state.newId("-");
       const ticket = this.#newKey();
       const outcome = new Promise<Outcome>((told) => {
         if (wantsAck) this.#tickets.set(ticket, { id, told });
@@ -251,7 +228,7 @@ export class Client extends Commands {
       },
     });
     const event = { data, bytes: utf8Length(data), metadata: JSON.parse(metadata) as Metadata };
-    this.#driver.ask((now) => this.#machine.publish(now, { session: sessionId, id, event, ticket, recoveredFrom: timestamp }));
+    this.#driver.run(publish, { session: sessionId, id, event, ticket, recoveredFrom: timestamp });
   }
 
   /** Waits until the outbox is empty: every publish has its outcome. */
@@ -261,7 +238,7 @@ export class Client extends Commands {
   }
 
   #isEmpty(): boolean {
-    return this.#machine.ended !== null || (this.#machine.usage.messages === 0 && this.#intake.isEmpty);
+    return this.#state.ended !== null || (this.#state.usage.messages === 0 && this.#intake.isEmpty);
   }
 
   /**
@@ -285,7 +262,7 @@ export class Client extends Commands {
   }
 
   #end(why: Ended): void {
-    this.#driver.ask(() => this.#machine.close(why));
+    this.#driver.run(close, why);
   }
 
   /** Calls back for all that happens to the client. Gives a function that ends this. */
@@ -296,13 +273,13 @@ export class Client extends Commands {
 
   /** Where the client stands. */
   get state(): ClientState {
-    if (this.#machine.ended) return "ended";
-    return this.#machine.isConnected ? "connected" : "connecting";
+    if (this.#state.ended) return "ended";
+    return this.#state.isConnected ? "connected" : "connecting";
   }
 
   /** Why the client has ended for good, if it has. */
   get ended(): Ended | null {
-    return this.#machine.ended;
+    return this.#state.ended;
   }
 
   /** What carries the messages now. */
@@ -312,17 +289,17 @@ export class Client extends Commands {
 
   /** Round trip of the last heartbeat, ms, if there was one. */
   get latency(): number | null {
-    return this.#machine.latency;
+    return this.#state.latency;
   }
 
   /** Counters since the client was made. */
   get stats(): Stats {
-    return this.#machine.stats;
+    return { ...this.#state.stats };
   }
 
   /** How full the outbox is. */
   get outbox(): Usage {
-    return this.#machine.usage;
+    return { ...this.#state.usage };
   }
 
   #newKey(): number {
@@ -331,12 +308,12 @@ export class Client extends Commands {
   }
 
   /** Asks for something that will be answered, and waits for that. `atOnce` sees the reply before anything that follows it. */
-  #expect(ask: (now: { at: number; unix: number }, key: number) => void, atOnce?: (reply: SystemMessage) => void): Promise<SystemMessage> {
+  #expect<T extends unknown[]>(
+    atOnce: ((reply: SystemMessage) => void) | null, what: (state: State, now: Now, key: number, ...more: T) => void, ...more: T
+  ): Promise<SystemMessage> {
     return new Promise((resolve, reject) => {
       const key = this.#newKey();
-      this.#driver.ask((now) => {
-        ask(now, key);
-      });
+      this.#driver.run(what, key, ...more);
       this.#replies.set(key, {
         resolve: (reply) => {
           atOnce?.(reply);
@@ -352,13 +329,13 @@ export class Client extends Commands {
       case "published":
         return this.#published(told.ticket, told.outcome);
       case "reply":
-        this.#replies.get(told.key)?.resolve(told.reply);
+      case "failed": {
+        const waiting = this.#replies.get(told.key);
         this.#replies.delete(told.key);
+        if (told.type === "reply") waiting?.resolve(told.reply);
+        else waiting?.reject(told.error);
         return;
-      case "failed":
-        this.#replies.get(told.key)?.reject(told.error);
-        this.#replies.delete(told.key);
-        return;
+      }
       case "item":
         return this.#follows.get(told.follow)?.push(told.item);
       case "followEnded":

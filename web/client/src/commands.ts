@@ -13,48 +13,51 @@ export abstract class Commands {
   /** Sends any command and gives its reply. */
   abstract command(data: { command: string } & Record<string, unknown>): Promise<SystemMessage>;
 
+  /** Sends a command, about a session if one is named, and gives a reply of this type. */
+  async #ask<T extends SystemMessage["type"]>(type: T, command: string, sessionId?: string, more: object = {}): Promise<Reply<T>> {
+    return expectReply(await this.command({ ...more, command, ...(sessionId !== undefined && { sessionId: normal(sessionId) }) }), type);
+  }
+
   /** idle → running. */
-  async start(sessionId: string): Promise<Reply<"session_started">> {
-    return expectReply(await this.command({ command: "start_test", sessionId: normal(sessionId) }), "session_started");
+  start(sessionId: string): Promise<Reply<"session_started">> {
+    return this.#ask("session_started", "start_test", sessionId);
   }
 
   /** running → paused. */
-  async pause(sessionId: string): Promise<Reply<"session_paused">> {
-    return expectReply(await this.command({ command: "pause_test", sessionId: normal(sessionId) }), "session_paused");
+  pause(sessionId: string): Promise<Reply<"session_paused">> {
+    return this.#ask("session_paused", "pause_test", sessionId);
   }
 
   /** paused → running. */
-  async resume(sessionId: string): Promise<Reply<"session_resumed">> {
-    return expectReply(await this.command({ command: "resume_test", sessionId: normal(sessionId) }), "session_resumed");
+  resume(sessionId: string): Promise<Reply<"session_resumed">> {
+    return this.#ask("session_resumed", "resume_test", sessionId);
   }
 
   /** Ends the session. */
-  async stop(sessionId: string, outcome: "completed" | "error" = "completed", reason?: string): Promise<Reply<"session_stopped">> {
-    const command = { command: "stop_test", sessionId: normal(sessionId), outcome, ...(reason !== undefined && { reason }) };
-    return expectReply(await this.command(command), "session_stopped");
+  stop(sessionId: string, outcome: "completed" | "error" = "completed", reason?: string): Promise<Reply<"session_stopped">> {
+    return this.#ask("session_stopped", "stop_test", sessionId, { outcome, reason });
   }
 
   /** One session's state. */
   async getSessionInfo(sessionId: string): Promise<Reply<"session_info">["session"]> {
-    return expectReply(await this.command({ command: "get_session_info", sessionId: normal(sessionId) }), "session_info").session;
+    return (await this.#ask("session_info", "get_session_info", sessionId)).session;
   }
 
   /** A page of the sessions that the user may see, newest first. `nextCursor` is where the next page begins. */
-  async list(query: GetSessionList = {}): Promise<Pick<Reply<"session_list">, "sessions" | "nextCursor">> {
-    return expectReply(await this.command({ ...query, command: "get_session_list" }), "session_list");
+  list(query: GetSessionList = {}): Promise<Pick<Reply<"session_list">, "sessions" | "nextCursor">> {
+    return this.#ask("session_list", "get_session_list", undefined, query);
   }
 
   /** A page of a session's log: whole messages as they were delivered. `limit` is 1 to 1000; `nextSeq` begins the next page. */
   async getHistory(sessionId: string, fromSeq = 1, limit = HISTORY_PAGE): Promise<{ events: Envelope[]; nextSeq: number | null }> {
-    const command = { command: "get_history", sessionId: normal(sessionId), fromSeq, limit: Math.min(Math.max(limit, 1), HISTORY_PAGE) };
-    const { events, nextSeq } = expectReply(await this.command(command), "session_history");
+    const more = { fromSeq, limit: Math.min(Math.max(limit, 1), HISTORY_PAGE) };
+    const { events, nextSeq } = await this.#ask("session_history", "get_history", sessionId, more);
     return { events: events as Envelope[], nextSeq: nextSeq ?? null };
   }
 
   /** Gives the server a newer token of the same user, which later connections use as well. Gives when it ends, ms since 1970. */
   async refreshToken(token: string): Promise<number | null> {
-    const reply = await this.command({ command: "refresh_token", token });
-    return expectReply(reply, "token_refreshed").tokenExpiresAt ?? null;
+    return (await this.#ask("token_refreshed", "refresh_token", undefined, { token })).tokenExpiresAt ?? null;
   }
 }
 

@@ -122,22 +122,25 @@ export function checkOptions(options: ConnectOptions): void {
 
 /** The part of the options that the machine needs. */
 export async function settingsOf(options: ConnectOptions): Promise<Settings> {
+  const { outbox, backoff, inFlight, outboxMessages, ackTimeout = outbox ? null : 60_000, ...rest } = options;
+  const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value != null)) as Partial<Settings>;
   return {
+    token: null,
+    connectTimeout: 10_000,
+    commandTimeout: 30_000,
+    publishRetries: null,
+    outboxBytes: 64 * 1024 * 1024,
+    outboxPolicy: "wait",
+    silenceTimeout: null,
+    ...given,
     codec: await codecOf(options.format),
-    token: options.token ?? null,
     hasTokenProvider: options.tokenProvider !== undefined,
-    connectTimeout: options.connectTimeout ?? 10_000,
-    commandTimeout: options.commandTimeout ?? 30_000,
-    ackTimeout: options.ackTimeout === undefined ? (options.outbox ? null : 60_000) : options.ackTimeout,
-    publishRetries: options.publishRetries ?? null,
-    outboxMessages: Math.max(options.outboxMessages ?? 10_000, 1),
-    outboxBytes: options.outboxBytes ?? 64 * 1024 * 1024,
-    outboxPolicy: options.outboxPolicy ?? "wait",
-    inFlight: Math.max(options.inFlight ?? 1024, 1),
-    backoff: { base: 100, max: 10_000, attempts: null, ...options.backoff },
+    ackTimeout,
+    outboxMessages: Math.max(outboxMessages ?? 10_000, 1),
+    inFlight: Math.max(inFlight ?? 1024, 1),
+    backoff: { base: 100, max: 10_000, attempts: null, ...backoff },
     heartbeatInterval: heartbeatOf(options),
-    silenceTimeout: options.silenceTimeout ?? null,
-    isFencedElsewhere: options.outbox !== undefined,
+    isFencedElsewhere: outbox !== undefined,
     random,
   };
 }

@@ -1,8 +1,13 @@
 /** Moves frames between a transport and the machine, keeps its clock, and decides nothing. */
 import type { Told } from "./machine/outputs.js";
-import type { Machine } from "./machine/machine.js";
+import { closed, opened, token, turnedAway } from "./machine/connect.js";
+import { received } from "./machine/receive.js";
+import { close, heard, unreachable } from "./machine/requests.js";
 import type { Now } from "./machine/settings.js";
-import { ClientError } from "./outcome.js";
+import type { State } from "./machine/state.js";
+import { timeout } from "./machine/timeouts.js";
+import { transmit } from "./machine/transmit.js";
+import { ClientError, reasonOf } from "./outcome.js";
 import type { Transport, TransportEvents, TransportLink, TransportRequest } from "./transport.js";
 
 /** Bytes that may wait in the socket before no more are written. */
@@ -33,25 +38,24 @@ export function present(): Now {
 
 /** Runs one machine. */
 export class Driver {
-  readonly #machine: Machine;
+  readonly #state: State;
   readonly #parts: DriverParts;
   #link: TransportLink | null = null;
-  #isOpen = false;
   /** Counts the attempts: what belongs to an earlier one is ignored. */
   #attempt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #armedFor: number | null = null;
   #isScheduled = false;
 
-  constructor(machine: Machine, parts: DriverParts) {
-    this.#machine = machine;
+  constructor(state: State, parts: DriverParts) {
+    this.#state = state;
     this.#parts = parts;
   }
 
   /** Asks something of the machine, and does soon what follows from it. */
-  ask<T>(what: (now: Now) => T): T {
+  run<T extends unknown[], R>(what: (state: State, now: Now, ...more: T) => R, ...more: T): R {
     try {
-      return what(present());
+      return what(this.#state, present(), ...more);
     } finally {
       this.#schedule();
     }
@@ -71,7 +75,7 @@ export class Driver {
   #pump(): void {
     for (let isBusy = true; isBusy; ) {
       isBusy = this.#act() || this.#write();
-      for (let told = this.#machine.pollTold(); told; told = this.#machine.pollTold()) {
+      for (let told = this.#state.told.shift(); told; told = this.#state.told.shift()) {
         isBusy = true;
         this.#parts.tell(told);
       }
@@ -81,7 +85,7 @@ export class Driver {
   }
 
   #act(): boolean {
-    const action = this.#machine.pollAction();
+    const action = this.#state.actions.shift();
     switch (action?.type) {
       case undefined:
         return false;
@@ -90,7 +94,6 @@ export class Driver {
         return true;
       case "disconnect":
         this.#attempt += 1;
-        this.#isOpen = false;
         this.#link?.close(action.code);
         this.#link = null;
         return true;
@@ -112,53 +115,19 @@ export class Driver {
   }
 
   #failed(error: unknown): void {
-    const detail = error instanceof Error ? error.message : String(error);
-    this.ask((now) => {
-      if (error instanceof ClientError && error.kind === "fenced") this.#machine.close({ kind: "fenced", detail });
-      else this.#machine.unreachable(now, detail);
-    });
+    const detail = reasonOf(error);
+    if (error instanceof ClientError && error.kind === "fenced") this.run(close, { kind: "fenced", detail });
+    else this.run(unreachable, detail);
   }
 
   /** Passes on what a link tells, as long as it is the current one. */
   #events(isCurrent: () => boolean): TransportEvents {
-    const pass = (what: (now: Now) => void): void => {
-      if (isCurrent()) this.ask(what);
+    const pass = <T extends unknown[]>(what: (state: State, now: Now, ...told: T) => void, isEnd = false) => (...told: T): void => {
+      if (!isCurrent()) return;
+      if (isEnd) this.#link = null;
+      this.run(what, ...told);
     };
-    const ends = (what: (now: Now) => void): void => {
-      pass((now) => {
-        this.#isOpen = false;
-        this.#link = null;
-        what(now);
-      });
-    };
-    return {
-      opened: (subprotocol) => {
-        pass((now) => {
-          this.#isOpen = true;
-          this.#machine.opened(now, subprotocol);
-        });
-      },
-      received: (frame) => {
-        pass((now) => {
-          this.#machine.received(now, frame);
-        });
-      },
-      heard: () => {
-        pass((now) => {
-          this.#machine.heard(now);
-        });
-      },
-      refused: (status, retryAfter, body) => {
-        ends((now) => {
-          this.#machine.refused(now, status, retryAfter, body);
-        });
-      },
-      closed: (code, reason) => {
-        ends((now) => {
-          this.#machine.closed(now, code, reason);
-        });
-      },
-    };
+    return { opened: pass(opened), received: pass(received), heard: pass(heard), refused: pass(turnedAway, true), closed: pass(closed, true) };
   }
 
   async #fetchToken(): Promise<void> {
@@ -166,35 +135,31 @@ export class Driver {
     try {
       answer = { token: checkToken(await this.#parts.fetchToken()) };
     } catch (error) {
-      answer = { error: error instanceof Error ? error.message : String(error) };
+      answer = { error: reasonOf(error) };
     }
-    this.ask((now) => {
-      this.#machine.token(now, answer);
-    });
+    this.run(token, answer);
   }
 
   /** Hands one frame over, if the socket takes it. */
   #write(): boolean {
-    if (!this.#link || !this.#isOpen || this.#link.buffered > HIGH_WATER) return false;
-    const frame = this.#machine.transmit(present());
+    if (!this.#link || this.#link.buffered > HIGH_WATER) return false;
+    const frame = transmit(this.#state, present());
     if (frame !== null) this.#link.send(frame);
     return frame !== null;
   }
 
   /** Sets the timer to what is due next. */
   #arm(): void {
-    const isFull = this.#link !== null && this.#isOpen && this.#link.buffered > HIGH_WATER;
+    const isFull = this.#link !== null && this.#link.buffered > HIGH_WATER;
     const { at } = present();
-    const next = isFull ? Math.min(this.#machine.nextTimeout ?? Infinity, at + LOOK_AGAIN) : this.#machine.nextTimeout;
+    const next = isFull ? Math.min(this.#state.wakeAt ?? Infinity, at + LOOK_AGAIN) : this.#state.wakeAt;
     if (next === this.#armedFor) return;
     clearTimeout(this.#timer);
     this.#armedFor = next;
     if (next === null) return;
     this.#timer = setTimeout(() => {
       this.#armedFor = null;
-      this.ask((now) => {
-        this.#machine.timeout(now);
-      });
+      this.run(timeout);
     }, Math.min(Math.max(Math.ceil(next - at), 0), LONGEST_TIMER));
   }
 }

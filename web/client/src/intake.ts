@@ -8,8 +8,9 @@
  */
 import type { Driver } from "./driver.js";
 import type { Event } from "./event.js";
-import type { Machine } from "./machine/machine.js";
 import type { Usage } from "./machine/outputs.js";
+import { close, makeRoom, publish } from "./machine/requests.js";
+import type { State } from "./machine/state.js";
 import { ClientError, type Ended, hasEnded } from "./outcome.js";
 import type { OpenedStore } from "./store/store.js";
 
@@ -34,13 +35,13 @@ export class Intake {
   #waiting: Arriving[] = [];
   readonly #promised = { messages: 0, bytes: 0 };
   #isWriting = false;
-  readonly #machine: Machine;
+  readonly #state: State;
   readonly #driver: Driver;
   readonly #store: OpenedStore | null;
   readonly #mayWait: boolean;
 
-  constructor(machine: Machine, driver: Driver, store: OpenedStore | null, mayWait: boolean) {
-    this.#machine = machine;
+  constructor(state: State, driver: Driver, store: OpenedStore | null, mayWait: boolean) {
+    this.#state = state;
     this.#driver = driver;
     this.#store = store;
     this.#mayWait = mayWait;
@@ -52,9 +53,9 @@ export class Intake {
   }
 
   add(arriving: Arriving): void {
-    const { ended } = this.#machine;
+    const { ended } = this.#state;
     if (ended) return arriving.rejected(hasEnded(ended));
-    if (!this.#mayWait && !this.#machine.makeRoom(arriving.session, arriving.event.bytes, this.#ahead())) {
+    if (!this.#mayWait && !makeRoom(this.#state, arriving.session, arriving.event.bytes, this.#ahead())) {
       return arriving.rejected(new ClientError("outboxFull", "the outbox is full"));
     }
     this.#waiting.push(arriving);
@@ -73,7 +74,7 @@ export class Intake {
 
   /** Something has left the outbox, or the client has ended. */
   move(): void {
-    const { ended } = this.#machine;
+    const { ended } = this.#state;
     if (ended) for (const arriving of this.#waiting.splice(0)) arriving.rejected(hasEnded(ended));
     else if (!this.#isWriting) void this.#write();
   }
@@ -81,7 +82,7 @@ export class Intake {
   /** The next event that there is room for. */
   #admit(): Arriving | null {
     const [first] = this.#waiting;
-    if (!first || !this.#machine.makeRoom(first.session, first.event.bytes, this.#promised)) return null;
+    if (!first || !makeRoom(this.#state, first.session, first.event.bytes, this.#promised)) return null;
     this.#waiting.shift();
     return first;
   }
@@ -108,23 +109,21 @@ export class Intake {
     if (problem?.kind === "fenced") this.#end(problem.message);
     for (const arriving of group) this.#hand(arriving, problem);
     // Also where nothing was handed on: somebody may wait for the end of it.
-    this.#driver.ask(() => {
+    this.#driver.run(() => {
       this.move();
     });
   }
 
   #end(detail: string): void {
-    this.#driver.ask(() => {
-      this.#machine.close({ kind: "fenced", detail });
-    });
+    this.#driver.run(close, { kind: "fenced", detail });
   }
 
   #hand(arriving: Arriving, problem: ClientError | null): void {
     const { session, id, event, ticket } = arriving;
-    const { ended } = this.#machine;
+    const { ended } = this.#state;
     if (problem) return arriving.rejected(problem);
     if (ended) return arriving.kept(ended);
-    this.#driver.ask((now) => this.#machine.publish(now, { session, id, event, ticket }));
+    this.#driver.run(publish, { session, id, event, ticket });
     arriving.accepted();
   }
 }

@@ -146,3 +146,8 @@ export function describeEnd(ended: Ended): string {
       return ended.detail;
   }
 }
+
+/** What an error says, whatever was thrown. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

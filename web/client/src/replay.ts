@@ -1,6 +1,10 @@
 /** A session's log, played again at its own pace. Loaded with the first replay. */
+import type { Driver } from "./driver.js";
 import { Follow } from "./follow.js";
 import type { EventItem, GapItem, LifecycleItem } from "./item.js";
+import { replaysOf } from "./machine/replays.js";
+import type { Now } from "./machine/settings.js";
+import type { State } from "./machine/state.js";
 import type { Joined, SystemMessage } from "./protocol.js";
 import { expectReply } from "./replies.js";
 
@@ -48,41 +52,55 @@ export class Replay implements AsyncIterable<ReplayItem> {
     };
   }
 
-  /** Ends it. The server has no word for that: what is left of the replay comes and is passed over. */
+  /** Ends it, and asks the server to send no more of it; an older server sends the rest, which is passed over. */
   close(): void {
     this.#items.close();
   }
 }
 
-/** What a replay asks of its client. */
+/** What a replay needs of its client. */
 export interface ReplayHost {
   /** Items that may wait for the reader. */
   readonly buffer: number;
-  /** Takes the place where its items are to go. */
-  add(items: Follow): void;
-  pause(session: string, isPaused: boolean): void;
-  leave(session: string): void;
-  ask(session: string, speed: number, fromSeq: number): Promise<SystemMessage>;
+  readonly state: State;
+  readonly driver: Driver;
+  /** What tells its items apart from those of others. */
+  readonly key: number;
+  /** Where its items are to go. */
+  readonly follows: Map<number, Follow>;
+  /** Asks for something, and waits for the reply. */
+  expect(ask: (state: State, now: Now, replyKey: number) => void): Promise<SystemMessage>;
 }
 
 /** @internal Begins one. */
 export async function startReplay(session: string, { speed = 1, fromSeq = 1 }: ReplayOptions, host: ReplayHost): Promise<Replay> {
+  const { key, follows, driver } = host;
+  const replays = replaysOf(host.state);
+  const leave = (): void => {
+    follows.delete(key);
+    driver.run((_, now) => {
+      replays.stop(now, session, key);
+    });
+  };
   const items = new Follow(session, Math.max(host.buffer, 1), {
     pause: (isPaused) => {
-      host.pause(session, isPaused);
+      driver.run((_, now) => {
+        replays.setPaused(now, session, key, isPaused);
+      });
     },
-    leave: () => {
-      host.leave(session);
-    },
+    leave,
   });
-  host.add(items);
+  follows.set(key, items);
   try {
-    const { fromSeq: from, toSeq } = expectReply(await host.ask(session, speed, fromSeq), "replay_started");
+    const reply = await host.expect((_, now, replyKey) => {
+      replays.begin(now, replyKey, key, session, speed, fromSeq);
+    });
+    const { fromSeq: from, toSeq } = expectReply(reply, "replay_started");
     // Where it stands before its first item; a replay has no epoch of its own.
     items.setJoined({ from: { epoch: "", seq: from - 1 } } as Joined);
     return new Replay(items, from, toSeq);
   } catch (error) {
-    host.leave(session);
+    leave();
     throw error;
   }
 }

@@ -5,10 +5,10 @@ import type { SystemMessage } from "./protocol.js";
 /** The reply of a type. */
 export type Reply<T extends SystemMessage["type"]> = Extract<SystemMessage, { type: T }>;
 
-/** Gives the reply if it is of one of these types; throws `unexpectedReply` if not. */
-export function expectReply<T extends SystemMessage["type"]>(reply: SystemMessage, ...types: T[]): Reply<T> {
-  if (!types.includes(reply.type as T)) {
-    throw new ClientError("unexpectedReply", `the server answered with ${reply.type} where ${types.join(" or ")} was expected`);
+/** Gives the reply if it is of this type; throws `unexpectedReply` if not. */
+export function expectReply<T extends SystemMessage["type"]>(reply: SystemMessage, type: T): Reply<T> {
+  if (reply.type !== type) {
+    throw new ClientError("unexpectedReply", `the server answered with ${reply.type} where ${type} was expected`);
   }
   return reply as Reply<T>;
 }

@@ -3,7 +3,10 @@ import { describe, expect, test } from "vitest";
 import { utf8Length } from "../src/codec.js";
 import { settingsOf } from "../src/config.js";
 import { makeEvent } from "../src/event.js";
-import { Pair, range } from "./support/pair.js";
+import { jsonCodec } from "../src/codec.js";
+import { Machine } from "../src/machine/machine.js";
+import { replaysOf } from "../src/machine/replays.js";
+import { Pair, range, settings } from "./support/pair.js";
 
 describe("a follow whose reader is full", () => {
   test("gets nothing while it is paused, and all of it afterwards, without a word about it", () => {
@@ -125,5 +128,49 @@ describe("an event", () => {
     expect(makeEvent({ a: "ä" }, { id: "x", ttl: 5, priority: "high", traceparent: "00-1" })).toEqual({
       data: '{"a":"ä"}', bytes: 10, metadata: { priority: "high", ttl: 5, traceparent: "00-1" },
     });
+  });
+});
+
+describe("a replay whose reader leaves", () => {
+  const now = { at: 0, unix: 0 };
+
+  function connected(): { machine: Machine; sent: () => Record<string, unknown>[]; say: (type: string, data: object) => void } {
+    const machine = new Machine(settings({ heartbeatInterval: null }));
+    const say = (type: string, data: object): void => {
+      machine.received(now, JSON.stringify({ id: "m", type, timestamp: 1, data }));
+    };
+    machine.start(now);
+    machine.opened(now, jsonCodec.subprotocol);
+    say("system_message", { type: "connection_established" });
+    return {
+      machine, say,
+      sent: () => {
+        const frame = machine.transmit(now) as string | null;
+        return frame === null ? [] : [JSON.parse(frame) as Record<string, unknown>].flat();
+      },
+    };
+  }
+
+  test("is stopped on the server, by the id of its command, and what an older server says to that goes to nobody", () => {
+    const { machine, sent, say } = connected();
+    replaysOf(machine.state).begin(now, 1, 2, "s", 1, 1);
+    const [asked] = sent();
+    say("system_message", { type: "replay_started", originalMessageId: asked?.id, sessionId: "s", fromSeq: 1, toSeq: 9 });
+    replaysOf(machine.state).stop(now, "s", 2);
+    const [stop, ...more] = sent();
+    expect(more).toEqual([]);
+    expect(stop).toMatchObject({ type: "control_command", data: { command: "stop_replay", sessionId: "s", originalMessageId: asked?.id } });
+    while (machine.pollTold());
+    say("error", { error: "no such command", code: "unknown_command", retryable: false, originalMessageId: stop?.id });
+    expect(machine.pollTold()).toBeUndefined();
+    expect(machine.isIdle).toBe(true);
+  });
+
+  test("before it was sent is never asked for", () => {
+    const { machine, sent } = connected();
+    replaysOf(machine.state).begin(now, 1, 2, "s", 1, 1);
+    replaysOf(machine.state).stop(now, "s", 2);
+    expect(sent()).toEqual([]);
+    expect(machine.isIdle).toBe(true);
   });
 });

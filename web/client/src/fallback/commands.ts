@@ -1,6 +1,6 @@
 /** The socket's commands over HTTP, as far as they exist there. Each gives the data of its reply. */
 import type { Envelope, SessionInfo, SystemMessage } from "../protocol.js";
-import { type Api, expiryOf, Refusal } from "./api.js";
+import { type Api, expiryOf, Refusal, Unusable } from "./api.js";
 
 /** A command's content. */
 export type Command = { command: string } & Record<string, unknown>;
@@ -23,8 +23,15 @@ export async function joinAsPublisher(api: Api, { sessionId }: Command): Promise
 }
 
 /** Everything but joins. Throws `Refusal` for what is not there. */
-export async function carryOut(api: Api, command: Command): Promise<Reply> {
+export async function carryOut(api: Api, id: string, command: Command): Promise<Reply> {
   switch (command.command) {
+    case "create_session":
+      return post(api, id, "api/v1/sessions", command, ["projectId", "testId", "agentName", "metadata"]);
+    case "start_test":
+    case "pause_test":
+    case "resume_test":
+    case "stop_test":
+      return post(api, id, `${pathOf(command.sessionId)}/commands`, command, ["command", "outcome", "reason"]);
     case "leave_session":
       // Over HTTP its stream is all that a participant has there.
       return { type: "session_left", sessionId: command.sessionId };
@@ -40,10 +47,29 @@ export async function carryOut(api: Api, command: Command): Promise<Reply> {
       api.token = token;
       return { type: "token_refreshed", tokenExpiresAt: expiryOf(token) };
     }
-    default: {
-      const error = `${command.command} is not there over HTTP, and WebSockets do not get through here: use it from where they do`;
-      throw new Refusal(404, { error, code: "unknown_command", retryable: false });
-    }
+    default:
+      throw notThere(command);
+  }
+}
+
+function notThere({ command }: Command): Refusal {
+  const error = `${command} is not there over HTTP, and WebSockets do not get through here: use it from where they do`;
+  return new Refusal(404, { error, code: "unknown_command", retryable: false });
+}
+
+/**
+ * Posts a command under its id, so that a repeat has no second effect, with those of its fields. The answer is the reply's
+ * data.
+ */
+async function post(api: Api, id: string, path: string, command: Command, names: string[]): Promise<Reply> {
+  const body = JSON.stringify({ id, ...Object.fromEntries(names.map((name) => [name, command[name]])) });
+  try {
+    return (await api.json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body })) as Reply;
+  } catch (error) {
+    // An older server knows the address not at all, or not for posting.
+    const isOlder = (error instanceof Refusal && error.data.code === "not_found") ||
+      ((error instanceof Refusal || error instanceof Unusable) && error.status === 405) || (error instanceof Unusable && error.status === 404);
+    throw isOlder ? notThere(command) : error;
   }
 }
 

@@ -118,7 +118,7 @@ export class HttpLink implements TransportLink {
         return;
       }
       if (isJoin || command.command === "leave_session") this.#unfollow(session);
-      const answer = await (isJoin ? joinAsPublisher(this.#api, command) : carryOut(this.#api, command));
+      const answer = await (isJoin ? joinAsPublisher(this.#api, command) : carryOut(this.#api, id, command));
       this.#say("system_message", { ...answer, originalMessageId: id });
     } catch (error) {
       this.#refused(id, error, command.command === "refresh_token");

@@ -1,11 +1,8 @@
 /** From one connection to the next: attempts, waits, tokens, the end. */
 import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
-import type { Disconnected } from "../item.js";
-import { earlier } from "./commands.js";
-import { endReplay, replaysCut, resumeReplays } from "./replays.js";
+import { amount, type Fields, text } from "./inbound.js";
 import { delay, type Now } from "./settings.js";
-import type { State } from "./state.js";
-import { describe, type Lost, REPLACED, type Verdict, verdict } from "./verdict.js";
+import type { Farewell, State } from "./state.js";
 
 /** The token is renewed when this part of its remaining life is over. */
 const RENEW_AFTER = 0.8;
@@ -16,6 +13,33 @@ const MISSED_HEARTBEATS = 2.5;
 /** Close codes that a client may use: the end that the user wished for, and a message that makes no sense. */
 export const CLOSE_NORMAL = 1000;
 export const CLOSE_INVALID = 4000;
+/** Close codes after which there is no coming back, where the server has said no more; after most others there is. */
+const NEVER = [1000, 1008, 4403, 4409];
+/** Close code of a connection whose producer has a newer one. */
+const REPLACED = 4409;
+/** Close code of a token that is no longer good. */
+const TOKEN_EXPIRED = 4401;
+/** Close code of a breach of policy, as a bad token is. */
+const POLICY = 1008;
+/** The connection was not ready in time. */
+export const TOO_SLOW: Lost = { detail: "the server did not answer in time" };
+
+/** How a connection ended, or why it did not come about, and what follows. */
+export interface Lost {
+  /** The close frame's code. */
+  code?: number | null;
+  /** What happened, in words. */
+  detail: string;
+  /**
+   * If left out: try again after the usual backoff, and not before `after`. `newToken`: get one, then try again. `badToken`: it
+   * was refused; a new one helps, if there is one. `end`: never.
+   */
+  then?: "newToken" | "badToken" | "end" | undefined;
+  /** ms. */
+  after?: number;
+  /** The end that it is, if it is one. */
+  ended?: Ended;
+}
 
 /** Begins an attempt to connect, with a new token if that is needed. */
 export function begin(state: State, now: Now, fetchToken: boolean): void {
@@ -47,7 +71,7 @@ export function opened(state: State, now: Now, protocol: string): void {
     farewell: null,
   };
   if (protocol !== state.settings.codec.subprotocol) {
-    lost(state, now, { how: "violation", detail: "the server does not speak version 1 of the protocol" });
+    lost(state, now, { detail: "the server does not speak version 1 of the protocol" }, CLOSE_INVALID);
   }
 }
 
@@ -88,42 +112,27 @@ export function expectExpiry(state: State, now: Now, expiresAt: number | null): 
   renewAt(state, now.at + Math.max(left * RENEW_AFTER, 1000));
 }
 
-/** What the server's first message says. */
-export interface Greeting {
-  clientId: string;
-  node: string;
-  heartbeatInterval: number;
-  maxPayload: number;
-  tokenExpiresAt: number | null;
-}
-
 /** The server's first message: the connection is ready. */
-export function established(state: State, now: Now, greeting: Greeting): void {
-  const { connection, settings } = state;
+export function established(state: State, now: Now, greeting: Fields): void {
+  const { connection } = state;
   if (connection?.liveSince !== null) return;
   connection.liveSince = now.at;
-  connection.maxPayload = greeting.maxPayload;
-  connection.silence = silence(state, greeting.heartbeatInterval);
-  connection.nextHeartbeat = settings.heartbeatInterval === null ? null : now.at + settings.heartbeatInterval;
-  state.wakeBy(earlier(connection.nextHeartbeat, connection.silence === null ? null : now.at + connection.silence));
+  connection.maxPayload = amount(greeting.maxPayload) ?? Infinity;
+  const { silenceTimeout, heartbeatInterval } = state.settings;
+  // A page does not see the server's pings: only answers to its own heartbeats break the silence for sure, so without them
+  // it means nothing.
+  connection.silence = silenceTimeout ??
+    (heartbeatInterval && Math.max(amount(greeting.heartbeatInterval) ?? 30_000, heartbeatInterval) * MISSED_HEARTBEATS);
+  connection.nextHeartbeat = heartbeatInterval && now.at + heartbeatInterval;
+  state.wakeBy(connection.nextHeartbeat);
+  state.wakeBy(connection.silence && now.at + connection.silence);
   state.isTokenFresh = false;
-  expectExpiry(state, now, greeting.tokenExpiresAt);
+  expectExpiry(state, now, amount(greeting.tokenExpiresAt));
   if (state.hasConnected) state.stats.reconnects += 1;
   state.hasConnected = true;
-  state.tell({ type: "connected", clientId: greeting.clientId, node: greeting.node, attempt: state.attempt + 1 });
+  state.tell({ type: "connected", clientId: text(greeting.clientId) ?? "", node: text(greeting.node) ?? "", attempt: state.attempt + 1 });
   for (const session of state.sessions.keys()) state.attend(session);
-  resumeReplays(state, now);
-}
-
-/**
- * Silence after which a connection counts as dead. A page does not see the server's pings: only answers to its own
- * heartbeats break the silence for sure, so without them it means nothing.
- */
-function silence(state: State, serverInterval: number): number | null {
-  const { silenceTimeout, heartbeatInterval } = state.settings;
-  if (silenceTimeout !== null) return silenceTimeout;
-  if (heartbeatInterval === null) return null;
-  return Math.max(serverInterval, heartbeatInterval) * MISSED_HEARTBEATS;
+  state.replays?.resume(now);
 }
 
 /** The server did something that only a server does which is there and well: the next attempt is a first one. */
@@ -131,63 +140,62 @@ export function progress(state: State): void {
   state.attempt = 0;
 }
 
+/** The server answered the attempt with another HTTP status than 101. `after` in ms. */
+export function turnedAway(state: State, now: Now, status: number, after: number | null, body: string): void {
+  if (state.link.is !== "connecting") return;
+  const isPassing = [408, 425, 429].includes(status) || (status >= 500 && status <= 599);
+  lost(state, now, {
+    detail: `HTTP status ${status}: ${body}`, then: status === 401 ? "badToken" : isPassing ? undefined : "end", after: after ?? 0,
+    ended: { kind: "http", status, detail: body },
+  });
+}
+
 /** The socket has ended: with a close frame's code, or without one. */
 export function closed(state: State, now: Now, code: number | null, reason: string): void {
   const { connection } = state;
   if (!connection) {
-    if (state.link.is === "connecting") lost(state, now, { how: "unreachable", detail: reason || "cannot connect" });
+    if (state.link.is === "connecting") lost(state, now, { detail: reason || "cannot connect" });
     return;
   }
-  const said = connection.farewell;
-  if (said) {
-    const asked = { reconnect: said.reconnect, after: said.after };
-    lost(state, now, { how: "closed", code: code ?? said.code, reason: said.detail, asked });
-  } else if (code === null) {
-    lost(state, now, { how: "io", detail: reason || "the connection has ended without a word" });
-  } else {
-    lost(state, now, { how: "closed", code, reason, asked: null });
+  const { farewell } = connection;
+  // A proxy's end, or nobody's: coming back is right.
+  if (!farewell && code === null) lost(state, now, { detail: reason || "the connection has ended without a word" });
+  else goodbye(state, now, code ?? farewell?.code ?? CLOSE_NORMAL, farewell?.detail ?? reason, farewell);
+}
+
+/** The server closed the connection. What it said in words goes before what its code usually means. */
+function goodbye(state: State, now: Now, code: number, reason: string, farewell: Farewell | null): void {
+  const reconnect = farewell?.reconnect ?? (NEVER.includes(code) ? "never" : code === TOKEN_EXPIRED ? "refresh_token" : "now");
+  const detail = reason || "closed by the server";
+  if (reconnect === "refresh_token") lost(state, now, { code, detail, then: "newToken", ended: { kind: "token", detail } });
+  else {
+    const then = reconnect !== "never" ? undefined : code === POLICY ? "badToken" : "end";
+    lost(state, now, { code, detail, then, after: then ? 0 : (farewell?.after ?? 0), ended: { kind: "dismissed", code, detail: reason } });
   }
 }
 
-/** The connection is over, or did not come about. */
-export function lost(state: State, now: Now, why: Lost): void {
-  const found = judge(state, now, why);
-  state.actions.push({ type: "disconnect", code: why.how === "violation" ? CLOSE_INVALID : CLOSE_NORMAL });
-  const about = describe(why);
+/** The connection is over, or did not come about. `closeCode` is said to the server. */
+export function lost(state: State, now: Now, { code = null, detail, then, after, ended }: Lost, closeCode = CLOSE_NORMAL): void {
+  const { hasTokenProvider, isFencedElsewhere, backoff } = state.settings;
+  const since = state.connection?.liveSince ?? Infinity;
+  // It held for a while, so the next attempt is a first one.
+  if (since + backoff.max <= now.at) state.attempt = 0;
+  state.actions.push({ type: "disconnect", code: closeCode });
+  const about = { code, detail };
   forgetConnection(state, about);
   state.tell({ type: "disconnected", ...about });
-  const { hasTokenProvider } = state.settings;
-  switch (found.then) {
-    case "retry":
-      return wait(state, now, found.after, false, about.detail);
-    case "newToken":
-      if (hasTokenProvider) return wait(state, now, 0, true, about.detail);
-      return end(state, { kind: "token", detail: about.detail });
-    case "badToken":
-      if (hasTokenProvider && !state.isTokenFresh) return wait(state, now, 0, true, about.detail);
-      return end(state, found.ended);
-    case "end":
-      return end(state, found.ended);
-  }
-}
-
-function judge(state: State, now: Now, why: Lost): Verdict {
-  const found = verdict(why);
-  const since = state.connection?.liveSince ?? null;
-  if (since !== null) {
-    // It held for a while, so the next attempt is a first one.
-    if (since + state.settings.backoff.max <= now.at) state.attempt = 0;
-    // The token was good enough to get in.
-    if (found.then === "badToken") return { then: "end", ended: found.ended };
-  }
-  const isReplaced = found.then === "end" && why.how === "closed" && why.code === REPLACED;
-  return isReplaced && state.settings.isFencedElsewhere ? { then: "retry", after: 0 } : found;
+  if (then === "end" && code === REPLACED && isFencedElsewhere) then = undefined;
+  // A token that was refused later was good enough to get in.
+  if (then === "badToken" && since === Infinity && !state.isTokenFresh) then = "newToken";
+  if (!then || !ended) wait(state, now, after, false, detail);
+  else if (then === "newToken" && hasTokenProvider) wait(state, now, 0, true, detail);
+  else end(state, ended);
 }
 
 /** Everything that was under way on the connection is to be done again on the next one. */
-function forgetConnection(state: State, about: Disconnected): void {
+function forgetConnection(state: State, about: { code: number | null; detail: string }): void {
   state.commands.connectionLost();
-  replaysCut(state);
+  state.replays?.cut();
   state.ready = [];
   state.joins = [];
   state.refreshAt = null;
@@ -199,13 +207,13 @@ function forgetConnection(state: State, about: Disconnected): void {
   }
 }
 
-function wait(state: State, now: Now, notBefore: number, fetchToken: boolean, last: string): void {
+function wait(state: State, now: Now, notBefore: number | undefined, fetchToken: boolean, last: string): void {
   const { backoff, random } = state.settings;
   const attempts = state.attempt + 1;
   if (backoff.attempts !== null && attempts >= backoff.attempts) return end(state, { kind: "attempts", attempts, last });
-  const after = notBefore + delay(backoff, state.attempt, random());
+  const after = (notBefore ?? 0) + delay(backoff, state.attempt, random());
   state.attempt = attempts;
-  state.link = { is: "waiting", until: now.at + after, fetchToken };
+  state.link = { is: "waiting", deadline: now.at + after, fetchToken };
   state.wakeBy(now.at + after);
   state.tell({ type: "reconnecting", after });
 }
@@ -220,12 +228,8 @@ export function end(state: State, why: Ended): void {
   state.ended = why;
   const gaveUp: GaveUp = { kind: "ended", ended: why };
   const error = hasEnded(why);
-  for (const found of state.sessions.values()) {
-    for (const left of found.outbox.giveUpAll(gaveUp)) state.settle(left);
-    state.dissolve(found, error);
-  }
-  state.sessions.clear();
+  for (const session of state.sessions.keys()) state.forsake(session, error, gaveUp);
   for (const { purpose } of state.commands.takeAll()) state.failPurpose(purpose, error);
-  for (const session of [...state.replays.keys()]) endReplay(state, session, error);
+  state.replays?.endAll(error);
   state.tell({ type: "ended", ended: why });
 }

@@ -5,16 +5,11 @@ import type { Joined, Position } from "../protocol.js";
 /** Where a follow begins: with what comes from now on, with the log's first entry, or behind a position. */
 export type StartAt = "live" | "start" | Position;
 
-/** What to do with an entry of the log that arrived. */
-export type Arrival =
-  /** It is the next one. */
-  | { is: "next" }
-  /** The user has it. */
-  | { is: "repeat" }
-  /** It was left out before, and the user has later ones. */
-  | { is: "late" }
-  /** It is the next one but for a hole that nothing explains. */
-  | { is: "hole"; violation: ViolationItem };
+/**
+ * What an entry of the log that arrived is: the next one; one that the user has; one that was left out before, while the user
+ * has later ones; or the next one but for a hole that nothing explains.
+ */
+export type Arrival = "next" | "repeats" | "late" | ViolationItem;
 
 /**
  * Holes that are remembered; of a server that breaks the order more often than this, later ones are told as holes
@@ -47,16 +42,15 @@ export class Following {
     return this.#place ? { ...this.#place } : this.#start;
   }
 
-  /** Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. */
-  pause(): void {
-    this.isPaused = true;
+  /**
+   * Nothing more is taken until a join is answered that was asked for after the pause; the place stays where it is. Or
+   * there is room again.
+   */
+  pause(isPaused: boolean): void {
+    this.isPaused = isPaused;
+    if (!isPaused) return;
     this.#afterPause ||= this.isLive;
     this.isLive = false;
-  }
-
-  /** There is room again. */
-  unpause(): void {
-    this.isPaused = false;
   }
 
   /** Whether what arrives is left for later. */
@@ -93,11 +87,11 @@ export class Following {
 
   /** An entry of the log arrived; `id` is its id. */
   arrived(seq: number, id: string): Arrival {
-    if (!this.#place) return { is: "repeat" };
-    if (seq <= this.#place.seq) return { is: this.#fill(seq) ? "late" : "repeat" };
+    if (!this.#place) return "repeats";
+    if (seq <= this.#place.seq) return this.#fill(seq) ? "late" : "repeats";
     const expected = this.#place.seq + 1;
     this.#place = { epoch: this.#place.epoch, seq, lastId: id };
-    return seq === expected ? { is: "next" } : { is: "hole", violation: this.#hole(expected, seq) };
+    return seq === expected ? "next" : this.#hole(expected, seq);
   }
 
   /** Whether the user has everything up to this seq. */

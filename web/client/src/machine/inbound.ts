@@ -1,7 +1,6 @@
 /** Reads messages from the server defensively: whatever a field holds, what comes out has the type that it says. */
 import type { Delivered, GapItem, Sender } from "../item.js";
-import type { AckLevel, ErrorData, GapCause, Joined, Position, Reconnect } from "../protocol.js";
-import type { Greeting } from "./connect.js";
+import type { ErrorData, GapCause, Joined, Position, Reconnect } from "../protocol.js";
 import type { Farewell } from "./state.js";
 
 /** An object whose fields may hold anything. */
@@ -68,42 +67,11 @@ export function delivered(message: Incoming, sessionId: string, seq: number): De
   return entry;
 }
 
-/** An ack in either form. */
-export interface IncomingAck {
-  sessionId: string | null;
-  epoch: string | null;
-  level: AckLevel | null;
-  duplicate: boolean;
-  /** Id and seq of every event that is acked. */
-  pairs: [string, number][];
-}
-
-export function readAck(data: Fields): IncomingAck {
-  const pairs: [string, number][] = [];
-  const add = (id: unknown, seq: unknown): void => {
-    const place = count(seq);
-    if (typeof id === "string" && place !== null) pairs.push([id, place]);
-  };
-  add(data.originalMessageId, data.seq);
-  // Anything behind the pair is a later version's.
-  if (Array.isArray(data.acks)) for (const pair of data.acks as unknown[]) if (Array.isArray(pair)) add(pair[0], pair[1]);
-  return {
-    sessionId: text(data.sessionId),
-    epoch: text(data.epoch),
-    level: text(data.level) as AckLevel | null,
-    duplicate: data.duplicate === true,
-    pairs,
-  };
-}
-
-export function readGreeting(data: Fields): Greeting {
-  return {
-    clientId: text(data.clientId) ?? "",
-    node: text(data.node) ?? "",
-    heartbeatInterval: amount(data.heartbeatInterval) ?? 30_000,
-    maxPayload: amount(data.maxPayload) ?? Infinity,
-    tokenExpiresAt: amount(data.tokenExpiresAt),
-  };
+/** Id and seq of every event that an ack in either form is for. */
+export function ackedIn(data: Fields): [string, number][] {
+  // Anything behind a pair is a later version's.
+  const pairs: unknown[] = [[data.originalMessageId, data.seq], ...(Array.isArray(data.acks) ? (data.acks as unknown[]) : [])];
+  return pairs.filter((pair): pair is [string, number] => Array.isArray(pair) && typeof pair[0] === "string" && count(pair[1]) !== null);
 }
 
 export function readGap(data: Fields): GapItem | null {

@@ -37,16 +37,12 @@ export interface Left {
   readonly bytes: number;
 }
 
-/** What a refusal of an event asks for. */
-export type Refusal =
-  /** No such event (its ack was not wanted, or it was given up). */
-  | { then: "notFound" }
-  /** Its outcome is settled. */
-  | { then: "settled"; left: Left }
-  /** To be sent again after a wait; `before` is the number of earlier refusals. */
-  | { then: "retry"; before: number }
-  /** It waits to be sent again already. */
-  | { then: "waiting" };
+/**
+ * What a refusal of an event asks for: nothing, since there is no such event (`undefined`: its ack was not wanted, or it was
+ * given up) or it waits to be sent again already (`null`); its outcome to be told; or to send it again after a wait, when it had
+ * been refused so often before.
+ */
+export type Refusal = Left | number | null | undefined;
 
 /** Refusals that leave open whether the log has the event. */
 const DOUBTFUL = ["log_unavailable", "internal"];
@@ -110,23 +106,23 @@ export class Outbox {
   refused(id: string, refusal: ErrorData, mostRetries: number | null): Refusal {
     const index = this.#find(id);
     const entry = this.#entries[index];
-    if (!entry) return { then: "notFound" };
+    if (!entry) return undefined;
     if (!refusal.retryable && refusal.code !== "not_a_participant") {
       this.#remove(index);
-      return { then: "settled", left: settleRefused(entry, refusal) };
+      return settleRefused(entry, refusal);
     }
-    if (index >= this.#inFlight) return { then: "waiting" };
+    if (index >= this.#inFlight) return null;
     entry.inDoubt ||= DOUBTFUL.includes(refusal.code);
     entry.refused += 1;
     if (mostRetries !== null && entry.refused > mostRetries) {
       this.#remove(index);
-      return { then: "settled", left: settleExhausted(entry, refusal) };
+      return settleExhausted(entry, refusal);
     }
     entry.lastRefusal = refusal;
     // The answers to what was sent behind it will not be waited for.
     for (const later of this.#entries.slice(index + 1, this.#inFlight)) later.inDoubt = true;
     this.#inFlight = index;
-    return { then: "retry", before: entry.refused - 1 };
+    return entry.refused - 1;
   }
 
   /** The connection is lost: everything is to be sent again. */
@@ -156,23 +152,9 @@ export class Outbox {
     return entry && giveUp(entry, false, { kind: "dropped" });
   }
 
-  /** Takes out everything, given up. */
-  giveUpAll(why: GaveUp): Left[] {
-    const all = this.#entries.map((entry, index) => giveUp(entry, index < this.#inFlight, why));
-    this.#clear();
-    return all;
-  }
-
-  /** Takes out everything: the session takes no events from us. */
-  refuseAll(refusal: ErrorData): Left[] {
-    const all = this.#entries.map((entry) => settleRefused(entry, refusal));
-    this.#clear();
-    return all;
-  }
-
-  #clear(): void {
-    this.#entries = [];
-    this.#inFlight = 0;
+  /** Takes out everything: refused, or given up. Nothing is put in any more. */
+  takeAll(why: GaveUp, refusal?: ErrorData): Left[] {
+    return this.#entries.map((entry, index) => (refusal ? settleRefused(entry, refusal) : giveUp(entry, index < this.#inFlight, why)));
   }
 
   #find(id: string): number {
@@ -205,6 +187,7 @@ function giveUp(entry: Entry, wasInFlight: boolean, why: GaveUp): Left {
   return left(entry, isRefused && entry.lastRefusal ? { status: "refused", refusal: entry.lastRefusal } : { status: "unknown", why, sent: entry.sends > 0 });
 }
 
-function left(entry: Entry, outcome: Outcome): Left {
+/** An event that has left, and what became of it. */
+export function left(entry: Entry, outcome: Outcome): Left {
   return { ticket: entry.ticket, outcome, bytes: entry.event.bytes };
 }

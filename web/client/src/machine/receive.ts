@@ -1,19 +1,20 @@
 /** From the server's messages to what they change: outcomes, replies, items. */
-import { ClientError, type Outcome } from "../outcome.js";
-import type { Presence, SystemMessage } from "../protocol.js";
+import { ClientError } from "../outcome.js";
+import type { Delivered, ViolationItem } from "../item.js";
+import type { AckLevel, Presence, SystemMessage } from "../protocol.js";
 import type { Pending } from "./commands.js";
-import { established, expectExpiry, lost, progress } from "./connect.js";
+import { CLOSE_INVALID, established, expectExpiry, lost, progress } from "./connect.js";
 import type { Following } from "./follow.js";
 import {
-  delivered, type Fields, type Incoming, type IncomingAck, readAck, readFarewell, readGap, readGreeting, readJoined, readMessages, text,
+  ackedIn, delivered, type Fields, type Incoming, readFarewell, readGap, readJoined, readMessages, text,
 } from "./inbound.js";
-import { replayed, replayFinished, replayGap } from "./replays.js";
+import { left } from "./outbox.js";
 import { joinFailed, takeError } from "./refusals.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
 
 /** Changes of the session itself, which are entries of its log. */
-const LIFECYCLE = ["session_created", "session_started", "session_paused", "session_resumed", "session_stopped", "session_expired"];
+const LIFECYCLE = /^session_(created|started|paused|resumed|stopped|expired)$/;
 
 /** A frame has arrived. */
 export function received(state: State, now: Now, frame: unknown): void {
@@ -24,7 +25,7 @@ export function received(state: State, now: Now, frame: unknown): void {
   try {
     messages = readMessages(state.settings.codec.decode(frame));
   } catch (cause) {
-    return lost(state, now, { how: "violation", detail: `the server's message cannot be read: ${String(cause)}` });
+    return lost(state, now, { detail: `the server's message cannot be read: ${String(cause)}` }, CLOSE_INVALID);
   }
   for (const message of messages) take(state, now, message);
 }
@@ -49,13 +50,13 @@ function takeSystemMessage(state: State, now: Now, message: Incoming): void {
   const type = text(data.type) ?? "";
   if (message.seq !== null) {
     // A log's entry that is of a later version still has its place.
-    return takeEntry(state, message, LIFECYCLE.includes(type) ? "lifecycle" : "event");
+    return takeEntry(state, message, LIFECYCLE.test(type) ? "lifecycle" : "event");
   }
   switch (type) {
     case "ack":
-      return takeAck(state, readAck(data));
+      return takeAck(state, data);
     case "connection_established":
-      return established(state, now, readGreeting(data));
+      return established(state, now, data);
     case "gap":
       return takeGap(state, data);
     case "user_joined":
@@ -69,56 +70,53 @@ function takeSystemMessage(state: State, now: Now, message: Incoming): void {
   }
 }
 
-function takeAck(state: State, ack: IncomingAck): void {
+function takeAck(state: State, data: Fields): void {
   progress(state);
+  const pairs = ackedIn(data);
+  const named = text(data.sessionId);
+  const duplicate = data.duplicate === true;
   // Only a server that acks several sessions at once would leave the session out; then it has to be looked for.
-  for (const session of ack.sessionId === null ? [...state.sessions.keys()] : [ack.sessionId]) takeAckOf(state, session, ack);
-}
-
-function takeAckOf(state: State, session: string, ack: IncomingAck): void {
-  const found = state.sessions.get(session);
-  if (!found) return;
-  const { epoch, level, duplicate } = ack;
-  for (const [id, seq] of ack.pairs) {
-    const entry = found.outbox.acked(id);
-    if (!entry) continue;
-    state.stats.acked += 1;
-    if (duplicate) state.stats.duplicates += 1;
-    const outcome: Outcome = { status: "stored", seq, epoch, level, duplicate };
-    state.settle({ ticket: entry.ticket, outcome, bytes: entry.event.bytes });
+  for (const session of named === null ? [...state.sessions.keys()] : [named]) {
+    const found = state.sessions.get(session);
+    if (!found) continue;
+    for (const [id, seq] of pairs) {
+      const entry = found.outbox.acked(id);
+      if (!entry) continue;
+      state.stats.acked += 1;
+      if (duplicate) state.stats.duplicates += 1;
+      const level = text(data.level) as AckLevel | null;
+      state.settle(left(entry, { status: "stored", seq, epoch: text(data.epoch), level, duplicate }));
+    }
+    state.releaseUnacked(found);
+    state.attend(session);
   }
-  state.releaseUnacked(found);
-  state.attend(session);
 }
 
 /** Takes an entry of a log: passes it on if it is the next one, and a hole before it, too. */
 function takeEntry(state: State, message: Incoming, type: "event" | "lifecycle"): void {
   const { seq, sessionId } = message;
-  if (message.isReplay) return replayed(state, message, type);
+  if (message.isReplay && state.replays?.take(message, type)) return;
   if (seq === null || sessionId === null) return;
-  const follow = state.sessions.get(sessionId)?.follow;
-  if (!follow?.isLive) {
-    state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
-    return;
-  }
-  const entry = delivered(message, sessionId, seq);
-  const arrival = follow.arrived(seq, entry.id);
+  const follow = message.isReplay ? null : state.sessions.get(sessionId)?.follow;
+  if (follow?.isLive) takeNext(state, message, type, follow, delivered(message, sessionId, seq));
+  else state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
+}
+
+function takeNext(state: State, { data }: Incoming, type: "event" | "lifecycle", follow: Following, entry: Delivered): void {
+  const arrival = follow.arrived(entry.seq, entry.id);
   progress(state);
-  if (arrival.is === "repeat") {
-    state.stats.repeats += 1;
+  if (arrival === "repeats" || arrival === "late") {
+    state.stats[arrival] += 1;
+    if (arrival === "late") state.give(follow.key, { type: arrival, ...entry });
     return;
   }
-  if (arrival.is === "late") {
-    state.stats.late += 1;
-    return state.give(follow.key, { type: "late", ...entry });
-  }
-  if (arrival.is === "hole") violated(state, follow, arrival.violation);
+  if (arrival !== "next") violated(state, follow, arrival);
   state.stats.delivered += 1;
-  const change = message.data as unknown as SystemMessage;
+  const change = data as unknown as SystemMessage;
   state.give(follow.key, type === "event" ? { type, ...entry } : { type, change, ...entry });
 }
 
-function violated(state: State, follow: Following, violation: ReturnType<Following["skipped"]>): void {
+function violated(state: State, follow: Following, violation: ViolationItem | null): void {
   if (!violation) return;
   state.stats.violations += 1;
   state.give(follow.key, violation);
@@ -129,7 +127,7 @@ function takeGap(state: State, data: Fields): void {
   const follow = state.sessions.get(session)?.follow;
   const gap = readGap(data);
   if (!gap) return;
-  const isReplayed = replayGap(state, session, gap);
+  const isReplayed = state.replays?.skip(session, gap);
   if (!follow || (isReplayed && follow.has(gap.to))) return;
   // One that moves the place is said again when a held follow goes on from there.
   const isOfAnotherHistory = gap.cause === "epoch" || gap.cause === "diverged";
@@ -153,7 +151,7 @@ function takeHeartbeat(state: State, now: Now, data: Fields): void {
 
 function takeReply(state: State, now: Now, data: Fields): void {
   const number = state.numberIn("c", data.originalMessageId);
-  if (data.type === "replay_finished") return replayFinished(state, now, text(data.sessionId) ?? "", number);
+  if (data.type === "replay_finished") return state.replays?.finished(now, text(data.sessionId) ?? "", number);
   const pending = number === null ? undefined : state.commands.take(number);
   if (number === null || !pending) return;
   progress(state);

@@ -3,7 +3,6 @@ import { type ClientError, refused } from "../outcome.js";
 import type { ErrorData } from "../protocol.js";
 import { RENEW_AGAIN, progress, renewAt } from "./connect.js";
 import { type Incoming, amount, readError, text } from "./inbound.js";
-import { endReplay, replayOf } from "./replays.js";
 import { delay, type Now } from "./settings.js";
 import type { State } from "./state.js";
 
@@ -22,11 +21,7 @@ export function takeError(state: State, now: Now, message: Incoming): void {
 
 function commandRefused(state: State, now: Now, number: number, refusal: ErrorData): void {
   const pending = state.commands.get(number);
-  if (!pending) {
-    const session = replayOf(state, number);
-    if (session !== null) endReplay(state, session, refused(refusal));
-    return;
-  }
+  if (!pending) return state.replays?.refused(number, refusal);
   const { purpose } = pending;
   if (refusal.retryable && purpose.for !== "join" && purpose.for !== "nobody") {
     pending.holdUntil = retryAt(state, now, pending.refusals, refusal);
@@ -65,10 +60,7 @@ export function joinFailed(state: State, session: string, error: ClientError, re
     found.joinRefusals += 1;
     return;
   }
-  state.sessions.delete(session);
-  const { refusal } = error;
-  for (const left of refusal ? found.outbox.refuseAll(refusal) : found.outbox.giveUpAll({ kind: "left" })) state.settle(left);
-  state.dissolve(found, error);
+  state.forsake(session, error);
 }
 
 function eventRefused(state: State, now: Now, named: string | null, id: string, refusal: ErrorData): void {
@@ -84,14 +76,15 @@ function eventRefused(state: State, now: Now, named: string | null, id: string, 
 function eventRefusedIn(state: State, now: Now, session: string, id: string, refusal: ErrorData): boolean {
   const found = state.sessions.get(session);
   const result = found?.outbox.refused(id, refusal, state.settings.publishRetries);
-  if (!found || !result || result.then === "notFound") return false;
-  if (result.then === "settled") {
-    state.settle(result.left);
+  if (!found || result === undefined) return false;
+  if (typeof result === "object") {
+    if (!result) return true;
+    state.settle(result);
     state.releaseUnacked(found);
     state.attend(session);
-  } else if (result.then === "retry") {
+  } else {
     state.stats.heldBack += 1;
-    found.outbox.holdUntil = retryAt(state, now, result.before, refusal);
+    found.outbox.holdUntil = retryAt(state, now, result, refusal);
     // The server has lost us there: joined again, we may go on.
     if (refusal.code === "not_a_participant" && found.join.is === "done") {
       found.join = { is: "no" };

@@ -4,14 +4,14 @@
  */
 import type { Item } from "../item.js";
 import type { ClientError} from "../outcome.js";
-import { type Ended, hasEnded } from "../outcome.js";
+import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import type { Reconnect } from "../protocol.js";
 import { digits16 } from "../random.js";
 import { Commands, earlier, type Purpose } from "./commands.js";
 import type { Left } from "./outbox.js";
 import type { Action, ConnectionEvent, Stats, Told, Usage } from "./outputs.js";
 import { Participation } from "./participation.js";
-import { endReplay, type Replaying } from "./replays.js";
+import type { Replays } from "./replays.js";
 import type { Now, Settings } from "./settings.js";
 
 /** What the server has said before it closes. */
@@ -43,17 +43,16 @@ export interface Connection {
 /** Where the client stands towards the server. */
 export type Link =
   | { is: "idle" }
-  | { is: "waiting"; until: number; fetchToken: boolean }
+  | { is: "waiting"; deadline: number; fetchToken: boolean }
   | { is: "fetchingToken"; deadline: number }
   | { is: "connecting"; deadline: number }
   | Connection
   | { is: "ended" };
 
+const COUNTERS = "attempts reconnects published sent retried frames acked duplicates refused unknown heldBack commands delivered repeats late unexpected deferred violations";
+
 function noStats(): Stats {
-  return {
-    attempts: 0, reconnects: 0, published: 0, sent: 0, retried: 0, frames: 0, acked: 0, duplicates: 0, refused: 0,
-    unknown: 0, heldBack: 0, commands: 0, delivered: 0, repeats: 0, late: 0, unexpected: 0, deferred: 0, violations: 0,
-  };
+  return Object.fromEntries(COUNTERS.split(" ").map((name) => [name, 0])) as unknown as Stats;
 }
 
 /** One client's state. */
@@ -71,7 +70,8 @@ export class State {
   isTokenFresh = false;
   refreshAt: number | null = null;
   readonly sessions = new Map<string, Participation>();
-  readonly replays = new Map<string, Replaying>();
+  /** There are replays from the first one on. */
+  replays: Replays | null = null;
   readonly usage: Usage = { messages: 0, bytes: 0 };
   readonly commands = new Commands();
   /** Sessions with events to send, each once. */
@@ -100,8 +100,9 @@ export class State {
     return this.connection?.liveSince != null;
   }
 
-  /** The session's state, begun if there is none. */
+  /** The session's state, begun if there is none. Throws `ended`. */
   participation(session: string): Participation {
+    this.checkOpen();
     let found = this.sessions.get(session);
     if (!found) this.sessions.set(session, (found = new Participation(session)));
     return found;
@@ -130,7 +131,7 @@ export class State {
 
   /** Tells a command's sender, if somebody waits, that it failed. */
   failPurpose(purpose: Purpose, error: ClientError): void {
-    if (purpose.for === "replay") endReplay(this, purpose.session, error);
+    if (purpose.for === "replay") this.replays?.end(purpose.session, error);
     if ("key" in purpose && purpose.key !== null) this.fail(purpose.key, error);
   }
 
@@ -189,8 +190,12 @@ export class State {
     }
   }
 
-  /** Tells all who wait for a session, or follow it, that this is over. */
-  dissolve(found: Participation, error: ClientError): void {
+  /** Gives a session up: its events (as refused, if the error is a refusal), and tells all who wait for it or follow it. */
+  forsake(session: string, error: ClientError, why: GaveUp = { kind: "left" }): void {
+    const found = this.sessions.get(session);
+    if (!found) return;
+    this.sessions.delete(session);
+    for (const left of found.outbox.takeAll(why, error.refusal)) this.settle(left);
     for (const waiter of found.waiters) this.fail(waiter.key, error);
     if (found.follow) this.told.push({ type: "followEnded", follow: found.follow.key, error });
   }

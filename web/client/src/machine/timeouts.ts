@@ -1,7 +1,7 @@
 /** What time brings: attempts, heartbeats, silence, deadlines, the ends of waits. */
 import { ClientError, refused } from "../outcome.js";
 import { earlier } from "./commands.js";
-import { begin, lost, token } from "./connect.js";
+import { begin, lost, token, TOO_SLOW } from "./connect.js";
 import type { Participation } from "./participation.js";
 import type { Now } from "./settings.js";
 import type { Connection, State } from "./state.js";
@@ -26,33 +26,22 @@ function timedOut(state: State): ClientError {
 
 function linkTimeout(state: State, now: Now): void {
   const { link } = state;
-  switch (link.is) {
-    case "waiting":
-      if (link.until <= now.at) begin(state, now, link.fetchToken);
-      else state.wakeBy(link.until);
-      return;
-    case "fetchingToken":
-      if (link.deadline <= now.at) token(state, now, { error: "the token provider took too long" });
-      else state.wakeBy(link.deadline);
-      return;
-    case "connecting":
-      if (link.deadline <= now.at) lost(state, now, { how: "tooSlow" });
-      else state.wakeBy(link.deadline);
-      return;
-    case "open":
-      return connectionTimeout(state, now, link);
-    default:
-  }
+  if (link.is === "open") return connectionTimeout(state, now, link);
+  if (link.is === "idle" || link.is === "ended") return;
+  if (link.deadline > now.at) state.wakeBy(link.deadline);
+  else if (link.is === "waiting") begin(state, now, link.fetchToken);
+  else if (link.is === "connecting") lost(state, now, TOO_SLOW);
+  else token(state, now, { error: "the token provider took too long" });
 }
 
 function connectionTimeout(state: State, now: Now, connection: Connection): void {
   if (connection.liveSince === null) {
-    if (connection.deadline <= now.at) return lost(state, now, { how: "tooSlow" });
+    if (connection.deadline <= now.at) return lost(state, now, TOO_SLOW);
     state.wakeBy(connection.deadline);
   }
   if (connection.silence !== null) {
     const deadAt = connection.lastReceived + connection.silence;
-    if (deadAt <= now.at) return lost(state, now, { how: "silent" });
+    if (deadAt <= now.at) return lost(state, now, { detail: "nothing was heard from the server for too long" });
     state.wakeBy(deadAt);
   }
   const { heartbeatInterval } = state.settings;

@@ -50,22 +50,23 @@ export function transmit(state: State, now: Now): Frame | null {
   return codec.join(batch.pieces);
 }
 
-function envelope(id: string, type: string, now: Now, data: string): string {
-  return `{"id":${JSON.stringify(id)},"type":"${type}","timestamp":${now.unix},"data":${data}}`;
+/** An envelope, whose content is JSON already. */
+function envelope(fields: object, data: string): string {
+  return `${JSON.stringify(fields).slice(0, -1)},"data":${data}}`;
 }
 
 function addHeartbeat(state: State, now: Now, connection: Connection, batch: Batch): void {
   connection.isHeartbeatDue = false;
   const id = state.newId("h");
   connection.heartbeat = { number: state.lastNumber, at: now.at };
-  batch.add(state.settings.codec.encode(envelope(id, "heartbeat", now, "{}")));
+  batch.add(state.settings.codec.encode(envelope({ id, type: "heartbeat", timestamp: now.unix }, "{}")));
 }
 
 /** Adds commands. Tells whether there is room for more. */
 function addCommands(state: State, now: Now, connection: Connection, batch: Batch): boolean {
   for (let next = state.commands.next(); next; next = state.commands.next()) {
     const [number, { purpose, data }] = next;
-    const piece = state.settings.codec.encode(envelope(`${state.run}c${number}`, "control_command", now, data));
+    const piece = state.settings.codec.encode(envelope({ id: `${state.run}c${number}`, type: "control_command", timestamp: now.unix }, data));
     if (piece.bytes > connection.maxPayload) {
       state.commands.take(number);
       state.failPurpose(purpose, refused(tooLarge(piece.bytes, connection.maxPayload)));
@@ -127,9 +128,9 @@ function addTurn(state: State, codec: Codec, connection: Connection, batch: Batc
 }
 
 /** Writes a published event's envelope. */
-function writeEvent(session: string, { id, event, timestamp, ticket, sends }: Entry): string {
+function writeEvent(sessionId: string, { id, event, timestamp, ticket, sends }: Entry): string {
   const metadata = { requiresAck: ticket !== null, ...event.metadata, ...(sends > 0 && { retryCount: sends }) };
-  return `{"id":${JSON.stringify(id)},"type":"test_event","timestamp":${timestamp},"sessionId":${JSON.stringify(session)},"data":${event.data},"metadata":${JSON.stringify(metadata)}}`;
+  return envelope({ id, type: "test_event", timestamp, sessionId, metadata }, event.data);
 }
 
 /** The refusal that the server would give. */
