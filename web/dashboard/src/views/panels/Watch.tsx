@@ -52,10 +52,12 @@ function Picture({ evidence, state }: { evidence: Evidence; state: SessionState 
   const caption = oneLine(evidence.caption, 120) || t("evidence.untitled");
   const problem = whyNot(evidence, shown, state);
   return (
-    <button type="button" class="watch-picture" aria-label={t("evidence.open", { n: evidence.seq, caption })} onClick={() => { state.viewed.value = evidence.seq; }}>
-      {shown.url !== null && problem === null ? <img src={shown.url} alt="" /> : <span class="watch-wait muted small">{problem ?? t("evidence.loading")}</span>}
-      <span class="thumb-caption"><bdi>{caption}</bdi><span class="muted number small">{clock(evidence.at)}</span></span>
-    </button>
+    <figure class="watch-picture">
+      {shown.url !== null && problem === null ? (
+        <button type="button" aria-label={t("evidence.open", { n: evidence.seq, caption })} onClick={() => { state.viewed.value = evidence.seq; }}><img src={shown.url} alt="" /></button>
+      ) : <p class="watch-wait muted small">{problem ?? t("evidence.loading")}</p>}
+      <figcaption class="thumb-caption"><bdi>{caption}</bdi><span class="muted number small">{clock(evidence.at)}</span></figcaption>
+    </figure>
   );
 }
 
