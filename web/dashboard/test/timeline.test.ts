@@ -56,6 +56,75 @@ describe("the time line", () => {
   });
 });
 
+describe("what is far away is let go", () => {
+  const LINE = { eventType: "console_log", message: "line" };
+
+  /** A live session: entries come one after the other. */
+  function live(timeline: Timeline, from: number, to: number, data = LINE): number {
+    let most = 0;
+    for (let seq = from; seq <= to; seq += 1) {
+      timeline.add(entry(seq, data));
+      timeline.settle();
+      most = Math.max(most, timeline.size);
+    }
+    return most;
+  }
+
+  test("however long a session lives, as many entries are here as are kept", () => {
+    const timeline = new Timeline(1000);
+    expect(live(timeline, 1, 20_000)).toBeLessThanOrEqual(1251);
+    expect([timeline.head, timeline.journal.length, timeline.of("console").length]).toEqual([20_000, timeline.size, timeline.size]);
+    // The newest are here, all of them.
+    expect(timeline.missing(20_000 - timeline.size + 1, 20_000)).toEqual([]);
+    expect(timeline.missing(1, 20_000)).toEqual([[1, 20_000 - timeline.size]]);
+  });
+
+  test("what is looked at stays, and what was let go can be loaded again", () => {
+    const timeline = new Timeline(1000);
+    live(timeline, 1, 1000);
+    timeline.look(200, 240);
+    live(timeline, 1001, 9000);
+    expect(timeline.missing(100, 340)).toEqual([]);
+    expect(timeline.get(4000)).toBe(undefined);
+    expect(timeline.add(entry(4000, LINE))).toBe(true);
+    expect(timeline.of("console").filter((seq) => seq === 4000)).toEqual([4000]);
+  });
+
+  test("what panels are made of goes last, and it, too, goes", () => {
+    const timeline = new Timeline(1000);
+    for (let seq = 1; seq <= 40; seq += 1) timeline.add(entry(seq, { eventType: "automation_step", stepId: `s${seq}`, status: seq === 7 ? "failed" : "passed" }));
+    live(timeline, 41, 9000);
+    expect([timeline.of("step").length, timeline.nextTrouble(0)]).toEqual([40, 7]);
+    live(timeline, 9001, 30_000, { eventType: "error", message: "again" });
+    expect(timeline.size).toBeLessThanOrEqual(1250);
+    expect([timeline.of("step").length, timeline.trouble.length]).toEqual([0, timeline.of("error").length]);
+  });
+
+  test("who asks for all gets all; afterwards it grows no further", () => {
+    const timeline = new Timeline(1000);
+    timeline.keep(Infinity);
+    expect(live(timeline, 1, 5000)).toBe(5000);
+    timeline.keep(timeline.size);
+    expect(live(timeline, 5001, 20_000)).toBeLessThanOrEqual(6251);
+  });
+
+  test("a filter shows what is here and nothing else", () => {
+    const timeline = new Timeline(1000);
+    const filter = new Filtered(timeline, { kinds: new Set(["console"]), text: "" });
+    for (let seq = 1; seq <= 5000; seq += 500) {
+      live(timeline, seq, seq + 499);
+      expect(filter.read()).toEqual([...timeline.of("console")]);
+    }
+  });
+
+  test("gaps stay where they are", () => {
+    const timeline = new Timeline(1000);
+    timeline.addGap({ from: 2, to: 5, cause: "retention", history: false });
+    live(timeline, 6, 9000);
+    expect(timeline.gaps).toEqual([{ from: 2, to: 5, cause: "retention", history: false }]);
+  });
+});
+
 describe("rows", () => {
   const gaps = [{ from: 3, to: 5, cause: "expired", history: false }, { from: 8, to: 20, cause: "retention", history: false }];
 

@@ -1,11 +1,12 @@
 /**
- * Serves the built pages with the headers that the server gives them, and passes `/api` and `/ws` on to the server, where
- * the server has no pages of its own in it. Stands in for its HTML export in the same way.
+ * Serves the pages of this checkout with the headers that the server gives its own, and passes `/api` and `/ws` on to the
+ * server. Its HTML export is passed on, too, with the page of this checkout around its data.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { type IncomingMessage, type Server, type ServerResponse, createServer, request } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { type AddressInfo, type Socket, connect } from "node:net";
 import { extname } from "node:path";
+import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { RealServer } from "./server.js";
 
@@ -14,13 +15,26 @@ const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
   + "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const TYPES: Record<string, string> = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
-/** The file that the server makes of a session: the template with the data in it. */
-export async function exportFile(server: RealServer, token: string, session: string, parts: { evidence?: Record<string, unknown>; change?: (events: unknown[]) => unknown[] } = {}): Promise<string> {
-  const headers = { Authorization: `Bearer ${token}` };
-  const info = (await (await fetch(`${server.url}/api/v1/sessions/${session}`, { headers })).json()) as unknown;
-  const lines = await (await fetch(`${server.url}/api/v1/sessions/${session}/events`, { headers })).text();
-  const events = lines.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as unknown);
-  const json = JSON.stringify({ version: 1, exportedAt: Date.now(), session: info, events: parts.change?.(events) ?? events, evidence: parts.evidence ?? {} })
+const BLOCK = /(<script type="application\/json" id="agentbench-export">)(.*?)(<\/script>)/s;
+
+/** What the server exports of a session. */
+export interface ExportedData {
+  session: unknown;
+  events: unknown[];
+  evidence: Record<string, unknown>;
+}
+
+/** The server's own file of a session. */
+export async function serversFile(server: RealServer, token: string, session: string): Promise<string> {
+  const response = await fetch(`${server.url}/api/v1/sessions/${session}/export?format=html`, { headers: { Authorization: `Bearer ${token}` } });
+  if (!response.ok) throw new Error(`the server exports no HTML (built without pages?): ${response.status} ${await response.text()}`);
+  return response.text();
+}
+
+/** The server's data in the page of this checkout: the server may have been built with the pages of another one. */
+export async function exportFile(server: RealServer, token: string, session: string, change: (data: ExportedData) => ExportedData = (data) => data): Promise<string> {
+  const [, , block = ""] = BLOCK.exec(await serversFile(server, token, session)) ?? [];
+  const json = JSON.stringify(change(JSON.parse(block) as ExportedData))
     .replaceAll(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   return readFileSync(`${DIST}export.html`, "utf8").replace("/*AGENTBENCH-EXPORT*/", () => json);
 }
@@ -53,6 +67,9 @@ function passOn(server: RealServer, incoming: IncomingMessage, response: ServerR
 export class Pages {
   readonly #server: Server;
   readonly url: string;
+  readonly #onward = new Set<Socket>();
+  #isHeld = false;
+  #isCut = false;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -65,23 +82,59 @@ export class Pages {
       const session = /^\/api\/v1\/sessions\/([\w-]+)\/export$/.exec(url.pathname)?.[1];
       if (session !== undefined && url.searchParams.get("format") === "html") {
         const token = (incoming.headers.authorization ?? "").replace("Bearer ", "");
-        void exportFile(real, token, session).then((html) => response.writeHead(200, { "Content-Type": "text/html" }).end(html));
+        void exportFile(real, token, session)
+          .then((html) => response.writeHead(200, { "Content-Type": "text/html" }).end(html), (error: unknown) => {
+            console.error(error);
+            response.writeHead(502).end();
+          });
       } else if (url.pathname.startsWith("/api/")) passOn(real, incoming, response);
       else serveFile(url.pathname, response);
     });
-    server.on("upgrade", (incoming: IncomingMessage, socket) => {
-      const onward = connect(real.port, "127.0.0.1", () => {
-        const headers = incoming.rawHeaders.reduce((lines, part, index) => lines + part + (index % 2 === 0 ? ": " : "\r\n"), "");
-        onward.write(`GET ${incoming.url ?? "/"} HTTP/1.1\r\n${headers}\r\n`);
-        onward.pipe(socket).pipe(onward);
+    server.on("upgrade", (incoming: IncomingMessage, socket) => pages.#upgrade(real, incoming, socket));
+    const pages = await new Promise<Pages>((resolve) => server.listen(0, "127.0.0.1", () => resolve(new Pages(server))));
+    return pages;
+  }
+
+  /** Nothing of what the server says over WebSockets comes to the page, until it is let go. */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    for (const onward of this.#onward) {
+      if (isHeld) onward.pause();
+      else onward.resume();
+    }
+  }
+
+  /** No WebSocket gets through. */
+  cut(isCut: boolean): void {
+    this.#isCut = isCut;
+    if (isCut) for (const onward of this.#onward) onward.destroy();
+  }
+
+  #upgrade(real: RealServer, incoming: IncomingMessage, socket: Duplex): void {
+    if (this.#isCut) {
+      socket.destroy();
+      return;
+    }
+    const onward = connect(real.port, "127.0.0.1", () => {
+      const headers = incoming.rawHeaders.reduce((lines, part, index) => lines + part + (index % 2 === 0 ? ": " : "\r\n"), "");
+      onward.write(`GET ${incoming.url ?? "/"} HTTP/1.1\r\n${headers}\r\n`);
+      socket.pipe(onward);
+      onward.on("data", (bytes) => {
+        if (!socket.write(bytes)) onward.pause();
       });
-      onward.on("error", () => socket.destroy());
-      socket.on("error", () => onward.destroy());
-      socket.on("close", () => onward.destroy());
-      onward.on("close", () => socket.destroy());
+      socket.on("drain", () => {
+        if (!this.#isHeld) onward.resume();
+      });
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return new Pages(server);
+    onward.on("error", () => socket.destroy());
+    socket.on("error", () => onward.destroy());
+    socket.on("close", () => onward.destroy());
+    this.#onward.add(onward);
+    if (this.#isHeld) onward.pause();
+    onward.on("close", () => {
+      this.#onward.delete(onward);
+      socket.destroy();
+    });
   }
 
   stop(): void {

@@ -19,7 +19,7 @@ function crc32(bytes: Buffer): number {
 }
 
 /** A drawn window, 320 × 200: a bar, a picture and some lines. */
-function draw(): string {
+function draw(): Buffer {
   const [width, height] = [320, 200];
   const rows = Array.from({ length: height }, (_row, y) => {
     const row = Buffer.alloc(1 + width * 3);
@@ -32,12 +32,13 @@ function draw(): string {
     return row;
   });
   const head = Buffer.from([0, 0, width >> 8, width & 255, 0, 0, height >> 8, height & 255, 8, 2, 0, 0, 0]);
-  const png = Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), chunk("IHDR", head), chunk("IDAT", deflateSync(Buffer.concat(rows))), chunk("IEND", Buffer.alloc(0))]);
-  return `data:image/png;base64,${png.toString("base64")}`;
+  return Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), chunk("IHDR", head), chunk("IDAT", deflateSync(Buffer.concat(rows))), chunk("IEND", Buffer.alloc(0))]);
 }
 
-/** A picture as older publishers send it. */
-export const PICTURE = draw();
+/** A picture. */
+export const PNG = draw();
+/** The picture as older publishers send it. */
+export const PICTURE = `data:image/png;base64,${PNG.toString("base64")}`;
 
 const STEPS = ["Open the shop", "Search for a lamp", "Put it into the cart", "Fill in the address", "Pay"];
 

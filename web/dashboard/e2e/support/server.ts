@@ -1,10 +1,11 @@
 /** The real server as a process of its own data folder and port: the binary that `AGENTBENCH_BIN` names. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { blake3 } from "@noble/hashes/blake3.js";
 import { fileURLToPath } from "node:url";
 
 /** How long a server may take to start or stop, ms: a guard against hangs. */
@@ -22,11 +23,17 @@ function findBinary(): string {
 export class RealServer {
   readonly directory = mkdtempSync(join(tmpdir(), "agentbench-dashboard-"));
   readonly #binary = findBinary();
+  readonly #settings: Record<string, string>;
   #process: ChildProcess | null = null;
   port = 0;
 
-  static async start(): Promise<RealServer> {
-    const server = new RealServer();
+  private constructor(settings: Record<string, string>) {
+    this.#settings = settings;
+  }
+
+  /** Starts one with settings (`STALL_AFTER` and the like) that differ from the defaults. */
+  static async start(settings: Record<string, string> = {}): Promise<RealServer> {
+    const server = new RealServer(settings);
     await server.up();
     return server;
   }
@@ -38,7 +45,7 @@ export class RealServer {
   /** Starts it, on the port that it had before. */
   async up(): Promise<void> {
     const flags = ["serve", "--port", String(this.port), "--data-dir", this.directory, "--log-level", "error"];
-    const started = spawn(this.#binary, flags, { stdio: ["ignore", "pipe", "inherit"] });
+    const started = spawn(this.#binary, flags, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...this.#settings } });
     this.#process = started;
     const lines = createInterface({ input: started.stdout });
     const late = AbortSignal.timeout(PATIENCE);
@@ -59,6 +66,13 @@ export class RealServer {
     const ended = once(running, "exit", { signal: AbortSignal.timeout(PATIENCE) });
     running.kill("SIGKILL");
     await ended;
+  }
+
+  /** Empties the data folder of a server that does not run; tokens stay good. */
+  empty(): void {
+    for (const name of readdirSync(this.directory)) {
+      if (name !== "development.secret") rmSync(join(this.directory, name), { recursive: true });
+    }
   }
 
   /** Makes a token. */
@@ -92,11 +106,11 @@ export class RealServer {
 let counter = 0;
 
 /** Publishes events over HTTP, in pieces that the server takes. */
-export async function publish(server: RealServer, token: string, session: string, events: Record<string, unknown>[]): Promise<void> {
+export async function publish(server: RealServer, token: string, session: string, events: Record<string, unknown>[], metadata?: Record<string, unknown>): Promise<void> {
   for (let at = 0; at < events.length; at += 1000) {
     const body = events.slice(at, at + 1000).map((data) => {
       counter += 1;
-      return { id: `e-${counter}`, type: "test_event", timestamp: Date.now(), data };
+      return { id: `e-${counter}`, type: "test_event", timestamp: Date.now(), data, ...(metadata && { metadata }) };
     });
     for (let attempt = 0; ; attempt += 1) {
       const response = await fetch(`${server.url}/api/v1/sessions/${session}/events`, {
@@ -116,4 +130,14 @@ export async function log(server: RealServer, token: string, session: string): P
   const response = await fetch(`${server.url}/api/v1/sessions/${session}/events`, { headers: { Authorization: `Bearer ${token}` } });
   const text = await response.text();
   return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as { seq: number; id: string; data: Record<string, unknown> });
+}
+
+/** Puts bytes into the store of evidence; gives their name there. */
+export async function store(server: RealServer, token: string, session: string, bytes: Buffer, contentType: string): Promise<string> {
+  const hash = Buffer.from(blake3(bytes)).toString("hex");
+  const response = await fetch(`${server.url}/api/v1/evidence/${hash}?sessionId=${session}`, {
+    method: "PUT", headers: { Authorization: `Bearer ${token}`, "Content-Type": contentType }, body: new Uint8Array(bytes),
+  });
+  if (response.status !== 201) throw new Error(`storing evidence failed: ${response.status} ${await response.text()}`);
+  return hash;
 }

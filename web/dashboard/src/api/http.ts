@@ -1,6 +1,6 @@
 /** The calls of the HTTP API. Each rejects with a `Failure`. */
 import { Failure } from "./failure.js";
-import type { LogMessage, SessionInfo, SessionPage, Stats } from "./types.js";
+import type { Alerts, LogMessage, SessionInfo, SessionPage, Stats } from "./types.js";
 
 /** What is asked of the list of sessions. */
 export interface SessionQuery {
@@ -48,6 +48,11 @@ export class Api {
   /** How the server is; needs connection:list. */
   stats(): Promise<Stats> {
     return this.#json("/api/v1/stats");
+  }
+
+  /** The rules of the server's alerts; needs connection:list. */
+  alerts(): Promise<Alerts> {
+    return this.#json("/api/v1/alerts");
   }
 
   /** A page of sessions. */

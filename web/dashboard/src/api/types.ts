@@ -40,6 +40,31 @@ export interface Alert {
   summary: string;
 }
 
+/** A rule that the server holds its own figures against. */
+export interface Rule extends Alert {
+  state: "ok" | "pending" | "firing";
+  /** What value and threshold count. */
+  unit?: string | null;
+  /** What it means and what to do. */
+  description?: string | null;
+}
+
+/** A rule has changed its state. */
+export interface AlertChange {
+  /** ms since 1970. */
+  at: number;
+  name: string;
+  state: Rule["state"];
+  value?: number | null;
+}
+
+/** All rules, and what changed lately. */
+export interface Alerts {
+  rules: Rule[];
+  /** In the order of their time. */
+  changes: AlertChange[];
+}
+
 /** A reader that is behind. */
 export interface SlowReader {
   clientId: string;

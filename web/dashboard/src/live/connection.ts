@@ -2,7 +2,6 @@
 import { type Client, type ClientEvent, type Ended, describeEnd, open } from "@agentbench/client";
 import { effect, signal } from "@preact/signals";
 import { account, tokenIsOver } from "../api/account.js";
-import { type ReplayListener, tappedTransport } from "./tap.js";
 
 /** How the connection is. */
 export type Link = { is: "connecting" } | { is: "connected" } | { is: "lost" } | { is: "ended"; why: string };
@@ -13,14 +12,6 @@ export const link = signal<Link>({ is: "connecting" });
 export const ownClientId = signal<string | null>(null);
 /** The connection of who is signed in. */
 export const client = signal<Promise<Client> | null>(null);
-
-const replayListeners = new Set<ReplayListener>();
-
-/** Hears what the server replays. Gives a function that ends this. */
-export function onReplay(listener: ReplayListener): () => void {
-  replayListeners.add(listener);
-  return () => replayListeners.delete(listener);
-}
 
 function address(): string {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
@@ -57,12 +48,7 @@ export function stayConnected(): void {
     const token = account.value?.token;
     if (token === undefined) return undefined;
     link.value = { is: "connecting" };
-    const heard: ReplayListener = (message) => {
-      for (const listener of replayListeners) listener(message);
-    };
-    const opened = open({
-      url: address(), token, transport: tappedTransport(heard), onEvent: hear, heartbeatInterval: 10_000, backoff: { base: 200, max: 5000 },
-    });
+    const opened = open({ url: address(), token, onEvent: hear, heartbeatInterval: 10_000, backoff: { base: 200, max: 5000 } });
     client.value = opened;
     const online = (): void => {
       if (link.value.is !== "ended") link.value = { is: "connecting" };

@@ -14,6 +14,9 @@ export type Control = "start" | "pause" | "resume" | "stop";
 /** What became of a note or a score. */
 export type Published = { is: "stored" } | { is: "refused"; failure: Failure } | { is: "unknown" };
 
+/** What a replay by the server tells: it has come to a seq, to its end, or no further. */
+export type ServerPlay = { seq: number } | { failure: Failure } | "end";
+
 /** What a view can do with a session that is live. */
 export interface Actions {
   /** Which of the controls the token's role allows. */
@@ -23,8 +26,8 @@ export interface Actions {
   control(what: Control): Promise<void>;
   publish(data: Record<string, unknown>): Promise<Published>;
   export(format: "jsonl" | "html"): Promise<Blob>;
-  /** Lets the server play the log. `told` gets each seq; gives a function that stops listening. */
-  serverReplay(speed: number, fromSeq: number, told: (seq: number | "end") => void): Promise<() => void>;
+  /** Lets the server play the log. `told` gets how far it is; gives a function that ends it. */
+  serverReplay(speed: number, fromSeq: number, told: (news: ServerPlay) => void): Promise<() => void>;
 }
 
 /** A session. */

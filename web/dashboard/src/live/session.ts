@@ -5,7 +5,7 @@ import { may } from "../api/claims.js";
 import { Failure, asFailure } from "../api/failure.js";
 import type { SessionInfo } from "../api/types.js";
 import { fromItem } from "../timeline/entry.js";
-import { client as signedInClient, onReplay } from "./connection.js";
+import { client as signedInClient } from "./connection.js";
 import { EvidenceShelf } from "./evidence.js";
 import { CHUNK, Loader, take } from "./loader.js";
 import { type Actions, type Control, type Published, type SessionModel, afterLifecycle, parts } from "./model.js";
@@ -15,7 +15,7 @@ const SMALL = 4000;
 /** Waits between attempts to follow, ms. */
 const PATIENCE = 2000;
 
-/** Opens a session: resolves as soon as its tail is here. `again` is called if it has to be opened anew. */
+/** Opens a session: resolves as soon as its tail is here. `again` is called if the log is not the one that is shown. */
 export async function openSession(id: string, account: Account, again: () => void): Promise<SessionModel> {
   const { api } = account;
   const info = await api.session(id);
@@ -23,7 +23,11 @@ export async function openSession(id: string, account: Account, again: () => voi
   const shelf = new EvidenceShelf((hash) => api.evidence(hash, id));
   const head = info.headSeq;
   if (head > 0) take(timeline, await api.events(id, Math.max(head - CHUNK + 1, 1), head));
-  const loader = new Loader(timeline, (from, to) => api.events(id, from, to), () => beat.tell(), (error) => {
+  const changed = (): void => {
+    timeline.settle();
+    beat.tell();
+  };
+  const loader = new Loader(timeline, (from, to) => api.events(id, from, to), changed, (error) => {
     failure.value = asFailure(error);
   });
   const life = { isClosed: false };
@@ -59,7 +63,7 @@ export async function openSession(id: string, account: Account, again: () => voi
       case "disconnected":
         break;
     }
-    beat.tell();
+    changed();
   };
 
   const stayWith = async (): Promise<void> => {
@@ -104,9 +108,17 @@ export async function openSession(id: string, account: Account, again: () => voi
 
   return {
     info: shown, timeline, changed: beat.signal, participants, failure, shelf, exportedAt: null,
-    actions: actionsOf(id, account, info, timeline),
+    actions: actionsOf(id, account, info),
     want: (from, to) => loader.want(from, to),
-    loadAll: (goOn) => loader.all(goOn),
+    loadAll: async (goOn) => {
+      // Who asks for all of it gets all of it; what arrives later pushes out what is far away again.
+      timeline.keep(Infinity);
+      try {
+        await loader.all(goOn);
+      } finally {
+        timeline.keep(timeline.size);
+      }
+    },
     close: () => {
       life.isClosed = true;
       loader.close();
@@ -126,7 +138,7 @@ async function connected(): Promise<Client> {
   return client;
 }
 
-function actionsOf(id: string, { claims, api }: Account, info: SessionInfo, timeline: { head: number }): Actions {
+function actionsOf(id: string, { claims, api }: Account, info: SessionInfo): Actions {
   return {
     mayControl: may(claims, "session:control", info.projectId),
     mayReview: may(claims, "session:review", info.projectId),
@@ -142,19 +154,13 @@ function actionsOf(id: string, { claims, api }: Account, info: SessionInfo, time
     },
     export: (format) => api.export(id, format),
     async serverReplay(speed, fromSeq, told) {
-      const stop = onReplay((message) => {
-        const { data, seq } = message;
-        if ((message.sessionId ?? data.sessionId) !== id) return;
-        if (data.type === "replay_finished") told("end");
-        else if (seq !== undefined) told(Math.min(seq, timeline.head));
-      });
-      try {
-        await (await connected()).command({ command: "replay_session", sessionId: id, speed, fromSeq });
-      } catch (error) {
-        stop();
-        throw error;
-      }
-      return stop;
+      const replay = await (await connected()).replaySession(id, { speed, fromSeq });
+      const play = async (): Promise<void> => {
+        for await (const item of replay) told({ seq: item.type === "gap" ? item.to : item.seq });
+        told("end");
+      };
+      play().catch((error: unknown) => told({ failure: asFailure(error) }));
+      return () => replay.close();
     },
   };
 }

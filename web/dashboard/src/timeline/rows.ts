@@ -81,8 +81,9 @@ export class Filtered {
   readonly #timeline: Timeline;
   readonly #kinds: ReadonlySet<Kind>;
   readonly #needle: string;
-  readonly #seqs: number[] = [];
+  #seqs: number[] = [];
   #seen = 0;
+  #generation = 0;
 
   constructor(timeline: Timeline, filter: Filter) {
     this.#timeline = timeline;
@@ -92,7 +93,8 @@ export class Filtered {
 
   /** The seqs, in order. */
   read(): readonly number[] {
-    const { journal } = this.#timeline;
+    const { journal, generation } = this.#timeline;
+    if (generation !== this.#generation) [this.#seqs, this.#seen, this.#generation] = [[], 0, generation];
     let isSorted = true;
     for (; this.#seen < journal.length; this.#seen += 1) {
       const seq = journal[this.#seen] ?? 0;

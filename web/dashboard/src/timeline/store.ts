@@ -1,6 +1,9 @@
 /**
  * What is known of a session's log: entries by seq, an index by kind, and the gaps. Entries come in any order (the tail
  * first, then what arrives, then ranges that are looked at); each is kept once.
+ *
+ * Memory is bounded: `settle` lets go of entries far from what is looked at and from the newest ones. They are missing then, and
+ * are loaded again by whoever comes to them.
  */
 import type { Entry, Gap, Kind } from "./entry.js";
 
@@ -9,14 +12,29 @@ interface Index {
   isSorted: boolean;
 }
 
+/** Entries that are kept at the most, when nobody asks for more. */
+export const KEPT = 20_000;
+/** Kinds that panels and marks are made of: they go last. */
+const LASTING: ReadonlySet<Kind> = new Set<Kind>(["step", "evidence", "score", "note", "error"]);
+
 export class Timeline {
   readonly #entries = new Map<number, Entry>();
   readonly #byKind = new Map<Kind, Index>();
   readonly #trouble: Index = { seqs: [], isSorted: true };
+  readonly #atMost: number;
   /** Seqs in the order in which they came: whoever keeps a place in it need not look at everything again. */
-  readonly #journal: number[] = [];
+  #journal: number[] = [];
+  #generation = 0;
   #gaps: Gap[] = [];
   #head = 0;
+  #keeps: number;
+  #looked: [from: number, to: number] = [Infinity, Infinity];
+
+  /** Keeps up to `atMost` entries, and a quarter more until it lets go of some. */
+  constructor(atMost = KEPT) {
+    this.#atMost = atMost;
+    this.#keeps = atMost;
+  }
 
   /** The last seq that is known of. */
   get head(): number {
@@ -36,6 +54,11 @@ export class Timeline {
   /** Seqs in the order in which they came. */
   get journal(): readonly number[] {
     return this.#journal;
+  }
+
+  /** Grows when entries were let go: the journal has begun anew. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** An entry, if it is here. */
@@ -58,6 +81,34 @@ export class Timeline {
     if (entry.isTrouble) put(this.#trouble, entry.seq);
     if (this.#gaps.length > 0) this.#cut(entry.seq, entry.seq);
     return true;
+  }
+
+  /** These seqs are looked at: they and what is near them stay. */
+  look(from: number, to: number): void {
+    this.#looked = [from, to];
+  }
+
+  /** Keeps more entries than usual, or as many as usual again. */
+  keep(entries: number): void {
+    this.#keeps = Math.max(entries, this.#atMost);
+  }
+
+  /** Lets go of what is furthest away, if there is too much. Never while somebody looks for what is missing of a range. */
+  settle(): void {
+    if (this.size <= this.#keeps * 1.25) return;
+    const [from, to] = this.#looked;
+    const distance = (seq: number): number => Math.min(this.#head - seq, seq < from ? from - seq : Math.max(seq - to, 0));
+    const near = this.#atMost / 8;
+    const order = [...this.#entries.values()].map(({ seq, kind, isTrouble }) => {
+      const far = distance(seq);
+      return { seq, far, rank: far <= near ? 2 : LASTING.has(kind) || isTrouble ? 1 : 0 };
+    });
+    order.sort((a, b) => a.rank - b.rank || b.far - a.far);
+    for (const { seq } of order.slice(0, this.size - this.#keeps)) this.#entries.delete(seq);
+    const isHere = (seq: number): boolean => this.#entries.has(seq);
+    for (const index of [...this.#byKind.values(), this.#trouble]) index.seqs = index.seqs.filter(isHere);
+    this.#journal = this.#journal.filter(isHere);
+    this.#generation += 1;
   }
 
   #indexOf(kind: Kind, seq: number): void {

@@ -9,7 +9,8 @@ import { Plot } from "../plots/Plot.js";
 import { Samples } from "../plots/samples.js";
 import { bytes, span, threeDigits, whole } from "../text/format.js";
 import { language, t } from "../text/index.js";
-import { Alerts, ByState, Queues, SlowReaders } from "./NowTables.js";
+import { Alerts, RecentChanges, useAlerts } from "./Alerts.js";
+import { ByState, Queues, SlowReaders } from "./NowTables.js";
 import { RunningNow } from "./RunningNow.js";
 
 /** Time between two looks at the server, ms. */
@@ -109,18 +110,20 @@ function Server() {
     return () => clearInterval(timer);
   }, [api]);
 
+  const told = useAlerts(api, answer?.stats.alerts?.map(({ name }) => name).join() ?? "");
   if (!answer) return failure ? <FailureBox failure={failure} /> : <p class="muted">{t("session.loading")}</p>;
   const { stats, columns } = answer;
   return (
     <>
       {failure && <p class="box box-warn" role="status">{t("now.paused")}</p>}
       <About stats={stats} />
-      <Alerts alerts={stats.alerts} />
+      <Alerts alerts={stats.alerts} rules={told?.rules ?? []} />
       <div class="tiles">{tilesOf(stats).map((tile) => <TileBox key={tile.label} tile={tile} columns={columns} />)}</div>
       <div class="columns">
         <SlowReaders readers={stats.slowestReaders} />
         <ByState counts={stats.sessionsByState} />
         <Queues queues={stats.queues} />
+        <RecentChanges told={told} />
       </div>
     </>
   );

@@ -1,38 +1,10 @@
-/** Alerts, slow readers, states and queues: each is left out where the server does not tell of it. */
-import { now } from "../clock.js";
-import type { Alert, SessionInfo, SlowReader, Stats } from "../api/types.js";
-import { Mark, StatusBadge } from "../parts/Badge.js";
+/** Slow readers, states and queues: each is left out where the server does not tell of it. */
+import type { SessionInfo, SlowReader, Stats } from "../api/types.js";
+import { StatusBadge } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { sessionHref } from "../routes.js";
-import { span, threeDigits, whole } from "../text/format.js";
+import { whole } from "../text/format.js";
 import { language, t } from "../text/index.js";
-
-function AlertRow({ alert }: { alert: Alert }) {
-  const { severity, value, threshold, since } = alert;
-  const limit = typeof threshold === "number" ? threeDigits(threshold) : (threshold ?? "–");
-  return (
-    <li class={`alert tone-${severity === "critical" ? "bad" : "warn"}`}>
-      <Mark shape={severity === "critical" ? "cross" : "alert"} />
-      <strong>{t(severity === "critical" ? "severity.critical" : "severity.warning")}</strong>
-      <span><strong>{alert.name}</strong> {alert.summary}</span>
-      <span class="muted">
-        {typeof value === "number" && t("now.alerts.value", { value: threeDigits(value), threshold: limit })}
-        {typeof since === "number" && ` ${t("now.alerts.since", { time: span(now.value - since) })}`}
-      </span>
-    </li>
-  );
-}
-
-export function Alerts({ alerts }: { alerts: Alert[] | undefined }) {
-  if (!alerts) return null;
-  return (
-    <section aria-label={t("now.alerts")} class="alerts">
-      {alerts.length === 0
-        ? <p class="alert tone-good"><Mark shape="check" />{t("now.alerts.none")}</p>
-        : <ul>{alerts.map((alert) => <AlertRow key={alert.name} alert={alert} />)}</ul>}
-    </section>
-  );
-}
 
 export function SlowReaders({ readers }: { readers: SlowReader[] | undefined }) {
   if (!readers) return null;

@@ -8,19 +8,34 @@ import { FailureBox } from "../parts/Bits.js";
 import { t } from "../text/index.js";
 import { SessionView } from "./SessionView.js";
 
+function OtherLog({ close }: { close: () => void }) {
+  return (
+    <div class="box box-warn" role="alert">
+      <p>{t("session.other")}</p>
+      <button type="button" class="button tiny" onClick={close}>{t("session.other.seen")}</button>
+    </div>
+  );
+}
+
 export function SessionPage({ id }: { id: string }) {
   const who = account.value;
   const [model, setModel] = useState<SessionModel | null>(null);
   const [failure, setFailure] = useState<Failure | null>(null);
   const [attempt, setAttempt] = useState(0);
+  // The log is another one than the one that was shown: said, and not mixed with it.
+  const [isOther, setOther] = useState(false);
   const again = useCallback(() => setAttempt((before) => before + 1), []);
+  const other = useCallback(() => {
+    setOther(true);
+    again();
+  }, []);
 
   useEffect(() => {
     if (!who) return undefined;
     let opened: SessionModel | null = null;
     let isGone = false;
     setFailure(null);
-    openSession(id, who, again).then((found) => {
+    openSession(id, who, other).then((found) => {
       if (isGone) return found.close();
       opened = found;
       setModel(found);
@@ -33,7 +48,8 @@ export function SessionPage({ id }: { id: string }) {
       setModel(null);
     };
   }, [id, who, attempt]);
+  const note = isOther ? <OtherLog close={() => setOther(false)} /> : null;
 
-  if (failure) return <div class="page"><FailureBox failure={failure} again={again} /><p><a href="#/sessions">{t("session.back")}</a></p></div>;
-  return model ? <SessionView key={attempt} model={model} /> : <p class="page muted">{t("session.loading")}</p>;
+  if (failure) return <div class="page">{note}<FailureBox failure={failure} again={again} /><p><a href="#/sessions">{t("session.back")}</a></p></div>;
+  return model ? <SessionView key={attempt} model={model} note={note} /> : <p class="page muted">{t("session.loading")}</p>;
 }

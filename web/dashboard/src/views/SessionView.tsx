@@ -1,4 +1,5 @@
 /** One session: what it is, its time line, and what the events say together. The same for live sessions and exported files. */
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { SessionModel } from "../live/model.js";
 import { FailureBox } from "../parts/Bits.js";
@@ -12,6 +13,7 @@ import { People } from "./panels/People.js";
 import { ScoresPanel } from "./panels/ScoresPanel.js";
 import { Steps } from "./panels/Steps.js";
 import { ReplayBar } from "./ReplayBar.js";
+import { back, leave } from "./places.js";
 import { SessionHead } from "./SessionHead.js";
 import { onKey } from "./session-keys.js";
 import { SessionState, TABS, type Tab } from "./session-state.js";
@@ -62,8 +64,8 @@ function Tabs({ state }: { state: SessionState }) {
   );
 }
 
-export function SessionView({ model }: { model: SessionModel }) {
-  const state = useMemo(() => new SessionState(model), [model]);
+export function SessionView({ model, note = null }: { model: SessionModel; note?: ComponentChildren }) {
+  const state = useMemo(() => back(new SessionState(model)), [model]);
   const search = useRef<HTMLInputElement>(null);
   const isPlaying = state.playing.value?.isPlaying === true;
 
@@ -74,6 +76,7 @@ export function SessionView({ model }: { model: SessionModel }) {
     return () => {
       removeEventListener("keydown", hear);
       state.stopServer();
+      leave(state);
     };
   }, [state]);
 
@@ -97,6 +100,7 @@ export function SessionView({ model }: { model: SessionModel }) {
   return (
     <div class={`session tab-is-${tab}`} data-upto={state.upTo.value}>
       <SessionHead state={state} />
+      {note}
       {model.failure.value && <FailureBox failure={model.failure.value} />}
       {state.problem.value && <FailureBox failure={state.problem.value} again={() => { state.problem.value = null; }} />}
       <ReplayBar state={state} />

@@ -37,11 +37,11 @@ export function Sessions() {
       {list.failure && <FailureBox failure={list.failure} />}
       {!shown && !list.failure && <p class="muted">{t("session.loading")}</p>}
       {shown?.length === 0 && <Empty><strong>{t("sessions.none")}</strong> {t("sessions.none.hint")}</Empty>}
-      {shown && shown.length > 0 && <SessionTable sessions={shown} />}
+      {shown && shown.length > 0 && <SessionTable sessions={shown} onEnd={list.more} />}
       <p class="foot muted small">
         {shown && <span>{t("sessions.shown", { n: whole(shown.length, language.value) })}</span>}
         <span>{t("sessions.refresh")}</span>
-        {list.hasMore && <button type="button" class="button" onClick={list.more}>{t("sessions.more")}</button>}
+        {list.hasMore && <button type="button" class="button" disabled={list.isLoading} onClick={list.more}>{t(list.isLoading ? "sessions.loading" : "sessions.more")}</button>}
       </p>
     </div>
   );

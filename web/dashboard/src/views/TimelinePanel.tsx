@@ -111,7 +111,10 @@ export function TimelinePanel({ state, search }: { state: SessionState; search: 
           state.choose(rows.seqAt(at), false);
         }}
         onSeen={(first, end) => {
-          if (!isFiltered && end > first) state.model.want(rows.seqAt(first), rows.seqAt(end - 1));
+          if (end <= first) return;
+          const [from, to] = [rows.seqAt(first), rows.seqAt(end - 1)];
+          state.model.timeline.look(from, to);
+          if (!isFiltered) state.model.want(from, to);
         }}
         onScrolled={(isAtEnd) => { state.sticks.value = isAtEnd; }}
       />

@@ -175,14 +175,21 @@ export class SessionState {
     const { seq = 1, speed = 1 } = this.#player?.state ?? {};
     this.stopServer();
     try {
+      const player = this.#player;
+      const played = { isOver: false };
       const stop = await actions.serverReplay(speed, Math.min(seq + 1, this.model.timeline.head), (told) => {
-        if (!this.#player) return;
-        if (told === "end") return this.stopServer();
-        this.#player.seek(told);
-        this.model.want(told, told + 100);
-        this.#show();
+        // The reader has left this replay.
+        if (played.isOver || this.#player !== player) return;
+        if (told !== "end" && "seq" in told) {
+          player?.seek(told.seq);
+          this.#show();
+          return;
+        }
+        played.isOver = true;
+        if (told !== "end") this.problem.value = told.failure;
+        this.stopServer();
       });
-      this.serverReplay.value = { speed, stop };
+      if (!played.isOver) this.serverReplay.value = { speed, stop };
     } catch (error) {
       this.problem.value = asFailure(error);
     }

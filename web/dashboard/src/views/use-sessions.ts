@@ -7,6 +7,8 @@ import type { SessionInfo } from "../api/types.js";
 
 /** Sessions of a page. */
 const PAGE = 100;
+/** Sessions of each page that follows: the most that a server gives. */
+const NEXT_PAGE = 500;
 /** Most sessions that are asked for again, ones further down stay as they were. */
 const REFRESHED = 200;
 
@@ -14,6 +16,8 @@ export interface SessionList {
   sessions: SessionInfo[] | null;
   failure: Failure | null;
   hasMore: boolean;
+  /** The next page is on its way. */
+  isLoading: boolean;
   more: () => void;
 }
 
@@ -34,6 +38,9 @@ export function useSessions(query: SessionQuery, every: number): SessionList {
   const [sessions, setSessions] = useState<SessionInfo[] | null>(null);
   const [failure, setFailure] = useState<Failure | null>(null);
   const [cursor, setCursor] = useState<string | null>(null);
+  const [isLoading, setLoading] = useState(false);
+  /** The cursor of the page that was asked for last. */
+  const asked = useRef<string | null>(null);
   const name = JSON.stringify(query);
   const count = useRef(0);
   count.current = sessions?.length ?? 0;
@@ -42,6 +49,7 @@ export function useSessions(query: SessionQuery, every: number): SessionList {
     if (!api) return undefined;
     const stop = new AbortController();
     let isAsking = false;
+    asked.current = null;
     const ask = async (isFirst: boolean): Promise<void> => {
       if (isAsking || (document.hidden && !isFirst)) return;
       isAsking = true;
@@ -69,15 +77,22 @@ export function useSessions(query: SessionQuery, every: number): SessionList {
   }, [api, name, every]);
 
   const more = useCallback(() => {
-    if (!api || cursor === null) return;
-    void api.sessions({ ...query, limit: PAGE, cursor }).then((page) => {
+    if (!api || cursor === null || asked.current === cursor) return;
+    asked.current = cursor;
+    setLoading(true);
+    api.sessions({ ...query, limit: NEXT_PAGE, cursor }).then((page) => {
+      // Meanwhile something else was asked for.
+      if (asked.current !== cursor) return;
       setSessions((old) => {
         const known = new Set(old?.map((session) => session.sessionId));
         return [...(old ?? []), ...page.sessions.filter((session) => !known.has(session.sessionId))];
       });
       setCursor(page.nextCursor ?? null);
-    }, (error: unknown) => setFailure(asFailure(error)));
+    }, (error: unknown) => {
+      asked.current = null;
+      setFailure(asFailure(error));
+    }).finally(() => setLoading(false));
   }, [api, name, cursor]);
 
-  return { sessions, failure, hasMore: cursor !== null, more };
+  return { sessions, failure, hasMore: cursor !== null, isLoading, more };
 }

@@ -8,6 +8,7 @@ import type { Entry, Gap } from "../../timeline/entry.js";
 import type { SessionState } from "../session-state.js";
 import { gapText } from "../TimelinePanel.js";
 import { Thumbnail } from "./Thumbnail.js";
+import { Watch } from "./Watch.js";
 import { evidenceOf } from "../../timeline/derive.js";
 
 /** Characters shown at first, and added each time. */
@@ -55,10 +56,15 @@ function GapDetails({ gap, state }: { gap: Gap; state: SessionState }) {
 }
 
 export function Details({ state }: { state: SessionState }) {
+  if (state.playing.value === null) return <Chosen state={state} />;
+  return <><Watch state={state} /><Chosen state={state} /></>;
+}
+
+function Chosen({ state }: { state: SessionState }) {
   const { timeline, changed } = state.model;
   void changed.value;
   const seq = state.chosen.value;
-  if (seq === null) return <Empty>{t("details.none")}</Empty>;
+  if (seq === null) return <Watch state={state} />;
   const entry = timeline.get(seq);
   if (!entry) {
     const gap = timeline.gapAt(seq);
@@ -68,7 +74,7 @@ export function Details({ state }: { state: SessionState }) {
   return (
     <div class="panel" key={seq}>
       <h2 class="wrap"><bdi>{describe(entry).title}</bdi></h2>
-      {entry.kind === "evidence" && <Thumbnail evidence={evidenceOf(entry)} state={state} number={seq} />}
+      {entry.kind === "evidence" && state.playing.value === null && <Thumbnail evidence={evidenceOf(entry)} state={state} number={seq} />}
       <dl class="facts-list">
         <dt>{t("details.seq")}</dt><dd class="number">{whole(seq, language.value)}</dd>
         <dt>{t("details.type")}</dt><dd><code>{oneLine(entry.name, 100)}</code></dd>
