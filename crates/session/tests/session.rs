@@ -251,6 +251,31 @@ fn only_participants_publish_and_only_to_sessions_that_go_on() {
     assert_eq!(world.publish("a", "{\"other\":1}"), Err(ErrorCode::IdConflict));
 }
 
+/// Requests use a session without taking part in it, and that is remembered when it leaves memory.
+#[test]
+fn what_comes_from_outside_is_use() {
+    let mut world = World::new();
+    while world.log(true) {}
+    world.session.leave(KEY, 100);
+    let body = EventBody { id: "a", timestamp: "1", data: "{}", metadata: None, sender: "{}" };
+    let event = Publish {
+        connection: Some(ConnectionKey(2)),
+        user: "u",
+        producer: "",
+        body,
+        ttl_ms: 0,
+        requires_ack: true,
+        in_order: false,
+    };
+    world.session.publish_from_outside(&event, 140).unwrap();
+    while world.log(true) {}
+    assert_eq!(world.session.last_used(), 140);
+    assert!(!world.session.is_unused(189, 50) && world.session.is_unused(190, 50));
+    let step = world.session.control(&Step::Start, "go", &sender(), Some(ConnectionKey(2)), 180);
+    assert_eq!(step.map_err(|refusal| refusal.code), Ok(Published::Queued(3)));
+    assert_eq!(world.session.last_used(), 180);
+}
+
 #[test]
 fn an_unused_session_expires_once() {
     let mut world = World::new();

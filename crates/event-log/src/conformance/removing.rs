@@ -1,0 +1,151 @@
+//! Trimming, archiving and deleting.
+
+use agentbench_protocol::Head;
+
+use super::{
+    EPOCH, NO_LIMIT, OTHER_EPOCH, Storage, append, frame, head, not_found, put, put_nine, read_all, session,
+    submit,
+};
+use crate::{Appended, EventLog, LogError, ReadLimit};
+
+/// The case of this name.
+pub fn trim_removes_whole_frames(storage: &impl Storage) {
+    let log = storage.open();
+    let frames = put_nine(&log);
+    assert_eq!(log.trim(session(1), 1), Ok(1));
+    assert_eq!(log.trim(session(1), 3), Ok(1));
+    assert_eq!(log.trim(session(1), 4), Ok(4));
+    assert_eq!(log.trim(session(1), 2), Ok(4), "trimming less than before changes nothing");
+    assert_eq!(log.trim(session(1), 9), Ok(5));
+    for from in 1..=4 {
+        let read = log.read(session(1), from, NO_LIMIT);
+        assert_eq!(read.err(), Some(LogError::Trimmed { first_seq: 5 }));
+    }
+    let reading = log.read(session(1), 5, NO_LIMIT).expect("readable");
+    assert_eq!((reading.first_seq, reading.frames), (5, frames[2..].to_vec()));
+    assert_eq!(put(&log, frame(10, 1, 10, 0)), Appended::Committed(head(10)));
+}
+
+/// The case of this name.
+pub fn trim_of_everything_leaves_the_head(storage: &impl Storage) {
+    let log = storage.open();
+    put_nine(&log);
+    assert_eq!(log.trim(session(1), u64::MAX), Ok(10));
+    assert_eq!(log.read(session(1), 9, NO_LIMIT).err(), Some(LogError::Trimmed { first_seq: 10 }));
+    let reading = log.read(session(1), 10, NO_LIMIT).expect("readable");
+    assert_eq!((reading.head, reading.first_seq, reading.frames.len()), (head(9), 10, 0));
+    assert_eq!(put(&log, frame(10, 2, 10, 0)), Appended::Committed(head(11)));
+    assert_eq!(read_all(&log, session(1)), [frame(10, 2, 10, 0)]);
+    assert_eq!(log.trim(session(1), u64::MAX), Ok(12));
+}
+
+/// The case of this name.
+pub fn trim_is_refused_for_archived_and_missing_logs(storage: &impl Storage) {
+    let log = storage.open();
+    assert!(not_found(&log.trim(session(1), 1)));
+    put_nine(&log);
+    log.archive(session(1)).expect("archivable");
+    assert!(matches!(log.trim(session(1), 4), Err(LogError::Refused(_))));
+}
+
+/// The case of this name.
+pub fn an_archived_log_can_be_read_and_not_appended_to(storage: &impl Storage) {
+    let log = storage.open();
+    let frames = put_nine(&log);
+    log.archive(session(1)).expect("archivable");
+    assert_eq!(log.head(session(1)), Some(head(9)));
+    assert_eq!(read_all(&log, session(1)), frames);
+    for from in 1..=9 {
+        let at = frames.partition_point(|frame| frame.last_seq() < from);
+        let limit = ReadLimit { bytes: 0, events: 0 };
+        let reading = log.read(session(1), from, limit).expect("readable");
+        assert_eq!((reading.head, reading.frames), (head(9), frames[at..=at].to_vec()));
+    }
+    assert!(log.read(session(1), 10, NO_LIMIT).expect("readable").frames.is_empty());
+    assert!(matches!(put(&log, frame(10, 1, 10, 0)), Appended::Unavailable(_)));
+    assert_eq!(put(&log, frames[2].clone()), Appended::Committed(head(9)));
+    let other = append(session(1), OTHER_EPOCH, frame(1, 1, 10, 0));
+    assert_eq!(submit(&log, vec![other]), [Appended::Conflict(Some(head(9)))]);
+    assert_eq!(put(&log, frame(8, 1, 10, 0)), Appended::Conflict(Some(head(9))));
+    assert_eq!(log.head(session(1)), Some(head(9)));
+}
+
+/// The case of this name.
+pub fn archiving_twice_is_harmless(storage: &impl Storage) {
+    let log = storage.open();
+    let frames = put_nine(&log);
+    assert_eq!(log.archive(session(1)), Ok(()));
+    assert_eq!(log.archive(session(1)), Ok(()));
+    assert_eq!(read_all(&log, session(1)), frames);
+    assert_eq!(log.list().expect("listable").len(), 1);
+}
+
+/// The case of this name.
+pub fn a_trimmed_log_is_archived_as_it_is(storage: &impl Storage) {
+    let log = storage.open();
+    let frames = put_nine(&log);
+    log.trim(session(1), 4).expect("trimmable");
+    log.archive(session(1)).expect("archivable");
+    assert_eq!(read_all(&log, session(1)), frames[1..]);
+    assert_eq!(log.read(session(1), 3, NO_LIMIT).err(), Some(LogError::Trimmed { first_seq: 4 }));
+
+    let whole = append(session(2), EPOCH, frame(1, 4, 10, 0));
+    submit(&log, vec![whole]);
+    assert_eq!(log.trim(session(2), u64::MAX), Ok(5));
+    log.archive(session(2)).expect("archivable");
+    let reading = log.read(session(2), 5, NO_LIMIT).expect("readable");
+    assert_eq!((reading.head, reading.first_seq, reading.frames.len()), (head(4), 5, 0));
+}
+
+/// The case of this name.
+pub fn archive_of_a_log_that_is_not_there_is_not_found(storage: &impl Storage) {
+    assert!(not_found(&storage.open().archive(session(1))));
+}
+
+/// The case of this name.
+pub fn a_deleted_log_is_gone(storage: &impl Storage) {
+    let log = storage.open();
+    put_nine(&log);
+    log.delete(session(1)).expect("deletable");
+    assert_eq!(log.head(session(1)), None);
+    assert!(not_found(&log.read(session(1), 1, NO_LIMIT)));
+    assert!(log.list().expect("listable").is_empty());
+    assert_eq!(put(&log, frame(10, 1, 10, 0)), Appended::Conflict(None));
+}
+
+/// The case of this name.
+pub fn an_archived_log_can_be_deleted(storage: &impl Storage) {
+    let log = storage.open();
+    put_nine(&log);
+    log.archive(session(1)).expect("archivable");
+    log.delete(session(1)).expect("deletable");
+    assert_eq!(log.head(session(1)), None);
+    assert!(not_found(&log.read(session(1), 1, NO_LIMIT)));
+    assert!(log.list().expect("listable").is_empty());
+}
+
+/// The case of this name.
+pub fn a_deleted_log_can_be_created_again_in_another_epoch(storage: &impl Storage) {
+    let log = storage.open();
+    for archived in [false, true] {
+        put_nine(&log);
+        if archived {
+            log.archive(session(1)).expect("archivable");
+        }
+        log.delete(session(1)).expect("deletable");
+        let new = frame(1, 2, 10, 77);
+        let again = append(session(1), OTHER_EPOCH, new.clone());
+        assert_eq!(submit(&log, vec![again]), [Appended::Committed(Head { epoch: OTHER_EPOCH, seq: 2 })]);
+        assert_eq!(read_all(&log, session(1)), [new]);
+        log.delete(session(1)).expect("deletable");
+    }
+}
+
+/// The case of this name.
+pub fn delete_of_a_log_that_is_not_there_is_not_found(storage: &impl Storage) {
+    let log = storage.open();
+    assert!(not_found(&log.delete(session(1))));
+    put_nine(&log);
+    log.delete(session(1)).expect("deletable");
+    assert!(not_found(&log.delete(session(1))));
+}
