@@ -11,7 +11,7 @@ const libraries = dirname(fileURLToPath(import.meta.resolve("typescript")));
 /** Files whose types and classes nobody outside sees. Whatever any other file declares keeps its name. */
 const INTERNAL = [
   "driver.ts", "intake.ts", "auto.ts", "machine/commands.ts", "machine/connect.ts", "machine/follow.ts", "machine/inbound.ts", "machine/outbox.ts",
-  "machine/participation.ts", "machine/refusals.ts", "machine/replays.ts", "machine/state.ts", "machine/transmit.ts", "machine/verdict.ts",
+  "machine/participation.ts", "machine/refusals.ts", "machine/replays.ts", "machine/state.ts", "machine/transmit.ts",
 ];
 /** Files that use what others have made (Node, packages, IndexedDB): every name in them is kept. */
 const OUTER = [/^store\//, /^fallback\//, /^node\.ts$/, /^stdio-driver\.ts$/, /^ws-transport\.ts$/, /^msgpack\.ts$/, /^protocol\.ts$/];

@@ -1,6 +1,6 @@
 /**
  * All that the machine remembers, and the small steps that every part of it takes. The parts are modules of functions
- * over this state: `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
+ * over this state: `requests`, `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
  */
 import type { Item } from "../item.js";
 import type { ClientError} from "../outcome.js";
