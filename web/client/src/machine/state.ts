@@ -3,8 +3,7 @@
  * over this state: `requests`, `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
  */
 import type { Item } from "../item.js";
-import type { ClientError} from "../outcome.js";
-import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
+import { type ClientError, type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import type { Reconnect } from "../protocol.js";
 import { digits16 } from "../random.js";
 import { Commands, earlier, type Purpose } from "./commands.js";
