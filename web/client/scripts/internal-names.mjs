@@ -11,7 +11,7 @@ const libraries = dirname(fileURLToPath(import.meta.resolve("typescript")));
 /** Files whose types and classes nobody outside sees. Whatever any other file declares keeps its name. */
 const INTERNAL = [
   "driver.ts", "intake.ts", "auto.ts", "machine/commands.ts", "machine/connect.ts", "machine/follow.ts", "machine/inbound.ts", "machine/outbox.ts",
-  "machine/participation.ts", "machine/refusals.ts", "machine/replays.ts", "machine/state.ts", "machine/transmit.ts", "machine/verdict.ts",
+  "machine/participation.ts", "machine/refusals.ts", "machine/replays.ts", "machine/state.ts", "machine/transmit.ts",
 ];
 /** Files that use what others have made (Node, packages, IndexedDB): every name in them is kept. */
 const OUTER = [/^store\//, /^fallback\//, /^node\.ts$/, /^stdio-driver\.ts$/, /^ws-transport\.ts$/, /^msgpack\.ts$/, /^protocol\.ts$/];
@@ -33,10 +33,12 @@ function isMember(node) {
 export function internalNames() {
   const found = new Set();
   const kept = new Set();
+  const used = new Set();
   for (const file of readdirSync(source, { recursive: true }).filter((name) => name.endsWith(".ts"))) {
     const isOuter = OUTER.some((pattern) => pattern.test(file));
     for (const node of nodesOf(join(source, file))) {
       if (isMember(node) && ts.isIdentifier(node.name)) (INTERNAL.includes(file) ? found : kept).add(node.name.text);
+      if (ts.isPropertyAccessExpression(node) || ts.isPropertyAssignment(node) || ts.isShorthandPropertyAssignment(node)) used.add(node.name.text);
       // What is named by a text somewhere keeps its name.
       if (ts.isStringLiteral(node) || (isOuter && ts.isIdentifier(node))) kept.add(node.text);
     }
@@ -45,12 +47,19 @@ export function internalNames() {
     for (const node of nodesOf(join(libraries, file))) if (isMember(node) && ts.isIdentifier(node.name)) kept.add(node.name.text);
   }
   const names = [...found].filter((name) => !kept.has(name)).sort();
-  return Object.fromEntries(names.map((name, index) => [name, shortName(index)]));
+  let at = -1;
+  return Object.fromEntries(names.map((name) => {
+    do at += 1; while (kept.has(shortName(at)) || used.has(shortName(at)));
+    return [name, shortName(at)];
+  }));
 }
 
-/** `$a`, `$b`, …: no name of the API begins so. */
+const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ$_";
+
+/** One letter, then two and so on. */
 function shortName(index) {
-  return `$${index < 26 ? "" : String.fromCharCode(96 + Math.floor(index / 26))}${String.fromCharCode(97 + (index % 26))}`;
+  const rest = Math.floor(index / LETTERS.length);
+  return (rest > 0 ? shortName(rest - 1) : "") + LETTERS[index % LETTERS.length];
 }
 
 /** The settings of esbuild that put the short names in. */

@@ -24,6 +24,7 @@ import type { StartAt } from "./follow.js";
 import type { Action, Stats, Told, Usage } from "./outputs.js";
 import { received } from "./receive.js";
 import * as requests from "./requests.js";
+import { replaysOf } from "./replays.js";
 import type { Now, Settings } from "./settings.js";
 import { State } from "./state.js";
 import { timeout } from "./timeouts.js";
@@ -180,6 +181,24 @@ export class Machine {
    */
   setPaused(session: string, follow: number, isPaused: boolean): void {
     requests.setPaused(this.state, UNTIMED, session, follow, isPaused);
+  }
+
+  /** Replays a session from a seq on; the start is told under `key`, the items under `own`. Throws `ended`, `alreadyFollowing`. */
+  replay(now: Now, key: number, own: number, session: string, speed: number, fromSeq: number): void {
+    replaysOf(this.state).begin(now, key, own, session, speed, fromSeq);
+  }
+
+  /** A replay's reader has more than enough, or room again. */
+  setReplayPaused(now: Now, session: string, own: number, isPaused: boolean): void {
+    replaysOf(this.state).setPaused(now, session, own, isPaused);
+  }
+
+  /**
+   * Ends a replay. Nothing is told of it any more. Gives the id of its command if the server has that: `stop_replay` with it ends the
+   * replay there.
+   */
+  stopReplay(session: string, own: number): string | null {
+    return replaysOf(this.state).drop(session, own);
   }
 
   /** Ends a follow. Nothing is told of it any more. */

@@ -1,10 +1,9 @@
 /**
  * All that the machine remembers, and the small steps that every part of it takes. The parts are modules of functions
- * over this state: `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
+ * over this state: `requests`, `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
  */
 import type { Item } from "../item.js";
-import type { ClientError} from "../outcome.js";
-import { type Ended, type GaveUp, hasEnded } from "../outcome.js";
+import { type ClientError, type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import type { Reconnect } from "../protocol.js";
 import { digits16 } from "../random.js";
 import { Commands, earlier, type Purpose } from "./commands.js";

@@ -5,7 +5,6 @@ import { makeEvent } from "../../src/event.js";
 import type { StartAt } from "../../src/machine/follow.js";
 import { Machine } from "../../src/machine/machine.js";
 import type { Told } from "../../src/machine/outputs.js";
-import { replaysOf } from "../../src/machine/replays.js";
 import type { Settings } from "../../src/machine/settings.js";
 import { settings } from "./pair.js";
 
@@ -126,8 +125,8 @@ class Runner {
       case "leave": return machine.leave(now, key, session);
       case "follow": return machine.follow(now, key, content.follow as number, session, content.from as StartAt);
       case "unfollow": return machine.unfollow(now, session, content.follow as number);
-      case "replay": return replaysOf(machine.state).begin(now, key, content.replay as number, session, content.speed as number, content.fromSeq as number);
-      case "stopReplay": return void replaysOf(machine.state).drop(session, content.replay as number);
+      case "replay": return machine.replay(now, key, content.replay as number, session, content.speed as number, content.fromSeq as number);
+      case "stopReplay": return void machine.stopReplay(session, content.replay as number);
       case "pause": return machine.setPaused(session, content.follow as number, content.paused as boolean);
       case "close": return machine.close();
       default: throw new Error(`no such input: ${word}`);
