@@ -134,8 +134,8 @@ test("events whose time was over before they came stand as a gap in their place,
   expect((await seqsShown(page)).filter((seq) => seq > 400)).toEqual([401, 402, 428, 429, 430, 431, 432]);
   await gap.click();
   await page.getByRole("button", { name: "Load from the log" }).click();
-  await page.getByText("short-lived 1", { exact: true }).waitFor();
-  expect(await page.locator("[data-gap]").evaluateAll((gaps) => gaps.map((gap) => gap.outerHTML))).toEqual([]);
+  await page.locator(".vrow").getByText("short-lived 1", { exact: true }).waitFor();
+  expect(await page.locator("[data-gap]").count()).toBe(0);
   expect(await seqsShown(page)).toEqual(numbers(432));
   expect(problems).toEqual([]);
   await context.close();
