@@ -77,7 +77,8 @@ test("pages, search, filters, and what the list tells of each session", async ()
 
   const session = await server.sessions(["create", "--project", "some", "--agent", "Newcomer", "--test", "paging", "--start"]);
   await page.getByText("Newcomer").waitFor();
-  await publish(server, admin, session, [{ eventType: "progress", percent: 40, message: "under way" }]);
+  // At a pace of some ms.
+  await publish(server, admin, session, Array.from({ length: 41 }, (_, percent) => ({ eventType: "progress", percent, message: "under way" })));
   const row = page.locator("tr", { hasText: "Newcomer" });
   await row.getByText("40 %").waitFor();
   await row.getByText(/now|ago/).first().waitFor();

@@ -40,6 +40,22 @@ export async function newPage(browser: Browser, wishes: Wishes = {}): Promise<Wa
   return { context, page, problems };
 }
 
+/**
+ * Lets all pages of a browser sleep: their processes stand still, while their connections live on in the browser's own process.
+ * (The debugger's `Page.setWebLifecycleState` does nothing to a page that counts as seen, and without a screen all do.) Gives a
+ * function that wakes them.
+ */
+export async function sleep(browser: Browser): Promise<() => void> {
+  const devtools = await browser.newBrowserCDPSession();
+  const { processInfo } = await devtools.send("SystemInfo.getProcessInfo");
+  const renderers = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);
+  if (renderers.length === 0) throw new Error("the browser names no process of its pages");
+  for (const id of renderers) process.kill(id, "SIGSTOP");
+  return () => {
+    for (const id of renderers) process.kill(id, "SIGCONT");
+  };
+}
+
 /** Writes a picture of the page. */
 export async function shot(page: Page, name: string): Promise<void> {
   mkdirSync(SHOTS, { recursive: true });

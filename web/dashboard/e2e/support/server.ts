@@ -27,13 +27,15 @@ export class RealServer {
   #process: ChildProcess | null = null;
   port = 0;
 
-  private constructor(settings: Record<string, string>) {
-    this.#settings = settings;
+  readonly #flags: readonly string[];
+
+  private constructor(settings: Record<string, string>, flags: readonly string[]) {
+    [this.#settings, this.#flags] = [settings, flags];
   }
 
   /** Starts one with settings (`STALL_AFTER` and the like) that differ from the defaults. */
-  static async start(settings: Record<string, string> = {}): Promise<RealServer> {
-    const server = new RealServer(settings);
+  static async start(settings: Record<string, string> = {}, flags: readonly string[] = []): Promise<RealServer> {
+    const server = new RealServer(settings, flags);
     await server.up();
     return server;
   }
@@ -44,7 +46,7 @@ export class RealServer {
 
   /** Starts it, on the port that it had before. */
   async up(): Promise<void> {
-    const flags = ["serve", "--port", String(this.port), "--data-dir", this.directory, "--log-level", "error"];
+    const flags = ["serve", "--port", String(this.port), "--data-dir", this.directory, "--log-level", "error", ...this.#flags];
     const started = spawn(this.#binary, flags, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...this.#settings } });
     this.#process = started;
     const lines = createInterface({ input: started.stdout });

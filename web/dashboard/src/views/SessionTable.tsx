@@ -11,7 +11,7 @@ import { ago, moment, oneLine, whole } from "../text/format.js";
 import { language, t } from "../text/index.js";
 
 /** Heights of a row, px, wide and narrow; the style sheet has the same. */
-const [ROW, NARROW_ROW] = [54, 132];
+const [ROW, NARROW_ROW] = [54, 148];
 const narrow = matchMedia("(max-width: 760px)");
 const isNarrow = signal(narrow.matches);
 narrow.addEventListener("change", () => { isNarrow.value = narrow.matches; });

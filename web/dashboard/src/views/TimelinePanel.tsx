@@ -23,7 +23,9 @@ export function gapText(gap: Gap): string {
 }
 
 function Row({ state, seq }: { state: SessionState; seq: number }) {
-  const { timeline } = state.model;
+  const { timeline, changed } = state.model;
+  // A row whose properties stay the same is drawn again only for what it reads: a gap may have been loaded.
+  void changed.value;
   const entry = timeline.get(seq);
   if (!entry) {
     const gap = timeline.gapAt(seq);
