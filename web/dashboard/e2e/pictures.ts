@@ -10,13 +10,12 @@ import { Pages } from "./support/pages.js";
 import { RealServer } from "./support/server.js";
 
 const OUT = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
-/** Time that the agents are let work, s. */
-const WORK = Number(process.env.PICTURES_AFTER ?? 120);
+/** When the pictures are taken, s after the start: in the middle of the first runs, and when others have begun. */
+const [MIDDLE, LATER] = [85, 140];
 const SIZE = { width: 1280, height: 800 };
 
 interface Listed {
   sessionId: string;
-  status: string;
   headSeq: number;
 }
 
@@ -33,42 +32,39 @@ test("pictures of the demo", async () => {
       await watched.page.goto(`${pages.url}/${hash}`);
       return watched;
     };
+    const wait = (s: number): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, s * 1000));
+    const began = Date.now();
+    const until = (s: number): Promise<unknown> => wait(s - (Date.now() - began) / 1000);
+
     const now = await open("#/", "light");
-    await now.page.waitForTimeout(WORK * 1000);
-    await now.page.screenshot({ path: `${OUT}now.png` });
-    await now.context.close();
-
     const list = await open("#/sessions", "light");
-    await list.page.locator("a.row-link").first().waitFor();
-    await list.page.screenshot({ path: `${OUT}sessions.png` });
-    await list.context.close();
-
-    const answer = await fetch(`${server.url}/api/v1/sessions?limit=50`, { headers: { Authorization: `Bearer ${admin}` } });
+    await wait(10);
+    const answer = await fetch(`${server.url}/api/v1/sessions?status=running`, { headers: { Authorization: `Bearer ${admin}` } });
     const { sessions } = (await answer.json()) as { sessions: Listed[] };
-    const [longest] = sessions.filter(({ status }) => status === "running").sort((a, b) => b.headSeq - a.headSeq);
+    const [longest] = sessions.sort((a, b) => b.headSeq - a.headSeq);
     expect(longest).toBeDefined();
-    const hash = `#/sessions/${longest?.sessionId ?? ""}`;
+    const live = await open(`#/sessions/${longest?.sessionId ?? ""}`, "dark");
+    const replay = await open(`#/sessions/${longest?.sessionId ?? ""}`, "light");
 
-    const live = await open(hash, "dark");
+    await until(MIDDLE);
     await live.page.locator(".watch img").waitFor();
-    await live.page.waitForTimeout(500);
     await live.page.screenshot({ path: `${OUT}session.png` });
-    await live.context.close();
-
-    const replay = await open(hash, "light");
-    await replay.page.locator(".watch img").waitFor();
-    await replay.page.keyboard.press(" ");
+    await replay.page.getByRole("button", { name: "Replay" }).click();
     await replay.page.getByRole("button", { name: "Back to live" }).waitFor();
+    await replay.page.locator(".vlist").focus();
     await replay.page.keyboard.press(" ");
-    const middle = Math.floor((longest?.headSeq ?? 2) * 0.6);
-    await replay.page.locator(".scrubber input").fill(String(middle));
+    await replay.page.locator(".scrubber input").fill(await live.page.locator(".session").getAttribute("data-upto").then((seq) => String(Math.floor(Number(seq) * 0.7))));
+    await replay.page.locator(".vlist").focus();
     await replay.page.locator(".watch img").waitFor();
-    await replay.page.waitForTimeout(500);
+    await wait(1);
     await replay.page.screenshot({ path: `${OUT}replay.png` });
-    await replay.context.close();
+
+    await until(LATER);
+    await now.page.screenshot({ path: `${OUT}now.png` });
+    await list.page.screenshot({ path: `${OUT}sessions.png` });
   } finally {
     await browser.close();
     pages.stop();
     await server.remove();
   }
-}, (WORK + 120) * 1000);
+}, (LATER + 120) * 1000);

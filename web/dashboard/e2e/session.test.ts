@@ -235,7 +235,7 @@ test("all of it by keyboard", async () => {
   await page.getByRole("link", { name: "Sessions" }).focus();
   await page.keyboard.press("Enter");
   // What runs now is listed on the view before, too.
-  await page.getByRole("heading", { name: "Sessions" }).waitFor();
+  await page.getByRole("heading", { name: "Sessions", exact: true }).waitFor();
   await page.locator(`a.row-link[href="#/sessions/${session}"]`).focus();
   await page.keyboard.press("Enter");
   await reaches(page, 40);

@@ -32,13 +32,13 @@ const shown = (page: Page, n: string): Promise<void> => page.locator(".foot").ge
 /** Scrolls down until the list has as many sessions. */
 async function scrollUntil(page: Page, n: string): Promise<number> {
   let most = 0;
-  for (let step = 0; step < 200; step += 1) {
+  for (let step = 0; step < 600; step += 1) {
     if (await page.locator(".foot").getByText(`${n} shown`, { exact: true }).count() > 0) return most;
     await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
     await page.waitForTimeout(50);
     most = Math.max(most, await page.locator("*").count());
   }
-  throw new Error(`the list never came to ${n}`);
+  throw new Error(`the list never came to ${n}, but to ${await page.locator(".foot").textContent() ?? ""}`);
 }
 
 async function createMany(project: string, count: number): Promise<void> {
@@ -60,7 +60,7 @@ test("pages, search, filters, and what the list tells of each session", async ()
   await shown(page, "120");
   expect(await page.getByRole("button", { name: "Show more" }).count()).toBe(0);
   const seen = new Set<string | null>();
-  for (let top = 0; top < 8000; top += 300) {
+  for (let top = 0; top < 8000; top += 500) {
     await page.evaluate((to) => scrollTo(0, to), top);
     await page.waitForTimeout(30);
     for (const href of await page.locator("a.row-link").evaluateAll((links) => links.map((link) => link.getAttribute("href")))) seen.add(href);

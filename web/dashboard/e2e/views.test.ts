@@ -82,7 +82,7 @@ const VIEWS: View[] = [
   { name: "now", token: () => admin, hash: () => "#/", ready: async (page) => {
     await page.getByText("Events per second").first().waitFor();
     await page.waitForFunction(() => document.querySelectorAll(".plot canvas").length >= 5);
-    await page.waitForTimeout(3500);
+    await page.waitForTimeout(1500);
   } },
   { name: "now-viewer", token: () => viewer, hash: () => "#/", ready: (page) => page.getByText("Your role sees sessions").waitFor() },
   { name: "sessions", token: () => admin, hash: () => "#/sessions", ready: (page) => page.locator("a.row-link").first().waitFor() },

@@ -3,7 +3,7 @@ import type { Client, Follow, Item } from "@agentbench/client";
 import type { Account } from "../api/account.js";
 import { may } from "../api/claims.js";
 import { Failure, asFailure } from "../api/failure.js";
-import type { SessionInfo } from "../api/types.js";
+import type { LogMessage, SessionInfo } from "../api/types.js";
 import { fromItem } from "../timeline/entry.js";
 import { client as signedInClient } from "./connection.js";
 import { EvidenceShelf } from "./evidence.js";
@@ -27,7 +27,14 @@ export async function openSession(id: string, account: Account, again: () => voi
     timeline.settle();
     beat.tell();
   };
-  const loader = new Loader(timeline, (from, to) => api.events(id, from, to), changed, (error) => {
+  // Ranges come by seq alone. Only if the log is the same afterwards is what came a part of it.
+  const read = async (from: number, to: number): Promise<LogMessage[]> => {
+    const messages = await api.events(id, from, to);
+    if ((await api.session(id)).epoch === info.epoch) return messages;
+    if (!isGone()) again();
+    throw new Failure("other", "another history");
+  };
+  const loader = new Loader(timeline, read, changed, (error) => {
     failure.value = asFailure(error);
   });
   const life = { isClosed: false };

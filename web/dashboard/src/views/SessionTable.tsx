@@ -46,7 +46,7 @@ export function SessionTable({ sessions, onEnd }: { sessions: readonly SessionIn
   const isEnd = end >= sessions.length;
   useEffect(() => {
     if (isEnd) onEnd?.();
-  }, [isEnd, sessions.length]);
+  }, [isEnd, sessions.length, onEnd]);
   return (
     <table ref={body} class="sessions" aria-rowcount={sessions.length + 1}>
       <thead>

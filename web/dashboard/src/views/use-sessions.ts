@@ -88,10 +88,11 @@ export function useSessions(query: SessionQuery, every: number): SessionList {
         return [...(old ?? []), ...page.sessions.filter((session) => !known.has(session.sessionId))];
       });
       setCursor(page.nextCursor ?? null);
-    }, (error: unknown) => {
-      asked.current = null;
-      setFailure(asFailure(error));
-    }).finally(() => setLoading(false));
+    }, (error: unknown) => setFailure(asFailure(error))).finally(() => {
+      // A look at the first sessions may have set the cursor back meanwhile: then the same page is asked for again.
+      if (asked.current === cursor) asked.current = null;
+      setLoading(false);
+    });
   }, [api, name, cursor]);
 
   return { sessions, failure, hasMore: cursor !== null, isLoading, more };
