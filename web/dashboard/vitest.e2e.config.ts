@@ -6,7 +6,7 @@ export default defineConfig({
     // A guard against hangs; no test measures time.
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    // Real servers and browsers share few cores; most of the time they wait.
-    maxWorkers: 2,
+    // Real servers and browsers share few cores.
+    fileParallelism: false,
   },
 });
