@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::io::Write;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -111,6 +111,22 @@ fn let_it_publish(run: &mut Child) {
     assert!(run.try_wait().unwrap().is_none(), "the run was over before the server was stopped");
 }
 
+/// Waits until the server has acked events: on a busy machine connecting alone may take seconds.
+fn until_acked(server: &ServerProcess, run: &mut Child) {
+    let acked = || {
+        let mut socket = TcpStream::connect(server.address()).unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        socket.read_to_string(&mut page).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix("agentbench_acks_total "));
+        line.and_then(|count| count.trim().parse::<f64>().ok()).is_some_and(|count| count > 0.0)
+    };
+    while !acked() {
+        assert!(run.try_wait().unwrap().is_none(), "the run was over before anything was acked");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,7 +137,7 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     let limit = Duration::from_secs(9);
     let mut run =
         suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
-    let_it_publish(&mut run);
+    until_acked(&server, &mut run);
     // Stopped first: what is sent now has arrived, and will never be answered.
     signal(server.pid(), libc::SIGSTOP).unwrap();
     std::thread::sleep(Duration::from_secs(1));
@@ -323,7 +339,7 @@ fn a_server_that_stops_answering_ends_the_run_at_its_limit() {
     let started = Instant::now();
     let mut run =
         suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
-    let_it_publish(&mut run);
+    until_acked(&server, &mut run);
     signal(server.pid(), libc::SIGSTOP).unwrap();
     let output = run.wait_with_output().unwrap();
     server.kill().unwrap();
