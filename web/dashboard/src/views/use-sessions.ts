@@ -42,6 +42,8 @@ export function useSessions(query: SessionQuery, every: number): SessionList {
   /** The cursor of the page that was asked for last. */
   const asked = useRef<string | null>(null);
   const name = JSON.stringify(query);
+  const wanted = useRef(name);
+  wanted.current = name;
   const count = useRef(0);
   count.current = sessions?.length ?? 0;
 
@@ -82,18 +84,23 @@ export function useSessions(query: SessionQuery, every: number): SessionList {
     setLoading(true);
     api.sessions({ ...query, limit: NEXT_PAGE, cursor }).then((page) => {
       // Meanwhile something else was asked for.
-      if (asked.current !== cursor) return;
+      if (asked.current !== cursor || wanted.current !== name) return;
       setSessions((old) => {
         const known = new Set(old?.map((session) => session.sessionId));
         return [...(old ?? []), ...page.sessions.filter((session) => !known.has(session.sessionId))];
       });
       setCursor(page.nextCursor ?? null);
-    }, (error: unknown) => setFailure(asFailure(error))).finally(() => {
+    }, async (error: unknown) => {
+      setFailure(asFailure(error));
+      // Whoever stands at the end asks again by itself, but not at once.
+      await new Promise((resolve) => setTimeout(resolve, every));
+    }).finally(() => {
       // A look at the first sessions may have set the cursor back meanwhile: then the same page is asked for again.
       if (asked.current === cursor) asked.current = null;
       setLoading(false);
     });
-  }, [api, name, cursor]);
+    // With every end of loading it is another function: who is told of it and still stands at the end calls it again.
+  }, [api, name, cursor, isLoading]);
 
   return { sessions, failure, hasMore: cursor !== null, isLoading, more };
 }
