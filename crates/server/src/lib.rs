@@ -17,6 +17,7 @@ mod http;
 mod issuer;
 mod memory;
 mod ops;
+mod outgoing;
 pub mod revocation;
 mod sabotage;
 mod session;

@@ -1,8 +1,6 @@
 //! The keys that an issuer publishes: fetched at start, again before they are old, and at once when a token names a key that
 //! is not known, yet never more often than the settings allow. While the issuer is down, the keys that are known stay.
 
-pub(crate) mod fetch;
-
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -11,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use agentbench_audit::Record;
 use agentbench_auth::KeyRing;
+use http_body_util::Full;
+use hyper::header::ACCEPT;
+use hyper::{Request, StatusCode};
 use tokio::sync::{Notify, watch};
 
 use crate::config::Jwks;
+use crate::outgoing::Destination;
 use crate::shared::Shared;
-use fetch::Source;
 
 /// Longest time that one fetch may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ pub(crate) fn start(
     stopped: watch::Receiver<bool>,
 ) -> io::Result<Option<JoinHandle<()>>> {
     let Some(issuer) = &shared.issuer else { return Ok(None) };
-    let source = Source::new("JWKS_URL", &issuer.settings.url, issuer.settings.authority.as_deref())?;
+    let source = Destination::new("JWKS_URL", &issuer.settings.url, issuer.settings.authority.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (shared, (first, fetched)) = (Arc::clone(shared), mpsc::channel());
     let thread = std::thread::Builder::new().name("issuer".to_owned());
@@ -99,7 +100,7 @@ pub(crate) fn start(
 
 async fn keep_fresh(
     shared: &Shared,
-    source: &Source,
+    source: &Destination,
     mut stopped: watch::Receiver<bool>,
     first: &mpsc::Sender<()>,
 ) {
@@ -125,14 +126,23 @@ async fn keep_fresh(
     }
 }
 
+/// The keys that are served there, how many were passed over, and how long they are good.
+async fn keys(source: &Destination) -> Result<(KeyRing, usize, Option<Duration>), String> {
+    let request = Request::get(source.path()).header(ACCEPT, "application/json");
+    let answer = source.send(request, Full::default()).await?;
+    if answer.status != StatusCode::OK {
+        return Err(format!("the answer is {}", answer.status));
+    }
+    let text = std::str::from_utf8(&answer.body).map_err(|_| "the answer is no text".to_owned())?;
+    let (keys, passed_over) = KeyRing::from_jwks(text).map_err(|error| error.to_string())?;
+    Ok((keys, passed_over, answer.max_age))
+}
+
 /// Fetches and takes the keys; returns the time until the next fetch.
-async fn fetch_once(shared: &Shared, issuer: &Issuer, source: &Source) -> Duration {
+async fn fetch_once(shared: &Shared, issuer: &Issuer, source: &Destination) -> Duration {
     let Jwks { min_interval, max_age, url, .. } = &issuer.settings;
-    let fetched = match tokio::time::timeout(FETCH_TIMEOUT, fetch::keys(source)).await {
-        Ok(Ok(answer)) => KeyRing::from_jwks(&answer.body)
-            .map(|(keys, passed_over)| (keys, passed_over, answer.max_age))
-            .map_err(|error| error.to_string()),
-        Ok(Err(error)) => Err(error),
+    let fetched = match tokio::time::timeout(FETCH_TIMEOUT, keys(source)).await {
+        Ok(fetched) => fetched,
         Err(_) => Err("no answer in time".to_owned()),
     };
     match fetched {

@@ -7,15 +7,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use agentbench_tls::{Connector, Stream};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::header::CONTENT_TYPE;
 
 use super::{Item, Span, Tracer, encode};
+use crate::outgoing::Destination;
 use crate::shared::Shared;
 
 /// Spans of one request.
@@ -29,8 +27,6 @@ const ATTEMPTS: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(250);
 /// Time for what still waits when the server ends.
 const FLUSH: Duration = Duration::from_secs(3);
-/// Bytes of an answer that are read.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// Starts the thread, if there is a collector.
 ///
@@ -124,12 +120,7 @@ fn report_left_out(tracer: &Tracer) {
 }
 
 /// Where spans go.
-struct Collector {
-    uri: Uri,
-    host: String,
-    port: u16,
-    connector: Option<Connector>,
-}
+struct Collector(Destination);
 
 /// What became of one request.
 enum Outcome {
@@ -142,15 +133,8 @@ enum Outcome {
 impl Collector {
     /// The traces' address under the endpoint (OTLP/HTTP: `/v1/traces`).
     fn new(endpoint: &str) -> io::Result<Self> {
-        let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("OTLP_ENDPOINT {why}"));
-        let full = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-        let uri: Uri = full.parse().map_err(|_| wrong("is no address"))?;
-        let host = uri.host().ok_or_else(|| wrong("names no host"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let is_encrypted = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 });
-        let connector = is_encrypted.then(Connector::native).transpose().map_err(io::Error::other)?;
-        Ok(Self { uri, host, port, connector })
+        let address = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        Destination::new("OTLP_ENDPOINT", &address, None).map(Self)
     }
 
     async fn send(&self, body: &Bytes, attempts: u32, stopping: &AtomicBool) -> Result<(), String> {
@@ -173,56 +157,14 @@ impl Collector {
     }
 
     async fn post(&self, body: Bytes) -> Result<Outcome, String> {
-        let stream = self.connect().await.map_err(|error| error.to_string())?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
-        let request = Request::post(target).header(HOST, authority).header(CONTENT_TYPE, "application/json");
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            let status = response.status();
-            // Read to its end, so that the other side is not cut off.
-            let _ = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let said = format!("the collector answers {status}");
-            Ok(match status.as_u16() {
-                200..=299 => Outcome::Taken,
-                // What the protocol calls retryable.
-                429 | 502..=504 => Outcome::Later(said),
-                _ => Outcome::Refused(said),
-            })
-        };
-        tokio::pin!(exchange, connection);
-        let mut is_over = false;
-        loop {
-            tokio::select! {
-                answer = &mut exchange => return answer,
-                // The end of the connection; what the exchange makes of it is the answer.
-                _ = &mut connection, if !is_over => is_over = true,
-            }
-        }
-    }
-
-    async fn connect(&self) -> io::Result<Stream> {
-        let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        match &self.connector {
-            Some(connector) => connector.connect(socket, &self.host).await,
-            None => Ok(Stream::Plain(socket)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_of_traces_is_below_the_endpoint() {
-        let path = |endpoint| Collector::new(endpoint).map(|it| (it.uri.path().to_owned(), it.port)).unwrap();
-        assert_eq!(path("http://collector:4318"), ("/v1/traces".to_owned(), 4318));
-        assert_eq!(path("http://collector:4318/"), ("/v1/traces".to_owned(), 4318));
-        assert_eq!(path("http://gateway/otlp"), ("/otlp/v1/traces".to_owned(), 80));
-        assert!(Collector::new("http://").is_err());
+        let request = Request::post(self.0.path()).header(CONTENT_TYPE, "application/json");
+        let status = self.0.send(request, Full::new(body)).await?.status;
+        let said = format!("the collector answers {status}");
+        Ok(match status.as_u16() {
+            200..=299 => Outcome::Taken,
+            // What the protocol calls retryable.
+            429 | 502..=504 => Outcome::Later(said),
+            _ => Outcome::Refused(said),
+        })
     }
 }

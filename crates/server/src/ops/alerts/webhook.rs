@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::rules::Rule;
 use super::state::Machine;
 use crate::config::Webhook;
-use crate::issuer::fetch::Source;
+use crate::outgoing::Destination;
 use crate::shared::Shared;
 
 /// Messages that may wait; beyond that the oldest is given up, since the newest is the truth.
@@ -82,12 +82,12 @@ impl Outgoing {
 ///
 /// # Errors
 /// An address that is none, or an authority that cannot be read.
-pub(crate) fn target(webhook: &Webhook) -> io::Result<Source> {
-    Source::new("ALERT_WEBHOOK_URL", &webhook.url, webhook.authority.as_deref())
+pub(crate) fn target(webhook: &Webhook) -> io::Result<Destination> {
+    Destination::new("ALERT_WEBHOOK_URL", &webhook.url, webhook.authority.as_deref())
 }
 
 /// Sends what waits, one after the other, for ever.
-pub(crate) async fn send_all(shared: &Shared, webhook: &Webhook, target: &Source) {
+pub(crate) async fn send_all(shared: &Shared, webhook: &Webhook, target: &Destination) {
     let Some(outgoing) = &shared.alerts.outgoing else { return };
     loop {
         let Some(body) = outgoing.pop() else {
@@ -100,7 +100,7 @@ pub(crate) async fn send_all(shared: &Shared, webhook: &Webhook, target: &Source
 }
 
 /// Tries until it is taken, or for long enough. Tells whether it was.
-async fn send(webhook: &Webhook, target: &Source, body: &str) -> bool {
+async fn send(webhook: &Webhook, target: &Destination, body: &str) -> bool {
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
@@ -116,7 +116,7 @@ async fn send(webhook: &Webhook, target: &Source, body: &str) -> bool {
     false
 }
 
-async fn post(webhook: &Webhook, target: &Source, body: &str) -> Result<(), String> {
+async fn post(webhook: &Webhook, target: &Destination, body: &str) -> Result<(), String> {
     let timestamp = crate::now_ms() / 1_000;
     let request = Request::post(target.path())
         .header(CONTENT_TYPE, "application/json")

@@ -1,4 +1,5 @@
-//! One request over plain TCP or TLS, with limits on everything that the other end may do.
+//! Requests that the server makes itself (for keys, of alerts, with spans): each over a connection of its own, plain or TLS, with a
+//! limit on what comes back. The time limit is the caller's.
 
 use std::io;
 use std::path::Path;
@@ -7,17 +8,17 @@ use std::time::Duration;
 use agentbench_tls::{Connector, Stream};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, CACHE_CONTROL, HOST};
+use hyper::header::{CACHE_CONTROL, HOST};
 use hyper::http::request::Builder;
-use hyper::{Request, StatusCode, Uri};
+use hyper::{StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// Largest answer that is read, in bytes; sets of keys have a few thousand.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Where requests go: to an issuer of keys, or to whoever wants to hear of alerts.
-pub(crate) struct Source {
+/// Where requests go.
+pub(crate) struct Destination {
     uri: Uri,
     host: String,
     port: u16,
@@ -27,12 +28,12 @@ pub(crate) struct Source {
 /// What came back.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) body: String,
+    pub(crate) body: Bytes,
     /// How long the other end says that it stays right.
     pub(crate) max_age: Option<Duration>,
 }
 
-impl Source {
+impl Destination {
     /// # Errors
     /// An address that is none, or an authority that cannot be read.
     pub(crate) fn new(setting: &str, url: &str, authority: Option<&Path>) -> io::Result<Self> {
@@ -75,7 +76,6 @@ impl Source {
                 response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
             let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
             let body = body.map_err(|error| error.to_string())?.to_bytes();
-            let body = String::from_utf8(body.into()).map_err(|_| "the answer is no text".to_owned())?;
             Ok(Answer { status, body, max_age })
         };
         tokio::pin!(exchange, connection);
@@ -98,16 +98,6 @@ impl Source {
     }
 }
 
-/// The keys that are served there.
-///
-/// # Errors
-/// As [`Source::send`], and any status but 200.
-pub(super) async fn keys(source: &Source) -> Result<Answer, String> {
-    let request = Request::get(source.path()).header(ACCEPT, "application/json");
-    let answer = source.send(request, Full::default()).await?;
-    if answer.status == StatusCode::OK { Ok(answer) } else { Err(format!("the answer is {}", answer.status)) }
-}
-
 /// `max-age` of a `Cache-Control` header (RFC 9111 §5.2.2.1); `no-cache` and `no-store` are zero.
 fn max_age(value: &str) -> Option<Duration> {
     let mut directives = value.split(',').map(|part| part.trim().to_ascii_lowercase());
@@ -122,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_issuers_word_on_age() {
+    fn the_word_of_the_other_end_on_age() {
         assert_eq!(max_age("public, max-age=60"), Some(Duration::from_secs(60)));
         assert_eq!(max_age("Max-Age=\"5\", must-revalidate"), Some(Duration::from_secs(5)));
         assert_eq!(max_age("no-store"), Some(Duration::ZERO));
