@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentbench_audit::Record;
 use agentbench_protocol::command::CreateSession;
-use agentbench_protocol::{Epoch, ErrorCode, Head, Priority, Refusal, Seq, SessionId, Status, SystemMessage};
+use agentbench_protocol::{Epoch, ErrorCode, Head, Refusal, Seq, SessionId, Status, SystemMessage};
 use agentbench_session::{ConnectionKey, Session, Summary, Waiter};
 
 use super::Owned;
@@ -53,16 +53,7 @@ impl Worker {
             session.join(asker.connection, Arc::clone(&asker.who), summary.1, now);
         }
         let entry = Entry::new(id, head, summary.0, now);
-        let owned = Owned {
-            session,
-            entry,
-            mirrors: 0,
-            priority: Priority::Normal,
-            untold: None,
-            reserved: 0,
-            opened: None,
-            flying: None,
-        };
+        let owned = Owned::new(session, entry);
         self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
         self.mark_dirty(id);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use agentbench_event_log::{Frame, Kind, LogError, ReadLimit};
-use agentbench_protocol::{ErrorCode, Priority, Refusal, SessionId};
+use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use agentbench_session::{Session, Summary};
 
 use super::Loading;
@@ -67,16 +67,7 @@ impl Worker {
                 session.set_progress(Some(percent));
                 entry.set_progress(Some(percent));
             }
-            let owned = Owned {
-                session,
-                entry,
-                mirrors: 0,
-                priority: Priority::Normal,
-                untold: None,
-                reserved: 0,
-                opened: None,
-                flying: None,
-            };
+            let owned = Owned::new(session, entry);
             self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
             for (asker, request) in loading.waiting {
                 self.handle(id, asker, request);

@@ -50,19 +50,25 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
+    /// A session that nothing waits for.
+    fn new(session: Session, entry: Arc<Entry>) -> Self {
+        Self {
+            session,
+            entry,
+            mirrors: 0,
+            priority: Priority::Normal,
+            untold: None,
+            reserved: 0,
+            opened: None,
+            flying: None,
+        }
+    }
+
     fn take_back_progress(&mut self) {
         let known = self.entry.progress();
         self.session.set_progress(known);
     }
-}
 
-/// A session that is being read from its log, and the requests that wait for it.
-pub(crate) struct Loading {
-    waiting: Vec<(Asker, Request)>,
-    expire: bool,
-}
-
-impl Owned {
     /// The next frame for the log.
     pub(crate) fn take_batch(&mut self, now: u64) -> Option<Batch> {
         let batch = self.session.take_batch()?;
@@ -70,6 +76,12 @@ impl Owned {
         self.flying = Some(self.opened.take().unwrap_or_else(|| Moment::at(now)));
         Some(batch)
     }
+}
+
+/// A session that is being read from its log, and the requests that wait for it.
+pub(crate) struct Loading {
+    waiting: Vec<(Asker, Request)>,
+    expire: bool,
 }
 
 impl Worker {
