@@ -3,41 +3,24 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Watched, newPage, shot, startBrowser } from "./support/browser.js";
+import { expect, test } from "vitest";
+import { type Watched, newPage, shot } from "./support/browser.js";
 import { numbers, reaches, seqsShown } from "./support/list.js";
-import { Pages, exportFile, serversFile } from "./support/pages.js";
+import { type Pages, exportFile, serversFile } from "./support/pages.js";
 import { PICTURE, PNG, shopRun } from "./support/run.js";
-import { RealServer, log, publish, store } from "./support/server.js";
+import { create as createIn, open as openIn, scene } from "./support/scene.js";
+import { type RealServer, log, publish, store } from "./support/server.js";
 
 let server: RealServer;
 let pages: Pages;
 let browser: Browser;
 let admin: string;
 
-beforeAll(async () => {
-  server = await RealServer.start();
-  pages = await Pages.start(server);
-  browser = await startBrowser();
-  admin = server.token("--user", "ada", "--username", "Ada", "--role", "admin", "--permission", "session:review");
-});
+scene((made) => ({ server, pages, browser, admin } = made));
 
-afterAll(async () => {
-  await browser.close();
-  pages.stop();
-  await server.remove();
-});
+const create = (...more: string[]): Promise<string> => createIn({ server }, ...more);
 
-const create = (...more: string[]): Promise<string> => server.sessions(["create", "--project", "demo", "--agent", "Tester", "--test", "e2e", ...more]);
-
-async function open(session: string, token = admin): Promise<Watched> {
-  const watched = await newPage(browser);
-  await watched.page.goto(`${pages.url}/#token=${token}`);
-  await watched.page.waitForFunction(() => !location.hash.includes("token"));
-  await watched.page.goto(`${pages.url}/#/sessions/${session}`);
-  await watched.page.getByRole("listbox").waitFor();
-  return watched;
-}
+const open = (session: string, token = admin): Promise<Watched> => openIn({ browser, pages }, session, token);
 
 const HOSTILE: Record<string, unknown>[] = [
   "<script>window.hurt = 1</script>", "<img src=x onerror=\"window.hurt = 2\">", "<svg onload=\"window.hurt = 3\">", "javascript:window.hurt=4",

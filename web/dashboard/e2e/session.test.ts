@@ -1,40 +1,23 @@
 /** One session in a real browser: live, over a crash of the server, offline, replayed, and long. */
 import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Watched, newPage, seqsDrawn, shot, startBrowser } from "./support/browser.js";
+import { expect, test } from "vitest";
+import { type Watched, newPage, seqsDrawn, shot } from "./support/browser.js";
 import { numbers, reaches, seqsShown } from "./support/list.js";
-import { Pages } from "./support/pages.js";
+import type { Pages } from "./support/pages.js";
 import { shopRun } from "./support/run.js";
-import { RealServer, log, publish } from "./support/server.js";
+import { create as createIn, open as openIn, scene } from "./support/scene.js";
+import { type RealServer, log, publish } from "./support/server.js";
 
 let server: RealServer;
 let pages: Pages;
 let browser: Browser;
 let admin: string;
 
-beforeAll(async () => {
-  server = await RealServer.start();
-  pages = await Pages.start(server);
-  browser = await startBrowser();
-  admin = server.token("--user", "ada", "--username", "Ada", "--role", "admin", "--permission", "session:review");
-});
+scene((made) => ({ server, pages, browser, admin } = made));
 
-afterAll(async () => {
-  await browser.close();
-  pages.stop();
-  await server.remove();
-});
+const create = (...more: string[]): Promise<string> => createIn({ server }, ...more);
 
-const create = (...more: string[]): Promise<string> => server.sessions(["create", "--project", "demo", "--agent", "Tester", "--test", "e2e", ...more]);
-
-async function open(session: string, token = admin): Promise<Watched> {
-  const watched = await newPage(browser);
-  await watched.page.goto(`${pages.url}/#token=${token}`);
-  await watched.page.waitForFunction(() => !location.hash.includes("token"));
-  await watched.page.goto(`${pages.url}/#/sessions/${session}`);
-  await watched.page.getByRole("listbox").waitFor();
-  return watched;
-}
+const open = (session: string, token = admin): Promise<Watched> => openIn({ browser, pages }, session, token);
 
 test("sign in, and out; a bad and an expired token say so", async () => {
   const { page, problems, context } = await newPage(browser);
