@@ -2,9 +2,10 @@
  * WebSockets, and the way around them: where a socket fails although it never carried a frame, HTTP is looked at, and taken
  * if it answers. All that belongs to it is loaded only then.
  */
+import type { Codec } from "./codec.js";
 import type { ConnectOptions } from "./config.js";
 import { ClientError } from "./outcome.js";
-import { type Transport, type TransportEvents, type TransportLink, type WebSocketClass, webSocketTransport } from "./transport.js";
+import { type Transport, type TransportLink, type WebSocketClass, webSocketTransport } from "./transport.js";
 
 /** Failures in a row after which a client whose sockets have worked before looks at HTTP: a restart is no block. */
 const DOUBT_AFTER = 3;
@@ -13,10 +14,10 @@ const OWN_STATUSES = [401, 429, 503];
 
 /** What the way around needs. */
 export interface FallbackParts {
-  /** Makes WebSockets. */
-  sockets: Transport;
-  /** WebSockets are not to be tried at all. */
-  isForced: boolean;
+  /** How messages are written. */
+  codec: Codec;
+  /** Makes WebSockets; `null` if they are not to be tried at all. */
+  sockets: Transport | null;
   /** Time after which blocked WebSockets are tried again, ms. */
   retryAfter: number;
   /** The transport in use has changed. */
@@ -31,17 +32,13 @@ function socketsOf(options: ConnectOptions): Transport {
 }
 
 /** What carries the messages of a client with these options. Throws `invalid` if there is nothing that could. */
-export function transportOf(options: ConnectOptions, switched: FallbackParts["switched"]): Transport {
+export function transportOf(options: ConnectOptions, codec: Codec, switched: FallbackParts["switched"]): Transport {
   const { transport = "auto", webSocketRetry = 300_000 } = options;
   if (typeof transport === "function") return transport;
-  const isForced = transport === "sse";
-  const sockets = isForced ? neverSockets : socketsOf(options);
-  return transport === "websocket" ? sockets : autoTransport({ sockets, isForced, retryAfter: webSocketRetry, switched });
+  if (transport === "sse") return autoTransport({ codec, sockets: null, retryAfter: webSocketRetry, switched });
+  const sockets = socketsOf(options);
+  return transport === "websocket" ? sockets : autoTransport({ codec, sockets, retryAfter: webSocketRetry, switched });
 }
-
-const neverSockets: Transport = () => {
-  throw new ClientError("invalid", "WebSockets were not asked for");
-};
 
 /** Makes WebSockets as long as they work, and links over HTTP where they do not. */
 function autoTransport(parts: FallbackParts): Transport {
@@ -52,11 +49,10 @@ function autoTransport(parts: FallbackParts): Transport {
     let link: TransportLink | null = null;
     let isOver = false;
     let isReached = false;
-    /** Hands the attempt over, or lets it fail as it has. */
-    const goOn = (giveUp: () => void): void => {
+    /** Hands the attempt over, unless the server itself has ended it, or lets it fail as it has. */
+    const goOn = (isOwn: boolean, giveUp: () => void): void => {
       link = null;
-      failures += 1;
-      if (!parts.isForced && hasWorked && failures < DOUBT_AFTER) return giveUp();
+      if (isOwn || ((failures += 1) < DOUBT_AFTER && hasWorked)) return giveUp();
       import("./fallback/transport.js").then((found) => {
         fallback ??= found.fallbackTransport(parts);
         if (!isOver) link = fallback(request, events);
@@ -65,27 +61,19 @@ function autoTransport(parts: FallbackParts): Transport {
         if (!isOver) giveUp();
       });
     };
-    const watched: TransportEvents = {
-      ...events,
-      received: (frame) => {
-        isReached = hasWorked = true;
-        failures = 0;
-        events.received(frame);
-      },
-      refused: (status, after, body) => {
-        const tell = (): void => events.refused(status, after, body);
-        if (OWN_STATUSES.includes(status)) tell();
-        else goOn(tell);
-      },
-      closed: (code, reason) => {
-        const tell = (): void => events.closed(code, reason);
-        if (isReached || code !== null) tell();
-        else goOn(tell);
-      },
-    };
     if (fallback) link = fallback(request, events);
-    else if (parts.isForced) goOn(() => events.closed(null, "the transport over HTTP cannot be loaded"));
-    else link = parts.sockets(request, watched);
+    else if (parts.sockets) {
+      link = parts.sockets(request, {
+        ...events,
+        received: (frame) => {
+          isReached = hasWorked = true;
+          failures = 0;
+          events.received(frame);
+        },
+        refused: (status, after, body) => goOn(OWN_STATUSES.includes(status), () => events.refused(status, after, body)),
+        closed: (code, reason) => goOn(isReached || code !== null, () => events.closed(code, reason)),
+      });
+    } else goOn(false, () => events.closed(null, "the transport over HTTP cannot be loaded"));
     return {
       send: (frame) => link?.send(frame),
       close: (code) => {

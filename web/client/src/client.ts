@@ -3,35 +3,25 @@ import { utf8Length } from "./codec.js";
 import { type ClientEvent, type ConnectOptions, checkOptions, settingsOf } from "./config.js";
 import { transportOf } from "./auto.js";
 import { Commands, normal } from "./commands.js";
-import { Driver } from "./driver.js";
+import { Driver, type Request } from "./driver.js";
 import { type PublishOptions, makeEvent } from "./event.js";
-import { Follow, listen } from "./follow.js";
+import { Follow } from "./follow.js";
 import { Intake } from "./intake.js";
 import type { Item, Metadata } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
-import type { Stats, Told, Usage } from "./machine/outputs.js";
-import { close, command, follow as begin, join, leave, publish, setPaused, start, unfollow } from "./machine/requests.js";
-import type { Now, Settings } from "./machine/settings.js";
-import { State } from "./machine/state.js";
-import type { ClientError, Ended, Outcome } from "./outcome.js";
-import type { CreateSession, Joined, SystemMessage } from "./protocol.js";
+import { begin as beginConnecting, close } from "./machine/connect.js";
+import type { Answered, Reader, Settled, Stats, Usage } from "./machine/outputs.js";
+import { type Publish, command, follow as begin, join, leave, publish, setPaused, unfollow } from "./machine/requests.js";
+import type { Settings } from "./machine/settings.js";
+import { ClientError, type Ended, type Outcome } from "./outcome.js";
+import type { CreateSession, SystemMessage } from "./protocol.js";
 import type { Replay, ReplayOptions } from "./replay.js";
-import { expectReply } from "./replies.js";
+import { type Reply, expectReply } from "./replies.js";
 import { randomName } from "./random.js";
 import { Session } from "./session.js";
 import type { OpenedStore, StoredEvent } from "./store/store.js";
 import type { ClientState, ClientTransport, Ticket } from "./ticket.js";
 import type { Transport } from "./transport.js";
-
-interface Waiting {
-  resolve: (reply: SystemMessage) => void;
-  reject: (error: ClientError) => void;
-}
-
-interface Publishing {
-  id: string;
-  told: (outcome: Outcome) => void;
-}
 
 /**
  * A client of one server, over one connection at a time that it makes again whenever it is lost. Made by `connect` or
@@ -40,64 +30,49 @@ interface Publishing {
 export class Client extends Commands {
   /** Name of this producer. */
   readonly producerId: string;
-  readonly #state: State;
   readonly #driver: Driver;
   readonly #store: OpenedStore | null;
   readonly #intake: Intake;
   readonly #options: ConnectOptions;
   readonly #listeners = new Set<(event: ClientEvent) => void>();
-  readonly #replies = new Map<number, Waiting>();
-  readonly #tickets = new Map<number, Publishing>();
-  readonly #follows = new Map<number, Follow>();
   #emptied: (() => void)[] = [];
-  #lastKey = 0;
-  #transport: () => ClientTransport = () => "websocket";
+  #transport: ClientTransport;
 
   private constructor(options: ConnectOptions, settings: Settings, transport: Transport, store: OpenedStore | null) {
     super();
     this.#options = options;
     this.producerId = store?.producerId ?? options.producerId ?? randomName();
     this.#store = store;
-    this.#state = new State(settings);
-    this.#driver = new Driver(this.#state, {
+    this.#transport = options.transport === "sse" ? "sse" : "websocket";
+    this.#driver = new Driver(settings, {
       transport,
       request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId },
-      fetchToken: async () => (await options.tokenProvider?.()) ?? "",
-      mayConnect: () => this.#store?.check() ?? Promise.resolve(),
-      tell: (told) => {
-        this.#hear(told);
-      },
+      provideToken: async () => (await options.tokenProvider?.()) ?? "",
+      mayConnect: async () => store?.check(),
+      tell: (event) => this.#emit(event),
       rest: () => {
         this.#intake.move();
         if (this.#isEmpty()) for (const resolve of this.#emptied.splice(0)) resolve();
       },
     });
-    this.#intake = new Intake(this.#state, this.#driver, this.#store, settings.outboxPolicy === "wait");
+    this.#intake = new Intake(this.#driver, store, settings.outboxPolicy === "wait");
     if (options.onEvent) this.#listeners.add(options.onEvent);
-    this.#store?.onFenced(({ message }) => {
-      this.#end({ kind: "fenced", detail: message });
-    });
+    store?.onFenced(({ message }) => this.#end({ kind: "fenced", detail: message }));
   }
 
   /** @internal */
   static async open(options: ConnectOptions): Promise<Client> {
     checkOptions(options);
     const settings = await settingsOf(options);
-    let transport: ClientTransport = options.transport === "sse" ? "sse" : "websocket";
-    const told: ((event: ClientEvent) => void)[] = [];
-    const carrier = transportOf(options, (name, detail) => {
-      transport = name;
-      for (const tell of told) tell({ type: "transport", transport: name, detail });
+    const carrier = transportOf(options, settings.codec, (transport, detail) => {
+      client.#transport = transport;
+      client.#emit({ type: "transport", transport, detail });
     });
     // Last, since it fences the owner before.
     const store = (await options.outbox?.open(options.producerId ?? null)) ?? null;
     const client = new Client(options, settings, carrier, store);
-    client.#transport = () => transport;
-    told.push((event) => {
-      client.#emit(event);
-    });
     for (const event of store?.events ?? []) client.#resend(event);
-    client.#driver.run(start);
+    client.#driver.run(beginConnecting, false);
     return client;
   }
 
@@ -109,7 +84,7 @@ export class Client extends Commands {
 
   /** Joins a session to publish in it, for as long as the client lives. */
   async join(sessionId: string): Promise<Session> {
-    const reply = await this.#expect(null, join, normal(sessionId));
+    const reply = await this.#ask(join, normal(sessionId));
     return new Session(this, expectReply(reply, "session_joined").session);
   }
 
@@ -119,26 +94,15 @@ export class Client extends Commands {
    * rejection.
    */
   async follow(sessionId: string, from: StartAt, listener?: (item: Item) => unknown): Promise<Follow> {
-    const [session, key] = [normal(sessionId), this.#newKey()];
-    const follow = new Follow(session, Math.max(this.#options.followBuffer ?? 1024, 1), {
-      pause: (isPaused) => {
-        this.#driver.run(setPaused, session, key, isPaused);
-      },
-      leave: () => {
-        this.#unfollow(session, key);
-      },
-    });
-    this.#follows.set(key, follow);
-    try {
-      const reply = await this.#expect((joined) => {
-        follow.setJoined(joined as SystemMessage & Joined);
-      }, begin, key, session, from);
-      expectReply(reply, "session_joined");
-    } catch (error) {
-      this.#unfollow(session, key);
-      throw error;
+    const [follow, joined] = await this.#read("session_joined", sessionId, setPaused, unfollow, begin, from);
+    follow.setJoined(joined);
+    if (listener) {
+      void follow.forEach(listener).catch((error: unknown) => {
+        follow.close();
+        // A follow that the client's end has ended has been told through the client's events.
+        if (!(error instanceof ClientError)) throw error;
+      });
     }
-    if (listener) void listen(follow, listener);
     return follow;
   }
 
@@ -147,30 +111,36 @@ export class Client extends Commands {
    * session at a time on one client.
    */
   async replaySession(sessionId: string, options: ReplayOptions = {}): Promise<Replay> {
-    const { startReplay } = await import("./replay.js");
-    return startReplay(normal(sessionId), options, {
-      buffer: this.#options.followBuffer ?? 1024,
-      state: this.#state,
-      key: this.#newKey(),
-      follows: this.#follows,
-      driver: this.#driver,
-      expect: (ask) => this.#expect(null, ask),
-    });
+    const { beginReplay, pauseReplay, replayOf, stopReplay } = await import("./replay.js");
+    return replayOf(...(await this.#read("replay_started", sessionId, pauseReplay, stopReplay, beginReplay, options)));
   }
 
-  #unfollow(session: string, key: number): void {
-    this.#follows.delete(key);
-    this.#driver.run(unfollow, session, key);
+  /** Begins to read a session's log, and waits for the answer. */
+  async #read<T extends SystemMessage["type"], M extends unknown[]>(
+    type: T, sessionId: string, pause: Request<[string, Reader, boolean]>, leave: Request<[string, Reader]>,
+    begin: Request<[Answered, Reader, string, ...M]>, ...more: M
+  ): Promise<[Follow, Reply<T>]> {
+    const session = normal(sessionId);
+    const follow = new Follow(session, this.#options.followBuffer, {
+      pause: (isPaused) => this.#driver.run(pause, session, follow, isPaused),
+      leave: () => this.#driver.run(leave, session, follow),
+    });
+    try {
+      return [follow, expectReply(await this.#ask(begin, follow, session, ...more), type)];
+    } catch (error) {
+      follow.close();
+      throw error;
+    }
   }
 
   /** Leaves a session: what waits to be published there is given up, its follow ends. */
   async leave(sessionId: string): Promise<void> {
-    expectReply(await this.#expect(null, leave, normal(sessionId)), "session_left");
+    expectReply(await this.#ask(leave, normal(sessionId)), "session_left");
   }
 
   /** Sends any command and gives its reply. It is sent again after a reconnect, under the same id. */
   override command(data: { command: string } & Record<string, unknown>): Promise<SystemMessage> {
-    return this.#expect(null, command, data);
+    return this.#ask(command, data);
   }
 
   /** Publishes an event, and gives what became of it: stored, refused or unknown. */
@@ -192,43 +162,34 @@ export class Client extends Commands {
     await this.#put(sessionId, data, options, this.#store !== null);
   }
 
-  #put(sessionId: string, data: Record<string, unknown>, options: PublishOptions, wantsAck: boolean): Promise<Ticket> {
-    return new Promise((resolve, reject) => {
-      const event = makeEvent(data, options);
-      const id = options.id ?? this.#state.newId("-");
-      const ticket = this.#newKey();
-      const outcome = new Promise<Outcome>((told) => {
-        if (wantsAck) this.#tickets.set(ticket, { id, told });
-      });
-      this.#intake.add({
-        session: normal(sessionId), id, event, ticket: wantsAck ? ticket : null, timestamp: Date.now(),
-        accepted: () => {
-          resolve({ id, outcome });
-        },
-        kept: (ended) => {
-          resolve({ id, outcome });
-          this.#tickets.get(ticket)?.told({ status: "unknown", why: { kind: "ended", ended }, sent: false });
-          this.#tickets.delete(ticket);
-        },
-        rejected: (error) => {
-          this.#tickets.delete(ticket);
-          reject(error);
-        },
-      });
+  async #put(sessionId: string, data: Record<string, unknown>, options: PublishOptions, wantsAck: boolean): Promise<Ticket> {
+    const event = makeEvent(data, options);
+    const id = options.id ?? this.#driver.state.newId("-");
+    let told!: Settled;
+    const outcome = new Promise<Outcome>((resolve) => {
+      told = resolve;
     });
+    await new Promise<void>((accepted, rejected) =>
+      this.#intake.add({ session: normal(sessionId), id, event, ticket: wantsAck ? this.#ticket(id, told) : null, timestamp: Date.now(), accepted, rejected }),
+    );
+    return { id, outcome };
+  }
+
+  /** Hears what becomes of an event: what is settled need not be kept. */
+  #ticket(id: string, told: Settled): Settled {
+    return (outcome) => {
+      const isKept = outcome.status === "unknown" && outcome.why.kind === "ended";
+      if (!isKept) this.#store?.remove(id);
+      told(outcome);
+    };
   }
 
   /** Takes an event that an earlier client has left. */
   #resend({ sessionId, id, timestamp, data, metadata }: StoredEvent): void {
-    const ticket = this.#newKey();
-    this.#tickets.set(ticket, {
-      id,
-      told: (outcome) => {
-        this.#emit({ type: "recovered", sessionId, id, outcome });
-      },
-    });
+    const ticket = this.#ticket(id, (outcome) => this.#emit({ type: "recovered", sessionId, id, outcome }));
     const event = { data, bytes: utf8Length(data), metadata: JSON.parse(metadata) as Metadata };
-    this.#driver.run(publish, { session: sessionId, id, event, ticket, recoveredFrom: timestamp });
+    const left: Publish = { session: sessionId, id, event, ticket, recoveredFrom: timestamp };
+    this.#driver.run(publish, left);
   }
 
   /** Waits until the outbox is empty: every publish has its outcome. */
@@ -238,7 +199,8 @@ export class Client extends Commands {
   }
 
   #isEmpty(): boolean {
-    return this.#state.ended !== null || (this.#state.usage.messages === 0 && this.#intake.isEmpty);
+    const { ended, usage } = this.#driver.state;
+    return ended !== null || (usage.messages === 0 && this.#intake.isEmpty);
   }
 
   /**
@@ -247,9 +209,7 @@ export class Client extends Commands {
    */
   async close(): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.#options.closeTimeout ?? 5000);
-    });
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, this.#options.closeTimeout ?? 5000));
     await Promise.race([this.flush(), late]);
     clearTimeout(timer);
     await this.abandon();
@@ -273,91 +233,44 @@ export class Client extends Commands {
 
   /** Where the client stands. */
   get state(): ClientState {
-    if (this.#state.ended) return "ended";
-    return this.#state.isConnected ? "connected" : "connecting";
+    const { ended, isConnected } = this.#driver.state;
+    if (ended) return "ended";
+    return isConnected ? "connected" : "connecting";
   }
 
   /** Why the client has ended for good, if it has. */
   get ended(): Ended | null {
-    return this.#state.ended;
+    return this.#driver.state.ended;
   }
 
   /** What carries the messages now. */
   get transport(): ClientTransport {
-    return this.#transport();
+    return this.#transport;
   }
 
   /** Round trip of the last heartbeat, ms, if there was one. */
   get latency(): number | null {
-    return this.#state.latency;
+    return this.#driver.state.latency;
   }
 
   /** Counters since the client was made. */
   get stats(): Stats {
-    return { ...this.#state.stats };
+    return { ...this.#driver.state.stats };
   }
 
   /** How full the outbox is. */
   get outbox(): Usage {
-    return { ...this.#state.usage };
+    return { ...this.#driver.state.usage };
   }
 
-  #newKey(): number {
-    this.#lastKey += 1;
-    return this.#lastKey;
-  }
-
-  /** Asks for something that will be answered, and waits for that. `atOnce` sees the reply before anything that follows it. */
-  #expect<T extends unknown[]>(
-    atOnce: ((reply: SystemMessage) => void) | null, what: (state: State, now: Now, key: number, ...more: T) => void, ...more: T
-  ): Promise<SystemMessage> {
+  /** Asks for something that will be answered, and waits for that. */
+  #ask<T extends unknown[]>(what: Request<[Answered, ...T]>, ...more: T): Promise<SystemMessage> {
     return new Promise((resolve, reject) => {
-      const key = this.#newKey();
-      this.#driver.run(what, key, ...more);
-      this.#replies.set(key, {
-        resolve: (reply) => {
-          atOnce?.(reply);
-          resolve(reply);
-        },
-        reject,
-      });
+      this.#driver.run(what, (answer) => {
+        if (answer instanceof ClientError) reject(answer);
+        else resolve(answer);
+      }, ...more);
     });
-  }
-
-  #hear(told: Told): void {
-    switch (told.type) {
-      case "published":
-        return this.#published(told.ticket, told.outcome);
-      case "reply":
-      case "failed": {
-        const waiting = this.#replies.get(told.key);
-        this.#replies.delete(told.key);
-        if (told.type === "reply") waiting?.resolve(told.reply);
-        else waiting?.reject(told.error);
-        return;
-      }
-      case "item":
-        return this.#follows.get(told.follow)?.push(told.item);
-      case "followEnded":
-        return this.#endFollow(told.follow, told.error);
-      case "replayFinished":
-        return this.#endFollow(told.replay, null);
-      case "connection":
-        return this.#emit(told.event);
-    }
-  }
-
-  #endFollow(key: number, error: ClientError | null): void {
-    this.#follows.get(key)?.end(error?.ended?.kind === "closed" ? null : error);
-    this.#follows.delete(key);
-  }
-
-  #published(ticket: number, outcome: Outcome): void {
-    const found = this.#tickets.get(ticket);
-    this.#tickets.delete(ticket);
-    const isKept = outcome.status === "unknown" && outcome.why.kind === "ended";
-    if (found && !isKept) this.#store?.remove(found.id);
-    found?.told(outcome);
   }
 
   #emit(event: ClientEvent): void {

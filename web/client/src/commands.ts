@@ -2,9 +2,6 @@
 import type { Envelope, GetSessionList, SystemMessage } from "./protocol.js";
 import { type Reply, expectReply } from "./replies.js";
 
-/** Most events of one page of a log. */
-const HISTORY_PAGE = 1000;
-
 /**
  * What a client can ask of the server. All of them reject with `refused`, `timedOut`, `ended`, `fenced` or
  * `unexpectedReply`.
@@ -15,7 +12,7 @@ export abstract class Commands {
 
   /** Sends a command, about a session if one is named, and gives a reply of this type. */
   async #ask<T extends SystemMessage["type"]>(type: T, command: string, sessionId?: string, more: object = {}): Promise<Reply<T>> {
-    return expectReply(await this.command({ ...more, command, ...(sessionId !== undefined && { sessionId: normal(sessionId) }) }), type);
+    return expectReply(await this.command({ ...more, command, sessionId: sessionId?.toLowerCase() }), type);
   }
 
   /** idle → running. */
@@ -49,9 +46,8 @@ export abstract class Commands {
   }
 
   /** A page of a session's log: whole messages as they were delivered. `limit` is 1 to 1000; `nextSeq` begins the next page. */
-  async getHistory(sessionId: string, fromSeq = 1, limit = HISTORY_PAGE): Promise<{ events: Envelope[]; nextSeq: number | null }> {
-    const more = { fromSeq, limit: Math.min(Math.max(limit, 1), HISTORY_PAGE) };
-    const { events, nextSeq } = await this.#ask("session_history", "get_history", sessionId, more);
+  async getHistory(sessionId: string, fromSeq = 1, limit = 1000): Promise<{ events: Envelope[]; nextSeq: number | null }> {
+    const { events, nextSeq } = await this.#ask("session_history", "get_history", sessionId, { fromSeq, limit });
     return { events: events as Envelope[], nextSeq: nextSeq ?? null };
   }
 

@@ -101,14 +101,13 @@ export interface ConnectOptions {
 const WORKER_HEARTBEAT = 20_000;
 
 async function codecOf(format: ConnectOptions["format"]): Promise<Codec> {
-  return format === "msgpack" ? (await import("./msgpack.js")).loadMsgpack() : jsonCodec;
-}
-
-function heartbeatOf(options: ConnectOptions): number | null {
-  const { heartbeatInterval = 15_000, keepWorkerAlive = false } = options;
-  if (!keepWorkerAlive) return heartbeatInterval;
-  if (heartbeatInterval === null) throw new ClientError("invalid", "keepWorkerAlive needs heartbeats: leave heartbeatInterval out");
-  return Math.min(heartbeatInterval, WORKER_HEARTBEAT);
+  if (format !== "msgpack") return jsonCodec;
+  // Inside of `try`: bundlers then do without the package where it is not installed.
+  try {
+    return await (await import("./msgpack.js")).loadMsgpack();
+  } catch (cause) {
+    throw new ClientError("invalid", 'format "msgpack" needs a package: npm install @msgpack/msgpack', { cause });
+  }
 }
 
 /** Refuses options that make no sense. */
@@ -122,24 +121,25 @@ export function checkOptions(options: ConnectOptions): void {
 
 /** The part of the options that the machine needs. */
 export async function settingsOf(options: ConnectOptions): Promise<Settings> {
-  const { outbox, backoff, inFlight, outboxMessages, ackTimeout = outbox ? null : 60_000, ...rest } = options;
-  const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value != null)) as Partial<Settings>;
+  const { outbox, format, tokenProvider, heartbeatInterval = 15_000, keepWorkerAlive } = options;
+  if (keepWorkerAlive && heartbeatInterval === null) throw new ClientError("invalid", "keepWorkerAlive needs heartbeats: leave heartbeatInterval out");
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<Settings>;
   return {
     token: null,
     connectTimeout: 10_000,
     commandTimeout: 30_000,
+    ackTimeout: outbox ? null : 60_000,
     publishRetries: null,
+    outboxMessages: 10_000,
     outboxBytes: 64 * 1024 * 1024,
     outboxPolicy: "wait",
     silenceTimeout: null,
     ...given,
-    codec: await codecOf(options.format),
-    hasTokenProvider: options.tokenProvider !== undefined,
-    ackTimeout,
-    outboxMessages: Math.max(outboxMessages ?? 10_000, 1),
-    inFlight: Math.max(inFlight ?? 1024, 1),
-    backoff: { base: 100, max: 10_000, attempts: null, ...backoff },
-    heartbeatInterval: heartbeatOf(options),
+    inFlight: Math.max(given.inFlight ?? 1024, 1),
+    backoff: { base: 100, max: 10_000, attempts: null, ...given.backoff },
+    heartbeatInterval: keepWorkerAlive ? Math.min(heartbeatInterval ?? Infinity, WORKER_HEARTBEAT) : heartbeatInterval,
+    codec: await codecOf(format),
+    hasTokenProvider: tokenProvider !== undefined,
     isFencedElsewhere: outbox !== undefined,
     random,
   };

@@ -17,35 +17,25 @@ export function open(options: ConnectOptions): Promise<Client> {
  * `store` if the durable outbox cannot be opened.
  */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  const patience = options.connectPatience ?? 0;
-  let last = "no attempt has ended so far";
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let hear: (event: ClientEvent) => void = () => undefined;
+  const { connectPatience = 0, url } = options;
+  let last = "no answer so far";
+  let decide: (error?: ClientError) => void = () => undefined;
+  const decided = new Promise<ClientError | undefined>((resolve) => {
+    decide = resolve;
+  });
+  const giveUp = (): void => decide(new ClientError("connect", `cannot connect to ${url}: ${last}`));
   const onEvent = (event: ClientEvent): void => {
-    hear(event);
+    if (event.type === "connected") decide();
+    else if (event.type === "ended") decide(hasEnded(event.ended));
+    else if (event.type === "disconnected") last = event.detail;
+    else if (event.type === "reconnecting" && connectPatience <= 0) giveUp();
     options.onEvent?.(event);
   };
-  const opening = open({ ...options, onEvent });
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const giveUp = (): void => {
-        reject(new ClientError("connect", `cannot connect to ${options.url}: ${last}`));
-      };
-      if (patience > 0 && Number.isFinite(patience)) timer = setTimeout(giveUp, patience);
-      hear = (event) => {
-        if (event.type === "connected") resolve();
-        else if (event.type === "ended") reject(hasEnded(event.ended));
-        else if (event.type === "disconnected") last = event.detail;
-        else if (event.type === "reconnecting" && patience <= 0) giveUp();
-      };
-      opening.catch(reject);
-    });
-    return await opening;
-  } catch (error) {
-    await opening.then((client) => client.abandon(), () => undefined);
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    hear = () => undefined;
-  }
+  const client = await open({ ...options, onEvent });
+  const timer = connectPatience > 0 && connectPatience < Infinity ? setTimeout(giveUp, connectPatience) : undefined;
+  const error = await decided;
+  clearTimeout(timer);
+  if (!error) return client;
+  await client.abandon();
+  throw error;
 }

@@ -3,8 +3,6 @@ import { utf8Length } from "./codec.js";
 import type { Metadata } from "./item.js";
 import { ClientError } from "./outcome.js";
 
-/** Longest id of a message and longest producer id, in characters. */
-const MAX_ID_CHARS = 128;
 /** Longest time to live, ms (one day). */
 const MAX_TTL = 86_400_000;
 
@@ -35,24 +33,25 @@ export interface Event {
 
 /** Whether a text may be an id: 1–128 visible characters, no white space. */
 export function isVisible(text: string): boolean {
-  return text.length > 0 && text.length <= MAX_ID_CHARS && !/[\s\p{Cc}]/u.test(text);
+  return /^[^\s\p{Cc}]{1,128}$/u.test(text);
 }
 
 /** Checks an event and writes its content. Throws `invalid` if it cannot be sent. */
 export function makeEvent(data: Record<string, unknown>, options: PublishOptions): Event {
   if (options.id !== undefined && !isVisible(options.id)) {
-    throw new ClientError("invalid", `an event's id must have 1 to ${MAX_ID_CHARS} visible characters`);
+    throw new ClientError("invalid", "an event's id must have 1 to 128 visible characters");
   }
-  const { ttl } = options;
+  const { priority, ttl, traceparent } = options;
   if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 0 && ttl <= MAX_TTL)) {
     throw new ClientError("invalid", `an event's ttl must be a whole number of ms, at most ${MAX_TTL}`);
   }
   const text = writeObject(data);
-  const metadata: Metadata = {};
-  if (options.priority !== undefined && options.priority !== "normal") metadata.priority = options.priority;
-  if (ttl !== undefined) metadata.ttl = ttl;
-  if (options.traceparent !== undefined) metadata.traceparent = options.traceparent;
-  return { data: text, bytes: utf8Length(text), metadata };
+  return {
+    data: text,
+    bytes: utf8Length(text),
+    // What was not given is left out when it is written.
+    metadata: { priority, ttl, traceparent } as Metadata,
+  };
 }
 
 /** For functions and the like there is no text, whatever the library's type says. */

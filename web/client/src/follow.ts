@@ -1,6 +1,7 @@
 /** A session being followed, as an async iterator or by callback. */
 import type { Item } from "./item.js";
-import { ClientError } from "./outcome.js";
+import { isOfAnotherHistory } from "./machine/follow.js";
+import type { ClientError } from "./outcome.js";
 import type { Joined, Position } from "./protocol.js";
 
 /** What a follow asks of its client. */
@@ -10,6 +11,8 @@ export interface FollowHost {
   /** The reader is gone. */
   leave(): void;
 }
+
+const END: IteratorResult<Item, undefined> = { done: true, value: undefined };
 
 interface Reader {
   resolve: (result: IteratorResult<Item, undefined>) => void;
@@ -31,21 +34,23 @@ export class Follow implements AsyncIterable<Item> {
   readonly #limit: number;
   #buffer: Item[] = [];
   #readers: Reader[] = [];
-  #over: { error: ClientError | null } | null = null;
+  #isOver = false;
+  /** What has ended it, if it was no good end. */
+  #error: ClientError | null = null;
   #isPaused = false;
-  #answer: Joined | null = null;
+  /** There from the moment that it is given out. */
+  #answer!: Joined;
   #place: Position | null = null;
 
   /** @internal */
-  constructor(sessionId: string, limit: number, host: FollowHost) {
+  constructor(sessionId: string, limit = 1024, host: FollowHost) {
     this.sessionId = sessionId;
-    this.#limit = limit;
+    this.#limit = Math.max(limit, 1);
     this.#host = host;
   }
 
   /** What the server answered to the join. */
   get joined(): Joined {
-    if (!this.#answer) throw new Error("a follow is given out after its join");
     return this.#answer;
   }
 
@@ -58,15 +63,15 @@ export class Follow implements AsyncIterable<Item> {
   }
 
   /** The next item; waits for it. `done` after the end. Rejects with the error that has ended the follow. */
-  next(): Promise<IteratorResult<Item, undefined>> {
-    const item = this.#buffer.shift();
-    if (item) {
-      this.#took(item);
-      return Promise.resolve({ done: false, value: item });
+  async next(): Promise<IteratorResult<Item, undefined>> {
+    const value = this.#buffer.shift();
+    if (value) {
+      this.#took(value);
+      return { done: false, value };
     }
-    if (this.#over?.error) return Promise.reject(this.#over.error);
-    if (this.#over) return Promise.resolve({ done: true, value: undefined });
-    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+    if (!this.#isOver) return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+    if (this.#error) throw this.#error;
+    return END;
   }
 
   /** Calls back for each item, one after the other: a promise that it gives is waited for. Resolves at the end. */
@@ -80,14 +85,14 @@ export class Follow implements AsyncIterable<Item> {
       next: () => this.next(),
       return: () => {
         this.close();
-        return Promise.resolve({ done: true, value: undefined });
+        return Promise.resolve(END);
       },
     };
   }
 
   /** Ends the follow. What was not read is dropped. */
   close(): void {
-    if (this.#over) return;
+    if (this.#isOver) return;
     this.#buffer = [];
     this.end(null);
     this.#host.leave();
@@ -99,51 +104,40 @@ export class Follow implements AsyncIterable<Item> {
   }
 
   /** @internal */
-  push(item: Item): void {
-    if (this.#over) return;
+  push(value: Item): void {
+    if (this.#isOver) return;
     const reader = this.#readers.shift();
     if (reader) {
-      this.#took(item);
-      reader.resolve({ done: false, value: item });
-      return;
-    }
-    this.#buffer.push(item);
-    if (!this.#isPaused && this.#buffer.length >= this.#limit) this.#setPaused(true);
+      this.#took(value);
+      reader.resolve({ done: false, value });
+    } else if (this.#buffer.push(value) >= this.#limit) this.#setPaused(true);
   }
 
   /** @internal What is in the buffer can still be read. */
   end(error: ClientError | null): void {
-    if (this.#over) return;
-    this.#over = { error };
-    for (const reader of this.#readers.splice(0)) {
-      if (error) reader.reject(error);
-      else reader.resolve({ done: true, value: undefined });
+    if (this.#isOver) return;
+    // The end that the user wished for is none.
+    if (error?.ended?.kind !== "closed") this.#error = error;
+    this.#isOver = true;
+    for (const { resolve, reject } of this.#readers.splice(0)) {
+      if (this.#error) reject(this.#error);
+      else resolve(END);
     }
   }
 
   #took(item: Item): void {
-    const epoch = this.#place?.epoch ?? this.#answer?.from.epoch ?? "";
+    const { epoch, seq } = this.position;
     if (item.type === "event" || item.type === "lifecycle") this.#place = { epoch, seq: item.seq, lastId: item.id };
     else if (item.type === "notRecovered") this.#place = { ...item.from };
-    else if (item.type === "gap" && item.cause !== "epoch" && item.cause !== "diverged" && item.to > this.position.seq) {
+    else if (item.type === "gap" && !isOfAnotherHistory(item) && item.to > seq) {
       this.#place = { epoch, seq: item.to };
     }
-    if (this.#isPaused && this.#buffer.length <= this.#limit / 2) this.#setPaused(false);
+    if (this.#buffer.length <= this.#limit / 2) this.#setPaused(false);
   }
 
   #setPaused(isPaused: boolean): void {
+    if (this.#isPaused === isPaused || this.#isOver) return;
     this.#isPaused = isPaused;
-    if (!this.#over) this.#host.pause(isPaused);
-  }
-}
-
-/** @internal Gives each item to a listener. */
-export async function listen(follow: Follow, listener: (item: Item) => unknown): Promise<void> {
-  try {
-    await follow.forEach(listener);
-  } catch (error) {
-    follow.close();
-    // A follow that the client's end has ended has been told through the client's events.
-    if (!(error instanceof ClientError)) throw error;
+    this.#host.pause(isPaused);
   }
 }

@@ -3,7 +3,6 @@
  * `format: "msgpack"`.
  */
 import type { Codec, Piece } from "./codec.js";
-import { ClientError } from "./outcome.js";
 
 /** Head of a MessagePack array of `length` elements. */
 function arrayHead(length: number): number[] {
@@ -24,25 +23,20 @@ function joined(pieces: readonly Piece[]): Uint8Array<ArrayBuffer> {
 
 /** MessagePack with the same fields as JSON: smaller for data with many numbers, translated at both ends. */
 export async function loadMsgpack(): Promise<Codec> {
-  // On demand and inside of `try`: bundlers then do without the package where it is not installed.
-  try {
-    const { decode, encode } = await import("@msgpack/msgpack");
-    return {
-      subprotocol: "agentbench.v1.msgpack",
-      encode: (json) => {
-        const content = encode(JSON.parse(json));
-        return { content, bytes: content.byteLength };
-      },
-      join: (pieces) => {
-        const [first] = pieces;
-        return pieces.length === 1 && first !== undefined ? first.content : joined(pieces);
-      },
-      decode: (frame) => {
-        if (!(frame instanceof Uint8Array)) throw new Error("a text message where MessagePack was agreed");
-        return decode(frame);
-      },
-    };
-  } catch (cause) {
-    throw new ClientError("invalid", 'format "msgpack" needs a package: npm install @msgpack/msgpack', { cause });
-  }
+  const { decode, encode } = await import("@msgpack/msgpack");
+  return {
+    subprotocol: "agentbench.v1.msgpack",
+    encode: (json) => {
+      const content = encode(JSON.parse(json));
+      return { content, bytes: content.byteLength };
+    },
+    join: (pieces) => {
+      const [first] = pieces;
+      return pieces.length === 1 && first !== undefined ? first.content : joined(pieces);
+    },
+    decode: (frame) => {
+      if (!(frame instanceof Uint8Array)) throw new Error("a text message where MessagePack was agreed");
+      return decode(frame);
+    },
+  };
 }

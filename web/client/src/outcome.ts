@@ -99,23 +99,22 @@ export class ClientError extends Error {
   readonly kind: ErrorKind;
 
   /** The server's refusal, for `refused`. */
-  readonly refusal?: ErrorData;
+  readonly refusal?: ErrorData | undefined;
 
   /** Why the client has ended, for `ended` and `fenced`. */
-  readonly ended?: Ended;
+  readonly ended?: Ended | undefined;
 
   /** `more` holds what belongs to the kind, and the error beneath it. */
   constructor(kind: ErrorKind, message: string, more: { refusal?: ErrorData; ended?: Ended; cause?: unknown } = {}) {
-    super(message, more.cause === undefined ? undefined : { cause: more.cause });
+    super(message, more);
     this.kind = kind;
-    if (more.refusal) this.refusal = more.refusal;
-    if (more.ended) this.ended = more.ended;
+    this.refusal = more.refusal;
+    this.ended = more.ended;
   }
 
   /** Whether the same may succeed later without a change. */
   get retryable(): boolean {
-    if (this.refusal) return this.refusal.retryable;
-    return ["timedOut", "outboxFull", "connect", "store"].includes(this.kind);
+    return this.refusal?.retryable ?? ["timedOut", "outboxFull", "connect", "store"].includes(this.kind);
   }
 }
 

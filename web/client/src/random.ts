@@ -8,7 +8,7 @@ export function random(): number {
 
 /** 16 hexadecimal digits from a source of random numbers. */
 export function digits16(source: () => number): string {
-  const half = (): string => Math.floor(source() * 2 ** 32).toString(16).padStart(8, "0");
+  const half = (): string => source().toString(16).slice(2, 10).padEnd(8, "0");
   return half() + half();
 }
 

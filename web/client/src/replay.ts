@@ -1,12 +1,15 @@
-/** A session's log, played again at its own pace. Loaded with the first replay. */
-import type { Driver } from "./driver.js";
-import { Follow } from "./follow.js";
+/**
+ * A session's log, played again at its own pace. Loaded with the first replay; it imports nothing that the core consists of, so that
+ * bundlers leave that in one piece.
+ */
+import type { Follow } from "./follow.js";
 import type { EventItem, GapItem, LifecycleItem } from "./item.js";
+import type { Answered, Reader } from "./machine/outputs.js";
 import { replaysOf } from "./machine/replays.js";
 import type { Now } from "./machine/settings.js";
 import type { State } from "./machine/state.js";
-import type { Joined, SystemMessage } from "./protocol.js";
-import { expectReply } from "./replies.js";
+import type { Joined } from "./protocol.js";
+import type { Reply } from "./replies.js";
 
 /** One step of a replay: an entry of the log, or entries that it has no more. None of them is new. */
 export type ReplayItem = (EventItem | LifecycleItem | GapItem) & { replay: true };
@@ -58,49 +61,24 @@ export class Replay implements AsyncIterable<ReplayItem> {
   }
 }
 
-/** What a replay needs of its client. */
-export interface ReplayHost {
-  /** Items that may wait for the reader. */
-  readonly buffer: number;
-  readonly state: State;
-  readonly driver: Driver;
-  /** What tells its items apart from those of others. */
-  readonly key: number;
-  /** Where its items are to go. */
-  readonly follows: Map<number, Follow>;
-  /** Asks for something, and waits for the reply. */
-  expect(ask: (state: State, now: Now, replyKey: number) => void): Promise<SystemMessage>;
+/** @internal */
+export function beginReplay(state: State, now: Now, answered: Answered, reader: Reader, session: string, { speed = 1, fromSeq = 1 }: ReplayOptions): void {
+  replaysOf(state).begin(now, answered, reader, session, speed, fromSeq);
 }
 
-/** @internal Begins one. */
-export async function startReplay(session: string, { speed = 1, fromSeq = 1 }: ReplayOptions, host: ReplayHost): Promise<Replay> {
-  const { key, follows, driver } = host;
-  const replays = replaysOf(host.state);
-  const leave = (): void => {
-    follows.delete(key);
-    driver.run((_, now) => {
-      replays.stop(now, session, key);
-    });
-  };
-  const items = new Follow(session, Math.max(host.buffer, 1), {
-    pause: (isPaused) => {
-      driver.run((_, now) => {
-        replays.setPaused(now, session, key, isPaused);
-      });
-    },
-    leave,
-  });
-  follows.set(key, items);
-  try {
-    const reply = await host.expect((_, now, replyKey) => {
-      replays.begin(now, replyKey, key, session, speed, fromSeq);
-    });
-    const { fromSeq: from, toSeq } = expectReply(reply, "replay_started");
-    // Where it stands before its first item; a replay has no epoch of its own.
-    items.setJoined({ from: { epoch: "", seq: from - 1 } } as Joined);
-    return new Replay(items, from, toSeq);
-  } catch (error) {
-    leave();
-    throw error;
-  }
+/** @internal */
+export function pauseReplay(state: State, now: Now, session: string, reader: Reader, isPaused: boolean): void {
+  replaysOf(state).setPaused(now, session, reader, isPaused);
+}
+
+/** @internal */
+export function stopReplay(state: State, now: Now, session: string, reader: Reader): void {
+  replaysOf(state).stop(now, session, reader);
+}
+
+/** @internal A replay that the server has begun. */
+export function replayOf(items: Follow, { fromSeq, toSeq }: Reply<"replay_started">): Replay {
+  // Where it stands before its first item; a replay has no epoch of its own.
+  items.setJoined({ from: { epoch: "", seq: fromSeq - 1 } } as Joined);
+  return new Replay(items, fromSeq, toSeq);
 }

@@ -7,8 +7,11 @@ export type Reply<T extends SystemMessage["type"]> = Extract<SystemMessage, { ty
 
 /** Gives the reply if it is of this type; throws `unexpectedReply` if not. */
 export function expectReply<T extends SystemMessage["type"]>(reply: SystemMessage, type: T): Reply<T> {
-  if (reply.type !== type) {
-    throw new ClientError("unexpectedReply", `the server answered with ${reply.type} where ${type} was expected`);
-  }
+  if (reply.type !== type) throw unexpected(reply.type, type);
   return reply as Reply<T>;
+}
+
+/** The server's answer is none to what was asked. */
+export function unexpected(type: string, expected: string): ClientError {
+  return new ClientError("unexpectedReply", `the server answered with ${type} where ${expected} was expected`);
 }

@@ -7,6 +7,7 @@ import type { StartAt } from "./machine/follow.js";
 import type { Outcome } from "./outcome.js";
 import type { Replay, ReplayOptions } from "./replay.js";
 import type { SessionInfo } from "./protocol.js";
+import type { Reply } from "./replies.js";
 import type { Ticket } from "./ticket.js";
 
 /** A session that was created or joined. Every method is that of {@link Client} for this session. */
@@ -45,23 +46,23 @@ export class Session {
   }
 
   /** idle → running. */
-  async start(): Promise<void> {
-    await this.#client.start(this.id);
+  start(): Promise<Reply<"session_started">> {
+    return this.#client.start(this.id);
   }
 
   /** running → paused. */
-  async pause(): Promise<void> {
-    await this.#client.pause(this.id);
+  pause(): Promise<Reply<"session_paused">> {
+    return this.#client.pause(this.id);
   }
 
   /** paused → running. */
-  async resume(): Promise<void> {
-    await this.#client.resume(this.id);
+  resume(): Promise<Reply<"session_resumed">> {
+    return this.#client.resume(this.id);
   }
 
   /** Ends it. */
-  async stop(outcome?: "completed" | "error", reason?: string): Promise<void> {
-    await this.#client.stop(this.id, outcome, reason);
+  stop(outcome?: "completed" | "error", reason?: string): Promise<Reply<"session_stopped">> {
+    return this.#client.stop(this.id, outcome, reason);
   }
 
   /** Leaves it: what waits to be published there is given up, its follow ends. */

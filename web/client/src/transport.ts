@@ -69,21 +69,13 @@ export function webSocketTransport(WebSocket: WebSocketClass): Transport {
     address.searchParams.set("producerId", producerId);
     const socket = new WebSocket(address.href, token === null ? [subprotocol] : [subprotocol, `bearer.${token}`]);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      events.opened(socket.protocol);
-    };
-    socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
-      events.received(typeof data === "string" ? data : new Uint8Array(data));
-    };
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
-      events.closed(NO_CODE.includes(code) ? null : code, reason);
-    };
+    socket.onopen = () => events.opened(socket.protocol);
+    socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => events.received(typeof data === "string" ? data : new Uint8Array(data));
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => events.closed(NO_CODE.includes(code) ? null : code, reason);
     // The close event that follows says all there is to know.
     socket.onerror = () => undefined;
     return {
-      send: (frame) => {
-        socket.send(frame);
-      },
+      send: (frame) => socket.send(frame),
       close: (code) => {
         socket.onopen = socket.onmessage = socket.onclose = null;
         socket.close(code);

@@ -19,38 +19,22 @@ export const wsTransport: Transport = ({ url, subprotocol, token, producerId }, 
   const headers = { "Agentbench-Producer": producerId, ...(token !== null && { Authorization: `Bearer ${token}` }) };
   const socket = new WebSocket(url, [subprotocol], { headers, maxPayload: MAX_MESSAGE, perMessageDeflate: false });
   let detail = "";
-  socket.on("open", () => {
-    events.opened(socket.protocol);
-  });
-  socket.on("message", (data, isBinary) => {
-    events.received(frameOf(data, isBinary));
-  });
-  socket.on("ping", () => {
-    events.heard();
-  });
+  socket.on("open", () => events.opened(socket.protocol));
+  socket.on("message", (data, isBinary) => events.received(frameOf(data, isBinary)));
+  socket.on("ping", () => events.heard());
   socket.on("error", (error) => {
     detail = error.message;
   });
-  socket.on("close", (code, reason) => {
-    events.closed([1005, 1006].includes(code) ? null : code, reason.toString() || detail);
-  });
-  socket.on("unexpected-response", (_request, response) => {
-    tellRefused(response, events);
-  });
+  socket.on("close", (code, reason) => events.closed([1005, 1006].includes(code) ? null : code, reason.toString() || detail));
+  socket.on("unexpected-response", (_request, response) => tellRefused(response, events));
   return {
-    send: (frame) => {
-      socket.send(frame);
-    },
+    send: (frame) => socket.send(frame),
     close: (code) => {
       socket.removeAllListeners();
       // Giving up an attempt is an error to `ws`.
       socket.on("error", () => undefined);
-      const timer = setTimeout(() => {
-        socket.terminate();
-      }, LINGER);
-      socket.on("close", () => {
-        clearTimeout(timer);
-      });
+      const timer = setTimeout(() => socket.terminate(), LINGER);
+      socket.on("close", () => clearTimeout(timer));
       socket.close(code);
     },
     get buffered() {
@@ -67,9 +51,7 @@ function frameOf(data: RawData, isBinary: boolean): Frame {
 function tellRefused(response: IncomingMessage, events: TransportEvents): void {
   let body = "";
   response.setEncoding("utf8");
-  response.on("data", (part: string) => {
-    body = (body + part).slice(0, MAX_BODY);
-  });
+  response.on("data", (part: string) => body = (body + part).slice(0, MAX_BODY));
   response.on("close", () => {
     const seconds = Number(response.headers["retry-after"]);
     events.refused(response.statusCode ?? 0, Number.isFinite(seconds) ? seconds * 1000 : null, body.trim());

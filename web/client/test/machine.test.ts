@@ -5,7 +5,6 @@ import { settingsOf } from "../src/config.js";
 import { makeEvent } from "../src/event.js";
 import { jsonCodec } from "../src/codec.js";
 import { Machine } from "../src/machine/machine.js";
-import { replaysOf } from "../src/machine/replays.js";
 import { Pair, range, settings } from "./support/pair.js";
 
 describe("a follow whose reader is full", () => {
@@ -153,10 +152,10 @@ describe("a replay whose reader leaves", () => {
 
   test("is stopped on the server, by the id of its command, and what an older server says to that goes to nobody", () => {
     const { machine, sent, say } = connected();
-    replaysOf(machine.state).begin(now, 1, 2, "s", 1, 1);
+    machine.replay(now, 1, 2, "s", 1, 1);
     const [asked] = sent();
     say("system_message", { type: "replay_started", originalMessageId: asked?.id, sessionId: "s", fromSeq: 1, toSeq: 9 });
-    replaysOf(machine.state).stop(now, "s", 2);
+    machine.stopReplay(now, "s", 2);
     const [stop, ...more] = sent();
     expect(more).toEqual([]);
     expect(stop).toMatchObject({ type: "control_command", data: { command: "stop_replay", sessionId: "s", originalMessageId: asked?.id } });
@@ -168,8 +167,8 @@ describe("a replay whose reader leaves", () => {
 
   test("before it was sent is never asked for", () => {
     const { machine, sent } = connected();
-    replaysOf(machine.state).begin(now, 1, 2, "s", 1, 1);
-    replaysOf(machine.state).stop(now, "s", 2);
+    machine.replay(now, 1, 2, "s", 1, 1);
+    machine.stopReplay(now, "s", 2);
     expect(sent()).toEqual([]);
     expect(machine.isIdle).toBe(true);
   });

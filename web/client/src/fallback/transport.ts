@@ -8,8 +8,6 @@
  * ```
  */
 import type { FallbackParts } from "../auto.js";
-import { jsonCodec } from "../codec.js";
-import { random, randomName } from "../random.js";
 import type { Transport, TransportEvents, TransportLink, TransportRequest } from "../transport.js";
 import { Api, Refusal } from "./api.js";
 import { HttpLink } from "./link.js";
@@ -26,10 +24,11 @@ const OWN_STATUSES = [401, 429, 503];
 /** See the module. */
 export function fallbackTransport(parts: FallbackParts): Transport {
   /** Whether WebSockets do not get through, as far as is known. */
-  let isBlocked = parts.isForced;
+  let isBlocked = !parts.sockets;
   let failures = 0;
   const shared: Shared = {
     parts,
+    sockets: parts.sockets ?? neverSockets,
     isBlocked: () => isBlocked,
     worked: () => {
       failures = 0;
@@ -43,12 +42,17 @@ export function fallbackTransport(parts: FallbackParts): Transport {
       parts.switched("sse", `WebSockets do not get through: ${detail || "the connection was cut"}`);
     },
   };
-  if (parts.isForced) parts.switched("sse", "as asked for");
+  if (!parts.sockets) parts.switched("sse", "as asked for");
   return (request, events) => new Attempt(shared, request, events);
 }
 
+const neverSockets: Transport = () => {
+  throw new Error("WebSockets were not asked for");
+};
+
 interface Shared {
   readonly parts: FallbackParts;
+  readonly sockets: Transport;
   isBlocked(): boolean;
   worked(): void;
   failed(detail: string): void;
@@ -94,14 +98,14 @@ class Attempt implements TransportLink {
 
   #next(): void {
     if (this.#isOver) return;
-    if (this.#shared.isBlocked()) void this.#overHttp();
+    if (this.#shared.isBlocked()) this.#overHttp();
     else this.#socket();
   }
 
   #socket(): void {
     const events = this.#events;
     let isReached = false;
-    this.#link = this.#shared.parts.sockets(this.#request, {
+    this.#link = this.#shared.sockets(this.#request, {
       ...events,
       received: (frame) => {
         if (!isReached) this.#shared.worked();
@@ -133,7 +137,7 @@ class Attempt implements TransportLink {
     this.#shared.failed(detail);
     this.#timer = setTimeout(() => {
       this.#next();
-    }, random() * TRY_WAIT);
+    }, Math.random() * TRY_WAIT);
   }
 
   async #answers(): Promise<boolean> {
@@ -146,26 +150,20 @@ class Attempt implements TransportLink {
     }
   }
 
-  async #overHttp(): Promise<void> {
-    try {
-      const isPacked = this.#request.subprotocol !== jsonCodec.subprotocol;
-      const codec = isPacked ? await (await import("../msgpack.js")).loadMsgpack() : jsonCodec;
-      if (this.#isOver) return;
-      this.#link = new HttpLink(this.#request, codec, {
-        ...this.#events,
-        closed: (code, reason) => {
-          this.#stop();
-          this.#events.closed(code, reason);
-        },
-        refused: (status, after, body) => {
-          this.#stop();
-          this.#events.refused(status, after, body);
-        },
-      });
-      if (!this.#shared.parts.isForced) this.#tryLater();
-    } catch (error) {
-      if (!this.#isOver) this.#events.closed(null, String(error));
-    }
+  #overHttp(): void {
+    const { codec, sockets } = this.#shared.parts;
+    this.#link = new HttpLink(this.#request, codec, {
+      ...this.#events,
+      closed: (code, reason) => {
+        this.#stop();
+        this.#events.closed(code, reason);
+      },
+      refused: (status, after, body) => {
+        this.#stop();
+        this.#events.refused(status, after, body);
+      },
+    });
+    if (sockets) this.#tryLater();
   }
 
   #tryLater(): void {
@@ -173,7 +171,7 @@ class Attempt implements TransportLink {
     // Not all at once, where many clients are behind the same proxy.
     this.#timer = setTimeout(() => {
       this.#try();
-    }, this.#shared.parts.retryAfter * (0.9 + 0.2 * random()));
+    }, this.#shared.parts.retryAfter * (0.9 + 0.2 * Math.random()));
   }
 
   /** Looks whether a WebSocket gets through now. It has a producer of its own, so that it replaces nobody. */
@@ -187,7 +185,7 @@ class Attempt implements TransportLink {
       this.#trial?.close(1000);
       over();
     }, TRIAL_TIME);
-    this.#trial = this.#shared.parts.sockets({ ...this.#request, producerId: randomName() }, {
+    this.#trial = this.#shared.sockets({ ...this.#request, producerId: crypto.getRandomValues(new Uint32Array(4)).join("-") }, {
       opened: () => undefined,
       heard: () => undefined,
       received: () => {

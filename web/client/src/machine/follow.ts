@@ -1,6 +1,7 @@
 /** A reader's place in a session's log, and what each message from the server does to it. */
 import type { GapItem, Item, ViolationItem } from "../item.js";
 import type { Joined, Position } from "../protocol.js";
+import type { Reader } from "./outputs.js";
 
 /** Where a follow begins: with what comes from now on, with the log's first entry, or behind a position. */
 export type StartAt = "live" | "start" | Position;
@@ -11,20 +12,22 @@ export type StartAt = "live" | "start" | Position;
  */
 export type Arrival = "next" | "repeats" | "late" | ViolationItem;
 
-/**
- * Holes that are remembered; of a server that breaks the order more often than this, later ones are told as holes
- * only.
- */
-const MAX_HOLES = 64;
+/** Most entries that are remembered as left out; of a server that leaves out more, later ones are told as holes only. */
+const MAX_MISSING = 1024;
+
+/** Whether a gap is about a history that the log does not have any more; where a reader goes on, its join has said. */
+export function isOfAnotherHistory({ cause }: GapItem): boolean {
+  return cause === "epoch" || cause === "diverged";
+}
 
 /** One follow. */
 export class Following {
-  readonly key: number;
-  #start: StartAt;
+  readonly reader: Reader;
+  readonly #start: StartAt;
   /** Everything up to its seq is with the user. Known from the first join on. */
   #place: Position | null = null;
-  /** Ranges that were left out without a word: they may still come, too late. */
-  #holes: [from: number, to: number][] = [];
+  /** Entries that were left out without a word: they may still come, too late. */
+  readonly #missing = new Set<number>();
   /** Whether the current connection delivers to it. */
   isLive = false;
   /** Whether its reader has more than enough: it gets nothing until there is room. */
@@ -32,14 +35,14 @@ export class Following {
   /** The next join is only the end of a pause. */
   #afterPause = false;
 
-  constructor(key: number, start: StartAt) {
-    this.key = key;
+  constructor(reader: Reader, start: StartAt) {
+    this.reader = reader;
     this.#start = start;
   }
 
   /** What to ask for in the next join. */
   from(): StartAt {
-    return this.#place ? { ...this.#place } : this.#start;
+    return this.#place ?? this.#start;
   }
 
   /**
@@ -80,15 +83,15 @@ export class Following {
       return isQuiet ? null : { type: "resumed", from: { ...was }, headSeq: joined.headSeq };
     }
     this.#place = { ...joined.from };
-    this.#holes = [];
+    this.#missing.clear();
     if (isFirst && !was) return null;
-    return was && { type: "notRecovered", reason: joined.reason ?? null, was: { ...was }, from: { ...joined.from } };
+    return was && { type: "notRecovered", reason: joined.reason ?? null, was, from: { ...joined.from } };
   }
 
   /** An entry of the log arrived; `id` is its id. */
   arrived(seq: number, id: string): Arrival {
     if (!this.#place) return "repeats";
-    if (seq <= this.#place.seq) return this.#fill(seq) ? "late" : "repeats";
+    if (seq <= this.#place.seq) return this.#missing.delete(seq) ? "late" : "repeats";
     const expected = this.#place.seq + 1;
     this.#place = { epoch: this.#place.epoch, seq, lastId: id };
     return seq === expected ? "next" : this.#hole(expected, seq);
@@ -101,26 +104,14 @@ export class Following {
 
   /** A gap was said. Gives the hole that it leaves before it, if there is one. */
   skipped(gap: GapItem): ViolationItem | null {
-    // These are about the history that the reader had; where it goes on, the join has said.
-    if (gap.cause === "epoch" || gap.cause === "diverged") return null;
-    if (!this.#place || gap.to <= this.#place.seq) return null;
+    if (isOfAnotherHistory(gap) || !this.#place || gap.to <= this.#place.seq) return null;
     const expected = this.#place.seq + 1;
     this.#place = { epoch: this.#place.epoch, seq: gap.to };
     return gap.from > expected ? this.#hole(expected, gap.from) : null;
   }
 
   #hole(expected: number, got: number): ViolationItem {
-    if (this.#holes.length < MAX_HOLES) this.#holes.push([expected, got - 1]);
+    for (let seq = expected; seq < got && this.#missing.size < MAX_MISSING; seq += 1) this.#missing.add(seq);
     return { type: "violation", expected, got };
-  }
-
-  /** Whether a seq was missing. Then it is not any more. */
-  #fill(seq: number): boolean {
-    const index = this.#holes.findIndex(([from, to]) => from <= seq && seq <= to);
-    const hole = this.#holes[index];
-    if (!hole) return false;
-    const left: [number, number][] = [[hole[0], seq - 1], [seq + 1, hole[1]]];
-    this.#holes.splice(index, 1, ...left.filter(([from, to]) => from <= to));
-    return true;
   }
 }

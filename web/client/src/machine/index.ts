@@ -6,6 +6,6 @@
 export { type Codec, type Frame, type Piece, jsonCodec } from "../codec.js";
 export { type Event, makeEvent } from "../event.js";
 export type { StartAt } from "./follow.js";
-export { Machine, type Publish } from "./machine.js";
-export type { Action, ConnectionEvent, Stats, Told, Usage } from "./outputs.js";
+export { type Action, Machine, type Publish, type Told } from "./machine.js";
+export type { ConnectionEvent, Stats, Usage } from "./outputs.js";
 export type { Backoff, Now, OutboxPolicy, Settings } from "./settings.js";

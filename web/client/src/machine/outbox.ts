@@ -12,6 +12,11 @@
 import type { GaveUp, Outcome } from "../outcome.js";
 import type { ErrorData } from "../protocol.js";
 import type { Event } from "../event.js";
+import { retryAt } from "./commands.js";
+import type { Settled } from "./outputs.js";
+import type { Participation } from "./participation.js";
+import type { Now } from "./settings.js";
+import type { State } from "./state.js";
 
 /** One published event. */
 export interface Entry {
@@ -19,9 +24,9 @@ export interface Entry {
   readonly event: Event;
   /** When it was published, ms since 1970. */
   readonly timestamp: number;
-  readonly deadline: number | null;
+  readonly deadline: number;
   /** Whom to tell; `null` if no ack is wanted. */
-  readonly ticket: number | null;
+  readonly ticket: Settled | null;
   /** How often it was handed to a connection. */
   sends: number;
   /** A send of it was never answered, or answered in a way that leaves open whether it is stored. */
@@ -30,164 +35,110 @@ export interface Entry {
   lastRefusal: ErrorData | null;
 }
 
-/** What left an outbox. */
-export interface Left {
-  readonly ticket: number | null;
-  readonly outcome: Outcome;
-  readonly bytes: number;
-}
-
-/**
- * What a refusal of an event asks for: nothing, since there is no such event (`undefined`: its ack was not wanted, or it was
- * given up) or it waits to be sent again already (`null`); its outcome to be told; or to send it again after a wait, when it had
- * been refused so often before.
- */
-export type Refusal = Left | number | null | undefined;
-
 /** Refusals that leave open whether the log has the event. */
 const DOUBTFUL = ["log_unavailable", "internal"];
 /** Refusals given only after the server has looked for a repeat: they say that there was none. */
 const CERTAIN = ["session_closed", "id_conflict", "payload_too_large"];
 
-/** One session's events on their way to the log. */
-export class Outbox {
-  #entries: Entry[] = [];
-  #inFlight = 0;
-  /** Nothing is sent before. */
-  holdUntil: number | null = null;
+/** Notes that the next event was handed to the connection. */
+export function sent(state: State, found: Participation, entry: Entry): void {
+  state.stats.sent += 1;
+  if (entry.sends > 0) state.stats.retried += 1;
+  entry.sends += 1;
+  found.inFlight += 1;
+  releaseUnacked(state, found);
+}
 
-  get size(): number {
-    return this.#entries.length;
-  }
+/** Those that want no ack are done when they are sent and nothing is before them. */
+function releaseUnacked(state: State, found: Participation): void {
+  while (found.inFlight > 0 && found.entries[0]?.ticket === null) remove(state, found, 0);
+}
 
-  push(entry: Entry): void {
-    this.#entries.push(entry);
-  }
+function remove(state: State, found: Participation, index: number): Entry | undefined {
+  const { entries } = found;
+  const entry = entries[index];
+  if (!entry) return undefined;
+  if (index < found.inFlight) found.inFlight -= 1;
+  if (index === 0) entries.shift();
+  else entries.splice(index, 1);
+  state.usage.messages -= 1;
+  state.usage.bytes -= entry.event.bytes;
+  return entry;
+}
 
-  /** Whether an event could be sent now, with at most `window` in flight. */
-  isReady(window: number): boolean {
-    return this.holdUntil === null && this.#inFlight < this.#entries.length && this.#inFlight < window;
-  }
+/** Takes an event out, and tells what became of it. Gives `false` if there is none. */
+function settle(state: State, found: Participation, index: number, outcomeOf: (entry: Entry) => Outcome): boolean {
+  const entry = remove(state, found, index);
+  if (!entry) return false;
+  const outcome = outcomeOf(entry);
+  const { status } = outcome;
+  if (status !== "stored") state.stats[status] += 1;
+  state.outputs.push(() => entry.ticket?.(outcome));
+  releaseUnacked(state, found);
+  return true;
+}
 
-  /** The next event to be sent. */
-  next(): Entry | undefined {
-    return this.#entries[this.#inFlight];
-  }
+/** Where an event is. Acks come in order, so it is nearly always at the front. */
+function indexOf(found: Participation, id: string): number {
+  return found.entries.findIndex((entry) => entry.id === id);
+}
 
-  /** Notes that `next` was handed to the connection. */
-  sent(): void {
-    const entry = this.next();
-    if (!entry) return;
-    entry.sends += 1;
-    this.#inFlight += 1;
-  }
+/** The log has an event. Gives `false` if it is none of this session's. */
+export function stored(state: State, found: Participation, id: string, outcome: Outcome): boolean {
+  return settle(state, found, indexOf(found, id), () => outcome);
+}
 
-  /** Takes the next event out: it cannot be sent. */
-  refuseNext(refusal: ErrorData): Left | null {
-    const entry = this.#remove(this.#inFlight);
-    return entry ? settleRefused(entry, refusal) : null;
-  }
-
-  /** The front event without an ack that is sent and has nothing before it: it is done. Gives its bytes. */
-  popUnacked(): number | null {
-    const [front] = this.#entries;
-    if (this.#inFlight === 0 || front?.ticket !== null) return null;
-    this.#remove(0);
-    return front.event.bytes;
-  }
-
-  /** Takes an acked event out. Acks come in order, so it is nearly always the first. */
-  acked(id: string): Entry | null {
-    const index = this.#find(id);
-    return index < 0 ? null : this.#remove(index);
-  }
-
-  /** Takes note of a refusal. */
-  refused(id: string, refusal: ErrorData, mostRetries: number | null): Refusal {
-    const index = this.#find(id);
-    const entry = this.#entries[index];
-    if (!entry) return undefined;
-    if (!refusal.retryable && refusal.code !== "not_a_participant") {
-      this.#remove(index);
-      return settleRefused(entry, refusal);
-    }
-    if (index >= this.#inFlight) return null;
-    entry.inDoubt ||= DOUBTFUL.includes(refusal.code);
-    entry.refused += 1;
-    if (mostRetries !== null && entry.refused > mostRetries) {
-      this.#remove(index);
-      return settleExhausted(entry, refusal);
-    }
-    entry.lastRefusal = refusal;
-    // The answers to what was sent behind it will not be waited for.
-    for (const later of this.#entries.slice(index + 1, this.#inFlight)) later.inDoubt = true;
-    this.#inFlight = index;
-    return entry.refused - 1;
-  }
-
-  /** The connection is lost: everything is to be sent again. */
-  connectionLost(): void {
-    for (const entry of this.#entries.slice(0, this.#inFlight)) entry.inDoubt = true;
-    this.holdUntil = null;
-    this.#inFlight = 0;
-  }
-
-  /** When the first event is given up. All events wait equally long, so it is the oldest. */
-  nextDeadline(): number | null {
-    return this.#entries[0]?.deadline ?? null;
-  }
-
-  /** Takes out the first event if its time is over. */
-  popExpired(at: number): Left | null {
-    const deadline = this.nextDeadline();
-    if (deadline === null || deadline > at) return null;
-    const wasInFlight = this.#inFlight > 0;
-    const entry = this.#remove(0);
-    return entry && giveUp(entry, wasInFlight, { kind: "ackTimeout" });
-  }
-
-  /** Takes out the oldest event that was never sent. */
-  dropOldestUnsent(): Left | null {
-    const entry = this.#remove(this.#entries.findIndex((found) => found.sends === 0));
-    return entry && giveUp(entry, false, { kind: "dropped" });
-  }
-
-  /** Takes out everything: refused, or given up. Nothing is put in any more. */
-  takeAll(why: GaveUp, refusal?: ErrorData): Left[] {
-    return this.#entries.map((entry, index) => (refusal ? settleRefused(entry, refusal) : giveUp(entry, index < this.#inFlight, why)));
-  }
-
-  #find(id: string): number {
-    return this.#entries.findIndex((entry) => entry.id === id);
-  }
-
-  #remove(index: number): Entry | null {
-    const entry = this.#entries[index];
-    if (!entry) return null;
-    if (index < this.#inFlight) this.#inFlight -= 1;
-    if (index === 0) this.#entries.shift();
-    else this.#entries.splice(index, 1);
-    return entry;
-  }
+/** Gives an event up, if there is one. */
+export function giveUp(state: State, found: Participation, index: number, why: GaveUp): boolean {
+  const wasInFlight = index < found.inFlight;
+  return settle(state, found, index, ({ lastRefusal: refusal, inDoubt, sends }) => {
+    // Where every send of it was answered with a refusal, it is refused.
+    return refusal && !wasInFlight && !inDoubt ? { status: "refused", refusal } : { status: "unknown", why, sent: sends > 0 };
+  });
 }
 
 /** A refusal settles an event, unless an earlier send of it may have succeeded. */
-function settleRefused(entry: Entry, refusal: ErrorData): Left {
-  const isOpen = entry.inDoubt && !CERTAIN.includes(refusal.code);
-  return left(entry, isOpen ? { status: "unknown", why: { kind: "refusedAgain", refusal }, sent: true } : { status: "refused", refusal });
+export function refuse(state: State, found: Participation, index: number, refusal: ErrorData, kind: "refusedAgain" | "retries"): void {
+  settle(state, found, index, ({ inDoubt }) => {
+    const isOpen = inDoubt && !(kind === "refusedAgain" && CERTAIN.includes(refusal.code));
+    return isOpen ? { status: "unknown", why: { kind, refusal }, sent: true } : { status: "refused", refusal };
+  });
 }
 
-function settleExhausted(entry: Entry, refusal: ErrorData): Left {
-  return left(entry, entry.inDoubt ? { status: "unknown", why: { kind: "retries", refusal }, sent: true } : { status: "refused", refusal });
+/** The server has refused an event. Gives `false` if it is none of this session's. */
+export function eventRefused(state: State, now: Now, found: Participation, id: string, refusal: ErrorData): boolean {
+  const { entries } = found;
+  const { code } = refusal;
+  const index = indexOf(found, id);
+  const entry = entries[index];
+  if (!entry) return false;
+  if (!refusal.retryable && code !== "not_a_participant") refuse(state, found, index, refusal, "refusedAgain");
+  else if (index < found.inFlight) {
+    entry.inDoubt ||= DOUBTFUL.includes(code);
+    entry.refused += 1;
+    if (entry.refused > (state.settings.publishRetries ?? Infinity)) refuse(state, found, index, refusal, "retries");
+    else {
+      entry.lastRefusal = refusal;
+      // The answers to what was sent behind it will not be waited for.
+      doubt(found, index + 1);
+      found.inFlight = index;
+      found.holdUntil = retryAt(state, now, entry.refused - 1, refusal);
+      state.stats.heldBack += 1;
+      // The server has lost us there: joined again, we may go on.
+      if (code === "not_a_participant" && found.join === "done") found.join = "no";
+    }
+  }
+  state.attend(found);
+  return true;
 }
 
-function giveUp(entry: Entry, wasInFlight: boolean, why: GaveUp): Left {
-  // Every send of it was answered, with a refusal.
-  const isRefused = entry.lastRefusal && !wasInFlight && !entry.inDoubt;
-  return left(entry, isRefused && entry.lastRefusal ? { status: "refused", refusal: entry.lastRefusal } : { status: "unknown", why, sent: entry.sends > 0 });
+function doubt(found: Participation, from: number): void {
+  for (const entry of found.entries.slice(from, found.inFlight)) entry.inDoubt = true;
 }
 
-/** An event that has left, and what became of it. */
-export function left(entry: Entry, outcome: Outcome): Left {
-  return { ticket: entry.ticket, outcome, bytes: entry.event.bytes };
+/** The connection is lost: everything is to be sent again. */
+export function sendAgain(found: Participation): void {
+  doubt(found, 0);
+  found.inFlight = 0;
+  found.holdUntil = Infinity;
 }

@@ -3,14 +3,31 @@ import type { Disconnected, Item } from "../item.js";
 import type { ClientError, Ended, Outcome } from "../outcome.js";
 import type { ErrorData, SystemMessage } from "../protocol.js";
 
-/** What the driver is to do. */
-export type Action =
-  /** Connect with this token; answer with `opened`, `refused`, `closed` or `unreachable`. */
-  | { type: "connect"; token: string | null }
+/** What a machine asks of its driver. None of it is done at once: the machine lists it, and the driver calls what is listed. */
+export interface Host {
+  /** Connect with this token; answer with `opened`, `turnedAway`, `closed` or `unreachable`. */
+  connect(token: string | null): unknown;
   /** Close the socket with this code, or give up the attempt to connect. No answer. */
-  | { type: "disconnect"; code: number }
+  disconnect(code: number): void;
   /** Ask the token provider; answer with `token`. */
-  | { type: "fetchToken" };
+  fetchToken(): unknown;
+  /** Tell the user. */
+  tell(event: ConnectionEvent): void;
+}
+
+/** Hears the answer to a command, a join or a follow: the reply, or why it was not carried out, or that nobody knows. */
+export type Answered = (answer: SystemMessage | ClientError) => void;
+
+/** Hears what became of a publish. */
+export type Settled = (outcome: Outcome) => void;
+
+/** Takes what a follow or a replay gives. */
+export interface Reader {
+  /** The next item. */
+  push(item: Item): void;
+  /** It is over: at a replay's end (`null`), or since it failed. */
+  end(error: ClientError | null): void;
+}
 
 /** Something about the connection that a user may want to know. */
 export type ConnectionEvent =
@@ -24,23 +41,6 @@ export type ConnectionEvent =
   | { type: "serverError"; refusal: ErrorData }
   /** The client has ended for good. */
   | { type: "ended"; ended: Ended };
-
-/** What the user is to be told. */
-export type Told =
-  /** What became of a publish with an ack. */
-  | { type: "published"; ticket: number; outcome: Outcome }
-  /** The reply to a command, a join or a follow. */
-  | { type: "reply"; key: number; reply: SystemMessage }
-  /** A command, a join or a follow was not carried out, or nobody knows. */
-  | { type: "failed"; key: number; error: ClientError }
-  /** The next item of a follow. */
-  | { type: "item"; follow: number; item: Item }
-  /** A follow is over. */
-  | { type: "followEnded"; follow: number; error: ClientError }
-  /** A replay has come to its end. */
-  | { type: "replayFinished"; replay: number }
-  /** Something about the connection. */
-  | { type: "connection"; event: ConnectionEvent };
 
 /** Counters of one client, since it was made. */
 export interface Stats {

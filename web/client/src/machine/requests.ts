@@ -1,9 +1,11 @@
 /** What the driver and the user ask of the machine: functions over its state, in place of methods, so that only what is used is loaded. */
 import type { Event } from "../event.js";
-import { ClientError, type Ended } from "../outcome.js";
-import { begin, CLOSE_NORMAL, end, lost, refresh } from "./connect.js";
+import { ClientError } from "../outcome.js";
+import { expectExpiry } from "./connect.js";
 import { Following, type StartAt } from "./follow.js";
-import type { Usage } from "./outputs.js";
+import { giveUp } from "./outbox.js";
+import type { Answered, Reader, Settled, Usage } from "./outputs.js";
+import type { Participation } from "./participation.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
 
@@ -11,24 +13,14 @@ import type { State } from "./state.js";
 export interface Publish {
   /** Its session. */
   session: string;
-  /** Its id; made if it is `null`. */
-  id: string | null;
+  /** Its id. */
+  id: string;
   /** Its content. */
   event: Event;
-  /** Comes back with its outcome; `null` if no ack is wanted. */
-  ticket: number | null;
+  /** Told of its outcome; `null` if no ack is wanted. */
+  ticket: Settled | null;
   /** It comes from an earlier life of the client, which may have sent it then: when it was published, ms since 1970. */
-  recoveredFrom?: number;
-}
-
-/** Begins with the first attempt to connect. */
-export function start(state: State, now: Now): void {
-  if (state.link.is === "idle") begin(state, now, false);
-}
-
-/** There is no socket to be had. */
-export function unreachable(state: State, now: Now, detail: string): void {
-  if (state.link.is === "connecting") lost(state, now, { detail });
+  recoveredFrom?: number | undefined;
 }
 
 /** The server has been heard in a way that is no message: a ping. */
@@ -46,98 +38,107 @@ export function makeRoom(state: State, session: string, bytes: number, promised:
     const messages = usage.messages + promised.messages;
     // One that is too large goes alone.
     if (messages === 0 || (messages < settings.outboxMessages && usage.bytes + promised.bytes + bytes <= settings.outboxBytes)) return true;
-    const left = settings.outboxPolicy === "dropOldestUnsent" && state.sessions.get(session)?.outbox.dropOldestUnsent();
-    if (!left) return false;
-    state.settle(left);
+    const found = state.participations.get(session);
+    if (settings.outboxPolicy !== "dropOldestUnsent" || !found) return false;
+    const oldest = found.entries.findIndex(({ sends }) => sends === 0);
+    if (!giveUp(state, found, oldest, { kind: "dropped" })) return false;
   }
 }
 
 /**
  * Takes an event into the outbox; room was made before. With a ticket, an ack is wanted, and what becomes of the event
- * is told. The session is joined as a publisher if it is not. Gives the event's id; throws `ended`.
+ * is told. The session is joined as a publisher if it is not. Throws `ended`.
  */
-export function publish(state: State, now: Now, { session, id, event, ticket, recoveredFrom }: Publish): string {
+export function publish(state: State, now: Now, { session, id, event, ticket, recoveredFrom }: Publish): void {
   const found = state.participation(session);
-  const name = id ?? state.newId("-");
-  const { ackTimeout } = state.settings;
-  const deadline = ackTimeout === null ? null : now.at + ackTimeout;
+  const deadline = now.at + (state.settings.ackTimeout ?? Infinity);
   const inDoubt = recoveredFrom !== undefined;
   state.usage.messages += 1;
   state.usage.bytes += event.bytes;
   state.stats.published += 1;
-  found.publisher = true;
-  found.outbox.push({ id: name, event, timestamp: recoveredFrom ?? now.unix, deadline, ticket, sends: inDoubt ? 1 : 0, inDoubt, refused: 0, lastRefusal: null });
+  found.isPublisher = true;
+  found.entries.push({ id, event, timestamp: recoveredFrom ?? now.unix, deadline, ticket, sends: Number(inDoubt), inDoubt, refused: 0, lastRefusal: null });
   state.wakeBy(deadline);
-  state.attend(session);
-  return name;
+  state.attend(found);
 }
 
-/** Sends a command; its reply is told under `key`. Throws `ended`. */
-export function command(state: State, now: Now, key: number, data: { command: string } & Record<string, unknown>): void {
-  if (data.command === "refresh_token" && typeof data.token === "string") refresh(state, now, key, data.token);
-  else state.sendCommand(now, { for: data.command === "create_session" ? "create" : "user", key }, data);
+/** Sends a command. Throws `ended`. */
+export function command(state: State, now: Now, answered: Answered, data: { command: string } & Record<string, unknown>): void {
+  state.sendCommand(now, data, (answer, at, { sends }) => {
+    if (!(answer instanceof ClientError)) {
+      if (answer.type === "session_created") created(state, answer.sessionId, sends);
+      if (answer.type === "token_refreshed") {
+        state.token = String(data.token);
+        expectExpiry(state, at, answer.tokenExpiresAt);
+      }
+    }
+    state.answer(answered, answer);
+  });
 }
 
-/** Joins a session as a publisher, for as long as the client lives; the join is told under `key`. Throws `ended`. */
-export function join(state: State, now: Now, key: number, session: string): void {
+/** The session exists, and its creator takes part in it, unless the answer is to a repeat on a later connection. */
+function created(state: State, session: string, sends: number): void {
   const found = state.participation(session);
-  found.publisher = true;
+  found.isPublisher = true;
+  if (sends === 1 && found.join === "no") {
+    found.join = "done";
+    found.joinedFor = null;
+  }
+  state.attend(found);
+}
+
+/** Joins a session as a publisher, for as long as the client lives. Throws `ended`. */
+export function join(state: State, now: Now, answered: Answered, session: string): void {
+  const found = state.participation(session);
+  found.isPublisher = true;
   // A join that was answered before answers this one too, but its reply is gone: ask again.
-  if (found.join.is === "done") found.join = { is: "no" };
-  waitForJoin(state, now, key, session, null);
+  if (found.join === "done") found.join = "no";
+  waitForJoin(state, now, answered, found, null);
 }
 
-/** Follows a session; the join is told under `key`, the items under `own`. Throws `ended`, `alreadyFollowing`. */
-export function follow(state: State, now: Now, key: number, own: number, session: string, from: StartAt): void {
+/** Follows a session; `reader` takes the items. Throws `ended`, `alreadyFollowing`. */
+export function follow(state: State, now: Now, answered: Answered, reader: Reader, session: string, from: StartAt): void {
   const found = state.participation(session);
-  if (found.follow) throw new ClientError("alreadyFollowing", "this client follows the session already");
-  found.follow = new Following(own, from);
-  waitForJoin(state, now, key, session, own);
+  if (found.follow) state.refuseSecondReader();
+  found.follow = new Following(reader, from);
+  waitForJoin(state, now, answered, found, found.follow);
 }
 
-function waitForJoin(state: State, now: Now, key: number, session: string, own: number | null): void {
+function waitForJoin(state: State, now: Now, answered: Answered, found: Participation, wants: Following | null): void {
   const deadline = now.at + state.settings.commandTimeout;
-  state.participation(session).waiters.push({ key, deadline, follow: own });
+  found.waiters.push({ answered, deadline, wants });
   state.wakeBy(deadline);
-  state.attend(session);
+  state.attend(found);
 }
 
 /**
  * A follow's reader has more than enough (`true`), or room again (`false`). Meanwhile the server sends it nothing; it
  * goes on from its place afterwards. This is how memory stays bounded where a socket cannot be left unread.
  */
-export function setPaused(state: State, _now: Now, session: string, own: number, isPaused: boolean): void {
-  const found = state.sessions.get(session)?.follow;
-  if (found?.key !== own || found.isPaused === isPaused) return;
-  found.pause(isPaused);
-  state.attend(session);
+export function setPaused(state: State, _now: Now, session: string, reader: Reader, isPaused: boolean): void {
+  const found = state.participations.get(session);
+  if (found?.follow?.reader !== reader || found.follow.isPaused === isPaused) return;
+  found.follow.pause(isPaused);
+  state.attend(found);
 }
 
 /** Ends a follow. Nothing is told of it any more. */
-export function unfollow(state: State, now: Now, session: string, own: number): void {
-  const found = state.sessions.get(session);
-  if (found?.follow?.key !== own) return;
+export function unfollow(state: State, now: Now, session: string, reader: Reader): void {
+  const found = state.participations.get(session);
+  const follow = found?.follow;
+  if (!found || follow?.reader !== reader) return;
   found.follow = null;
-  found.waiters = found.waiters.filter((waiter) => waiter.follow !== own);
-  if (found.isWanted()) return state.attend(session);
-  const wasJoined = found.join.is === "asked" || found.join.is === "done";
-  state.sessions.delete(session);
-  if (wasJoined && state.isConnected) state.sendCommand(now, { for: "nobody" }, { command: "leave_session", sessionId: session });
+  found.waiters = found.waiters.filter(({ wants }) => wants !== follow);
+  if (found.isWanted()) return state.attend(found);
+  state.forget(found);
+  if (found.join === "asked" || found.join === "done") state.mention(now, { command: "leave_session", sessionId: session });
 }
 
 /**
- * Leaves a session: what waits to be published there is given up, its follow ends. The reply is told under `key`.
- * Throws `ended`.
+ * Leaves a session: what waits to be published there is given up, its follow ends. Throws `ended`.
  */
-export function leave(state: State, now: Now, key: number, session: string): void {
-  state.checkOpen();
-  state.forsake(session, new ClientError("invalid", "the session was left"));
-  command(state, now, key, { command: "leave_session", sessionId: session });
-}
-
-/** Ends the client. What is outstanding is given up. */
-export function close(state: State, _now: Now, why: Ended): void {
-  if (state.ended) return;
-  state.actions.push({ type: "disconnect", code: CLOSE_NORMAL });
-  end(state, why);
+export function leave(state: State, now: Now, answered: Answered, session: string): void {
+  const found = state.participations.get(session);
+  command(state, now, answered, { command: "leave_session", sessionId: session });
+  if (found) state.forsake(found, new ClientError("invalid", "the session was left"));
 }

@@ -1,98 +1,95 @@
 /**
  * All that the machine remembers, and the small steps that every part of it takes. The parts are modules of functions
- * over this state: `requests`, `connect`, `timeouts`, `receive`, `refusals`, `transmit`.
+ * over this state: `requests`, `connect`, `joins`, `commands`, `outbox`, `timeouts`, `receive`, `transmit`.
+ *
+ * A time that never comes is `Infinity`.
  */
 import type { Item } from "../item.js";
-import { type ClientError, type Ended, type GaveUp, hasEnded } from "../outcome.js";
-import type { Reconnect } from "../protocol.js";
+import { ClientError, type Ended, type GaveUp, hasEnded } from "../outcome.js";
+import type { SystemMessage } from "../protocol.js";
 import { digits16 } from "../random.js";
-import { Commands, earlier, type Purpose } from "./commands.js";
-import type { Left } from "./outbox.js";
-import type { Action, ConnectionEvent, Stats, Told, Usage } from "./outputs.js";
+import type { Pending, Take } from "./commands.js";
+import type { Following } from "./follow.js";
+import { giveUp, refuse } from "./outbox.js";
+import type { Answered, ConnectionEvent, Host, Stats, Usage } from "./outputs.js";
 import { Participation } from "./participation.js";
 import type { Replays } from "./replays.js";
 import type { Now, Settings } from "./settings.js";
 
 /** What the server has said before it closes. */
 export interface Farewell {
-  code: number;
+  code: number | null;
   detail: string;
-  reconnect: Reconnect;
+  /** Whether and when to come back; empty if it did not say. */
+  reconnect: string;
   after: number;
 }
 
-/** One connection. */
+/** One connection, from the moment that there is a socket. */
 export interface Connection {
-  is: "open";
   /** When the server's first message came; `null` before. */
   liveSince: number | null;
-  /** For the server's first message. */
-  deadline: number;
   lastReceived: number;
   /** Silence after which it counts as dead. */
-  silence: number | null;
-  nextHeartbeat: number | null;
-  /** Number and time of the heartbeat that was sent last. */
-  heartbeat: { number: number; at: number } | null;
+  silence: number;
+  nextHeartbeat: number;
   isHeartbeatDue: boolean;
+  /** Number and time of the heartbeat that was sent last, if it was not answered. */
+  heartbeat: { number: number; at: number } | null;
   maxPayload: number;
-  farewell: Farewell | null;
+  farewell: Farewell;
 }
 
 /** Where the client stands towards the server. */
-export type Link =
-  | { is: "idle" }
-  | { is: "waiting"; deadline: number; fetchToken: boolean }
-  | { is: "fetchingToken"; deadline: number }
-  | { is: "connecting"; deadline: number }
-  | Connection
-  | { is: "ended" };
-
-const COUNTERS = "attempts reconnects published sent retried frames acked duplicates refused unknown heldBack commands delivered repeats late unexpected deferred violations";
-
-function noStats(): Stats {
-  return Object.fromEntries(COUNTERS.split(" ").map((name) => [name, 0])) as unknown as Stats;
-}
+export type Phase = "idle" | "waiting" | "fetchingToken" | "connecting" | "open" | "ended";
 
 /** One client's state. */
 export class State {
   readonly settings: Settings;
+  readonly host: Host;
   /** 16 random digits in front of the ids that this machine makes. */
   readonly run: string;
   lastNumber = 0;
-  link: Link = { is: "idle" };
+  phase: Phase = "idle";
+  /** When the phase is over, or has taken too long. */
+  phaseEnd = Infinity;
+  /** The attempt that is waited for begins with a new token. */
+  needsToken = false;
+  connection: Connection | null = null;
   /** Attempts in a row without any progress. */
   attempt = 0;
   hasConnected = false;
   token: string | null;
   /** The token comes from the provider and no connection was made with it so far. */
   isTokenFresh = false;
-  refreshAt: number | null = null;
-  readonly sessions = new Map<string, Participation>();
+  refreshAt = Infinity;
+  readonly participations = new Map<string, Participation>();
   /** There are replays from the first one on. */
   replays: Replays | null = null;
   readonly usage: Usage = { messages: 0, bytes: 0 };
-  readonly commands = new Commands();
-  /** Sessions with events to send, each once. */
-  ready: string[] = [];
+  /** Commands that wait for their replies, by number. */
+  readonly pending = new Map<number, Pending>();
+  /** Those of them that are to be sent. */
+  unsent = new Set<number>();
   /** Sessions to be joined on this connection. */
-  joins: string[] = [];
-  readonly actions: Action[] = [];
-  readonly told: Told[] = [];
-  wakeAt: number | null = null;
+  readonly joins = new Set<Participation>();
+  /** Sessions with events to send. */
+  readonly ready = new Set<Participation>();
+  /** What the driver is to do and the user to be told, in order. */
+  readonly outputs: (() => void)[] = [];
+  wakeAt = Infinity;
   ended: Ended | null = null;
   latency: number | null = null;
-  readonly stats = noStats();
+  readonly stats: Stats = {
+    attempts: 0, reconnects: 0, published: 0, sent: 0, retried: 0, frames: 0, acked: 0, duplicates: 0, refused: 0, unknown: 0, heldBack: 0,
+    commands: 0, delivered: 0, repeats: 0, late: 0, unexpected: 0, deferred: 0, violations: 0,
+  };
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, host: Host) {
     this.settings = settings;
+    this.host = host;
     this.token = settings.token;
     this.run = digits16(settings.random);
-  }
-
-  /** The connection, from the moment that there is a socket. */
-  get connection(): Connection | null {
-    return this.link.is === "open" ? this.link : null;
   }
 
   get isConnected(): boolean {
@@ -102,8 +99,8 @@ export class State {
   /** The session's state, begun if there is none. Throws `ended`. */
   participation(session: string): Participation {
     this.checkOpen();
-    let found = this.sessions.get(session);
-    if (!found) this.sessions.set(session, (found = new Participation(session)));
+    let found = this.participations.get(session);
+    if (!found) this.participations.set(session, (found = new Participation(session)));
     return found;
   }
 
@@ -111,27 +108,45 @@ export class State {
     if (this.ended) throw hasEnded(this.ended);
   }
 
-  /** `timeout` is to be called at `at`, or before. */
-  wakeBy(at: number | null): void {
-    this.wakeAt = earlier(this.wakeAt, at);
+  /** A session has one follow and one replay at a time. */
+  refuseSecondReader(): never {
+    throw new ClientError("alreadyFollowing", "this client follows or replays the session already");
+  }
+
+  /** `timeout` is to be called at the earliest of these, or before. */
+  wakeBy(...times: number[]): void {
+    this.wakeAt = Math.min(this.wakeAt, ...times);
   }
 
   tell(event: ConnectionEvent): void {
-    this.told.push({ type: "connection", event });
+    this.outputs.push(() => this.host.tell(event));
   }
 
-  give(follow: number, item: Item): void {
-    this.told.push({ type: "item", follow, item });
+  give(follow: Following, item: Item): void {
+    this.outputs.push(() => follow.reader.push(item));
   }
 
-  fail(key: number, error: ClientError): void {
-    this.told.push({ type: "failed", key, error });
+  /**
+   * Lists a command for sending, and gives its number. Without `take` nobody waits for the answer. One that `isPassing` ends with the
+   * connection. Throws `ended`.
+   */
+  sendCommand(now: Now, data: object, take: Take, isPassing = false): number {
+    this.checkOpen();
+    const deadline = isPassing ? Infinity : now.at + this.settings.commandTimeout;
+    const number = (this.lastNumber += 1);
+    this.pending.set(number, { data: JSON.stringify(data), deadline, take, isPassing, holdUntil: Infinity, sends: 0, refusals: 0, lastRefusal: null });
+    this.unsent.add(number);
+    this.wakeBy(deadline);
+    return number;
   }
 
-  /** Tells a command's sender, if somebody waits, that it failed. */
-  failPurpose(purpose: Purpose, error: ClientError): void {
-    if (purpose.for === "replay") this.replays?.end(purpose.session, error);
-    if ("key" in purpose && purpose.key !== null) this.fail(purpose.key, error);
+  /** Says to the server, if there is a connection, what needs no answer. */
+  mention(now: Now, data: object): void {
+    if (this.isConnected) this.sendCommand(now, data, () => undefined, true);
+  }
+
+  answer(answered: Answered, answer: SystemMessage | ClientError): void {
+    this.outputs.push(() => answered(answer));
   }
 
   /** An id that no other message has: `mark` tells events (`-`), commands (`c`) and heartbeats (`h`) apart. */
@@ -140,62 +155,35 @@ export class State {
     return `${this.run}${mark}${this.lastNumber}`;
   }
 
-  /** The number in an id of this machine with this mark. */
-  numberIn(mark: "c" | "h", id: unknown): number | null {
-    const start = this.run + mark;
-    if (typeof id !== "string" || !id.startsWith(start)) return null;
-    const digits = id.slice(start.length);
-    return /^\d{1,15}$/.test(digits) ? Number(digits) : null;
+  /** The number in an id of this machine with this mark; `NaN` if it is none. */
+  numberIn(mark: "c" | "h", id: unknown): number {
+    const [, number] = String(id).split(this.run + mark);
+    return Number(number);
   }
 
-  sendCommand(now: Now, purpose: Purpose, data: Record<string, unknown>): void {
-    this.checkOpen();
-    const isWaitedFor = purpose.for !== "join" && purpose.for !== "nobody";
-    const deadline = isWaitedFor ? now.at + this.settings.commandTimeout : null;
-    this.lastNumber += 1;
-    this.commands.add(this.lastNumber, purpose, JSON.stringify(data), deadline);
-    this.wakeBy(deadline);
-  }
-
-  /** Whatever has changed about a session: asks for its join, or lists it for sending, where that is due. */
-  attend(session: string): void {
+  /** Whatever has changed about a session: lists it for its join or for sending, where that is due. */
+  attend(found: Participation): void {
     if (!this.isConnected) return;
-    const found = this.sessions.get(session);
-    if (!found) return;
-    if (found.needsJoin()) {
-      found.join = { is: "asked", follow: null, number: 0 };
-      this.joins.push(session);
-    } else if (!found.isListed && found.canPublish(this.settings.inFlight)) {
-      found.isListed = true;
-      this.ready.push(session);
-    }
+    if (found.needsJoin()) this.joins.add(found);
+    else if (found.canPublish(this.settings.inFlight)) this.ready.add(found);
   }
 
-  /** An event has left the outbox. */
-  settle(left: Left): void {
-    this.usage.messages -= 1;
-    this.usage.bytes -= left.bytes;
-    const { status } = left.outcome;
-    if (status === "refused") this.stats.refused += 1;
-    if (status === "unknown") this.stats.unknown += 1;
-    if (left.ticket !== null) this.told.push({ type: "published", ticket: left.ticket, outcome: left.outcome });
-  }
-
-  /** Events without an ack that are done. */
-  releaseUnacked(found: Participation): void {
-    for (let bytes = found.outbox.popUnacked(); bytes !== null; bytes = found.outbox.popUnacked()) {
-      this.usage.messages -= 1;
-      this.usage.bytes -= bytes;
-    }
+  /** Nothing is to be done in a session any more. */
+  forget(found: Participation): void {
+    this.participations.delete(found.session);
+    this.joins.delete(found);
+    this.ready.delete(found);
   }
 
   /** Gives a session up: its events (as refused, if the error is a refusal), and tells all who wait for it or follow it. */
-  forsake(session: string, error: ClientError, why: GaveUp = { kind: "left" }): void {
-    const found = this.sessions.get(session);
-    if (!found) return;
-    this.sessions.delete(session);
-    for (const left of found.outbox.takeAll(why, error.refusal)) this.settle(left);
-    for (const waiter of found.waiters) this.fail(waiter.key, error);
-    if (found.follow) this.told.push({ type: "followEnded", follow: found.follow.key, error });
+  forsake(found: Participation, error: ClientError, why: GaveUp = { kind: "left" }): void {
+    const { refusal } = error;
+    this.forget(found);
+    while (found.entries.length > 0) {
+      if (refusal) refuse(this, found, 0, refusal, "refusedAgain");
+      else giveUp(this, found, 0, why);
+    }
+    for (const { answered } of found.waiters) this.answer(answered, error);
+    this.outputs.push(() => found.follow?.reader.end(error));
   }
 }

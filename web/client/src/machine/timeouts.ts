@@ -1,79 +1,70 @@
 /** What time brings: attempts, heartbeats, silence, deadlines, the ends of waits. */
 import { ClientError, refused } from "../outcome.js";
-import { earlier } from "./commands.js";
-import { begin, lost, token, TOO_SLOW } from "./connect.js";
+import { begin, fetchToken, lost, token } from "./connect.js";
+import { giveUp } from "./outbox.js";
 import type { Participation } from "./participation.js";
 import type { Now } from "./settings.js";
-import type { Connection, State } from "./state.js";
+import type { State } from "./state.js";
 
 /** Does what is due. A call too many does no harm. */
 export function timeout(state: State, now: Now): void {
-  if (state.wakeAt === null || state.wakeAt > now.at) return;
-  state.wakeAt = null;
-  linkTimeout(state, now);
+  const { at } = now;
+  if (state.wakeAt > at) return;
+  state.wakeAt = Infinity;
+  if (state.phaseEnd <= at) phaseTimeout(state, now);
+  connectionTimeout(state, now);
   if (state.ended) return;
-  for (const found of [...state.sessions.values()]) sessionTimeout(state, now, found);
-  for (const { purpose, lastRefusal } of state.commands.takeExpired(now.at)) {
-    state.failPurpose(purpose, lastRefusal ? refused(lastRefusal) : timedOut(state));
-  }
-  state.wakeBy(state.commands.release(now.at));
-}
-
-function timedOut(state: State): ClientError {
-  const { commandTimeout } = state.settings;
-  return new ClientError("timedOut", `no reply within ${commandTimeout} ms; whether it was carried out is unknown`);
-}
-
-function linkTimeout(state: State, now: Now): void {
-  const { link } = state;
-  if (link.is === "open") return connectionTimeout(state, now, link);
-  if (link.is === "idle" || link.is === "ended") return;
-  if (link.deadline > now.at) state.wakeBy(link.deadline);
-  else if (link.is === "waiting") begin(state, now, link.fetchToken);
-  else if (link.is === "connecting") lost(state, now, TOO_SLOW);
-  else token(state, now, { error: "the token provider took too long" });
-}
-
-function connectionTimeout(state: State, now: Now, connection: Connection): void {
-  if (connection.liveSince === null) {
-    if (connection.deadline <= now.at) return lost(state, now, TOO_SLOW);
-    state.wakeBy(connection.deadline);
-  }
-  if (connection.silence !== null) {
-    const deadAt = connection.lastReceived + connection.silence;
-    if (deadAt <= now.at) return lost(state, now, { detail: "nothing was heard from the server for too long" });
-    state.wakeBy(deadAt);
-  }
-  const { heartbeatInterval } = state.settings;
-  if (connection.nextHeartbeat !== null && heartbeatInterval !== null) {
-    if (connection.nextHeartbeat <= now.at) {
-      connection.isHeartbeatDue = true;
-      connection.nextHeartbeat = now.at + heartbeatInterval;
+  for (const found of state.participations.values()) sessionTimeout(state, now, found);
+  for (const [number, command] of state.pending) {
+    const { lastRefusal, deadline } = command;
+    if (deadline <= at) {
+      state.pending.delete(number);
+      command.take(lastRefusal ? refused(lastRefusal) : timedOut(), now, command);
+    } else {
+      if (command.holdUntil <= at) {
+        command.holdUntil = Infinity;
+        state.unsent.add(number);
+      }
+      state.wakeBy(command.holdUntil, deadline);
     }
-    state.wakeBy(connection.nextHeartbeat);
   }
-  if (state.refreshAt !== null && state.refreshAt <= now.at) {
-    state.refreshAt = null;
-    state.actions.push({ type: "fetchToken" });
-  }
-  state.wakeBy(state.refreshAt);
+  state.wakeBy(state.phaseEnd, state.refreshAt);
 }
 
-function sessionTimeout(state: State, now: Now, found: Participation): void {
-  const { outbox } = found;
-  for (let left = outbox.popExpired(now.at); left; left = outbox.popExpired(now.at)) state.settle(left);
-  state.releaseUnacked(found);
-  let next = outbox.nextDeadline();
-  if (outbox.holdUntil !== null && outbox.holdUntil <= now.at) outbox.holdUntil = null;
-  next = earlier(next, outbox.holdUntil);
-  if (found.join.is === "held") {
-    if (found.join.until <= now.at) found.join = { is: "no" };
-    else next = earlier(next, found.join.until);
+function timedOut(): ClientError {
+  return new ClientError("timedOut", "the server did not answer in time; whether it was carried out is unknown");
+}
+
+function phaseTimeout(state: State, now: Now): void {
+  if (state.phase === "waiting") begin(state, now, state.needsToken);
+  else if (state.phase === "fetchingToken") token(state, now, { error: "the token provider did not answer in time" });
+  else lost(state, now, { detail: "the server did not answer in time" });
+}
+
+function connectionTimeout(state: State, now: Now): void {
+  const { at } = now;
+  const { connection } = state;
+  if (!connection) return;
+  const deadAt = connection.lastReceived + connection.silence;
+  if (deadAt <= at) return lost(state, now, { detail: "the server was not heard in time" });
+  if (connection.nextHeartbeat <= at) {
+    connection.isHeartbeatDue = true;
+    connection.nextHeartbeat = at + (state.settings.heartbeatInterval ?? Infinity);
   }
-  const late = found.waiters.filter((waiter) => waiter.deadline <= now.at);
-  found.waiters = found.waiters.filter((waiter) => waiter.deadline > now.at);
-  for (const waiter of found.waiters) next = earlier(next, waiter.deadline);
-  for (const waiter of late) state.fail(waiter.key, timedOut(state));
-  state.wakeBy(next);
-  state.attend(found.session);
+  if (state.refreshAt <= at) {
+    state.refreshAt = Infinity;
+    fetchToken(state);
+  }
+  state.wakeBy(deadAt, connection.nextHeartbeat);
+}
+
+function sessionTimeout(state: State, { at }: Now, found: Participation): void {
+  const { entries, waiters } = found;
+  while (entries[0] && entries[0].deadline <= at) giveUp(state, found, 0, { kind: "ackTimeout" });
+  if (found.holdUntil <= at) found.holdUntil = Infinity;
+  if (found.join === "held" && found.joinAgainAt <= at) found.join = "no";
+  for (const { answered, deadline } of waiters) if (deadline <= at) state.answer(answered, timedOut());
+  found.waiters = waiters.filter(({ deadline }) => deadline > at);
+  state.wakeBy(found.holdUntil, found.join === "held" ? found.joinAgainAt : Infinity, entries[0]?.deadline ?? Infinity, ...found.waiters.map(({ deadline }) => deadline));
+  state.attend(found);
 }

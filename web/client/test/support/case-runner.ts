@@ -3,8 +3,7 @@ import { expect } from "vitest";
 import { jsonCodec } from "../../src/codec.js";
 import { makeEvent } from "../../src/event.js";
 import type { StartAt } from "../../src/machine/follow.js";
-import { Machine } from "../../src/machine/machine.js";
-import type { Told } from "../../src/machine/outputs.js";
+import { Machine, type Told } from "../../src/machine/machine.js";
 import type { Settings } from "../../src/machine/settings.js";
 import { settings } from "./pair.js";
 
@@ -126,7 +125,7 @@ class Runner {
       case "follow": return machine.follow(now, key, content.follow as number, session, content.from as StartAt);
       case "unfollow": return machine.unfollow(now, session, content.follow as number);
       case "replay": return machine.replay(now, key, content.replay as number, session, content.speed as number, content.fromSeq as number);
-      case "stopReplay": return void machine.stopReplay(session, content.replay as number);
+      case "stopReplay": return machine.stopReplay(now, session, content.replay as number);
       case "pause": return machine.setPaused(session, content.follow as number, content.paused as boolean);
       case "close": return machine.close();
       default: throw new Error(`no such input: ${word}`);
