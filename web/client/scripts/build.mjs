@@ -1,22 +1,24 @@
-// Compiles src into dist, and puts short names in the place of internal ones there.
+// Makes dist from src: types by the compiler, code by esbuild with short names in the place of internal ones.
 import { spawnSync } from "node:child_process";
-import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { transformSync } from "esbuild";
-import { shortNames } from "./internal-names.mjs";
+import { shortened } from "./short-names.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-rmSync(`${root}/dist`, { recursive: true, force: true });
+rmSync(join(root, "dist"), { recursive: true, force: true });
 const compiler = fileURLToPath(new URL("../node_modules/typescript/bin/tsc", import.meta.url));
 const { status } = spawnSync(process.execPath, [compiler, "-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" });
 if (status !== 0) process.exit(status ?? 1);
 
-const names = shortNames();
-for (const file of readdirSync(`${root}/dist`, { recursive: true }).filter((name) => name.endsWith(".js"))) {
-  const path = `${root}/dist/${file}`;
-  const inline = readFileSync(`${path}.map`).toString("base64");
-  const written = readFileSync(path, "utf8").replace(/\/\/# sourceMappingURL=.*\s*$/, `//# sourceMappingURL=data:application/json;base64,${inline}\n`);
-  const { code, map } = transformSync(written, { ...names, format: "esm", target: "es2022", sourcemap: "external", sourcefile: path, legalComments: "inline" });
-  writeFileSync(path, `${code}//# sourceMappingURL=${file.split("/").at(-1)}.map\n`);
-  writeFileSync(`${path}.map`, map);
+const tsconfigRaw = { compilerOptions: { target: "ES2022", verbatimModuleSyntax: true } };
+for (const [source, text] of shortened()) {
+  const target = join(root, "dist", relative(join(root, "src"), source)).replace(/\.ts$/, ".js");
+  const { code, map } = transformSync(text, { loader: "ts", format: "esm", target: "es2022", sourcemap: "external", tsconfigRaw });
+  mkdirSync(dirname(target), { recursive: true });
+  writeFileSync(target, `${code}//# sourceMappingURL=${basename(target)}.map\n`);
+  // Renaming changes no lines, so the map leads to those of the real source.
+  const described = { ...JSON.parse(map), file: basename(target), sources: [relative(dirname(target), source)], sourcesContent: [readFileSync(source, "utf8")] };
+  writeFileSync(`${target}.map`, JSON.stringify(described));
 }
