@@ -120,7 +120,8 @@ chrome.alarms.onAlarm.addListener(async () => {
 
 chrome.storage.onChanged.addListener(async (changes) => {
   if (!changes.url && !changes.token) return;
-  const former = await running;
+  // What could not be used before may be mended now.
+  const former = await running?.catch(() => null);
   running = null;
   await former?.close();
   await client();
