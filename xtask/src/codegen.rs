@@ -1,141 +1,31 @@
-//! References that are made from the code: the JSON Schemas of the protocol, of events' data and of the suite's report, the HTTP API's
-//! description, the table of settings, the rules of alerts for Prometheus. A test of freshness stops
-//! the code from saying one thing and the documents another.
+//! References that are made from the code, by `xtask/codegen`.
+//!
+//! That is a package of its own, built when one of these is asked for: it has the whole server below it, and whoever runs
+//! `cargo xtask serve` on a fresh checkout should wait for one build of the server, not for two.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::fs;
+use std::process::{Command, Stdio};
 
-use agentbench_protocol::command::{CreateSession, GetSessionList};
-use agentbench_protocol::message::{ErrorData, Sender};
-use agentbench_protocol::{ErrorCode, MessageType, Priority, SessionInfo, SystemMessage};
-use agentbench_server::config::SETTINGS;
 use anyhow::Context;
-use schemars::schema_for;
 
-use crate::root;
+use crate::{cargo, root};
 
-/// Each generated file with its content.
-fn files() -> anyhow::Result<BTreeMap<&'static str, String>> {
-    let mut schema = serde_json::to_string_pretty(&protocol_schema())?;
-    schema.push('\n');
-    let mut api = serde_json::to_string_pretty(&agentbench_server::openapi())?;
-    api.push('\n');
-    Ok(BTreeMap::from([
-        ("docs/events.schema.json", events_schema()?),
-        ("docs/protocol.schema.json", schema),
-        ("docs/openapi.json", api),
-        ("docs/report.schema.json", report_schema()?),
-        ("docs/settings.md", settings()?),
-        ("docs/deploy/prometheus-rules.yml", agentbench_server::prometheus_rules()),
-    ]))
-}
+const RUN: [&str; 5] = ["run", "--quiet", "--package", "xtask-codegen", "--"];
 
 /// Writes all of them.
 pub(crate) fn write() -> anyhow::Result<()> {
-    for (path, content) in files()? {
-        fs::write(root().join(path), content)?;
-        println!("wrote {path}");
-    }
-    Ok(())
+    cargo(&[&RUN[..], &["write"]].concat())
 }
 
 /// Those that are not what the code says now.
 pub(crate) fn stale() -> anyhow::Result<Vec<String>> {
-    let stale = files()?.into_iter().filter(|(path, content)| {
-        fs::read_to_string(root().join(path)).is_ok_and(|found| found == *content).then_some(()).is_none()
-    });
-    Ok(stale.map(|(path, _)| format!("{path} is stale: run cargo xtask codegen")).collect())
-}
-
-fn protocol_schema() -> serde_json::Value {
-    let metadata = serde_json::json!({
-        "type": "object",
-        "properties": {
-            "priority": schema_for!(Priority),
-            "requiresAck": {"type": "boolean"},
-            "retryCount": {"type": "integer", "minimum": 0},
-            "ttl": {"type": "integer", "minimum": 0, "maximum": agentbench_protocol::limits::MAX_TTL_MS},
-            "checksum": {"type": "string", "pattern": "^crc32c:[0-9a-fA-F]{8}$"},
-            "traceparent": {"type": "string"}
-        }
-    });
-    let envelope = serde_json::json!({
-        "type": "object",
-        "required": ["id", "type", "timestamp", "data"],
-        "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": agentbench_protocol::limits::MAX_ID_CHARS},
-            "type": schema_for!(MessageType),
-            "timestamp": {"type": "number", "minimum": 0},
-            "sessionId": {"type": "string", "format": "uuid"},
-            "data": {"type": "object"},
-            "metadata": metadata,
-            "seq": {"type": "integer", "minimum": 1, "description": "added by the server on entries of a log"},
-            "receivedAt": {"type": "integer", "description": "ms since 1970, added by the server"},
-            "sender": schema_for!(Sender),
-            "replay": {"type": "boolean"}
-        }
-    });
-    serde_json::json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "AgentBench realtime, protocol version 1",
-        "description": "Made from the code by `cargo xtask codegen`. A frame holds one envelope or an array of them.",
-        "oneOf": [{"$ref": "#/$defs/Envelope"}, {"type": "array", "items": {"$ref": "#/$defs/Envelope"}}],
-        "$defs": {
-            "Envelope": envelope,
-            "CreateSession": schema_for!(CreateSession),
-            "GetSessionList": schema_for!(GetSessionList),
-            "SystemMessage": schema_for!(SystemMessage),
-            "SessionInfo": schema_for!(SessionInfo),
-            "ErrorData": schema_for!(ErrorData),
-            "ErrorCode": schema_for!(ErrorCode)
-        }
-    })
-}
-
-fn events_schema() -> anyhow::Result<String> {
-    let mut schema = schema_for!(agentbench_protocol::events::EventData);
-    schema.insert("title".to_owned(), "AgentBench realtime, data of events".into());
-    let kinds =
-        schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).context("the kinds of events")?;
-    let other = kinds.pop().context("the last kind is any other")?;
-    let known: Vec<_> = kinds.iter().map(|kind| kind["properties"]["eventType"]["const"].clone()).collect();
-    // The types can only say that it is another one; the schema can say other than which.
-    let event_type = serde_json::json!({"type": "string", "not": {"enum": known}});
-    kinds.push(serde_json::json!({
-        "description": other["description"],
-        "type": "object",
-        "properties": {"eventType": event_type},
-        "required": ["eventType"]
-    }));
-    Ok(serde_json::to_string_pretty(&schema)? + "\n")
-}
-
-fn report_schema() -> anyhow::Result<String> {
-    let mut schema = schema_for!(agentbench_report::Report);
-    let title = format!("AgentBench realtime, report version {}", agentbench_report::schema::REPORT_VERSION);
-    schema.insert("title".to_owned(), title.into());
-    Ok(serde_json::to_string_pretty(&schema)? + "\n")
-}
-
-fn settings() -> anyhow::Result<String> {
-    let mut page = String::from(
-        "# Settings\n\nMade from the code by `cargo xtask codegen`. Flags (`--max-sessions 5`) go over environment variables, those over \
-         `agentbench.toml` (`max_sessions = 5`), that over the defaults. `agentbench serve --print-config` shows each value and where it came from.\n\n\
-         | flag | variable | default | what it is |\n|---|---|---|---|\n",
-    );
-    for setting in SETTINGS {
-        let alias = setting.env_alias.map(|alias| format!(" or `{alias}`")).unwrap_or_default();
-        let default = if setting.default.is_empty() { "" } else { setting.default };
-        writeln!(page, "| `--{}` | `{}`{alias} | {default} | {} |", setting.name, setting.env, setting.help)?;
-    }
-    Ok(page)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn generated_files_are_fresh() {
-        assert_eq!(super::stale().unwrap(), Vec::<String>::new());
-    }
+    // What cargo says of a build that fails goes to who reads, so this is not `output`.
+    let done = Command::new("cargo")
+        .args(RUN)
+        .arg("stale")
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(done.status.success(), "xtask-codegen stale failed ({})", done.status);
+    Ok(String::from_utf8(done.stdout)?.lines().map(str::to_owned).collect())
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BrowserContext, Page, Worker } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { evidenceHash } from "../src/evidence.js";
 import type * as Sdk from "../src/index.js";
 import { type Client, connect } from "../src/node.js";
 import { BlockingProxy } from "./support/blocking-proxy.js";
@@ -200,63 +201,149 @@ describe("the example page", () => {
 });
 
 describe("the example extension", () => {
-  /** The extension's worker, started by something that happens if it is not running. */
-  async function workerOf(context: BrowserContext): Promise<Worker> {
-    return context.serviceWorkers().find((one) => one.url().includes("background.js")) ?? context.waitForEvent("serviceworker");
+  const here = fileURLToPath(new URL("../examples/extension/", import.meta.url));
+
+  /** A browser with the extension, and a page of the extension's own. */
+  async function withExtension(profile: string): Promise<{ context: BrowserContext; own: Page }> {
+    const context = await browser(profile, `${here}built`);
+    const isIt = (one: Worker): boolean => one.url().includes("background.js");
+    const worker = context.serviceWorkers().find(isIt) ?? await context.waitForEvent("serviceworker", isIt);
+    const own = await context.newPage();
+    await own.goto(`chrome-extension://${new URL(worker.url()).host}/options.html`);
+    return { context, own };
+  }
+
+  /** What one of the extension's stores holds; its files as bytes. */
+  function held(own: Page, database: string, store: string): Promise<Record<string, unknown>[]> {
+    return own.evaluate(async ([name, of]) => {
+      const opened = await new Promise<IDBDatabase>((resolve) => {
+        const request = indexedDB.open(name!);
+        request.onsuccess = () => resolve(request.result);
+      });
+      const all = await new Promise<Record<string, unknown>[]>((resolve) => {
+        const request = opened.transaction(of!).objectStore(of!).getAll();
+        request.onsuccess = () => resolve(request.result as Record<string, unknown>[]);
+      });
+      opened.close();
+      return Promise.all(all.map(async (entry) => {
+        return entry.picture instanceof Blob ? { ...entry, picture: Array.from(new Uint8Array(await entry.picture.arrayBuffer())) } : entry;
+      }));
+    }, [database, store]);
+  }
+
+  const waiting = (own: Page) => held(own, "waiting-evidence", "evidence");
+  const outbox = (own: Page) => held(own, "agentbench-outbox-recorder", "events");
+
+  /** Puts evidence back that was published, as a worker leaves it that ends before it has removed it. */
+  function putBack(own: Page, entry: Record<string, unknown>): Promise<void> {
+    return own.evaluate(async ({ picture, ...rest }) => {
+      const opened = await new Promise<IDBDatabase>((resolve) => {
+        const request = indexedDB.open("waiting-evidence");
+        request.onsuccess = () => resolve(request.result);
+      });
+      const transaction = opened.transaction("evidence", "readwrite");
+      transaction.objectStore("evidence").add({ ...rest, picture: new Blob([new Uint8Array(picture as number[])], { type: "image/jpeg" }) });
+      await new Promise((resolve) => {
+        transaction.oncomplete = resolve;
+      });
+      opened.close();
+    }, entry);
+  }
+
+  /** Ends the worker alone, as Chrome does when it has been idle. */
+  async function endWorker(context: BrowserContext, own: Page): Promise<void> {
+    const devtools = await context.newCDPSession(own);
+    const stopped = new Promise<void>((resolve) => {
+      devtools.on("ServiceWorker.workerVersionUpdated", ({ versions }) => {
+        if (versions.some(({ runningStatus }) => runningStatus === "stopped")) resolve();
+      });
+    });
+    await devtools.send("ServiceWorker.enable");
+    await devtools.send("ServiceWorker.stopAllWorkers");
+    await stopped;
+    await devtools.detach();
+  }
+
+  /** Clicks, each with the picture that its evidence names, when there are so many of both. */
+  async function recorded(session: string, clicks: number): Promise<{ xs: unknown[]; pictures: Buffer[] }> {
+    const events = await until(`${clicks} clicks with evidence`, async () => {
+      const found = (await keeper.getHistory(session)).events.filter(({ type }) => type === "test_event");
+      return found.length >= 2 * clicks ? found : null;
+    });
+    const steps = events.filter(({ data }) => data.eventType === "automation_step");
+    const evidence = events.filter(({ data }) => data.eventType === "evidence");
+    // Every click has its screenshot, after it and once, whatever lay between the two.
+    expect(events).toHaveLength(2 * clicks);
+    expect(evidence.map(({ data }) => data.of)).toEqual(steps.map(({ id }) => id));
+    const pictures = [];
+    for (const { id, seq, data } of evidence) {
+      const step = steps.find((one) => one.id === data.of)!;
+      expect(seq!).toBeGreaterThan(step.seq!);
+      expect(id).toBe(`${step.id}-screenshot`);
+      const { hash, size } = data;
+      expect(data).toEqual({ eventType: "evidence", kind: "screenshot", of: step.id, hash, contentType: "image/jpeg", size });
+      const address = `${server.url.replace("ws", "http")}/api/v1/evidence/${hash as string}?sessionId=${session}`;
+      const response = await fetch(address, { headers: { Authorization: `Bearer ${token}` } });
+      expect([response.status, response.headers.get("content-type")]).toEqual([200, "image/jpeg"]);
+      const picture = Buffer.from(await response.arrayBuffer());
+      expect([evidenceHash(picture), picture.length]).toEqual([hash, size]);
+      expect(picture.subarray(0, 3).toString("hex")).toBe("ffd8ff");
+      pictures.push(picture);
+    }
+    return { xs: steps.map(({ data }) => data.x), pictures };
   }
 
   test("publishes clicks and screenshots, and its worker's end costs nothing", async () => {
-    const here = fileURLToPath(new URL("../examples/extension/", import.meta.url));
     expect(spawnSync(process.execPath, [`${here}build.mjs`], { encoding: "utf8" }).stderr.replace(/.*nodedir.*\n?/, "")).toBe("");
     const profile = folder();
-    const context = await browser(profile, `${here}built`);
-    const worker = await workerOf(context);
+    const { context, own } = await withExtension(profile);
     const session = await newSession();
-    const extension = new URL(worker.url()).host;
-    const options = await context.newPage();
-    await options.goto(`chrome-extension://${extension}/options.html`);
-    for (const [name, value] of Object.entries({ url: server.url, token, session })) await options.fill(`[name=${name}]`, value);
-    await options.click("button");
-    await options.getByText("saved").waitFor();
+    for (const [name, value] of Object.entries({ url: server.url, token, session })) await own.fill(`[name=${name}]`, value);
+    await own.click("button");
+    await own.getByText("saved").waitFor();
     const page = await context.newPage();
     await page.goto(`${files.url}/test/support/blank.html`);
     await page.mouse.click(30, 40);
-    const first = await until("the click's evidence", async () => {
-      const found = await datas(session);
-      return found.length === 2 ? found : null;
-    });
-    expect(first[0]).toMatchObject({ eventType: "automation_step", step: "click", x: 30, y: 40 });
-    expect(first[1]).toMatchObject({ eventType: "evidence", kind: "screenshot" });
-    expect(first[1]!.image).toMatch(/^data:image\/jpeg;base64,/);
+    expect((await recorded(session, 1)).xs).toEqual([30]);
 
-    // The server is gone, a click is accepted, and the worker ends with its browser.
-    await server.down("SIGTERM");
+    // The server is gone, a click is accepted, and the worker ends with its browser: the picture is taken and not uploaded.
+    await server.down("SIGKILL");
+    // Another picture than before.
+    await page.evaluate(() => (document.body.style.background = "teal"));
     await page.mouse.click(50, 60);
-    await until("the event in the outbox", () => worker.evaluate(async () => {
-      const database = await new Promise<IDBDatabase>((resolve) => {
-        const request = indexedDB.open("agentbench-outbox-recorder");
-        request.onsuccess = () => resolve(request.result);
-      });
-      const count = await new Promise<number>((resolve) => {
-        const request = database.transaction("events").objectStore("events").count();
-        request.onsuccess = () => resolve(request.result);
-      });
-      database.close();
-      return count === 2;
-    }));
+    await until("the click in the outbox", async () => (await outbox(own)).length === 1);
+    const [left] = await until("the picture beside it", async () => {
+      const found = await waiting(own);
+      return found.length === 1 ? found : null;
+    });
     killBrowser(profile);
     await until("the end of the browser", () => page.isClosed());
     await server.up();
-    // The next worker sends what the first one left; a click wakes it at the latest.
-    const again = await (await browser(profile, `${here}built`)).newPage();
-    await again.goto(`${files.url}/test/support/blank.html`);
-    await again.mouse.click(70, 80);
-    const all = await until("all clicks", async () => {
-      const found = await datas(session);
-      return found.length === 6 ? found : null;
-    });
-    expect(all.filter(({ eventType }) => eventType === "automation_step").map(({ x }) => x)).toEqual([30, 50, 70]);
-    expect(all.map(({ eventType }) => eventType)).toEqual(["automation_step", "evidence", "automation_step", "evidence", "automation_step", "evidence"]);
+    // The next worker goes on with what the first one left; a click wakes it at the latest.
+    const again = await withExtension(profile);
+    const second = await again.context.newPage();
+    await second.goto(`${files.url}/test/support/blank.html`);
+    await second.mouse.click(70, 80);
+    const three = await recorded(session, 3);
+    expect(three.xs).toEqual([30, 50, 70]);
+    expect(Buffer.compare(three.pictures[1]!, Buffer.from(left!.picture as number[]))).toBe(0);
+    expect(Buffer.compare(three.pictures[1]!, three.pictures[0]!)).not.toBe(0);
+    await until("nothing that waits", async () => (await waiting(again.own)).length === 0);
+
+    // The worker alone ends, without a server, between a screenshot and its upload; and as if it had done so between an event
+    // and the removal of its picture. Nothing is lost, nothing stored twice.
+    await server.down("SIGKILL");
+    await putBack(again.own, left!);
+    await second.mouse.click(90, 100);
+    await until("two pictures that wait", async () => (await waiting(again.own)).length === 2);
+    await endWorker(again.context, again.own);
+    await server.up();
+    // Chrome takes two pictures a second and no third one.
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    await second.mouse.click(110, 120);
+    await until("nothing that waits", async () => (await waiting(again.own)).length === 0);
+    await until("an empty outbox", async () => (await outbox(again.own)).length === 0);
+    expect((await recorded(session, 5)).xs).toEqual([30, 50, 70, 90, 110]);
   });
 });
 

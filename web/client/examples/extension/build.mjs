@@ -1,4 +1,5 @@
-// Makes the extension in ./built: the SDK goes into the worker's file, since a worker has no packages.
+// Makes the extension in ./built: the SDK, and the package @noble/hashes that its evidence needs, go into the worker's file, since a
+// worker has no packages. That is JavaScript alone: Chrome's policy for extensions as it is (`script-src 'self'`) allows it.
 import { cpSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
