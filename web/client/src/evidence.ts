@@ -96,7 +96,8 @@ class Upload {
   /** Bytes that the server has of it; null if it has all. */
   async #ask(): Promise<number | null> {
     const response = await this.#fetch("HEAD");
-    if (response.status === 404) return 0;
+    // It is not there, or this is refused: a `HEAD` cannot say why, and the first part will be told.
+    if (response.status >= 400 && response.status < 500) return 0;
     if (response.status === 204) return Number(response.headers.get("upload-offset") ?? 0);
     if (response.ok) return null;
     throw await refusal(response);
