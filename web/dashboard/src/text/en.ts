@@ -148,6 +148,7 @@ export const en = {
   "timeline.search": "Search in events",
   "timeline.filters": "Show",
   "timeline.loaded": "{loaded} of {total} events are loaded; search and filters cover these.",
+  "timeline.full": "{loaded} of {total} events are loaded, as many as a page can hold; search and filters cover these.",
   "timeline.loadAll": "Load all",
   "timeline.loadingAll": "Loading {percent} %",
   "timeline.stop": "Stop",

@@ -154,6 +154,7 @@ export const zh: Texts = {
   "timeline.search": "在事件中搜索",
   "timeline.filters": "显示",
   "timeline.loaded": "已加载 {total} 个事件中的 {loaded} 个；搜索和筛选只涉及这些。",
+  "timeline.full": "已加载 {loaded} / {total} 个事件，页面容纳不下更多；搜索和筛选只涵盖这些事件。",
   "timeline.loadAll": "全部加载",
   "timeline.loadingAll": "正在加载 {percent} %",
   "timeline.stop": "停止",

@@ -9,6 +9,7 @@ import { clock, whole } from "../text/format.js";
 import { language, t } from "../text/index.js";
 import { describe, word } from "../timeline/describe.js";
 import { type Gap, KINDS } from "../timeline/entry.js";
+import { MOST } from "../timeline/store.js";
 import type { SessionState } from "./session-state.js";
 
 /** Height of a row, px; the style sheet has the same. */
@@ -68,6 +69,7 @@ function LoadedNote({ state }: { state: SessionState }) {
   void changed.value;
   const known = timeline.gaps.reduce((sum, gap) => sum + gap.to - gap.from + 1, timeline.size);
   if (known >= timeline.head) return null;
+  const isFull = timeline.bytes >= MOST.bytes;
   const load = async (): Promise<void> => {
     loading.value = 0;
     try {
@@ -84,10 +86,10 @@ function LoadedNote({ state }: { state: SessionState }) {
   };
   return (
     <p class="loaded muted small">
-      {t("timeline.loaded", { loaded: whole(timeline.size, language.value), total: whole(timeline.head, language.value) })}
-      {loading.value === null
+      {t(isFull ? "timeline.full" : "timeline.loaded", { loaded: whole(timeline.size, language.value), total: whole(timeline.head, language.value) })}
+      {!isFull && (loading.value === null
         ? <button type="button" class="button tiny" onClick={load}>{t("timeline.loadAll")}</button>
-        : <button type="button" class="button tiny" onClick={() => { loading.value = null; }}>{t("timeline.loadingAll", { percent: loading.value })} · {t("timeline.stop")}</button>}
+        : <button type="button" class="button tiny" onClick={() => { loading.value = null; }}>{t("timeline.loadingAll", { percent: loading.value })} · {t("timeline.stop")}</button>)}
     </p>
   );
 }
