@@ -54,6 +54,14 @@ describe("ranges are loaded", () => {
     expect(asked.length).toBe(31);
   });
 
+  test("what is looked at while all of it is loaded", async () => {
+    const { loader, timeline } = log(60, 4, 1_000_000, 10_000_000);
+    timeline.look(30, 50);
+    void loader.all(() => true);
+    loader.want(30, 50);
+    await vi.waitFor(() => expect(timeline.missing(30, 50)).toEqual([]));
+  });
+
   test("all of it, as far as it is kept", async () => {
     const small = log(1200, 60);
     await small.loader.all(() => true);

@@ -70,7 +70,10 @@ export class Loader {
     for (let chunk = chunkOf(this.#timeline.head); chunk >= 0; chunk -= 1) {
       while (this.#timeline.missing(firstOf(chunk), lastOf(chunk)).length > 0) {
         if (this.#isClosed || this.#timeline.isFull || !goOn(this.#timeline.size, this.#timeline.head)) return;
+        const { generation } = this.#timeline;
         await this.#load({ chunk, from: firstOf(chunk), to: lastOf(chunk) });
+        // Others had to go for it: loading them again would never end.
+        if (this.#timeline.generation !== generation) return;
       }
     }
   }
@@ -94,8 +97,6 @@ export class Loader {
       void this.#load(wish).catch((error: unknown) => {
         this.#resting.set(wish.chunk, Date.now() + 3000);
         this.#failed(error);
-      }).finally(() => {
-        this.#go();
       });
     }
   }
@@ -127,6 +128,7 @@ export class Loader {
       this.#changed();
     } finally {
       this.#running.delete(chunk);
+      this.#go();
     }
   }
 }

@@ -9,7 +9,6 @@ import { clock, whole } from "../text/format.js";
 import { language, t } from "../text/index.js";
 import { describe, word } from "../timeline/describe.js";
 import { type Gap, KINDS } from "../timeline/entry.js";
-import { MOST } from "../timeline/store.js";
 import type { SessionState } from "./session-state.js";
 
 /** Height of a row, px; the style sheet has the same. */
@@ -66,18 +65,23 @@ function Filters({ state, search }: { state: SessionState; search: RefObject<HTM
 function LoadedNote({ state }: { state: SessionState }) {
   const { timeline, changed } = state.model;
   const loading = useMemo(() => signal<number | null>(null), [state]);
+  /** Everything was asked for, and this is as much as a page can hold. */
+  const isAll = useMemo(() => signal(false), [state]);
   void changed.value;
   const known = timeline.gaps.reduce((sum, gap) => sum + gap.to - gap.from + 1, timeline.size);
   if (known >= timeline.head) return null;
-  const isFull = timeline.bytes >= MOST.bytes;
+  const isFull = isAll.value;
   const load = async (): Promise<void> => {
     loading.value = 0;
+    const asked = { isStopped: false };
     try {
       await state.model.loadAll((loaded, total) => {
+        asked.isStopped = loading.value === null;
         if (loading.value === null) return false;
         loading.value = Math.floor((loaded / Math.max(total, 1)) * 100);
         return true;
       });
+      isAll.value = !asked.isStopped;
     } catch {
       // The time line keeps what it has, and the button is there again.
     } finally {
