@@ -173,6 +173,52 @@ test("replay: by the page, by steps, to the next error, by the server, and back 
   await context.close();
 });
 
+test("the keys count where the slider was moved, and what a key does not find is said", async () => {
+  const session = await create("--start");
+  await publish(server, admin, session, [{ eventType: "error", message: "early" }, ...shopRun().slice(0, 20)]);
+  const { page, problems, context } = await open(session);
+  await reaches(page, 23);
+  const slider = page.locator(".scrubber input");
+  await slider.fill("10");
+  await slider.press("ArrowRight");
+  expect(await slider.inputValue()).toBe("11");
+  await slider.press("n");
+  await page.getByText("No later error in what is loaded").waitFor();
+  expect((await page.getByText("No later error in what is loaded").boundingBox())?.width).toBeGreaterThan(100);
+  await slider.press(" ");
+  await page.getByRole("button", { name: "Pause", exact: true }).first().waitFor();
+  await slider.press("Escape");
+  await page.getByRole("button", { name: "Back to live" }).waitFor({ state: "detached" });
+  await page.keyboard.press("Home");
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test("a log of large events is shown, and only as much of it is kept as a page can hold", async () => {
+  const session = await create("--start");
+  const [total, size] = [50, 6_000_000];
+  for (let at = 1; at <= total; at += 1) {
+    await publish(server, admin, session, [{ eventType: "console_log", level: "info", message: `large ${at} ${"x".repeat(size)}` }]);
+  }
+  const { page, problems, context } = await open(session);
+  await page.getByText(`large ${total}`).first().waitFor();
+  // What is in sight comes, part by part.
+  await page.waitForFunction(() => document.querySelector(".event.waiting") === null);
+  const note = page.locator(".loaded");
+  await note.waitFor();
+  expect(Number((await note.textContent())?.split(" ")[0])).toBeLessThan(total);
+  await page.locator(".vlist").focus();
+  await page.keyboard.press("Home");
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.locator(".panel h2").getByText("large 1 ").waitFor();
+  await page.waitForFunction(() => document.querySelector(".event.waiting") === null);
+  await page.getByRole("button", { name: "Load all" }).click();
+  await note.getByText("as many as a page can hold").waitFor({ timeout: 60_000 });
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
 test("a log of 100,000 events opens, and only what is seen is drawn", async () => {
   const session = await create("--start");
   const total = 100_000;

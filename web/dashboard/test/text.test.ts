@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { en } from "../src/text/en.js";
 import { zh } from "../src/text/zh.js";
-import { bytes, cut, oneLine, span, threeDigits } from "../src/text/format.js";
+import { bytes, cut, oneLine, plain, span, threeDigits } from "../src/text/format.js";
 import { choose, fill } from "../src/text/index.js";
 
 const holes = (text: string): string[] => [...text.matchAll(/\{\w+\}/g)].map(([hole]) => hole).sort();
@@ -27,6 +27,10 @@ describe("formats", () => {
     expect([0, 999, 1536, 12_345_678].map(bytes)).toEqual(["0 B", "999 B", "1.54 kB", "12.3 MB"]);
     expect([0, 850, 4200, 185_000, 7_440_000, 266_400_000].map(span)).toEqual(["0 ms", "850 ms", "4.2 s", "3 min 5 s", "2 h 4 min", "3 d 2 h"]);
     expect([0, 0.1234, 1.234, 12.34, 1234].map(threeDigits)).toEqual(["0", "0.12", "1.23", "12.3", "1234"]);
+  });
+
+  test("numbers of an axis have no zeros that say nothing", () => {
+    expect(["2.00/s", "0.50 ms", "75.0 %", "100 %", "0 B", "1.25 GB", "10.5", "20,000"].map(plain)).toEqual(["2/s", "0.5 ms", "75 %", "100 %", "0 B", "1.25 GB", "10.5", "20,000"]);
   });
 
   test("text for one line cannot turn its neighbours around or break the line", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { type Entry, fromMessage } from "../src/timeline/entry.js";
+import { type Entry, fromMessage, weigh } from "../src/timeline/entry.js";
 import { Filtered, allRows, listRows } from "../src/timeline/rows.js";
-import { Timeline } from "../src/timeline/store.js";
+import { MOST, Timeline } from "../src/timeline/store.js";
 
 export function entry(seq: number, data: Record<string, unknown> = { eventType: "progress", percent: seq }): Entry {
   const made = fromMessage({ id: `e${seq}`, type: "test_event", timestamp: seq * 1000, receivedAt: seq * 1000, seq, data });
@@ -71,7 +71,7 @@ describe("what is far away is let go", () => {
   }
 
   test("however long a session lives, as many entries are here as are kept", () => {
-    const timeline = new Timeline(1000);
+    const timeline = new Timeline({ entries: 1000 });
     expect(live(timeline, 1, 20_000)).toBeLessThanOrEqual(1251);
     expect([timeline.head, timeline.journal.length, timeline.of("console").length]).toEqual([20_000, timeline.size, timeline.size]);
     // The newest are here, all of them.
@@ -80,7 +80,7 @@ describe("what is far away is let go", () => {
   });
 
   test("what is looked at stays, and what was let go can be loaded again", () => {
-    const timeline = new Timeline(1000);
+    const timeline = new Timeline({ entries: 1000 });
     live(timeline, 1, 1000);
     timeline.look(200, 240);
     live(timeline, 1001, 9000);
@@ -91,7 +91,7 @@ describe("what is far away is let go", () => {
   });
 
   test("what panels are made of goes last, and it, too, goes", () => {
-    const timeline = new Timeline(1000);
+    const timeline = new Timeline({ entries: 1000 });
     for (let seq = 1; seq <= 40; seq += 1) timeline.add(entry(seq, { eventType: "automation_step", stepId: `s${seq}`, status: seq === 7 ? "failed" : "passed" }));
     live(timeline, 41, 9000);
     expect([timeline.of("step").length, timeline.nextTrouble(0)]).toEqual([40, 7]);
@@ -101,15 +101,15 @@ describe("what is far away is let go", () => {
   });
 
   test("who asks for all gets all; afterwards it grows no further", () => {
-    const timeline = new Timeline(1000);
-    timeline.keep(Infinity);
+    const timeline = new Timeline({ entries: 1000 });
+    timeline.keep(MOST);
     expect(live(timeline, 1, 5000)).toBe(5000);
-    timeline.keep(timeline.size);
+    timeline.keep({ entries: timeline.size, bytes: timeline.bytes });
     expect(live(timeline, 5001, 20_000)).toBeLessThanOrEqual(6251);
   });
 
   test("a filter shows what is here and nothing else", () => {
-    const timeline = new Timeline(1000);
+    const timeline = new Timeline({ entries: 1000 });
     const filter = new Filtered(timeline, { kinds: new Set(["console"]), text: "" });
     for (let seq = 1; seq <= 5000; seq += 500) {
       live(timeline, seq, seq + 499);
@@ -118,10 +118,69 @@ describe("what is far away is let go", () => {
   });
 
   test("gaps stay where they are", () => {
-    const timeline = new Timeline(1000);
+    const timeline = new Timeline({ entries: 1000 });
     timeline.addGap({ from: 2, to: 5, cause: "retention", history: false });
     live(timeline, 6, 9000);
     expect(timeline.gaps).toEqual([{ from: 2, to: 5, cause: "retention", history: false }]);
+  });
+});
+
+describe("bytes count as well as entries", () => {
+  const MB = 1_000_000;
+  /** An entry that takes about 2 MB. */
+  const large = (seq: number, data: Record<string, unknown> = { eventType: "console_log" }): Entry => entry(seq, { ...data, message: "x".repeat(MB) });
+
+  test("a value weighs what is in it, however it is nested", () => {
+    expect(weigh({ a: ["x".repeat(1000), { "long name": "y".repeat(500) }] })).toBeGreaterThan(3000);
+    expect(weigh({ a: 1 })).toBeLessThan(1000);
+    expect(weigh(JSON.parse(`${"[".repeat(100_000)}${"]".repeat(100_000)}`))).toBeGreaterThan(100_000);
+    expect(weigh({ ["k".repeat(1000)]: null })).toBeGreaterThan(2000);
+  });
+
+  test("few large entries are let go as many small ones are", () => {
+    const timeline = new Timeline({ bytes: 40 * MB });
+    let most = 0;
+    for (let seq = 1; seq <= 200; seq += 1) {
+      timeline.add(large(seq));
+      timeline.settle();
+      most = Math.max(most, timeline.bytes);
+    }
+    expect(most).toBeLessThan(52.1 * MB);
+    expect(timeline.size).toBeGreaterThanOrEqual(19);
+    expect(timeline.missing(1, 200)).toEqual([[1, 200 - timeline.size]]);
+  });
+
+  test("what is in sight and what is chosen stay, whatever they take", () => {
+    const timeline = new Timeline({ bytes: 10 * MB });
+    timeline.look(20, 39);
+    timeline.hold(3);
+    for (let seq = 1; seq <= 100; seq += 1) timeline.add(large(seq));
+    timeline.settle();
+    expect(timeline.missing(1, 100)).toEqual([[1, 2], [4, 19], [40, 100]]);
+    timeline.look(90, 100);
+    timeline.hold(null);
+    timeline.add(large(101));
+    timeline.settle();
+    expect([timeline.size, timeline.get(3), timeline.get(101)?.seq]).toEqual([4, undefined, 101]);
+  });
+
+  test("large screenshots in events go before small steps", () => {
+    const timeline = new Timeline({ entries: 80, bytes: 10 * MB });
+    for (let seq = 1; seq <= 40; seq += 1) {
+      timeline.add(seq % 2 === 0 ? entry(seq, { eventType: "automation_step", stepId: `s${seq}`, status: "passed" }) : large(seq, { eventType: "evidence" }));
+    }
+    timeline.settle();
+    expect([timeline.of("step").length, timeline.of("evidence").length]).toEqual([20, 4]);
+  });
+
+  test("who asks for all gets no more than a page can hold", () => {
+    const timeline = new Timeline({ entries: 10, bytes: MB });
+    timeline.keep({ entries: Infinity, bytes: 30 * MB });
+    for (let seq = 1; seq <= 20 && !timeline.isFull; seq += 1) {
+      timeline.add(large(seq));
+      timeline.settle();
+    }
+    expect([timeline.size, timeline.isFull]).toEqual([15, true]);
   });
 });
 

@@ -1,6 +1,6 @@
 /** The calls of the HTTP API. Each rejects with a `Failure`. */
 import { Failure } from "./failure.js";
-import type { Alerts, LogMessage, SessionInfo, SessionPage, Stats } from "./types.js";
+import type { Alerts, LogMessage, LogPart, SessionInfo, SessionPage, Stats } from "./types.js";
 
 /** What is asked of the list of sessions. */
 export interface SessionQuery {
@@ -67,17 +67,13 @@ export class Api {
     return this.#json(`/api/v1/sessions/${encodeURIComponent(id)}`);
   }
 
-  /** Entries of a range of the log, gap messages among them. Rejects if the answer breaks off. */
-  async events(id: string, fromSeq: number, toSeq: number, signal?: AbortSignal): Promise<LogMessage[]> {
-    const response = await this.#get(`/api/v1/sessions/${encodeURIComponent(id)}/events?fromSeq=${fromSeq}&toSeq=${toSeq}`, signal);
-    let text: string;
-    try {
-      text = await response.text();
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      throw new Failure("network", String(error));
-    }
-    return readLines(text);
+  /**
+   * Entries of a range of the log, gap messages among them. An answer of more than `most` bytes is read as far as that, and at
+   * least one entry. Rejects if the answer breaks off.
+   */
+  async events(id: string, fromSeq: number, toSeq: number, most = Infinity): Promise<LogPart> {
+    const response = await this.#get(`/api/v1/sessions/${encodeURIComponent(id)}/events?fromSeq=${fromSeq}&toSeq=${toSeq}`);
+    return readPart(response, most);
   }
 
   /** The session as a file. */
@@ -93,10 +89,43 @@ export class Api {
   }
 }
 
-/** Lines of JSON. A line that is none makes the whole answer unreadable: nothing is left out quietly. */
-function readLines(text: string): LogMessage[] {
+/** Reads an answer of lines of JSON, until there are more than `most` bytes of it. */
+export async function readPart(response: Response, most: number): Promise<LogPart> {
+  const messages: LogMessage[] = [];
+  const reader = response.body?.getReader();
+  const decoder = new TextDecoder();
+  /** The beginning of a line, in the pieces in which it came: put together once, when its end is here. */
+  let begun: string[] = [];
+  let bytes = 0;
+  for (;;) {
+    let read: { done: boolean; value?: Uint8Array | undefined } | undefined;
+    try {
+      read = await reader?.read();
+    } catch (error) {
+      throw new Failure("network", String(error));
+    }
+    const isWhole = read?.done !== false;
+    bytes += read?.value?.length ?? 0;
+    const lines = (isWhole ? decoder.decode() : decoder.decode(read?.value, { stream: true })).split("\n");
+    const last = lines.pop() ?? "";
+    for (const line of lines) {
+      messages.push(...readLine(begun.join("") + line));
+      begun = [];
+    }
+    begun.push(last);
+    if (isWhole) return { messages: [...messages, ...readLine(begun.join(""))], isWhole };
+    if (bytes > most && messages.length > 0) {
+      await reader?.cancel().catch(() => undefined);
+      return { messages, isWhole };
+    }
+  }
+}
+
+/** A line of JSON. One that is none makes the whole answer unreadable: nothing is left out quietly. */
+function readLine(line: string): LogMessage[] {
+  if (line === "") return [];
   try {
-    return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as LogMessage);
+    return [JSON.parse(line) as LogMessage];
   } catch (error) {
     throw new Failure("unexpected", String(error));
   }

@@ -23,6 +23,13 @@ export interface SessionPage {
 /** A message of a log as it was delivered. */
 export type LogMessage = Envelope;
 
+/** What was read of a range of a log, from its first seq on. */
+export interface LogPart {
+  messages: LogMessage[];
+  /** Whether it is all of the range. */
+  isWhole: boolean;
+}
+
 /** Percentiles of a latency over the last ten seconds. */
 export interface Percentiles {
   p50Ms: number;

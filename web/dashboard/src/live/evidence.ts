@@ -4,8 +4,9 @@ import { type Evidence, IMAGE_TYPES } from "../timeline/derive.js";
 /** Where the bytes of evidence come from. */
 export type FetchBytes = (hash: string) => Promise<Blob>;
 
-/** Most pieces held at a time. */
+/** Most pieces held at a time, and most bytes of them. */
 const HELD = 200;
+const HELD_BYTES = 200_000_000;
 /** Types that an address is made for. All else would be opened by the browser in a way that we do not choose. */
 const SAFE_TYPES: readonly string[] = [...IMAGE_TYPES, "video/webm", "video/mp4"];
 
@@ -19,6 +20,8 @@ export interface Piece {
 export class EvidenceShelf {
   readonly #fetch: FetchBytes;
   readonly #pieces = new Map<string, Promise<Piece>>();
+  /** Bytes of the pieces that are here, the oldest first. */
+  readonly #sizes = new Map<string, number>();
 
   constructor(fetch: FetchBytes) {
     this.#fetch = fetch;
@@ -34,6 +37,7 @@ export class EvidenceShelf {
       // The event's own word of the type is used only if it is a harmless one.
       const type = SAFE_TYPES.includes(contentType) ? contentType : "application/octet-stream";
       const blob = bytes.slice(0, bytes.size, type);
+      this.#weigh(place.hash, blob.size);
       return { url: URL.createObjectURL(blob), blob };
     });
     // A failure may be over the next time.
@@ -49,9 +53,22 @@ export class EvidenceShelf {
     for (const hash of [...this.#pieces.keys()]) this.#drop(hash);
   }
 
+  /** Notes what a piece takes, and lets go of the oldest others if all take too much. */
+  #weigh(hash: string, size: number): void {
+    if (!this.#pieces.has(hash)) return;
+    this.#sizes.set(hash, size);
+    let sum = [...this.#sizes.values()].reduce((before, one) => before + one, 0);
+    for (const [oldest, its] of [...this.#sizes]) {
+      if (sum <= HELD_BYTES || oldest === hash) return;
+      sum -= its;
+      this.#drop(oldest);
+    }
+  }
+
   #drop(hash: string): void {
     const piece = this.#pieces.get(hash);
     this.#pieces.delete(hash);
+    this.#sizes.delete(hash);
     void piece?.then(({ url }) => URL.revokeObjectURL(url), () => undefined);
   }
 }

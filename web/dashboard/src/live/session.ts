@@ -3,11 +3,12 @@ import type { Client, Follow, Item } from "@agentbench/client";
 import type { Account } from "../api/account.js";
 import { may } from "../api/claims.js";
 import { Failure, asFailure } from "../api/failure.js";
-import type { LogMessage, SessionInfo } from "../api/types.js";
+import type { LogPart, SessionInfo } from "../api/types.js";
 import { fromItem } from "../timeline/entry.js";
+import { MOST } from "../timeline/store.js";
 import { client as signedInClient } from "./connection.js";
 import { EvidenceShelf } from "./evidence.js";
-import { CHUNK, Loader, take } from "./loader.js";
+import { CHUNK, CHUNK_BYTES, Loader, take } from "./loader.js";
 import { type Actions, type Control, type Published, type SessionModel, afterLifecycle, parts } from "./model.js";
 
 /** A log up to this length is loaded whole without being asked. */
@@ -22,15 +23,20 @@ export async function openSession(id: string, account: Account, again: () => voi
   const { timeline, beat, participants, failure, info: shown } = parts(info);
   const shelf = new EvidenceShelf((hash) => api.evidence(hash, id));
   const head = info.headSeq;
-  if (head > 0) take(timeline, await api.events(id, Math.max(head - CHUNK + 1, 1), head));
+  if (head > 0) {
+    const tail = await api.events(id, Math.max(head - CHUNK + 1, 1), head, CHUNK_BYTES);
+    take(timeline, tail.messages);
+    // The newest is where the follow begins; those between come when they are looked at.
+    if (!tail.isWhole) take(timeline, (await api.events(id, head, head)).messages);
+  }
   const changed = (): void => {
     timeline.settle();
     beat.tell();
   };
   // Ranges come by seq alone. Only if the log is the same afterwards is what came a part of it.
-  const read = async (from: number, to: number): Promise<LogMessage[]> => {
-    const messages = await api.events(id, from, to);
-    if ((await api.session(id)).epoch === info.epoch) return messages;
+  const read = async (from: number, to: number): Promise<LogPart> => {
+    const part = await api.events(id, from, to, CHUNK_BYTES);
+    if ((await api.session(id)).epoch === info.epoch) return part;
     if (!isGone()) again();
     throw new Failure("other", "another history");
   };
@@ -118,12 +124,12 @@ export async function openSession(id: string, account: Account, again: () => voi
     actions: actionsOf(id, account, info),
     want: (from, to) => loader.want(from, to),
     loadAll: async (goOn) => {
-      // Who asks for all of it gets all of it; what arrives later pushes out what is far away again.
-      timeline.keep(Infinity);
+      // Who asks for all of it gets all that a page can hold; what arrives later pushes out what is far away again.
+      timeline.keep(MOST);
       try {
         await loader.all(goOn);
       } finally {
-        timeline.keep(timeline.size);
+        timeline.keep({ entries: timeline.size, bytes: timeline.bytes });
       }
     },
     close: () => {

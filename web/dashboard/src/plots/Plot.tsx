@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { colours } from "../theme.js";
-import { clock } from "../text/format.js";
+import { clock, plain } from "../text/format.js";
 
 /** One line of a plot. */
 export interface Series {
@@ -23,10 +23,14 @@ export interface PlotProps {
   /** A value with its unit. */
   format: (value: number) => string;
   height: number;
+  /** Only whole numbers on the axis. */
+  isCount?: boolean;
   /** Upper end of the axis at the least. */
   atLeast?: number;
 }
 
+/** Steps of an axis of whole numbers. */
+const WHOLE_STEPS = Array.from({ length: 9 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 const DASHES: number[][] = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 
 /** The colour that a custom property stands for now. */
@@ -44,8 +48,18 @@ function axis(on: HTMLElement, more: uPlot.Axis): uPlot.Axis {
   return { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", ...more };
 }
 
+/** The last value; of a line that holds its values, the last that there is. */
+function newest(values: ArrayLike<number | null | undefined>, isHeld = false): number | null | undefined {
+  const all = Array.from(values);
+  return isHeld ? all.findLast((value) => typeof value === "number") : all.at(-1);
+}
+
+function shown(value: number | null | undefined, format: (value: number) => string): string {
+  return typeof value === "number" ? format(value) : "–";
+}
+
 function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
-  const { series, format, height, atLeast = 0 } = props;
+  const { series, format, height, isCount = false, atLeast = 0 } = props;
   const seconds = (value: number): string => clock(value * 1000).slice(0, 8);
   return {
     width: Math.max(box.clientWidth, 50),
@@ -56,10 +70,10 @@ function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
     axes: [
       axis(box, { size: 24, space: 70, values: (_plot, at) => at.map(seconds) }),
-      axis(box, { size: 64, space: 28, values: (_plot, at) => at.map(format) }),
+      axis(box, { size: 64, space: 28, ...(isCount && { incrs: WHOLE_STEPS }), values: (_plot, at) => at.map((value) => plain(format(value))) }),
     ],
     series: [
-      { label: "", value: (_plot, at: number | null) => (at === null ? "–" : seconds(at)) },
+      { label: "", value: (plot, at: number | null, _index, row: number | null) => shown(row === null ? plot.data[0].at(-1) : at, seconds) },
       ...series.map((one, index): uPlot.Series => ({
         label: one.label,
         stroke: colour(`--series-${(index % 4) + 1}`, box),
@@ -67,7 +81,8 @@ function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
         dash: DASHES[index % DASHES.length] ?? [],
         points: { show: one.points ?? false, size: 6 },
         spanGaps: one.stepped ?? false,
-        value: (_plot, value: number | null) => (value === null ? "–" : format(value)),
+        // Where nobody points at a moment, the newest value.
+        value: (plot, value: number | null, at, row: number | null) => shown(row === null ? newest(plot.data[at] ?? [], one.stepped) : value, format),
         ...(one.stepped && uPlot.paths.stepped && { paths: uPlot.paths.stepped({ align: 1 }) }),
       })),
     ],
@@ -98,5 +113,5 @@ export function Plot(props: PlotProps) {
     plot.current?.setData(props.data as uPlot.AlignedData);
   }, [props.data]);
 
-  return <div class="plot" ref={box} role="img" aria-label={props.label} />;
+  return <div class={props.series.length === 1 ? "plot is-single" : "plot"} ref={box} role="img" aria-label={props.label} />;
 }

@@ -21,6 +21,11 @@ export function threeDigits(value: number): string {
   return size === 0 ? "0" : value.toPrecision(2);
 }
 
+/** Without zeros behind the point that say nothing: "2.00/s" → "2/s", "0.50 ms" → "0.5 ms". For axes, whose numbers are round. */
+export function plain(shown: string): string {
+  return shown.replace(/(\.\d*?)0+(?!\d)/, "$1").replace(/\.(?!\d)/, "");
+}
+
 /** 12345 → "12,345". */
 export function whole(value: number, language = "en"): string {
   return new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(value);
@@ -42,10 +47,10 @@ function pair(value: number, per: number, large: string, small: string): string 
   return rest === 0 ? `${whole} ${large}` : `${whole} ${large} ${rest} ${small}`;
 }
 
-/** How long ago, in words of the language: "5 seconds ago". */
+/** How long ago, in words of the language: "5s ago". */
 export function ago(then: number, now: number, language = "en"): string {
   const seconds = Math.min(Math.round((then - now) / 1000), 0);
-  const words = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+  const words = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "narrow" });
   if (seconds > -60) return words.format(seconds, "second");
   if (seconds > -3600) return words.format(Math.round(seconds / 60), "minute");
   if (seconds > -86_400) return words.format(Math.round(seconds / 3600), "hour");

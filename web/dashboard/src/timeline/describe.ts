@@ -1,6 +1,6 @@
 /** One line about an entry: what it says, and in which tone. */
 import { t } from "../text/index.js";
-import { bytes, oneLine, span, threeDigits } from "../text/format.js";
+import { bytes, oneLine, plain, span, threeDigits } from "../text/format.js";
 import type { TextKey } from "../text/en.js";
 import { en } from "../text/en.js";
 import { type Entry, type Fields, number, text } from "./entry.js";
@@ -76,7 +76,7 @@ function raw(entry: Entry): Line {
     case "step":
       return step(entry);
     case "progress":
-      return { title: `${threeDigits(number(data.percent) ?? number(data.progress) ?? 0)} %`, detail: text(data.message) ?? "", tone: "plain" };
+      return { title: `${plain(threeDigits(number(data.percent) ?? number(data.progress) ?? 0))} %`, detail: text(data.message) ?? "", tone: "plain" };
     case "evidence":
       return { title: text(data.caption) ?? text(data.description) ?? t("evidence.untitled"), detail: join(text(data.kind), text(data.contentType)), tone: "plain" };
     case "score":

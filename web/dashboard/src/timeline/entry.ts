@@ -25,6 +25,8 @@ export interface Entry {
   metadata: Fields | null;
   /** Whether it tells of something that went wrong. */
   isTrouble: boolean;
+  /** What it takes of the page's memory, bytes, roughly. */
+  weight: number;
 }
 
 /** Seqs that are not here, and why. */
@@ -87,6 +89,26 @@ function senderOf(value: unknown): Sender | null {
   return { clientId, userId, username: text(sender.username) ?? userId, role: text(sender.role) ?? "" };
 }
 
+/** Bytes of an entry beside what it says, and of each value in it. */
+const [OWN_WEIGHT, VALUE_WEIGHT] = [400, 16];
+
+/** Bytes that values take in memory, roughly: texts are counted as browsers keep them at the most, two bytes a character. */
+export function weigh(...values: unknown[]): number {
+  let sum = OWN_WEIGHT;
+  for (let value = values.pop(); value !== undefined; value = values.pop()) {
+    sum += VALUE_WEIGHT;
+    if (typeof value === "string") sum += value.length * 2;
+    else if (Array.isArray(value)) for (const inner of value as unknown[]) values.push(inner);
+    else if (typeof value === "object" && value !== null) {
+      for (const [name, inner] of Object.entries(value)) {
+        sum += name.length * 2;
+        values.push(inner);
+      }
+    }
+  }
+  return sum;
+}
+
 interface Raw {
   seq: number;
   id?: unknown;
@@ -113,6 +135,7 @@ function make(raw: Raw, isLifecycle: boolean): Entry {
     sender: senderOf(raw.sender),
     metadata: fields(raw.metadata),
     isTrouble: isTrouble(kind, data),
+    weight: weigh(raw.metadata ?? null, data),
   };
 }
 

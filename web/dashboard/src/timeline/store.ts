@@ -2,8 +2,8 @@
  * What is known of a session's log: entries by seq, an index by kind, and the gaps. Entries come in any order (the tail
  * first, then what arrives, then ranges that are looked at); each is kept once.
  *
- * Memory is bounded: `settle` lets go of entries far from what is looked at and from the newest ones. They are missing then, and
- * are loaded again by whoever comes to them.
+ * Memory is bounded, by entries and by bytes: `settle` lets go of entries far from what is looked at and from the newest ones. They
+ * are missing then, and are loaded again by whoever comes to them. What is in sight stays, however large it is.
  */
 import type { Entry, Gap, Kind } from "./entry.js";
 
@@ -12,8 +12,20 @@ interface Index {
   isSorted: boolean;
 }
 
-/** Entries that are kept at the most, when nobody asks for more. */
-export const KEPT = 20_000;
+/** How much is kept. */
+export interface Bounds {
+  entries: number;
+  bytes: number;
+}
+
+/** What is kept at the most, when nobody asks for more. An event may have 16 MiB. */
+export const KEPT: Bounds = { entries: 20_000, bytes: 100_000_000 };
+/** What is kept at the most for those who ask for all: more bytes would end the page. */
+export const MOST: Bounds = { entries: Infinity, bytes: 500_000_000 };
+/** How far beyond the bounds it goes until some are let go. */
+const SLACK = 1.25;
+/** An entry of more bytes goes early, whatever its kind and place: few of them fill the memory. */
+const HEAVY = 32_000;
 /** Kinds that panels and marks are made of: they go last. */
 const LASTING: ReadonlySet<Kind> = new Set<Kind>(["step", "evidence", "score", "note", "error"]);
 
@@ -21,19 +33,21 @@ export class Timeline {
   readonly #entries = new Map<number, Entry>();
   readonly #byKind = new Map<Kind, Index>();
   readonly #trouble: Index = { seqs: [], isSorted: true };
-  readonly #atMost: number;
+  readonly #usual: Bounds;
   /** Seqs in the order in which they came: whoever keeps a place in it need not look at everything again. */
   #journal: number[] = [];
   #generation = 0;
   #gaps: Gap[] = [];
   #head = 0;
-  #keeps: number;
+  #bytes = 0;
+  #keeps: Bounds;
   #looked: [from: number, to: number] = [Infinity, Infinity];
+  #held: number | null = null;
 
-  /** Keeps up to `atMost` entries, and a quarter more until it lets go of some. */
-  constructor(atMost = KEPT) {
-    this.#atMost = atMost;
-    this.#keeps = atMost;
+  /** Keeps what the bounds allow, and a quarter more until it lets go of some. */
+  constructor(usual: Partial<Bounds> = {}) {
+    this.#usual = { ...KEPT, ...usual };
+    this.#keeps = this.#usual;
   }
 
   /** The last seq that is known of. */
@@ -44,6 +58,16 @@ export class Timeline {
   /** Entries that are here. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** What the entries take of the page's memory, roughly. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether there is as much as is kept: what is added pushes out something else. */
+  get isFull(): boolean {
+    return this.size >= this.#keeps.entries || this.#bytes >= this.#keeps.bytes;
   }
 
   /** Gaps in order; they do not overlap. */
@@ -76,6 +100,7 @@ export class Timeline {
     this.reach(entry.seq);
     if (this.#entries.has(entry.seq)) return false;
     this.#entries.set(entry.seq, entry);
+    this.#bytes += entry.weight;
     this.#journal.push(entry.seq);
     this.#indexOf(entry.kind, entry.seq);
     if (entry.isTrouble) put(this.#trouble, entry.seq);
@@ -88,23 +113,34 @@ export class Timeline {
     this.#looked = [from, to];
   }
 
-  /** Keeps more entries than usual, or as many as usual again. */
-  keep(entries: number): void {
-    this.#keeps = Math.max(entries, this.#atMost);
+  /** This entry stays, wherever one looks; `null` for none. */
+  hold(seq: number | null): void {
+    this.#held = seq;
+  }
+
+  /** Keeps more than usual, or as much as usual again. */
+  keep({ entries, bytes }: Bounds): void {
+    this.#keeps = { entries: Math.max(entries, this.#usual.entries), bytes: Math.max(bytes, this.#usual.bytes) };
   }
 
   /** Lets go of what is furthest away, if there is too much. Never while somebody looks for what is missing of a range. */
   settle(): void {
-    if (this.size <= this.#keeps * 1.25) return;
+    const { entries, bytes } = this.#keeps;
+    if (this.size <= entries * SLACK && this.#bytes <= bytes * SLACK) return;
     const [from, to] = this.#looked;
     const distance = (seq: number): number => Math.min(this.#head - seq, seq < from ? from - seq : Math.max(seq - to, 0));
-    const near = this.#atMost / 8;
-    const order = [...this.#entries.values()].map(({ seq, kind, isTrouble }) => {
+    const near = this.#usual.entries / 8;
+    const order = [...this.#entries.values()].filter(({ seq }) => (seq < from || seq > to) && seq !== this.#held).map(({ seq, kind, isTrouble, weight }) => {
       const far = distance(seq);
-      return { seq, far, rank: far <= near ? 2 : LASTING.has(kind) || isTrouble ? 1 : 0 };
+      const isLasting = LASTING.has(kind) || isTrouble;
+      return { seq, far, weight, rank: weight > HEAVY ? 0 : far <= near ? 2 : isLasting ? 1 : 0 };
     });
     order.sort((a, b) => a.rank - b.rank || b.far - a.far);
-    for (const { seq } of order.slice(0, this.size - this.#keeps)) this.#entries.delete(seq);
+    for (const { seq, weight } of order) {
+      if (this.size <= entries && this.#bytes <= bytes) break;
+      this.#entries.delete(seq);
+      this.#bytes -= weight;
+    }
     const isHere = (seq: number): boolean => this.#entries.has(seq);
     for (const index of [...this.#byKind.values(), this.#trouble]) index.seqs = index.seqs.filter(isHere);
     this.#journal = this.#journal.filter(isHere);

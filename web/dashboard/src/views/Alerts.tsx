@@ -77,9 +77,9 @@ function Changed({ change, rule }: { change: AlertChange; rule: Rule | undefined
   return (
     <li>
       <span class={`badge tone-${tone}`}><Mark shape={change.state === "ok" ? "check" : change.state === "firing" ? "alert" : "ring"} />{t(`now.change.${change.state}`)}</span>
-      <span>
-        {rule?.summary ?? change.name}
-        {typeof change.value === "number" && <span class="muted small block number">{figure(change.value)} {rule?.unit ?? ""}</span>}
+      <span class="said">
+        {rule?.summary ?? change.name}{" "}
+        {typeof change.value === "number" && <span class="muted small number">{figure(change.value)} {rule?.unit ?? ""}</span>}
       </span>
       <time class="muted small" title={moment(change.at, language.value)}>{ago(change.at, now.value, language.value)}</time>
     </li>

@@ -4,6 +4,7 @@ import { type TextKey, t } from "../text/index.js";
 
 const KEYS: [string[], TextKey][] = [
   [["j", "k", "↓", "↑"], "keys.move"],
+  [["PageUp", "PageDown"], "keys.page"],
   [["Home", "End"], "keys.ends"],
   [["/"], "keys.search"],
   [["Space"], "keys.space"],

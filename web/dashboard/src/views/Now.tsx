@@ -36,6 +36,7 @@ interface Tile {
   /** Columns of the samples, with their labels. */
   lines: [column: number, label: string][];
   format: (value: number) => string;
+  isCount?: boolean;
   atLeast: number;
 }
 
@@ -45,18 +46,18 @@ function tilesOf(stats: Stats): Tile[] {
   const count = (value: number): string => whole(value, language.value);
   const { delivered, connectionsByKind: kinds, disk, cpu, fileDescriptors: files } = stats;
   const tiles: (Tile | null)[] = [
-    { label: t("now.connections"), value: count(stats.connectedClients), lines: [[1, t("now.connections")]], format: count, atLeast: 4,
+    { label: t("now.connections"), value: count(stats.connectedClients), lines: [[1, t("now.connections")]], format: count, isCount: true, atLeast: 4,
       ...(kinds && { more: `${t("now.websocket")} ${count(kinds.websocket)} · ${t("now.stream")} ${count(kinds.stream)}` }) },
-    { label: t("now.sessions"), value: count(stats.activeSessions), lines: [[9, t("now.sessions")]], format: count, atLeast: 4,
+    { label: t("now.sessions"), value: count(stats.activeSessions), lines: [[9, t("now.sessions")]], format: count, isCount: true, atLeast: 4,
       ...(stats.stalledSessions !== undefined && { more: t("now.stalled", { n: stats.stalledSessions }) }) },
     { label: t("now.rate"), value: threeDigits(stats.messagesPerSecond), lines: [[2, t("now.rate")]], format: (value) => `${threeDigits(value)}/s`, atLeast: 1 },
     delivered
-      ? { label: t("now.latency"), ...(delivered.count === 0 ? { value: "–" } : { value: ms(delivered.p50Ms), more: `${t("now.p99")} ${ms(delivered.p99Ms)}` }), lines: [[3, t("now.p50")], [4, t("now.p99")]], format: ms, atLeast: 1 }
+      ? { label: t("now.latency"), ...(delivered.count === 0 ? { value: "–", more: t("now.latency.nothing") } : { value: ms(delivered.p50Ms), more: `${t("now.p99")} ${ms(delivered.p99Ms)}` }), lines: [[3, t("now.p50")], [4, t("now.p99")]], format: ms, atLeast: 1 }
       : { label: t("now.latency.none"), value: ms(stats.averageLatency), lines: [[3, t("now.latency.none")]], format: ms, atLeast: 1 },
     { label: t("now.errors"), value: percent(stats.errorRate * 100), lines: [[5, t("now.errors")]], format: percent, atLeast: 1 },
     { label: t("now.memory"), value: bytes(stats.memoryUsage.rss), lines: [[6, t("now.memory")]], format: bytes, atLeast: 1e6 },
-    typeof cpu === "number" ? { label: t("now.cpu"), value: t("now.cores", { n: threeDigits(cpu) }), lines: [[7, t("now.cpu")]], format: threeDigits, atLeast: 1,
-      ...(files && { more: `${t("now.files")} ${count(files.used)} / ${count(files.limit)}` }) } : null,
+    typeof cpu === "number" ? { label: t("now.cpu"), value: threeDigits(cpu), lines: [[7, t("now.cpu")]], format: threeDigits, atLeast: 1,
+      ...(files && { more: t("now.files", { used: count(files.used), limit: count(files.limit) }) }) } : null,
     disk ? { label: t("now.disk"), value: bytes(disk.usedBytes), more: t("now.disk.free", { free: bytes(disk.freeBytes) }), lines: [[8, t("now.disk")]], format: bytes, atLeast: 1e6 } : null,
   ];
   return tiles.filter((tile) => tile !== null);
@@ -68,7 +69,7 @@ function TileBox({ tile, columns }: { tile: Tile; columns: (number | null)[][] }
     <section class="card tile">
       <h2>{tile.label}</h2>
       <p class="big number">{tile.value} {tile.more !== undefined && <span class="more">{tile.more}</span>}</p>
-      <Plot label={tile.label} data={data} series={tile.lines.map(([, label]) => ({ label }))} format={tile.format} height={110} atLeast={tile.atLeast} />
+      <Plot label={tile.label} data={data} series={tile.lines.map(([, label]) => ({ label }))} format={tile.format} height={110} isCount={tile.isCount ?? false} atLeast={tile.atLeast} />
     </section>
   );
 }

@@ -3,8 +3,9 @@ import type { SessionInfo, SlowReader, Stats } from "../api/types.js";
 import { StatusBadge } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { sessionHref } from "../routes.js";
-import { whole } from "../text/format.js";
+import { bytes, whole } from "../text/format.js";
 import { language, t } from "../text/index.js";
+import { word } from "../timeline/describe.js";
 
 export function SlowReaders({ readers }: { readers: SlowReader[] | undefined }) {
   if (!readers) return null;
@@ -45,6 +46,9 @@ export function ByState({ counts }: { counts: Stats["sessionsByState"] }) {
   );
 }
 
+/** Queues that are measured in bytes; the others count. */
+const IN_BYTES: readonly string[] = ["commit_backlog", "receive_buffer", "mailboxes"];
+
 export function Queues({ queues }: { queues: Stats["queues"] }) {
   if (!queues || queues.length === 0) return null;
   return (
@@ -53,9 +57,10 @@ export function Queues({ queues }: { queues: Stats["queues"] }) {
       <table>
         <thead><tr><th>{t("now.queue")}</th><th class="right">{t("now.depth")}</th><th class="right">{t("now.bound")}</th></tr></thead>
         <tbody>
-          {queues.map(({ name, depth, bound }) => (
-            <tr key={name}><td>{name}</td><td class="right number">{whole(depth, language.value)}</td><td class="right number">{typeof bound === "number" ? whole(bound, language.value) : "–"}</td></tr>
-          ))}
+          {queues.map(({ name, depth, bound }) => {
+            const shown = (value: number): string => (IN_BYTES.includes(name) ? bytes(value) : whole(value, language.value));
+            return <tr key={name}><td>{word("queue", name)}</td><td class="right number">{shown(depth)}</td><td class="right number">{typeof bound === "number" ? shown(bound) : "–"}</td></tr>;
+          })}
         </tbody>
       </table>
     </section>

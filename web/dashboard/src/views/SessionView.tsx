@@ -100,11 +100,13 @@ export function SessionView({ model, note = null }: { model: SessionModel; note?
   return (
     <div class={`session tab-is-${tab}`} data-upto={state.upTo.value}>
       <SessionHead state={state} />
-      {note}
-      {model.failure.value && <FailureBox failure={model.failure.value} />}
-      {state.problem.value && <FailureBox failure={state.problem.value} again={() => { state.problem.value = null; }} />}
+      <div class="session-notes">
+        {note}
+        {model.failure.value && <FailureBox failure={model.failure.value} />}
+        {state.problem.value && <FailureBox failure={state.problem.value} again={() => { state.problem.value = null; }} />}
+        <p class={state.said.value === "" ? "sr" : "box"} role="status">{state.said.value === "" ? "" : t(state.said.value as TextKey)}</p>
+      </div>
       <ReplayBar state={state} />
-      <p class="sr" role="status">{state.said.value === "" ? "" : t(state.said.value as TextKey)}</p>
       <Tabs state={state} />
       <TimelinePanel state={state} search={search} />
       <section class="side" id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`} tabIndex={0}><Panel state={state} tab={tab} /></section>

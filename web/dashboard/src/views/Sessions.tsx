@@ -22,6 +22,7 @@ export function hasText(session: SessionInfo, text: string): boolean {
 
 export function Sessions() {
   const list = useSessions({ q: search.value.trim(), status: status.value, projectId: project.value.trim() }, 3000);
+  const isNarrowed = [search, status, project].some(({ value }) => value.trim() !== "");
   const shown = list.sessions?.filter((session) => hasText(session, search.value));
   return (
     <div class="page">
@@ -36,7 +37,9 @@ export function Sessions() {
       </div>
       {list.failure && <FailureBox failure={list.failure} />}
       {!shown && !list.failure && <p class="muted">{t("session.loading")}</p>}
-      {shown?.length === 0 && <Empty><strong>{t("sessions.none")}</strong> {t("sessions.none.hint")}</Empty>}
+      {shown?.length === 0 && (isNarrowed
+        ? <Empty><strong>{t("sessions.none")}</strong> {t("sessions.none.hint")}</Empty>
+        : <Empty><strong>{t("sessions.empty")}</strong> {t("sessions.empty.hint")}</Empty>)}
       {shown && shown.length > 0 && <SessionTable sessions={shown} onEnd={list.more} />}
       <p class="foot muted small">
         {shown && <span>{t("sessions.shown", { n: whole(shown.length, language.value) })}</span>}

@@ -65,17 +65,23 @@ function Filters({ state, search }: { state: SessionState; search: RefObject<HTM
 function LoadedNote({ state }: { state: SessionState }) {
   const { timeline, changed } = state.model;
   const loading = useMemo(() => signal<number | null>(null), [state]);
+  /** Everything was asked for, and this is as much as a page can hold. */
+  const isAll = useMemo(() => signal(false), [state]);
   void changed.value;
   const known = timeline.gaps.reduce((sum, gap) => sum + gap.to - gap.from + 1, timeline.size);
   if (known >= timeline.head) return null;
+  const isFull = isAll.value;
   const load = async (): Promise<void> => {
     loading.value = 0;
+    const asked = { isStopped: false };
     try {
       await state.model.loadAll((loaded, total) => {
+        asked.isStopped = loading.value === null;
         if (loading.value === null) return false;
         loading.value = Math.floor((loaded / Math.max(total, 1)) * 100);
         return true;
       });
+      isAll.value = !asked.isStopped;
     } catch {
       // The time line keeps what it has, and the button is there again.
     } finally {
@@ -84,10 +90,10 @@ function LoadedNote({ state }: { state: SessionState }) {
   };
   return (
     <p class="loaded muted small">
-      {t("timeline.loaded", { loaded: whole(timeline.size, language.value), total: whole(timeline.head, language.value) })}
-      {loading.value === null
+      {t(isFull ? "timeline.full" : "timeline.loaded", { loaded: whole(timeline.size, language.value), total: whole(timeline.head, language.value) })}
+      {!isFull && (loading.value === null
         ? <button type="button" class="button tiny" onClick={load}>{t("timeline.loadAll")}</button>
-        : <button type="button" class="button tiny" onClick={() => { loading.value = null; }}>{t("timeline.loadingAll", { percent: loading.value })} · {t("timeline.stop")}</button>}
+        : <button type="button" class="button tiny" onClick={() => { loading.value = null; }}>{t("timeline.loadingAll", { percent: loading.value })} · {t("timeline.stop")}</button>)}
     </p>
   );
 }

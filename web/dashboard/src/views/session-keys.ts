@@ -4,8 +4,11 @@ import type { SessionState } from "./session-state.js";
 /** Rows that a page key moves by. */
 const PAGE = 15;
 
+/** Keys that a slider moves by. */
+const OF_SLIDERS = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"];
+
 function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.matches("input, textarea, select") || target.isContentEditable);
+  return target instanceof HTMLElement && (target.matches("input:not([type=range]), textarea, select") || target.isContentEditable);
 }
 
 /** What a key does; nothing for keys that are not ours. */
@@ -63,6 +66,7 @@ export function onKey(event: KeyboardEvent, state: SessionState, focusSearch: ()
     if (key === "Escape" && target instanceof HTMLElement) target.blur();
     return;
   }
+  if (target instanceof HTMLElement && target.matches("input[type=range]") && OF_SLIDERS.includes(key)) return;
   const isOnButton = target instanceof HTMLElement && target.closest("button, a, summary, [role=tab]") !== null;
   if (isOnButton && [" ", "ArrowLeft", "ArrowRight", "Home", "End"].includes(key)) return;
   const action = actionOf(key, state, focusSearch);

@@ -43,6 +43,8 @@ export class SessionState {
   constructor(model: SessionModel) {
     this.model = model;
     const { timeline, changed } = model;
+    // What is shown whole stays, wherever the reader scrolls.
+    this.chosen.subscribe((seq) => timeline.hold(seq));
     this.upTo = computed(() => this.playing.value?.seq ?? (changed.value, timeline.head));
     this.#filtered = computed(() => {
       const filter = { kinds: this.kinds.value, text: this.text.value };

@@ -27,9 +27,8 @@ function Given({ score, state }: { score: Score; state: SessionState }) {
   return (
     <tr>
       <td><button type="button" class="plain number" onClick={() => state.goTo(score.seq)}>{clock(score.at).slice(0, 8)}</button></td>
-      <td><bdi>{oneLine(score.criterion, 60)}</bdi>{score.comment !== null && <span class="muted small block"><bdi>{oneLine(score.comment, 200)}</bdi></span>}</td>
+      <td><bdi>{oneLine(score.criterion, 60)}</bdi> <span class="muted small"><bdi>{t("session.by", { user: oneLine(score.author, 40) })}</bdi></span>{score.comment !== null && <span class="muted small block"><bdi>{oneLine(score.comment, 200)}</bdi></span>}</td>
       <td class="right number">{t("scores.of", { score: threeDigits(score.score), max: threeDigits(score.max) })}</td>
-      <td><bdi>{oneLine(score.author, 40)}</bdi></td>
     </tr>
   );
 }
