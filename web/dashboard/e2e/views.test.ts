@@ -233,6 +233,31 @@ test("the pages that the server itself has: signed in by its link, a session, no
   await context.close();
 });
 
+test("a server that falls silent is not called well, and what failed can be put away", async () => {
+  const { page, context } = await newPage(browser);
+  await page.addInitScript((kept) => sessionStorage.setItem("agentbench.token", kept), admin);
+  // No rule fires on this server; then it answers nothing any more.
+  await page.route("**/api/v1/stats", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...((await response.json()) as object), alerts: [] } });
+  });
+  await page.goto(`${pages.url}/#/`);
+  await page.getByText("Nothing is wrong").waitFor();
+  await page.unroute("**/api/v1/stats");
+  await page.route("**/api/**", (route) => route.abort());
+  await page.getByText("The server does not answer").waitFor();
+  await page.getByText("Nothing is wrong").waitFor({ state: "detached" });
+  await page.unroute("**/api/**");
+  await page.goto(`${pages.url}/#/sessions/${session}`);
+  await page.locator("[data-seq]").first().waitFor();
+  await page.route("**/export?**", (route) => route.abort());
+  await page.getByRole("button", { name: "JSONL" }).click();
+  const failed = page.locator(".box-bad", { hasText: "The server cannot be reached" });
+  await failed.getByRole("button", { name: "Close" }).click();
+  await failed.waitFor({ state: "detached" });
+  await context.close();
+});
+
 test("the browser's language is chosen, and can be changed", async () => {
   const { page, context } = await newPage(browser, { language: "zh-CN" });
   await page.goto(pages.url);

@@ -4,11 +4,12 @@ import { type Failure, sentence } from "../api/failure.js";
 import { t } from "../text/index.js";
 
 /** Something went wrong, and what can be done. */
-export function FailureBox({ failure, again }: { failure: Failure; again?: () => void }) {
+export function FailureBox({ failure, again, close }: { failure: Failure; again?: () => void; close?: () => void }) {
   return (
     <div class="box box-bad" role="alert">
       <p><strong>{t("error.title")}</strong> {sentence(failure)}</p>
       {again && <button type="button" class="button" onClick={again}>{t("error.retry")}</button>}
+      {close && <button type="button" class="button tiny" onClick={close}>{t("evidence.close")}</button>}
     </div>
   );
 }

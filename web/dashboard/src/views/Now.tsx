@@ -118,7 +118,8 @@ function Server() {
     <>
       {failure && <p class="box box-warn" role="status">{t("now.paused")}</p>}
       <About stats={stats} />
-      <Alerts alerts={stats.alerts} rules={told?.rules ?? []} />
+      {/* That nothing was wrong before the server fell silent is no news. */}
+      <Alerts alerts={failure && stats.alerts?.length === 0 ? undefined : stats.alerts} rules={told?.rules ?? []} />
       <div class="tiles">{tilesOf(stats).map((tile) => <TileBox key={tile.label} tile={tile} columns={columns} />)}</div>
       <div class="columns">
         <SlowReaders readers={stats.slowestReaders} />

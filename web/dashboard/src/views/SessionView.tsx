@@ -103,7 +103,7 @@ export function SessionView({ model, note = null }: { model: SessionModel; note?
       <div class="session-notes">
         {note}
         {model.failure.value && <FailureBox failure={model.failure.value} />}
-        {state.problem.value && <FailureBox failure={state.problem.value} again={() => { state.problem.value = null; }} />}
+        {state.problem.value && <FailureBox failure={state.problem.value} close={() => { state.problem.value = null; }} />}
         <p class={state.said.value === "" ? "sr" : "box"} role="status">{state.said.value === "" ? "" : t(state.said.value as TextKey)}</p>
       </div>
       <ReplayBar state={state} />
