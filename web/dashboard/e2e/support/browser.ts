@@ -30,7 +30,7 @@ export async function newPage(browser: Browser, wishes: Wishes = {}): Promise<Wa
   const { width = 1440, height = 900, theme = "light", language = "en-GB" } = wishes;
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language, acceptDownloads: true, reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const problems: string[] = [];
   page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
   page.on("console", (message) => {
