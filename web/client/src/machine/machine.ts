@@ -11,7 +11,8 @@
  *                                                              └─► nextTimeout  when to call timeout
  * ```
  *
- * After every input the driver asks for all outputs until there are none. All times are in ms.
+ * After every input the driver asks for all outputs until there are none. All times are in ms. This is the machine as other drivers
+ * and tests see it, with numbers for who asked; the SDK's own driver uses the state and its functions, which call back.
  *
  * **Order.** The events of one session are sent in the order in which they were published, on every connection anew from
  * the first one that is not acked, and only after the join on that connection was answered. A refusal that is worth a

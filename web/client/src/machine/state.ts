@@ -127,8 +127,8 @@ export class State {
   }
 
   /**
-   * Lists a command for sending, and gives its number. Without `take` nobody waits for the answer. One that `isPassing` ends with the
-   * connection. Throws `ended`.
+   * Lists a command for sending, and gives its number; `take` gets the answer, or why there is none. One that `isPassing` ends with
+   * the connection, without a word. Throws `ended`.
    */
   sendCommand(now: Now, data: object, take: Take, isPassing = false): number {
     this.checkOpen();
