@@ -133,6 +133,8 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     let data = tempfile::tempdir().unwrap();
     let server = server(data.path());
     let url = format!("ws://{}", server.address());
+    let started = Instant::now();
+    let limit = Duration::from_secs(9);
     let mut run =
         suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
     until_acked(&server, &mut run);
@@ -140,8 +142,9 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     signal(server.pid(), libc::SIGSTOP).unwrap();
     std::thread::sleep(Duration::from_secs(1));
     server.kill().unwrap();
-    // That it ends at all is its limit's doing: nothing will ever be answered.
     let output = run.wait_with_output().unwrap();
+    // A little for starting the process and for writing the report.
+    assert!(started.elapsed() < limit + Duration::from_secs(3), "{:?}", started.elapsed());
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     let counts = &report["scenarios"][0]["counts"];
