@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentbench_auth::Role;
 use agentbench_client::{Client, Config};
-use agentbench_history::check;
+use agentbench_history::{ClientHistory, Operation, StoppedBecause, check};
 use agentbench_load::child::{ServerCommand, ServerProcess, token};
 use agentbench_report::schema::Category;
 use agentbench_scenarios::definition::{Faults, Readers, Scenario};
@@ -18,6 +18,8 @@ use agentbench_scenarios::sdk::Sdk;
 use agentbench_scenarios::target::Endpoint;
 use tokio::sync::watch;
 
+/// Whose the sessions are.
+pub(crate) const USER: &str = "under-load";
 const CLIENTS: u32 = 10;
 /// Hang guard; no measure of speed.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -31,16 +33,20 @@ pub(crate) struct Load {
     pub(crate) spread: Duration,
     /// The authority of the server's certificate: the fleet comes by TLS.
     pub(crate) authority: Option<PathBuf>,
+    /// The fleet's token, and the one with which the logs are read in the end.
+    pub(crate) tokens: [String; 2],
 }
 
 impl Load {
     pub(crate) fn with(flags: &[&str]) -> Self {
+        let token = token(USER, Role::Evaluator).unwrap();
         Self {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             messages: 200,
             payload: 512,
             spread: Duration::from_secs(4),
             authority: None,
+            tokens: [token.clone(), token],
         }
     }
 }
@@ -121,16 +127,14 @@ pub(crate) fn nothing_is_lost(
     let scheme = if load.authority.is_some() { "wss" } else { "ws" };
     let url = format!("{scheme}://{}", server.address());
     let authority = load.authority.as_ref().map(|path| std::fs::read(path).unwrap());
-    let endpoint = Endpoint {
-        authority: authority.clone(),
-        ..Endpoint::new(&url, token("under-load", Role::Evaluator).unwrap())
-    };
+    let [of_fleet, of_final_reads] = load.tokens.clone();
+    let endpoint = Endpoint { authority: authority.clone(), ..Endpoint::new(&url, of_fleet) };
     let meters = Arc::new(Meters::default());
     let (_never, gone) = watch::channel(false);
     let fleet = Fleet {
         scenario: Arc::new(scenario(load)),
         seed: 7,
-        routes: Arc::new(Routes::direct(endpoint)),
+        routes: Arc::new(Routes::direct(endpoint).with_calm_token(of_final_reads)),
         meters: Arc::clone(&meters),
         gone,
         sdk: Sdk::Rust,
@@ -152,6 +156,10 @@ pub(crate) fn nothing_is_lost(
         outcome
     });
     assert_eq!(outcome.failures, Vec::<String>::new());
+    assert_eq!(
+        outcome.histories.iter().filter(|history| is_whole_final_read(history)).count(),
+        CLIENTS as usize
+    );
     let verdict = check(&outcome.histories);
     assert!(verdict.is_clean(), "{:#?}", verdict.findings);
     let summary = &verdict.summary;
@@ -159,6 +167,13 @@ pub(crate) fn nothing_is_lost(
     assert_eq!((summary.events_delivered, summary.unverified), (planned, 0));
     assert!(summary.gaps.is_empty(), "{:?}", summary.gaps);
     Seen { reconnects: meters.get(Counter::Reconnects), retried: meters.get(Counter::Retried) }
+}
+
+/// Whether this is the whole log of a session. Without it the verdict says less than the test promises.
+fn is_whole_final_read(history: &ClientHistory) -> bool {
+    let operations = || history.records.iter().map(|record| &record.operation);
+    operations().any(|operation| matches!(operation, Operation::FinalRead { .. }))
+        && matches!(operations().next_back(), Some(Operation::Stop { why: StoppedBecause::CaughtUp }))
 }
 
 fn scenario(load: &Load) -> Scenario {

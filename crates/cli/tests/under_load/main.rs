@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use agentbench_auth::{Algorithm, Claims, Role, SigningKey, sign};
 use agentbench_client::{Client, Data, Event, GaveUp, NewSession, Outcome, StartAt, TestOutcome};
 use agentbench_load::child::{SECRET, ServerProcess, token};
-use load::{Load, Scene, nothing_is_lost, runtime};
+use load::{Load, Scene, USER, nothing_is_lost, runtime};
 
 fn text(path: &Path) -> String {
     path.display().to_string()
@@ -55,26 +55,33 @@ fn keys_file(path: &Path, keys: &[(&str, &str)]) {
     fs::rename(next, path).unwrap();
 }
 
+fn signed_with(kid: &str, secret: &str, user: &str, role: Role) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes()).unwrap().with_kid(kid);
+    sign(&Claims::new(user, role, now - 10, now + 3600), &key).unwrap()
+}
+
 #[test]
 fn keys_are_rotated_and_nobody_who_is_there_notices() {
     const NEXT: &str = "the-next-secret-0123456789abcdefghij";
+    /// The logs are read by whoever has this one, whenever the fleet is done: it stays.
+    const KEPT: &str = "the-kept-secret-0123456789abcdefghij";
     let data = tempfile::tempdir().unwrap();
     let keys = data.path().join("keys.json");
-    keys_file(&keys, &[("old", SECRET)]);
-    let new_token = {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let key = SigningKey::from_secret(Algorithm::Hs256, NEXT.as_bytes()).unwrap().with_kid("new");
-        sign(&Claims::new("newcomer", Role::Viewer, now - 10, now + 3600), &key).unwrap()
-    };
-    let old_token = token("late", Role::Viewer).unwrap();
-    let seen = nothing_is_lost(&Load::with(&["--jwt-keys-file", &text(&keys)]), data.path(), |scene| {
+    keys_file(&keys, &[("old", SECRET), ("kept", KEPT)]);
+    let new_token = signed_with("new", NEXT, "newcomer", Role::Viewer);
+    let old_token = signed_with("old", SECRET, "late", Role::Viewer);
+    let tokens = [("old", SECRET), ("kept", KEPT)]
+        .map(|(kid, secret)| signed_with(kid, secret, USER, Role::Evaluator));
+    let load = Load { tokens, ..Load::with(&["--jwt-keys-file", &text(&keys)]) };
+    let seen = nothing_is_lost(&load, data.path(), |scene| {
         assert!(scene.knock(&new_token).is_err(), "the new key is not there yet");
         assert!(scene.knock(&old_token).is_ok());
         // The new one beside the old one, then without it.
-        keys_file(&keys, &[("old", SECRET), ("new", NEXT)]);
+        keys_file(&keys, &[("old", SECRET), ("kept", KEPT), ("new", NEXT)]);
         scene.signal(libc::SIGHUP);
         scene.until("the new key", || scene.knock(&new_token).is_ok());
-        keys_file(&keys, &[("new", NEXT)]);
+        keys_file(&keys, &[("kept", KEPT), ("new", NEXT)]);
         scene.signal(libc::SIGHUP);
         scene.until("the end of the old key", || scene.knock(&old_token).is_err());
         // A file that cannot be used takes no key away.
