@@ -13,6 +13,9 @@ use agentbench_load::child::{SECRET, ServerCommand, ServerProcess, signal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
 
+/// Hang guard, many times what a run here may take; no measure of speed.
+const GUARD: Duration = Duration::from_secs(60);
+
 fn server(data_dir: &Path) -> ServerProcess {
     let command = ServerCommand {
         binary: BINARY.into(),
@@ -134,7 +137,6 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     let server = server(data.path());
     let url = format!("ws://{}", server.address());
     let started = Instant::now();
-    let limit = Duration::from_secs(9);
     let mut run =
         suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
     until_acked(&server, &mut run);
@@ -143,8 +145,7 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     std::thread::sleep(Duration::from_secs(1));
     server.kill().unwrap();
     let output = run.wait_with_output().unwrap();
-    // A little for starting the process and for writing the report.
-    assert!(started.elapsed() < limit + Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < GUARD, "{:?}", started.elapsed());
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     let counts = &report["scenarios"][0]["counts"];
@@ -164,13 +165,13 @@ fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
 fn a_started_server_that_dies_ends_the_run_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let started = Instant::now();
-    let mut run = suite(folder.path(), &["--duration", "60000", "--messages", "1000"]).spawn().unwrap();
+    let mut run = suite(folder.path(), &["--duration", "120000", "--messages", "1000"]).spawn().unwrap();
     let_it_publish(&mut run);
     let servers = children(run.id());
     assert_eq!(servers.len(), 1);
     signal(servers[0], libc::SIGKILL).unwrap();
     let output = run.wait_with_output().unwrap();
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(started.elapsed() < GUARD, "{:?}", started.elapsed());
     assert_eq!(output.status.code(), Some(1));
     let reasons = report(&output)["scenarios"][0]["reasons"].to_string();
     assert!(reasons.contains("the server ended in the middle of the run"), "{reasons}");
@@ -279,7 +280,7 @@ fn cannot_run(url: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let started = Instant::now();
     let output = suite(folder.path(), &["--url", url]).output().unwrap();
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(started.elapsed() < GUARD, "{:?}", started.elapsed());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains(url.split('?').next().unwrap()), "{said}");
@@ -343,7 +344,7 @@ fn a_server_that_stops_answering_ends_the_run_at_its_limit() {
     signal(server.pid(), libc::SIGSTOP).unwrap();
     let output = run.wait_with_output().unwrap();
     server.kill().unwrap();
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(started.elapsed() < GUARD, "{:?}", started.elapsed());
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     let reasons = report["scenarios"][0]["reasons"].to_string();

@@ -83,7 +83,7 @@ test("a token that ends while one is signed in: the page says so, takes a new on
   await publish(server, admin, session, lines(40, "before"));
   const short = (ttl: string): string => server.token("--user", "vic", "--username", "Vic", "--role", "viewer", "--ttl", ttl);
   const { page, problems, context } = await newPage(browser);
-  await page.goto(`${pages.url}/#token=${short("9")}`);
+  await page.goto(`${pages.url}/#token=${short("20")}`);
   await page.getByText("Live", { exact: true }).waitFor();
   await page.evaluate((id) => { location.hash = `#/sessions/${id}`; }, session);
   await reaches(page, 42);
