@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { en } from "../src/text/en.js";
 import { zh } from "../src/text/zh.js";
-import { bytes, cut, oneLine, plain, span, threeDigits } from "../src/text/format.js";
-import { choose, fill } from "../src/text/index.js";
+import { bytes, cut, moment, oneLine, plain, span, threeDigits } from "../src/text/format.js";
+import { choose, fill, localeOf } from "../src/text/index.js";
 
 const holes = (text: string): string[] => [...text.matchAll(/\{\w+\}/g)].map(([hole]) => hole).sort();
 
@@ -15,6 +15,13 @@ describe("texts", () => {
 
   test("the browser's first language that we have", () => {
     expect([choose(["fr", "zh-TW", "en"]), choose(["fr"]), choose([]), choose(["constructor"])]).toEqual(["zh", "en", "en", "en"]);
+  });
+
+  test("numbers and dates as in the reader's country, where the browser names it", () => {
+    expect(localeOf("en", ["zh-TW", "en-GB", "en-US"])).toBe("en-GB");
+    expect([localeOf("zh", ["en-GB"]), localeOf("en", []), localeOf("en", ["en-US@posix"])]).toEqual(["zh", "en", "en"]);
+    const noon = new Date(2026, 10, 28, 12).getTime();
+    expect(moment(noon, localeOf("en", ["en-GB"]))).toBe("28 Nov 2026, 12:00:00");
   });
 
   test("values are put in as they are", () => {

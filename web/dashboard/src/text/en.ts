@@ -160,6 +160,7 @@ export const en = {
   "timeline.loadingAll": "Loading {percent} %",
   "timeline.stop": "Stop",
   "timeline.follow": "Follow the newest",
+  "timeline.toEnd": "To the end",
   "timeline.none": "No event fits.",
   "timeline.empty": "No events yet. They appear here as they arrive.",
   "timeline.gap": "Events {from}–{to} are not here: {cause}",

@@ -1,5 +1,5 @@
 /** The texts in the reader's language: the browser's choice, until the reader makes one. */
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { type TextKey, type Texts, en } from "./en.js";
 import { zh } from "./zh.js";
 
@@ -16,13 +16,27 @@ function isLanguage(name: string | null): name is Language {
   return name !== null && Object.hasOwn(LANGUAGES, name);
 }
 
+function baseOf(tag: string): string {
+  return tag.toLowerCase().split("-")[0] ?? "";
+}
+
 /** The first of the browser's languages that there are texts in. */
 export function choose(preferred: readonly string[]): Language {
   for (const name of preferred) {
-    const base = name.toLowerCase().split("-")[0] ?? "";
+    const base = baseOf(name);
     if (isLanguage(base)) return base;
   }
   return "en";
+}
+
+/** How the reader writes numbers and dates in a language: "en-GB", if that is the English that the browser names first. */
+export function localeOf(name: Language, preferred: readonly string[]): string {
+  // Some browsers have told what is no tag ("en-US@posix"), which formatting refuses.
+  return preferred.find((tag) => baseOf(tag) === name && /^[\w-]+$/.test(tag)) ?? name;
+}
+
+function preferences(): readonly string[] {
+  return typeof navigator === "undefined" ? [] : navigator.languages;
 }
 
 function kept(): string | null {
@@ -37,11 +51,14 @@ function kept(): string | null {
 function first(): Language {
   const before = kept();
   if (isLanguage(before)) return before;
-  return choose(typeof navigator === "undefined" ? [] : navigator.languages);
+  return choose(preferences());
 }
 
 /** The language of the pages now. */
 export const language = signal<Language>(first());
+
+/** The language with its country, for numbers and dates. */
+export const locale = computed(() => localeOf(language.value, preferences()));
 
 /** Changes the language, and keeps the choice. */
 export function setLanguage(name: Language): void {

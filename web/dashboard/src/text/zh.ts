@@ -166,6 +166,7 @@ export const zh: Texts = {
   "timeline.loadingAll": "正在加载 {percent} %",
   "timeline.stop": "停止",
   "timeline.follow": "跟随最新",
+  "timeline.toEnd": "转到末尾",
   "timeline.none": "没有符合的事件。",
   "timeline.empty": "还没有事件。事件到达后会显示在这里。",
   "timeline.gap": "缺少事件 {from}–{to}：{cause}",

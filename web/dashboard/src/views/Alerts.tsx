@@ -6,7 +6,7 @@ import { now } from "../clock.js";
 import { Mark } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { ago, moment, span, threeDigits, whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 
 /** Time between two looks at the rules, ms. */
 const EVERY = 2000;
@@ -37,7 +37,7 @@ export function useAlerts(api: Api | undefined, firing: string): Told | null {
 
 /** A figure of a rule: whole numbers as such, others with three digits. */
 function figure(value: number): string {
-  return Number.isInteger(value) ? whole(value, language.value) : threeDigits(value);
+  return Number.isInteger(value) ? whole(value, locale.value) : threeDigits(value);
 }
 
 /** The value and the limit in words: "12.5 refused a second, limit 5". */
@@ -81,7 +81,7 @@ function Changed({ change, rule }: { change: AlertChange; rule: Rule | undefined
         {rule?.summary ?? change.name}{" "}
         {typeof change.value === "number" && <span class="muted small number">{figure(change.value)} {rule?.unit ?? ""}</span>}
       </span>
-      <time class="muted small" title={moment(change.at, language.value)}>{ago(change.at, now.value, language.value)}</time>
+      <time class="muted small" title={moment(change.at, locale.value)}>{ago(change.at, now.value, locale.value)}</time>
     </li>
   );
 }

@@ -8,7 +8,7 @@ import { FailureBox } from "../parts/Bits.js";
 import { Plot } from "../plots/Plot.js";
 import { Samples } from "../plots/samples.js";
 import { bytes, span, threeDigits, whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 import { Alerts, RecentChanges, useAlerts } from "./Alerts.js";
 import { ByState, Queues, SlowReaders } from "./NowTables.js";
 import { RunningNow } from "./RunningNow.js";
@@ -43,7 +43,7 @@ interface Tile {
 function tilesOf(stats: Stats): Tile[] {
   const ms = (value: number): string => `${threeDigits(value)} ms`;
   const percent = (value: number): string => `${threeDigits(value)} %`;
-  const count = (value: number): string => whole(value, language.value);
+  const count = (value: number): string => whole(value, locale.value);
   const { delivered, connectionsByKind: kinds, disk, cpu, fileDescriptors: files } = stats;
   const tiles: (Tile | null)[] = [
     { label: t("now.connections"), value: count(stats.connectedClients), lines: [[1, t("now.connections")]], format: count, isCount: true, atLeast: 4,

@@ -4,7 +4,7 @@ import { StatusBadge } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { sessionHref } from "../routes.js";
 import { bytes, whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 import { word } from "../timeline/describe.js";
 
 export function SlowReaders({ readers }: { readers: SlowReader[] | undefined }) {
@@ -20,7 +20,7 @@ export function SlowReaders({ readers }: { readers: SlowReader[] | undefined }) 
               <tr key={`${reader.clientId} ${reader.sessionId}`}>
                 <td title={`${t("now.slow.client")} ${reader.clientId}`}><bdi>{reader.userId}</bdi></td>
                 <td><a href={sessionHref(reader.sessionId)}><code>{reader.sessionId.slice(0, 8)}</code></a></td>
-                <td class="right number">{whole(reader.behind, language.value)}</td>
+                <td class="right number">{whole(reader.behind, locale.value)}</td>
               </tr>
             ))}
           </tbody>
@@ -39,7 +39,7 @@ export function ByState({ counts }: { counts: Stats["sessionsByState"] }) {
       <h2>{t("now.byState")}</h2>
       <table>
         <tbody>
-          {STATES.map((state) => <tr key={state}><td><StatusBadge status={state} /></td><td class="right number">{whole(counts[state] ?? 0, language.value)}</td></tr>)}
+          {STATES.map((state) => <tr key={state}><td><StatusBadge status={state} /></td><td class="right number">{whole(counts[state] ?? 0, locale.value)}</td></tr>)}
         </tbody>
       </table>
     </section>
@@ -58,7 +58,7 @@ export function Queues({ queues }: { queues: Stats["queues"] }) {
         <thead><tr><th>{t("now.queue")}</th><th class="right">{t("now.depth")}</th><th class="right">{t("now.bound")}</th></tr></thead>
         <tbody>
           {queues.map(({ name, depth, bound }) => {
-            const shown = (value: number): string => (IN_BYTES.includes(name) ? bytes(value) : whole(value, language.value));
+            const shown = (value: number): string => (IN_BYTES.includes(name) ? bytes(value) : whole(value, locale.value));
             return <tr key={name}><td>{word("queue", name)}</td><td class="right number">{shown(depth)}</td><td class="right number">{typeof bound === "number" ? shown(bound) : "–"}</td></tr>;
           })}
         </tbody>

@@ -1,7 +1,7 @@
 /** Where one is in the log, and the replay: play, pause, step, seek, speed. */
 import { Mark } from "../parts/Badge.js";
 import { whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 import { SPEEDS } from "../replay/player.js";
 import type { SessionState } from "./session-state.js";
 
@@ -24,7 +24,7 @@ function Scrubber({ state }: { state: SessionState }) {
   const head = Math.max(state.model.timeline.head, 1);
   void state.model.changed.value;
   const seq = state.playing.value?.seq ?? state.chosen.value ?? head;
-  const said = t("timeline.scrubber.value", { seq: whole(seq, language.value), total: whole(head, language.value) });
+  const said = t("timeline.scrubber.value", { seq: whole(seq, locale.value), total: whole(head, locale.value) });
   const go = (to: number): void => (state.playing.value ? state.seek(to) : state.goTo(to));
   return (
     <div class="scrubber">
@@ -68,7 +68,7 @@ export function ReplayBar({ state }: { state: SessionState }) {
     <section class="replay" aria-label={t("replay.label")}>
       <Buttons state={state} />
       <Scrubber state={state} />
-      <span class="number small muted place">{whole(state.playing.value?.seq ?? state.chosen.value ?? timeline.head, language.value)} / {whole(timeline.head, language.value)}</span>
+      <span class="number small muted place">{whole(state.playing.value?.seq ?? state.chosen.value ?? timeline.head, locale.value)} / {whole(timeline.head, locale.value)}</span>
     </section>
   );
 }

@@ -6,7 +6,7 @@ import type { Actions, Control } from "../live/model.js";
 import { Mark, StallBadge, StatusBadge } from "../parts/Badge.js";
 import { Bar } from "../parts/Bits.js";
 import { moment, oneLine, span, whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 import { progress } from "../timeline/derive.js";
 import type { SessionState } from "./session-state.js";
 
@@ -86,9 +86,9 @@ function Facts({ state }: { state: SessionState }) {
   return (
     <p class="facts muted small">
       <span>{t("session.project")} <bdi>{oneLine(info.projectId, 60)}</bdi></span>
-      <span class="number">{t("session.events", { n: whole(state.upTo.value, language.value) })}</span>
+      <span class="number">{t("session.events", { n: whole(state.upTo.value, locale.value) })}</span>
       {typeof info.startedAt === "number" && <span class="number">{t("session.duration")} {span(end - info.startedAt)}</span>}
-      <span>{t("session.created")} {moment(info.createdAt, language.value)} <bdi>{t("session.by", { user: oneLine(info.createdBy, 40) })}</bdi></span>
+      <span>{t("session.created")} {moment(info.createdAt, locale.value)} <bdi>{t("session.by", { user: oneLine(info.createdBy, 40) })}</bdi></span>
       {typeof info.reason === "string" && <span><bdi>{t("session.reason", { reason: oneLine(info.reason, 120) })}</bdi></span>}
       <code>{info.sessionId}</code>
     </p>
@@ -109,7 +109,7 @@ export function SessionHead({ state }: { state: SessionState }) {
           <StatusBadge status={status} />
           {stalled === true && <StallBadge />}
           {percent !== null && <Bar percent={percent} label={t("sessions.progress")} />}
-          {exportedAt !== null && <span class="muted small">{t("session.exported", { time: moment(exportedAt, language.value) })}</span>}
+          {exportedAt !== null && <span class="muted small">{t("session.exported", { time: moment(exportedAt, locale.value) })}</span>}
         </span>
       </div>
       <div class="session-actions">

@@ -8,7 +8,7 @@ import { Bar } from "../parts/Bits.js";
 import { useRowsInSight } from "../parts/use-rows-in-sight.js";
 import { sessionHref } from "../routes.js";
 import { ago, moment, oneLine, whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 
 /** Heights of a row, px, wide and narrow; the style sheet has the same. */
 const [ROW, NARROW_ROW] = [54, 148];
@@ -27,9 +27,9 @@ function Row({ session, place }: { session: SessionInfo; place: number }) {
       <td><bdi class="block">{oneLine(session.testId, 80)}</bdi><span class="muted small block"><bdi>{oneLine(session.projectId, 60)}</bdi></span></td>
       <td><span class="badges"><StatusBadge status={session.status} />{session.stalled === true && <StallBadge />}</span></td>
       <td data-label={t("sessions.progress")}>{typeof progress === "number" ? <Bar percent={progress} label={t("sessions.progress")} /> : <span class="muted">–</span>}</td>
-      <td class="right number" data-label={t("sessions.events")}>{whole(session.headSeq, language.value)}</td>
-      <td class="right" data-label={t("sessions.last")}>{typeof lastEventAt === "number" ? ago(lastEventAt, now.value, language.value) : <span class="muted">–</span>}</td>
-      <td class="right" data-label={t("sessions.started")} title={moment(session.createdAt, language.value)}>{ago(session.createdAt, now.value, language.value)}</td>
+      <td class="right number" data-label={t("sessions.events")}>{whole(session.headSeq, locale.value)}</td>
+      <td class="right" data-label={t("sessions.last")}>{typeof lastEventAt === "number" ? ago(lastEventAt, now.value, locale.value) : <span class="muted">–</span>}</td>
+      <td class="right" data-label={t("sessions.started")} title={moment(session.createdAt, locale.value)}>{ago(session.createdAt, now.value, locale.value)}</td>
     </tr>
   );
 }

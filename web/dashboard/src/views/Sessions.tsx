@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { SessionInfo } from "../api/types.js";
 import { Empty, FailureBox } from "../parts/Bits.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 import { whole } from "../text/format.js";
 import { SessionTable } from "./SessionTable.js";
 import { useSessions } from "./use-sessions.js";
@@ -42,7 +42,7 @@ export function Sessions() {
         : <Empty><strong>{t("sessions.empty")}</strong> {t("sessions.empty.hint")}</Empty>)}
       {shown && shown.length > 0 && <SessionTable sessions={shown} onEnd={list.more} />}
       <p class="foot muted small">
-        {shown && <span>{t("sessions.shown", { n: whole(shown.length, language.value) })}</span>}
+        {shown && <span>{t("sessions.shown", { n: whole(shown.length, locale.value) })}</span>}
         <span>{t("sessions.refresh")}</span>
         {list.hasMore && <button type="button" class="button" disabled={list.isLoading} onClick={list.more}>{t(list.isLoading ? "sessions.loading" : "sessions.more")}</button>}
       </p>

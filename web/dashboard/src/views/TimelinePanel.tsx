@@ -6,7 +6,7 @@ import { Mark } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { VirtualList } from "../parts/VirtualList.js";
 import { clock, whole } from "../text/format.js";
-import { language, t } from "../text/index.js";
+import { locale, t } from "../text/index.js";
 import { describe, word } from "../timeline/describe.js";
 import { type Gap, KINDS } from "../timeline/entry.js";
 import type { SessionState } from "./session-state.js";
@@ -54,7 +54,7 @@ function Filters({ state, search }: { state: SessionState; search: RefObject<HTM
       <div class="chips" role="group" aria-label={t("timeline.filters")}>
         {present.map((kind) => (
           <button key={kind} type="button" class="chip" aria-pressed={chosen.has(kind)} onClick={() => state.toggleKind(kind)}>
-            <span class={`dot kind-${kind}`} aria-hidden="true" />{t(`kind.${kind}`)} <span class="number muted">{whole(timeline.of(kind).length, language.value)}</span>
+            <span class={`dot kind-${kind}`} aria-hidden="true" />{t(`kind.${kind}`)} <span class="number muted">{whole(timeline.of(kind).length, locale.value)}</span>
           </button>
         ))}
       </div>
@@ -90,7 +90,7 @@ function LoadedNote({ state }: { state: SessionState }) {
   };
   return (
     <p class="loaded muted small">
-      {t(isFull ? "timeline.full" : "timeline.loaded", { loaded: whole(timeline.size, language.value), total: whole(timeline.head, language.value) })}
+      {t(isFull ? "timeline.full" : "timeline.loaded", { loaded: whole(timeline.size, locale.value), total: whole(timeline.head, locale.value) })}
       {!isFull && (loading.value === null
         ? <button type="button" class="button tiny" onClick={load}>{t("timeline.loadAll")}</button>
         : <button type="button" class="button tiny" onClick={() => { loading.value = null; }}>{t("timeline.loadingAll", { percent: loading.value })} · {t("timeline.stop")}</button>)}
@@ -103,6 +103,7 @@ export function TimelinePanel({ state, search }: { state: SessionState; search: 
   void state.model.changed.value;
   const chosen = state.chosen.value;
   const isFiltered = state.kinds.value.size > 0 || state.text.value.trim() !== "";
+  const isOver = typeof state.model.info.value.endedAt === "number";
   const row = chosen === null ? -1 : rows.rowOf(chosen);
   return (
     <section class="timeline" aria-label={t("tab.timeline")}>
@@ -127,7 +128,7 @@ export function TimelinePanel({ state, search }: { state: SessionState; search: 
         onScrolled={(isAtEnd) => { state.sticks.value = isAtEnd; }}
       />
       {!state.sticks.value && !state.playing.value && state.model.actions && (
-        <button type="button" class="button to-end" onClick={() => { state.sticks.value = true; }}>{t("timeline.follow")}</button>
+        <button type="button" class="button to-end" onClick={() => { state.sticks.value = true; }}>{t(isOver ? "timeline.toEnd" : "timeline.follow")}</button>
       )}
     </section>
   );

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { Empty } from "../../parts/Bits.js";
 import { clock, moment, oneLine, whole } from "../../text/format.js";
-import { language, t } from "../../text/index.js";
+import { locale, t } from "../../text/index.js";
 import { describe } from "../../timeline/describe.js";
 import type { Entry, Gap } from "../../timeline/entry.js";
 import type { SessionState } from "../session-state.js";
@@ -22,7 +22,7 @@ function Json({ value }: { value: unknown }) {
       <pre class="json" tabIndex={0} dir="ltr">{text.slice(0, shown)}</pre>
       {text.length > shown && (
         <button type="button" class="button tiny" onClick={() => setShown(shown + SHOWN)}>
-          {t("details.more")} ({t("details.cut", { n: whole(text.length - shown, language.value) })})
+          {t("details.more")} ({t("details.cut", { n: whole(text.length - shown, locale.value) })})
         </button>
       )}
     </>
@@ -76,10 +76,10 @@ function Chosen({ state }: { state: SessionState }) {
       <h2 class="wrap"><bdi>{describe(entry).title}</bdi></h2>
       {entry.kind === "evidence" && state.playing.value === null && <Thumbnail evidence={evidenceOf(entry)} state={state} number={seq} />}
       <dl class="facts-list">
-        <dt>{t("details.seq")}</dt><dd class="number">{whole(seq, language.value)}</dd>
+        <dt>{t("details.seq")}</dt><dd class="number">{whole(seq, locale.value)}</dd>
         <dt>{t("details.type")}</dt><dd><code>{oneLine(entry.name, 100)}</code></dd>
-        <dt>{t("details.received")}</dt><dd class="number" title={moment(entry.at, language.value)}>{clock(entry.at)}</dd>
-        <dt>{t("details.time")}</dt><dd class="number" title={moment(entry.timestamp, language.value)}>{clock(entry.timestamp)}</dd>
+        <dt>{t("details.received")}</dt><dd class="number" title={moment(entry.at, locale.value)}>{clock(entry.at)}</dd>
+        <dt>{t("details.time")}</dt><dd class="number" title={moment(entry.timestamp, locale.value)}>{clock(entry.timestamp)}</dd>
         {sender && <><dt>{t("details.sender")}</dt><dd><bdi>{oneLine(sender.username, 60)}</bdi> <span class="muted">{oneLine(sender.role, 20)}</span></dd></>}
         <dt>{t("details.id")}</dt><dd><code>{oneLine(entry.id, 128)}</code></dd>
       </dl>
