@@ -99,6 +99,12 @@ test("controls, notes and scores of those who may; none of those who may not", a
   await other.page.locator("#tab-scores").click();
   expect(await other.page.locator("form.review").count()).toBe(0);
   expect(await other.page.getByRole("button", { name: "Stop", exact: true }).count()).toBe(0);
+  // Nothing newer will come.
+  await other.page.locator(".vrow").first().click();
+  const toEnd = other.page.getByRole("button", { name: "To the end" });
+  expect(await other.page.getByRole("button", { name: "Follow the newest" }).count()).toBe(0);
+  await toEnd.click();
+  await toEnd.waitFor({ state: "detached" });
   await other.context.close();
 });
 
