@@ -33,7 +33,6 @@ pub(crate) fn check() -> anyhow::Result<()> {
     fs::create_dir_all(&folder)?;
     let server = Server::start(&folder)?;
     let token = server.agentbench(&["token", "mint", "--role", "admin"])?;
-    let session = server.session(&token)?;
     let none = folder.join("nothing-there.toml");
     fs::write(&none, "")?;
     // A revocation that was made up may hit our own token: that comes last.
@@ -43,6 +42,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let left_out = ["--exclude-path", drain, "--exclude-path", revoke, "--exclude-path", frames];
     let all_but: Vec<&str> = left_out.into_iter().chain(["--max-time", ROUND_SECONDS]).collect();
     server.round(&schemathesis, &none, &token, &all_but)?;
+    // Not before: the round above ends what it finds.
+    let session = server.session(&token)?;
     let there = folder.join("session-there.toml");
     fs::write(&there, format!("[parameters]\n\"path.sessionId\" = \"{session}\"\n"))?;
     let stream = "/api/v1/sessions/{sessionId}/stream";
@@ -54,12 +55,12 @@ pub(crate) fn check() -> anyhow::Result<()> {
     server.round(&schemathesis, &there, &token, &only)?;
     // Refusals alone would prove little: some of what was made up has to have been taken.
     let events = server.events(&token, &session)?;
-    anyhow::ensure!(events > 1, "none of the events that schemathesis made up was taken");
+    anyhow::ensure!(events > 0, "none of the events that schemathesis made up was taken");
     let steps = ["--include-path", commands, "--max-time", LAST_SECONDS];
     server.round(&schemathesis, &there, &token, &steps)?;
     let last = ["--include-path", revoke, "--max-time", LAST_SECONDS];
     server.round(&schemathesis, &none, &token, &last)?;
-    println!("openapi-check: kept what docs/openapi.json promises; {} events were taken", events - 1);
+    println!("openapi-check: kept what docs/openapi.json promises; {events} events were taken");
     Ok(())
 }
 
@@ -134,13 +135,14 @@ impl Server {
         Ok(name)
     }
 
-    /// Entries in the session's log.
+    /// Published events in the session's log.
     fn events(&self, token: &str, session: &str) -> anyhow::Result<usize> {
         let url = self.url.replace("http://", "ws://");
         let arguments = ["sessions", "--url", &url, "--token", token, "export", session];
         let done = Command::new(binary()).args(arguments).output()?;
         anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        Ok(done.stdout.iter().filter(|byte| **byte == b'\n').count())
+        let log = String::from_utf8(done.stdout)?;
+        Ok(log.lines().filter(|entry| entry.contains("\"type\":\"test_event\"")).count())
     }
 
     fn round(&self, schemathesis: &Path, config: &Path, token: &str, more: &[&str]) -> anyhow::Result<()> {
