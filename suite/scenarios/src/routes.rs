@@ -17,7 +17,7 @@ use crate::target::Endpoint;
 pub struct Routes {
     direct: Endpoint,
     /// Token of connections that nothing is done to, if it is another one.
-    calm_token: Option<String>,
+    straight_token: Option<String>,
     /// Two for each client, the publisher's first; none, if the scenario does nothing to connections.
     proxies: Vec<Arc<Proxy>>,
     /// A proxy that does nothing but know where the server is at the moment.
@@ -34,13 +34,13 @@ pub(crate) struct Route {
 impl Routes {
     /// Everybody straight to the server.
     pub fn direct(endpoint: Endpoint) -> Self {
-        Self { direct: endpoint, calm_token: None, proxies: Vec::new(), clean: None }
+        Self { direct: endpoint, straight_token: None, proxies: Vec::new(), clean: None }
     }
 
     /// Late followers and final reads come with this token, where the others' does not hold for as long.
     #[must_use]
-    pub fn with_calm_token(self, token: String) -> Self {
-        Self { calm_token: Some(token), ..self }
+    pub fn with_straight_token(self, token: String) -> Self {
+        Self { straight_token: Some(token), ..self }
     }
 
     /// A proxy for each connection of so many clients.
@@ -56,7 +56,7 @@ impl Routes {
             proxies.push(Arc::new(proxy.context("cannot start a proxy for a client")?));
         }
         let clean = Proxy::start(listen, upstream, seed).await.context("cannot start a proxy")?;
-        Ok(Self { direct: endpoint, calm_token: None, proxies, clean: Some(clean) })
+        Ok(Self { direct: endpoint, straight_token: None, proxies, clean: Some(clean) })
     }
 
     /// Lets each fault wait for its message.
@@ -75,7 +75,7 @@ impl Routes {
 
     /// For connections that nothing is done to.
     pub(crate) fn straight(&self) -> Endpoint {
-        let token = self.calm_token.as_ref().unwrap_or(&self.direct.token).clone();
+        let token = self.straight_token.as_ref().unwrap_or(&self.direct.token).clone();
         Endpoint { token, through: self.clean.as_ref().map(Proxy::address), ..self.direct.clone() }
     }
 

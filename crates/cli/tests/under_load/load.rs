@@ -33,8 +33,10 @@ pub(crate) struct Load {
     pub(crate) spread: Duration,
     /// The authority of the server's certificate: the fleet comes by TLS.
     pub(crate) authority: Option<PathBuf>,
-    /// The fleet's token, and the one with which the logs are read in the end.
-    pub(crate) tokens: [String; 2],
+    /// The fleet's token.
+    pub(crate) token: String,
+    /// The one with which the logs are read in the end.
+    pub(crate) reading_token: String,
 }
 
 impl Load {
@@ -46,7 +48,8 @@ impl Load {
             payload: 512,
             spread: Duration::from_secs(4),
             authority: None,
-            tokens: [token.clone(), token],
+            reading_token: token.clone(),
+            token,
         }
     }
 }
@@ -127,14 +130,13 @@ pub(crate) fn nothing_is_lost(
     let scheme = if load.authority.is_some() { "wss" } else { "ws" };
     let url = format!("{scheme}://{}", server.address());
     let authority = load.authority.as_ref().map(|path| std::fs::read(path).unwrap());
-    let [of_fleet, of_final_reads] = load.tokens.clone();
-    let endpoint = Endpoint { authority: authority.clone(), ..Endpoint::new(&url, of_fleet) };
+    let endpoint = Endpoint { authority: authority.clone(), ..Endpoint::new(&url, &load.token) };
     let meters = Arc::new(Meters::default());
     let (_never, gone) = watch::channel(false);
     let fleet = Fleet {
         scenario: Arc::new(scenario(load)),
         seed: 7,
-        routes: Arc::new(Routes::direct(endpoint).with_calm_token(of_final_reads)),
+        routes: Arc::new(Routes::direct(endpoint).with_straight_token(load.reading_token.clone())),
         meters: Arc::clone(&meters),
         gone,
         sdk: Sdk::Rust,

@@ -71,9 +71,11 @@ fn keys_are_rotated_and_nobody_who_is_there_notices() {
     keys_file(&keys, &[("old", SECRET), ("kept", KEPT)]);
     let new_token = signed_with("new", NEXT, "newcomer", Role::Viewer);
     let old_token = signed_with("old", SECRET, "late", Role::Viewer);
-    let tokens = [("old", SECRET), ("kept", KEPT)]
-        .map(|(kid, secret)| signed_with(kid, secret, USER, Role::Evaluator));
-    let load = Load { tokens, ..Load::with(&["--jwt-keys-file", &text(&keys)]) };
+    let load = Load {
+        token: signed_with("old", SECRET, USER, Role::Evaluator),
+        reading_token: signed_with("kept", KEPT, USER, Role::Evaluator),
+        ..Load::with(&["--jwt-keys-file", &text(&keys)])
+    };
     let seen = nothing_is_lost(&load, data.path(), |scene| {
         assert!(scene.knock(&new_token).is_err(), "the new key is not there yet");
         assert!(scene.knock(&old_token).is_ok());
