@@ -130,18 +130,24 @@ fn until_acked(server: &ServerProcess, run: &mut Child) {
     }
 }
 
+/// A run of nine seconds against a server that answers nothing any more, though its sockets are open.
+fn run_with_a_server_that_stands_still(output: &Path, data_dir: &Path) -> (ServerProcess, Child) {
+    let server = server(data_dir);
+    let url = format!("ws://{}", server.address());
+    let mut run =
+        suite(output, &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
+    until_acked(&server, &mut run);
+    signal(server.pid(), libc::SIGSTOP).unwrap();
+    (server, run)
+}
+
 #[test]
 fn a_server_that_goes_away_for_good_leaves_unknown_events_and_exit_code_1() {
     let folder = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();
-    let server = server(data.path());
-    let url = format!("ws://{}", server.address());
     let started = Instant::now();
-    let mut run =
-        suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
-    until_acked(&server, &mut run);
     // Stopped first: what is sent now has arrived, and will never be answered.
-    signal(server.pid(), libc::SIGSTOP).unwrap();
+    let (server, run) = run_with_a_server_that_stands_still(folder.path(), data.path());
     std::thread::sleep(Duration::from_secs(1));
     server.kill().unwrap();
     let output = run.wait_with_output().unwrap();
@@ -335,13 +341,8 @@ fn a_refused_token_is_said_in_a_sentence() {
 fn a_server_that_stops_answering_ends_the_run_at_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();
-    let server = server(data.path());
-    let url = format!("ws://{}", server.address());
     let started = Instant::now();
-    let mut run =
-        suite(folder.path(), &["--url", &url, "--messages", "1000", "--duration", "9000"]).spawn().unwrap();
-    until_acked(&server, &mut run);
-    signal(server.pid(), libc::SIGSTOP).unwrap();
+    let (server, run) = run_with_a_server_that_stands_still(folder.path(), data.path());
     let output = run.wait_with_output().unwrap();
     server.kill().unwrap();
     assert!(started.elapsed() < GUARD, "{:?}", started.elapsed());
