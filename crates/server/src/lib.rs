@@ -9,6 +9,7 @@
 //! `worker` hands everybody's frames to the log in one batch, the log's word comes back through the `mailbox`, and
 //! `session::follow` and `transport::outbox` fill the followers' sockets.
 
+mod clock;
 pub mod config;
 mod control;
 mod dispatch;

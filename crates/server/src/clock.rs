@@ -1,0 +1,157 @@
+//! Detects that the wall clock was set: what cannot be undone, or ends a session, must not follow such a jump at once.
+//!
+//! The wall clock is compared with a monotonic clock. A jump is a change of their difference by more than
+//! [`TOLERANCE`]; slower changes are the wall clock being steered (NTP slews it) and are followed. A machine that was
+//! suspended counts as a jump, too: the monotonic clock stands still meanwhile.
+
+use std::time::{Duration, Instant};
+
+/// Change of the difference between the clocks from which it is a jump. NTP steps a clock that is off by more than
+/// 128 ms, and short steps delete nothing that would not be deleted seconds later.
+pub(crate) const TOLERANCE: Duration = Duration::from_secs(5);
+/// The wall clock may be steered by this part of the elapsed time: chrony slews by at most one twelfth.
+const STEERING: i64 = 10;
+
+/// Both clocks, read at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClockReading {
+    /// The wall clock, ms since 1970.
+    pub(crate) wall_ms: u64,
+    /// The monotonic clock, as the time since an arbitrary fixed moment.
+    pub(crate) monotonic: Duration,
+}
+
+impl ClockReading {
+    /// Reads both clocks; the monotonic one counts from `base`.
+    pub(crate) fn now(base: Instant) -> Self {
+        Self { wall_ms: crate::now_ms(), monotonic: base.elapsed() }
+    }
+
+    /// The difference between the clocks, ms.
+    fn difference(self) -> i64 {
+        let monotonic = i64::try_from(self.monotonic.as_millis()).unwrap_or(i64::MAX);
+        i64::try_from(self.wall_ms).unwrap_or(i64::MAX).saturating_sub(monotonic)
+    }
+}
+
+/// The wall clock was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Jump {
+    /// By how much, ms; negative if it was set back.
+    pub(crate) by_ms: i64,
+}
+
+/// Compares readings with the ones before. Pure: the clocks are read by the caller, at least once a minute.
+#[derive(Debug, Clone)]
+pub(crate) struct JumpDetector {
+    /// The difference between the clocks that is taken for right.
+    difference: i64,
+    read_at: Duration,
+    jumped_at: Option<Duration>,
+}
+
+impl JumpDetector {
+    /// Starts with a reading that is taken for right.
+    pub(crate) fn new(first: ClockReading) -> Self {
+        Self { difference: first.difference(), read_at: first.monotonic, jumped_at: None }
+    }
+
+    /// Takes the next reading; `Some` if the wall clock was set since the one before.
+    pub(crate) fn observe(&mut self, reading: ClockReading) -> Option<Jump> {
+        let elapsed = reading.monotonic.saturating_sub(self.read_at);
+        self.read_at = self.read_at.max(reading.monotonic);
+        let by_ms = reading.difference().saturating_sub(self.difference);
+        if by_ms.unsigned_abs() > TOLERANCE.as_millis() as u64 {
+            self.difference = reading.difference();
+            self.jumped_at = Some(reading.monotonic);
+            return Some(Jump { by_ms });
+        }
+        let steered = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX) / STEERING;
+        self.difference = self.difference.saturating_add(by_ms.clamp(-steered, steered));
+        None
+    }
+
+    /// Treats this moment as a jump that was found out in another way, for example by a time stored before a restart.
+    pub(crate) fn note_jump(&mut self, monotonic: Duration) {
+        self.jumped_at = Some(monotonic);
+    }
+
+    /// The rest of a time of `hold` that began with the last jump; `None` if there was no jump or it is over.
+    pub(crate) fn held_for(&self, monotonic: Duration, hold: Duration) -> Option<Duration> {
+        let since = monotonic.saturating_sub(self.jumped_at?);
+        hold.checked_sub(since).filter(|rest| !rest.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const START: u64 = 1_700_000_000_000;
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn reading(wall_ms: u64, monotonic_ms: u64) -> ClockReading {
+        ClockReading { wall_ms, monotonic: Duration::from_millis(monotonic_ms) }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_is_found_at_the_next_reading_and_only_then() {
+        let day = 86_400_000;
+        type Case<'a> = (&'a str, &'a [(i64, u64)], &'a [Option<i64>]);
+        // The wall clock against the start, and the monotonic clock; then the jumps.
+        let cases: &[Case<'_>] = &[
+            ("runs on", &[(500, 500), (60_000, 60_000)], &[None, None]),
+            ("a small step", &[(5_400, 500)], &[None]),
+            ("forty days ahead", &[(40 * day + 500, 500), (40 * day + 900, 900)], &[Some(40 * day), None]),
+            ("and back", &[(40 * day + 500, 500), (34_000, 34_000)], &[Some(40 * day), Some(-40 * day)]),
+            ("an hour back", &[(-3_600_000, 0), (-3_599_000, 1_000)], &[Some(-3_600_000), None]),
+            ("suspended", &[(8 * 3_600_000, 1_000)], &[Some(8 * 3_600_000 - 1_000)]),
+            ("a machine that was busy", &[(600_000, 600_000)], &[None]),
+            ("slewed by a twelfth", &[(65_000, 60_000), (130_000, 120_000)], &[None, None]),
+            ("before 1970", &[(-1_700_000_000_000, 10)], &[Some(-1_700_000_000_010)]),
+        ];
+        for (name, readings, expected) in cases {
+            let mut detector = JumpDetector::new(reading(START, 0));
+            let found: Vec<_> = (readings.iter())
+                .map(|(wall, monotonic)| reading(START.saturating_add_signed(*wall), *monotonic))
+                .map(|reading| detector.observe(reading).map(|jump| jump.by_ms))
+                .collect();
+            assert_eq!(found, *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hold_begins_with_the_last_jump_and_ends_by_the_monotonic_clock() {
+        let mut detector = JumpDetector::new(reading(START, 0));
+        assert_eq!(detector.held_for(Duration::ZERO, HOUR), None);
+        detector.observe(reading(START + 86_400_000, 1_000));
+        assert_eq!(detector.held_for(Duration::from_secs(1), HOUR), Some(HOUR));
+        detector.observe(reading(START + 61_000, 61_000));
+        assert_eq!(detector.held_for(Duration::from_secs(71), HOUR), Some(HOUR - Duration::from_secs(10)));
+        assert_eq!(detector.held_for(Duration::from_secs(61) + HOUR, HOUR), None);
+    }
+
+    proptest! {
+        /// However the readings are spread, a clock that is steered makes no jump, and one that is set by more than the
+        /// tolerance always makes exactly one.
+        #[test]
+        fn only_setting_the_clock_is_a_jump(
+            steps in prop::collection::vec((1_u64..120_000, -1_000_i64..1_000), 1..50),
+            jump in prop_oneof![10_001_i64..10_000_000_000, -1_000_000_000_i64..-10_001],
+        ) {
+            let mut detector = JumpDetector::new(reading(START, 0));
+            let (mut wall, mut monotonic) = (START, 0);
+            for (elapsed, ppt) in steps {
+                monotonic += elapsed;
+                // Up to a twelfth faster or slower.
+                let steered = elapsed as i64 * ppt / 12_000;
+                wall = wall.saturating_add_signed(elapsed as i64 + steered);
+                prop_assert_eq!(detector.observe(reading(wall, monotonic)), None);
+            }
+            wall = wall.saturating_add_signed(jump);
+            prop_assert!(detector.observe(reading(wall, monotonic)).is_some());
+            prop_assert_eq!(detector.observe(reading(wall, monotonic)), None);
+        }
+    }
+}
