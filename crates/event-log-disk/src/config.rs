@@ -67,6 +67,10 @@ pub struct RecoveryReport {
     pub bytes: u64,
     /// What was not as it should be, and what became of it. A torn last write after a crash is listed too.
     pub damage: Vec<Damage>,
+    /// What was promised (acknowledged) and is no longer in the files of the hot log, as far as its witness saw it.
+    pub missing: Vec<Damage>,
+    /// When the witness was last written, ms since 1970: the last time that the folder was in use for certain.
+    pub witnessed_at: Option<u64>,
     /// How long it took.
     pub took: Duration,
 }
@@ -113,6 +117,15 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it is the hot log alone that cannot be opened, so that [`ArchiveLog`](crate::ArchiveLog) may still be.
+    pub fn is_of_the_hot_log(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { path, .. } => std::path::Path::new(path).iter().any(|part| part == "hot"),
+            Self::InUse { .. } | Self::Config(_) => false,
+        }
+    }
+
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         move |error| Self::Io { path: path.display().to_string(), error }
     }

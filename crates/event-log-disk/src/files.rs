@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
 use crate::faults::Faults;
+use crate::quarantine;
+use crate::witness::{End, Ends};
 use crate::write_back::{Notes, WriteBack};
 
 type RawFile = <DefaultFileSystem as FileSystem>::Handle;
@@ -33,10 +35,22 @@ struct Shared {
     syncs: AtomicU64,
     /// `None` if the thread could not be had, which costs only the pacing.
     write_back: Option<WriteBack>,
+    /// Where the next byte of each queue goes.
+    ends: Mutex<Ends>,
     faults: Arc<Faults>,
 }
 
 impl Shared {
+    /// Notes how far a file has been written.
+    fn wrote_up_to(&self, file: &HotFile, at: usize) {
+        let Some(number) = file.number else { return };
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = if file.is_append() { &mut ends.append } else { &mut ends.rewrite };
+        if number >= end.number {
+            *end = End { number, bytes: at as u64 };
+        }
+    }
+
     fn sync(&self, raw: &RawFile) -> Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.faults.on_sync().and_then(|()| raw.sync()).inspect_err(|error| {
@@ -53,12 +67,14 @@ impl Shared {
 }
 
 impl HotFiles {
-    pub(crate) fn new(faults: Arc<Faults>) -> Self {
+    /// `ends` is where the files that are there end.
+    pub(crate) fn new(faults: Arc<Faults>, ends: Ends) -> Self {
         let shared = Shared {
             failure: OnceLock::new(),
             current: Mutex::default(),
             syncs: AtomicU64::new(0),
             write_back: WriteBack::start().ok(),
+            ends: Mutex::new(ends),
             faults,
         };
         Self { shared: Arc::new(shared) }
@@ -74,6 +90,11 @@ impl HotFiles {
         self.shared.syncs.load(Ordering::Relaxed)
     }
 
+    /// Where the next byte of each queue goes: between two writes, where the last whole batch ends.
+    pub(crate) fn ends(&self) -> Ends {
+        *self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes all batches that were appended so far durable. Files before the current one are synced when it is begun.
     pub(crate) fn sync_appended(&self) -> Result<()> {
         let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
@@ -84,7 +105,8 @@ impl HotFiles {
     }
 
     fn file(&self, path: &Path, raw: RawFile) -> HotFile {
-        HotFile { raw, path: path.to_owned(), shared: self.shared.clone() }
+        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        HotFile { raw, path: path.to_owned(), number, shared: self.shared.clone() }
     }
 }
 
@@ -121,7 +143,7 @@ impl FileSystem for HotFiles {
     }
 
     fn new_writer(&self, file: Arc<HotFile>) -> Result<HotWriter> {
-        if file.path.extension().is_some_and(|extension| extension == "raftlog") {
+        if file.is_append() {
             *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
         }
         let notes = self.shared.write_back.as_ref().and_then(|write_back| write_back.watch(&file.path));
@@ -133,7 +155,16 @@ impl FileSystem for HotFiles {
 pub(crate) struct HotFile {
     raw: RawFile,
     path: PathBuf,
+    /// Its number among the files of its queue.
+    number: Option<u64>,
     shared: Arc<Shared>,
+}
+
+impl HotFile {
+    /// Whether it is of the queue that batches are appended to, not of the one that old ones are moved to.
+    fn is_append(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "raftlog")
+    }
 }
 
 impl Handle for HotFile {
@@ -192,6 +223,7 @@ impl Write for HotWriter {
             notes.wrote(self.at, written);
         }
         self.at += written;
+        self.file.shared.wrote_up_to(&self.file, self.at);
         Ok(written)
     }
 
@@ -203,6 +235,7 @@ impl Write for HotWriter {
 impl Seek for HotWriter {
     fn seek(&mut self, to: SeekFrom) -> Result<u64> {
         self.at = position(&self.file, self.at, to)?;
+        self.file.shared.wrote_up_to(&self.file, self.at);
         Ok(self.at as u64)
     }
 }
@@ -211,6 +244,7 @@ impl WriteExt for HotWriter {
     fn truncate(&mut self, len: usize) -> Result<()> {
         self.file.raw.truncate(len)?;
         self.at = len;
+        self.file.shared.wrote_up_to(&self.file, self.at);
         Ok(())
     }
 
@@ -253,6 +287,7 @@ impl Captured {
         let Some(entries) = self.bytes.len().checked_sub(4) else {
             return Err(Error::from(ErrorKind::UnexpectedEof));
         };
+        quarantine::keep_read(&self.file.path, self.at as u64, &self.bytes)?;
         let crc = crc32fast::hash(&self.bytes[..entries]).to_le_bytes();
         self.file.raw.write(self.at + entries, &crc).map(|_| ())
     }

@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use raft_engine::{Command, Config, Engine, Error, LogBatch, ReadableSize, RecoveryMode};
 
@@ -15,6 +15,7 @@ use crate::config::{DiskConfig, OpenError};
 use crate::entry::{Entries, Entry};
 use crate::files::{Captured, HotFiles, capture, is_full};
 use crate::record::{FIRST_LOG, LogRecord, RECORD_GROUPS, group_of, key_of, log_of};
+use crate::witness::Ends;
 
 /// How often a read tries again: each time one more damaged batch was signed again, or a file was cleaned up meanwhile.
 const READ_ATTEMPTS: usize = 64;
@@ -27,6 +28,8 @@ const NEXT_LOG: &[u8] = b"next";
 pub(crate) struct Hot {
     engine: Engine<HotFiles>,
     files: Arc<HotFiles>,
+    /// Where the files end for all that was promised.
+    promised: Mutex<Ends>,
 }
 
 /// What became of a write that did not succeed.
@@ -112,7 +115,10 @@ impl Hot {
         }));
         let place = dir.display().to_string();
         match opened {
-            Ok(Ok(engine)) => Ok(Self { engine, files }),
+            Ok(Ok(engine)) => {
+                let promised = Mutex::new(files.ends());
+                Ok(Self { engine, files, promised })
+            }
             Ok(Err(Error::Io(error))) => Err(OpenError::Io { path: place, error }),
             Ok(Err(Error::InvalidArgument(what))) => Err(OpenError::Config(what)),
             Ok(Err(error)) => Err(OpenError::Damaged { place, what: error.to_string() }),
@@ -143,6 +149,16 @@ impl Hot {
     /// Makes everything that was written durable.
     pub(crate) fn sync(&self) -> Result<(), String> {
         self.files.sync_appended().map_err(|error| format!("fsync failed: {error}"))
+    }
+
+    /// Notes that all that was appended so far is about to be promised. Called by the one thread that appends.
+    pub(crate) fn promise(&self) {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner).append = self.files.ends().append;
+    }
+
+    /// Where the files end for all that was promised.
+    pub(crate) fn promised(&self) -> Ends {
+        *self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first fsync that failed, wherever it was.
@@ -267,7 +283,11 @@ impl Hot {
             let (purged, captured) =
                 capture(|| catch_unwind(AssertUnwindSafe(|| self.engine.purge_expired_files())));
             match purged {
-                Ok(Ok(asked)) => return Ok(asked.is_empty()),
+                Ok(Ok(asked)) => {
+                    let rewrite = self.files.ends().rewrite;
+                    self.promised.lock().unwrap_or_else(PoisonError::into_inner).rewrite = rewrite;
+                    return Ok(asked.is_empty());
+                }
                 // A damaged batch must not stop the clean-up for ever.
                 Ok(Err(Error::Corruption(why))) => match captured {
                     Some(captured) if sign_again(&captured, &why) => last = why,

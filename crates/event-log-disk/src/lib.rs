@@ -10,17 +10,21 @@
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
 //! - `hot`, `files`, `scan`, `mend` are raft-engine and what has to be done around it to fail safely.
 //! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
+//! - `quarantine` keeps damaged bytes before they are changed, `witness` tells that files end early or are gone.
+//! - [`ArchiveLog`] is what is left when the hot log cannot be opened: ended sessions, read only.
 //! - `write_back` keeps what the kernel holds of the hot log small.
 //! - `reading` finds the frame that holds a seq.
 //! - [`faults`] is for tests.
 //!
-//! What is on disk: `lock` (who has the directory open), `hot/` (raft-engine's files), `archive/`.
+//! What is on disk: `lock` (who has the directory open), `hot/` (raft-engine's files), `hot.witness`, `archive/`,
+//! `quarantine/`.
 //!
 //! Absent on purpose: a cache of frames (the server has the newest ones), a timer that makes batches larger (what comes
 //! while a commit is on its way does), and recovery from a failed fsync (the process is started again, and reads what
 //! the disk really has).
 
 mod archive;
+mod archive_only;
 mod config;
 mod entry;
 pub mod faults;
@@ -30,11 +34,14 @@ mod inbox;
 mod lock;
 mod mend;
 mod open;
+mod private;
+mod quarantine;
 mod reading;
 mod record;
 mod scan;
 mod stats;
 mod table;
+mod witness;
 mod write_back;
 mod writer;
 
@@ -49,6 +56,7 @@ use agentbench_event_log::{Append, Done, EventLog, Health, Listed, LogError, Obs
 use agentbench_protocol::{Head, Seq, SessionId};
 
 pub use crate::archive::Removed;
+pub use crate::archive_only::ArchiveLog;
 use crate::archive::format::Header;
 use crate::config::unavailable;
 pub use crate::config::{ArchiveConfig, Damage, DiskConfig, Durability, OpenError, RecoveryReport};

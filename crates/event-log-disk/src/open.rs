@@ -17,10 +17,16 @@ use crate::faults::Faults;
 use crate::files::HotFiles;
 use crate::hot::{Batch, Hot, WriteError};
 use crate::lock::DirLock;
+use crate::quarantine::Quarantine;
 use crate::record::LogRecord;
 use crate::table::{LiveLog, LiveLogs, Logs};
+use crate::witness::{End, Ends, Witness};
 use crate::writer::{Shared, Writer};
-use crate::{inbox, reading, scan, stats};
+use crate::{inbox, private, reading, scan, stats, witness};
+
+/// How often the witness is written while the log grows: what a crash loses of it is what it cannot miss at the next
+/// start, and a write a second of a short line costs nothing.
+const WITNESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// What one raft-engine group holds.
 struct Found {
@@ -35,11 +41,17 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let begun = Instant::now();
     check(&config)?;
     let hot_dir = config.dir.join("hot");
-    fs::create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
+    private::create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
+    private::close_dir(&config.dir);
     let lock = DirLock::take(&config.dir)?;
     let mut damage = Vec::new();
-    scan::make_whole(&hot_dir, &mut damage)?;
-    let hot = Hot::open(&hot_dir, &config, Arc::new(HotFiles::new(faults)))?;
+    let mut quarantine = Quarantine::new(&config.dir);
+    let witnessed_at = witness::read(&config.dir).ok().flatten().map(|testimony| testimony.at_ms);
+    let (hot, missing) = open_hot(&hot_dir, &config, faults, &mut quarantine, &mut damage).inspect_err(|_| {
+        if let Err(error) = quarantine.put_back() {
+            tracing::error!(%error, "the hot log's files could not be put back as they were; their damaged bytes are in quarantine/");
+        }
+    })?;
     let archive = Archive::open(config.dir.join("archive"), config.archive, &mut damage)?;
 
     let found = find_ends(&hot);
@@ -51,11 +63,16 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
         frames: logs.values().map(|log| log.head_ordinal + 1 - log.first_ordinal).sum(),
         bytes: bytes_in(&hot_dir),
         damage,
+        missing,
+        witnessed_at,
         took: Duration::ZERO,
     };
     remove_leftovers(&hot, &leftovers);
     for Damage { place, what } in &report.damage {
         tracing::warn!(place, what, "the log was found damaged");
+    }
+    for Damage { place, what } in &report.missing {
+        tracing::error!(place, what, "events that were acknowledged are missing from the log");
     }
 
     let shared = Arc::new(Shared {
@@ -80,16 +97,66 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let writer = Writer::new(shared.clone(), config.durability, next_log);
     log.writer = Some(thread("log-writer").spawn(|| writer.run()).map_err(OpenError::io(&config.dir))?);
     let (stop, stopped) = channel();
+    let mut witness = Witness::new(&config.dir);
     let cleaner = thread("log-cleaner").spawn(move || {
-        while stopped.recv_timeout(config.purge_interval) == Err(RecvTimeoutError::Timeout) {
-            if let Err(error) = shared.hot.purge() {
-                tracing::error!(error, "the hot log cannot be cleaned up");
+        let mut purged = Instant::now();
+        while stopped.recv_timeout(WITNESS_PERIOD.min(config.purge_interval)) == Err(RecvTimeoutError::Timeout) {
+            if purged.elapsed() >= config.purge_interval {
+                if let Err(error) = shared.hot.purge() {
+                    tracing::error!(error, "the hot log cannot be cleaned up");
+                }
+                purged = Instant::now();
             }
+            witness.note(shared.hot.promised());
         }
+        witness.note(shared.hot.promised());
     });
     log.cleaner = Some((stop, cleaner.map_err(OpenError::io(&config.dir))?));
     report.took = begun.elapsed();
     Ok((log, report))
+}
+
+/// Makes the hot log's files whole, compares them with what the witness saw, and opens them. Gives what is missing, too.
+fn open_hot(
+    hot_dir: &Path,
+    config: &DiskConfig,
+    faults: Arc<Faults>,
+    quarantine: &mut Quarantine,
+    damage: &mut Vec<Damage>,
+) -> Result<(Hot, Vec<Damage>), OpenError> {
+    let found = scan::make_whole(hot_dir, quarantine, damage)?;
+    let missing = compare_with_witness(&config.dir, &found, damage);
+    if !missing.is_empty() {
+        // It is written over with the first commit; what it saw may be wanted longer.
+        let length = fs::metadata(witness::path(&config.dir)).map_or(0, |metadata| metadata.len());
+        if let Err(error) = quarantine.keep(&witness::path(&config.dir), 0, length) {
+            tracing::warn!(%error, "the witness of the hot log cannot be kept");
+        }
+    }
+    let newest = |ends: &[End]| ends.last().copied().unwrap_or_default();
+    let ends = Ends { append: newest(&found.append), rewrite: newest(&found.rewrite) };
+    let hot = Hot::open(hot_dir, config, Arc::new(HotFiles::new(faults, ends)))?;
+    Ok((hot, missing))
+}
+
+/// What was promised and is not in the files. A witness that cannot be read is damage, and nothing is compared.
+fn compare_with_witness(dir: &Path, found: &scan::FoundEnds, damage: &mut Vec<Damage>) -> Vec<Damage> {
+    let saw = match witness::read(dir) {
+        Ok(Some(testimony)) => testimony.ends,
+        Ok(None) => return Vec::new(),
+        Err(what) => {
+            damage.push(Damage {
+                place: witness::path(dir).display().to_string(),
+                what: format!("the witness of the hot log cannot be read ({what}): whether files end early is not known"),
+            });
+            return Vec::new();
+        }
+    };
+    let queues = [("hot/*.raftlog", saw.append, &found.append), ("hot/*.rewrite", saw.rewrite, &found.rewrite)];
+    let missing = queues.into_iter().filter_map(|(place, saw, found)| {
+        Some(Damage { place: dir.join(place).display().to_string(), what: witness::missing(saw, found)? })
+    });
+    missing.collect()
 }
 
 fn check(config: &DiskConfig) -> Result<(), OpenError> {

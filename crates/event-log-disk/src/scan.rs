@@ -17,6 +17,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Damage, OpenError};
+use crate::quarantine::Quarantine;
+use crate::witness::End;
 
 const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
 /// Length of what stands before the first batch.
@@ -28,15 +30,52 @@ pub(crate) const CHECKSUM: usize = 4;
 /// Batches are far smaller; a larger claim is damage.
 const MAX_BATCH: usize = 1 << 31;
 
-/// Checks all files of the hot log and makes them whole. What was amiss is added to `damage`.
-pub(crate) fn make_whole(dir: &Path, damage: &mut Vec<Damage>) -> Result<(), OpenError> {
-    for extension in ["raftlog", "rewrite"] {
-        let files = files(dir, extension)?;
-        for (at, (number, path)) in files.iter().enumerate() {
-            check_file(path, *number, at + 1 == files.len(), damage)?;
-        }
+/// The files of raft-engine's two queues that are whole now, in order of their numbers, and where each ends.
+#[derive(Debug, Default)]
+pub(crate) struct FoundEnds {
+    pub(crate) append: Vec<End>,
+    pub(crate) rewrite: Vec<End>,
+}
+
+/// What is changed of the files, and what is said of it.
+struct Repairs<'a> {
+    quarantine: &'a mut Quarantine,
+    damage: &'a mut Vec<Damage>,
+}
+
+impl Repairs<'_> {
+    /// Copies bytes that are about to be changed; without the copy nothing is.
+    fn keep(&mut self, path: &Path, begin: usize, end: usize) -> Result<String, OpenError> {
+        let kept = self.quarantine.keep(path, begin as u64, end as u64);
+        kept.map(|name| format!("the bytes as they were are in {name}")).map_err(|error| OpenError::Damaged {
+            place: format!("{} at byte {begin}", path.display()),
+            what: format!("damaged, and not repaired, since the damaged bytes cannot be kept beside: {error}"),
+        })
     }
-    Ok(())
+
+    fn report(&mut self, path: &Path, at: usize, what: String) {
+        self.damage.push(Damage { place: format!("{} at byte {at}", path.display()), what });
+    }
+}
+
+/// Checks all files of the hot log and makes them whole. What was amiss is added to `damage`, and what is changed is
+/// copied into the quarantine before.
+pub(crate) fn make_whole(
+    dir: &Path,
+    quarantine: &mut Quarantine,
+    damage: &mut Vec<Damage>,
+) -> Result<FoundEnds, OpenError> {
+    let mut repairs = Repairs { quarantine, damage };
+    let mut check = |extension| {
+        let files = files(dir, extension)?;
+        let mut ends = Vec::with_capacity(files.len());
+        for (at, (number, path)) in files.iter().enumerate() {
+            let end = check_file(path, *number, at + 1 == files.len(), &mut repairs)?;
+            ends.extend(end.map(|bytes| End { number: *number, bytes: bytes as u64 }));
+        }
+        Ok(ends)
+    };
+    Ok(FoundEnds { append: check("raftlog")?, rewrite: check("rewrite")? })
 }
 
 fn files(dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, OpenError> {
@@ -58,22 +97,26 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, OpenError> 
     Ok(files)
 }
 
-fn check_file(path: &Path, number: u64, newest: bool, damage: &mut Vec<Damage>) -> Result<(), OpenError> {
+/// Checks one file. Gives where its last whole batch ends; `None` if the file was removed.
+fn check_file(
+    path: &Path,
+    number: u64,
+    newest: bool,
+    repairs: &mut Repairs<'_>,
+) -> Result<Option<usize>, OpenError> {
     let io = OpenError::io;
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(io(path))?;
     let mut view = View::new(&file).map_err(io(path))?;
-    let mut report = |at: usize, what: String| {
-        damage.push(Damage { place: format!("{} at byte {at}", path.display()), what });
-    };
     if !view.has_file_header().map_err(io(path))? {
         let next = view.find_batch(FILE_HEADER, number).map_err(io(path))?;
         if newest && next.is_none() {
             // The process ended while it made the file. raft-engine makes it again.
-            fs::remove_file(path).map_err(io(path))?;
             if view.size > 0 {
-                report(0, "a file that was just begun was removed".into());
+                let kept = repairs.keep(path, 0, view.size)?;
+                repairs.report(path, 0, format!("a file that was just begun was removed; {kept}"));
             }
-            return Ok(());
+            fs::remove_file(path).map_err(io(path))?;
+            return Ok(None);
         }
         return Err(OpenError::Damaged {
             place: path.display().to_string(),
@@ -90,41 +133,46 @@ fn check_file(path: &Path, number: u64, newest: bool, damage: &mut Vec<Damage>) 
         }
         match view.find_batch(at + 1, number).map_err(io(path))? {
             None if newest => {
-                let zeros = view.is_zero_from(at).map_err(io(path))?;
-                file.set_len(at as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
                 // Zeros are room put aside for writes that never came.
-                if !zeros {
-                    report(at, format!("the last write was cut short; {} bytes removed", view.size - at));
+                if !view.is_zero_from(at).map_err(io(path))? {
+                    let kept = repairs.keep(path, at, view.size)?;
+                    let count = view.size - at;
+                    repairs.report(path, at, format!("the last write was cut short; {count} bytes removed; {kept}"));
                 }
+                file.set_len(at as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
                 view.size = at;
             }
             found => {
                 let end = found.unwrap_or(view.size);
+                let kept = repairs.keep(path, at, end)?;
                 let mended = crate::mend::mend(&file, number, at, end).map_err(io(path))?;
                 let what = mended.map_err(|what| OpenError::Damaged {
                     place: format!("{} at byte {at}", path.display()),
                     what: what.into(),
                 })?;
-                report(at, what);
+                repairs.report(path, at, format!("{what}; {kept}"));
                 view = View::new(&file).map_err(io(path))?;
                 last = None;
                 at = end;
             }
         }
     }
-    let Some(last) = last else { return Ok(()) };
+    let Some(last) = last else { return Ok(Some(at)) };
     // raft-engine looks into the last batch's entries, and only there.
     if !view.entries_are_whole(&last).map_err(io(path))? {
+        let kept = repairs.keep(path, last.begin, last.begin + last.length)?;
         if newest {
             file.set_len(last.begin as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
-            report(last.begin, format!("the last write was cut short; {} bytes removed", last.length));
+            let what = format!("the last write was cut short; {} bytes removed; {kept}", last.length);
+            repairs.report(path, last.begin, what);
             // The one before may be hit as well.
-            return check_file(path, number, newest, damage);
+            return check_file(path, number, newest, repairs);
         }
         view.sign_entries(&file, &last).map_err(io(path))?;
-        report(last.begin, "frames in this batch are damaged; the others stay readable".into());
+        let what = format!("frames in this batch are damaged; the others stay readable; {kept}");
+        repairs.report(path, last.begin, what);
     }
-    Ok(())
+    Ok(Some(at))
 }
 
 /// Where one batch is.

@@ -337,6 +337,9 @@ impl Writer {
                 }
             }
         }
+        if self.group.staged.iter().any(|staged| matches!(staged.fate, Fate::Written)) {
+            self.shared.hot.promise();
+        }
         self.move_heads();
         self.tell();
         self.group.staged.clear();
