@@ -47,6 +47,12 @@ pub enum EvidenceError {
         /// The hash that they have.
         found: Hash,
     },
+    /// What is stored is not what its name says.
+    #[error("the stored evidence is damaged: {what}; upload the same bytes again")]
+    Damaged {
+        /// What was found.
+        what: &'static str,
+    },
     /// The session was removed while the file was on its way.
     #[error("the session is gone")]
     Gone,

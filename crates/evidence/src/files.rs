@@ -11,6 +11,8 @@ use crate::media_type::MediaType;
 
 /// Ending of what is on its way.
 const PARTIAL: &str = "part";
+/// Ending of a file's inner hashes.
+const TREE: &str = "tree";
 /// What a file takes at least: a block of the disk. Many empty files fill a disk, too.
 const BLOCK: u64 = 4096;
 
@@ -26,6 +28,11 @@ pub(crate) fn partial(dir: &Path, session: SessionId, hash: Hash) -> PathBuf {
     folder(dir, session).join(format!("{hash}.{PARTIAL}"))
 }
 
+/// Where the inner hashes of a whole file are.
+pub(crate) fn tree(dir: &Path, session: SessionId, hash: Hash) -> PathBuf {
+    folder(dir, session).join(format!("{hash}.{TREE}"))
+}
+
 /// What a whole file's name says; `None` for every other file.
 pub(crate) fn named(path: &Path) -> Option<(Hash, MediaType)> {
     let hash = path.file_stem()?.to_str()?.parse().ok()?;
@@ -35,6 +42,11 @@ pub(crate) fn named(path: &Path) -> Option<(Hash, MediaType)> {
 
 pub(crate) fn is_partial(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == PARTIAL)
+}
+
+/// Whether a session is charged for it: its own files, not what is kept beside them.
+pub(crate) fn is_charged(path: &Path) -> bool {
+    path.extension().is_none_or(|ending| ending != TREE)
 }
 
 /// What a file of so many bytes counts for.

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +15,8 @@ use crate::error::EvidenceError;
 use crate::files;
 use crate::hash::Hash;
 use crate::media_type::MediaType;
+use crate::reader::Reader;
+use crate::tree::Tree;
 use crate::upload::Upload;
 
 /// Time after its last byte for which an upload that broke off can be gone on with.
@@ -86,7 +90,7 @@ pub enum Begun {
     Upload(Upload),
 }
 
-/// See the crate. Shared by threads; no lock is held while the disk works, but for a session's first look.
+/// See the crate. Shared by threads; no lock is held while the disk works.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) dir: PathBuf,
@@ -100,6 +104,12 @@ struct State {
     busy: HashSet<(SessionId, Hash)>,
     /// What sessions take, as far as somebody asked; with what uploads under way have announced.
     used: HashMap<SessionId, u64>,
+    /// Files that are known to be damaged.
+    damaged: HashSet<(SessionId, Hash)>,
+    /// Times that damage was found.
+    found_damaged: u64,
+    /// The file that the scrub has read last.
+    scrubbed_to: Option<(SessionId, Hash)>,
 }
 
 impl Store {
@@ -117,18 +127,75 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is of a session's file.
+    /// What there is of a session's file. One that is known to be damaged is as good as not there.
     ///
     /// # Errors
     /// If the disk does not say.
     pub fn find(&self, session: SessionId, hash: Hash) -> Result<Found, EvidenceError> {
-        for media_type in MediaType::ALL {
-            if let Some(metadata) = files::look(&files::whole(&self.dir, session, hash, media_type))? {
-                return Ok(Found::Whole(Stored { size: metadata.len(), media_type }));
-            }
+        if let Some(stored) = self.find_whole(session, hash)?
+            && !self.is_damaged(session, hash)
+        {
+            return Ok(Found::Whole(stored));
         }
         let partly = files::look(&files::partial(&self.dir, session, hash))?;
         Ok(partly.map_or(Found::Nothing, |metadata| Found::Partly(metadata.len())))
+    }
+
+    /// The file with its name, whatever its bytes are.
+    pub(crate) fn find_whole(&self, session: SessionId, hash: Hash) -> io::Result<Option<Stored>> {
+        for media_type in MediaType::ALL {
+            if let Some(metadata) = files::look(&files::whole(&self.dir, session, hash, media_type))? {
+                return Ok(Some(Stored { size: metadata.len(), media_type }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Files that are known to be damaged.
+    pub fn damaged(&self) -> usize {
+        self.state().damaged.len()
+    }
+
+    /// Times that damage was found.
+    pub fn found_damaged(&self) -> u64 {
+        self.state().found_damaged
+    }
+
+    /// Whether the file is known to be damaged.
+    pub fn is_damaged(&self, session: SessionId, hash: Hash) -> bool {
+        self.state().damaged.contains(&(session, hash))
+    }
+
+    /// Remembers that a file is damaged, and says so the first time.
+    pub(crate) fn note_damage(&self, session: SessionId, hash: Hash, what: &'static str) -> EvidenceError {
+        let mut state = self.state();
+        state.found_damaged += 1;
+        let is_new = state.damaged.insert((session, hash));
+        drop(state);
+        if is_new {
+            tracing::error!(%session, %hash, what, "stored evidence is damaged: it is not served until it is uploaded again");
+        }
+        EvidenceError::Damaged { what }
+    }
+
+    /// Forgets the damage of a file that is about to be replaced, and what it was charged for.
+    pub(crate) fn replace(&self, session: SessionId, hash: Hash) -> io::Result<()> {
+        let Some(old) = self.find_whole(session, hash)? else { return Ok(()) };
+        files::remove(&files::whole(&self.dir, session, hash, old.media_type))?;
+        let mut state = self.state();
+        state.damaged.remove(&(session, hash));
+        if let Some(used) = state.used.get_mut(&session) {
+            *used = used.saturating_sub(files::charge(old.size));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn scrubbed_to(&self) -> Option<(SessionId, Hash)> {
+        self.state().scrubbed_to
+    }
+
+    pub(crate) fn set_scrubbed_to(&self, last: Option<(SessionId, Hash)>) {
+        self.state().scrubbed_to = last;
     }
 
     /// Every whole file of a session, by hash.
@@ -146,16 +213,58 @@ impl Store {
         Ok(found)
     }
 
-    /// Opens a whole file for reading; `None` if there is none.
+    /// Opens a whole file for reading; `None` if there is none. A file whose inner hashes are not known is read once as
+    /// a whole for them.
     ///
     /// # Errors
-    /// If the disk does not give it.
-    pub fn read(&self, session: SessionId, hash: Hash) -> Result<Option<(File, Stored)>, EvidenceError> {
-        let Found::Whole(stored) = self.find(session, hash)? else { return Ok(None) };
-        match File::open(files::whole(&self.dir, session, hash, stored.media_type)) {
-            Ok(file) => Ok(Some((file, stored))),
+    /// [`EvidenceError::Damaged`] if its length is another one, or the whole is; and the disk's.
+    pub fn read(self: &Arc<Self>, session: SessionId, hash: Hash) -> Result<Option<Reader>, EvidenceError> {
+        let Some(stored) = self.find_whole(session, hash)? else { return Ok(None) };
+        let mut file = match File::open(files::whole(&self.dir, session, hash, stored.media_type)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let tree = match self.known_tree(session, hash)? {
+            Some(tree) => tree,
+            None => Tree::of(&mut file)?,
+        };
+        if tree.size() != stored.size {
+            return Err(self.note_damage(session, hash, "it has another length"));
+        }
+        if tree.hash() != hash {
+            return Err(self.note_damage(session, hash, "its bytes are other ones"));
+        }
+        self.keep_tree(session, &tree);
+        Ok(Some(Reader { store: Arc::clone(self), session, stored, file, tree }))
+    }
+
+    /// The inner hashes of a file, if they are there and prove themselves.
+    fn known_tree(&self, session: SessionId, hash: Hash) -> io::Result<Option<Tree>> {
+        match fs::read(files::tree(&self.dir, session, hash)) {
+            Ok(bytes) => Ok(Tree::decode(&bytes, hash)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the inner hashes of a file that is larger than one group. One that cannot be kept is made again.
+    pub(crate) fn keep_tree(&self, session: SessionId, tree: &Tree) {
+        let path = files::tree(&self.dir, session, tree.hash());
+        let bytes = tree.encode();
+        let is_there = || fs::metadata(&path).is_ok_and(|there| there.len() == bytes.len() as u64);
+        if tree.size() <= crate::tree::GROUP as u64
+            || is_there() && self.known_tree(session, tree.hash()).is_ok_and(|known| known.is_some())
+        {
+            return;
+        }
+        let written = || {
+            let mut file = private_options().write(true).create(true).truncate(true).open(&path)?;
+            file.write_all(&bytes)?;
+            file.sync_data()
+        };
+        if let Err(error) = written() {
+            tracing::warn!(%session, %error, "the inner hashes of evidence cannot be kept");
         }
     }
 
@@ -171,8 +280,13 @@ impl Store {
         media_type: MediaType,
         part: Part,
     ) -> Result<Begun, EvidenceError> {
+        // Who sends it again may have been told that it is damaged: it is there if its bytes are.
         if let Found::Whole(stored) = self.find(session, hash)? {
-            return Ok(Begun::There(stored));
+            match self.check(session, hash) {
+                Ok(()) => return Ok(Begun::There(stored)),
+                Err(EvidenceError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         if part.total().is_some_and(|total| total > self.limits.file) {
             return Err(EvidenceError::TooLarge { limit: self.limits.file });
@@ -185,20 +299,29 @@ impl Store {
         Upload::begin(Arc::clone(self), session, hash, media_type, part)
     }
 
+    /// Makes a session's folder, for this user alone.
+    pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
     pub(crate) fn release(&self, session: SessionId, hash: Hash) {
         self.state().busy.remove(&(session, hash));
     }
 
+    /// What the files of a session are charged for.
+    fn listed_bytes(&self, session: SessionId) -> io::Result<u64> {
+        let files = files::list(&files::folder(&self.dir, session))?;
+        let charged = files.iter().filter(|(path, _)| files::is_charged(path));
+        Ok(charged.map(|(_, metadata)| files::charge(metadata.len())).sum())
+    }
+
     /// Takes room of a session's share: `more` bytes instead of `before`.
     pub(crate) fn charge(&self, session: SessionId, before: u64, more: u64) -> Result<(), EvidenceError> {
+        let known = self.state().used.contains_key(&session);
+        // The disk is asked without the lock, which threads that must not wait take, too.
+        let listed = if known { 0 } else { self.listed_bytes(session)? };
         let mut state = self.state();
-        let used = match state.used.get(&session) {
-            Some(used) => *used,
-            None => {
-                let files = files::list(&files::folder(&self.dir, session))?;
-                files.iter().map(|(_, metadata)| files::charge(metadata.len())).sum()
-            }
-        };
+        let used = *state.used.entry(session).or_insert(listed);
         let after = (used.saturating_sub(before)).saturating_add(more);
         let fits = more <= before || after <= self.limits.session;
         state.used.insert(session, if fits { after } else { used });
@@ -210,7 +333,10 @@ impl Store {
     /// # Errors
     /// If the disk does not let go of it; a later [`Store::sweep`] tries again.
     pub fn remove(&self, session: SessionId) -> io::Result<()> {
-        self.state().used.remove(&session);
+        let mut state = self.state();
+        state.used.remove(&session);
+        state.damaged.retain(|(of, _)| *of != session);
+        drop(state);
         match fs::remove_dir_all(files::folder(&self.dir, session)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
@@ -253,4 +379,11 @@ impl Store {
         let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         name.is_some_and(|hash| self.state().busy.contains(&(session, hash)))
     }
+}
+
+/// Options that make files for this user alone.
+pub(crate) fn private_options() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.mode(0o600);
+    options
 }

@@ -1,7 +1,7 @@
 //! One file on its way to the disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::sync::Arc;
 
 use agentbench_protocol::SessionId;
@@ -10,10 +10,8 @@ use crate::error::EvidenceError;
 use crate::files;
 use crate::hash::Hash;
 use crate::media_type::MediaType;
-use crate::store::{Begun, Part, Store, Stored};
-
-/// Bytes that are read at once when a file that came in parts is hashed.
-const STEP: usize = 128 * 1024;
+use crate::store::{Begun, Part, Store, Stored, private_options};
+use crate::tree::{self, Tree};
 
 /// How an upload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +35,7 @@ pub struct Upload {
     /// What the session's share is charged for.
     charged: u64,
     /// The hash of everything so far, if it was seen from the first byte on.
-    hasher: Option<Box<blake3::Hasher>>,
+    hasher: Option<tree::Builder>,
     file: Option<File>,
     /// The session had no evidence before.
     in_new_folder: bool,
@@ -87,15 +85,15 @@ impl Upload {
         self.received = from;
         let folder = files::folder(&self.store.dir, self.session);
         if files::look(&folder)?.is_none() {
-            fs::create_dir_all(&folder)?;
+            Store::make_folder(&folder)?;
             self.in_new_folder = true;
         }
-        let mut options = OpenOptions::new();
+        let mut options = private_options();
         let file = match from {
             0 => options.write(true).create(true).truncate(true).open(&path)?,
             _ => options.append(true).open(&path)?,
         };
-        self.hasher = (from == 0).then(Box::default);
+        self.hasher = (from == 0).then(tree::Builder::default);
         self.file = Some(file);
         Ok(())
     }
@@ -160,15 +158,17 @@ impl Upload {
     fn finish(&mut self) -> Result<Stored, EvidenceError> {
         let file = self.file.take().ok_or(EvidenceError::Gone)?;
         let path = files::partial(&self.store.dir, self.session, self.hash);
-        let found = match self.hasher.take() {
-            Some(hasher) => Hash::from_hasher(&hasher),
-            None => hash_file(&mut File::open(&path)?)?,
+        let tree = match self.hasher.take() {
+            Some(builder) => builder.finish(),
+            None => Tree::of(&mut File::open(&path)?)?,
         };
-        if found != self.hash {
-            return Err(EvidenceError::WrongHash { found });
+        if tree.hash() != self.hash {
+            return Err(EvidenceError::WrongHash { found: tree.hash() });
         }
         file.sync_all()?;
         drop(file);
+        self.store.keep_tree(self.session, &tree);
+        self.store.replace(self.session, self.hash)?;
         fs::rename(&path, files::whole(&self.store.dir, self.session, self.hash, self.media_type))?;
         files::sync_folder(&files::folder(&self.store.dir, self.session))?;
         if self.in_new_folder {
@@ -196,17 +196,5 @@ impl Drop for Upload {
             let _ = self.store.charge(self.session, self.charged, kept);
         }
         self.store.release(self.session, self.hash);
-    }
-}
-
-fn hash_file(file: &mut File) -> io::Result<Hash> {
-    let mut hasher = blake3::Hasher::new();
-    let mut step = vec![0; STEP];
-    loop {
-        let count = file.read(&mut step)?;
-        if count == 0 {
-            return Ok(Hash::from_hasher(&hasher));
-        }
-        hasher.update(&step[..count]);
     }
 }

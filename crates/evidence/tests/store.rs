@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -40,11 +39,17 @@ fn whole(bytes: &[u8]) -> Stored {
     Stored { size: bytes.len() as u64, media_type: MediaType::Png }
 }
 
-fn content(store: &Store, hash: Hash) -> Vec<u8> {
-    let (mut file, stored) = store.read(SESSION, hash).unwrap().unwrap();
+fn content(store: &Arc<Store>, hash: Hash) -> Vec<u8> {
+    let mut reader = store.read(SESSION, hash).unwrap().unwrap();
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes.len() as u64, stored.size);
+    loop {
+        let step = reader.read(bytes.len() as u64, u64::MAX).unwrap();
+        if step.is_empty() {
+            break;
+        }
+        bytes.extend(step);
+    }
+    assert_eq!(bytes.len() as u64, reader.stored().size);
     bytes
 }
 
@@ -244,5 +249,76 @@ proptest! {
         }
         prop_assert_eq!(content(&store, hash), bytes);
         prop_assert_eq!(files(&dir).len(), 1);
+    }
+}
+
+/// Where a stored file is.
+fn file_of(dir: &TempDir, hash: Hash) -> std::path::PathBuf {
+    dir.path().join("evidence").join(SESSION.to_string()).join(format!("{hash}.png"))
+}
+
+#[test]
+fn the_scrub_finds_what_nobody_asked_for_in_rounds_of_its_own_pace() {
+    let (dir, store) = store();
+    let files: Vec<Vec<u8>> = (0..6_u8).map(|n| vec![n; 9_000 + usize::from(n)]).collect();
+    for bytes in &files {
+        put(&store, bytes).unwrap();
+    }
+    assert!(store.scrub(u64::MAX, || false).unwrap().is_over);
+    assert_eq!(store.damaged(), 0);
+    std::fs::write(file_of(&dir, Hash::of(&files[4])), b"rot").unwrap();
+    let mut rounds = 0;
+    let (mut seen, mut damaged) = (0, 0);
+    loop {
+        let done = store.scrub(10_000, || false).unwrap();
+        assert!(done.files <= 3, "a round ends when it has read enough: {done:?}");
+        (rounds, seen, damaged) = (rounds + 1, seen + done.files, damaged + done.damaged);
+        if done.is_over {
+            break;
+        }
+    }
+    assert_eq!((seen, damaged, store.damaged()), (6, 1, 1), "each file once");
+    assert!(rounds >= 3, "{rounds}");
+    assert_eq!(store.scrub(u64::MAX, || true).unwrap().files, 0, "it stops when it is told to");
+    put(&store, &files[4]).unwrap();
+    assert_eq!((store.damaged(), content(&store, Hash::of(&files[4]))), (0, files[4].clone()));
+}
+
+#[test]
+fn a_damaged_file_counts_once_in_the_sessions_share_when_it_is_replaced() {
+    let (dir, store) = store();
+    let bytes = vec![7; 90_000];
+    put(&store, &bytes).unwrap();
+    for _ in 0..4 {
+        std::fs::write(file_of(&dir, Hash::of(&bytes)), vec![8; 90_000]).unwrap();
+        put(&store, &bytes).unwrap();
+    }
+    put(&store, &vec![9; 90_000]).unwrap();
+}
+
+proptest! {
+    /// Whatever part of whatever damaged file is asked for, what is given is what was uploaded.
+    #[test]
+    fn no_wrong_byte_is_given(
+        size in 1_usize..100_000,
+        at in any::<prop::sample::Index>(),
+        from in any::<prop::sample::Index>(),
+        bit in 0_u8..8,
+    ) {
+        let (dir, store) = store();
+        let bytes: Vec<u8> = (0..size).map(|n| (n * 7) as u8).collect();
+        put(&store, &bytes).unwrap();
+        let mut changed = bytes.clone();
+        changed[at.index(size)] ^= 1 << bit;
+        std::fs::write(file_of(&dir, Hash::of(&bytes)), &changed).unwrap();
+        let from = from.index(size);
+        let read = store.read(SESSION, Hash::of(&bytes)).and_then(|reader| reader.unwrap().read(from as u64, u64::MAX));
+        match read {
+            Ok(given) => prop_assert!(bytes[from..].starts_with(&given) && !given.is_empty()),
+            Err(error) => {
+                let is_damaged = matches!(error, EvidenceError::Damaged { .. });
+                prop_assert!(is_damaged, "{error}");
+            }
+        }
     }
 }

@@ -3,12 +3,11 @@
 //! Log and evidence are read twice in steps: first to know how large the file would be, so that one that is too large is
 //! refused before anything of it is sent, then to send it at the client's pace. Neither is ever in memory as a whole.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use agentbench_audit::Record;
 use agentbench_event_log::LogError;
-use agentbench_evidence::{Hash, Stored};
+use agentbench_evidence::{EvidenceError, Hash, Stored};
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -25,9 +24,6 @@ use super::pipe::{self, Unread, Writer};
 use super::{Api, Link, segment};
 use crate::shared::Shared;
 
-/// Bytes of evidence that are read at once: a multiple of three, so that their Base64 goes on without padding.
-const STEP_BYTES: usize = 3 * 32 * 1024;
-
 /// What is about to be written.
 struct Export {
     session: SessionId,
@@ -37,6 +33,8 @@ struct Export {
     /// What stands after the data.
     tail: &'static str,
     evidence: Vec<(Hash, Stored)>,
+    /// Evidence that is left out, since it is not what was uploaded.
+    damaged: Vec<Hash>,
 }
 
 /// Why it ends early.
@@ -56,6 +54,7 @@ impl From<Unread> for Broken {
 /// `GET /api/v1/sessions/{sessionId}/export?format=html`
 pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     let caller = Caller::of(api, parts)?;
+    api.shared.audit_room().await?;
     let session = session_of(segment(parts, 3))?;
     let entry = caller.may_read(api, session)?;
     let Some((before, tail)) = api.shared.config.pages.export_template() else {
@@ -73,9 +72,10 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     opening.extend_from_slice(b",\"events\":[");
     let store = Arc::clone(&api.shared.evidence);
     let evidence = evidence::aside(move || store.list(session)).await;
-    let evidence = evidence.map_err(|error| evidence::refused(&error))?;
+    let (evidence, damaged) =
+        intact(&api.shared, session, evidence.map_err(|error| evidence::refused(&error))?).await?;
     let range = Range::whole(session, head.seq);
-    let export = Export { session, range, head: opening.freeze(), tail, evidence };
+    let export = Export { session, range, head: opening.freeze(), tail, evidence, damaged };
     export.fits(&api.shared).await?;
     api.shared.audit(|| {
         let record = Record::allowed(api.now(), "export").detail("as one HTML file".to_owned());
@@ -92,6 +92,24 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{session}.html\"")),
     ];
     Ok((StatusCode::OK, headers, body).into_response())
+}
+
+/// Parts what is what was uploaded from what is damaged, before anything is sent.
+async fn intact(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    all: Vec<(Hash, Stored)>,
+) -> Answer<(Vec<(Hash, Stored)>, Vec<Hash>)> {
+    let (mut good, mut damaged) = (Vec::new(), Vec::new());
+    for (hash, stored) in all {
+        let store = Arc::clone(&shared.evidence);
+        match evidence::aside(move || store.check(session, hash)).await {
+            Ok(()) => good.push((hash, stored)),
+            Err(EvidenceError::Damaged { .. }) => damaged.push(hash),
+            Err(error) => return Err(evidence::refused(&error)),
+        }
+    }
+    Ok((good, damaged))
 }
 
 impl Export {
@@ -153,7 +171,10 @@ impl Export {
             self.write_evidence(shared, writer, hash).await?;
             writer.write(Bytes::from_static(b"\"}")).await?;
         }
-        writer.write(Bytes::from_static(b"}}")).await?;
+        let damaged: Vec<_> = self.damaged.iter().map(ToString::to_string).collect();
+        // Names of hexadecimal digits need no escape.
+        let closing = format!("}},\"damaged\":{}}}", serde_json::json!(damaged));
+        writer.write(closing.into()).await?;
         Ok(())
     }
 
@@ -162,19 +183,23 @@ impl Export {
         let missing = |what: String| Broken::Missing(format!("evidence {hash}: {what}"));
         let opened = evidence::aside(move || store.read(session, hash)).await;
         let opened = opened.map_err(|error| missing(error.to_string()))?;
-        let Some((mut file, stored)) = opened else { return Err(missing("it is gone".to_owned())) };
-        let mut left = stored.size;
-        while left > 0 {
-            let count = left.min(STEP_BYTES as u64);
+        let Some(mut reader) = opened else { return Err(missing("it is gone".to_owned())) };
+        let size = reader.stored().size;
+        let (mut at, mut carried) = (0, Vec::new());
+        while at < size {
             let read = evidence::aside(move || {
-                let mut step = vec![0; count as usize];
-                file.read_exact(&mut step)?;
-                Ok((file, BASE64_STANDARD.encode(step)))
+                let step = reader.read(at, u64::MAX)?;
+                Ok((reader, step))
             });
-            let (same, text) = read.await.map_err(|error| missing(error.to_string()))?;
-            file = same;
-            left -= count;
-            writer.write(text.into()).await?;
+            let (same, step) = read.await.map_err(|error| missing(error.to_string()))?;
+            reader = same;
+            at += step.len() as u64;
+            carried.extend(step);
+            // Base64 goes on without padding after a multiple of three.
+            let whole = if at < size { carried.len() / 3 * 3 } else { carried.len() };
+            let rest = carried.split_off(whole);
+            writer.write(BASE64_STANDARD.encode(&carried).into()).await?;
+            carried = rest;
         }
         Ok(())
     }

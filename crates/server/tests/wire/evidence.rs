@@ -45,7 +45,131 @@ fn files(server: &TestServer, session: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(server.folder().join("evidence").join(session)) else {
         return Vec::new();
     };
-    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect()
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    // The inner hashes of large files lie beside them.
+    names.filter(|name| !name.ends_with(".tree")).collect()
+}
+
+/// Where the one whole file of a session is.
+fn stored_file(server: &TestServer, session: &str) -> std::path::PathBuf {
+    let names = files(server, session);
+    let [name] = &names[..] else { panic!("{names:?}") };
+    server.folder().join("evidence").join(session).join(name)
+}
+
+fn damaged_evidence_is_never_given_and_a_new_upload_mends_it(workers: usize) {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
+        ("the first byte flipped", |bytes| bytes[0] ^= 1),
+        ("the last byte flipped", |bytes| *bytes.last_mut().expect("a byte") ^= 1),
+        ("cut", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("emptied", Vec::clear),
+        ("grown", |bytes| bytes.push(b'x')),
+    ];
+    let server = TestServer::with_workers(workers);
+    let mut client = server.connect("ada");
+    for (round, (size, (name, damage))) in
+        [1_000, 700_000].into_iter().flat_map(|size| damages.map(|damage| (size, damage))).enumerate()
+    {
+        let (session, bytes) = (client.create(&format!("s{round}")), text(size));
+        let case = format!("{size} bytes, {name}");
+        assert_eq!(put(&server, &session, &bytes).answer().status, 201, "{case}");
+        let file = stored_file(&server, &session);
+        let mut changed = bytes.clone();
+        damage(&mut changed);
+        std::fs::write(&file, &changed).expect("the file can be changed");
+        for range in ["", "bytes=-100", "bytes=0-99"] {
+            let ask = get(&server, &session, &bytes);
+            let ask = if range.is_empty() { ask } else { ask.header("Range", range) };
+            let mut opened = ask.open();
+            let given = opened.rest();
+            let wanted = match range {
+                "" => &bytes[..],
+                "bytes=-100" => &bytes[size - 100..],
+                _ => &bytes[..100],
+            };
+            if opened.status == 500 {
+                assert!(String::from_utf8_lossy(&given).contains("checksum_mismatch"), "{case}, {range}");
+            } else {
+                // What a part needs may be whole; what is sent is right, and short if the rest is not.
+                assert!(wanted.starts_with(&given), "{case}, {range}: wrong bytes were sent");
+                assert!(!range.is_empty() || given.len() < size, "{case}: not all of it can be right");
+            }
+        }
+        let before = server.metric("agentbench_evidence_damaged");
+        assert!(before >= 1, "{case}");
+        assert_eq!(
+            put(&server, &session, &bytes).answer().status,
+            201,
+            "{case}: the right bytes are taken again"
+        );
+        assert_eq!(server.metric("agentbench_evidence_damaged"), before - 1, "{case}");
+        assert_eq!(get(&server, &session, &bytes).answer().body.as_bytes(), bytes, "{case}");
+        assert_eq!(files(&server, &session).len(), 1, "{case}");
+    }
+    assert!(server.metric("agentbench_evidence_damage_total") >= 10);
+}
+
+fn a_repeated_upload_of_damaged_evidence_replaces_it_unasked(workers: usize) {
+    let server = TestServer::with_workers(workers);
+    let session = server.connect("ada").create("s");
+    let bytes = text(5_000);
+    put(&server, &session, &bytes).answer();
+    std::fs::write(stored_file(&server, &session), b"other").expect("the file can be changed");
+    assert_eq!(put_as(&server, &session, &hash(&bytes), "text/plain").body(&bytes[..]).answer().status, 201);
+    assert_eq!(get(&server, &session, &bytes).answer().body.as_bytes(), bytes);
+    assert_eq!(files(&server, &session), [format!("{}.txt", hash(&bytes))]);
+}
+
+fn damaged_evidence_of_an_ended_session_can_be_mended_and_nothing_else_is_taken(workers: usize) {
+    let server = TestServer::with_workers(workers);
+    let mut client = server.connect("ada");
+    let session = client.create("s");
+    let bytes = text(5_000);
+    put(&server, &session, &bytes).answer();
+    for command in ["start_test", "stop_test"] {
+        client.command(&json!({"command": command, "sessionId": session}));
+    }
+    std::fs::write(stored_file(&server, &session), b"other").expect("the file can be changed");
+    get(&server, &session, &bytes).answer().refused(500, "checksum_mismatch");
+    put(&server, &session, b"late").answer().refused(409, "session_closed");
+    assert_eq!(put(&server, &session, &bytes).answer().status, 201);
+    put(&server, &session, &bytes).answer().refused(409, "session_closed");
+    assert_eq!(get(&server, &session, &bytes).answer().body.as_bytes(), bytes);
+}
+
+fn evidence_without_inner_hashes_is_checked_as_a_whole(workers: usize) {
+    let server = TestServer::with_workers(workers);
+    let session = server.connect("ada").create("s");
+    let bytes = text(600_000);
+    put(&server, &session, &bytes).answer();
+    let tree = stored_file(&server, &session).with_extension("tree");
+    std::fs::remove_file(&tree).expect("it is there");
+    let last = get(&server, &session, &bytes).header("Range", "bytes=-9").answer();
+    assert_eq!((last.status, last.body.as_bytes()), (206, &bytes[599_991..]));
+    assert!(tree.exists(), "made again");
+    std::fs::write(&tree, b"nonsense").expect("it can be changed");
+    assert_eq!(get(&server, &session, &bytes).answer().body.as_bytes(), bytes);
+}
+
+fn a_part_is_given_only_of_the_file_that_the_client_has_begun(workers: usize) {
+    let server = TestServer::with_workers(workers);
+    let session = server.connect("ada").create("s");
+    let bytes = text(9_000);
+    put(&server, &session, &bytes).answer();
+    let given = get(&server, &session, &bytes).answer();
+    let tag = format!("\"{}\"", hash(&bytes));
+    assert!(given.head.contains(&format!("etag: {tag}\r\n")), "{}", given.head);
+    for (condition, status) in [
+        (tag.as_str(), 206),
+        (&format!("W/{tag}"), 200),
+        ("\"another\"", 200),
+        ("Mon, 30 Nov 2026 22:00:00 GMT", 200),
+        ("", 200),
+    ] {
+        let ask = get(&server, &session, &bytes).header("Range", "bytes=0-9");
+        assert_eq!(ask.header("If-Range", condition).answer().status, status, "{condition}");
+    }
 }
 
 fn what_is_stored_is_given_with_safe_headers(workers: usize) {
@@ -273,4 +397,9 @@ on_one_and_three_workers! {
     only_who_may_publish_uploads_and_only_who_may_read_sees,
     a_full_disk_is_said_and_nothing_stays,
     evidence_goes_with_its_session,
+    damaged_evidence_is_never_given_and_a_new_upload_mends_it,
+    a_repeated_upload_of_damaged_evidence_replaces_it_unasked,
+    damaged_evidence_of_an_ended_session_can_be_mended_and_nothing_else_is_taken,
+    evidence_without_inner_hashes_is_checked_as_a_whole,
+    a_part_is_given_only_of_the_file_that_the_client_has_begun,
 }

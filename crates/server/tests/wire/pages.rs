@@ -145,6 +145,29 @@ fn an_export_is_one_page_with_everything_in_it(workers: usize) {
     assert_eq!(export(&evaluator("ada"), "?format=pdf").refused(400, "invalid_message")["field"], "format");
 }
 
+fn an_export_says_which_evidence_is_damaged_and_has_the_rest(workers: usize) {
+    let server = with_pages(workers);
+    let session = server.connect("ada").create("s");
+    let (good, bad) = (vec![b'g'; 600_001], vec![b'b'; 600_000]);
+    for bytes in [&good, &bad] {
+        let path = format!("/api/v1/evidence/{}?sessionId={session}", blake3::hash(bytes).to_hex());
+        let ask = server.ask("PUT", &path).token(&evaluator("ada")).header("Content-Type", "image/png");
+        assert_eq!(ask.body(bytes.clone()).answer().status, 201);
+    }
+    let bad_hash = blake3::hash(&bad).to_hex();
+    let file = server.folder().join("evidence").join(&session).join(format!("{bad_hash}.png"));
+    let mut changed = bad;
+    changed[599_999] ^= 1;
+    std::fs::write(file, changed).expect("it can be changed");
+    let path = format!("/api/v1/sessions/{session}/export?format=html");
+    let data = data_of(&server.ask("GET", &path).token(&evaluator("ada")).answer().body);
+    assert_eq!(data["damaged"], json!([bad_hash.as_str()]));
+    let evidence = data["evidence"].as_object().expect("evidence");
+    assert_eq!(evidence.len(), 1);
+    let text = evidence[blake3::hash(&good).to_hex().as_str()]["base64"].as_str().expect("text");
+    assert_eq!(BASE64_STANDARD.decode(text).expect("base64"), good);
+}
+
 fn an_export_that_would_be_too_large_is_refused_at_once(workers: usize) {
     let server = TestServer::with(workers, |config| {
         config.pages = Pages::fixture();
@@ -172,5 +195,6 @@ on_one_and_three_workers! {
     what_a_browser_has_is_not_sent_again,
     without_a_build_the_server_says_how_to_get_the_pages,
     an_export_is_one_page_with_everything_in_it,
+    an_export_says_which_evidence_is_damaged_and_has_the_rest,
     an_export_that_would_be_too_large_is_refused_at_once,
 }

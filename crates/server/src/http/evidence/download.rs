@@ -1,11 +1,9 @@
 //! `GET`: a file goes out as what it was said to be, under headers that let no browser make more of it.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use agentbench_audit::Record;
-use agentbench_evidence::{MediaType, Stored};
+use agentbench_evidence::{EvidenceError, Hash, MediaType, Reader, Stored};
 use agentbench_protocol::{ErrorCode, Refusal};
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -19,21 +17,24 @@ use crate::http::answer::{Answer, Refused};
 use crate::http::pipe::{self, Unread, Writer};
 use crate::http::{Api, Link};
 
-/// Bytes that are read at once.
-const STEP_BYTES: u64 = 128 * 1024;
-
 /// `GET /api/v1/evidence/{hash}`
 pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     let caller = Caller::of(&api, &parts)?;
+    api.shared.audit_room().await?;
     let piece = Piece::of(&parts)?;
     caller.may_read(&api, piece.session)?;
     let store = Arc::clone(&api.shared.evidence);
     let found =
         aside(move || store.read(piece.session, piece.hash)).await.map_err(|error| refused(&error))?;
-    let (file, stored) =
+    let reader =
         found.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "the session has no such evidence"))?;
-    let range = Ranged::of(header_text(&parts.headers, header::RANGE.as_str()), stored.size);
+    let stored = reader.stored();
+    let range = header_text(&parts.headers, header::RANGE.as_str());
+    let range =
+        range.filter(|_| is_of_this(header_text(&parts.headers, header::IF_RANGE.as_str()), piece.hash));
+    let range = Ranged::of(range, stored.size);
     let mut headers = headers(stored);
+    set(&mut headers, header::ETAG, &format!("\"{}\"", piece.hash));
     let (status, from, length) = match range {
         Ranged::Whole => (StatusCode::OK, 0, stored.size),
         Ranged::Bytes { from, length } => {
@@ -48,8 +49,10 @@ pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Res
         let record = Record::allowed(api.now(), "get_evidence").detail(piece.hash.to_string());
         Record { session: piece.session.to_string(), ..caller.record(record) }
     });
+    // The first piece is checked before anything is promised, so that most damage is an answer and not a broken one.
+    let first = read(reader, from, length).await.map_err(|error| refused(&error))?;
     let (writer, body) = pipe::body(&api.shared, &Link::of(&parts));
-    tokio::spawn(send(file, from, length, writer));
+    tokio::spawn(send(first, from, length, writer));
     Ok((status, headers, body).into_response())
 }
 
@@ -89,34 +92,41 @@ fn unsatisfiable(size: u64) -> Response {
     response
 }
 
-/// Reads the file at the client's pace, on a thread that may wait for the disk.
-async fn send(mut file: File, from: u64, length: u64, writer: Writer) {
-    let mut left = length;
-    let mut seek = Some(from);
-    while left > 0 {
-        let count = left.min(STEP_BYTES);
-        let read = aside(move || {
-            if let Some(from) = seek {
-                file.seek(SeekFrom::Start(from))?;
-            }
-            let mut step = vec![0; count as usize];
-            file.read_exact(&mut step)?;
-            Ok((file, Bytes::from(step)))
-        });
-        match read.await {
-            Ok((same, step)) => {
-                file = same;
-                if writer.write(step).await.is_err() {
-                    return;
-                }
-            }
+/// Whether the client's part is of this file (RFC 9110 §13.1.5): no `If-Range`, or the very tag. A weak tag or a date
+/// proves nothing, and the client gets the whole.
+fn is_of_this(if_range: Option<&str>, hash: Hash) -> bool {
+    if_range.is_none_or(|tag| {
+        tag.trim().strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(&hash.to_string())
+    })
+}
+
+/// Reads the next bytes, checked, on a thread that may wait for the disk.
+async fn read(mut reader: Reader, from: u64, most: u64) -> Result<(Reader, Bytes), EvidenceError> {
+    aside(move || {
+        let step = reader.read(from, most)?;
+        Ok((reader, Bytes::from(step)))
+    })
+    .await
+}
+
+/// Sends the file at the client's pace. What cannot be read, or is not what was uploaded, ends the connection.
+async fn send((mut reader, mut step): (Reader, Bytes), mut from: u64, length: u64, writer: Writer) {
+    let end = from + length;
+    loop {
+        from += step.len() as u64;
+        if step.is_empty() || from >= end {
+            let _: Result<(), Unread> = writer.finish(step).await;
+            return;
+        }
+        if writer.write(step).await.is_err() {
+            return;
+        }
+        match read(reader, from, end - from).await {
+            Ok(next) => (reader, step) = next,
             Err(error) => {
-                tracing::warn!(%error, "a piece of evidence could not be read to its end");
+                tracing::warn!(%error, "a piece of evidence could not be sent to its end");
                 return writer.fail().await;
             }
         }
-        seek = None;
-        left -= count;
     }
-    let _: Result<(), Unread> = writer.finish(Bytes::new()).await;
 }

@@ -67,6 +67,9 @@ pub(super) fn refused(error: &EvidenceError) -> Refused {
         EvidenceError::WrongHash { .. } => {
             (ErrorCode::ChecksumMismatch, Some(StatusCode::UNPROCESSABLE_ENTITY))
         }
+        EvidenceError::Damaged { .. } => {
+            (ErrorCode::ChecksumMismatch, Some(StatusCode::INTERNAL_SERVER_ERROR))
+        }
         EvidenceError::Gone => (ErrorCode::SessionNotFound, None),
         EvidenceError::Full => (ErrorCode::LogUnavailable, Some(StatusCode::INSUFFICIENT_STORAGE)),
         EvidenceError::Disk(_) => (ErrorCode::LogUnavailable, None),

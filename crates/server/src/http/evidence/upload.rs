@@ -101,6 +101,7 @@ pub(crate) async fn upload(State(api): State<Api>, parts: Parts, body: Body) -> 
 
 async fn take(api: &Api, parts: &Parts, body: Body) -> Answer<Response> {
     let caller = Caller::of(api, parts)?;
+    api.shared.audit_room().await?;
     caller.needs(Permission::SessionPublish)?;
     let piece = Piece::of(parts)?;
     let media_type = media_type(parts)?;
@@ -137,7 +138,9 @@ async fn take(api: &Api, parts: &Parts, body: Body) -> Answer<Response> {
 
 fn may_upload(api: &Api, caller: &Caller, piece: Piece) -> Answer<()> {
     let entry = caller.reaches(api, piece.session)?;
-    if entry.summary().status.has_ended() {
+    // What is damaged may be mended whenever its bytes are still somewhere: that adds nothing to the session.
+    let is_damaged = api.shared.evidence.is_damaged(piece.session, piece.hash);
+    if entry.summary().status.has_ended() && !is_damaged {
         return Err(
             Refusal::new(ErrorCode::SessionClosed, "the session has ended and takes no evidence").into()
         );
