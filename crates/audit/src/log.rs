@@ -3,13 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::chain::{self, BEGINNING, Link};
+use crate::faults::Faults;
 use crate::record::Record;
 
 /// Lines that are written at once at most.
@@ -32,10 +33,34 @@ pub struct Settings {
     pub max_bytes: u64,
     /// Age from which a new file is begun.
     pub max_age: Option<Duration>,
-    /// Lines that may wait for the disk.
+    /// Lines that may wait for the disk before [`Log::has_room`] says no. As many again are taken from those that were
+    /// under way by then; beyond that a line is lost and counted.
     pub queue: usize,
-    /// Whether [`Log::record`] waits when so many do; if not, the line is lost and counted.
-    pub wait_when_full: bool,
+    /// What a test has the disk do wrong.
+    pub faults: Faults,
+}
+
+/// Lines wait, and the disk has not taken one for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// For how long.
+    pub since: Duration,
+    /// What the system says, if it says something.
+    pub error: Option<String>,
+}
+
+/// How the writing goes, for those who ask.
+#[derive(Default)]
+struct Progress {
+    waiting: AtomicUsize,
+    /// When the batch that is being written was begun, and what the last try said.
+    busy: Mutex<Option<(Instant, Option<String>)>>,
+}
+
+impl Progress {
+    fn busy(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Option<String>)>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a log cannot be opened.
@@ -59,7 +84,8 @@ pub enum OpenError {
 /// A log that is open. Closed by [`Log::close`], or when dropped.
 pub struct Log {
     queue: Mutex<Option<SyncSender<Record>>>,
-    wait_when_full: bool,
+    bound: usize,
+    progress: Arc<Progress>,
     lost: Arc<AtomicU64>,
     closing: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -77,9 +103,9 @@ impl Log {
         let link = link.ok_or_else(|| OpenError::Broken(settings.file.clone()))?;
         let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
         let begun = begun(&settings.file, size).map_err(failed)?;
-        let (queue, records) = sync_channel(settings.queue);
+        let (queue, records) = sync_channel(settings.queue.saturating_mul(2));
         let (lost, closing) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let wait_when_full = settings.wait_when_full;
+        let (bound, progress) = (settings.queue, Arc::<Progress>::default());
         let mut opened = Record::allowed(now_ms, "audit_opened");
         if removed > 0 {
             opened.detail = format!("{removed} bytes of a line that was not written whole were removed");
@@ -92,6 +118,7 @@ impl Log {
             link,
             lost: Arc::clone(&lost),
             closing: Arc::clone(&closing),
+            progress: Arc::clone(&progress),
             unsynced: None,
             gave_up: false,
         };
@@ -106,23 +133,39 @@ impl Log {
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&records));
         let thread = thread.map_err(|error| OpenError::Io { path: PathBuf::from("(thread)"), error })?;
         let (queue, thread) = (Mutex::new(Some(queue)), Mutex::new(Some(thread)));
-        Ok(Self { queue, wait_when_full, lost, closing, thread })
+        Ok(Self { queue, bound, progress, lost, closing, thread })
     }
 
-    /// Hands a decision to the log. `false` if it was lost.
+    /// Hands a decision to the log; never waits. `false` if it was lost.
     pub fn record(&self, mut record: Record) -> bool {
         record.shorten();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(queue) = queue else { return false };
-        let taken = if self.wait_when_full {
-            queue.send(record).is_ok()
-        } else {
-            !matches!(queue.try_send(record), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
-        };
+        self.progress.waiting.fetch_add(1, Ordering::Relaxed);
+        let taken =
+            !matches!(queue.try_send(record), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)));
         if !taken {
+            self.progress.waiting.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         taken
+    }
+
+    /// Lines that wait for the disk, and how many may.
+    pub fn depth(&self) -> (usize, usize) {
+        (self.progress.waiting.load(Ordering::Relaxed), self.bound)
+    }
+
+    /// Whether a decision that needs its line may be made.
+    pub fn has_room(&self) -> bool {
+        let (waiting, bound) = self.depth();
+        waiting < bound
+    }
+
+    /// Whether the disk is at work on lines, and for how long.
+    pub fn stuck(&self) -> Option<Stuck> {
+        let busy = self.progress.busy();
+        busy.as_ref().map(|(begun, error)| Stuck { since: begun.elapsed(), error: error.clone() })
     }
 
     /// Says that the end is near: from now on a disk that takes nothing is given up after a few seconds, so that those who wait
@@ -227,6 +270,7 @@ struct Writer {
     link: Link,
     lost: Arc<AtomicU64>,
     closing: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     unsynced: Option<Instant>,
     /// The log is being closed, and the disk took nothing for too long.
     gave_up: bool,
@@ -245,11 +289,14 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(records.try_iter().take(BATCH - 1));
+            *self.progress.busy() = Some((Instant::now(), None));
             self.write(&batch);
+            self.progress.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
             batch.clear();
             if self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_PERIOD) {
                 self.sync();
             }
+            *self.progress.busy() = None;
         }
         if self.lost.load(Ordering::Relaxed) > 0 {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -268,7 +315,10 @@ impl Writer {
             lost = 0;
         }
         let mut closing_since: Option<Instant> = None;
-        while self.file.write_all(&bytes).is_err() {
+        let mut failures = 0_u64;
+        while let Err(error) = self.settings.faults.on_write().and_then(|()| self.file.write_all(&bytes)) {
+            self.say_failure(&error, failures);
+            failures += 1;
             // Nothing of a line stays that was not written whole.
             let _ = self.file.set_len(self.size);
             if self.gave_up
@@ -281,10 +331,23 @@ impl Writer {
             }
             std::thread::sleep(RETRY);
         }
+        if failures > 0 {
+            tracing::info!(path = %self.settings.file.display(), "the audit log takes lines again");
+        }
         self.begun.first.get_or_insert(self.link.number + 1);
         self.link = link;
         self.size += bytes.len() as u64;
         self.unsynced.get_or_insert_with(Instant::now);
+    }
+
+    /// Says a failure with the first try of a batch, and keeps what the last one said.
+    fn say_failure(&self, error: &io::Error, before: u64) {
+        if before == 0 {
+            tracing::error!(path = %self.settings.file.display(), %error, "the audit log cannot be written; it is tried again and again");
+        }
+        if let Some((_, last)) = &mut *self.progress.busy() {
+            *last = Some(error.to_string());
+        }
     }
 
     fn sync(&mut self) {

@@ -7,13 +7,14 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agentbench_audit::faults::Faults;
 use agentbench_audit::{Fault, Finding, Hash, Log, OpenError, Record, Report, Settings, verify};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 fn settings(folder: &TempDir) -> Settings {
     let file = folder.path().join("audit.jsonl");
-    Settings { file, max_bytes: 1 << 30, max_age: None, queue: 64, wait_when_full: true }
+    Settings { file, max_bytes: 1 << 30, max_age: None, queue: 64, faults: Faults::default() }
 }
 
 /// Files of the log, oldest first.
@@ -170,7 +171,7 @@ fn a_crash_between_two_files_loses_no_number() {
 #[test]
 fn lines_that_are_lost_are_counted_in_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
-    let log = Log::open(Settings { queue: 1, wait_when_full: false, ..settings(&folder) }, 1).unwrap();
+    let log = Log::open(Settings { queue: 1, ..settings(&folder) }, 1).unwrap();
     let lost = (0..20_000).filter(|n| !log.record(Record::allowed(*n, "connect"))).count() as u64;
     log.close();
     assert!(lost > 0, "the writer was never behind, so this shows nothing");

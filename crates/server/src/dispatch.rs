@@ -230,6 +230,9 @@ impl Worker {
             let detail = format!("the token does not permit {}", command.name());
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
+        if is_written_down(&command) {
+            self.shared.audit_has_room()?;
+        }
         match command {
             Command::CreateSession(fields) => {
                 if !connection.grant.borrow().may_access(&fields.project_id) {
@@ -316,7 +319,7 @@ impl Worker {
     /// A session whose log this connection may read.
     fn readable(&self, connection: &Connection, name: &str) -> Result<SessionId, Refusal> {
         let id = find_session(name)?;
-        let entry = self.shared.catalog.get(id).ok_or_else(no_such_session)?;
+        let entry = self.shared.catalog.get(id).ok_or_else(|| self.shared.no_such_session())?;
         if !connection.grant.borrow().may_access(&entry.summary().project_id) {
             return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project"));
         }
@@ -587,6 +590,18 @@ pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
     Refusal::new(
         ErrorCode::Forbidden,
         format!("the token does not permit publishing this: it needs {needed}"),
+    )
+}
+
+/// Whether the audit log has a line of the command when it is let through.
+fn is_written_down(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::LeaveSession { .. }
+            | Command::StopReplay { .. }
+            | Command::GetSessionList(_)
+            | Command::GetSessionInfo { .. }
+            | Command::GetStats
     )
 }
 

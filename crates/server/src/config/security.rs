@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentbench_audit::faults::Faults;
+
 use super::{ConfigError, DAY_MS, Texts};
 pub use crate::transport::networks::Networks;
 
 /// Connections a second of one address in production: an office behind one address that comes back after a restart.
 const PRODUCTION_CONNECTION_RATE: u64 = 500;
+/// Lines of the audit log that may wait for its disk: some seconds of a busy server, and a few megabytes.
+const AUDIT_QUEUE: usize = 8192;
 
 /// Certificate and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,24 @@ pub struct Audit {
     pub max_age: Option<Duration>,
     /// Whether decisions wait for a slow disk; if not, lost lines are counted and said.
     pub wait_when_full: bool,
+    /// Lines that may wait for the disk; no setting.
+    pub queue: usize,
+    /// What a test has its disk do wrong; no setting.
+    pub faults: Faults,
+}
+
+impl Default for Audit {
+    /// As the settings' defaults are, in this folder.
+    fn default() -> Self {
+        Self {
+            file: "audit.jsonl".into(),
+            max_bytes: 1 << 30,
+            max_age: None,
+            wait_when_full: true,
+            queue: AUDIT_QUEUE,
+            faults: Faults::default(),
+        }
+    }
 }
 
 /// See the module.
@@ -127,7 +149,7 @@ fn audit(texts: &Texts, production: bool) -> Result<Option<Audit>, ConfigError> 
         "count" => Ok(false),
         _ => Err(format!("must be wait or count, not {text:?}")),
     })?;
-    Ok(file.map(|file| Audit { file, max_bytes, max_age, wait_when_full }))
+    Ok(file.map(|file| Audit { file, max_bytes, max_age, wait_when_full, ..Audit::default() }))
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Caller {
         api: &Api,
         session: SessionId,
     ) -> Answer<Arc<crate::session::catalog::Entry>> {
-        let entry = api.shared.catalog.get(session).ok_or_else(no_such_session)?;
+        let entry = api.shared.catalog.get(session).ok_or_else(|| api.shared.no_such_session())?;
         if !self.grant.may_access(&entry.summary().project_id) {
             return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project").into());
         }

@@ -50,6 +50,7 @@ pub(crate) async fn step(State(api): State<Api>, parts: Parts, body: Body) -> An
 }
 
 async fn take_create(api: &Api, caller: &Caller, body: Body) -> Answer<(String, CreateSession)> {
+    api.shared.audit_room().await?;
     permits(api, caller, Permission::SessionCreate)?;
     let taken = take_body(api, caller, body).await?;
     let text = taken.text()?;
@@ -63,6 +64,7 @@ async fn take_create(api: &Api, caller: &Caller, body: Body) -> Answer<(String, 
 }
 
 async fn take_step(api: &Api, caller: &Caller, name: &str, body: Body) -> Answer<(SessionId, String, Step)> {
+    api.shared.audit_room().await?;
     permits(api, caller, Permission::SessionControl)?;
     let session = session_of(name)?;
     let taken = take_body(api, caller, body).await?;

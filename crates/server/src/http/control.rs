@@ -57,6 +57,7 @@ pub(crate) struct Done {
 /// `POST /api/v1/tokens/revoke`
 pub(crate) async fn revoke(State(api): State<Api>, parts: Parts, body: Body) -> Answer<Response> {
     let caller = Caller::of(&api, &parts)?;
+    api.shared.audit_room().await?;
     caller.administers(&api, Permission::TokenRevoke, "revoke_tokens")?;
     let taken = pipe::read(&api.shared, body, MAX_BODY).await?;
     let what = what_of(taken.text()?, api.now())?;
@@ -118,7 +119,9 @@ fn nobody_listens() -> Refusal {
 
 /// `POST /api/v1/drain`
 pub(crate) async fn drain(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    Caller::of(&api, &parts)?.administers(&api, Permission::ServerDrain, "drain")?;
+    let caller = Caller::of(&api, &parts)?;
+    api.shared.audit_room().await?;
+    caller.administers(&api, Permission::ServerDrain, "drain")?;
     if !api.shared.retire() {
         return Err(nobody_listens().into());
     }
@@ -129,7 +132,9 @@ pub(crate) async fn drain(State(api): State<Api>, parts: Parts) -> Answer<Respon
 
 /// `POST /api/v1/reload`
 pub(crate) async fn reload(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    Caller::of(&api, &parts)?.administers(&api, Permission::ServerDrain, "reload")?;
+    let caller = Caller::of(&api, &parts)?;
+    api.shared.audit_room().await?;
+    caller.administers(&api, Permission::ServerDrain, "reload")?;
     let (reply, answer) = oneshot::channel();
     if !api.shared.tell_host(Control::Reload(reply)) {
         return Err(nobody_listens().into());

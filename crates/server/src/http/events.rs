@@ -61,14 +61,14 @@ pub(super) struct Range {
 
 /// `GET /api/v1/sessions/{sessionId}/events`
 pub(crate) async fn range(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    serve(&api, &parts, false)
+    serve(&api, &parts, false).await
 }
 
 /// `GET /api/v1/sessions/{sessionId}/export`
 pub(crate) async fn export(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     match Query::parse(parts.uri.query()).word("format", "jsonl, html", Format::parse)? {
         Some(Format::Html) => super::page_export::export(&api, &parts).await,
-        Some(Format::JsonLines) | None => serve(&api, &parts, true),
+        Some(Format::JsonLines) | None => serve(&api, &parts, true).await,
     }
 }
 
@@ -88,8 +88,9 @@ impl Format {
     }
 }
 
-fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
+async fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
     let caller = Caller::of(api, parts)?;
+    api.shared.audit_room().await?;
     let session = session_of(segment(parts, 3))?;
     let entry = caller.may_read(api, session)?;
     let query = Query::parse(parts.uri.query());

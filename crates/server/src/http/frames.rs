@@ -33,6 +33,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// `GET /api/v1/connections/{clientId}/frames`
 pub(crate) async fn of_connection(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    api.shared.audit_room().await?;
     let asked = Asked::read(&api, &parts, "inspect_connection")?;
     let (key, info) = find(&api, &parts).await?;
     if !asked.caller.grant.may_access(info.project_id.as_deref().unwrap_or("")) {
@@ -48,6 +49,7 @@ pub(crate) async fn of_connection(State(api): State<Api>, parts: Parts) -> Answe
 
 /// `GET /api/v1/sessions/{sessionId}/frames`
 pub(crate) async fn of_session(State(api): State<Api>, parts: Parts) -> Answer<Response> {
+    api.shared.audit_room().await?;
     let asked = Asked::read(&api, &parts, "inspect_session")?;
     let session = session_of(segment(&parts, 3))?;
     asked.caller.may_read(&api, session)?;

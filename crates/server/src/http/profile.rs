@@ -22,6 +22,7 @@ const SECONDS: u64 = 10;
 /// Answers when the time is over: a flame graph, or the stacks as text for those who accept only that.
 pub(crate) async fn profile(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     let caller = Caller::of(&api, &parts)?;
+    api.shared.audit_room().await?;
     caller.administers(&api, Permission::ServerDrain, "profile")?;
     let query = Query::parse(parts.uri.query());
     let seconds = query.number("seconds", 1..=MAX_SECONDS)?.unwrap_or(SECONDS);

@@ -1,38 +1,115 @@
 //! What the audit log is told: by connections, by sessions' owners, by operations.
+//!
+//! No worker waits for its disk. A request whose decision has to be written down waits for room in the queue as a task,
+//! before it is decided on ([`Shared::audit_room`]); a command on a socket, whose turn cannot be held up without holding
+//! up what is behind it, is refused until there is room ([`Shared::audit_has_room`]). Probes and figures ask nothing.
+//!
+//! Refusals have a rate, for strangers together and for each user: those beyond it are counted, and a later line says
+//! how many there were.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use agentbench_audit::{Log, OpenError, Record, Settings};
-use agentbench_protocol::SessionId;
+use agentbench_audit::{Log, OpenError, Outcome, Record, Settings, Stuck};
 use agentbench_protocol::message::Sender;
+use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 
 use super::limits::Bucket;
 use crate::config::Audit;
 use crate::shared::Shared;
 use crate::worker::mailbox::Asker;
 
-/// Lines that may wait for the disk.
-const QUEUE: usize = 8192;
 /// Lines a second about those who were not let in. Whoever knocks more often must not fill the disk: the rest are counted.
 const REFUSALS: u64 = 100;
+/// Lines a second about what one user was refused: twenty are more than anybody does by hand or by mistake.
+const USER_REFUSALS: u64 = 20;
+/// Users whose refusals are counted one by one; those beyond share one count.
+const MAX_USERS: usize = 10_000;
+/// Longest time that a request waits for room: longer than a disk's pause, shorter than a client's patience.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two looks of a request that waits.
+const ROOM_LOOK: Duration = Duration::from_millis(20);
+/// Time without a written line from which readiness names the audit log.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// The log, if there is one, and how often strangers may write to it.
+/// The log, if there is one, and how often refusals may be written to it.
 pub(crate) struct Auditor {
     log: Option<Log>,
-    refusals: Mutex<Bucket>,
-    unwritten: AtomicU64,
+    wait_when_full: bool,
+    file: String,
+    refusals: Mutex<Refusals>,
+}
+
+/// Refusals, by whom they were for.
+struct Refusals {
+    strangers: Counted,
+    users: HashMap<String, Counted>,
+    others: Counted,
+}
+
+/// A rate, and what was beyond it and has not been said.
+#[derive(Clone, Copy)]
+struct Counted {
+    bucket: Bucket,
+    rate: u64,
+    left_out: u64,
+}
+
+impl Counted {
+    fn new(rate: u64, now: u64) -> Self {
+        Self { bucket: Bucket::new(rate, now), rate, left_out: 0 }
+    }
+
+    /// `Some` with what was left out before, if a line may be written; else the refusal is counted.
+    fn take(&mut self, has_room: bool, now: u64) -> Option<u64> {
+        if has_room && self.bucket.take(self.rate, now).is_ok() {
+            return Some(std::mem::take(&mut self.left_out));
+        }
+        self.left_out += 1;
+        None
+    }
+
+    /// What was left out, if there is something and it may be said now.
+    fn say(&mut self, now: u64) -> Option<u64> {
+        (self.left_out > 0 && self.bucket.take(self.rate, now).is_ok())
+            .then(|| std::mem::take(&mut self.left_out))
+    }
+}
+
+impl Refusals {
+    fn of(&mut self, user: &str, now: u64) -> &mut Counted {
+        if user.is_empty() {
+            return &mut self.strangers;
+        }
+        if !self.users.contains_key(user) {
+            if self.users.len() >= MAX_USERS {
+                return &mut self.others;
+            }
+            self.users.insert(user.to_owned(), Counted::new(USER_REFUSALS, now));
+        }
+        self.users.get_mut(user).unwrap_or(&mut self.others)
+    }
 }
 
 impl Auditor {
     pub(crate) fn open(settings: Option<&Audit>, now: u64) -> Result<Self, OpenError> {
         let open = |settings: &Audit| {
-            let Audit { file, max_bytes, max_age, wait_when_full } = settings.clone();
-            Log::open(Settings { file, max_bytes, max_age, queue: QUEUE, wait_when_full }, now)
+            let Audit { file, max_bytes, max_age, queue, faults, .. } = settings.clone();
+            Log::open(Settings { file, max_bytes, max_age, queue, faults }, now)
         };
-        let log = settings.map(open).transpose()?;
-        Ok(Self { log, refusals: Mutex::new(Bucket::new(REFUSALS, now)), unwritten: AtomicU64::new(0) })
+        let refusals = Refusals {
+            strangers: Counted::new(REFUSALS, now),
+            users: HashMap::new(),
+            others: Counted::new(REFUSALS, now),
+        };
+        Ok(Self {
+            log: settings.map(open).transpose()?,
+            wait_when_full: settings.is_some_and(|settings| settings.wait_when_full),
+            file: settings.map(|settings| settings.file.display().to_string()).unwrap_or_default(),
+            refusals: Mutex::new(refusals),
+        })
     }
 
     /// See [`Log::hurry`].
@@ -47,36 +124,130 @@ impl Auditor {
             log.close();
         }
     }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_room(&self) -> bool {
+        self.log.as_ref().is_none_or(Log::has_room)
+    }
+
+    /// Lines that wait, and how many may.
+    pub(crate) fn depth(&self) -> Option<(usize, usize)> {
+        self.log.as_ref().map(Log::depth)
+    }
+
+    /// How long lines have waited for a disk that takes none; `None` if there is no audit log.
+    pub(crate) fn stuck_for(&self) -> Option<Duration> {
+        self.log.as_ref().map(|log| log.stuck().map_or(Duration::ZERO, |stuck| stuck.since))
+    }
+
+    /// Why the server should get no new work, if it is the audit log: decisions would be refused for it.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let log = self.log.as_ref().filter(|_| self.wait_when_full)?;
+        let stuck = log.stuck();
+        if log.has_room() && stuck.as_ref().is_none_or(|stuck| stuck.since < STUCK_AFTER) {
+            return None;
+        }
+        let (waiting, bound) = log.depth();
+        let Stuck { since, error } = stuck.unwrap_or(Stuck { since: Duration::ZERO, error: None });
+        let why = error.unwrap_or_else(|| "the disk does not answer".to_owned());
+        Some(format!(
+            "audit_log_stuck: {} has taken no line for {} s ({why}); {waiting} of {bound} lines wait; make room or repair its disk, it goes \
+             on by itself",
+            self.file,
+            since.as_secs()
+        ))
+    }
 }
 
 impl Shared {
-    /// Writes a decision down. `record` is made only if there is a log.
+    /// Writes a decision down; never waits. `record` is made only if there is a log. Refusals beyond their rate are counted.
     pub(crate) fn audit(&self, record: impl FnOnce() -> Record) {
+        if self.auditor.log.is_none() {
+            return;
+        }
+        let mut record = record();
+        if record.outcome == Outcome::Refused {
+            let has_room = self.auditor.has_room();
+            let Some(before) = self.auditor.refusals().of(&record.user, record.at).take(has_room, record.at)
+            else {
+                return self.metrics.audit_left_out.inc();
+            };
+            if before > 0 {
+                let count = format!("({before} refusals before it were not written down)");
+                record.detail =
+                    if record.detail.is_empty() { count } else { format!("{} {count}", record.detail) };
+            }
+        }
+        self.write_down(record);
+    }
+
+    fn write_down(&self, record: Record) {
         let Some(log) = &self.auditor.log else { return };
-        if log.record(record()) {
+        if log.record(record) {
             self.metrics.audit_lines.inc();
         } else {
             self.metrics.audit_lost.inc();
         }
     }
 
-    /// Writes down that somebody was not let in, unless that happens too often: then the next such line says how many were
-    /// left out.
+    /// Says how many refusals were left out of those who have not come again, and forgets who is quiet.
+    pub(crate) fn audit_left_out(&self, now: u64) {
+        if self.auditor.log.is_none() || !self.auditor.has_room() {
+            return;
+        }
+        let mut refusals = self.auditor.refusals();
+        let Refusals { strangers, users, others } = &mut *refusals;
+        let mut said = Vec::new();
+        for (user, counted) in [("", strangers), ("", others)] {
+            said.extend(counted.say(now).map(|count| (user.to_owned(), count)));
+        }
+        users.retain(|user, counted| {
+            said.extend(counted.say(now).map(|count| (user.clone(), count)));
+            counted.left_out > 0 || !counted.bucket.is_full(USER_REFUSALS, now)
+        });
+        drop(refusals);
+        for (user, count) in said {
+            let detail = format!("{count} refusals were not written down");
+            self.write_down(Record { user, ..Record::refused(now, "refusals", "left_out").detail(detail) });
+        }
+    }
+
+    /// Whether a decision may be made that has to be written down.
+    ///
+    /// # Errors
+    /// The refusal of what comes while the audit log takes no more lines.
+    pub(crate) fn audit_has_room(&self) -> Result<(), Refusal> {
+        if !self.auditor.wait_when_full || self.auditor.has_room() {
+            return Ok(());
+        }
+        let detail = "this has to be written down, and the audit log takes no lines now; see /readyz";
+        Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000))
+    }
+
+    /// Waits as a task until a decision may be made that has to be written down, for a few seconds.
+    ///
+    /// # Errors
+    /// As [`Shared::audit_has_room`], if there is no room by then.
+    pub(crate) async fn audit_room(&self) -> Result<(), Refusal> {
+        let until = tokio::time::Instant::now() + ROOM_PATIENCE;
+        loop {
+            let refused = match self.audit_has_room() {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if tokio::time::Instant::now() >= until || self.is_draining() {
+                return Err(refused);
+            }
+            tokio::time::sleep(ROOM_LOOK).await;
+        }
+    }
+
+    /// Writes down that somebody was not let in, unless that happens too often: then a later line says how many were left
+    /// out.
     pub(crate) fn audit_stranger(&self, now: u64, code: &'static str, address: IpAddr, detail: &str) {
-        if self.auditor.log.is_none() {
-            return;
-        }
-        let mut bucket = self.auditor.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if bucket.take(REFUSALS, now).is_err() {
-            self.auditor.unwritten.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        drop(bucket);
-        let unwritten = self.auditor.unwritten.swap(0, Ordering::Relaxed);
-        let detail = match unwritten {
-            0 => detail.to_owned(),
-            count => format!("{detail} ({count} refusals before it were not written down)"),
-        };
         self.audit(|| Record {
             address: address.to_string(),
             ..Record::refused(now, "connect", code).detail(detail)
@@ -99,5 +270,32 @@ impl Asker {
     /// The record of what this asker asked of a session.
     pub(crate) fn record(&self, session: SessionId, record: Record) -> Record {
         Record { session: session.to_string(), ..by(&self.who, self.address, record) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_beyond_the_rate_are_counted_and_said_later() {
+        let mut counted = Counted::new(2, 0);
+        let taken: Vec<_> = (0..7).map(|_| counted.take(true, 0)).collect();
+        assert_eq!(taken, [Some(0), Some(0), Some(0), Some(0), None, None, None]);
+        assert_eq!((counted.say(0), counted.take(false, 10_000)), (None, None));
+        assert_eq!((counted.say(10_000), counted.say(10_000)), (Some(4), None));
+        assert_eq!(counted.take(true, 10_000), Some(0));
+    }
+
+    #[test]
+    fn users_beyond_the_bound_share_one_count() {
+        let new = || Counted::new(1, 0);
+        let mut refusals = Refusals { strangers: new(), users: HashMap::new(), others: new() };
+        for user in 0..MAX_USERS + 5 {
+            refusals.of(&user.to_string(), 0).take(false, 0);
+        }
+        refusals.of("", 0).take(false, 0);
+        let Refusals { strangers, users, others } = refusals;
+        assert_eq!((strangers.left_out, users.len(), others.left_out), (1, MAX_USERS, 5));
     }
 }

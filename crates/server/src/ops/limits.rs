@@ -14,6 +14,12 @@ impl Bucket {
         Self { level: rate.saturating_mul(2_000), filled_at: now }
     }
 
+    /// Whether nothing was taken for as long as it takes to fill.
+    pub(crate) fn is_full(&self, rate: u64, now: u64) -> bool {
+        let elapsed = now.saturating_sub(self.filled_at);
+        self.level.saturating_add(elapsed.saturating_mul(rate)) >= rate.saturating_mul(2_000)
+    }
+
     /// Takes one token, or tells after how many ms there will be one. `rate` 0 is no limit.
     pub(crate) fn take(&mut self, rate: u64, now: u64) -> Result<(), u64> {
         if rate == 0 {

@@ -176,6 +176,10 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     let _ = stream.socket().set_nodelay(true);
     match verified {
         Ok(grant) => {
+            if shared.audit_room().await.is_err() {
+                let detail = "connections are written down, and the audit log takes no lines now";
+                return unavailable(worker, stream, detail, "audit_stuck").await;
+            }
             let Some(user) = shared.user_came(&grant.user_id, worker.now()) else {
                 shared.metrics.refused("user_connections");
                 shared.audit_stranger(worker.now(), "user_connections", address, &grant.user_id);

@@ -24,8 +24,13 @@ impl Audited {
         let file = folder.path().join("audit.jsonl");
         let settings = move |config: &mut Config| {
             let file = file.clone();
-            config.security.audit =
-                Some(Audit { file, max_bytes: 1 << 30, max_age: None, wait_when_full: true });
+            config.security.audit = Some(Audit {
+                file,
+                max_bytes: 1 << 30,
+                max_age: None,
+                wait_when_full: true,
+                ..Audit::default()
+            });
             config.security.trusted_proxies = trusted.parse().expect("networks");
             config.security.proxy_protocol = proxy_protocol;
         };

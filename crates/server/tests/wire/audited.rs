@@ -3,18 +3,20 @@
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use agentbench_audit::faults::Faults;
 use agentbench_audit::verify;
 use agentbench_auth::{Claims, Role};
 use agentbench_server::config::{Audit, Config};
 use serde_json::{Value, json};
 
 use crate::support::tokens::{claims, claims_for_project, evaluator, mint, now};
-use crate::support::{TestServer, expect_code, expect_kind};
+use crate::support::{TestServer, expect_code, expect_kind, wait_until};
 
 fn audited(file: PathBuf) -> impl Fn(&mut Config) {
     move |config| {
         let (max_bytes, max_age) = (1 << 30, None);
-        config.security.audit = Some(Audit { file: file.clone(), max_bytes, max_age, wait_when_full: true });
+        config.security.audit =
+            Some(Audit { file: file.clone(), max_bytes, max_age, wait_when_full: true, ..Audit::default() });
     }
 }
 
@@ -171,4 +173,111 @@ fn a_name_cannot_make_lines_of_its_own() {
     let text = std::fs::read_to_string(&file).expect("the log is there");
     assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{2028}' && c != '\u{202e}')));
     assert!(read(&file).iter().all(|line| line["user"] != "root"));
+}
+
+#[test]
+fn a_stuck_audit_log_holds_up_what_must_be_written_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, faults) = (folder.path().join("audit.jsonl"), Faults::default());
+    let audit = Audit { file: file.clone(), queue: 8, faults: faults.clone(), ..Audit::default() };
+    let mut server = TestServer::with(1, move |config| config.security.audit = Some(audit.clone()));
+    let mut ada = server.connect("ada");
+    let session = ada.create_following("s");
+    let mut other = server.connect("other");
+    faults.hang(true);
+    let history =
+        || server.ask("GET", &format!("/api/v1/sessions/{session}/events")).token(&evaluator("ada"));
+    while server.metric("agentbench_queue_depth{queue=\"audit\"}") < 8 {
+        assert_eq!(history().answer().status, 200, "there is room");
+    }
+    std::thread::scope(|scope| {
+        // One decision waits for its line, as a task.
+        let ask = history();
+        let waiting = scope.spawn(move || ask.answer());
+        expect_code(&other.command(&json!({"command": "join_session", "sessionId": session})), "overloaded");
+        for path in ["/healthz", "/metrics", "/readyz"] {
+            let answer = server.get(path);
+            assert!([200, 503].contains(&answer.status), "{path}");
+        }
+        let ready = server.get("/readyz");
+        assert!(ready.status == 503 && ready.body.contains("audit_log_stuck"), "{}", ready.body);
+        assert!(ready.body.contains("audit.jsonl") && ready.body.contains("8 of 8"), "{}", ready.body);
+        let ack = ada.publish(&session, "e1", &json!({"n": 1}));
+        expect_kind(&ack, "ack");
+        faults.hang(false);
+        assert_eq!(waiting.join().expect("it answers").status, 200);
+    });
+    wait_until("the lines are written", || server.get("/readyz").status == 200);
+    server.stop();
+    let lines = read(&file);
+    let histories = decisions(&lines, "ada").into_iter().filter(|(action, ..)| *action == "get_history");
+    assert!(histories.count() >= 9, "every decision that was made is written");
+    let reader = BufReader::new(std::fs::File::open(&file).expect("the log is there"));
+    assert_eq!(verify([reader], None).expect("it can be read").lost, 0);
+}
+
+#[test]
+fn a_full_disk_of_the_audit_log_is_named_and_over_when_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let faults = Faults::default();
+    let audit = Audit {
+        file: folder.path().join("audit.jsonl"),
+        queue: 4,
+        faults: faults.clone(),
+        ..Audit::default()
+    };
+    let server = TestServer::with(1, move |config| {
+        config.security.audit = Some(audit.clone());
+        let limit = agentbench_server::config::Limit { threshold: 0.2, for_ms: 0, clear_ms: 0 };
+        config.watch.limits = vec![("audit_stuck", limit)];
+    });
+    let alert = || server.metric("agentbench_alert_state{alert=\"audit_stuck\",severity=\"critical\"}");
+    faults.fill(true);
+    let token = evaluator("ada");
+    let refused = std::iter::repeat_with(|| server.opening(&token).open().is_err()).take(16).any(|it| it);
+    assert!(refused, "a connection is a decision, too");
+    wait_until("it is named", || server.get("/readyz").body.contains("no space"));
+    wait_until("the alert fires", || alert() == 2);
+    faults.fill(false);
+    wait_until("it goes on", || server.get("/readyz").status == 200);
+    wait_until("the alert clears", || alert() == 0);
+    server.prove_well();
+}
+
+#[test]
+fn what_one_user_is_refused_is_written_at_a_rate_and_counted() {
+    const REFUSED: u64 = 400;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("audit.jsonl");
+    let mut server = TestServer::with(1, audited(file.clone()));
+    let session = server.connect("ada").create("s");
+    let mut vera = server.opening(&mint(&claims("vera", Role::Viewer))).connect();
+    for _ in 0..REFUSED {
+        expect_code(&vera.command(&json!({"command": "start_test", "sessionId": session})), "forbidden");
+    }
+    wait_until("the rest is said", || {
+        let text = std::fs::read_to_string(&file).expect("the log is there");
+        text.contains("refusals were not written down")
+            || text.contains("refusals before it were not written down")
+    });
+    let count = |lines: &[Value]| {
+        let of_vera = lines.iter().filter(|line| line["user"] == "vera" && line["outcome"] == "refused");
+        of_vera.fold((0, 0), |(written, said), line| {
+            let detail = line["detail"].as_str().unwrap_or("");
+            let number = detail
+                .split(['(', ' '])
+                .filter(|_| detail.contains("not written down"))
+                .find_map(|it| it.parse::<u64>().ok());
+            (written + u64::from(line["action"] == "command"), said + number.unwrap_or(0))
+        })
+    };
+    wait_until("all are accounted for", || {
+        let (written, said) = count(&read(&file));
+        written + said == REFUSED
+    });
+    let (written, said) = count(&read(&file));
+    // Forty at once, twenty each second after.
+    assert!(written >= 40 && said >= 1, "{written} written, {said} said");
+    assert_eq!(server.metric("agentbench_audit_left_out_total"), i64::try_from(said).expect("a number"));
+    server.stop();
 }

@@ -15,7 +15,7 @@ fn refused(server: &TestServer, cause: &str) -> i64 {
 }
 
 fn audit_to(file: PathBuf) -> Option<Audit> {
-    Some(Audit { file, max_bytes: 1 << 30, max_age: None, wait_when_full: true })
+    Some(Audit { file, max_bytes: 1 << 30, max_age: None, wait_when_full: true, ..Audit::default() })
 }
 
 #[test]

@@ -179,6 +179,7 @@ fn only_administrators_look_and_payloads_need_more() {
         max_bytes: 1 << 20,
         max_age: None,
         wait_when_full: true,
+        ..agentbench_server::config::Audit::default()
     };
     let mut server = TestServer::with(1, move |config| config.security.audit = Some(audit.clone()));
     let mut client = server.connect("ada");
