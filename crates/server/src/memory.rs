@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentbench_protocol::Priority;
 
+use crate::ops::cgroup;
+
 /// The process's resident memory beside its budget.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -48,9 +50,7 @@ impl Memory {
 /// Three quarters of what the machine has, or of what the process's control group may take, whichever is less; 0 if neither says.
 pub(crate) fn default_budget() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let group = group.and_then(|text| text.trim().parse::<u64>().ok());
-    machine.into_iter().chain(group).min().map_or(0, |bytes| bytes / 4 * 3)
+    machine.into_iter().chain(cgroup::memory_limit()).min().map_or(0, |bytes| bytes / 4 * 3)
 }
 
 /// Reads `/proc/self/statm` (proc(5)): its second number is resident pages.

@@ -71,7 +71,7 @@ impl Machine {
         let open = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
         Self {
             memory: memory(&read("/proc/self/status")),
-            memory_limit: memory_limit(&read("/sys/fs/cgroup/memory.max"), &read("/proc/meminfo")),
+            memory_limit: memory_limit(super::cgroup::memory_limit(), &read("/proc/meminfo")),
             cpu_seconds: cpu_seconds(&read("/proc/self/stat"), rustix::param::clock_ticks_per_second()),
             // One of them was the look itself.
             descriptors: FileDescriptors {
@@ -106,10 +106,8 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-fn memory_limit(group: &str, machine: &str) -> u64 {
-    let all = kib(machine, "MemTotal").unwrap_or(0);
-    // "max", or no such file: no limit of the group's own.
-    group.trim().parse::<u64>().map_or(all, |limit| if all == 0 { limit } else { limit.min(all) })
+fn memory_limit(group: Option<u64>, machine: &str) -> u64 {
+    kib(machine, "MemTotal").into_iter().chain(group).min().unwrap_or(0)
 }
 
 /// Reads user and system time from `/proc/self/stat`; the command before them may hold blanks and brackets.
@@ -156,8 +154,8 @@ mod tests {
         assert_eq!(memory(status), expected);
         assert_eq!(memory(""), MemoryUsage::default());
         let meminfo = "MemTotal:       1000 kB\nMemFree: 1 kB\n";
-        assert_eq!(memory_limit("max\n", meminfo), 1_024_000);
-        assert_eq!((memory_limit("4096\n", meminfo), memory_limit("", "")), (4_096, 0));
+        assert_eq!(memory_limit(None, meminfo), 1_024_000);
+        assert_eq!((memory_limit(Some(4096), meminfo), memory_limit(None, "")), (4_096, 0));
     }
 
     #[test]

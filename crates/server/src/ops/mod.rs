@@ -3,8 +3,10 @@
 pub(crate) mod addresses;
 pub(crate) mod alerts;
 pub(crate) mod audit;
+pub(crate) mod cgroup;
 pub(crate) mod exposition;
 pub(crate) mod farewell;
+pub(crate) mod folder;
 pub(crate) mod histogram;
 pub(crate) mod inspection;
 pub(crate) mod limits;
