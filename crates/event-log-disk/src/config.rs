@@ -51,9 +51,33 @@ impl DiskConfig {
             segment_bytes: 64 << 20,
             purge_threshold: 512 << 20,
             purge_interval: Duration::from_secs(10),
-            archive: ArchiveConfig { block_bytes: 256 << 10, level: 3, open_files: 64 },
+            archive: ArchiveConfig {
+                block_bytes: 256 << 10,
+                level: 3,
+                open_files: open_files_for(file_limit()),
+            },
         }
     }
+}
+
+/// Archived files that are kept open, by the limit of open files: a sixteenth of it, for the connections need the rest,
+/// and no more than are of use.
+const fn open_files_for(limit: u64) -> usize {
+    match limit / 16 {
+        0..=2 => 2,
+        some @ 3..=63 => some as usize,
+        _ => 64,
+    }
+}
+
+/// The process's limit of open files (`ulimit -n`).
+fn file_limit() -> u64 {
+    /// What Linux gives a process if nobody says otherwise.
+    const USUAL: u64 = 1024;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    soft.map_or(USUAL, |soft| soft.parse().unwrap_or(u64::MAX))
 }
 
 /// What was found when the engine was opened.
@@ -134,4 +158,17 @@ impl OpenError {
 /// The log error for a storage that does not answer.
 pub(crate) fn unavailable(what: impl std::fmt::Display) -> LogError {
     LogError::Unavailable(what.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_kept_open_leave_most_of_the_limit_to_others() {
+        for (limit, files) in [(0, 2), (40, 2), (64, 4), (256, 16), (1024, 64), (u64::MAX, 64)] {
+            assert_eq!(open_files_for(limit), files, "{limit}");
+        }
+        assert!(DiskConfig::new("x").archive.open_files <= 64);
+    }
 }

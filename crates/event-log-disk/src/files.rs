@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
 use crate::faults::Faults;
+use crate::private;
 use crate::quarantine;
 use crate::witness::{End, Ends};
 use crate::write_back::{Notes, WriteBack};
@@ -120,7 +121,9 @@ impl FileSystem for HotFiles {
         if let Some(error) = error {
             return Err(name_full(error));
         }
-        Ok(self.file(path.as_ref(), DefaultFileSystem.create(path.as_ref()).map_err(name_full)?))
+        let raw = DefaultFileSystem.create(path.as_ref()).map_err(name_full)?;
+        private::close_file(path.as_ref());
+        Ok(self.file(path.as_ref(), raw))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> Result<HotFile> {

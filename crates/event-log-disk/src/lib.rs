@@ -56,8 +56,8 @@ use agentbench_event_log::{Append, Done, EventLog, Health, Listed, LogError, Obs
 use agentbench_protocol::{Head, Seq, SessionId};
 
 pub use crate::archive::Removed;
-pub use crate::archive_only::ArchiveLog;
 use crate::archive::format::Header;
+pub use crate::archive_only::ArchiveLog;
 use crate::config::unavailable;
 pub use crate::config::{ArchiveConfig, Damage, DiskConfig, Durability, OpenError, RecoveryReport};
 use crate::inbox::Request;
@@ -86,6 +86,8 @@ pub struct Retention {
     pub max_age: Option<Duration>,
     /// The oldest logs are removed until all have at most so many bytes; `None` for no bound.
     pub max_bytes: Option<u64>,
+    /// Logs that one call removes at most, so that a mistake can be noticed before all are gone; 0 for no bound.
+    pub at_most: usize,
 }
 
 /// How much disk the engine uses.
@@ -125,7 +127,10 @@ impl DiskLog {
     /// [`LogError::Unavailable`]; what was removed before stays removed.
     pub fn enforce_retention(&self, now_ms: u64, retention: Retention) -> Result<Vec<Removed>, LogError> {
         let max_age = retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let overdue = self.shared.archive.overdue(now_ms, max_age, retention.max_bytes);
+        let mut overdue = self.shared.archive.overdue(now_ms, max_age, retention.max_bytes);
+        if retention.at_most > 0 {
+            overdue.truncate(retention.at_most);
+        }
         let mut removed = Vec::new();
         for log in overdue {
             let _change = self.change(log.session);

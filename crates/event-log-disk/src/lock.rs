@@ -1,10 +1,11 @@
 //! One process at a time: a locked file that names the process which holds it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use crate::config::OpenError;
+use crate::private;
 
 /// Held while the directory is in use. The operating system releases it with the process, however that ends.
 pub(crate) struct DirLock {
@@ -14,7 +15,7 @@ pub(crate) struct DirLock {
 impl DirLock {
     pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("lock");
-        let mut file = OpenOptions::new()
+        let mut file = private::options()
             .read(true)
             .write(true)
             .create(true)

@@ -100,7 +100,9 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let mut witness = Witness::new(&config.dir);
     let cleaner = thread("log-cleaner").spawn(move || {
         let mut purged = Instant::now();
-        while stopped.recv_timeout(WITNESS_PERIOD.min(config.purge_interval)) == Err(RecvTimeoutError::Timeout) {
+        while stopped.recv_timeout(WITNESS_PERIOD.min(config.purge_interval))
+            == Err(RecvTimeoutError::Timeout)
+        {
             if purged.elapsed() >= config.purge_interval {
                 if let Err(error) = shared.hot.purge() {
                     tracing::error!(error, "the hot log cannot be cleaned up");
@@ -136,6 +138,11 @@ fn open_hot(
     let newest = |ends: &[End]| ends.last().copied().unwrap_or_default();
     let ends = Ends { append: newest(&found.append), rewrite: newest(&found.rewrite) };
     let hot = Hot::open(hot_dir, config, Arc::new(HotFiles::new(faults, ends)))?;
+    // Not all of them are made by our code, and older versions made them as they came.
+    private::close_dir(hot_dir);
+    for file in fs::read_dir(hot_dir).into_iter().flatten().flatten() {
+        private::close_file(&file.path());
+    }
     Ok((hot, missing))
 }
 
@@ -147,12 +154,15 @@ fn compare_with_witness(dir: &Path, found: &scan::FoundEnds, damage: &mut Vec<Da
         Err(what) => {
             damage.push(Damage {
                 place: witness::path(dir).display().to_string(),
-                what: format!("the witness of the hot log cannot be read ({what}): whether files end early is not known"),
+                what: format!(
+                    "the witness of the hot log cannot be read ({what}): whether files end early is not known"
+                ),
             });
             return Vec::new();
         }
     };
-    let queues = [("hot/*.raftlog", saw.append, &found.append), ("hot/*.rewrite", saw.rewrite, &found.rewrite)];
+    let queues =
+        [("hot/*.raftlog", saw.append, &found.append), ("hot/*.rewrite", saw.rewrite, &found.rewrite)];
     let missing = queues.into_iter().filter_map(|(place, saw, found)| {
         Some(Damage { place: dir.join(place).display().to_string(), what: witness::missing(saw, found)? })
     });

@@ -25,3 +25,9 @@ pub(crate) fn options() -> OpenOptions {
     options.mode(0o600);
     options
 }
+
+/// Takes the rights of others from a file that was made by somebody else's code.
+pub(crate) fn close_file(path: &Path) {
+    // One that stays as it was made is within a folder that is closed.
+    drop(fs::set_permissions(path, fs::Permissions::from_mode(0o600)));
+}

@@ -127,7 +127,10 @@ mod tests {
         fs::write(&one, b"0123").unwrap();
         fs::remove_file(&two).unwrap();
         quarantine.put_back().unwrap();
-        assert_eq!((fs::read(&one).unwrap(), fs::read(&two).unwrap()), (b"0123456789".to_vec(), b"abc".to_vec()));
+        assert_eq!(
+            (fs::read(&one).unwrap(), fs::read(&two).unwrap()),
+            (b"0123456789".to_vec(), b"abc".to_vec())
+        );
     }
 
     #[test]

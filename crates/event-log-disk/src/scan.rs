@@ -49,7 +49,9 @@ impl Repairs<'_> {
         let kept = self.quarantine.keep(path, begin as u64, end as u64);
         kept.map(|name| format!("the bytes as they were are in {name}")).map_err(|error| OpenError::Damaged {
             place: format!("{} at byte {begin}", path.display()),
-            what: format!("damaged, and not repaired, since the damaged bytes cannot be kept beside: {error}"),
+            what: format!(
+                "damaged, and not repaired, since the damaged bytes cannot be kept beside: {error}"
+            ),
         })
     }
 
@@ -137,7 +139,11 @@ fn check_file(
                 if !view.is_zero_from(at).map_err(io(path))? {
                     let kept = repairs.keep(path, at, view.size)?;
                     let count = view.size - at;
-                    repairs.report(path, at, format!("the last write was cut short; {count} bytes removed; {kept}"));
+                    repairs.report(
+                        path,
+                        at,
+                        format!("the last write was cut short; {count} bytes removed; {kept}"),
+                    );
                 }
                 file.set_len(at as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
                 view.size = at;

@@ -130,7 +130,10 @@ pub(crate) fn missing(saw: End, found: &[End]) -> Option<String> {
     }
     let newest = found.last().map_or(0, |end| end.number);
     if newest < saw.number {
-        return Some(format!("file {} of {} bytes is gone, and what was acknowledged in it", saw.number, saw.bytes));
+        return Some(format!(
+            "file {} of {} bytes is gone, and what was acknowledged in it",
+            saw.number, saw.bytes
+        ));
     }
     // One that is not there and has newer ones behind it was cleaned up.
     let same = found.iter().find(|end| end.number == saw.number)?;
@@ -161,7 +164,9 @@ mod tests {
             assert_eq!(read(folder.path()).unwrap().unwrap().ends, ends);
         }
         let text = fs::read_to_string(path(folder.path())).unwrap();
-        for (from, to) in [("append=7", "append=6"), (":123", ":12 "), ("1 append", "2 append"), ("crc=", "crc=0")] {
+        for (from, to) in
+            [("append=7", "append=6"), (":123", ":12 "), ("1 append", "2 append"), ("crc=", "crc=1")]
+        {
             fs::write(path(folder.path()), text.replace(from, to)).unwrap();
             assert!(read(folder.path()).is_err(), "{to}");
         }

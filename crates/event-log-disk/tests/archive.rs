@@ -255,20 +255,23 @@ fn retention_removes_the_oldest_first() {
     let bytes = log.disk_usage().archive_bytes;
     assert_eq!(log.enforce_retention(u64::MAX, Retention::default()), Ok(vec![]));
     assert_eq!(
-        log.enforce_retention(0, Retention { max_age: Some(Duration::ZERO), max_bytes: None }),
+        log.enforce_retention(0, Retention { max_age: Some(Duration::ZERO), max_bytes: None, at_most: 0 }),
         Ok(vec![])
     );
 
-    let removed = log.enforce_retention(0, Retention { max_age: None, max_bytes: Some(bytes - 1) }).unwrap();
+    let removed = log
+        .enforce_retention(0, Retention { max_age: None, max_bytes: Some(bytes - 1), at_most: 0 })
+        .unwrap();
     assert_eq!(removed.iter().map(|log| log.session).collect::<Vec<_>>(), [session(0)]);
     assert_eq!(log.disk_usage().archive_bytes, bytes - removed[0].bytes);
     assert_eq!(log.head(session(0)), None);
 
-    let list = log.enforce_retention(u64::MAX, Retention { max_age: Some(Duration::MAX), max_bytes: None });
+    let list = log
+        .enforce_retention(u64::MAX, Retention { max_age: Some(Duration::MAX), max_bytes: None, at_most: 0 });
     assert_eq!(list, Ok(vec![]));
     let third = std::fs::metadata(file_of(dir.path(), 3)).unwrap().modified().unwrap();
     let third = third.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let retention = Retention { max_age: Some(Duration::from_millis(1000)), max_bytes: None };
+    let retention = Retention { max_age: Some(Duration::from_millis(1000)), max_bytes: None, at_most: 0 };
     let removed = log.enforce_retention(third + 1000, retention).unwrap();
     assert_eq!(removed.iter().map(|log| log.session).collect::<Vec<_>>(), [session(1), session(2)]);
     drop(log);
@@ -338,4 +341,15 @@ fn write_a_fixture() {
     drop(archived(dir.path()));
     let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/archive-new.abz");
     std::fs::copy(file_of(dir.path(), 1), to).unwrap();
+}
+
+#[test]
+fn one_call_of_retention_removes_no_more_than_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    put_round(&log, 6, 1);
+    (0..6).for_each(|n| log.archive(session(n)).unwrap());
+    let retention = Retention { max_age: Some(Duration::from_millis(1)), max_bytes: None, at_most: 4 };
+    let removed: Vec<_> = (0..3).map(|_| log.enforce_retention(u64::MAX, retention).unwrap().len()).collect();
+    assert_eq!(removed, [4, 2, 0]);
 }

@@ -95,7 +95,9 @@ fn a_newest_file_that_was_emptied_cut_or_removed_is_said() {
     let cases: [(&str, Damage); 5] = [
         ("emptied", |path| fs::write(path, b"").unwrap()),
         ("removed", |path| fs::remove_file(path).unwrap()),
-        ("only its header is left", |path| OpenOptions::new().write(true).open(path).unwrap().set_len(80).unwrap()),
+        ("only its header is left", |path| {
+            OpenOptions::new().write(true).open(path).unwrap().set_len(80).unwrap();
+        }),
         ("cut at half", |path| {
             let file = OpenOptions::new().write(true).open(path).unwrap();
             file.set_len(file.metadata().unwrap().len() / 2).unwrap();

@@ -11,6 +11,7 @@ use agentbench_protocol::Seq;
 
 use super::format::{self, Block, FOOTER, Footer, HEADER, Header};
 use crate::config::{ArchiveConfig, unavailable};
+use crate::private;
 
 /// Builds a file, frame by frame.
 pub(crate) struct FileWriter {
@@ -26,7 +27,7 @@ pub(crate) struct FileWriter {
 
 impl FileWriter {
     pub(crate) fn create(path: &Path, header: &Header, config: &ArchiveConfig) -> std::io::Result<Self> {
-        let mut to = BufWriter::new(File::create(path)?);
+        let mut to = BufWriter::new(private::options().write(true).create(true).truncate(true).open(path)?);
         let header = header.encode();
         to.write_all(&header)?;
         Ok(Self {

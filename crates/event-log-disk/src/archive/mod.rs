@@ -14,7 +14,7 @@ pub(crate) mod format;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -26,6 +26,7 @@ use self::catalogue::Record;
 use self::file::{FileReader, FileWriter};
 use self::format::Header;
 use crate::config::{ArchiveConfig, Damage, OpenError, unavailable};
+use crate::private;
 
 const SUFFIX: &str = "abz";
 
@@ -63,7 +64,7 @@ impl Archive {
         damage: &mut Vec<Damage>,
     ) -> Result<Self, OpenError> {
         let incoming = dir.join("incoming");
-        fs::create_dir_all(&incoming).map_err(OpenError::io(&incoming))?;
+        private::create_dir_all(&incoming).map_err(OpenError::io(&incoming))?;
         remove_all_in(&incoming)?;
         let path = dir.join("catalogue");
         let bytes = match fs::read(&path) {
@@ -225,7 +226,7 @@ impl Archive {
         let path = path_of(&self.dir, header.session);
         let dir = path.parent().unwrap_or(&self.dir);
         if !dir.exists() {
-            fs::create_dir_all(dir).and_then(|()| sync_dir(&self.dir)).map_err(unavailable)?;
+            private::create_dir_all(dir).and_then(|()| sync_dir(&self.dir)).map_err(unavailable)?;
         }
         fs::rename(temporary, &path).and_then(|()| sync_dir(dir)).map_err(unavailable)?;
         Ok(bytes)
@@ -373,14 +374,19 @@ fn write_catalogue(
         Record { removed: false, file_bytes: *file_bytes, header: header.clone() }.encode(&mut bytes);
     }
     let temporary = dir.join("incoming").join("catalogue");
-    let mut file = File::create(&temporary).map_err(OpenError::io(&temporary))?;
+    let mut file = private::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&temporary)
+        .map_err(OpenError::io(&temporary))?;
     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(OpenError::io(&temporary))?;
     fs::rename(&temporary, path).and_then(|()| sync_dir(dir)).map_err(OpenError::io(path))?;
     open_catalogue(path)
 }
 
 fn open_catalogue(path: &Path) -> Result<File, OpenError> {
-    OpenOptions::new().append(true).create(true).open(path).map_err(OpenError::io(path))
+    private::options().append(true).create(true).open(path).map_err(OpenError::io(path))
 }
 
 fn remove_all_in(dir: &Path) -> Result<(), OpenError> {

@@ -1,0 +1,54 @@
+//! Is the data folder still the one that was opened? One that was removed or moved away under way takes no more of what
+//! is told to it, though the open files go on working for a while.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The data folder, looked at twice a second by the thread that watches.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    /// The file that is held locked: who removes or moves the folder moves it along.
+    lock: PathBuf,
+    /// Device and number of the lock when the folder was opened.
+    identity: Option<(u64, u64)>,
+    is_gone: AtomicBool,
+}
+
+impl DataFolder {
+    /// The log in the folder is open.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let lock = dir.join("lock");
+        Self { identity: identity(&lock), lock, is_gone: AtomicBool::new(false) }
+    }
+
+    /// Looks; says a change.
+    pub(crate) fn look(&self) {
+        let is_gone = self.identity.is_some() && identity(&self.lock) != self.identity;
+        if self.is_gone.swap(is_gone, Ordering::Relaxed) == is_gone {
+            return;
+        }
+        let path = self.lock.display();
+        if is_gone {
+            tracing::error!(%path, "the data folder was removed or moved away under way: what is taken now will be lost");
+        } else {
+            tracing::info!(%path, "the data folder is back");
+        }
+    }
+
+    /// Why the server should get no new work, if it is the folder.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        self.is_gone.load(Ordering::Relaxed).then(|| {
+            let folder = self.lock.parent().unwrap_or(&self.lock).display();
+            format!(
+                "data_folder_gone: {folder} was removed or moved away while the server runs; put it back, or restart the server to begin \
+                 a new one"
+            )
+        })
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
