@@ -1,10 +1,14 @@
 //! Detects that the wall clock was set: what cannot be undone, or ends a session, must not follow such a jump at once.
 //!
 //! The wall clock is compared with a monotonic clock. A jump is a change of their difference by more than
-//! [`TOLERANCE`]; slower changes are the wall clock being steered (NTP slews it) and are followed. A machine that was
+//! [`TOLERANCE`] beyond what the wall clock may have been steered by meanwhile (NTP slews it), which is followed. A machine that was
 //! suspended counts as a jump, too: the monotonic clock stands still meanwhile.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::ops::metrics::Metrics;
 
 /// Change of the difference between the clocks from which it is a jump. NTP steps a clock that is off by more than
 /// 128 ms, and short steps delete nothing that would not be deleted seconds later.
@@ -22,11 +26,6 @@ pub(crate) struct ClockReading {
 }
 
 impl ClockReading {
-    /// Reads both clocks; the monotonic one counts from `base`.
-    pub(crate) fn now(base: Instant) -> Self {
-        Self { wall_ms: crate::now_ms(), monotonic: base.elapsed() }
-    }
-
     /// The difference between the clocks, ms.
     fn difference(self) -> i64 {
         let monotonic = i64::try_from(self.monotonic.as_millis()).unwrap_or(i64::MAX);
@@ -61,12 +60,12 @@ impl JumpDetector {
         let elapsed = reading.monotonic.saturating_sub(self.read_at);
         self.read_at = self.read_at.max(reading.monotonic);
         let by_ms = reading.difference().saturating_sub(self.difference);
-        if by_ms.unsigned_abs() > TOLERANCE.as_millis() as u64 {
+        let steered = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX) / STEERING;
+        if by_ms.unsigned_abs() > TOLERANCE.as_millis() as u64 + steered.unsigned_abs() {
             self.difference = reading.difference();
             self.jumped_at = Some(reading.monotonic);
             return Some(Jump { by_ms });
         }
-        let steered = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX) / STEERING;
         self.difference = self.difference.saturating_add(by_ms.clamp(-steered, steered));
         None
     }
@@ -80,6 +79,65 @@ impl JumpDetector {
     pub(crate) fn held_for(&self, monotonic: Duration, hold: Duration) -> Option<Duration> {
         let since = monotonic.saturating_sub(self.jumped_at?);
         hold.checked_sub(since).filter(|rest| !rest.is_zero())
+    }
+}
+
+/// Time between the last sign of the run before and a start that is taken for a jump: shorter pauses are upgrades and
+/// reboots.
+const LONG_PAUSE: Duration = Duration::from_secs(24 * 3_600);
+
+/// The process's clocks, looked at twice a second and before each deletion.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    base: Instant,
+    detector: Mutex<JumpDetector>,
+    /// ms that tests add to the wall clock.
+    skew: Arc<AtomicI64>,
+}
+
+impl Clock {
+    pub(crate) fn new(skew: Arc<AtomicI64>) -> Self {
+        let base = Instant::now();
+        let first = ClockReading { wall_ms: crate::now_ms(), monotonic: base.elapsed() };
+        Self { base, detector: Mutex::new(JumpDetector::new(first)), skew }
+    }
+
+    fn detector(&self) -> MutexGuard<'_, JumpDetector> {
+        self.detector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wall clock, ms since 1970.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        crate::now_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed))
+    }
+
+    fn read(&self) -> ClockReading {
+        ClockReading { wall_ms: self.wall_ms(), monotonic: self.base.elapsed() }
+    }
+
+    /// Looks at both clocks. A jump is said and counted.
+    pub(crate) fn look(&self, metrics: &Metrics) -> Option<Jump> {
+        let jump = self.detector().observe(self.read())?;
+        tracing::warn!(by_ms = jump.by_ms, "the wall clock was set");
+        metrics.clock_jumps.inc();
+        Some(jump)
+    }
+
+    /// What is left of a hold that began with the last jump.
+    pub(crate) fn held_for(&self, hold: Duration) -> Option<Duration> {
+        self.detector().held_for(self.base.elapsed(), hold)
+    }
+
+    /// Compares the clock at the start with the last time that is known of the run before. Tells whether that is taken
+    /// for a jump.
+    pub(crate) fn note_start(&self, before_ms: u64) -> bool {
+        let now = self.wall_ms();
+        let behind = before_ms.saturating_sub(now) > TOLERANCE.as_millis() as u64;
+        let far = now.saturating_sub(before_ms) > LONG_PAUSE.as_millis() as u64;
+        if behind || far {
+            self.detector().note_jump(self.base.elapsed());
+        }
+        behind || far
     }
 }
 
@@ -130,6 +188,17 @@ mod tests {
         detector.observe(reading(START + 61_000, 61_000));
         assert_eq!(detector.held_for(Duration::from_secs(71), HOUR), Some(HOUR - Duration::from_secs(10)));
         assert_eq!(detector.held_for(Duration::from_secs(61) + HOUR, HOUR), None);
+    }
+
+    #[test]
+    fn a_start_long_after_or_before_the_last_run_is_taken_for_a_jump() {
+        let (day, now) = (86_400_000, crate::now_ms());
+        for (before, expected) in
+            [(now, false), (now - day / 2, false), (now - 2 * day, true), (now + day, true)]
+        {
+            let clock = Clock::new(Arc::default());
+            assert_eq!((clock.note_start(before), clock.held_for(HOUR).is_some()), (expected, expected));
+        }
     }
 
     proptest! {

@@ -14,9 +14,11 @@ pub mod config;
 mod control;
 mod dispatch;
 pub mod echo;
+mod housekeeping;
 mod http;
 mod issuer;
 mod memory;
+mod opening;
 mod ops;
 mod outgoing;
 pub mod revocation;
@@ -36,9 +38,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentbench_auth::KeyRing;
-use agentbench_event_log::{EventLog, LogError};
+use agentbench_event_log::LogError;
 use agentbench_event_log_disk::faults::Faults;
-use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
+use agentbench_event_log_disk::{DiskConfig, Durability, OpenError, RecoveryReport};
 use agentbench_protocol::{AckLevel, CloseCode};
 use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::{mpsc, watch};
@@ -48,6 +50,7 @@ use agentbench_audit::Record;
 
 use crate::config::Config;
 use crate::http::streams::Ending;
+use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::revocation::Revocations;
 use crate::shared::Shared;
@@ -98,8 +101,6 @@ pub struct Server {
 const READING_THREADS: usize = 4;
 /// Requests of administrators that may wait for the program around the server.
 const CONTROL_REQUESTS: usize = 8;
-/// Time between looks at what retention may remove.
-const RETENTION_PERIOD: Duration = Duration::from_secs(30);
 
 impl Server {
     /// Opens the log and serves on the listeners: one for each worker ([`bind`] makes them), or fewer, which they share.
@@ -132,13 +133,15 @@ impl Server {
         let files = config.security.tls.as_ref();
         let tls = files.map(|files| Acceptor::load(&files.certificate, &files.key)).transpose()?;
         let auditor = Auditor::open(config.security.audit.as_ref(), now_ms())?;
-        let (log, recovery) = DiskLog::open_with_faults(disk, faults)?;
-        let log = Arc::new(log);
+        let OpenedLog { log, disk, recovery, condition } = opening::open(&disk, faults)?;
         let random = [random()?, random()?];
         let revocations = Revocations::open(&config.data_dir)?;
-        let engine = Arc::clone(&log) as Arc<dyn EventLog>;
-        let shared = Arc::new(Shared::new(config, tls, auditor, engine, keys, revocations, random));
-        shared.log_damaged.store(!recovery.damage.is_empty(), std::sync::atomic::Ordering::Relaxed);
+        let mut shared = Shared::new(config, tls, auditor, log, keys, revocations, random);
+        shared.log_condition = condition;
+        let shared = Arc::new(shared);
+        let is_damaged = !recovery.damage.is_empty() || !recovery.missing.is_empty();
+        shared.log_damaged.store(is_damaged, std::sync::atomic::Ordering::Relaxed);
+        housekeeping::note_start(&shared, recovery.witnessed_at);
         let now = now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -159,7 +162,7 @@ impl Server {
         let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let watch = ops::watch::start(&shared, stopped.clone())?;
-        let housekeeping = keep_house(&shared, log, stopped)?;
+        let housekeeping = housekeeping::start(&shared, disk, stopped)?;
         Ok(Self { shared, stop, workers, housekeeping, upkeep, watch, issuer, traces, address, recovery })
     }
 
@@ -348,37 +351,4 @@ async fn drain(worker: &Rc<Worker>) {
     while busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// A thread for what may wait for the disk: ended sessions that are not archived yet, and retention.
-fn keep_house(
-    shared: &Arc<Shared>,
-    log: Arc<DiskLog>,
-    stopped: watch::Receiver<bool>,
-) -> io::Result<JoinHandle<()>> {
-    let shared = Arc::clone(shared);
-    let keep = move || {
-        let ended = shared.catalog.filter(|entry| {
-            entry.summary().status.has_ended() && !entry.archived.load(std::sync::atomic::Ordering::Relaxed)
-        });
-        for entry in ended.iter().take_while(|_| !*stopped.borrow()) {
-            session::owner::archive_now(&shared, entry.id);
-        }
-        let retention =
-            Retention { max_age: shared.config.retention_age, max_bytes: shared.config.retention_bytes };
-        while !*stopped.borrow() && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
-            match log.enforce_retention(now_ms(), retention) {
-                Ok(removed) => removed.iter().for_each(|removed| {
-                    shared.catalog.remove(removed.session);
-                    http::evidence::remove(&shared, removed.session);
-                }),
-                Err(error) => tracing::warn!(%error, "retention could not be enforced"),
-            }
-            let until = Instant::now() + RETENTION_PERIOD;
-            while Instant::now() < until && !*stopped.borrow() {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-    };
-    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
 }

@@ -14,6 +14,7 @@ use agentbench_tls::Acceptor;
 
 use tokio::sync::mpsc;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Control;
 use crate::http::exchange::Exchanges;
@@ -21,10 +22,12 @@ use crate::http::guests::Guests;
 use crate::http::streams::Streams;
 use crate::issuer::Issuer;
 use crate::memory::{Memory, default_budget};
+use crate::opening::LogCondition;
 use crate::ops::addresses::Addresses;
 use crate::ops::alerts::Alerts;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
+use crate::ops::folder::DataFolder;
 use crate::ops::inspection::Inspections;
 use crate::ops::limits::Bucket;
 use crate::ops::meters::AllMeters;
@@ -90,6 +93,10 @@ pub(crate) struct Shared {
     pub(crate) evidence: Arc<Store>,
     /// What the log found at its start was not all as it should be.
     pub(crate) log_damaged: AtomicBool,
+    /// What opening the log found.
+    pub(crate) log_condition: LogCondition,
+    pub(crate) clock: Clock,
+    pub(crate) folder: DataFolder,
 }
 
 /// Keys by where they come from, and all together.
@@ -139,6 +146,9 @@ impl Shared {
         Self {
             evidence,
             log_damaged: AtomicBool::new(false),
+            log_condition: LogCondition::default(),
+            folder: DataFolder::new(&config.data_dir),
+            clock: Clock::new(Arc::clone(&config.clock_skew)),
             config,
             tls,
             addresses,
@@ -343,11 +353,30 @@ impl Shared {
         if self.not_taking_work() {
             return Some("draining".to_owned());
         }
+        if let LogCondition::ArchiveOnly(why) = &self.log_condition {
+            return Some(format!(
+                "log_unavailable: only ended sessions are served, read only, since the log of live sessions cannot be opened: {why}; \
+                 restore the data folder from a backup, or move hot/ and hot.witness away to go on without those sessions, then restart"
+            ));
+        }
+        if let Some(why) = self.folder.not_ready().or_else(|| self.auditor.not_ready()) {
+            return Some(why);
+        }
         match self.log.health() {
             Health::Writable => None,
             Health::Full => Some("log_full: the disk has no room".to_owned()),
             Health::Failed(why) => Some(format!("log_failed: {why}; restart the server to recover the log")),
         }
+    }
+
+    /// The refusal of a name that no session has. Where live sessions cannot be read, their absence proves nothing.
+    pub(crate) fn no_such_session(&self) -> Refusal {
+        if matches!(self.log_condition, LogCondition::ArchiveOnly(_)) {
+            let detail =
+                "the log of live sessions cannot be opened; only ended sessions are served, see /readyz";
+            return Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(30_000);
+        }
+        Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
     }
 
     /// The name of a connection.

@@ -4,11 +4,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use agentbench_audit::faults::Faults as AuditFaults;
 use agentbench_client::{Client, Config, Data, Event, NewSession, StartAt};
-use agentbench_server::config::{Jwks, TlsFiles};
+use agentbench_server::config::{Audit, Jwks, TlsFiles};
 use anyhow::Context;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -27,6 +28,8 @@ const DISK_BYTES: u64 = 2 << 30;
 const STORM: usize = 80;
 /// Messages that are none.
 const NONSENSE: usize = 100;
+/// Time for which deletions are held on the scratch server whose clock is set.
+const HOLD: Duration = Duration::from_secs(3);
 
 fn connect(runtime: &Runtime, scratch: &Scratch) -> anyhow::Result<Client> {
     let config = Config::new(format!("ws://{}", scratch.address())).token(&scratch.token);
@@ -220,6 +223,69 @@ impl Issuer {
         })?;
         Ok(Self { url, is_silent })
     }
+}
+
+/// What a bad disk, a full one of the audit log, and a clock that is set do.
+pub(super) fn of_what_is_stored(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+    let (faults, skew) = (AuditFaults::default(), Arc::<AtomicI64>::default());
+    let folder = tempfile::tempdir()?;
+    let audit = Audit { file: folder.path().join("audit.jsonl"), faults: faults.clone(), ..Audit::default() };
+    let clock = Arc::clone(&skew);
+    let rules = [("audit_stuck", 0.5), ("evidence_damaged", 0.0), ("clock_jump", 0.0)];
+    let scratch = Scratch::start(&rules, |config| {
+        config.security.audit = Some(audit);
+        config.clock_skew = clock;
+        config.retention_hold = HOLD;
+    })?;
+    let client = connect(runtime, &scratch)?;
+    let session = runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?.session_id;
+    // The hash is that of the bytes, by BLAKE3's reference implementation.
+    let (bytes, hash) = (b"abc", "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
+    let path = format!("/api/v1/evidence/{hash}?sessionId={session}");
+    scratch.ask("PUT", &path, bytes)?;
+    let stored = scratch.folder().join("evidence").join(session.to_string());
+    for file in std::fs::read_dir(&stored)? {
+        std::fs::write(file?.path(), b"something else")?;
+    }
+    scratch.ask("GET", &path, b"")?;
+    skew.store(40 * 86_400_000, Ordering::Relaxed);
+    let mut outcomes = vec![
+        Outcome::of_firing(&scratch, "evidence_damaged", "a file of evidence with other bytes"),
+        Outcome::of_firing(&scratch, "clock_jump", "a clock that is forty days ahead"),
+    ];
+    faults.fill(true);
+    Raw::open(scratch.address(), &scratch.token)?;
+    outcomes.push(Outcome::of_firing(&scratch, "audit_stuck", "an audit log without room"));
+    faults.fill(false);
+    scratch.ask("PUT", &path, bytes)?;
+    outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
+    runtime.block_on(client.close());
+    Ok(outcomes)
+}
+
+/// A start that misses a file of the log, and the next one.
+pub(super) fn of_the_start(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+    let mut scratch = Scratch::start(&[("log_damaged", 0.0)], |_| {})?;
+    let client = connect(runtime, &scratch)?;
+    runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?;
+    runtime.block_on(client.close());
+    scratch.stop()?;
+    for file in std::fs::read_dir(scratch.folder().join("hot"))? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "raftlog") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    scratch.start_again()?;
+    let mut outcome = Outcome::of_firing(&scratch, "log_damaged", "a file of the log that is gone");
+    // Something has to be written, or the loss is found again.
+    let client = connect(runtime, &scratch)?;
+    runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?;
+    runtime.block_on(client.close());
+    scratch.stop()?;
+    scratch.start_again()?;
+    outcome.clear(&scratch);
+    Ok(vec![outcome])
 }
 
 /// A disk without room.

@@ -1,7 +1,8 @@
 //! Servers for the self-test: in this process, on folders of their own that go when they do, with limits that a small cause
 //! goes beyond.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ const SECRET: &str = "the secret of a scratch server, not of any other";
 /// One server.
 pub(super) struct Scratch {
     server: Option<Server>,
+    config: Config,
     pub(super) faults: Arc<Faults>,
     pub(super) token: String,
     folder: TempDir,
@@ -42,12 +44,39 @@ impl Scratch {
             *limit = Limit { threshold, for_ms: 600, clear_ms: 600 };
         }
         change(&mut config);
-        let listeners = bind((Ipv4Addr::LOCALHOST, 0).into(), 1)?;
-        let faults = Arc::<Faults>::default();
-        let keys = KeyRing::from_secret(SECRET.as_bytes());
-        let server = Server::start_with_faults(config, keys, listeners, Arc::clone(&faults))?;
         let token = make_token(SECRET, "selftest", Role::Admin)?;
-        Ok(Self { server: Some(server), faults, token, folder })
+        let mut scratch = Self { server: None, config, faults: Arc::default(), token, folder };
+        scratch.start_again()?;
+        Ok(scratch)
+    }
+
+    /// Starts on the folder as it is now.
+    pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
+        let listeners = bind((Ipv4Addr::LOCALHOST, 0).into(), 1)?;
+        let keys = KeyRing::from_secret(SECRET.as_bytes());
+        let faults = Arc::clone(&self.faults);
+        self.server = Some(Server::start_with_faults(self.config.clone(), keys, listeners, faults)?);
+        Ok(())
+    }
+
+    /// Stops the server; the folder stays.
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+        Ok(self.server.take().map_or(Ok(()), Server::stop)?)
+    }
+
+    /// A request with the token; the answer is read and passed over.
+    pub(super) fn ask(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<()> {
+        let mut socket = TcpStream::connect(self.address())?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let (token, length) = (&self.token, body.len());
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nHost: selftest\r\nAuthorization: Bearer {token}\r\nContent-Type: image/png\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        )?;
+        socket.write_all(body)?;
+        std::io::copy(&mut socket, &mut std::io::sink())?;
+        Ok(())
     }
 
     pub(super) fn server(&self) -> &Server {

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use agentbench_pages::Pages;
@@ -265,6 +267,10 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// Bytes of the archive at most.
     pub retention_bytes: Option<u64>,
+    /// Time after a jump of the wall clock for which nothing is removed for its age.
+    pub retention_hold: Duration,
+    /// ms that tests add to the wall clock; no setting.
+    pub clock_skew: Arc<AtomicI64>,
     /// Bytes of the largest piece of evidence.
     pub max_evidence_bytes: u64,
     /// Bytes of a session's evidence.
@@ -363,6 +369,8 @@ impl Config {
             hot_log_bytes: texts.number("hot-log-bytes", 64 << 20..=1 << 50)?,
             retention_age: optional(texts.number("retention-age", 0..=100 * 365 * DAY_MS)?)
                 .map(Duration::from_millis),
+            retention_hold: texts.millis("retention-hold", 0..=30 * DAY_MS)?,
+            clock_skew: Arc::default(),
             retention_bytes: optional(texts.number("retention-bytes", 0..=u64::MAX)?),
             max_evidence_bytes: texts.number("max-evidence-bytes", 1024..=GIB)?,
             max_session_evidence_bytes: texts.number("max-session-evidence-bytes", 4096..=1024 * GIB)?,

@@ -224,7 +224,7 @@ pub const SETTINGS: &[Setting] = &[
         "audit-when-full",
         "AUDIT_WHEN_FULL",
         "wait",
-        "wait: decisions wait for the audit log when its disk is slow; count: lines are lost, and the next line says how many",
+        "wait: what has to be written down waits when the audit log is full, or is refused; count: lines are lost, and the next line says how many",
     ),
     setting(
         "heartbeat-interval",
@@ -295,6 +295,12 @@ pub const SETTINGS: &[Setting] = &[
         "RETENTION_BYTES",
         "0",
         "bytes of the archive at most, the oldest sessions go first; 0 is no limit",
+    ),
+    setting(
+        "retention-hold",
+        "RETENTION_HOLD",
+        "3600000",
+        "ms after the wall clock was set (or a start after a pause of a day) for which nothing is removed for its age",
     ),
     setting(
         "max-evidence-bytes",
@@ -374,6 +380,30 @@ pub const SETTINGS: &[Setting] = &[
         "ALERT_LOG_ERRORS",
         "0,0,60000",
         "frames in ten seconds that the log did not take, and 1 while it takes none; an alert as above",
+    ),
+    setting(
+        "alert-log-damaged",
+        "ALERT_LOG_DAMAGED",
+        "0,0,0",
+        "1 if acknowledged events were missing at the start, 2 if only the archive can be read; an alert as above",
+    ),
+    setting(
+        "alert-audit-stuck",
+        "ALERT_AUDIT_STUCK",
+        "5,0,10000",
+        "seconds for which the audit log has not taken a line that waits; an alert as above",
+    ),
+    setting(
+        "alert-evidence-damaged",
+        "ALERT_EVIDENCE_DAMAGED",
+        "0,0,0",
+        "files of evidence that are known to be damaged; an alert as above",
+    ),
+    setting(
+        "alert-clock-jump",
+        "ALERT_CLOCK_JUMP",
+        "0,0,0",
+        "seconds for which nothing is removed for its age yet, since the wall clock was set; an alert as above",
     ),
     setting(
         "alert-commit-time",

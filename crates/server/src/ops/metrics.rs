@@ -15,6 +15,9 @@ pub(crate) struct Metrics {
     reloads: Labelled<2>,
     pub(crate) audit_lines: Counter,
     pub(crate) audit_lost: Counter,
+    pub(crate) audit_left_out: Counter,
+    pub(crate) clock_jumps: Counter,
+    pub(crate) retention_rounds: Counter,
     pub(crate) sessions_active: Gauge,
     pub(crate) sessions_stored: Gauge,
     pub(crate) sessions_loaded: Gauge,
@@ -50,6 +53,9 @@ impl Metrics {
             reloads: Labelled::new(["what", "outcome"]),
             audit_lines: Counter::default(),
             audit_lost: Counter::default(),
+            audit_left_out: Counter::default(),
+            clock_jumps: Counter::default(),
+            retention_rounds: Counter::default(),
             sessions_active: Gauge::default(),
             sessions_stored: Gauge::default(),
             sessions_loaded: Gauge::default(),
@@ -106,6 +112,17 @@ impl Metrics {
         );
         registry.register("audit_lines", "Lines given to the audit log", self.audit_lines.clone());
         registry.register("audit_lost", "Lines that the audit log did not take", self.audit_lost.clone());
+        registry.register(
+            "audit_left_out",
+            "Refusals that were counted in a later line of the audit log, not written one by one",
+            self.audit_left_out.clone(),
+        );
+        registry.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
+        registry.register(
+            "retention_rounds",
+            "Times that stored sessions were held against RETENTION_AGE and RETENTION_BYTES",
+            self.retention_rounds.clone(),
+        );
         registry.register("sessions_active", "Sessions that have not ended", self.sessions_active.clone());
         registry.register(
             "sessions_stored",

@@ -246,6 +246,10 @@ impl Stats {
             lost: Some(recent.lost as f64),
             gaps_per_second: Some(recent.per_second(recent.gaps)),
             log_errors: Some((recent.log_refused + not_writable) as f64),
+            log_damage: Some(f64::from(shared.log_condition.level())),
+            audit_stuck_seconds: shared.auditor.stuck_for().map(|stuck| stuck.as_secs_f64()),
+            evidence_damaged: Some(shared.evidence.damaged() as f64),
+            held_seconds: Some(held_seconds(shared)),
             commit_p99_ms: millis(&recent.delays.commit),
             memory_percent: looked.machine.memory_percent(),
             disk_free_percent: looked.machine.free_percent(),
@@ -288,6 +292,11 @@ impl Stats {
     }
 }
 
+/// Seconds for which nothing is removed for its age yet.
+pub(crate) fn held_seconds(shared: &Shared) -> f64 {
+    shared.clock.held_for(shared.config.retention_hold).map_or(0.0, |rest| rest.as_secs_f64())
+}
+
 /// What waits where.
 pub(crate) fn queues(shared: &Shared) -> Vec<Queue> {
     let config = &shared.config;
@@ -302,6 +311,9 @@ pub(crate) fn queues(shared: &Shared) -> Vec<Queue> {
         queue("receive_buffer", receiving, config.receive_budget),
         queue("mailboxes", letters, room),
     ];
+    if let Some((depth, bound)) = shared.auditor.depth() {
+        queues.push(queue("audit", depth, bound));
+    }
     if let Some(outgoing) = &shared.alerts.outgoing {
         let (depth, bound) = outgoing.depth();
         queues.push(queue("alert_webhook", depth, bound));

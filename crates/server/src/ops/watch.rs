@@ -30,7 +30,10 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
             loop {
                 interval.tick().await;
                 let now = crate::now_ms();
+                shared.clock.look(&shared.metrics);
+                shared.folder.look();
                 shared.stats.look(&shared, now);
+                shared.audit_left_out(now);
                 shared.alerts.evaluate(now, &shared.stats.readings(&shared, now));
             }
         };
@@ -90,6 +93,31 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
             log_state(shared),
         ),
     ];
+    figures.push(Figure::gauge(
+        "log_damage",
+        "What the start found of the log: 0 whole, 1 acknowledged events are missing, 2 only the archive can be read",
+        None,
+        f64::from(shared.log_condition.level()),
+    ));
+    figures.push(Figure::gauge(
+        "deletions_held",
+        "Time for which nothing is removed for its age, since the wall clock was set",
+        Some("seconds"),
+        super::stats::held_seconds(shared),
+    ));
+    let damaged = shared.evidence.damaged() as f64;
+    figures.push(Figure::gauge(
+        "evidence_damaged",
+        "Files of evidence that are known to be damaged",
+        None,
+        damaged,
+    ));
+    let found = shared.evidence.found_damaged() as f64;
+    let help = "Times that stored evidence was found not to be what its name says";
+    figures.push(Figure::counter("evidence_damage", help, None, found));
+    let stuck = shared.auditor.stuck_for().unwrap_or_default();
+    let help = "Time for which the audit log has not taken a line that waits";
+    figures.push(Figure::gauge("audit_stuck", help, Some("seconds"), stuck.as_secs_f64()));
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     figures.push(Figure::gauges(
         "build",

@@ -11,6 +11,7 @@
 //! - `looking`: profiles and frames for operators.
 //! - `figures`: what is measured and served of it; `alerts`: what watches over it.
 //! - `traced`: spans of events.
+//! - `damaged`: disks that lose what they were given, clocks that jump, folders that go away.
 //! - `stopping`: the end of a server's life and the next one on the same folder.
 
 mod addresses;
@@ -19,6 +20,7 @@ mod api;
 mod audited;
 mod commands;
 mod connections;
+mod damaged;
 mod encrypted;
 mod errors;
 mod evidence;

@@ -107,7 +107,7 @@ impl Worker {
         match request {
             Request::Create { command, fields } => self.create(id, &asker, command, fields),
             other => {
-                let refusal = Refusal::new(ErrorCode::SessionNotFound, "there is no such session");
+                let refusal = self.shared.no_such_session();
                 self.refuse_request(id, &asker, &other, refusal);
             }
         }

@@ -1,0 +1,115 @@
+//! A thread for what may wait for the disk: ended sessions that are not archived yet, retention, the scrub of evidence.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use agentbench_event_log_disk::{DiskLog, Retention};
+use tokio::sync::watch;
+
+use crate::shared::Shared;
+use crate::{http, now_ms, session};
+
+/// Time between looks at what retention may remove.
+const RETENTION_PERIOD: Duration = Duration::from_secs(30);
+/// Sessions that retention removes in one round at most. Thirty a second keep up with any server that this one can be;
+/// a mistake (a setting, a clock) has emptied a part of the archive when it is noticed, not all of it.
+const RETENTION_ROUND: usize = 1_000;
+/// Bytes of stored evidence that are read again in one round: 2 MB a second, so that a terabyte takes six days and the
+/// disk has time for others.
+const SCRUB_BYTES: u64 = 64 << 20;
+
+/// Starts it. Without the engine nothing may be changed, and there is nothing to do.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    disk: Option<Arc<DiskLog>>,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let keep = move || {
+        let Some(disk) = disk else { return };
+        archive_ended(&shared, &stopped);
+        let mut held = false;
+        while !*stopped.borrow() {
+            enforce_retention(&shared, &disk, &mut held);
+            shared.metrics.retention_rounds.inc();
+            scrub_evidence(&shared, &stopped);
+            let until = Instant::now() + RETENTION_PERIOD;
+            while Instant::now() < until && !*stopped.borrow() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    };
+    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
+}
+
+/// One round of reading stored evidence again.
+fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
+    match shared.evidence.scrub(SCRUB_BYTES, || *stopped.borrow()) {
+        Ok(done) if done.is_over && done.files > 0 => {
+            tracing::debug!(files = done.files, "the scrub has read all stored evidence");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "stored evidence could not be read again"),
+    }
+}
+
+/// Archives what an earlier life of the server has left.
+fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
+    let ended = shared
+        .catalog
+        .filter(|entry| entry.summary().status.has_ended() && !entry.archived.load(Ordering::Relaxed));
+    for entry in ended.iter().take_while(|_| !*stopped.borrow()) {
+        session::owner::archive_now(shared, entry.id);
+    }
+}
+
+/// One round. What is removed by age follows the wall clock, so it is held after the clock was set; the bound on bytes
+/// does not, and goes on, since the disk would fill up meanwhile.
+fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
+    // Looked at here, too: the clock may have been set since the last look.
+    shared.clock.look(&shared.metrics);
+    let age = shared.config.retention_age;
+    let rest = shared.clock.held_for(shared.config.retention_hold);
+    if age.is_some() && rest.is_some() != *held {
+        *held = rest.is_some();
+        match rest {
+            Some(rest) => tracing::warn!(
+                seconds = rest.as_secs(),
+                "the wall clock was set: nothing is removed for its age before the time is over (RETENTION_HOLD)"
+            ),
+            None => tracing::info!("sessions are removed for their age again"),
+        }
+    }
+    let max_age = age.filter(|_| rest.is_none());
+    let retention = Retention { max_age, max_bytes: shared.config.retention_bytes, at_most: RETENTION_ROUND };
+    if retention.max_age.is_none() && retention.max_bytes.is_none() {
+        return;
+    }
+    match disk.enforce_retention(shared.clock.wall_ms(), retention) {
+        Ok(removed) => {
+            if removed.len() == RETENTION_ROUND {
+                tracing::info!(RETENTION_ROUND, "retention removes more in the next round");
+            }
+            for removed in removed {
+                shared.catalog.remove(removed.session);
+                http::evidence::remove(shared, removed.session);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "retention could not be enforced"),
+    }
+}
+
+/// Takes a start for a jump if the clock is far from where the last life of the server has left it.
+pub(crate) fn note_start(shared: &Shared, witnessed_at: Option<u64>) {
+    let Some(before) = witnessed_at else { return };
+    let now = now_ms();
+    if shared.clock.note_start(before) {
+        tracing::warn!(
+            days = (now as i64 - before as i64) / 86_400_000,
+            "the clock is far from where the last run of the server left it: nothing is removed for its age for a while (RETENTION_HOLD)"
+        );
+    }
+}
