@@ -99,6 +99,7 @@ fn survives(synced: bool, rounds: [usize; 6]) {
         }
         // One write may have been cut short, no more.
         assert!(report.damage.len() <= 1, "{:?}", report.damage);
+        assert_eq!(report.missing, [], "the witness accuses no log that was only killed");
     }
     assert_eq!(last.len() as u64, SESSIONS);
 }

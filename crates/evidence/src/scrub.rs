@@ -42,8 +42,10 @@ impl Store {
                 if done.bytes >= most || stop() {
                     return Ok(done);
                 }
-                done.damaged +=
-                    u64::from(matches!(self.check(session, hash), Err(EvidenceError::Damaged { .. })));
+                done.damaged += u64::from(matches!(
+                    self.check_until(session, hash, &stop),
+                    Err(EvidenceError::Damaged { .. })
+                ));
                 done.files += 1;
                 done.bytes += files::charge(stored.size);
                 self.set_scrubbed_to(Some((session, hash)));
@@ -58,10 +60,19 @@ impl Store {
     /// # Errors
     /// [`EvidenceError::Damaged`], and the disk's.
     pub fn check(self: &Arc<Self>, session: SessionId, hash: Hash) -> Result<(), EvidenceError> {
+        self.check_until(session, hash, &|| false)
+    }
+
+    fn check_until(
+        self: &Arc<Self>,
+        session: SessionId,
+        hash: Hash,
+        stop: &impl Fn() -> bool,
+    ) -> Result<(), EvidenceError> {
         match self.read(session, hash)? {
             // Removed in the meantime.
             None => Ok(()),
-            Some(mut reader) => reader.verify(),
+            Some(mut reader) => reader.verify(stop),
         }
     }
 

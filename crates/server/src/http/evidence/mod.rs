@@ -91,6 +91,10 @@ pub(crate) fn remove(shared: &Shared, session: SessionId) {
 
 /// Removes uploads that nobody went on with, and evidence of sessions that are no more.
 pub(crate) fn sweep(shared: &Shared) {
+    // Ages are by the wall clock, and what is removed is gone.
+    if shared.clock.held_for(shared.config.retention_hold).is_some() {
+        return;
+    }
     // A session whose log is damaged is not listed, but it may be mended: then nobody's evidence is taken for nobody's.
     let all = shared.log_damaged.load(Ordering::Relaxed);
     let is_known =
