@@ -178,6 +178,11 @@ impl Store {
         EvidenceError::Damaged { what }
     }
 
+    /// A file was read as a whole and is right: one that was restored is no longer damaged.
+    pub(crate) fn note_intact(&self, session: SessionId, hash: Hash) {
+        self.state().damaged.remove(&(session, hash));
+    }
+
     /// Forgets the damage of a file that is about to be replaced, and what it was charged for.
     pub(crate) fn replace(&self, session: SessionId, hash: Hash) -> io::Result<()> {
         let Some(old) = self.find_whole(session, hash)? else { return Ok(()) };
@@ -225,7 +230,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let tree = match self.known_tree(session, hash)? {
+        let known = self.known_tree(session, hash);
+        let is_new = known.is_none();
+        let tree = match known {
             Some(tree) => tree,
             None => Tree::of(&mut file)?,
         };
@@ -235,29 +242,26 @@ impl Store {
         if tree.hash() != hash {
             return Err(self.note_damage(session, hash, "its bytes are other ones"));
         }
-        self.keep_tree(session, &tree);
+        if is_new {
+            self.keep_tree(session, &tree);
+        }
         Ok(Some(Reader { store: Arc::clone(self), session, stored, file, tree }))
     }
 
     /// The inner hashes of a file, if they are there and prove themselves.
-    fn known_tree(&self, session: SessionId, hash: Hash) -> io::Result<Option<Tree>> {
-        match fs::read(files::tree(&self.dir, session, hash)) {
-            Ok(bytes) => Ok(Tree::decode(&bytes, hash)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    fn known_tree(&self, session: SessionId, hash: Hash) -> Option<Tree> {
+        // A sidecar that cannot be read is made again: it is no reason to withhold the file.
+        let bytes = fs::read(files::tree(&self.dir, session, hash)).ok()?;
+        Tree::decode(&bytes, hash)
     }
 
     /// Keeps the inner hashes of a file that is larger than one group. One that cannot be kept is made again.
     pub(crate) fn keep_tree(&self, session: SessionId, tree: &Tree) {
-        let path = files::tree(&self.dir, session, tree.hash());
-        let bytes = tree.encode();
-        let is_there = || fs::metadata(&path).is_ok_and(|there| there.len() == bytes.len() as u64);
-        if tree.size() <= crate::tree::GROUP as u64
-            || is_there() && self.known_tree(session, tree.hash()).is_ok_and(|known| known.is_some())
-        {
+        if tree.size() <= crate::tree::GROUP as u64 {
             return;
         }
+        let path = files::tree(&self.dir, session, tree.hash());
+        let bytes = tree.encode();
         let written = || {
             let mut file = private_options().write(true).create(true).truncate(true).open(&path)?;
             file.write_all(&bytes)?;

@@ -280,6 +280,11 @@ fn the_scrub_finds_what_nobody_asked_for_in_rounds_of_its_own_pace() {
     assert_eq!((seen, damaged, store.damaged()), (6, 1, 1), "each file once");
     assert!(rounds >= 3, "{rounds}");
     assert_eq!(store.scrub(u64::MAX, || true).unwrap().files, 0, "it stops when it is told to");
+    std::fs::write(file_of(&dir, Hash::of(&files[4])), &files[4]).unwrap();
+    store.scrub(u64::MAX, || false).unwrap();
+    assert_eq!(store.damaged(), 0, "restored from a copy");
+    std::fs::write(file_of(&dir, Hash::of(&files[4])), b"rot").unwrap();
+    store.scrub(u64::MAX, || false).unwrap();
     put(&store, &files[4]).unwrap();
     assert_eq!((store.damaged(), content(&store, Hash::of(&files[4]))), (0, files[4].clone()));
 }
