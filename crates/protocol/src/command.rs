@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as RawJson;
 
+use crate::envelope::check_depth;
 use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Position, Seq};
 use crate::json::{JsonKind, Scanner};
@@ -326,11 +327,11 @@ impl CreateSession {
         short_text("data.testId", &fields.test_id)?;
         short_text("data.agentName", &fields.agent_name)?;
         if let Some(metadata) = &fields.metadata {
-            let is_object =
-                Scanner::new(metadata.get()).value().is_ok_and(|value| value.kind == JsonKind::Object);
-            if !is_object {
-                return Err(Refusal::invalid("data.metadata", "data.metadata must be an object"));
-            }
+            let read = Scanner::new(metadata.get()).value();
+            let object = read.ok().filter(|value| value.kind == JsonKind::Object);
+            let object =
+                object.ok_or_else(|| Refusal::invalid("data.metadata", "data.metadata must be an object"))?;
+            check_depth("data.metadata", object)?;
             if metadata.get().len() > MAX_METADATA_BYTES {
                 let limit = format!("data.metadata is larger than {MAX_METADATA_BYTES} bytes");
                 return Err(Refusal::invalid("data.metadata", limit));

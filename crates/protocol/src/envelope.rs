@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Refusal};
 use crate::json::{JsonKind, RawValue, Scanner};
-use crate::limits::{MAX_BATCH, MAX_ID_CHARS, MAX_METADATA_BYTES, MAX_TTL_MS};
+use crate::limits::{MAX_BATCH, MAX_DATA_DEPTH, MAX_ID_CHARS, MAX_METADATA_BYTES, MAX_TTL_MS};
 
 /// `type` of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -215,7 +215,7 @@ fn check_rest<'a>(found: Members<'a>, id: &str) -> Result<Envelope<'a>, Refusal>
     }
     let kind = check_type(found.kind)?;
     let timestamp = found.timestamp.ok_or_else(|| Refusal::invalid("timestamp", "timestamp is missing"))?;
-    if timestamp.kind != JsonKind::Number || timestamp.text.starts_with('-') {
+    if timestamp.kind != JsonKind::Number || timestamp.text.starts_with('-') || !is_finite(timestamp.text) {
         return Err(Refusal::invalid("timestamp", "timestamp must be a number of ms since 1970"));
     }
     let session_id = match found.session_id {
@@ -229,6 +229,7 @@ fn check_rest<'a>(found: Members<'a>, id: &str) -> Result<Envelope<'a>, Refusal>
     if data.kind != JsonKind::Object {
         return Err(Refusal::invalid("data", "data must be an object"));
     }
+    check_depth("data", data)?;
     let metadata = found.metadata.map_or_else(|| Ok(Metadata::default()), check_metadata)?;
     debug_assert!(!id.is_empty());
     Ok(Envelope {
@@ -239,6 +240,23 @@ fn check_rest<'a>(found: Members<'a>, id: &str) -> Result<Envelope<'a>, Refusal>
         data: data.text,
         metadata,
     })
+}
+
+/// Whether a number is within the range of floats: `1e999` is JSON, but no reader can count with it.
+fn is_finite(number: &str) -> bool {
+    /// Digits that are far below the largest float.
+    const SURE: usize = 300;
+    let is_plain = number.len() < SURE && !number.bytes().any(|b| matches!(b, b'e' | b'E'));
+    is_plain || number.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// What is nested deeper could be stored, but not be read by everybody.
+pub(crate) fn check_depth(name: &str, value: RawValue<'_>) -> Result<(), Refusal> {
+    if value.depth <= MAX_DATA_DEPTH {
+        return Ok(());
+    }
+    let detail = format!("{name} is nested {} levels deep; {MAX_DATA_DEPTH} are the most", value.depth);
+    Err(Refusal::invalid(name, detail))
 }
 
 fn check_type(value: Option<RawValue<'_>>) -> Result<MessageType, Refusal> {
@@ -269,6 +287,7 @@ fn check_metadata(value: RawValue<'_>) -> Result<Metadata<'_>, Refusal> {
             format!("metadata is larger than {MAX_METADATA_BYTES} bytes"),
         ));
     }
+    check_depth("metadata", value)?;
     let mut metadata = Metadata { raw: Some(value.text), ..Metadata::default() };
     Scanner::new(value.text).object::<Refusal>(|key, value| {
         if value.kind == JsonKind::Null {
@@ -423,6 +442,8 @@ mod tests {
             ("timestamp", "\"1\"", "timestamp"),
             ("timestamp", "-1", "timestamp"),
             ("timestamp", "1.5", ""),
+            ("timestamp", "1.7e12", ""),
+            ("timestamp", "1e999", "timestamp"),
             ("sessionId", "1", "sessionId"),
             ("sessionId", "null", ""),
             ("data", "", "data"),
@@ -446,6 +467,28 @@ mod tests {
         ];
         for (member, value, field) in cases {
             assert_eq!(refused_field(member, value), field, "{member}: {value}");
+        }
+    }
+
+    #[test]
+    fn one_deep_message_among_others_is_refused_by_its_id() {
+        let levels = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        let event = |id: &str, data: &str, metadata: &str| {
+            format!(
+                r#"{{"id":"{id}","type":"test_event","timestamp":1,"data":{data},"metadata":{metadata}}}"#
+            )
+        };
+        for depth in [121, 140, 1_000, 100_000] {
+            let deep = [event("b", &levels(depth), "{}"), event("c", "{}", &levels(depth.min(2_000)))];
+            let text = format!("[{},{},{EVENT}]", event("a", &levels(120), &levels(120)), deep.join(","));
+            let found = read(&text).unwrap();
+            assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
+            for (place, id, field) in [(1, "b", "data"), (2, "c", "metadata")] {
+                let refusal = found[place].as_ref().unwrap_err();
+                assert_eq!(refusal.code, ErrorCode::InvalidMessage);
+                assert_eq!(refusal.original_message_id.as_deref(), Some(id));
+                assert_eq!(refusal.field.as_deref(), Some(field));
+            }
         }
     }
 

@@ -5,8 +5,12 @@
 pub const MAX_ID_CHARS: usize = 128;
 /// Longest producer id, in characters; it is stored with every event.
 pub const MAX_PRODUCER_CHARS: usize = 128;
-/// Deepest nesting of a JSON or MessagePack value: what other parsers accept too (serde_json's own limit).
-pub const MAX_JSON_DEPTH: u32 = 127;
+/// Deepest nesting of `data` and `metadata`, its own outermost object counted. Common parsers stop at 127 (serde_json), and
+/// readers get these wrapped in up to five levels: an array of messages, an envelope, its `data`, a page of history.
+pub const MAX_DATA_DEPTH: u32 = 120;
+/// Deepest nesting of a MessagePack message that is translated at all; what is deeper is refused as malformed. Far above
+/// [`MAX_DATA_DEPTH`], so that a message is refused by its id; it bounds what the translation remembers (8 bytes a level).
+pub const MAX_MSGPACK_DEPTH: usize = 65_536;
 /// Most envelopes in one array: bounds what one frame can ask for before the next look at the limits.
 pub const MAX_BATCH: usize = 1024;
 /// Longest `projectId`, `testId`, `agentName`, user name, reason and other short texts, in characters.

@@ -1,45 +1,87 @@
 //! MessagePack as a second spelling of the JSON messages, translated at the connection's edge.
 //!
 //! Inside the server and in the log a message has one form, its JSON text; so both kinds of clients meet in one session
-//! and get the same content. What JSON cannot say is refused on the way in rather than bent: binary and extension values,
-//! keys that are no strings, numbers that are not finite. On the way out, integers beyond 64 bits become floats.
+//! and get the same content.
+//!
+//! - [`intake`] is the way in. What JSON cannot express is a [`Flaw`] of the message that holds it, which is refused rather
+//!   than bent: binary and extension values, keys that are no strings, numbers that are none.
+//! - [`from_json`] is the way out, and cannot fail on JSON: whatever the scanner accepts has a MessagePack form. Integers
+//!   beyond 64 bits become floats, numbers beyond a float's range infinite (as `JSON.parse` reads them), half a surrogate
+//!   pair becomes U+FFFD.
+//! - [`to_json`] is the way back, for readers of what came out.
+//!
+//! None recurses: what is nested deeply costs memory in proportion, and no stack.
 
-use std::fmt;
+mod pack;
+mod unescape;
 
 use bytes::{BufMut, BytesMut};
 use rmp::Marker;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{ErrorCode, Refusal};
-use crate::json::write_str;
-use crate::limits::MAX_JSON_DEPTH;
+use crate::json::{JsonError, write_str, write_u64, write_value};
+use crate::limits::{MAX_BATCH, MAX_MSGPACK_DEPTH};
 
-/// Appends the JSON text of one whole MessagePack value.
-///
-/// # Errors
-/// `malformed_json` for bytes that are not one MessagePack value, `invalid_message` for values that JSON does not have.
-pub fn to_json(bytes: &[u8], dst: &mut BytesMut) -> Result<(), Refusal> {
-    let mut reader = Reader { bytes };
-    reader.value(dst, 0)?;
-    if reader.bytes.is_empty() { Ok(()) } else { Err(malformed("bytes after the value")) }
+pub use pack::Packer;
+
+/// A value that JSON does not have. `null` stands in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flaw {
+    /// Where it would be in the text, in bytes.
+    pub at: usize,
+    /// Why a message that holds it is refused.
+    pub refusal: Refusal,
 }
 
-/// Appends the MessagePack form of a JSON text that this crate wrote or checked.
+/// Appends the JSON text of one whole MessagePack value that a client sent, as long as that has at most `limit` bytes. An
+/// infinite number is written as one beyond all floats, `1e999`.
 ///
 /// # Errors
-/// If `json` is not one JSON value.
-pub fn from_json(json: &[u8], dst: &mut BytesMut) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    Writer { dst }.deserialize(&mut deserializer)?;
-    deserializer.end()
+/// `malformed_json` for bytes that are not one MessagePack value, `payload_too_large` for a text over the limit: a byte of
+/// MessagePack can stand for six of JSON.
+pub fn intake(bytes: &[u8], dst: &mut BytesMut, limit: usize) -> Result<Vec<Flaw>, Refusal> {
+    let start = dst.len();
+    let mut reader = Reader { bytes, start, end: start.saturating_add(limit), flaws: Vec::new() };
+    reader.document(dst)?;
+    if reader.bytes.is_empty() { Ok(reader.flaws) } else { Err(malformed("bytes after the value")) }
+}
+
+/// Appends the JSON text of what [`from_json`] wrote.
+///
+/// # Errors
+/// As [`intake`], and `invalid_message` for values that JSON does not have.
+pub fn to_json(bytes: &[u8], dst: &mut BytesMut) -> Result<(), Refusal> {
+    let flaws = intake(bytes, dst, usize::MAX)?;
+    flaws.into_iter().next().map_or(Ok(()), |flaw| Err(flaw.refusal))
+}
+
+/// Appends the MessagePack form of one JSON value. Who translates often keeps a [`Packer`].
+///
+/// # Errors
+/// If `json` is not one JSON value; then nothing is appended.
+pub fn from_json(json: &[u8], dst: &mut BytesMut) -> Result<(), JsonError> {
+    Packer::default().pack(json, dst)
 }
 
 fn malformed(what: &str) -> Refusal {
     Refusal::new(ErrorCode::MalformedJson, format!("the message is not valid MessagePack: {what}"))
 }
 
+const NO_STRING: &str = "the keys of a map must be strings";
+
+/// A list or map whose values are being read.
+struct Open {
+    /// Values that are missing; of a map, keys and values together.
+    missing: u64,
+    is_map: bool,
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
+    /// Length of the output at the start, and beyond which reading stops.
+    start: usize,
+    end: usize,
+    flaws: Vec<Flaw>,
 }
 
 impl<'a> Reader<'a> {
@@ -54,231 +96,183 @@ impl<'a> Reader<'a> {
         Ok(self.take(N)?.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
     }
 
-    fn length<const N: usize>(&mut self) -> Result<usize, Refusal> {
-        usize::try_from(self.number::<N>()?).map_err(|_| malformed("a length out of range"))
+    fn document(&mut self, dst: &mut BytesMut) -> Result<(), Refusal> {
+        let mut open: Vec<Open> = Vec::new();
+        loop {
+            if dst.len() > self.end {
+                let detail = "the message is longer as JSON than a message may be";
+                return Err(Refusal::new(ErrorCode::PayloadTooLarge, detail));
+            }
+            let is_key = open.last().is_some_and(|open| open.is_map && open.missing.is_multiple_of(2));
+            match self.value(dst, is_key)? {
+                Some(container) if open.len() == MAX_MSGPACK_DEPTH => {
+                    drop(container);
+                    return Err(malformed("nested too deeply"));
+                }
+                Some(container) => open.push(container),
+                None => {
+                    let Some(open) = open.last_mut() else { return Ok(()) };
+                    open.missing -= 1;
+                }
+            }
+            // Ends what has all its values, and writes what stands before the next one.
+            while let Some(innermost) = open.last_mut() {
+                if innermost.missing > 0 {
+                    separate(dst, innermost);
+                    break;
+                }
+                dst.put_u8(if innermost.is_map { b'}' } else { b']' });
+                open.pop();
+                match open.last_mut() {
+                    None => return Ok(()),
+                    Some(outer) => outer.missing -= 1,
+                }
+            }
+        }
     }
 
-    fn value(&mut self, dst: &mut BytesMut, depth: u32) -> Result<(), Refusal> {
-        match Marker::from_u8(self.take(1)?[0]) {
+    /// Writes one plain value, or the beginning of a list or map, which is returned.
+    fn value(&mut self, dst: &mut BytesMut, is_key: bool) -> Result<Option<Open>, Refusal> {
+        let marker = Marker::from_u8(self.take(1)?[0]);
+        if let Some(length) = self.string_length(marker)? {
+            self.string(dst, length)?;
+            return Ok(None);
+        }
+        if let Some((count, is_map)) = self.container(marker)? {
+            if is_key {
+                return Err(Refusal::invalid("", NO_STRING));
+            }
+            dst.put_u8(if is_map { b'{' } else { b'[' });
+            return Ok(Some(Open { missing: if is_map { count * 2 } else { count }, is_map }));
+        }
+        let at = dst.len();
+        self.scalar(dst, marker)?;
+        if is_key {
+            dst.truncate(at);
+            dst.put_slice(b"\"\"");
+            self.flaw(dst, NO_STRING);
+        }
+        Ok(None)
+    }
+
+    /// Notes that a value is missing before the output's end.
+    fn flaw(&mut self, dst: &BytesMut, detail: &str) {
+        // One is enough to refuse a message; the bound is for what a frame full of them would cost.
+        if self.flaws.len() < MAX_BATCH {
+            let at = dst.len() - self.start;
+            self.flaws.push(Flaw { at, refusal: Refusal::invalid("data", detail) });
+        }
+    }
+
+    fn string_length(&mut self, marker: Marker) -> Result<Option<u64>, Refusal> {
+        Ok(Some(match marker {
+            Marker::FixStr(length) => u64::from(length),
+            Marker::Str8 => self.number::<1>()?,
+            Marker::Str16 => self.number::<2>()?,
+            Marker::Str32 => self.number::<4>()?,
+            _ => return Ok(None),
+        }))
+    }
+
+    /// How many members follow, and whether they are pairs.
+    fn container(&mut self, marker: Marker) -> Result<Option<(u64, bool)>, Refusal> {
+        Ok(Some(match marker {
+            Marker::FixArray(count) => (u64::from(count), false),
+            Marker::Array16 => (self.number::<2>()?, false),
+            Marker::Array32 => (self.number::<4>()?, false),
+            Marker::FixMap(count) => (u64::from(count), true),
+            Marker::Map16 => (self.number::<2>()?, true),
+            Marker::Map32 => (self.number::<4>()?, true),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn scalar(&mut self, dst: &mut BytesMut, marker: Marker) -> Result<(), Refusal> {
+        match marker {
             Marker::Null => dst.put_slice(b"null"),
             Marker::True => dst.put_slice(b"true"),
             Marker::False => dst.put_slice(b"false"),
-            Marker::FixPos(number) => write_unsigned(dst, u64::from(number)),
+            Marker::FixPos(number) => write_u64(dst, u64::from(number)),
             Marker::FixNeg(number) => write_signed(dst, i64::from(number)),
-            Marker::U8 => write_unsigned(dst, self.number::<1>()?),
-            Marker::U16 => write_unsigned(dst, self.number::<2>()?),
-            Marker::U32 => write_unsigned(dst, self.number::<4>()?),
-            Marker::U64 => write_unsigned(dst, self.number::<8>()?),
+            Marker::U8 => write_u64(dst, self.number::<1>()?),
+            Marker::U16 => write_u64(dst, self.number::<2>()?),
+            Marker::U32 => write_u64(dst, self.number::<4>()?),
+            Marker::U64 => write_u64(dst, self.number::<8>()?),
             Marker::I8 => write_signed(dst, i64::from(self.number::<1>()? as i8)),
             Marker::I16 => write_signed(dst, i64::from(self.number::<2>()? as i16)),
             Marker::I32 => write_signed(dst, i64::from(self.number::<4>()? as i32)),
             Marker::I64 => write_signed(dst, self.number::<8>()? as i64),
-            Marker::F32 => write_float(dst, f64::from(f32::from_bits(self.number::<4>()? as u32)))?,
-            Marker::F64 => write_float(dst, f64::from_bits(self.number::<8>()?))?,
-            Marker::FixStr(length) => self.string(dst, usize::from(length))?,
-            Marker::Str8 => {
-                let length = self.length::<1>()?;
-                self.string(dst, length)?;
+            Marker::F32 => {
+                let bits = self.number::<4>()? as u32;
+                self.float(dst, f64::from(f32::from_bits(bits)));
             }
-            Marker::Str16 => {
-                let length = self.length::<2>()?;
-                self.string(dst, length)?;
-            }
-            Marker::Str32 => {
-                let length = self.length::<4>()?;
-                self.string(dst, length)?;
-            }
-            Marker::FixArray(count) => self.array(dst, usize::from(count), depth)?,
-            Marker::Array16 => {
-                let count = self.length::<2>()?;
-                self.array(dst, count, depth)?;
-            }
-            Marker::Array32 => {
-                let count = self.length::<4>()?;
-                self.array(dst, count, depth)?;
-            }
-            Marker::FixMap(count) => self.map(dst, usize::from(count), depth)?,
-            Marker::Map16 => {
-                let count = self.length::<2>()?;
-                self.map(dst, count, depth)?;
-            }
-            Marker::Map32 => {
-                let count = self.length::<4>()?;
-                self.map(dst, count, depth)?;
+            Marker::F64 => {
+                let bits = self.number::<8>()?;
+                self.float(dst, f64::from_bits(bits));
             }
             Marker::Reserved => return Err(malformed("a reserved marker")),
             _ => {
-                let detail = "binary and extension values are not taken: send bytes as a base64 string";
-                return Err(Refusal::invalid("data", detail));
+                let length = self.opaque_length(marker)?;
+                self.take(length)?;
+                dst.put_slice(b"null");
+                self.flaw(dst, "binary and extension values are not taken: send bytes as a base64 string");
             }
         }
         Ok(())
     }
 
-    fn string(&mut self, dst: &mut BytesMut, length: usize) -> Result<(), Refusal> {
+    /// Bytes of a binary or extension value; those of extensions begin with their type.
+    fn opaque_length(&mut self, marker: Marker) -> Result<usize, Refusal> {
+        let length = match marker {
+            Marker::Bin8 => self.number::<1>()?,
+            Marker::Bin16 => self.number::<2>()?,
+            Marker::Bin32 => self.number::<4>()?,
+            Marker::FixExt1 => 2,
+            Marker::FixExt2 => 3,
+            Marker::FixExt4 => 5,
+            Marker::FixExt8 => 9,
+            Marker::FixExt16 => 17,
+            Marker::Ext8 => self.number::<1>()? + 1,
+            Marker::Ext16 => self.number::<2>()? + 1,
+            Marker::Ext32 => self.number::<4>()? + 1,
+            // All others are read elsewhere.
+            _ => 0,
+        };
+        usize::try_from(length).map_err(|_| malformed("a length out of range"))
+    }
+
+    fn float(&mut self, dst: &mut BytesMut, number: f64) {
+        if number.is_finite() {
+            write_value(dst, &number);
+        } else if number.is_nan() {
+            dst.put_slice(b"null");
+            self.flaw(dst, "NaN is no number that JSON has; send null or a string");
+        } else {
+            dst.put_slice(if number > 0.0 { b"1e999" } else { b"-1e999" });
+        }
+    }
+
+    fn string(&mut self, dst: &mut BytesMut, length: u64) -> Result<(), Refusal> {
+        let length = usize::try_from(length).map_err(|_| malformed("a length out of range"))?;
         let bytes = self.take(length)?;
         let text = simdutf8::basic::from_utf8(bytes).map_err(|_| malformed("a string is not UTF-8"))?;
         write_str(dst, text);
         Ok(())
     }
-
-    fn array(&mut self, dst: &mut BytesMut, count: usize, depth: u32) -> Result<(), Refusal> {
-        let depth = deeper(depth)?;
-        dst.put_u8(b'[');
-        for index in 0..count {
-            if index > 0 {
-                dst.put_u8(b',');
-            }
-            self.value(dst, depth)?;
-        }
-        dst.put_u8(b']');
-        Ok(())
-    }
-
-    fn map(&mut self, dst: &mut BytesMut, count: usize, depth: u32) -> Result<(), Refusal> {
-        let depth = deeper(depth)?;
-        dst.put_u8(b'{');
-        for index in 0..count {
-            if index > 0 {
-                dst.put_u8(b',');
-            }
-            let key = dst.len();
-            self.value(dst, depth)?;
-            if dst[key] != b'"' {
-                return Err(Refusal::invalid("", "the keys of a map must be strings"));
-            }
-            dst.put_u8(b':');
-            self.value(dst, depth)?;
-        }
-        dst.put_u8(b'}');
-        Ok(())
-    }
 }
 
-fn deeper(depth: u32) -> Result<u32, Refusal> {
-    if depth == MAX_JSON_DEPTH { Err(malformed("nested too deeply")) } else { Ok(depth + 1) }
-}
-
-fn write_unsigned(dst: &mut BytesMut, number: u64) {
-    dst.put_slice(itoa::Buffer::new().format(number).as_bytes());
+/// What stands before the next value of a container: nothing before the first, which follows its bracket.
+fn separate(dst: &mut BytesMut, open: &Open) {
+    match dst.last() {
+        // No value ends in one of these.
+        Some(b'[' | b'{') => {}
+        _ if open.is_map && !open.missing.is_multiple_of(2) => dst.put_u8(b':'),
+        _ => dst.put_u8(b','),
+    }
 }
 
 fn write_signed(dst: &mut BytesMut, number: i64) {
     dst.put_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn write_float(dst: &mut BytesMut, number: f64) -> Result<(), Refusal> {
-    if !number.is_finite() {
-        return Err(Refusal::invalid("data", "numbers must be finite"));
-    }
-    crate::json::write_value(dst, &number);
-    Ok(())
-}
-
-/// Writes what a JSON deserializer meets, so that a text is translated in one pass.
-struct Writer<'a> {
-    dst: &'a mut BytesMut,
-}
-
-impl Writer<'_> {
-    /// Runs `fill`, which writes a container's content and tells its size, and puts the smallest header before it.
-    fn container<E>(
-        self,
-        small: u8,
-        wide: u8,
-        fill: impl FnOnce(&mut BytesMut) -> Result<usize, E>,
-    ) -> Result<(), E> {
-        let start = self.dst.len();
-        self.dst.put_u8(0);
-        let count = fill(self.dst)?;
-        if count < 16 {
-            self.dst[start] = small | count as u8;
-            return Ok(());
-        }
-        // The size is known only now: make room for the longer header.
-        let content = self.dst.split_off(start + 1);
-        if let Ok(count) = u16::try_from(count) {
-            self.dst[start] = wide;
-            self.dst.put_u16(count);
-        } else {
-            self.dst[start] = wide + 1;
-            self.dst.put_u32(count as u32);
-        }
-        self.dst.extend_from_slice(&content);
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Writer<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// Writing to memory cannot fail; `rmp` cannot know that.
-fn written<T, E: fmt::Debug>(result: Result<T, E>) {
-    result.map(drop).expect("writing to memory");
-}
-
-impl<'de> Visitor<'de> for Writer<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.dst.put_u8(Marker::Null.to_u8());
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.dst.put_u8(if value { Marker::True.to_u8() } else { Marker::False.to_u8() });
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        written(rmp::encode::write_uint(&mut self.dst.writer(), value));
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        written(rmp::encode::write_sint(&mut self.dst.writer(), value));
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        written(rmp::encode::write_f64(&mut self.dst.writer(), value));
-        Ok(())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        written(rmp::encode::write_str(&mut self.dst.writer(), value));
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        self.container(0x90, Marker::Array16.to_u8(), |dst| {
-            let mut count = 0;
-            while seq.next_element_seed(Writer { dst })?.is_some() {
-                count += 1;
-            }
-            Ok(count)
-        })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.container(0x80, Marker::Map16.to_u8(), |dst| {
-            let mut count = 0;
-            while map.next_key_seed(Writer { dst: &mut *dst })?.is_some() {
-                map.next_value_seed(Writer { dst })?;
-                count += 1;
-            }
-            Ok(count)
-        })
-    }
 }
 
 #[cfg(test)]
@@ -309,11 +303,14 @@ mod tests {
 
     #[test]
     fn what_json_cannot_say_is_refused() {
-        let cases: [(&[u8], ErrorCode); 9] = [
+        let cases: [(&[u8], ErrorCode); 12] = [
             (b"\xc4\x01a", ErrorCode::InvalidMessage),
             (b"\xd4\x01a", ErrorCode::InvalidMessage),
             (b"\x81\x01\x01", ErrorCode::InvalidMessage),
-            (b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00", ErrorCode::InvalidMessage),
+            (b"\x81\x90\x01", ErrorCode::InvalidMessage),
+            (b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", ErrorCode::InvalidMessage),
+            (b"\xc5\x01\x00a", ErrorCode::MalformedJson),
+            (b"\xc9\xff\xff\xff\xff\x01", ErrorCode::MalformedJson),
             (b"\xc1", ErrorCode::MalformedJson),
             (b"", ErrorCode::MalformedJson),
             (b"\x01\x01", ErrorCode::MalformedJson),
@@ -327,6 +324,70 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_grows_beyond_the_limit_is_refused_on_the_way() {
+        let nils = [&b"\xdd\x00\x10\x00\x00"[..], &vec![0xc0; 1 << 20]].concat();
+        let mut dst = BytesMut::new();
+        assert_eq!(intake(&nils, &mut dst, 1 << 20).unwrap_err().code, ErrorCode::PayloadTooLarge);
+        assert!(dst.len() < (1 << 20) + 16, "{}", dst.len());
+        dst.clear();
+        assert_eq!(intake(&nils, &mut dst, (5 << 20) + 1), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_json_lacks_is_told_by_its_place_and_the_rest_is_read() {
+        // {"a": bin, "b": NaN, 7: 1, "c": ext, "d": inf}
+        let packed =
+            b"\x85\xa1a\xc4\x02xx\xa1b\xca\x7f\xc0\x00\x00\x07\x01\xa1c\xd5\x01ab\xa1d\xca\x7f\x80\x00\x00";
+        let mut dst = BytesMut::from(&b"before"[..]);
+        let flaws = intake(packed, &mut dst, 1024).unwrap();
+        let text = std::str::from_utf8(&dst[6..]).unwrap();
+        assert_eq!(text, r#"{"a":null,"b":null,"":1,"c":null,"d":1e999}"#);
+        let before: Vec<&str> = flaws.iter().map(|flaw| &text[flaw.at - 2..flaw.at]).collect();
+        assert_eq!(before, ["ll", "ll", "\"\"", "ll"]);
+    }
+
+    #[test]
+    fn nesting_costs_no_stack_on_either_way() {
+        let depth = 60_000;
+        let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(json_of(&msgpack_of(&json)).unwrap(), json);
+        let json = format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        assert_eq!(json_of(&msgpack_of(&json)).unwrap(), json);
+    }
+
+    #[test]
+    fn what_only_json_can_spell_gets_the_nearest_form() {
+        let float = |value: f64| [&[0xcb], &value.to_be_bytes()[..]].concat();
+        for (json, packed) in [
+            (r#""\ud83d""#, b"\xa3\xef\xbf\xbd".to_vec()),
+            (r#""\ude00\ud83d""#, b"\xa6\xef\xbf\xbd\xef\xbf\xbd".to_vec()),
+            (r#""\ud83dx""#, b"\xa4\xef\xbf\xbdx".to_vec()),
+            (r#""\ud83d\n""#, b"\xa4\xef\xbf\xbd\n".to_vec()),
+            (r#""\ud83d\u0041""#, b"\xa4\xef\xbf\xbdA".to_vec()),
+            (r#""\uD83D\uDE00""#, b"\xa4\xf0\x9f\x98\x80".to_vec()),
+            ("1e999", float(f64::INFINITY)),
+            ("-1e999", float(f64::NEG_INFINITY)),
+            ("1e-999", float(0.0)),
+            ("-0", float(-0.0)),
+            ("18446744073709551615", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
+            ("18446744073709551616", float(18_446_744_073_709_551_616.0)),
+            ("-9223372036854775809", float(-9_223_372_036_854_775_808.0)),
+            (&"7".repeat(310), float(f64::INFINITY)),
+        ] {
+            assert_eq!(msgpack_of(json), packed, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_leaves_nothing_behind() {
+        let mut dst = BytesMut::from(&b"before"[..]);
+        for text in ["", "{", "[1", r#"{"a"}"#, "{1:2}", "[1,]", "1 2", "nul", r#"["\x"]"#] {
+            assert!(from_json(text.as_bytes(), &mut dst).is_err(), "{text}");
+            assert_eq!(&dst[..], b"before", "{text}");
+        }
+    }
+
+    #[test]
     fn containers_of_every_header_size() {
         for count in [0, 15, 16, 65_535, 65_536] {
             let array = format!("[{}]", vec!["1"; count].join(","));
@@ -337,7 +398,47 @@ mod tests {
         }
     }
 
+    /// Any text that the scanner accepts: with halves of surrogate pairs, numbers beyond all floats, long lists, deep nests.
+    fn any_json() -> impl Strategy<Value = String> {
+        let string = r#""([a-z€]|\\[bfnrt/"\\]|\\u[dD][89a-fA-F][0-9a-f]{2}|\\u00[0-9a-f]{2}){0,8}""#;
+        let leaf = prop_oneof![
+            string,
+            r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+            "[1-9][0-9]{300,320}",
+            "true|false|null",
+        ];
+        let nested = leaf.prop_recursive(5, 64, 20, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..20)
+                    .prop_map(|list| format!("[{}]", list.join(","))),
+                proptest::collection::vec((string, inner), 0..20).prop_map(|members| {
+                    let members: Vec<String> =
+                        members.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                    format!("{{{}}}", members.join(" , "))
+                }),
+            ]
+        });
+        (nested, 0..200_usize)
+            .prop_map(|(json, depth)| format!("{}{json}{}", "[".repeat(depth), "]".repeat(depth)))
+    }
+
     proptest! {
+        #[test]
+        fn every_text_that_the_scanner_accepts_has_a_form(json in any_json()) {
+            let mut scanner = crate::json::Scanner::new(&json);
+            prop_assert!(scanner.value().and_then(|_| scanner.end()).is_ok(), "{}", json);
+            let packed = msgpack_of(&json);
+            // Our own readers take whatever comes out, and once more it comes out the same.
+            let mut again = BytesMut::new();
+            to_json(&packed, &mut again).unwrap();
+            prop_assert_eq!(msgpack_of(std::str::from_utf8(&again).unwrap()), &packed[..]);
+            // Where a stricter parser can read the text, both say the same.
+            if let Ok(value) = serde_json::from_str::<serde_json::Value>(&json) {
+                let back = json_of(&packed).unwrap();
+                prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&back).unwrap(), value);
+            }
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic_and_give_json(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(json) = json_of(&bytes) {

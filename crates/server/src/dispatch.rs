@@ -6,9 +6,11 @@ use std::sync::Arc;
 use agentbench_audit::Record;
 use agentbench_auth::{Grant, Permission};
 use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_protocol::command::GetSessionList;
 use agentbench_protocol::envelope::{MessageType, read_frame};
 use agentbench_protocol::event::{EventBody, write_heartbeat};
 use agentbench_protocol::message::Ack;
+use agentbench_protocol::msgpack::Flaw;
 use agentbench_protocol::{
     Authorship, CloseCode, Command, Envelope, ErrorCode, Outline, Position, Refusal, Seq, SessionId, StartAt,
     SystemMessage, msgpack, outline,
@@ -35,8 +37,16 @@ const HISTORY_BYTES: usize = 1024 * 1024;
 impl Worker {
     /// A text message arrived.
     pub(crate) fn take_text(self: &Rc<Self>, connection: &Rc<Connection>, text: &str, now: u64) {
+        self.take_frame(connection, text, &[], now);
+    }
+
+    /// Takes the messages of one frame. `flaws` are places of the text that could not be translated.
+    fn take_frame(self: &Rc<Self>, connection: &Rc<Connection>, text: &str, flaws: &[Flaw], now: u64) {
         let read = read_frame(text, |envelope| match envelope {
-            Ok(envelope) => self.take_envelope(connection, &envelope, now),
+            Ok(envelope) => match flaw_of(&envelope, text, flaws) {
+                None => self.take_envelope(connection, &envelope, now),
+                Some(flaw) => self.refuse(connection, flaw.refusal.clone().of(&*envelope.id), now),
+            },
             Err(refusal) => self.refuse(connection, refusal, now),
         });
         if let Err(refusal) = read {
@@ -48,11 +58,11 @@ impl Worker {
     pub(crate) fn take_binary(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &[u8], now: u64) {
         if connection.wire.form.msgpack {
             let mut json = BytesMut::with_capacity(bytes.len() * 2);
-            match msgpack::to_json(bytes, &mut json) {
-                Ok(()) => {
+            match msgpack::intake(bytes, &mut json, self.shared.config.max_payload) {
+                Ok(flaws) => {
                     // The translation writes JSON only.
                     let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
-                    self.take_text(connection, text, now);
+                    self.take_frame(connection, text, &flaws, now);
                 }
                 Err(refusal) => self.refuse(connection, refusal, now),
             }
@@ -261,18 +271,7 @@ impl Worker {
             Command::GetSessionInfo { session_id } => {
                 self.request(connection, find_session(&session_id)?, Request::Info { command: id });
             }
-            Command::GetSessionList(query) => {
-                let grant = connection.grant();
-                let page = self.shared.catalog.page(&query, |project| grant.may_access(project));
-                let page = page.ok_or_else(|| {
-                    Refusal::invalid("data.cursor", "data.cursor must be the nextCursor of an earlier page")
-                })?;
-                let (sessions, next_cursor) = (page.sessions, page.next_cursor);
-                self.say(
-                    connection,
-                    &SystemMessage::SessionList { original_message_id: id, sessions, next_cursor },
-                );
-            }
+            Command::GetSessionList(query) => self.list_sessions(connection, id, query),
             Command::GetHistory { session_id, from_seq, limit } => {
                 let session = self.readable(connection, &session_id)?;
                 self.audit_export(connection, session, "get_history", from_seq, now);
@@ -286,7 +285,10 @@ impl Worker {
             Command::StopReplay { session_id, original_message_id } => {
                 self.stop_replay(connection, id, &session_id, &original_message_id)?;
             }
-            Command::GetStats => self.say_stats(connection, id),
+            Command::GetStats => self.costly(connection, id, |worker, connection, id| {
+                worker.say_stats(connection, id);
+                Ok(())
+            }),
             Command::RefreshToken { token } => self.refresh_perhaps_later(connection, id, token, now)?,
         }
         Ok(())
@@ -307,6 +309,43 @@ impl Worker {
     ) -> Result<(), Refusal> {
         self.request(connection, find_session(name)?, Request::Control { command, step });
         Ok(())
+    }
+
+    fn list_sessions(self: &Rc<Self>, connection: &Rc<Connection>, command: String, query: GetSessionList) {
+        self.costly(connection, command, move |worker, connection, original_message_id| {
+            let page = worker.shared.catalog.page(&query, connection.grant().scope());
+            let page = page.ok_or_else(|| {
+                Refusal::invalid("data.cursor", "data.cursor must be the nextCursor of an earlier page")
+            })?;
+            let (sessions, next_cursor) = (page.sessions, page.next_cursor);
+            let list = SystemMessage::SessionList { original_message_id, sessions, next_cursor };
+            worker.say(connection, &list);
+            Ok(())
+        });
+    }
+
+    /// Answers a command that costs far more than a message: one after the other on this worker, and everybody else gets a
+    /// turn between two of them.
+    fn costly(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        command: String,
+        answer: impl FnOnce(&Rc<Self>, &Rc<Connection>, String) -> Result<(), Refusal> + 'static,
+    ) {
+        connection.pending.set(connection.pending.get() + 1);
+        let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
+        tokio::task::spawn_local(async move {
+            let turn = worker.costly_turns.acquire().await;
+            if turn.is_ok() && connection.is_open() {
+                if let Err(refusal) = answer(&worker, &connection, command.clone()) {
+                    worker.refuse(&connection, refusal.of(command), worker.now());
+                }
+                connection.pending.set(connection.pending.get().saturating_sub(1));
+                worker.flush(&connection);
+                connection.wake_if_paused();
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     fn say_stats(&self, connection: &Connection, command: String) {
@@ -479,6 +518,17 @@ impl Worker {
         };
         connection.sessions.borrow().iter().any(outside)
     }
+}
+
+/// The flaw in what a message says, if there is one: outside of it the fields' own checks decide.
+fn flaw_of<'a>(envelope: &Envelope<'_>, text: &str, flaws: &'a [Flaw]) -> Option<&'a Flaw> {
+    let holds = |part: &str, at: usize| {
+        let start = part.as_ptr() as usize - text.as_ptr() as usize;
+        (start..=start + part.len()).contains(&at)
+    };
+    flaws.iter().find(|flaw| {
+        holds(envelope.data, flaw.at) || envelope.metadata.raw.is_some_and(|raw| holds(raw, flaw.at))
+    })
 }
 
 pub(crate) fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {

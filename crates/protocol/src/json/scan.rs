@@ -1,10 +1,11 @@
 //! A validating JSON scanner (RFC 8259) that finds where values begin and end without building them.
 //!
 //! The server reads only the outside of an envelope and passes `data` on as the sender wrote it. So `data` has to be
-//! proved to be JSON (it is spliced into what readers get), and nothing more. One pass, no allocation, no recursion;
-//! plain runs of a string are checked eight bytes at a time, long ones by blocks.
-
-use crate::limits::MAX_JSON_DEPTH;
+//! proved to be JSON (it is spliced into what readers get), and nothing more. One pass, no recursion, no allocation down
+//! to 128 levels; plain runs of a string are checked eight bytes at a time, long ones by blocks.
+//!
+//! Any nesting is read, and its depth reported: a caller that bounds it can then refuse the one message that breaks the
+//! bound by its id, and not the whole frame that others share.
 
 /// Text that is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,8 @@ pub struct RawValue<'a> {
     pub kind: JsonKind,
     /// Its text, without surrounding white space.
     pub text: &'a str,
+    /// Levels of objects and lists in it: 0 for a plain value, 1 for `{}`.
+    pub depth: u32,
 }
 
 impl<'a> RawValue<'a> {
@@ -126,6 +129,14 @@ impl<'a> Scanner<'a> {
         found
     }
 
+    /// Consumes `byte`, the end of a list or object, which has to come next after white space.
+    ///
+    /// # Errors
+    /// If something else comes.
+    pub fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.eat(byte) { Ok(()) } else { self.error("',' or the end of a list or object is missing") }
+    }
+
     /// Nothing but white space may be left.
     ///
     /// # Errors
@@ -137,23 +148,21 @@ impl<'a> Scanner<'a> {
     /// Consumes one whole value of any kind.
     ///
     /// # Errors
-    /// If the text here is not a JSON value, or nested deeper than [`MAX_JSON_DEPTH`].
+    /// If the text here is not a JSON value.
     #[inline]
     pub fn value(&mut self) -> Result<RawValue<'a>, JsonError> {
         let Some(first) = self.peek() else { return self.error("a value is missing") };
         let start = self.at;
-        let kind = match first {
+        let (kind, depth) = match first {
             b'"' => {
                 self.string()?;
-                JsonKind::String
+                (JsonKind::String, 0)
             }
-            b'{' | b'[' => {
-                self.container()?;
-                if first == b'{' { JsonKind::Object } else { JsonKind::Array }
-            }
-            _ => self.scalar(first)?,
+            b'{' => (JsonKind::Object, self.container()?),
+            b'[' => (JsonKind::Array, self.container()?),
+            _ => (self.scalar(first)?, 0),
         };
-        Ok(RawValue { kind, text: &self.text[start..self.at] })
+        Ok(RawValue { kind, text: &self.text[start..self.at], depth })
     }
 
     /// Calls `member` with each key (as a value, quotes included) and value of an object.
@@ -172,13 +181,7 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         loop {
-            if self.peek() != Some(b'"') {
-                return Ok(self.error("a key is missing")?);
-            }
-            let key = self.value()?;
-            if !self.eat(b':') {
-                return Ok(self.error("':' is missing")?);
-            }
+            let key = self.key()?;
             let value = self.value()?;
             member(key, value)?;
             if self.eat(b'}') {
@@ -190,20 +193,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Consumes an object or array. One bit of `objects` a level tells which of the two it is.
-    fn container(&mut self) -> Result<(), JsonError> {
-        let mut objects: u128 = 0;
-        let mut depth = 0_u32;
+    /// Consumes an object or array, and returns how many levels it has.
+    fn container(&mut self) -> Result<u32, JsonError> {
+        let mut open = Levels::default();
         loop {
             // Here a value begins.
             let opened = match self.peek() {
-                Some(open @ (b'{' | b'[')) => {
-                    if depth == MAX_JSON_DEPTH {
-                        return self.error("nested too deeply");
-                    }
+                Some(first @ (b'{' | b'[')) => {
                     self.at += 1;
-                    depth += 1;
-                    objects = (objects << 1) | u128::from(open == b'{');
+                    open.push(first == b'{');
                     true
                 }
                 Some(b'"') => {
@@ -216,43 +214,45 @@ impl<'a> Scanner<'a> {
                 }
                 None => return self.error("a value is missing"),
             };
-            if opened && !self.eat(if objects & 1 == 1 { b'}' } else { b']' }) {
-                if objects & 1 == 1 {
+            if opened && !self.eat(open.end()) {
+                if open.is_object() {
                     self.key()?;
                 }
                 continue;
             }
             // Here a value has ended; `opened` tells that it was an empty container, whose end is eaten already.
             if opened {
-                depth -= 1;
-                objects >>= 1;
+                open.pop();
             }
             loop {
-                if depth == 0 {
-                    return Ok(());
+                if open.depth == 0 {
+                    return Ok(open.deepest);
                 }
-                let in_object = objects & 1 == 1;
                 if self.eat(b',') {
-                    if in_object {
+                    if open.is_object() {
                         self.key()?;
                     }
                     break;
                 }
-                if !self.eat(if in_object { b'}' } else { b']' }) {
-                    return self.error("',' or the end of a list or object is missing");
-                }
-                depth -= 1;
-                objects >>= 1;
+                self.expect(open.end())?;
+                open.pop();
             }
         }
     }
 
-    fn key(&mut self) -> Result<(), JsonError> {
+    /// Consumes the key of an object's member, quotes included, and the colon.
+    ///
+    /// # Errors
+    /// If something else comes.
+    #[inline]
+    pub fn key(&mut self) -> Result<RawValue<'a>, JsonError> {
         if self.peek() != Some(b'"') {
             return self.error("a key is missing");
         }
+        let start = self.at;
         self.string()?;
-        if self.eat(b':') { Ok(()) } else { self.error("':' is missing") }
+        let key = RawValue { kind: JsonKind::String, text: &self.text[start..self.at], depth: 0 };
+        if self.eat(b':') { Ok(key) } else { self.error("':' is missing") }
     }
 
     /// Consumes a string; the next byte is its opening quote.
@@ -330,6 +330,49 @@ impl<'a> Scanner<'a> {
         let count = self.bytes()[self.at..].iter().take_while(|b| b.is_ascii_digit()).count();
         self.at += count;
         if count == 0 { self.error("a digit is missing") } else { Ok(()) }
+    }
+}
+
+/// The containers that are open: one bit each tells objects from lists.
+#[derive(Default)]
+struct Levels {
+    /// The innermost ones, the lowest bit the last.
+    bits: u128,
+    /// Those further out, 128 at a time.
+    outer: Vec<u128>,
+    depth: u32,
+    deepest: u32,
+}
+
+impl Levels {
+    #[inline]
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(u128::BITS) {
+            self.outer.push(self.bits);
+        }
+        self.bits = (self.bits << 1) | u128::from(is_object);
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.depth -= 1;
+        self.bits >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(u128::BITS) {
+            // What `push` put there when the level that ends now began.
+            self.bits = self.outer.pop().unwrap_or_default();
+        }
+    }
+
+    #[inline]
+    fn is_object(&self) -> bool {
+        self.bits & 1 == 1
+    }
+
+    #[inline]
+    fn end(&self) -> u8 {
+        if self.is_object() { b'}' } else { b']' }
     }
 }
 
@@ -448,11 +491,23 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
-        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
-        assert_eq!(scan(&nested(MAX_JSON_DEPTH as usize)), Ok(()));
-        assert_eq!(scan(&nested(MAX_JSON_DEPTH as usize + 1)).unwrap_err().what, "nested too deeply");
-        assert!(scan(&"[".repeat(1_000_000)).is_err());
+    fn any_nesting_is_read_and_its_depth_told() {
+        let depth_of = |text: &str| Scanner::new(text).value().map(|value| value.depth);
+        for (text, depth) in
+            [("1", 0), ("\"[\"", 0), ("[]", 1), ("{}", 1), (r#"[{"a":[]},[]]"#, 3), ("[[],[[]]]", 3)]
+        {
+            assert_eq!(depth_of(text), Ok(depth), "{text}");
+        }
+        for depth in [127, 128, 129, 255, 256, 257, 1_000_000] {
+            let lists = "[".repeat(depth) + &"]".repeat(depth);
+            assert_eq!(depth_of(&lists), Ok(depth as u32));
+            assert!(scan(&lists[1..]).is_err());
+            assert!(scan(&lists[..lists.len() - 1]).is_err());
+            // Every other one an object: each end has to fit its beginning at any depth.
+            let mixed = "[{\"a\":".repeat(depth) + "1" + &"}]".repeat(depth);
+            assert_eq!(depth_of(&mixed), Ok(2 * depth as u32));
+            assert!(scan(&mixed.replacen("}]", "]}", 1)).is_err());
+        }
     }
 
     proptest! {

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use agentbench_event_log::Frame;
-use agentbench_protocol::{Seq, msgpack};
+use agentbench_protocol::Seq;
+use agentbench_protocol::msgpack::Packer;
 use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
 use bytes::{Bytes, BytesMut};
 
@@ -34,6 +35,7 @@ pub(crate) struct Renderer {
     deflater: Deflater,
     threshold: usize,
     scratch: BytesMut,
+    packer: Packer,
     sabotage: Sabotage,
 }
 
@@ -89,7 +91,8 @@ impl Rendered {
 
 impl Renderer {
     pub(crate) fn new(level: u8, threshold: usize, sabotage: Sabotage) -> Self {
-        Self { deflater: Deflater::new(level), threshold, scratch: BytesMut::new(), sabotage }
+        let deflater = Deflater::new(level);
+        Self { deflater, threshold, scratch: BytesMut::new(), packer: Packer::default(), sabotage }
     }
 
     /// Writes every event of consecutive frames.
@@ -118,11 +121,21 @@ impl Renderer {
         }
         let mut packed = std::mem::take(&mut self.scratch);
         packed.clear();
-        // What we log and what we say was written or checked by us.
-        msgpack::from_json(json, &mut packed).expect("own messages are JSON");
+        self.pack(json, &mut packed);
         self.frame(dst, Opcode::Binary, &packed, form.deflate);
         if packed.capacity() <= 64 * 1024 {
             self.scratch = packed;
+        }
+    }
+
+    /// Intake lets in only what is JSON, so what is none here comes from a disk whose damage no checksum has seen. JSON
+    /// readers get its bytes as they are; these get them as one text. Both find no message in it.
+    fn pack(&mut self, json: &[u8], packed: &mut BytesMut) {
+        if let Err(error) = self.packer.pack(json, packed) {
+            tracing::error!(%error, "a stored message is not JSON");
+            let text = serde_json::Value::from(String::from_utf8_lossy(json)).to_string();
+            // A JSON text always has a form.
+            let _ = self.packer.pack(text.as_bytes(), packed);
         }
     }
 

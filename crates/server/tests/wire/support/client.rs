@@ -420,12 +420,12 @@ impl Client {
                 Message::Text(text) => {
                     self.texts.push_back(text.to_owned());
                     self.texts.drain(..self.texts.len().saturating_sub(16));
-                    serde_json::from_str(text).expect("a server sends JSON")
+                    value_of(text)
                 }
                 Message::Binary(packed) => {
                     let mut json = BytesMut::new();
                     msgpack::to_json(packed, &mut json).expect("a server sends MessagePack");
-                    serde_json::from_slice(&json).expect("which is JSON, too")
+                    value_of(std::str::from_utf8(&json).expect("JSON is UTF-8"))
                 }
                 Message::Ping(payload) if self.answers_pings => {
                     encode_message(&mut answers, &Message::Pong(payload), Some(MASK));
@@ -474,6 +474,18 @@ impl Client {
         self.rest();
         self.close.expect("a close is answered")
     }
+}
+
+/// The text as a value. What this parser is too strict for reads as `JSON.parse` shows it: halves of surrogate pairs as
+/// U+FFFD, numbers beyond all floats as the text "Infinity".
+pub(crate) fn value_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| {
+        let (mut packed, mut json) = (BytesMut::new(), BytesMut::new());
+        msgpack::from_json(text.as_bytes(), &mut packed).expect("a server sends JSON");
+        msgpack::to_json(&packed, &mut json).expect("which has a form");
+        let text = String::from_utf8_lossy(&json).replace("1e999", "\"Infinity\"");
+        serde_json::from_str(&text).expect("which any parser reads")
+    })
 }
 
 /// One whole masked frame.
