@@ -44,8 +44,12 @@ impl Grant {
     /// Whether the user may act in this project, or read of it. A token that names a project holds its user to that one,
     /// unless it has `access:all_projects`; one that names none leaves all projects open, to every role.
     pub fn may_access(&self, project_id: &str) -> bool {
-        self.allows(Permission::AccessAllProjects)
-            || self.project.as_deref().is_none_or(|project| project == project_id)
+        self.scope().is_none_or(|project| project == project_id)
+    }
+
+    /// The one project that the grant is held to; `None` if it reaches all of them.
+    pub fn scope(&self) -> Option<&str> {
+        self.project.as_deref().filter(|_| !self.allows(Permission::AccessAllProjects))
     }
 
     /// Whether the grant has ended, by the same rule (leeway included) by which a token is refused as expired.

@@ -40,8 +40,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use agentbench_auth::KeyRing;
 use agentbench_event_log::LogError;
 use agentbench_event_log_disk::faults::Faults;
-use agentbench_event_log_disk::{DiskConfig, Durability, OpenError, RecoveryReport};
-use agentbench_protocol::{AckLevel, CloseCode};
+use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
+use agentbench_protocol::{AckLevel, CloseCode, Status};
 use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -52,6 +52,7 @@ use crate::config::Config;
 use crate::http::streams::Ending;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
+use crate::ops::liveness::WORKER_THREAD;
 use crate::revocation::Revocations;
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -60,6 +61,7 @@ pub use crate::control::Control;
 #[cfg(feature = "schema")]
 pub use crate::http::openapi::document as openapi;
 pub use crate::ops::alerts::prometheus::prometheus_rules;
+pub use crate::ops::liveness::end_process_when_a_worker_panics;
 pub use crate::ops::probe::Probe;
 pub use crate::transport::listen::bind;
 
@@ -91,6 +93,9 @@ pub struct Server {
     housekeeping: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     watch: JoinHandle<()>,
+    liveness: JoinHandle<()>,
+    /// Set when no worker runs any more.
+    ended: watch::Sender<bool>,
     issuer: Option<JoinHandle<()>>,
     traces: Option<JoinHandle<()>>,
     address: SocketAddr,
@@ -149,11 +154,13 @@ impl Server {
         let first = listeners.first().ok_or_else(|| io::Error::other("no listener was given"))?;
         let address = first.local_addr()?;
         let (stop, stopped) = watch::channel(false);
+        let (ended, when_ended) = watch::channel(false);
+        let liveness = ops::liveness::start(&shared, when_ended)?;
         let mut workers = Vec::new();
         for index in 0..shared.config.workers {
             let listener = listeners.get(index % listeners.len()).unwrap_or(first).try_clone()?;
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let thread = std::thread::Builder::new().name(format!("{WORKER_THREAD}{index}"));
             workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
         }
         drop(listeners);
@@ -162,8 +169,21 @@ impl Server {
         let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let watch = ops::watch::start(&shared, stopped.clone())?;
-        let housekeeping = housekeeping::start(&shared, disk, stopped)?;
-        Ok(Self { shared, stop, workers, housekeeping, upkeep, watch, issuer, traces, address, recovery })
+        let housekeeping = keep_house(&shared, log, stopped)?;
+        Ok(Self {
+            shared,
+            stop,
+            workers,
+            housekeeping,
+            upkeep,
+            watch,
+            liveness,
+            ended,
+            issuer,
+            traces,
+            address,
+            recovery,
+        })
     }
 
     /// Where it listens.
@@ -228,6 +248,10 @@ impl Server {
                 tracing::error!("a worker has panicked");
             }
         }
+        self.ended.send_replace(true);
+        if self.liveness.join().is_err() {
+            tracing::error!("what watches the workers has panicked");
+        }
         // Whoever starts on the same folder next must find nobody in it.
         if self.housekeeping.join().is_err() {
             tracing::error!("housekeeping has panicked");
@@ -273,12 +297,20 @@ fn run_worker(index: usize, shared: Arc<Shared>, listener: TcpListener, stopped:
     };
     let local = LocalSet::new();
     let patience = shared.config.shutdown_timeout;
-    let worker = Worker::new(index, shared);
+    let worker = Worker::new(index, Arc::clone(&shared));
     local.block_on(&runtime, async {
-        tokio::task::spawn_local(Rc::clone(&worker).run());
-        accept(&worker, listener, stopped).await;
-        drain(&worker).await;
+        let mut run = tokio::task::spawn_local(Rc::clone(&worker).run());
+        tokio::select! {
+            () = accept(&worker, listener, stopped) => drain(&worker).await,
+            // It never ends but by a panic; with it the thread ends, and its listener.
+            ended = &mut run => {
+                if let Err(error) = ended && error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        }
     });
+    shared.liveness.ended(index);
     // What is still under way there holds the log open; what has not begun is dropped.
     runtime.shutdown_timeout(patience);
 }
@@ -351,4 +383,42 @@ async fn drain(worker: &Rc<Worker>) {
     while busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// A thread for what may wait for the disk: ended sessions that are not archived yet, and retention.
+fn keep_house(
+    shared: &Arc<Shared>,
+    log: Arc<DiskLog>,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let keep = move || {
+        let mut ended = Vec::new();
+        for status in Status::ALL.into_iter().filter(|status| status.has_ended()) {
+            shared.catalog.each(status, |entry| {
+                if !entry.archived.load(std::sync::atomic::Ordering::Relaxed) {
+                    ended.push(entry.id);
+                }
+            });
+        }
+        for id in ended.into_iter().take_while(|_| !*stopped.borrow()) {
+            session::owner::archive_now(&shared, id);
+        }
+        let retention =
+            Retention { max_age: shared.config.retention_age, max_bytes: shared.config.retention_bytes };
+        while !*stopped.borrow() && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
+            match log.enforce_retention(now_ms(), retention) {
+                Ok(removed) => removed.iter().for_each(|removed| {
+                    shared.catalog.remove(removed.session);
+                    http::evidence::remove(&shared, removed.session);
+                }),
+                Err(error) => tracing::warn!(%error, "retention could not be enforced"),
+            }
+            let until = Instant::now() + RETENTION_PERIOD;
+            while Instant::now() < until && !*stopped.borrow() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    };
+    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
 }

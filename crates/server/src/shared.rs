@@ -30,6 +30,7 @@ use crate::ops::farewell::Farewells;
 use crate::ops::folder::DataFolder;
 use crate::ops::inspection::Inspections;
 use crate::ops::limits::Bucket;
+use crate::ops::liveness::Liveness;
 use crate::ops::meters::AllMeters;
 use crate::ops::metrics::Metrics;
 use crate::ops::readers::Readers;
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) meters: AllMeters,
     pub(crate) readers: Readers,
+    pub(crate) liveness: Liveness,
     pub(crate) alerts: Alerts,
     host: Mutex<Option<mpsc::Sender<Control>>>,
     /// Messages that no worker has written.
@@ -135,6 +137,7 @@ impl Shared {
         let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
         let security = &config.security;
         let issuer = security.jwks.clone().map(Issuer::new);
+        let liveness = Liveness::new(config.workers);
         let (meters, readers) = (AllMeters::new(config.workers), Readers::new(config.workers));
         let alerts = Alerts::new(&config.watch, &config.node_name);
         let stall_after = config.watch.stall_after.as_millis() as u64;
@@ -177,6 +180,7 @@ impl Shared {
             stats: Stats::new(),
             meters,
             readers,
+            liveness,
             alerts,
             inspections: Inspections::default(),
             tracer,
@@ -353,14 +357,10 @@ impl Shared {
         if self.not_taking_work() {
             return Some("draining".to_owned());
         }
-        if let LogCondition::ArchiveOnly(why) = &self.log_condition {
-            return Some(format!(
-                "log_unavailable: only ended sessions are served, read only, since the log of live sessions cannot be opened: {why}; \
-                 restore the data folder from a backup, or move hot/ and hot.witness away to go on without those sessions, then restart"
-            ));
-        }
-        if let Some(why) = self.folder.not_ready().or_else(|| self.auditor.not_ready()) {
-            return Some(why);
+        let stuck = self.liveness.stuck();
+        if stuck > 0 {
+            let of = self.config.workers;
+            return Some(format!("worker_stuck: {stuck} of {of} workers do not turn; restart the server"));
         }
         match self.log.health() {
             Health::Writable => None,

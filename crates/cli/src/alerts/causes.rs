@@ -305,3 +305,27 @@ pub(super) fn of_the_disk(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     runtime.block_on(client.close());
     Ok(outcomes)
 }
+
+/// Whether workers hang whenever they would give memory back.
+static HANGS: AtomicBool = AtomicBool::new(false);
+
+fn hang() {
+    while HANGS.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A worker's thread that does not go on.
+pub(super) fn of_a_worker() -> anyhow::Result<Vec<Outcome>> {
+    HANGS.store(true, Ordering::Relaxed);
+    let scratch = Scratch::start(&[("worker_stuck", 0.0)], |config| {
+        // So memory is short at once, and with every tick the worker is to give some back.
+        config.memory_budget = Some(1);
+        config.release_memory = Some(hang);
+        config.operations.worker_timeout = None;
+    })?;
+    let mut outcomes = vec![Outcome::of_firing(&scratch, "worker_stuck", "a worker's thread that hangs")];
+    HANGS.store(false, Ordering::Relaxed);
+    outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
+    Ok(outcomes)
+}

@@ -69,8 +69,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let mut outcomes = causes::of_clients(&runtime)?;
     outcomes.extend(causes::of_time()?);
     outcomes.extend(causes::of_the_disk(&runtime)?);
-    outcomes.extend(causes::of_what_is_stored(&runtime)?);
-    outcomes.extend(causes::of_the_start(&runtime)?);
+    outcomes.extend(causes::of_a_worker()?);
     let is_whole = outcomes.iter().all(|outcome| outcome.fired && outcome.cleared);
     if selftest.json {
         say!("{}", serde_json::json!({"passed": is_whole, "rules": outcomes}));

@@ -1,6 +1,8 @@
 //! The settings of what operators look through: log lines, profiles, traces.
 
-use super::{ConfigError, Texts};
+use std::time::Duration;
+
+use super::{ConfigError, DAY_MS, Texts};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,11 +13,21 @@ pub struct Operations {
     pub enable_profiling: bool,
     /// Where spans go, if anywhere.
     pub otlp_endpoint: Option<String>,
+    /// Port of the probes, served by a thread of its own.
+    pub health_port: Option<u16>,
+    /// Time after which a worker that does not turn ends the process.
+    pub worker_timeout: Option<Duration>,
 }
 
 impl Operations {
     pub(super) fn from_texts(texts: &Texts) -> Result<Self, ConfigError> {
+        let worker_timeout = texts.millis("worker-timeout", 0..=DAY_MS)?;
         Ok(Self {
+            health_port: match texts.number("health-port", 0..=65_535)? {
+                0 => None,
+                port => Some(port as u16),
+            },
+            worker_timeout: Some(worker_timeout).filter(|timeout| !timeout.is_zero()),
             log_burst: texts.number("log-burst", 0..=1_000_000)?,
             enable_profiling: texts.flag("enable-profiling")?,
             otlp_endpoint: texts.read("otlp-endpoint", |text| match text {
@@ -38,7 +50,16 @@ mod tests {
     #[test]
     fn everything_that_costs_is_off_by_default() {
         let operations = read("port", "1").unwrap();
-        assert_eq!(operations, Operations { log_burst: 50, enable_profiling: false, otlp_endpoint: None });
+        let expected = Operations {
+            log_burst: 50,
+            enable_profiling: false,
+            otlp_endpoint: None,
+            health_port: None,
+            worker_timeout: Some(Duration::from_secs(30)),
+        };
+        assert_eq!(operations, expected);
+        assert_eq!(read("health-port", "3002").unwrap().health_port, Some(3002));
+        assert_eq!(read("worker-timeout", "0").unwrap().worker_timeout, None);
         assert!(read("enable-profiling", "true").unwrap().enable_profiling);
         assert!(read("otlp-endpoint", "http://collector:4318").unwrap().otlp_endpoint.is_some());
         for (name, value) in

@@ -441,6 +441,12 @@ pub const SETTINGS: &[Setting] = &[
         "0,60000,30000",
         "running sessions that have gone silent (STALL_AFTER); an alert as above",
     ),
+    setting(
+        "alert-worker-stuck",
+        "ALERT_WORKER_STUCK",
+        "0,1,10000",
+        "worker threads that hang (WORKER_TIMEOUT); an alert as above",
+    ),
     Setting {
         // Such addresses often hold a secret themselves.
         name: "alert-webhook-url",
@@ -472,6 +478,18 @@ pub const SETTINGS: &[Setting] = &[
         "error, warn, info, debug or trace, or a filter such as agentbench_server=debug; read again on SIGHUP",
     ),
     setting("log-format", "LOG_FORMAT", "pretty", "pretty or json"),
+    setting(
+        "health-port",
+        "HEALTH_PORT",
+        "0",
+        "port of /healthz, /readyz and /metrics, always plain HTTP, served by a thread of its own: it answers when no worker does; 0 is none (the port of WS_PORT answers, too)",
+    ),
+    setting(
+        "worker-timeout",
+        "WORKER_TIMEOUT",
+        "30000",
+        "ms after which a worker thread that hangs ends the process, for its supervisor to start it again; /readyz says so after three seconds; 0 is never",
+    ),
     setting(
         "log-burst",
         "LOG_BURST",

@@ -131,6 +131,16 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .with_state(api)
 }
 
+/// What probes ask, for a thread that is no worker.
+pub(crate) fn probes(shared: Arc<Shared>) -> Router {
+    let api = Api { shared, worker: 0 };
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(figures::metrics))
+        .with_state(api)
+}
+
 /// Serves one connection that turned out to speak plain HTTP. Handlers find the [`Peer`] among the request's extensions: who
 /// asked, with what trusted proxies said of it; and the [`Link`].
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {

@@ -45,7 +45,7 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
         limit: limit.map_or(DEFAULT_LIST_PAGE, |limit| limit as u32),
         cursor: query.get("cursor").map(str::to_owned),
     };
-    let page = api.shared.catalog.page(&asked, |project| caller.grant.may_access(project));
+    let page = api.shared.catalog.page(&asked, caller.grant.scope());
     let page =
         page.ok_or_else(|| Refusal::invalid("cursor", "cursor must be the nextCursor of an earlier page"))?;
     let page = SessionPage { sessions: page.sessions, next_cursor: page.next_cursor };

@@ -10,6 +10,7 @@ pub(crate) mod folder;
 pub(crate) mod histogram;
 pub(crate) mod inspection;
 pub(crate) mod limits;
+pub(crate) mod liveness;
 pub(crate) mod machine;
 pub(crate) mod meters;
 pub(crate) mod metrics;

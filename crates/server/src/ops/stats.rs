@@ -256,6 +256,7 @@ impl Stats {
             certificate_days: certificate.map(days),
             issuer_seconds: shared.issuer.as_ref().map(|issuer| issuer.silent_for().as_secs_f64()),
             stalled: Some(looked.census.stalled as f64),
+            workers_stuck: Some(shared.liveness.stuck() as f64),
         }
     }
 

@@ -87,6 +87,12 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         bytes("disk_size", "Bytes of the data folder's disk", machine.disk.size_bytes),
         Figure::gauge("uptime", "Time since the start", Some("seconds"), shared.stats.uptime().as_secs_f64()),
         Figure::gauge(
+            "workers_stuck",
+            "Workers that have not turned for three seconds",
+            None,
+            shared.liveness.stuck() as f64,
+        ),
+        Figure::gauge(
             "log_state",
             "0 takes events, 1 the disk is full, 2 a write has failed",
             None,

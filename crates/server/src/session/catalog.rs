@@ -1,11 +1,13 @@
 //! Every session that the log has, small enough to keep for all of them: what listings show and where the log ends.
 //!
-//! Shared by all workers. Locked for creations, lookups by name and listings, never for an event: heads are atomics.
+//! Shared by all workers. Locked for creations, lookups by name and listings, never for an event: heads are atomics. Whatever
+//! is done under the lock is bounded: a page of a listing, a slice of a sweep.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use agentbench_event_log::Listed;
 use agentbench_protocol::command::GetSessionList;
@@ -81,10 +83,92 @@ impl Entry {
     }
 }
 
+/// Where a session stands in listings: newest first, and by name where the times are the same.
+type Place = (Reverse<u64>, SessionId);
+type Order = BTreeMap<Place, Arc<Entry>>;
+
+/// Sessions as they are listed, all of them and those of each status.
+#[derive(Debug, Default)]
+struct Shelf {
+    all: Order,
+    by_status: [Order; Status::ALL.len()],
+}
+
+impl Shelf {
+    fn insert(&mut self, place: Place, status: Status, entry: &Arc<Entry>) {
+        self.all.insert(place, Arc::clone(entry));
+        self.by_status[place_of(status)].insert(place, Arc::clone(entry));
+    }
+
+    fn remove(&mut self, place: &Place, status: Status) {
+        self.all.remove(place);
+        self.by_status[place_of(status)].remove(place);
+    }
+
+    fn change(&mut self, place: Place, before: Status, after: Status) {
+        if let Some(entry) = self.by_status[place_of(before)].remove(&place) {
+            self.by_status[place_of(after)].insert(place, entry);
+        }
+    }
+}
+
+fn place_of(status: Status) -> usize {
+    Status::ALL.iter().position(|known| *known == status).unwrap_or(0)
+}
+
+/// Sessions looked at for one page. A search that finds little ends its page there, with a cursor to go on from: what one
+/// request costs is bounded, however many sessions there are.
+const MAX_SCAN: usize = 4_096;
+/// Sessions looked at in one hold of the lock by what goes through all of them.
+const SLICE: usize = 1_024;
+
 #[derive(Debug, Default)]
 struct Index {
     by_id: HashMap<SessionId, Arc<Entry>>,
-    newest_first: BTreeSet<(Reverse<u64>, SessionId)>,
+    everything: Shelf,
+    by_project: HashMap<Box<str>, Shelf>,
+}
+
+impl Index {
+    /// Tells whether it is new here.
+    fn put(&mut self, entry: &Arc<Entry>) -> bool {
+        let summary = entry.summary();
+        let (place, status) = ((Reverse(summary.created_at), entry.id), summary.status);
+        self.everything.insert(place, status, entry);
+        self.by_project.entry(summary.project_id.as_str().into()).or_default().insert(place, status, entry);
+        self.by_id.insert(entry.id, Arc::clone(entry)).is_none()
+    }
+
+    fn remove(&mut self, id: SessionId) -> Option<Arc<Entry>> {
+        let entry = self.by_id.remove(&id)?;
+        let summary = entry.summary();
+        let (place, status) = ((Reverse(summary.created_at), id), summary.status);
+        self.everything.remove(&place, status);
+        if let Some(shelf) = self.by_project.get_mut(summary.project_id.as_str()) {
+            shelf.remove(&place, status);
+            if shelf.all.is_empty() {
+                self.by_project.remove(summary.project_id.as_str());
+            }
+        }
+        Some(entry)
+    }
+
+    fn change(&mut self, summary: &Summary, id: SessionId, before: Status) {
+        let place = (Reverse(summary.created_at), id);
+        self.everything.change(place, before, summary.status);
+        if let Some(shelf) = self.by_project.get_mut(summary.project_id.as_str()) {
+            shelf.change(place, before, summary.status);
+        }
+    }
+
+    /// The shortest order that holds everything wanted.
+    fn order(&self, status: Option<Status>, project: Option<&str>) -> Option<&Order> {
+        let shelf = match project {
+            None => &self.everything,
+            Some(project) => self.by_project.get(project)?,
+        };
+        Some(status.map_or(&shelf.all, |status| &shelf.by_status[place_of(status)]))
+    }
 }
 
 /// All sessions.
@@ -126,15 +210,45 @@ impl Catalog {
 
     /// How many sessions are in each state, and how many running ones have gone silent.
     pub(crate) fn census(&self, now: u64) -> Census {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let mut census = Census::default();
-        for entry in index.by_id.values() {
-            let status = entry.summary().status;
-            let place = Status::ALL.iter().position(|known| *known == status);
-            census.by_state[place.unwrap_or(0)] += 1;
-            census.stalled += u64::from(entry.pace.is_stalled(status, now, self.stall_after));
+        for (count, order) in census.by_state.iter_mut().zip(&self.read().everything.by_status) {
+            *count = order.len() as u64;
         }
+        self.each(Status::Running, |entry| {
+            census.stalled += u64::from(entry.pace.is_stalled(Status::Running, now, self.stall_after));
+        });
         census
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `visit` with every session of a status, a slice of them at a time: nobody waits for the lock meanwhile.
+    pub(crate) fn each(&self, status: Status, mut visit: impl FnMut(&Arc<Entry>)) {
+        let mut cursor = None;
+        loop {
+            let slice = self.slice(status, cursor, SLICE);
+            slice.iter().for_each(|(_, entry)| visit(entry));
+            match slice.last() {
+                Some((place, _)) if slice.len() == SLICE => cursor = Some(*place),
+                _ => return,
+            }
+        }
+    }
+
+    /// The next sessions of a status behind a place, in the order of listings.
+    pub(crate) fn slice(
+        &self,
+        status: Status,
+        after: Option<Place>,
+        count: usize,
+    ) -> Vec<(Place, Arc<Entry>)> {
+        let index = self.read();
+        let order = &index.everything.by_status[place_of(status)];
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = order.range((start, Bound::Unbounded)).take(count);
+        found.map(|(place, entry)| (*place, Arc::clone(entry))).collect()
     }
 
     /// Takes over what the log lists. Returns the sessions whose summary cannot be read.
@@ -156,7 +270,7 @@ impl Catalog {
     /// Adds a session that the log has.
     pub(crate) fn insert(&self, entry: Arc<Entry>) {
         let summary = entry.summary();
-        if self.put(entry) && !summary.status.has_ended() {
+        if self.put(&entry) && !summary.status.has_ended() {
             self.active.fetch_add(1, Ordering::Relaxed);
             self.reserve_for(&summary.created_by, 0);
         }
@@ -189,7 +303,7 @@ impl Catalog {
 
     /// The log has the session that a place was reserved for.
     pub(crate) fn insert_reserved(&self, entry: Arc<Entry>) {
-        self.put(entry);
+        self.put(&entry);
     }
 
     /// The log did not take the session that a place was reserved for.
@@ -198,35 +312,36 @@ impl Catalog {
     }
 
     /// Tells whether it is new here.
-    fn put(&self, entry: Arc<Entry>) -> bool {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.newest_first.insert((Reverse(entry.summary().created_at), entry.id));
-        index.by_id.insert(entry.id, entry).is_none()
+    fn put(&self, entry: &Arc<Entry>) -> bool {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).put(entry)
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = index.by_id.remove(&id) {
-            let summary = entry.summary();
-            index.newest_first.remove(&(Reverse(summary.created_at), id));
-            if !summary.status.has_ended() {
-                self.active.fetch_sub(1, Ordering::Relaxed);
-                self.give_back_for(&summary.created_by);
-            }
+        let removed = self.index.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let Some(summary) = removed.map(|entry| entry.summary()) else { return };
+        if !summary.status.has_ended() {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+            self.give_back_for(&summary.created_by);
         }
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Entry>> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
+        self.read().by_id.get(&id).cloned()
     }
 
     /// Replaces a session's summary; called by its owner only.
     pub(crate) fn update(&self, entry: &Entry, summary: Summary) {
-        let before = entry.summary().status.has_ended();
-        if summary.status.has_ended() && !before {
+        let before = entry.summary().status;
+        if summary.status.has_ended() && !before.has_ended() {
             self.active.fetch_sub(1, Ordering::Relaxed);
             self.give_back_for(&summary.created_by);
         }
+        if summary.status == before {
+            return entry.set_summary(summary);
+        }
+        // Together, so that an entry is always found under the status that it shows.
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.change(&summary, entry.id, before);
         entry.set_summary(summary);
     }
 
@@ -237,66 +352,72 @@ impl Catalog {
 
     /// All sessions.
     pub(crate) fn len(&self) -> usize {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.len()
+        self.read().by_id.len()
     }
 
-    /// The sessions for which `wanted` holds.
-    pub(crate) fn filter(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.by_id.values().filter(|entry| wanted(entry)).cloned().collect()
-    }
-
-    /// A page of the sessions that `may_see` lets through, newest first. The cursor is the creation time and name of the
-    /// last session of the page before, so a page stays right while sessions come and go.
-    pub(crate) fn page(&self, query: &GetSessionList, may_see: impl Fn(&str) -> bool) -> Option<Page> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+    /// A page of the sessions of `scope`, which is a project or all of them, newest first. The cursor is the creation time
+    /// and name of the last session that was looked at, so a page stays right while sessions come and go. `None` if the
+    /// query's cursor is none.
+    pub(crate) fn page(&self, query: &GetSessionList, scope: Option<&str>) -> Option<Page> {
         let start = match &query.cursor {
-            None => std::ops::Bound::Unbounded,
-            Some(cursor) => std::ops::Bound::Excluded(parse_cursor(cursor)?),
+            None => Bound::Unbounded,
+            Some(cursor) => Bound::Excluded(parse_cursor(cursor)?),
         };
         let mut page = Page { sessions: Vec::new(), next_cursor: None };
-        let limit = query.limit as usize;
-        for (created_at, id) in index.newest_first.range((start, std::ops::Bound::Unbounded)) {
-            let Some(entry) = index.by_id.get(id) else { continue };
+        let asked = query.project_id.as_deref();
+        if scope.is_some_and(|scope| asked.is_some_and(|asked| asked != scope)) {
+            return Some(page);
+        }
+        let index = self.read();
+        let Some(order) = index.order(query.status, asked.or(scope)) else { return Some(page) };
+        let search = query.q.as_deref().map(Search::new);
+        let mut last = None;
+        for (seen, (place, entry)) in order.range((start, Bound::Unbounded)).enumerate() {
+            if page.sessions.len() == query.limit as usize || seen == MAX_SCAN {
+                page.next_cursor = last.map(|(Reverse(created_at), id): Place| format!("{created_at}_{id}"));
+                break;
+            }
+            last = Some(*place);
             let summary = entry.summary();
-            if !matches(query, *id, &summary) || !may_see(&summary.project_id) {
-                continue;
+            if search.as_ref().is_none_or(|search| search.finds(entry, &summary)) {
+                let info = summary.describe(entry.id, entry.head());
+                let info = SessionInfo { progress: entry.progress(), ..info };
+                page.sessions.push(self.with_pace(entry, info));
             }
-            if page.sessions.len() == limit {
-                let last =
-                    page.sessions.last().map(|last| format!("{}_{}", last.created_at, last.session_id));
-                page.next_cursor = last;
-                return Some(page);
-            }
-            debug_assert_eq!(summary.created_at, created_at.0);
-            let info = SessionInfo { progress: entry.progress(), ..summary.describe(*id, entry.head()) };
-            page.sessions.push(self.with_pace(entry, info));
         }
         Some(page)
     }
 }
 
-fn matches(query: &GetSessionList, id: SessionId, summary: &Summary) -> bool {
-    let status = |wanted: Status| summary.status == wanted;
-    query.status.is_none_or(status)
-        && query.project_id.as_ref().is_none_or(|project| *project == summary.project_id)
-        && query.q.as_ref().is_none_or(|text| {
-            let fields = [&summary.agent_name, &summary.test_id, &summary.project_id];
-            fields.iter().any(|field| holds(field, text)) || holds(&id.to_string(), text)
-        })
+/// A text that agent, test, project or name of a session has to hold, whatever the case of its letters.
+struct Search<'a> {
+    text: &'a str,
+    lowercase: String,
 }
 
-/// Whether a text holds another one, whatever the case of their letters.
-fn holds(text: &str, part: &str) -> bool {
-    if text.is_ascii() && part.is_ascii() {
-        // Nearly always, and without a copy: this is done for every session there is.
-        let (text, part) = (text.as_bytes(), part.as_bytes());
-        return part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+impl<'a> Search<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, lowercase: text.to_lowercase() }
     }
-    text.to_lowercase().contains(&part.to_lowercase())
+
+    fn finds(&self, entry: &Entry, summary: &Summary) -> bool {
+        [&*summary.agent_name, &*summary.test_id, &*summary.project_id, &*entry.name]
+            .into_iter()
+            .any(|field| self.is_in(field))
+    }
+
+    fn is_in(&self, field: &str) -> bool {
+        if field.is_ascii() && self.text.is_ascii() {
+            // Nearly always, and without a copy: this is done for thousands of sessions.
+            let (field, part) = (field.as_bytes(), self.text.as_bytes());
+            return part.is_empty()
+                || field.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+        }
+        field.to_lowercase().contains(&self.lowercase)
+    }
 }
 
-fn parse_cursor(cursor: &str) -> Option<(Reverse<u64>, SessionId)> {
+fn parse_cursor(cursor: &str) -> Option<Place> {
     let (created_at, id) = cursor.split_once('_')?;
     Some((Reverse(created_at.parse().ok()?), id.parse().ok()?))
 }
@@ -337,7 +458,7 @@ mod tests {
         }
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
-            let page = catalog.page(&query(3, cursor), |project| project == "p").unwrap();
+            let page = catalog.page(&query(3, cursor), Some("p")).unwrap();
             seen.extend(page.sessions.iter().map(|session| (session.created_at, session.session_id)));
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -346,7 +467,7 @@ mod tests {
         }
         assert_eq!(seen.len(), 20);
         assert!(seen.is_sorted_by(|a, b| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)));
-        assert!(catalog.page(&query(3, Some("nonsense".into())), |_| true).is_none());
+        assert!(catalog.page(&query(3, Some("nonsense".into())), None).is_none());
     }
 
     #[test]
@@ -358,10 +479,93 @@ mod tests {
         catalog.insert(Entry::new(SessionId::from_u128(0xabc), head, named("ÄRGER"), 0));
         let found = |text: &str| {
             let query = GetSessionList { q: Some(text.into()), ..query(9, None) };
-            catalog.page(&query, |_| true).unwrap().sessions.len()
+            catalog.page(&query, None).unwrap().sessions.len()
         };
         assert_eq!([found(""), found("shop"), found("mgx"), found("Gx")], [2, 2, 1, 1]);
         assert_eq!([found("ärg"), found("0ABC"), found("nothing"), found("idle")], [1, 1, 0, 0]);
+    }
+
+    /// Every query over every history of sessions finds what a plain look at all of them finds.
+    #[test]
+    fn indexes_agree_with_a_look_at_everything() {
+        use proptest::prelude::*;
+        let change = prop_oneof![
+            3 => (0..40_u128, 0..3_usize, 0..6_u64).prop_map(|(id, project, at)| (id, Some((project, at)), None)),
+            3 => (0..40_u128, 0..Status::ALL.len()).prop_map(|(id, status)| (id, None, Some(status))),
+            1 => (0..40_u128).prop_map(|id| (id, None, None)),
+        ];
+        proptest!(|(changes in proptest::collection::vec(change, 0..120))| {
+            let projects = ["a", "b", "c"];
+            let catalog = Catalog::default();
+            for (id, created, status) in changes {
+                let id = SessionId::from_u128(id);
+                match (created, status, catalog.get(id)) {
+                    (Some((project, at)), _, None) => {
+                        let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
+                        catalog.insert(Entry::new(id, head, summary(projects[project], at, Status::Idle), 0));
+                    }
+                    (_, Some(status), Some(entry)) => {
+                        let summary = Summary { status: Status::ALL[status], ..(*entry.summary()).clone() };
+                        catalog.update(&entry, summary);
+                    }
+                    (None, None, _) => catalog.remove(id),
+                    _ => {}
+                }
+            }
+            let mut all: Vec<_> = catalog.read().by_id.values().cloned().collect();
+            all.sort_by_key(|entry| (Reverse(entry.summary().created_at), entry.id));
+            for project in [None, Some("a"), Some("c"), Some("nobody's")] {
+                for status in [None].into_iter().chain(Status::ALL.map(Some)) {
+                    let wanted = |entry: &&Arc<Entry>| {
+                        let summary = entry.summary();
+                        project.is_none_or(|project| project == summary.project_id)
+                            && status.is_none_or(|status| status == summary.status)
+                    };
+                    let expected: Vec<_> = all.iter().filter(wanted).map(|entry| entry.id).collect();
+                    let ids = |query: &GetSessionList, scope| {
+                        let page = catalog.page(query, scope).unwrap();
+                        page.sessions.iter().map(|session| session.session_id).collect::<Vec<_>>()
+                    };
+                    let asked = GetSessionList { status, ..query(500, None) };
+                    prop_assert_eq!(&ids(&asked, project), &expected);
+                    let named = GetSessionList { project_id: project.map(Into::into), ..asked };
+                    prop_assert_eq!(&ids(&named, None), &expected);
+                    if project.is_some() {
+                        prop_assert_eq!(&ids(&named, Some("b")), &Vec::new(), "another project's");
+                    }
+                }
+            }
+            let census = catalog.census(0);
+            prop_assert_eq!(census.by_state.iter().sum::<u64>(), all.len() as u64);
+        });
+    }
+
+    /// However many sessions there are, a page looks at a bounded number of them, and the cursor goes on from there.
+    #[test]
+    fn a_search_goes_through_many_sessions_page_by_page() {
+        let catalog = Catalog::default();
+        let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
+        let count = 2 * MAX_SCAN as u64 + 10;
+        for n in 0..count {
+            let agent = if n == 0 { "needle" } else { "hay" };
+            let summary = Summary { agent_name: agent.into(), ..summary("p", n, Status::Idle) };
+            catalog.insert(Entry::new(SessionId::from_u128(u128::from(n)), head, summary, 0));
+        }
+        let mut sizes = Vec::new();
+        let mut cursor = None;
+        loop {
+            let query = GetSessionList { q: Some("NEEDLE".into()), ..query(50, cursor) };
+            let page = catalog.page(&query, None).unwrap();
+            sizes.push(page.sessions.len());
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, [0, 0, 1]);
+        let mut visited = 0;
+        catalog.each(Status::Idle, |_| visited += 1);
+        assert_eq!(visited, count);
     }
 
     #[test]

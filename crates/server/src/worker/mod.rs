@@ -24,7 +24,7 @@ use agentbench_websocket::{Inflater, encode_close};
 use bytes::{Bytes, BytesMut};
 use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::http::exchange::Answered;
 use crate::ops::meters::Meters;
@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) inflater: RefCell<Inflater>,
     pub(crate) renderer: RefCell<Renderer>,
+    /// Who may answer a command that costs far more than a message.
+    pub(crate) costly_turns: Semaphore,
     pub(crate) router: axum::Router,
     /// Batches that the log has not answered.
     pub(crate) commits_in_flight: Cell<usize>,
@@ -99,6 +101,7 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             inflater: RefCell::new(Inflater::new()),
             renderer: RefCell::new(renderer),
+            costly_turns: Semaphore::new(1),
             router: crate::http::router(Arc::clone(&shared), index),
             commits_in_flight: Cell::new(0),
             scribble: RefCell::new(BytesMut::new()),

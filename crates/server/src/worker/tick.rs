@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentbench_protocol::{CloseCode, SessionId};
+use agentbench_protocol::{CloseCode, SessionId, Status};
 use agentbench_websocket::{Opcode, encode_frame};
 
 use super::Worker;
@@ -33,6 +33,7 @@ impl Worker {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for count in 1_u64.. {
             interval.tick().await;
+            self.shared.liveness.turned(self.index);
             let now = self.now();
             if let Some(release) = self.shared.config.release_memory.filter(|_| self.shared.memory.is_short())
             {
@@ -148,13 +149,17 @@ impl Worker {
     /// Finds sessions of this worker that are not in memory and have not been used for too long.
     fn sweep_catalog(self: &Rc<Self>, now: u64) {
         let timeout = self.shared.config.session_timeout.as_millis() as u64;
-        let unused = self.shared.catalog.filter(|entry| {
-            self.shared.owner_of(entry.id) == self.index
-                && now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout
-                && !entry.summary().status.has_ended()
-        });
-        for entry in unused {
-            self.expire(entry.id, now);
+        let mut unused = Vec::new();
+        for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
+            self.shared.catalog.each(status, |entry| {
+                let is_unused = now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout;
+                if is_unused && self.shared.owner_of(entry.id) == self.index {
+                    unused.push(entry.id);
+                }
+            });
+        }
+        for id in unused {
+            self.expire(id, now);
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - `support` is that server, a client that can also send raw bytes, and tokens.
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
+//! - `forms`: what one parser takes and another does not; `liveness`: workers that hang or panic.
 //! - `framing`: broken bytes, greedy and dead clients.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `commands`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
@@ -26,10 +27,12 @@ mod errors;
 mod evidence;
 mod figures;
 mod following;
+mod forms;
 mod framing;
 mod issuer;
 mod lifecycle;
 mod limits;
+mod liveness;
 mod looking;
 mod pages;
 mod presence;

@@ -45,6 +45,7 @@ pub(crate) struct Readings {
     pub(crate) certificate_days: Option<f64>,
     pub(crate) issuer_seconds: Option<f64>,
     pub(crate) stalled: Option<f64>,
+    pub(crate) workers_stuck: Option<f64>,
 }
 
 /// One rule.
@@ -321,6 +322,20 @@ pub(crate) const RULES: &[Rule] = &[
         description: "They run and have been silent for ten times their usual pace (at least STALL_AFTER): the agent hangs, or has \
             lost its connection. GET /api/v1/sessions?status=running says which (stalled).",
         query: "agentbench_sessions_stalled",
+        only_if: None,
+    },
+    Rule {
+        name: "worker_stuck",
+        title: "AgentbenchWorkerStuck",
+        severity: Severity::Critical,
+        direction: Above,
+        margin: 1.0,
+        reading: |it| it.workers_stuck,
+        unit: "workers",
+        summary: "A worker thread hangs",
+        description: "Its connections and sessions get no answers. The process ends after WORKER_TIMEOUT and its supervisor starts \
+            another one; nothing acked is lost. Please report it, with the log's last lines.",
+        query: "max by (instance) (agentbench_workers_stuck)",
         only_if: None,
     },
 ];
