@@ -203,6 +203,9 @@ pub enum SystemMessage {
         to_seq: Seq,
         /// Factor of the log's own pace.
         speed: f64,
+        /// Longest wait for one event, ms: longer pauses of the log are cut to it. 0 from servers that wait for all of them.
+        #[serde(default)]
+        longest_pause_ms: u64,
     },
     /// The end of a replay.
     ReplayFinished {

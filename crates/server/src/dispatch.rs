@@ -20,8 +20,9 @@ use bytes::BytesMut;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::session::reading::{Held, read_step};
 use crate::shared::Shared;
-use crate::transport::{Connection, Held};
+use crate::transport::{Connection, Held as HeldEvent};
 use crate::worker::Worker;
 use crate::worker::mailbox::{OwnedEvent, Request};
 
@@ -121,8 +122,8 @@ impl Worker {
     fn check_rates(self: &Rc<Self>, connection: &Rc<Connection>, now: u64) -> Result<(), Refusal> {
         let config = &self.shared.config;
         let taken = connection
-            .take_rate(config.connection_rate, now)
-            .and_then(|()| self.shared.take_user_rate(&connection.user, now))
+            .take_rate(config.connection_rate, 1, now)
+            .and_then(|()| self.shared.take_user_rate(&connection.user, 1, now))
             .and_then(|()| self.shared.addresses.take_message(connection.address, now));
         let Err(retry_after) = taken else { return Ok(()) };
         if connection.refused_by_rate() > RATE_PATIENCE {
@@ -162,6 +163,7 @@ impl Worker {
             let detail = "data does not have the checksum that metadata.checksum names";
             return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
         }
+        self.shared.take_user_bytes(&connection.user, envelope.data.len(), now)?;
         let size = envelope.data.len() + 256;
         self.shared.reserve_backlog(size, metadata.priority)?;
         self.shared.metrics.events_received.inc();
@@ -240,9 +242,7 @@ impl Worker {
             let detail = format!("the token does not permit {}", command.name());
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
-        if is_written_down(&command) {
-            self.shared.audit_has_room()?;
-        }
+        self.take_cost(connection, cost_of(&command) - 1, now)?;
         match command {
             Command::CreateSession(fields) => {
                 if !connection.grant.borrow().may_access(&fields.project_id) {
@@ -311,6 +311,20 @@ impl Worker {
         Ok(())
     }
 
+    /// Takes what a command costs beyond one message from the connection's and the user's rates.
+    fn take_cost(&self, connection: &Connection, count: u64, now: u64) -> Result<(), Refusal> {
+        if count == 0 {
+            return Ok(());
+        }
+        let taken = connection
+            .take_rate(self.shared.config.connection_rate, count, now)
+            .and_then(|()| self.shared.take_user_rate(&connection.user, count, now));
+        taken.map_err(|wait| {
+            let detail = "asked for more than the limit allows: such a command counts as many messages";
+            Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
+        })
+    }
+
     fn list_sessions(self: &Rc<Self>, connection: &Rc<Connection>, command: String, query: GetSessionList) {
         self.costly(connection, command, move |worker, connection, original_message_id| {
             let page = worker.shared.catalog.page(&query, connection.grant().scope());
@@ -335,6 +349,8 @@ impl Worker {
         connection.pending.set(connection.pending.get() + 1);
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
         tokio::task::spawn_local(async move {
+            // Answers that nobody takes are not made.
+            worker.drain(&connection, || connection.is_open()).await;
             let turn = worker.costly_turns.acquire().await;
             if turn.is_ok() && connection.is_open() {
                 if let Err(refusal) = answer(&worker, &connection, command.clone()) {
@@ -411,11 +427,15 @@ impl Worker {
             if turn.is_err() || !connection.is_open() {
                 return;
             }
-            let read = tokio::task::spawn_blocking(move || read_page(&shared, session, from, limit as usize));
-            let page =
-                read.await.unwrap_or_else(|error| Err(Refusal::new(ErrorCode::Internal, error.to_string())));
+            // In the account of what readers hold until the socket has taken it.
+            let mut held = None;
+            let page = match shared.may_read_more() {
+                Ok(()) => read_page(&shared, session, from, limit as usize).await,
+                Err(refusal) => Err(refusal),
+            };
             match page {
-                Ok((events, next_seq)) => {
+                Ok((events, next_seq, memory)) => {
+                    held = Some(memory);
                     let original_message_id = command;
                     let message = SystemMessage::SessionHistory {
                         original_message_id,
@@ -430,6 +450,8 @@ impl Worker {
             connection.pending.set(connection.pending.get().saturating_sub(1));
             worker.flush(&connection);
             connection.wake_if_paused();
+            worker.drain(&connection, || held.is_some() && connection.is_open()).await;
+            drop(held);
         });
     }
 
@@ -537,12 +559,17 @@ pub(crate) fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option
     records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
 }
 
-type Page = (Vec<Box<RawValue>>, Option<Seq>);
+type Page = (Vec<Box<RawValue>>, Option<Seq>, Held);
 
 /// A page of a log as messages, and where the next one begins.
-fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Result<Page, Refusal> {
-    let reading = shared.log.read(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit });
-    let reading = reading.map_err(|error| match error {
+async fn read_page(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    from: Seq,
+    limit: usize,
+) -> Result<Page, Refusal> {
+    let step = read_step(shared, session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
+    let step = step.map_err(|error| match error {
         LogError::NotFound(_) => no_such_session(),
         LogError::Damaged { from, to, .. } => {
             let detail = format!("events {from} to {to} are damaged and never served; ask from {}", to + 1);
@@ -554,7 +581,7 @@ fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Re
         LogError::Refused(why) | LogError::Unavailable(why) => Refusal::new(ErrorCode::LogUnavailable, why),
     })?;
     let mut events = Vec::new();
-    for (seq, record) in reading.frames.iter().flat_map(Frame::records) {
+    for (seq, record) in step.frames.iter().flat_map(Frame::records) {
         if seq >= from && events.len() < limit {
             let body = String::from_utf8_lossy(record.body).into_owned();
             let raw = RawValue::from_string(body);
@@ -564,7 +591,7 @@ fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Re
         }
     }
     let next = from + events.len() as u64;
-    Ok((events, (next <= reading.head.seq).then_some(next)))
+    Ok((events, (next <= step.head).then_some(next), step.held))
 }
 
 /// Clients of version 1 send an event that was refused for now again, before later ones of the session. Those that were on
@@ -599,7 +626,7 @@ fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal
         && held.len() < MAX_HELD
     {
         let (session, id, priority) = (session.into(), (*envelope.id).into(), envelope.metadata.priority);
-        held.push(Held { session, id, priority, until: now + wait });
+        held.push(HeldEvent { session, id, priority, until: now + wait });
     }
 }
 
@@ -643,17 +670,23 @@ pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
     )
 }
 
-/// Whether the audit log has a line of the command when it is let through.
-fn is_written_down(command: &Command) -> bool {
-    !matches!(
-        command,
-        Command::LeaveSession { .. }
-            | Command::StopReplay { .. }
-            | Command::GetSessionList(_)
-            | Command::GetSessionInfo { .. }
-            | Command::GetStats
-    )
+/// How many messages a command counts as, by the work that it makes: an event takes some 5 µs, a page of sessions or of
+/// history a hundred, a search up to two thousand.
+pub(crate) fn cost_of(command: &Command) -> u64 {
+    match command {
+        Command::GetSessionList(query) if query.q.is_some() => COST_OF_SEARCH,
+        Command::GetSessionList(_)
+        | Command::GetHistory { .. }
+        | Command::ReplaySession { .. }
+        | Command::GetStats => COST_OF_PAGE,
+        _ => 1,
+    }
 }
+
+/// See [`cost_of`].
+pub(crate) const COST_OF_PAGE: u64 = 20;
+/// See [`cost_of`].
+pub(crate) const COST_OF_SEARCH: u64 = 200;
 
 fn permission_for(command: &Command) -> Option<Permission> {
     Some(match command {

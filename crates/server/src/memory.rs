@@ -1,8 +1,9 @@
 //! The memory budget: how much of it the process has, looked at twice a second, and which events are refused for it.
 //!
 //! What the server holds by itself is bounded part by part (commit backlog, tails, receive buffers). The rest grows with what
-//! users keep open: connections, live sessions, the index of their logs. Before the kernel ends the process for it, publishes
-//! are refused, the least important first; reading, replies and heartbeats go on, and ending sessions makes room.
+//! users keep open: connections, live sessions, the index of their logs. Before the kernel ends the process for it, readers of
+//! what is past are refused, then publishes, the least important first; live reading, replies and heartbeats go on, and ending
+//! sessions makes room.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,23 +17,50 @@ pub(crate) struct Memory {
     /// Bytes; 0 is no limit.
     budget: u64,
     resident: AtomicU64,
+    /// What was refused at the last look: 0 nothing, 1 reads, and then one priority of events after the other.
+    level: AtomicU64,
 }
 
 impl Memory {
     /// `budget` in bytes; 0 is no limit.
     pub(crate) fn new(budget: u64) -> Self {
-        Self { budget, resident: AtomicU64::new(0) }
+        Self { budget, resident: AtomicU64::new(0), level: AtomicU64::new(0) }
     }
 
-    /// Looks at the process. Where the kernel does not say, nothing is refused.
+    /// Looks at the process, and says so when it begins or ends to refuse something. Where the kernel does not say, nothing
+    /// is refused.
     pub(crate) fn look(&self) {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        self.resident.store(resident(&text).unwrap_or(0), Ordering::Relaxed);
+        let resident = resident(&text).unwrap_or(0);
+        self.resident.store(resident, Ordering::Relaxed);
+        let events = ALL.iter().filter(|priority| self.refuses(**priority)).count();
+        let level = u64::from(self.refuses_reads()) + events as u64;
+        if self.level.swap(level, Ordering::Relaxed) == level {
+            return;
+        }
+        let refused = match level {
+            0 => "nothing",
+            1 => "reads of what is past",
+            2 => "reads and events of low priority",
+            3 => "reads and events of low and normal priority",
+            4 => "reads and all events but critical ones",
+            _ => "reads and all events",
+        };
+        if level == 0 {
+            tracing::info!(resident, budget = self.budget, "memory suffices again");
+        } else {
+            tracing::warn!(resident, budget = self.budget, refused, "memory is short (MEMORY_BUDGET)");
+        }
     }
 
-    /// Whether events of some priority are refused now.
+    /// Whether readers of what is past are refused now: before any event is.
+    pub(crate) fn refuses_reads(&self) -> bool {
+        self.is_beyond(READS_SHARE)
+    }
+
+    /// Whether anything is refused now.
     pub(crate) fn is_short(&self) -> bool {
-        self.refuses(Priority::Low)
+        self.refuses_reads()
     }
 
     /// Whether events of this priority are refused now.
@@ -43,9 +71,17 @@ impl Memory {
             Priority::High => 95,
             Priority::Critical => 100,
         };
+        self.is_beyond(share)
+    }
+
+    fn is_beyond(&self, share: u64) -> bool {
         self.budget > 0 && self.resident.load(Ordering::Relaxed) / share >= self.budget / 100
     }
 }
+
+/// Percent of the budget from which nobody begins to read what is past.
+const READS_SHARE: u64 = 80;
+const ALL: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
 /// Three quarters of what the machine has, or of what the process's control group may take, whichever is less; 0 if neither says.
 pub(crate) fn default_budget() -> u64 {
@@ -72,6 +108,7 @@ mod tests {
     #[test]
     fn the_lower_the_priority_the_earlier_it_is_refused() {
         let rows = [
+            (79_000_000, [false, false, false, false]),
             (84_000_000, [false, false, false, false]),
             (86_000_000, [true, false, false, false]),
             (91_000_000, [true, true, false, false]),
@@ -79,11 +116,12 @@ mod tests {
             (101_000_000, [true, true, true, true]),
         ];
         for (resident, expected) in rows {
-            let memory = Memory { budget: 100_000_000, resident: AtomicU64::new(resident) };
+            let memory = Memory { resident: AtomicU64::new(resident), ..Memory::new(100_000_000) };
+            assert_eq!(memory.refuses_reads(), resident > 80_000_000);
             let all = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
             assert_eq!(all.map(|priority| memory.refuses(priority)), expected, "{resident}");
         }
-        let unlimited = Memory { budget: 0, resident: AtomicU64::new(u64::MAX) };
+        let unlimited = Memory { resident: AtomicU64::new(u64::MAX), ..Memory::new(0) };
         assert!(!unlimited.refuses(Priority::Low));
     }
 

@@ -38,6 +38,7 @@ use crate::ops::stats::Stats;
 use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
+use crate::session::reading::ReadBudget;
 use crate::trace::Tracer;
 use crate::worker::mailbox::{Letter, Mailbox};
 
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     connections: AtomicUsize,
     backlog: AtomicUsize,
     pub(crate) memory: Memory,
+    /// What readers that are behind may hold.
+    pub(crate) reading: ReadBudget,
     receive_buffer: AtomicI64,
     draining: AtomicBool,
     /// Asked to drain over HTTP: not ready, nobody new, but not stopping before its host says so.
@@ -120,6 +123,10 @@ impl Keys {
 pub(crate) struct User {
     connections: AtomicUsize,
     rate: Mutex<Bucket>,
+    /// Bytes of events.
+    bytes: Mutex<Bucket>,
+    /// Bytes of messages that have not arrived whole.
+    pub(crate) receiving: AtomicUsize,
 }
 
 impl Shared {
@@ -144,6 +151,7 @@ impl Shared {
         let tracer = config.operations.otlp_endpoint.clone().map(Tracer::new);
         let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
         let memory = Memory::new(config.memory_budget.unwrap_or_else(default_budget));
+        let reading = ReadBudget::new(config.read_budget);
         let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
         let evidence = Store::new(config.data_dir.join("evidence"), limits);
         Self {
@@ -168,6 +176,7 @@ impl Shared {
             connections: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
             memory,
+            reading,
             receive_buffer: AtomicI64::new(0),
             draining: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
@@ -312,6 +321,16 @@ impl Shared {
         usize::try_from(total).unwrap_or(0)
     }
 
+    /// Whether somebody may begin to read a log now. Readers are refused before publishers are.
+    pub(crate) fn may_read_more(&self) -> Result<(), Refusal> {
+        if !self.memory.refuses_reads() {
+            return Ok(());
+        }
+        self.metrics.reads_refused.inc();
+        let detail = "the server is short of memory: readers of what is past have to wait";
+        Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(2_000))
+    }
+
     /// Takes room in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused, for want of
     /// room there or of memory.
     pub(crate) fn reserve_backlog(&self, bytes: usize, priority: Priority) -> Result<(), Refusal> {
@@ -361,6 +380,9 @@ impl Shared {
         if stuck > 0 {
             let of = self.config.workers;
             return Some(format!("worker_stuck: {stuck} of {of} workers do not turn; restart the server"));
+        }
+        if self.memory.refuses(Priority::Normal) {
+            return Some("memory_short: publishes are refused for want of memory (MEMORY_BUDGET)".to_owned());
         }
         match self.log.health() {
             Health::Writable => None,
@@ -441,6 +463,8 @@ impl Shared {
         let new = || User {
             connections: AtomicUsize::new(0),
             rate: Mutex::new(Bucket::new(self.config.user_rate, now)),
+            bytes: Mutex::new(Bucket::new(self.config.user_byte_rate, now)),
+            receiving: AtomicUsize::new(0),
         };
         let limit = self.config.security.user_connections;
         let user = users.entry(user.to_owned()).or_insert_with(|| Arc::new(new()));
@@ -459,12 +483,26 @@ impl Shared {
         }
     }
 
-    /// Takes one message's worth from the user's rate, or tells after how many ms there will be one.
-    pub(crate) fn take_user_rate(&self, user: &User, now: u64) -> Result<(), u64> {
-        if self.config.user_rate == 0 {
+    /// Takes `count` messages' worth from the user's rate, or tells after how many ms there will be so many.
+    pub(crate) fn take_user_rate(&self, user: &User, count: u64, now: u64) -> Result<(), u64> {
+        let rate = self.config.user_rate;
+        if rate == 0 {
             return Ok(());
         }
-        user.rate.lock().unwrap_or_else(PoisonError::into_inner).take(self.config.user_rate, now)
+        user.rate.lock().unwrap_or_else(PoisonError::into_inner).take_many(rate, count, now)
+    }
+
+    /// Takes an event's bytes, inflated and as JSON, from the user's rate of bytes.
+    pub(crate) fn take_user_bytes(&self, user: &User, bytes: usize, now: u64) -> Result<(), Refusal> {
+        let rate = self.config.user_byte_rate;
+        if rate == 0 {
+            return Ok(());
+        }
+        let taken = user.bytes.lock().unwrap_or_else(PoisonError::into_inner).take_many(rate, bytes as u64, now);
+        taken.map_err(|wait| {
+            let detail = "the user sends more bytes than the limit allows (USER_BYTE_RATE)";
+            Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
+        })
     }
 }
 

@@ -54,7 +54,8 @@ impl<'b> Input<'b> {
         self.bytes.len() - self.at
     }
 
-    fn rest(&self) -> &[u8] {
+    /// The bytes not yet decoded, as they came.
+    pub fn rest(&self) -> &[u8] {
         &self.bytes[self.at..]
     }
 
@@ -347,7 +348,9 @@ impl Decoder {
         if !started.compressed {
             return Ok(Ready { opcode, place: Place::Input(range) });
         }
-        inflate(self.inflate, &mut self.context, &input.bytes[range], self.max_message, inflater)?;
+        let max = inflated_limit(self.role, input.bytes[range.clone()].len(), self.max_message);
+        inflate(self.inflate, &mut self.context, &input.bytes[range], max, inflater)
+            .map_err(|error| self.why(error, max))?;
         Ok(Ready { opcode, place: Place::Inflated })
     }
 
@@ -362,8 +365,14 @@ impl Decoder {
         if !started.compressed {
             return Ok(Ready { opcode: started.opcode, place: Place::Buffer(0) });
         }
-        inflate(self.inflate, &mut self.context, &self.buffer, self.max_message, inflater)?;
+        let max = inflated_limit(self.role, self.buffer.len(), self.max_message);
+        inflate(self.inflate, &mut self.context, &self.buffer, max, inflater)
+            .map_err(|error| self.why(error, max))?;
         Ok(Ready { opcode: started.opcode, place: Place::Inflated })
+    }
+
+    fn why(&self, error: DecodeError, max: usize) -> DecodeError {
+        if error == DecodeError::TooBig && max < self.max_message { DecodeError::Ratio } else { error }
     }
 
     fn note_close(&mut self, opcode: Opcode) {
@@ -402,6 +411,20 @@ impl fmt::Debug for Decoder {
             .field("max_message", &self.max_message)
             .field("buffered", &self.buffered())
             .finish_non_exhaustive()
+    }
+}
+
+/// How many times larger than on the wire a client's message may be when inflated. DEFLATE goes up to 1,032 for bytes that
+/// are all the same; logs and pages come to 5 to 50.
+pub const MAX_RATIO: usize = 200;
+/// Inflated size up to which no ratio is looked at.
+const RATIO_FREE: usize = 1024 * 1024;
+
+/// What a message of `size` bytes on the wire may have when inflated. Servers repeat what others wrote: theirs may be any.
+fn inflated_limit(role: Role, size: usize, max: usize) -> usize {
+    match role {
+        Role::Server => max.min(size.saturating_mul(MAX_RATIO).max(RATIO_FREE)),
+        Role::Client => max,
     }
 }
 

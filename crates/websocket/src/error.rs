@@ -50,6 +50,10 @@ pub enum DecodeError {
     /// A message over the limit, on the wire or when inflated.
     #[error("the message is larger than allowed")]
     TooBig,
+    /// A client's compressed message that is far larger when inflated than any that somebody means (see
+    /// [`MAX_RATIO`](crate::MAX_RATIO)).
+    #[error("the message inflates to more than 200 times its size")]
+    Ratio,
 }
 
 impl DecodeError {
@@ -57,7 +61,7 @@ impl DecodeError {
     pub fn close_code(self) -> u16 {
         match self {
             Self::Utf8 | Self::Deflate => 1007,
-            Self::TooBig => 1009,
+            Self::TooBig | Self::Ratio => 1009,
             Self::ReservedBits
             | Self::ReservedOpcode(_)
             | Self::FragmentedControl

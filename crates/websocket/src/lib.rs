@@ -45,7 +45,7 @@ mod mask;
 mod message;
 mod negotiation;
 
-pub use decoder::{Decoder, Input, Limits};
+pub use decoder::{Decoder, Input, Limits, MAX_RATIO};
 pub use deflate::{Deflater, RetainingDeflater};
 pub use encode::{
     encode_close, encode_deflated, encode_fragments, encode_frame, encode_header, encode_message,

@@ -229,6 +229,8 @@ pub struct Config {
     pub connection_rate: u64,
     /// Messages a second of a user; 0 is no limit.
     pub user_rate: u64,
+    /// Bytes of events a second of a user; 0 is no limit.
+    pub user_byte_rate: u64,
     /// Malformed messages in a row that end a connection.
     pub malformed_limit: u32,
     /// Time that a socket may stay full.
@@ -249,6 +251,8 @@ pub struct Config {
     pub tail_bytes: usize,
     /// Bytes of newest events in memory, for all sessions together.
     pub tail_budget: usize,
+    /// Bytes held for readers of what is past.
+    pub read_budget: usize,
     /// Pages whose scripts may connect.
     pub allowed_origins: Origins,
     /// Accept permessage-deflate.
@@ -346,6 +350,11 @@ impl Config {
             },
             connection_rate: texts.number("connection-rate", 0..=1_000_000_000)?,
             user_rate: texts.number("user-rate", 0..=1_000_000_000)?,
+            user_byte_rate: match (texts.get("user-byte-rate").0, production) {
+                ("", true) => 32 << 20,
+                ("", false) => 0,
+                _ => texts.number("user-byte-rate", 0..=1 << 50)?,
+            },
             malformed_limit: texts.number("malformed-limit", 1..=1_000_000)? as u32,
             slow_consumer_timeout: texts.millis("slow-consumer-timeout", 1..=DAY_MS)?,
             auth_timeout: texts.millis("auth-timeout", 1..=DAY_MS)?,
@@ -359,6 +368,7 @@ impl Config {
             })?,
             dedupe_window: texts.size("dedupe-window", 1..=1 << 24)?,
             tail_bytes: texts.size("tail-bytes", 0..=GIB)?,
+            read_budget: texts.size("read-budget", 262_144..=1024 * GIB)?,
             tail_budget: texts.size("tail-budget", 0..=1024 * GIB)?,
             allowed_origins: texts.read("allowed-origins", |text| Origins::parse(text, production))?,
             compression: texts.flag("compression")?,

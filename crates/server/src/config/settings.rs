@@ -117,6 +117,12 @@ pub const SETTINGS: &[Setting] = &[
         "1000000",
         "messages a second that all connections of one user may send; 0 is no limit",
     ),
+    setting(
+        "user-byte-rate",
+        "USER_BYTE_RATE",
+        "",
+        "bytes of events a second that one user may send, inflated and as JSON; 0 is no limit; 33554432 in production, 0 in development",
+    ),
     setting("malformed-limit", "MALFORMED_LIMIT", "10", "malformed messages in a row that end a connection"),
     setting(
         "slow-consumer-timeout",
@@ -262,6 +268,12 @@ pub const SETTINGS: &[Setting] = &[
         "TAIL_BUDGET",
         "134217728",
         "bytes of newest events kept in memory for all sessions together; beyond that each keeps little",
+    ),
+    setting(
+        "read-budget",
+        "READ_BUDGET",
+        "268435456",
+        "bytes held for readers of what is past (catching up, history, ranges, exports, replays) until their sockets have taken them; beyond that they wait in turn",
     ),
     setting("compression", "COMPRESSION", "true", "accept permessage-deflate"),
     setting(

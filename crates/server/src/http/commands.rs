@@ -103,7 +103,7 @@ async fn take_body(api: &Api, caller: &Caller, body: Body) -> Answer<pipe::Taken
         return Err(refusal.retry_after(2_000).into());
     }
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
-    if let Err(wait) = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, api.now()) {
+    if let Err(wait) = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, 1, api.now()) {
         let detail = "sent faster than the limit allows";
         return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait).into());
     }

@@ -21,24 +21,13 @@ use super::answer::Answer;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
 use super::{Api, Link, segment};
+use crate::session::reading::{STEP_BYTES, Step, read_step};
 use crate::shared::Shared;
 
-/// Bytes of one step.
-const STEP_BYTES: usize = 256 * 1024;
+/// What one step reads.
+pub(super) const STEP: ReadLimit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
 /// Media type of one JSON document a line.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
-
-/// Reads the log from `from` on. Waits for the disk, but not on the worker's thread.
-pub(crate) async fn read_step(
-    shared: &Arc<Shared>,
-    session: SessionId,
-    from: Seq,
-) -> Result<Vec<Frame>, LogError> {
-    let shared = Arc::clone(shared);
-    let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-    let read = tokio::task::spawn_blocking(move || shared.log.read(session, from, limit)).await;
-    read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string()))).map(|reading| reading.frames)
-}
 
 /// Appends an event's text without line breaks: in JSON these stand only between tokens.
 pub(crate) fn write_line(dst: &mut BytesMut, body: &[u8]) {
@@ -107,7 +96,9 @@ async fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
         let record = Record::allowed(api.now(), action).detail(format!("from seq {next}"));
         Record { session: session.to_string(), ..caller.record(record) }
     });
+    api.shared.may_read_more()?;
     let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
+    let writer = writer.while_good(&api.shared, &caller.grant);
     let range = Range { session, next, last };
     tokio::spawn(write_range(Arc::clone(&api.shared), range, writer));
     let headers = [
@@ -154,9 +145,9 @@ impl Range {
         if self.next > self.last {
             return Ok(None);
         }
-        match read_step(shared, self.session, self.next).await {
-            Ok(frames) if frames.is_empty() => Ok(None),
-            Ok(frames) => Ok(Some(self.lines(&frames))),
+        match read_step(shared, self.session, self.next, STEP).await {
+            Ok(step) if step.frames.is_empty() => Ok(None),
+            Ok(step) => Ok(Some(self.lines(step))),
             Err(LogError::Damaged { to, .. }) => Ok(Some(self.gap(shared, to, GapCause::Damaged))),
             Err(LogError::Trimmed { first_seq }) => {
                 Ok(Some(self.gap(shared, first_seq - 1, GapCause::Retention)))
@@ -166,7 +157,8 @@ impl Range {
         }
     }
 
-    fn lines(&mut self, frames: &[Frame]) -> Bytes {
+    fn lines(&mut self, step: Step) -> Bytes {
+        let Step { frames, held, .. } = step;
         let mut lines = BytesMut::with_capacity(frames.iter().map(|frame| frame.bytes().len()).sum());
         for (seq, record) in frames.iter().flat_map(Frame::records) {
             if (self.next..=self.last).contains(&seq) {
@@ -175,7 +167,7 @@ impl Range {
                 self.next = seq + 1;
             }
         }
-        lines.freeze()
+        held.with(lines)
     }
 
     fn gap(&mut self, shared: &Shared, to: Seq, cause: GapCause) -> Bytes {

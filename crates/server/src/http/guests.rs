@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use agentbench_protocol::Refusal;
+
 use crate::shared::{Shared, User};
 
 /// Time without a request after which a user is forgotten: by then the user's bucket is full again.
@@ -15,22 +17,31 @@ pub(crate) struct Guests {
 }
 
 impl Guests {
-    /// Takes one message's worth from the user's rate, which all connections of the user share.
-    pub(crate) fn take_rate(&self, shared: &Shared, user: &str, now: u64) -> Result<(), u64> {
-        if shared.config.user_rate == 0 {
-            return Ok(());
+    /// Takes `count` messages' worth from the user's rate, which all connections of the user share.
+    pub(crate) fn take_rate(&self, shared: &Shared, user: &str, count: u64, now: u64) -> Result<(), u64> {
+        let account = self.account(shared, user, now);
+        account.map_or(Ok(()), |account| shared.take_user_rate(&account, count, now))
+    }
+
+    /// Takes an event's bytes from the user's rate of bytes.
+    pub(crate) fn take_bytes(&self, shared: &Shared, user: &str, bytes: usize, now: u64) -> Result<(), Refusal> {
+        let account = self.account(shared, user, now);
+        account.map_or(Ok(()), |account| shared.take_user_bytes(&account, bytes, now))
+    }
+
+    fn account(&self, shared: &Shared, user: &str, now: u64) -> Option<Arc<User>> {
+        if shared.config.user_rate == 0 && shared.config.user_byte_rate == 0 {
+            return None;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains_key(user) {
             // Whoever has as many connections as one may have is counted with those.
-            let Some(account) = shared.user_came(user, now) else { return Ok(()) };
+            let account = shared.user_came(user, now)?;
             known.insert(user.to_owned(), (account, now));
         }
-        let Some((account, last)) = known.get_mut(user) else { return Ok(()) };
+        let (account, last) = known.get_mut(user)?;
         *last = now;
-        let account = Arc::clone(account);
-        drop(known);
-        shared.take_user_rate(&account, now)
+        Some(Arc::clone(account))
     }
 
     /// Forgets who has not come for a while. Called with every tick of one worker.

@@ -75,13 +75,15 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     let (evidence, damaged) =
         intact(&api.shared, session, evidence.map_err(|error| evidence::refused(&error))?).await?;
     let range = Range::whole(session, head.seq);
-    let export = Export { session, range, head: opening.freeze(), tail, evidence, damaged };
+    let export = Export { session, range, head: opening.freeze(), tail, evidence };
+    api.shared.may_read_more()?;
     export.fits(&api.shared).await?;
     api.shared.audit(|| {
         let record = Record::allowed(api.now(), "export").detail("as one HTML file".to_owned());
         Record { session: session.to_string(), ..caller.record(record) }
     });
     let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
+    let writer = writer.while_good(&api.shared, &caller.grant);
     tokio::spawn(export.write(Arc::clone(&api.shared), writer));
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use agentbench_auth::Grant;
 use agentbench_protocol::{ErrorCode, Refusal};
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -88,11 +89,16 @@ enum Piece {
     Broken,
 }
 
+/// Largest piece: a slow client that takes something all the time is not cut off for the size of an event.
+pub(crate) const MAX_PIECE: usize = 256 * 1024;
+
 /// The end that writes.
 pub(crate) struct Writer {
     pieces: mpsc::Sender<Piece>,
     link: Arc<Link>,
     patience: Duration,
+    /// What has to stay good while it writes.
+    permission: Option<(Arc<Shared>, Arc<Grant>)>,
 }
 
 /// Why nothing more can be written.
@@ -108,17 +114,28 @@ pub(crate) enum Unread {
 pub(crate) fn body(shared: &Shared, link: &Arc<Link>) -> (Writer, Body) {
     let (pieces, waiting) = mpsc::channel(1);
     let patience = shared.config.slow_consumer_timeout;
-    (Writer { pieces, link: Arc::clone(link), patience }, Body::new(Reader { waiting, over: false }))
+    (Writer { pieces, link: Arc::clone(link), patience, permission: None }, Body::new(Reader { waiting, over: false }))
 }
 
 impl Writer {
+    /// Ends the connection between two pieces when the grant has expired or was revoked.
+    pub(crate) fn while_good(self, shared: &Arc<Shared>, grant: &Arc<Grant>) -> Self {
+        Self { permission: Some((Arc::clone(shared), Arc::clone(grant))), ..self }
+    }
+
     /// Waits until the client has taken the piece before.
-    pub(crate) async fn write(&self, bytes: Bytes) -> Result<(), Unread> {
+    pub(crate) async fn write(&self, mut bytes: Bytes) -> Result<(), Unread> {
+        while bytes.len() > MAX_PIECE {
+            self.send(Piece::Some(bytes.split_to(MAX_PIECE))).await?;
+        }
         self.send(Piece::Some(bytes)).await
     }
 
     /// Writes the last piece, and waits until it is on its way.
-    pub(crate) async fn finish(&self, bytes: Bytes) -> Result<(), Unread> {
+    pub(crate) async fn finish(&self, mut bytes: Bytes) -> Result<(), Unread> {
+        while bytes.len() > MAX_PIECE {
+            self.send(Piece::Some(bytes.split_to(MAX_PIECE))).await?;
+        }
         self.send(Piece::Last(bytes)).await?;
         let taken = tokio::time::timeout(self.patience, self.pieces.closed()).await;
         taken.map_err(|_| self.cut())
@@ -146,7 +163,16 @@ impl Writer {
         Unread::Slow
     }
 
+    fn is_permitted(&self) -> bool {
+        self.permission.as_ref().is_none_or(|(shared, grant)| {
+            !grant.has_expired(crate::now_ms()) && !shared.revocations.holds(grant)
+        })
+    }
+
     async fn send(&self, piece: Piece) -> Result<(), Unread> {
+        if !self.is_permitted() {
+            return Err(self.cut());
+        }
         match tokio::time::timeout(self.patience, self.pieces.send(piece)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Unread::Gone),

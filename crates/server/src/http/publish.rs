@@ -209,10 +209,11 @@ impl Batch {
         if self.held {
             return Err(Refusal::out_of_turn());
         }
-        if let Err(wait) = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, api.now()) {
+        if let Err(wait) = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, 1, api.now()) {
             let detail = "sent faster than the limit allows";
             return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait));
         }
+        api.shared.guests.take_bytes(&api.shared, &caller.grant.user_id, envelope.data.len(), api.now())?;
         api.shared.reserve_backlog(envelope.data.len() + 256, metadata.priority)?;
         Ok(outline)
     }

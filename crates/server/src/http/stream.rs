@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use agentbench_auth::Permission;
-use agentbench_event_log::{Frame, LogError};
+use agentbench_event_log::LogError;
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::{
     CloseCode, ErrorCode, GapCause, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
@@ -24,13 +24,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::access::{Caller, address_of, header_text, session_of};
 use super::answer::Answer;
-use super::events::{read_step, write_line};
+use super::events::{STEP, write_line};
 use super::exchange::{Answered, Exchange};
-use super::pipe::{self, Unread, Writer};
+use super::pipe::{self, MAX_PIECE, Unread, Writer};
 use super::query::Query;
 use super::streams::{Ending, Stream};
 use super::{Api, Link, ask, one_answer, segment};
 use crate::ops::farewell::Limit;
+use crate::session::reading::{Step, read_step};
 use crate::shared::Shared;
 use crate::worker::mailbox::{Letter, Request};
 
@@ -56,6 +57,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         StartAt::Live | StartAt::Start => None,
     };
     let id_at_position = id_at(&api.shared, session, &from).await;
+    api.shared.may_read_more()?;
     let place = Place::take(&api.shared)?;
     let mut exchange = Exchange::open(&api.shared, api.worker, PRESENCE_ROOM);
     let request =
@@ -284,8 +286,8 @@ impl Run {
     /// Reads one step past the cursor, and writes it.
     async fn deliver(&mut self) -> Result<(), Unread> {
         let next = self.stream.next.load(Ordering::Relaxed);
-        let (bytes, reached) = match read_step(&self.shared, self.stream.session, next).await {
-            Ok(frames) if !frames.is_empty() => self.render(&frames, next),
+        let (bytes, reached) = match read_step(&self.shared, self.stream.session, next, STEP).await {
+            Ok(step) if !step.frames.is_empty() => self.render(step, next),
             Err(LogError::Damaged { to, .. }) => self.gap(next, to, GapCause::Damaged),
             Err(LogError::Trimmed { first_seq }) => self.gap(next, first_seq - 1, GapCause::Retention),
             Err(LogError::NotFound(_)) => {
@@ -303,9 +305,10 @@ impl Run {
     }
 
     /// The frames from `next` on as the stream's events, and the seq after them.
-    fn render(&self, frames: &[Frame], next: Seq) -> (Bytes, Seq) {
+    fn render(&self, step: Step, next: Seq) -> (Bytes, Seq) {
+        let Step { frames, held, .. } = step;
         let (mut bytes, mut reached, now) = (BytesMut::new(), next, crate::now_ms());
-        for frame in frames {
+        for frame in &frames {
             let runs = owed(frame, reached, now);
             let start = reached;
             let mut records = frame.records().skip_while(|(seq, _)| *seq < start);
@@ -325,7 +328,7 @@ impl Run {
                 }
             }
         }
-        (bytes.freeze(), reached)
+        (held.with(bytes), reached)
     }
 
     fn gap(&self, from_seq: Seq, to_seq: Seq, cause: GapCause) -> (Bytes, Seq) {
@@ -360,8 +363,15 @@ impl Run {
         self.writer.finish(bytes.freeze()).await
     }
 
+    async fn write(&self, mut bytes: Bytes) -> Result<(), Unread> {
+        while bytes.len() > MAX_PIECE {
+            self.write_piece(bytes.split_to(MAX_PIECE)).await?;
+        }
+        self.write_piece(bytes).await
+    }
+
     /// Writes one piece. While the socket takes nothing, a token that ends or an administrator still ends the stream.
-    async fn write(&self, bytes: Bytes) -> Result<(), Unread> {
+    async fn write_piece(&self, bytes: Bytes) -> Result<(), Unread> {
         let stream = &self.stream;
         let patience = self.shared.config.slow_consumer_timeout.as_millis() as u64;
         let mut generation = None;

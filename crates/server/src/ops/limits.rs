@@ -22,18 +22,25 @@ impl Bucket {
 
     /// Takes one token, or tells after how many ms there will be one. `rate` 0 is no limit.
     pub(crate) fn take(&mut self, rate: u64, now: u64) -> Result<(), u64> {
+        self.take_many(rate, 1, now)
+    }
+
+    /// Takes `count` tokens, or tells after how many ms there will be so many. What is more than a second's worth takes a
+    /// second's worth: it has to be possible at all.
+    pub(crate) fn take_many(&mut self, rate: u64, count: u64, now: u64) -> Result<(), u64> {
         if rate == 0 {
             return Ok(());
         }
+        let cost = count.min(rate).saturating_mul(1_000);
         let elapsed = now.saturating_sub(self.filled_at);
         self.level = self.level.saturating_add(elapsed.saturating_mul(rate)).min(rate.saturating_mul(2_000));
         self.filled_at = now;
-        match self.level.checked_sub(1_000) {
+        match self.level.checked_sub(cost) {
             Some(level) => {
                 self.level = level;
                 Ok(())
             }
-            None => Err((1_000 - self.level).div_ceil(rate).max(1)),
+            None => Err((cost - self.level).div_ceil(rate).max(1)),
         }
     }
 }
@@ -52,6 +59,9 @@ mod tests {
         assert_eq!(bucket.take(10, 99), Err(1));
         assert_eq!(bucket.take(10, 100), Ok(()));
         assert_eq!(bucket.take(10, 100), Err(100));
+        let mut bucket = Bucket::new(10, 0);
+        assert_eq!((bucket.take_many(10, 15, 0), bucket.take_many(10, 8, 0)), (Ok(()), Ok(())));
+        assert_eq!((bucket.take_many(10, 8, 0), bucket.take(10, 0)), (Err(600), Ok(())));
         let mut unlimited = Bucket::new(0, 0);
         assert!((0..1_000).all(|_| unlimited.take(0, 0).is_ok()));
     }

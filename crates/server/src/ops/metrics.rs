@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) bytes_sent: Counter,
     pub(crate) commits: Counter,
     pub(crate) catch_up_reads: Counter,
+    pub(crate) reads_refused: Counter,
+    pub(crate) clients_slow_to_send: Counter,
     pub(crate) commit_backlog_bytes: Gauge,
     pub(crate) receive_buffer_bytes: Gauge,
     evidence_uploads: Labelled<1>,
@@ -70,6 +72,8 @@ impl Metrics {
             bytes_sent: Counter::default(),
             commits: Counter::default(),
             catch_up_reads: Counter::default(),
+            reads_refused: Counter::default(),
+            clients_slow_to_send: Counter::default(),
             commit_backlog_bytes: Gauge::default(),
             receive_buffer_bytes: Gauge::default(),
             slowest_reader_lag: Gauge::default(),
@@ -109,6 +113,16 @@ impl Metrics {
             "reloads",
             "Certificates and keys read again, by what and outcome",
             self.reloads.clone(),
+        );
+        registry.register(
+            "reads_refused",
+            "Readers of what is past that were refused for want of memory",
+            self.reads_refused.clone(),
+        );
+        registry.register(
+            "slow_messages",
+            "Connections closed over a message that did not go on or took too much room",
+            self.clients_slow_to_send.clone(),
         );
         registry.register("audit_lines", "Lines given to the audit log", self.audit_lines.clone());
         registry.register("audit_lost", "Lines that the audit log did not take", self.audit_lost.clone());

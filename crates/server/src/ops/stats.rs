@@ -310,6 +310,7 @@ pub(crate) fn queues(shared: &Shared) -> Vec<Queue> {
         queue("sessions", shared.catalog.active(), config.max_sessions),
         queue("commit_backlog", shared.backlog(), config.commit_backlog),
         queue("receive_buffer", receiving, config.receive_budget),
+        queue("read_buffer", shared.reading.used().0, shared.reading.used().1),
         queue("mailboxes", letters, room),
     ];
     if let Some((depth, bound)) = shared.auditor.depth() {

@@ -26,6 +26,12 @@ struct Recent {
     rendered: [Option<Rendered>; Form::COUNT],
 }
 
+impl Recent {
+    fn rendered_bytes(&self) -> usize {
+        self.rendered.iter().flatten().map(|rendered| rendered.bytes.len()).sum()
+    }
+}
+
 /// One session on one worker.
 pub(crate) struct Feed {
     pub(crate) entry: Arc<Entry>,
@@ -33,6 +39,8 @@ pub(crate) struct Feed {
     pub(crate) head: Seq,
     tail: VecDeque<Recent>,
     tail_bytes: usize,
+    /// What the tail's frames take once more in the forms that readers get.
+    rendered_bytes: usize,
     /// Chunks that were read for readers behind the tail: others at the same place share them.
     history: VecDeque<(Form, History)>,
     /// Reads of the log that are under way: where, in which form, and who waits.
@@ -71,6 +79,7 @@ impl Feed {
             head,
             tail: VecDeque::new(),
             tail_bytes: 0,
+            rendered_bytes: 0,
             history: VecDeque::new(),
             reads: Vec::new(),
             readers: Vec::new(),
@@ -87,19 +96,20 @@ impl Feed {
         while self.tail_bytes > limit && self.tail.len() > 1 {
             if let Some(oldest) = self.tail.pop_front() {
                 self.tail_bytes -= oldest.frame.bytes().len();
+                self.rendered_bytes -= oldest.rendered_bytes();
             }
         }
     }
 
-    /// Bytes of frames in the tail.
+    /// Bytes of the tail, in all forms.
     pub(crate) fn tail_bytes(&self) -> usize {
-        self.tail_bytes
+        self.tail_bytes + self.rendered_bytes
     }
 
     /// Forgets the tail: commits were missed, and everybody has to read the log up to `head`.
     pub(crate) fn resync(&mut self, head: Seq) {
         self.tail.clear();
-        self.tail_bytes = 0;
+        (self.tail_bytes, self.rendered_bytes) = (0, 0);
         self.head = self.head.max(head);
     }
 
@@ -119,11 +129,13 @@ impl Feed {
         }
         let after = self.tail.partition_point(|recent| recent.frame.first_seq() <= next);
         let recent = &mut self.tail[after - 1];
-        let rendered = recent.rendered[form.index()]
-            .get_or_insert_with(|| {
-                renderer.frames(std::slice::from_ref(&recent.frame), form).opened_at(recent.opened)
-            })
-            .clone();
+        let rendered = recent.rendered[form.index()].get_or_insert_with(|| {
+            let frame = std::slice::from_ref(&recent.frame);
+            let rendered = renderer.frames(frame, form).opened_at(recent.opened);
+            self.rendered_bytes += rendered.bytes.len();
+            rendered
+        });
+        let rendered = rendered.clone();
         let mortal = recent.mortal.then(|| Rc::from([recent.frame.clone()]));
         Found::Chunk(rendered, mortal, recent.priority)
     }

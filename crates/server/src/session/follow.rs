@@ -11,14 +11,13 @@ use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 
 use super::catalog::Entry;
 use super::feed::{Feed, History};
+use super::reading::{STEP_BYTES, Step, read_step};
 use super::render::Form;
 use crate::trace::now_ns;
 use crate::transport::{Connection, Wanted};
 use crate::worker::Worker;
 use crate::worker::mailbox::{Asker, Letter, Request};
 
-/// Bytes of one catch-up read: large steps, since a reader that is behind will want what follows, too.
-const CATCH_UP_BYTES: usize = 256 * 1024;
 /// Bytes of newest events that a session keeps when all together have too many.
 const TAIL_OVER_BUDGET: usize = 64 * 1024;
 /// Time before a read that the log could not answer is tried again.
@@ -161,13 +160,14 @@ impl Worker {
         let (worker, shared, id) = (Rc::clone(self), Arc::clone(&self.shared), feed.borrow().entry.id);
         let began = Instant::now();
         tokio::task::spawn_local(async move {
-            let read = tokio::task::spawn_blocking(move || {
-                shared.log.read(id, from, ReadLimit { bytes: CATCH_UP_BYTES, events: usize::MAX })
-            });
-            let read = read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())));
+            if shared.reading.is_short() {
+                worker.forget_histories();
+            }
+            let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
+            let read = read_step(&shared, id, from, limit).await;
             worker.meters().catch_up.add(began.elapsed().as_secs_f64(), 1);
             let failed = match &read {
-                Ok(reading) => reading.frames.is_empty().then(|| "the log is behind its own word".to_owned()),
+                Ok(step) => step.frames.is_empty().then(|| "the log is behind its own word".to_owned()),
                 Err(LogError::Unavailable(error) | LogError::Refused(error)) => Some(error.clone()),
                 Err(_) => None,
             };
@@ -175,12 +175,21 @@ impl Worker {
                 tracing::warn!(session = %id, from, error, "a catch-up read failed; it is tried again");
                 tokio::time::sleep(RETRY_READ).await;
             }
-            let found = worker.interpret(&feed, from, form, read.map(|reading| reading.frames));
+            let found = worker.interpret(&feed, from, form, read);
             let waiting = feed.borrow_mut().end_read(from, form);
             for (connection, follow) in waiting {
                 worker.caught_up(&connection, follow, &feed, from, &found);
             }
         });
+    }
+
+    /// Gives up what is kept for readers that might come to the same place: others wait for the memory.
+    fn forget_histories(&self) {
+        for feed in self.feeds.borrow().values() {
+            if let Ok(mut feed) = feed.try_borrow_mut() {
+                feed.forget_history();
+            }
+        }
     }
 
     /// What a read means for the followers that wait for it.
@@ -189,11 +198,11 @@ impl Worker {
         feed: &Rc<RefCell<Feed>>,
         from: Seq,
         form: Form,
-        read: Result<Vec<Frame>, LogError>,
+        read: Result<Step, LogError>,
     ) -> CaughtUp {
         match read {
-            Ok(frames) if !frames.is_empty() => {
-                let rendered = self.renderer.borrow_mut().frames(&frames, form);
+            Ok(Step { frames, held, .. }) if !frames.is_empty() => {
+                let rendered = self.renderer.borrow_mut().frames(&frames, form).held_by(held);
                 let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
                 let history = History { rendered, mortal: mortal.then(|| frames.into()) };
                 feed.borrow_mut().remember(form, history.clone());

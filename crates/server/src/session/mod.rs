@@ -6,5 +6,6 @@ mod follow;
 pub(crate) mod owner;
 pub(crate) mod pace;
 pub(crate) mod progress;
+pub(crate) mod reading;
 pub(crate) mod render;
 pub(crate) mod replay;

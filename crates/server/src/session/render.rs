@@ -8,6 +8,7 @@ use agentbench_protocol::msgpack::Packer;
 use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
 use bytes::{Bytes, BytesMut};
 
+use super::reading::Held;
 use crate::sabotage::Sabotage;
 
 /// How one reader's messages are written.
@@ -59,6 +60,13 @@ impl Rendered {
     /// When the oldest event was taken, unless it was read from the log.
     pub(crate) fn opened(&self) -> Option<Instant> {
         self.opened
+    }
+
+    /// The same, with the memory that its bytes are counted in.
+    pub(crate) fn held_by(self, held: Held) -> Self {
+        // Nobody else has the bytes yet, so nothing is copied.
+        let bytes = self.bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        Self { bytes: held.with(bytes), ..self }
     }
 
     pub(crate) fn last_seq(&self) -> Seq {

@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use agentbench_event_log::{Frame, LogError, ReadLimit};
@@ -14,17 +13,21 @@ use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMe
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
+use super::reading::{STEP_BYTES, Step, read_step};
 use crate::transport::Connection;
 use crate::worker::Worker;
 
-/// Bytes read in one step.
-const STEP_BYTES: usize = 256 * 1024;
+/// A pause longer than this keeps nothing of what was read in memory.
+const KEEP_FOR: Duration = Duration::from_secs(2);
 /// Bytes that wait in the outbox before a replay holds.
 const HOLD_AT_BYTES: usize = 256 * 1024;
 /// Replays of one connection at the same time.
 const MAX_REPLAYS: usize = 4;
 /// Time between looks whether the outbox has drained.
 const HOLD: Duration = Duration::from_millis(20);
+/// Longest wait for one event, at any speed. What a test did not do for days, or a clock that was set while it was recorded,
+/// nobody wants to wait out.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Time between looks whether the connection is still there.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -73,6 +76,9 @@ impl Worker {
         speed: f64,
         from_seq: Seq,
     ) {
+        if let Err(refusal) = self.shared.may_read_more() {
+            return self.refuse(connection, refusal.of(command), self.now());
+        }
         if self.replays.borrow().get(&connection.key).is_some_and(|running| running.len() >= MAX_REPLAYS) {
             let detail = format!("a connection may have {MAX_REPLAYS} replays at the same time");
             let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(1_000).of(command);
@@ -86,6 +92,7 @@ impl Worker {
             from_seq,
             to_seq,
             speed,
+            longest_pause_ms: LONGEST_PAUSE.as_millis() as u64,
         };
         self.say(connection, &started);
         let playing = Rc::new(Playing {
@@ -150,13 +157,14 @@ impl Worker {
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {
         let playing = Rc::clone(&replay.playing);
         while playing.next.get() <= replay.last && playing.is_wanted(connection) {
-            let read = self.read_step(&playing).await;
+            let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
+            let read = read_step(&self.shared, playing.session, playing.next.get(), limit).await;
             if playing.is_stopped.get() {
                 break;
             }
             match read {
-                Ok(frames) if frames.is_empty() => break,
-                Ok(frames) => self.play(connection, replay, &frames).await,
+                Ok(step) if step.frames.is_empty() => break,
+                Ok(step) => self.play(connection, replay, step).await,
                 Err(LogError::Damaged { to, .. }) => self.skip(connection, &playing, to, GapCause::Damaged),
                 Err(LogError::Trimmed { first_seq }) => {
                     self.skip(connection, &playing, first_seq - 1, GapCause::Retention);
@@ -181,17 +189,12 @@ impl Worker {
         self.flush(connection);
     }
 
-    async fn read_step(&self, playing: &Playing) -> Result<Vec<Frame>, LogError> {
-        let (shared, session, from) = (Arc::clone(&self.shared), playing.session, playing.next.get());
-        let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-        let read = tokio::task::spawn_blocking(move || shared.log.read(session, from, limit)).await;
-        read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
-            .map(|reading| reading.frames)
-    }
-
-    async fn play(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay, frames: &[Frame]) {
+    /// Sends what was read, each event when its time has come. The memory is held until the socket has taken it; before a
+    /// long pause it is given back, and the rest is read again after it.
+    async fn play(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay, step: Step) {
         let playing = Rc::clone(&replay.playing);
-        for (seq, record) in frames.iter().flat_map(Frame::records) {
+        let mut long_pause = None;
+        for (seq, record) in step.frames.iter().flat_map(Frame::records) {
             if seq < playing.next.get() || seq > replay.last {
                 continue;
             }
@@ -199,22 +202,38 @@ impl Worker {
             replay.clock = Some(record.received_at);
             if pause > 0 {
                 self.flush(connection);
-                let pause = Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed);
+                let pause = Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed).min(LONGEST_PAUSE);
+                if pause > KEEP_FOR {
+                    long_pause = Some(pause);
+                    break;
+                }
                 playing.pause(connection, pause).await;
             }
-            while playing.is_wanted(connection) && connection.outbox.borrow().waiting() > HOLD_AT_BYTES {
-                self.flush(connection);
-                tokio::time::sleep(HOLD).await;
-            }
+            self.drain(connection, || playing.is_wanted(connection)).await;
             if !playing.is_wanted(connection) {
                 return;
             }
             let mut json = BytesMut::with_capacity(record.body.len() + 16);
             write_replayed(&mut json, record.body);
             self.put(connection, &json);
+            drop(json);
             playing.next.set(seq + 1);
         }
         self.flush(connection);
+        if let Some(pause) = long_pause {
+            drop(step);
+            return playing.pause(connection, pause).await;
+        }
+        // What the outbox still holds of it is in the memory's account.
+        self.drain(connection, || playing.is_wanted(connection)).await;
+    }
+
+    /// Waits until little waits in a connection's outbox, as long as that is wanted.
+    pub(crate) async fn drain(self: &Rc<Self>, connection: &Rc<Connection>, is_wanted: impl Fn() -> bool) {
+        while is_wanted() && connection.outbox.borrow().waiting() > HOLD_AT_BYTES {
+            self.flush(connection);
+            tokio::time::sleep(HOLD).await;
+        }
     }
 
     fn skip(self: &Rc<Self>, connection: &Rc<Connection>, playing: &Playing, to: Seq, cause: GapCause) {

@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use agentbench_audit::Record;
-use agentbench_auth::Grant;
+use agentbench_auth::{Grant, Permission};
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
 use agentbench_session::ConnectionKey;
@@ -39,6 +40,15 @@ const PAUSE_AT_REQUESTS: u32 = 1024;
 /// Pages of history that are in memory for one connection before they are in its outbox.
 const HISTORY_READS: usize = 4;
 
+/// Bytes of messages taken in before others get their turn: inflated, a few bytes of the socket can be very many.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+/// From this size on a message is looked at only if its sender may publish: no command is as large.
+const LARGE_MESSAGE: usize = 64 * 1024;
+
+fn may_send_large(grant: &Grant) -> bool {
+    grant.allows(Permission::SessionPublish) || grant.allows(Permission::SessionReview)
+}
+
 /// What the handshake has settled about the bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wire {
@@ -63,6 +73,45 @@ pub(crate) struct Held {
     pub(crate) priority: Priority,
     /// Until then, ms since 1970.
     pub(crate) until: u64,
+}
+
+/// A message that has not arrived whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unfinished {
+    /// Its bytes, counted in the receive budget.
+    pub(crate) bytes: usize,
+    /// When it began, ms by the clock that only goes forward.
+    since: u64,
+    /// What it had when it was looked at last, and when.
+    seen_bytes: usize,
+    seen_at: u64,
+}
+
+/// Time between two looks at a message that has not arrived whole, ms.
+const PROGRESS_MS: u64 = 10_000;
+/// Bytes that have to come in that time, so that a message cannot be kept open for ever: 1 KiB a second.
+const PROGRESS_BYTES: usize = 10 * 1024;
+/// Messages up to this size may take as long as they like; the budget counts them all the same.
+const PROGRESS_FREE: usize = 64 * 1024;
+
+impl Unfinished {
+    /// What is known when the message has `bytes`.
+    fn grown_to(self, bytes: usize, now: u64) -> Self {
+        if bytes == 0 || self.bytes == 0 || bytes < self.bytes {
+            return Self { bytes, since: now, seen_bytes: bytes, seen_at: now };
+        }
+        Self { bytes, ..self }
+    }
+
+    /// Whether it has stopped coming. Called with every tick.
+    fn has_stopped(&mut self, now: u64) -> bool {
+        if self.bytes <= PROGRESS_FREE || now.saturating_sub(self.seen_at) < PROGRESS_MS {
+            return false;
+        }
+        let came = self.bytes - self.seen_bytes;
+        (self.seen_bytes, self.seen_at) = (self.bytes, now);
+        came < PROGRESS_BYTES
+    }
 }
 
 /// Where a connection is in its life.
@@ -104,8 +153,10 @@ pub(crate) struct Connection {
     pub(crate) pending: Cell<u32>,
     /// Pages of history that are read for it at the same time.
     pub(crate) history_reads: Semaphore,
-    /// Bytes of an incomplete message that are counted in the receive budget.
-    counted: Cell<usize>,
+    /// The message that has not arrived whole.
+    unfinished: Cell<Unfinished>,
+    /// What was read and not decoded yet: others come first.
+    unread: Cell<Option<Box<[u8]>>>,
     pub(crate) connected_at: u64,
     pub(crate) last_heard: Cell<u64>,
     pub(crate) next_ping: Cell<u64>,
@@ -147,7 +198,8 @@ impl Connection {
             sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
             history_reads: Semaphore::new(HISTORY_READS),
-            counted: Cell::new(0),
+            unfinished: Cell::default(),
+            unread: Cell::new(None),
             connected_at: now,
             last_heard: Cell::new(now),
             next_ping: Cell::new(0),
@@ -181,10 +233,10 @@ impl Connection {
         }
     }
 
-    /// Takes one message's worth from the connection's rate.
-    pub(crate) fn take_rate(&self, rate: u64, now: u64) -> Result<(), u64> {
+    /// Takes `count` messages' worth from the connection's rate.
+    pub(crate) fn take_rate(&self, rate: u64, count: u64, now: u64) -> Result<(), u64> {
         let mut bucket = self.rate.get();
-        let taken = bucket.take(rate, now);
+        let taken = bucket.take_many(rate, count, now);
         self.rate.set(bucket);
         match taken {
             Ok(()) => self.refused_by_rate.set(0),
@@ -239,6 +291,13 @@ impl Connection {
     }
 
     fn poll_readable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        if let Some(mut bytes) = self.unread.take() {
+            if self.is_open() {
+                self.decode(worker, &mut bytes, worker.now());
+                worker.flush(self);
+            }
+            return cx.waker().wake_by_ref();
+        }
         for _ in 0..READS_PER_TURN {
             if self.phase.get() == Phase::Ended {
                 return;
@@ -252,6 +311,9 @@ impl Connection {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0) | Err(_)) => return self.phase.set(Phase::Ended),
                 Poll::Ready(Ok(count)) => self.take_in(worker, &mut scratch[..count]),
+            }
+            if self.has_unread() {
+                break;
             }
         }
         cx.waker().wake_by_ref();
@@ -273,10 +335,19 @@ impl Connection {
         let mut input = Input::new(bytes);
         let mut decoder = self.decoder.borrow_mut();
         let mut inflater = worker.inflater.borrow_mut();
+        let mut taken = 0;
         while self.is_open() {
             match decoder.next(&mut input, &mut inflater) {
                 Ok(None) => break,
-                Ok(Some(message)) => self.take_message(worker, message, now),
+                Ok(Some(message)) => {
+                    taken += message.size();
+                    self.take_message(worker, message, now);
+                    if taken > BYTES_PER_TURN && input.remaining() > 0 {
+                        self.unread.set(Some(input.rest().into()));
+                        self.wake();
+                        break;
+                    }
+                }
                 Err(error) => {
                     let code = CloseCode::from_u16(error.close_code()).unwrap_or(CloseCode::Protocol);
                     if code == CloseCode::TooBig {
@@ -291,23 +362,75 @@ impl Connection {
         self.count_buffered(worker, decoder.buffered());
     }
 
-    /// Keeps the receive budget's account; a connection that would break it is asked to come back later.
+    fn has_unread(&self) -> bool {
+        let unread = self.unread.take();
+        let has_some = unread.is_some();
+        self.unread.set(unread);
+        has_some
+    }
+
+    /// Keeps the receive budget's account. If it is broken, the message that has been coming for longest has to go; a user who
+    /// has half of it for unfinished messages gets no more.
     fn count_buffered(self: &Rc<Self>, worker: &Rc<Worker>, buffered: usize) {
-        let before = self.counted.replace(buffered);
-        if before == buffered {
+        let before = self.unfinished.get();
+        if before.bytes == buffered {
             return;
         }
-        let total = worker.shared.count_receive_buffer(before, buffered);
-        if buffered > before && total > worker.shared.config.receive_budget && self.is_open() {
-            let detail = "the server holds too many incomplete messages";
-            worker.refuse(self, Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000), worker.now());
-            worker.close(self, CloseCode::TryLater, detail, Some(1_000));
+        self.unfinished.set(before.grown_to(buffered, worker.steady()));
+        let budget = worker.shared.config.receive_budget;
+        let total = worker.shared.count_receive_buffer(before.bytes, buffered);
+        let of_user = self.count_of_user(before.bytes, buffered);
+        if buffered <= before.bytes || !self.is_open() {
+            return;
         }
+        if of_user > budget / 2 {
+            return self.turn_away(worker, "the user has too many incomplete messages");
+        }
+        if total > budget {
+            let oldest = worker.oldest_unfinished().unwrap_or_else(|| Rc::clone(self));
+            oldest.turn_away(worker, "the server holds too many incomplete messages");
+            worker.flush_later(&oldest);
+        }
+    }
+
+    /// Changes the user's part of the receive budget; returns the user's whole.
+    fn count_of_user(&self, before: usize, after: usize) -> usize {
+        let receiving = &self.user.receiving;
+        if after >= before {
+            receiving.fetch_add(after - before, Ordering::Relaxed) + (after - before)
+        } else {
+            receiving.fetch_sub(before - after, Ordering::Relaxed) - (before - after)
+        }
+    }
+
+    /// Asks to come back later.
+    fn turn_away(self: &Rc<Self>, worker: &Rc<Worker>, detail: &str) {
+        worker.shared.metrics.clients_slow_to_send.inc();
+        worker.refuse(self, Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000), worker.now());
+        worker.close(self, CloseCode::TryLater, detail, Some(1_000));
+    }
+
+    /// When its unfinished message began, if it has one.
+    pub(crate) fn unfinished_since(&self) -> Option<u64> {
+        let unfinished = self.unfinished.get();
+        (unfinished.bytes > 0).then_some(unfinished.since)
+    }
+
+    /// Whether its unfinished message has stopped coming.
+    pub(crate) fn has_stopped_sending(&self, now: u64) -> bool {
+        let mut unfinished = self.unfinished.get();
+        let has_stopped = unfinished.has_stopped(now);
+        self.unfinished.set(unfinished);
+        has_stopped
     }
 
     fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: u64) {
         if worker.inspection.is_on() {
             worker.inspect_in(self, &message);
+        }
+        if message.size() > LARGE_MESSAGE && !may_send_large(&self.grant.borrow()) {
+            let detail = "the token permits no messages of this size: it may not publish";
+            return worker.refuse(self, Refusal::new(ErrorCode::Forbidden, detail), now);
         }
         match message {
             Message::Text(text) => worker.take_text(self, text, now),
@@ -338,9 +461,10 @@ impl Connection {
 
     /// What remains to be given back when the driver has ended.
     pub(crate) fn release(&self, worker: &Worker) {
-        let counted = self.counted.replace(0);
+        let counted = self.unfinished.replace(Unfinished::default()).bytes;
         if counted > 0 {
             worker.shared.count_receive_buffer(counted, 0);
+            self.count_of_user(counted, 0);
         }
     }
 }
@@ -389,9 +513,24 @@ mod tests {
     use super::*;
 
     /// What counts at ten thousands of connections; the budget of 4 KB is for all that belongs to one. With the counts of its
-    /// `Rc` it fills an allocator's class of 768 bytes; eight bytes less would be one of 640.
+    /// `Rc` it fills an allocator's class of 768 bytes.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Connection>() <= 632, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 768 - 16, "{}", size_of::<Connection>());
+    }
+
+    #[test]
+    fn a_message_that_stops_coming_is_seen_at_the_next_look() {
+        let mut message = Unfinished::default().grown_to(1_000_000, 5_000);
+        assert!(!message.has_stopped(14_999));
+        assert!(message.has_stopped(15_000), "it did not go on");
+        let mut slow = message.grown_to(1_000_000 + PROGRESS_BYTES, 20_000);
+        assert!(!slow.has_stopped(25_000), "a slow line is no attack");
+        let mut slower = slow.grown_to(1_000_000 + 2 * PROGRESS_BYTES - 1, 30_000);
+        assert!(slower.has_stopped(35_000));
+        let mut small = Unfinished::default().grown_to(PROGRESS_FREE, 0);
+        assert!(!small.has_stopped(1_000_000));
+        let next = slower.grown_to(100, 40_000);
+        assert_eq!((next.since, next.bytes), (40_000, 100), "another message");
     }
 }

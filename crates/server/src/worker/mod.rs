@@ -129,6 +129,19 @@ impl Worker {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
 
+    /// ms by a clock that only goes forward, at the pace of time: for everything that waits. It was right when the process began.
+    pub(crate) fn steady(&self) -> u64 {
+        self.shared.clock.steady_ms()
+    }
+
+    /// The connection whose unfinished message began first.
+    pub(crate) fn oldest_unfinished(&self) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let open = connections.iter().map(|(_, connection)| connection).filter(|it| it.is_open());
+        let begun = open.filter_map(|connection| Some((connection.unfinished_since()?, connection)));
+        begun.min_by_key(|(since, _)| *since).map(|(_, connection)| Rc::clone(connection))
+    }
+
     /// Makes a connection and gives it its key.
     pub(crate) fn register(
         self: &Rc<Self>,

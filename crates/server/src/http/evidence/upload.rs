@@ -149,7 +149,7 @@ fn may_upload(api: &Api, caller: &Caller, piece: Piece) -> Answer<()> {
         let refusal = Refusal::new(ErrorCode::Overloaded, "the server is restarting");
         return Err(refusal.retry_after(2_000).into());
     }
-    let taken = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, api.now());
+    let taken = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, 1, api.now());
     taken.map_err(|wait| {
         Refusal::new(ErrorCode::RateLimited, "sent faster than the limit allows").retry_after(wait).into()
     })

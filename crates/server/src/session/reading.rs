@@ -1,0 +1,220 @@
+//! Reading logs for readers that are behind: one step at a time, within the memory that all of them together may have.
+//!
+//! What is read is held until the sockets have taken it. A reader that has to wait for its part of the memory holds nothing
+//! meanwhile, and is served in its turn; live readers at the tail are not concerned. So readers cannot take the memory that
+//! publishers need, however many they are and however large the events.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use agentbench_event_log::{Frame, LogError, ReadLimit, Reading};
+use agentbench_protocol::{Seq, SessionId};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::shared::Shared;
+
+/// Bytes of one step: large, since a reader that is behind will want what follows, too.
+pub(crate) const STEP_BYTES: usize = 256 * 1024;
+/// Unit of the account; a semaphore counts in 32 bits.
+const UNIT: usize = 1024;
+
+/// The memory of all readers that are behind.
+#[derive(Debug)]
+pub(crate) struct ReadBudget {
+    units: Arc<Semaphore>,
+    limit: usize,
+    /// Readers that wait for their turn.
+    waiting: AtomicUsize,
+}
+
+/// A part of the memory, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    units: OwnedSemaphorePermit,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.units.num_permits() * UNIT
+    }
+
+    /// The bytes, which hold the memory as long as any part of them is there.
+    pub(crate) fn with(self, bytes: BytesMut) -> Bytes {
+        Bytes::from_owner(HeldBytes { bytes, _held: self })
+    }
+}
+
+struct HeldBytes {
+    bytes: BytesMut,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl ReadBudget {
+    /// `limit` in bytes; less than a step is a step.
+    pub(crate) fn new(limit: usize) -> Self {
+        let limit = (limit / UNIT).clamp(STEP_BYTES / UNIT, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Self { units: Arc::new(Semaphore::new(limit)), limit, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Bytes that are held, and how many may be.
+    pub(crate) fn used(&self) -> (usize, usize) {
+        let free = self.units.available_permits();
+        (self.limit.saturating_sub(free) * UNIT, self.limit * UNIT)
+    }
+
+    /// Whether readers wait for others to let go.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// What is larger than all the memory there is waits for all of it.
+    fn units_of(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT).min(self.limit)).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a part, in the order of asking.
+    pub(crate) async fn hold(&self, bytes: usize) -> Held {
+        let _waiting = Waiting::begin(&self.waiting);
+        let units = Arc::clone(&self.units).acquire_many_owned(self.units_of(bytes)).await;
+        Held { units: units.expect("the semaphore is never closed") }
+    }
+
+    /// Makes a part as large as what was read, if that can be had at once.
+    fn grow(&self, held: &mut Held, bytes: usize) -> bool {
+        let missing = self.units_of(bytes).saturating_sub(u32::try_from(held.units.num_permits()).unwrap_or(0));
+        if missing == 0 {
+            return true;
+        }
+        let more = Arc::clone(&self.units).try_acquire_many_owned(missing);
+        more.map(|more| held.units.merge(more)).is_ok()
+    }
+}
+
+/// Counts one who waits, also if the waiting is given up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Frames that were read, and the memory they are in.
+pub(crate) struct Step {
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) head: Seq,
+    pub(crate) held: Held,
+}
+
+/// Reads a log from `from` on: at least one frame if there is one, and no more than the limit beyond that. Waits for memory
+/// and for the disk, but not on the worker's thread.
+///
+/// # Errors
+/// As [`agentbench_event_log::EventLog::read`].
+pub(crate) async fn read_step(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    from: Seq,
+    limit: ReadLimit,
+) -> Result<Step, LogError> {
+    let budget = &shared.reading;
+    let mut held = budget.hold(limit.bytes).await;
+    loop {
+        let reading = read(shared, session, from, limit).await?;
+        let size: usize = reading.frames.iter().map(|frame| frame.bytes().len()).sum();
+        if size <= held.bytes() || budget.grow(&mut held, size) {
+            return Ok(Step { frames: reading.frames, head: reading.head.seq, held });
+        }
+        // One event larger than a step: nothing is held while its turn is waited for.
+        drop((reading, held));
+        held = budget.hold(size).await;
+    }
+}
+
+async fn read(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    from: Seq,
+    limit: ReadLimit,
+) -> Result<Reading, LogError> {
+    let shared = Arc::clone(shared);
+    let read = tokio::task::spawn_blocking(move || shared.log.read(session, from, limit)).await;
+    read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn taken(budget: &ReadBudget, bytes: usize) -> Held {
+        match poll(pin!(budget.hold(bytes))) {
+            Poll::Ready(held) => held,
+            Poll::Pending => panic!("there is room"),
+        }
+    }
+
+    #[test]
+    fn memory_is_held_as_long_as_any_part_of_the_bytes_is_there() {
+        let budget = ReadBudget::new(1 << 20);
+        let bytes = taken(&budget, 1 << 19).with(BytesMut::from(&[7; 100][..]));
+        let part = bytes.slice(90..);
+        drop(bytes);
+        assert_eq!(budget.used(), (1 << 19, 1 << 20));
+        assert_eq!(&part[..], &[7; 10]);
+        drop(part);
+        assert_eq!(budget.used().0, 0);
+    }
+
+    #[test]
+    fn who_has_no_room_waits_in_turn_and_holds_nothing() {
+        let budget = ReadBudget::new(1 << 20);
+        let all = taken(&budget, 1 << 30);
+        assert_eq!(budget.used().0, 1 << 20, "more than there is means all there is");
+        {
+            let (mut large, mut small) = (pin!(budget.hold(1 << 20)), pin!(budget.hold(1)));
+            assert!(poll(large.as_mut()).is_pending() && poll(small.as_mut()).is_pending());
+            assert!(budget.is_short());
+            drop(all);
+            assert!(poll(small.as_mut()).is_pending(), "the large one asked first");
+            let Poll::Ready(held) = poll(large.as_mut()) else { panic!("its turn has come") };
+            drop(held);
+            assert!(poll(small.as_mut()).is_ready());
+        }
+        assert!(!budget.is_short());
+        assert_eq!(budget.used().0, 0);
+    }
+
+    #[test]
+    fn a_part_grows_only_if_nobody_is_in_the_way() {
+        let budget = ReadBudget::new(1 << 20);
+        let mut held = taken(&budget, 1 << 18);
+        let other = taken(&budget, 1 << 19);
+        assert!(!budget.grow(&mut held, 1 << 20));
+        assert_eq!(held.bytes(), 1 << 18);
+        assert!(budget.grow(&mut held, 1 << 19));
+        drop(other);
+        assert!(budget.grow(&mut held, 1 << 30));
+        assert_eq!(held.bytes(), 1 << 20);
+    }
+}
