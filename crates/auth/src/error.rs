@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AuthError {
     /// There is no token.
-    #[error("there is no token")]
+    #[error(
+        "no token was sent: Authorization: Bearer TOKEN, or the subprotocol bearer.TOKEN (agentbench token mint makes one)"
+    )]
     Missing,
     /// Not a token of the form that is expected here: size, parts, encoding, types or texts are wrong.
     #[error("the token cannot be read")]

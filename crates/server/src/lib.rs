@@ -328,7 +328,7 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::
         };
         match accepted {
             Ok((socket, from)) => {
-                set_buffers(&socket, &worker.shared.config);
+                set_options(&socket, &worker.shared.config);
                 tokio::task::spawn_local(transport::admission::admit(Rc::clone(worker), socket, from));
             }
             Err(error) => {
@@ -341,9 +341,11 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::
     }
 }
 
-fn set_buffers(stream: &tokio::net::TcpStream, config: &Config) {
+/// Options for every socket, whatever it turns out to speak. One that cannot be set is no reason to refuse the connection.
+fn set_options(stream: &tokio::net::TcpStream, config: &Config) {
     let socket = socket2::SockRef::from(stream);
-    // A buffer that cannot be set is no reason to refuse the connection.
+    // An answer in two writes would wait for the client's delayed ACK, 40 ms.
+    let _ = socket.set_tcp_nodelay(true);
     if config.send_buffer > 0 {
         let _ = socket.set_send_buffer_size(config.send_buffer);
     }

@@ -40,6 +40,7 @@ use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
 use crate::session::reading::ReadBudget;
 use crate::trace::Tracer;
+use crate::transport::penalty::Penalties;
 use crate::worker::mailbox::{Letter, Mailbox};
 
 /// Bits of a connection's key that name its worker; the rest are its place there and a serial number.
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
     producers: Mutex<HashMap<(String, String), ConnectionKey>>,
     users: Mutex<HashMap<String, Arc<User>>>,
     pub(crate) addresses: Addresses,
+    pub(crate) penalties: Penalties,
     pub(crate) auditor: Auditor,
     pub(crate) evidence: Arc<Store>,
     /// What the log found at its start was not all as it should be.
@@ -149,7 +151,11 @@ impl Shared {
         let alerts = Alerts::new(&config.watch, &config.node_name);
         let stall_after = config.watch.stall_after.as_millis() as u64;
         let tracer = config.operations.otlp_endpoint.clone().map(Tracer::new);
-        let addresses = Addresses::new(security.address_connection_rate, security.address_rate);
+        let addresses = Addresses::new(
+            security.address_connection_rate,
+            security.address_rate,
+            security.failed_token_rate,
+        );
         let memory = Memory::new(config.memory_budget.unwrap_or_else(default_budget));
         let reading = ReadBudget::new(config.read_budget);
         let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
@@ -163,6 +169,7 @@ impl Shared {
             config,
             tls,
             addresses,
+            penalties: Penalties::default(),
             auditor,
             log,
             sabotage,

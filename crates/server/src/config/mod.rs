@@ -237,6 +237,8 @@ pub struct Config {
     pub slow_consumer_timeout: Duration,
     /// Time for the request head.
     pub auth_timeout: Duration,
+    /// Time that an HTTP connection is kept for its next request.
+    pub http_keep_alive: Duration,
     /// Time between pings.
     pub heartbeat_interval: Duration,
     /// Time that a stop may take.
@@ -358,6 +360,7 @@ impl Config {
             malformed_limit: texts.number("malformed-limit", 1..=1_000_000)? as u32,
             slow_consumer_timeout: texts.millis("slow-consumer-timeout", 1..=DAY_MS)?,
             auth_timeout: texts.millis("auth-timeout", 1..=DAY_MS)?,
+            http_keep_alive: texts.millis("http-keep-alive", 1..=DAY_MS)?,
             heartbeat_interval: texts.millis("heartbeat-interval", 10..=DAY_MS)?,
             shutdown_timeout: texts.millis("shutdown-timeout", 1..=DAY_MS)?,
             reconnect_spread: texts.millis("reconnect-spread", 0..=DAY_MS)?,

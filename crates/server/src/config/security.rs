@@ -79,6 +79,8 @@ pub struct Security {
     pub address_rate: u64,
     /// New connections a second of one address; 0 is no limit.
     pub address_connection_rate: u64,
+    /// Refused tokens a second of one address that are answered at once; 0 is no limit.
+    pub failed_token_rate: u64,
     /// Connections of one user at once; 0 is no limit.
     pub user_connections: usize,
     /// Live sessions of one user; 0 is no limit.
@@ -116,6 +118,7 @@ impl Security {
             proxy_protocol,
             address_rate: texts.number("address-rate", 0..=1_000_000_000)?,
             address_connection_rate,
+            failed_token_rate: texts.number("failed-token-rate", 0..=1_000_000_000)?,
             user_connections: texts.size("user-connections", 0..=10_000_000)?,
             user_sessions: texts.size("user-sessions", 0..=100_000_000)?,
             jwks: jwks(texts)?,

@@ -137,6 +137,12 @@ pub const SETTINGS: &[Setting] = &[
         "ms within which a client has to send its whole request head",
     ),
     setting(
+        "http-keep-alive",
+        "HTTP_KEEP_ALIVE",
+        "75000",
+        "ms that an HTTP connection is kept for its next request; longer than the 60 s of most load balancers, so that they end it first",
+    ),
+    setting(
         "tls-cert",
         "TLS_CERT",
         "",
@@ -171,6 +177,12 @@ pub const SETTINGS: &[Setting] = &[
         "ADDRESS_CONNECTION_RATE",
         "",
         "connections a second that one address may open; 500 in production, 0 (no limit) in development",
+    ),
+    setting(
+        "failed-token-rate",
+        "FAILED_TOKEN_RATE",
+        "5",
+        "refused tokens a second of one address that are answered at once, further ones after a second; good tokens never wait; 0 is no limit",
     ),
     setting(
         "user-connections",

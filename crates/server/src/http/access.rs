@@ -8,11 +8,12 @@ use agentbench_auth::{AuthError, Grant, Permission};
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use agentbench_session::ConnectionKey;
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 
 use super::Api;
 use super::answer::Answer;
+use super::head;
 use super::query::Query;
 use crate::transport::Peer;
 use crate::transport::handshake::bearer;
@@ -27,13 +28,13 @@ pub(crate) struct Caller {
 impl Caller {
     /// By the `Authorization` header alone.
     pub(crate) fn of(api: &Api, parts: &Parts) -> Answer<Self> {
-        let header = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
+        let header = head::text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
         Self::by_token(api, address_of(parts), header)
     }
 
     /// By the header, or by `?token=` where there is none: an `EventSource` cannot set headers.
     pub(crate) fn of_event_source(api: &Api, parts: &Parts, query: &Query) -> Answer<Self> {
-        let header = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
+        let header = head::text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
         Self::by_token(api, address_of(parts), header.or_else(|| query.get("token")))
     }
 
@@ -52,13 +53,8 @@ impl Caller {
                 } else {
                     ErrorCode::NotAuthenticated
                 };
-                let detail = match error {
-                    AuthError::Missing => {
-                        "send a token: Authorization: Bearer … (agentbench token mint makes one)".to_owned()
-                    }
-                    other => other.to_string(),
-                };
-                Err(Refusal::new(code, detail).into())
+                tracing::info!(reason = error.as_str(), %address, "refused a request: {error}");
+                Err(Refusal::new(code, error.to_string()).into())
             }
         }
     }
@@ -142,9 +138,4 @@ pub(crate) fn session_of(name: &str) -> Answer<SessionId> {
 
 pub(crate) fn no_such_session() -> Refusal {
     Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
-}
-
-/// A header's text, if it has one and is UTF-8.
-pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
 }

@@ -138,7 +138,7 @@ async fn survey(
 /// `GET /api/v1/connections`
 pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
-    let query = Query::parse(parts.uri.query());
+    let query = Query::parse(parts.uri.query())?;
     let limit = query.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE) as usize;
     let cursor = query
         .word("cursor", "the nextCursor of an earlier page", |text| api.shared.connection_named(text))?;
@@ -165,10 +165,8 @@ pub(crate) async fn one(State(api): State<Api>, parts: Parts) -> Answer<Response
 
 /// `DELETE /api/v1/connections/{clientId}`
 pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    let caller = Caller::of(&api, &parts)?;
-    api.shared.audit_room().await?;
-    caller.administers(&api, Permission::ConnectionClose, "close_connection")?;
-    let query = Query::parse(parts.uri.query());
+    Caller::of(&api, &parts)?.administers(&api, Permission::ConnectionClose, "close_connection")?;
+    let query = Query::parse(parts.uri.query())?;
     let code = query.word("reconnect", "now, never", |word| match word {
         "now" => Some(CloseCode::GoingAway),
         "never" => Some(CloseCode::Forbidden),

@@ -7,8 +7,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use super::access::header_text;
 use super::answer::Refused;
+use super::head;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static(
@@ -24,7 +24,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.filter(|origin| {
-        let host = header_text(request.headers(), header::HOST.as_str());
+        let host = head::text(request.headers(), header::HOST.as_str());
         let origin = std::str::from_utf8(origin.as_bytes());
         origin.is_ok_and(|origin| api.shared.config.allowed_origins.allow(origin, host))
     });

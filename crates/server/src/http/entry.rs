@@ -1,14 +1,16 @@
-//! What comes before every route of the API: the address's rate, and the issuer, who may know a key that is new.
+//! What comes before every route of the API: the address's rate, the issuer, who may know a key that is new, and the
+//! wait of refused tokens.
 
 use agentbench_protocol::{ErrorCode, Refusal};
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use super::access::{address_of, header_text};
+use super::access::address_of;
 use super::answer::Refused;
+use super::head;
 use crate::transport::handshake::bearer;
 
 /// Around every route. Health and metrics are for whoever watches the server, and are not counted.
@@ -17,15 +19,20 @@ pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) 
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    if let Err(wait) = api.shared.addresses.take_message(address_of(&parts), api.now()) {
+    let address = address_of(&parts);
+    if let Err(wait) = api.shared.addresses.take_message(address, api.now()) {
         let detail = "this address sends faster than the limit allows";
         let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait);
         return Refused::from(refusal).into_response();
     }
-    if let Some(token) = header_text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer) {
+    if let Some(token) = head::text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer) {
         know_key(&api, token).await;
     }
-    next.run(Request::from_parts(parts, body)).await
+    let answer = next.run(Request::from_parts(parts, body)).await;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        api.shared.penalties.wait(&api.shared.addresses, address, api.now()).await;
+    }
+    answer
 }
 
 /// Has the issuer's keys fetched again if the token is of one that is not known; the route then finds it.

@@ -55,7 +55,7 @@ pub(crate) async fn range(State(api): State<Api>, parts: Parts) -> Answer<Respon
 
 /// `GET /api/v1/sessions/{sessionId}/export`
 pub(crate) async fn export(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    match Query::parse(parts.uri.query()).word("format", "jsonl, html", Format::parse)? {
+    match Query::parse(parts.uri.query())?.word("format", "jsonl, html", Format::parse)? {
         Some(Format::Html) => super::page_export::export(&api, &parts).await,
         Some(Format::JsonLines) | None => serve(&api, &parts, true).await,
     }
@@ -82,7 +82,7 @@ async fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
     api.shared.audit_room().await?;
     let session = session_of(segment(parts, 3))?;
     let entry = caller.may_read(api, session)?;
-    let query = Query::parse(parts.uri.query());
+    let query = Query::parse(parts.uri.query())?;
     let head = entry.head();
     let (mut next, mut last) = (1, head.seq);
     if !export {

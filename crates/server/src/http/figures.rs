@@ -7,8 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use super::access::{Caller, header_text};
+use super::access::Caller;
 use super::answer::{Answer, json};
+use super::head;
 use crate::ops::exposition::Format;
 use crate::ops::watch::gather;
 
@@ -18,7 +19,7 @@ pub(super) async fn metrics(State(api): State<Api>, parts: Parts) -> Response {
     if !shared.config.enable_metrics {
         return (StatusCode::NOT_FOUND, "metrics are turned off (ENABLE_METRICS)\n").into_response();
     }
-    let format = Format::accepted(header_text(&parts.headers, "accept").unwrap_or(""));
+    let format = Format::accepted(head::text(&parts.headers, "accept").unwrap_or(""));
     let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
     (headers, format.write(&gather(shared))).into_response()
 }

@@ -17,10 +17,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::access::{Caller, header_text, session_of};
+use super::access::{Caller, session_of};
 use super::answer::Answer;
 use super::connections::{Transport, find};
 use super::events::NDJSON;
+use super::head;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
 use super::{Api, Link, segment};
@@ -66,7 +67,7 @@ struct Asked {
 
 impl Asked {
     fn read(api: &Api, parts: &Parts, action: &'static str) -> Answer<Self> {
-        let query = Query::parse(parts.uri.query());
+        let query = Query::parse(parts.uri.query())?;
         let caller = Caller::of(api, parts)?;
         let payloads = query.word("payloads", "true, false", |word| word.parse::<bool>().ok())?;
         let payloads = payloads.unwrap_or(false);
@@ -100,7 +101,7 @@ impl Asked {
         };
         let guard = Guard { shared: Arc::clone(shared), number, workers: workers.clone() };
         begin(shared, workers, tap).await;
-        let accepted = header_text(&parts.headers, header::ACCEPT.as_str()).unwrap_or("");
+        let accepted = head::text(&parts.headers, header::ACCEPT.as_str()).unwrap_or("");
         let form = if accepted.contains("text/event-stream") { Form::Sse } else { Form::Lines };
         let (writer, body) = pipe::body(shared, &Link::of(parts));
         let first = json!({"at": api.now(), "inspecting": name, "payloads": self.payloads}).to_string();

@@ -4,7 +4,7 @@
 //! comes back through an [`exchange`]. So a session's owner stays the only one who changes it.
 //!
 //! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins,
-//!   `entry` is what comes before every route.
+//!   `head` is what a request's head must be, `entry` what comes before every route.
 //! - `sessions`, `events`, `publish`, `commands`, `stream`, `connections`, `control`, `figures` are the routes; `openapi` describes them.
 
 pub(crate) mod access;
@@ -20,6 +20,7 @@ pub(crate) mod exchange;
 mod figures;
 mod frames;
 pub(crate) mod guests;
+mod head;
 #[cfg(feature = "schema")]
 pub(crate) mod openapi;
 mod page_export;
@@ -27,7 +28,7 @@ mod pages;
 mod pipe;
 mod profile;
 mod publish;
-mod query;
+pub(crate) mod query;
 mod sessions;
 mod stream;
 pub(crate) mod streams;
@@ -128,6 +129,7 @@ pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
         .method_not_allowed_fallback(other_method)
         .layer(axum::middleware::from_fn_with_state(api.clone(), entry::apply))
         .layer(axum::middleware::from_fn_with_state(api.clone(), cors::apply))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), head::apply))
         .with_state(api)
 }
 
@@ -161,7 +163,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(worker.shared.config.auth_timeout);
+    // The first head is here already; this is the time until the next one is whole.
+    builder.timer(hyper_util::rt::TokioTimer::new());
+    builder.header_read_timeout(worker.shared.config.http_keep_alive);
     tokio::select! {
         served = builder.serve_connection(TokioIo::new(stream), service) => {
             if let Err(error) = served {

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::access::header_text;
+use super::head;
 use super::{Api, nothing_here};
 
 /// Own scripts and styles only; own pictures and those that the page has made of evidence; nobody may frame it.
@@ -42,11 +42,11 @@ pub(super) async fn file(State(api): State<Api>, parts: Parts) -> Response {
 }
 
 fn serve(asset: &'static agentbench_pages::Asset, asked: &HeaderMap) -> Response {
-    let accepted = header_text(asked, header::ACCEPT_ENCODING.as_str()).unwrap_or("");
+    let accepted = head::text(asked, header::ACCEPT_ENCODING.as_str()).unwrap_or("");
     let small = asset.gzip.filter(|_| takes_gzip(accepted));
     // Two forms of a file are two things to caches (RFC 9110 §8.8.3).
     let etag = format!("\"{}{}\"", asset.etag, if small.is_some() { "-gz" } else { "" });
-    let known = header_text(asked, header::IF_NONE_MATCH.as_str()).unwrap_or("");
+    let known = head::text(asked, header::IF_NONE_MATCH.as_str()).unwrap_or("");
     let is_known =
         known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag);
     let mut response = if is_known {

@@ -10,8 +10,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use super::access::{Caller, header_text};
+use super::access::Caller;
 use super::answer::Answer;
+use super::head;
 use super::query::Query;
 use crate::ops::profile::{NoProfile, flame, take};
 
@@ -24,7 +25,7 @@ pub(crate) async fn profile(State(api): State<Api>, parts: Parts) -> Answer<Resp
     let caller = Caller::of(&api, &parts)?;
     api.shared.audit_room().await?;
     caller.administers(&api, Permission::ServerDrain, "profile")?;
-    let query = Query::parse(parts.uri.query());
+    let query = Query::parse(parts.uri.query())?;
     let seconds = query.number("seconds", 1..=MAX_SECONDS)?.unwrap_or(SECONDS);
     if !api.shared.config.operations.enable_profiling {
         let detail = "profiling is turned off (ENABLE_PROFILING)";
@@ -42,7 +43,7 @@ pub(crate) async fn profile(State(api): State<Api>, parts: Parts) -> Answer<Resp
             Refusal::new(ErrorCode::Overloaded, detail).retry_after(10_000)
         }
     })?;
-    let accepted = header_text(&parts.headers, header::ACCEPT.as_str()).unwrap_or("");
+    let accepted = head::text(&parts.headers, header::ACCEPT.as_str()).unwrap_or("");
     let headers = |kind| [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
     if accepted.contains("text/plain") && !accepted.contains("svg") {
         return Ok((StatusCode::OK, headers("text/plain; charset=utf-8"), folded.text()).into_response());

@@ -18,9 +18,10 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::access::{Caller, header_text, session_of};
+use super::access::{Caller, session_of};
 use super::answer::{Answer, json};
 use super::exchange::{Answered, Exchange};
+use super::head;
 use super::query::Query;
 use super::{Api, ask, one_answer, pipe, segment};
 use crate::dispatch::{may_not_publish, publishing_needs};
@@ -136,8 +137,8 @@ fn answer(mut published: Published, mut errors: Vec<Refusal>, alone: bool) -> An
 
 /// The producer, named as on the socket.
 fn producer(parts: &Parts) -> Answer<Box<str>> {
-    let query = Query::parse(parts.uri.query());
-    let name = header_text(&parts.headers, "agentbench-producer").or_else(|| query.get("producerId"));
+    let query = Query::parse(parts.uri.query())?;
+    let name = head::text(&parts.headers, "agentbench-producer").or_else(|| query.get("producerId"));
     match name {
         None | Some("") => Ok("".into()),
         Some(name) if is_visible(name, MAX_PRODUCER_CHARS) => Ok(name.into()),

@@ -12,9 +12,22 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    pub(crate) fn parse(text: Option<&str>) -> Self {
-        let pairs = form_urlencoded::parse(text.unwrap_or("").as_bytes());
-        Self { pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect() }
+    /// Reads names and values.
+    ///
+    /// # Errors
+    /// Names the first parameter whose bytes are not UTF-8, once they are decoded: what is lost in reading could be anything.
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Refusal> {
+        let text = text.unwrap_or("");
+        let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+        let written = text.split('&').filter(|part| !part.is_empty());
+        if let Some(((name, _), _)) = pairs.iter().zip(written).find(|(_, part)| !is_text(part)) {
+            // Of what was sent only a name that could be one of ours is said back.
+            let plain = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let name = if plain { name } else { "query" };
+            let detail = format!("{name} in the address is not UTF-8 text; percent-encode its UTF-8 bytes");
+            return Err(Refusal::invalid(name, detail));
+        }
+        Ok(Self { pairs })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -45,18 +58,54 @@ impl Query {
     }
 }
 
+/// Whether a part of a query is UTF-8 behind its percent-encoding (URL standard, "percent-decode").
+fn is_text(part: &str) -> bool {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+    let (mut bytes, mut rest) = (Vec::with_capacity(part.len()), part.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let escaped = match tail {
+            [high, low, ..] if *first == b'%' => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        bytes.push(escaped.map_or(*first, |(high, low)| high << 4 | low));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_whole_and_in_range() {
-        let query = Query::parse(Some("a=5&b=&c=-1&d=1e3&e=%2B7&f=99999999999999999999&g=11&a=6"));
+        let query = Query::parse(Some("a=5&b=&c=-1&d=1e3&e=%2B7&f=99999999999999999999&g=11&a=6")).unwrap();
         assert_eq!(query.number("a", 1..=10).unwrap(), Some(5));
         assert_eq!(query.number("none", 1..=10).unwrap(), None);
         for name in ["b", "c", "d", "e", "f", "g"] {
             let refused = query.number(name, 1..=10).unwrap_err();
             assert_eq!(refused.refusal.field.as_deref(), Some(name));
         }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_behind_its_encoding_is_refused_by_name() {
+        for (text, field) in [
+            ("a=1&producerId=M%FCller", "producerId"),
+            ("lastEventId=x:1:gr%F6%DFe", "lastEventId"),
+            ("&&q=%ED%A0%80&z", "q"),
+            ("token=%C3", "token"),
+            ("a%FF=1", "query"),
+        ] {
+            let refused = Query::parse(Some(text)).err().unwrap();
+            assert_eq!(refused.field.as_deref(), Some(field), "{text}");
+        }
+        let fine = "producerId=M%C3%BCller&q=%F0%9F%98%80&n=100%&m=%zz&p=a+b&f=%EF%BF%BD&%";
+        let query = Query::parse(Some(fine)).unwrap();
+        assert_eq!(query.get("producerId"), Some("Müller"));
+        assert_eq!(
+            (query.get("m"), query.get("p"), query.get("f")),
+            (Some("%zz"), Some("a b"), Some("\u{fffd}"))
+        );
     }
 }

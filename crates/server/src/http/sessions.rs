@@ -34,7 +34,7 @@ pub(crate) struct SessionPage {
 pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     let caller = Caller::of(&api, &parts)?;
     caller.needs(Permission::SessionList)?;
-    let query = Query::parse(parts.uri.query());
+    let query = Query::parse(parts.uri.query())?;
     let words = Status::ALL.map(Status::as_str).join(", ");
     let by_name = |text: &str| Status::ALL.into_iter().find(|status| status.as_str() == text);
     let limit = query.number("limit", 1..=u64::from(MAX_LIST_PAGE))?;

@@ -22,11 +22,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 
-use super::access::{Caller, address_of, header_text, session_of};
+use super::access::{Caller, address_of, session_of};
 use super::answer::Answer;
 use super::events::{STEP, write_line};
 use super::exchange::{Answered, Exchange};
-use super::pipe::{self, MAX_PIECE, Unread, Writer};
+use super::head;
+use super::pipe::{self, Unread, Writer};
 use super::query::Query;
 use super::streams::{Ending, Stream};
 use super::{Api, Link, ask, one_answer, segment};
@@ -46,7 +47,7 @@ const TOKEN_GRACE_MS: u64 = 10_000;
 
 /// `GET /api/v1/sessions/{sessionId}/stream`
 pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    let query = Query::parse(parts.uri.query());
+    let query = Query::parse(parts.uri.query())?;
     let caller = Caller::of_event_source(&api, &parts, &query)?;
     let session = session_of(segment(&parts, 3))?;
     let entry = caller.may_read(&api, session)?;
@@ -108,7 +109,7 @@ fn head(body: Body) -> Response {
 
 /// Where the reader wants to begin: `Last-Event-ID` if there is one, else `from`, else live.
 fn start_at(parts: &Parts, query: &Query) -> Answer<StartAt> {
-    let last = header_text(&parts.headers, "last-event-id").or_else(|| query.get("lastEventId"));
+    let last = head::text(&parts.headers, "last-event-id").or_else(|| query.get("lastEventId"));
     let text = last.filter(|text| !text.is_empty()).or_else(|| query.get("from"));
     match text {
         None | Some("live") => Ok(StartAt::Live),

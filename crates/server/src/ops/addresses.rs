@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use super::limits::Bucket;
 use crate::transport::networks::counted;
 
-/// Entries of one generation; both together are about 10 MB.
+/// Entries of one generation; both together are about 13 MB.
 const GENERATION: usize = 65_536;
 
 /// What is counted for one address.
@@ -19,6 +19,7 @@ const GENERATION: usize = 65_536;
 struct Entry {
     connections: Bucket,
     messages: Bucket,
+    failures: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -32,13 +33,14 @@ struct Generations {
 pub(crate) struct Addresses {
     connection_rate: u64,
     message_rate: u64,
+    failure_rate: u64,
     generations: Mutex<Generations>,
 }
 
 impl Addresses {
     /// A rate of 0 is no limit.
-    pub(crate) fn new(connection_rate: u64, message_rate: u64) -> Self {
-        Self { connection_rate, message_rate, generations: Mutex::default() }
+    pub(crate) fn new(connection_rate: u64, message_rate: u64, failure_rate: u64) -> Self {
+        Self { connection_rate, message_rate, failure_rate, generations: Mutex::default() }
     }
 
     /// Takes one new connection from the address's rate, or tells after how many ms there will be one.
@@ -57,6 +59,14 @@ impl Addresses {
         self.with(address, now, |entry| entry.messages.take(self.message_rate, now))
     }
 
+    /// The same for a refused token.
+    pub(crate) fn take_failure(&self, address: IpAddr, now: u64) -> Result<(), u64> {
+        if self.failure_rate == 0 {
+            return Ok(());
+        }
+        self.with(address, now, |entry| entry.failures.take(self.failure_rate, now))
+    }
+
     fn with<T>(&self, address: IpAddr, now: u64, act: impl FnOnce(&mut Entry) -> T) -> T {
         let address = counted(address);
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,6 +79,7 @@ impl Addresses {
         let fresh = || Entry {
             connections: Bucket::new(self.connection_rate, now),
             messages: Bucket::new(self.message_rate, now),
+            failures: Bucket::new(self.failure_rate, now),
         };
         let entry = generations.old.remove(&address).unwrap_or_else(fresh);
         act(generations.new.entry(address).or_insert(entry))
@@ -81,7 +92,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_rate_and_a_slash_64_is_one() {
-        let addresses = Addresses::new(1, 0);
+        let addresses = Addresses::new(1, 0, 0);
         let take = |text: &str| addresses.take_connection(text.parse().unwrap(), 0).is_ok();
         assert_eq!(["192.0.2.1"; 3].map(take), [true, true, false]);
         assert!(take("192.0.2.2"));
@@ -92,7 +103,7 @@ mod tests {
 
     #[test]
     fn many_addresses_take_bounded_memory_and_a_busy_one_is_not_forgotten() {
-        let addresses = Addresses::new(1, 1);
+        let addresses = Addresses::new(1, 1, 1);
         let busy = IpAddr::from([203, 0, 113, 1]);
         while addresses.take_connection(busy, 0).is_ok() {}
         for n in 0..300_000_u32 {

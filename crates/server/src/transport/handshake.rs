@@ -1,7 +1,8 @@
 //! From an accepted socket to a connection: the request head, the token, the limits, the 101.
 //!
 //! The head is read and checked before anything is answered. Plain HTTP requests go on to the HTTP side with the bytes that
-//! were read. A missing or bad token still gets its upgrade, then a close whose reason a browser can read.
+//! were read. A bad token in `Authorization` gets a 401; one that came another way, or none, gets its upgrade and then a close
+//! whose reason a browser can read.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use agentbench_protocol::event::write_system;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{
-    CloseCode, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SystemMessage, VERSION, envelope,
+    CloseCode, Refusal, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SystemMessage, VERSION, envelope,
 };
 use agentbench_tls::Stream;
 use agentbench_websocket::handshake::{HandshakeError, Request, Upgrade, write_101, write_response};
@@ -27,10 +28,13 @@ use super::networks::Networks;
 use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::config::Origins;
+use crate::http::query::Query;
 use crate::session::render::Form;
 use crate::shared::User;
 use crate::worker::Worker;
 
+/// What a subprotocol begins with that carries a token.
+const BEARER: &str = "bearer.";
 /// Time that a client has to read why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -72,7 +76,7 @@ async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bo
 struct Asked {
     upgrade: Upgrade,
     size: usize,
-    token: Option<String>,
+    token: Option<Token>,
     producer: String,
     protocol: Option<&'static str>,
     known_path: bool,
@@ -82,44 +86,82 @@ struct Asked {
     peer: Peer,
 }
 
+/// A token as it was sent.
+struct Token {
+    text: String,
+    /// It came in `Authorization`, so the client is no browser's page and can read an HTTP status.
+    in_header: bool,
+}
+
 impl Asked {
     fn origin_allowed(&self, origins: &Origins) -> bool {
         self.origin.as_ref().is_none_or(|(origin, host)| origins.allow(origin, Some(host)))
     }
 }
 
-fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, HandshakeError> {
+/// A request that is refused before it is looked at any further, in words.
+struct Unreadable {
+    status: u16,
+    detail: String,
+}
+
+impl From<HandshakeError> for Unreadable {
+    fn from(error: HandshakeError) -> Self {
+        Self { status: error.status(), detail: error.to_string() }
+    }
+}
+
+impl From<Refusal> for Unreadable {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: 400, detail: refusal.detail }
+    }
+}
+
+fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, Unreadable> {
     let request = Request::parse(head)?.ok_or(HandshakeError::Malformed)?;
     let upgrade = request.upgrade()?;
-    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-    let mut token = request.header("authorization").and_then(bearer).map(str::to_owned);
-    let mut producer = request.header("agentbench-producer").map(str::to_owned);
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*key {
-            "token" if token.is_none() => token = Some(value.into_owned()),
-            "producerId" if producer.is_none() => producer = Some(value.into_owned()),
-            _ => {}
-        }
+    let target = request.target_parts();
+    let query = Query::parse(target.query)?;
+    let protocol = chosen_protocol(&upgrade)?;
+    let token = token(request.single("Authorization")?, &query, &upgrade);
+    let producer = request.single("Agentbench-Producer")?.or_else(|| query.get("producerId"));
+    let host = target.authority.or(request.single("Host")?).unwrap_or("").to_owned();
+    let origin = request.single("Origin")?.map(|origin| (origin.to_owned(), host));
+    Ok(Asked {
+        size: request.size,
+        token,
+        producer: producer.unwrap_or_default().to_owned(),
+        protocol,
+        known_path: matches!(target.path, "/" | "/ws"),
+        origin,
+        peer: peer.forwarded(trusted, request.headers("x-forwarded-for")),
+        upgrade,
+    })
+}
+
+/// The client's favourite of the subprotocols that are known here.
+fn chosen_protocol(upgrade: &Upgrade) -> Result<Option<&'static str>, Unreadable> {
+    let known = upgrade.protocols().find_map(|offered| match offered {
+        SUBPROTOCOL_JSON => Some(SUBPROTOCOL_JSON),
+        SUBPROTOCOL_MSGPACK => Some(SUBPROTOCOL_MSGPACK),
+        _ => None,
+    });
+    // A token is no protocol to choose, and browsers drop a connection whose offers were not taken, without saying why.
+    if known.is_none() && upgrade.protocols().any(|offered| offered.starts_with(BEARER)) {
+        let detail = format!("offer the subprotocol {SUBPROTOCOL_JSON} beside {BEARER}<token>");
+        return Err(Unreadable { status: 400, detail });
     }
-    let mut protocol = None;
-    for offered in upgrade.protocols() {
-        match offered {
-            SUBPROTOCOL_JSON if protocol.is_none() => protocol = Some(SUBPROTOCOL_JSON),
-            SUBPROTOCOL_MSGPACK if protocol.is_none() => protocol = Some(SUBPROTOCOL_MSGPACK),
-            _ => {
-                if let (Some(bearer), None) = (offered.strip_prefix("bearer."), &token) {
-                    token = Some(bearer.to_owned());
-                }
-            }
-        }
+    Ok(known)
+}
+
+/// The token by header, address or subprotocol: the first of them counts.
+fn token(authorization: Option<&str>, query: &Query, upgrade: &Upgrade) -> Option<Token> {
+    if let Some(text) = authorization.and_then(bearer) {
+        return Some(Token { text: text.to_owned(), in_header: true });
     }
-    let size = request.size;
-    let host = request.header("host").unwrap_or("").to_owned();
-    let origin = request.header("origin").map(|origin| (origin.to_owned(), host));
-    let known_path = matches!(path, "/" | "/ws");
-    let peer = peer.forwarded(trusted, request.headers("x-forwarded-for"));
-    let producer = producer.unwrap_or_default();
-    Ok(Asked { upgrade, size, token, producer, protocol, known_path, origin, peer })
+    let offered = || upgrade.protocols().find_map(|offered| offered.strip_prefix(BEARER));
+    let text = query.get("token").or_else(offered)?;
+    Some(Token { text: text.to_owned(), in_header: false })
 }
 
 pub(crate) fn bearer(value: &str) -> Option<&str> {
@@ -131,7 +173,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     let shared = &worker.shared;
     let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
         Ok(asked) => asked,
-        Err(error) => return refuse(worker, stream, error.status(), &error.to_string(), "bad_request").await,
+        Err(error) => return refuse(worker, stream, error.status, &error.detail, "bad_request").await,
     };
     let address = asked.peer.address;
     if asked.peer != peer
@@ -165,15 +207,14 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     }
     let mut verified = match &asked.token {
         None => Err(AuthError::Missing),
-        Some(token) => shared.authenticate(token, worker.now()),
+        Some(token) => shared.authenticate(&token.text, worker.now()),
     };
     if let (Err(error), Some(token)) = (&verified, &asked.token)
         && let Some(issuer) = shared.issuer_may_know(*error)
     {
         issuer.asked_again().await;
-        verified = shared.authenticate(token, worker.now());
+        verified = shared.authenticate(&token.text, worker.now());
     }
-    let _ = stream.socket().set_nodelay(true);
     match verified {
         Ok(grant) => {
             if shared.audit_room().await.is_err() {
@@ -193,17 +234,30 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
             worker.meters().connect.add(began.elapsed().as_secs_f64(), 1);
         }
         Err(error) => {
-            tracing::debug!(reason = error.as_str(), %address, "refused a connection");
-            shared.metrics.refused(error.as_str());
-            shared.audit_stranger(worker.now(), error.as_str(), address, "");
-            let (code, reason) = match error {
-                AuthError::Missing => (CloseCode::Policy, "Missing authentication token"),
-                AuthError::NotPermitted => (CloseCode::Forbidden, "The token does not permit connections"),
-                _ => (CloseCode::Policy, "Authentication failed"),
-            };
-            close_at_once(worker, stream, &asked, code, reason).await;
+            // Whoever waits for a refusal holds nobody's place.
+            drop(reserved);
+            refuse_token(worker, stream, &asked, error).await;
         }
     }
+}
+
+/// Says why a token is refused, in the same words wherever it came from: by status to clients that sent it in a header, else
+/// by a close whose reason a browser's page can read.
+async fn refuse_token(worker: &Worker, stream: Stream, asked: &Asked, error: AuthError) {
+    let (shared, address) = (&worker.shared, asked.peer.address);
+    tracing::info!(reason = error.as_str(), %address, "refused a connection: {error}");
+    shared.metrics.refused(error.as_str());
+    shared.audit_stranger(worker.now(), error.as_str(), address, "");
+    shared.penalties.wait(&shared.addresses, address, worker.now()).await;
+    let detail = error.to_string();
+    let forbidden = error == AuthError::NotPermitted;
+    if asked.token.as_ref().is_some_and(|token| token.in_header) {
+        let (status, reason) = if forbidden { (403, "Forbidden") } else { (401, "Unauthorized") };
+        let headers: &[_] = if forbidden { &[] } else { &[("WWW-Authenticate", "Bearer")] };
+        return respond(stream, status, reason, headers, &format!("{detail}\n")).await;
+    }
+    let code = if forbidden { CloseCode::Forbidden } else { CloseCode::Policy };
+    close_at_once(worker, stream, asked, code, &detail).await;
 }
 
 /// Gives a reserved connection back unless it became one.

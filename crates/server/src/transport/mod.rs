@@ -7,6 +7,7 @@ pub(crate) mod listen;
 pub(crate) mod networks;
 mod outbox;
 pub(crate) mod peer;
+pub(crate) mod penalty;
 mod prefixed;
 mod proxy_header;
 

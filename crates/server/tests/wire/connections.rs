@@ -158,8 +158,8 @@ fn revoked_tokens_end_open_connections_and_stay_out(workers: usize) {
     // It survives a restart, for sockets and requests alike.
     drop((setup, revoked));
     server.restart();
-    let refused = server.opening(&one).open().expect("the upgrade is completed").expect_close(1008);
-    expect_kind(&refused[0], "disconnecting");
+    let refused = server.opening(&one).open().err().expect("the upgrade is refused");
+    assert_eq!((refused.status, refused.detail.as_str()), (401, "the token was revoked"));
     server.ask("GET", "/api/v1/sessions").token(&one).answer().refused(401, "not_authenticated");
     let mut again = server.opening(&other).connect();
     // All tokens of a user that are there, and none that come later.

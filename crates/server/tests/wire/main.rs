@@ -3,8 +3,7 @@
 //!
 //! - `support` is that server, a client that can also send raw bytes, and tokens.
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
-//! - `forms`: what one parser takes and another does not; `liveness`: workers that hang or panic.
-//! - `framing`: broken bytes, greedy and dead clients.
+//! - `framing`: broken bytes, greedy and dead clients; `heads`: heads of requests.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `commands`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
@@ -29,6 +28,7 @@ mod figures;
 mod following;
 mod forms;
 mod framing;
+mod heads;
 mod issuer;
 mod lifecycle;
 mod limits;

@@ -18,28 +18,55 @@ fn unsigned(claims: &Claims) -> String {
     format!("{}.{}.", part(json!({"alg": "none", "typ": "JWT"}).to_string()), part(payload))
 }
 
-fn bad_tokens() -> Vec<(&'static str, String)> {
+/// What is wrong with each, the token, and the words that it is refused with wherever it came from.
+fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
+    const UNREADABLE: &str = "the token cannot be read";
+    const SIGNATURE: &str = "the token's signature is not valid";
     let ada = || claims("ada", Role::Evaluator);
     let good = mint(&ada());
     let (message, _) = good.rsplit_once('.').expect("three parts");
     vec![
-        ("garbage", "garbage".to_owned()),
-        ("three empty parts", "..".to_owned()),
-        ("no signature", format!("{message}.")),
-        ("another's signature", format!("{message}.{}", URL_SAFE_NO_PAD.encode([7; 32]))),
-        ("too long", "x".repeat(9_000)),
-        ("expired", mint(&Claims { exp: Some(now() - 60), ..ada() })),
-        ("no end", mint(&Claims { exp: None, ..ada() })),
-        ("not yet valid", mint(&Claims { nbf: Some(now() + 600), ..ada() })),
-        ("another issuer", mint(&Claims { iss: Some("somebody".to_owned()), ..ada() })),
-        ("no issuer", mint(&Claims { iss: None, ..ada() })),
-        ("another audience", mint(&Claims { aud: Some(Audience::One("elsewhere".to_owned())), ..ada() })),
-        ("another type", mint(&Claims { token_type: Some("refresh".to_owned()), ..ada() })),
-        ("an unknown role", mint(&Claims { role: Some("owner".to_owned()), ..ada() })),
-        ("no user", mint(&Claims { user_id: None, ..ada() })),
-        ("another key", mint_with(&ada(), Algorithm::Hs256, b"a secret that nobody here trusts at all")),
-        ("another algorithm", mint_with(&ada(), Algorithm::Hs512, SECRET.as_bytes())),
-        ("alg none", unsigned(&ada())),
+        ("garbage", "garbage".to_owned(), UNREADABLE),
+        ("three empty parts", "..".to_owned(), UNREADABLE),
+        ("no signature", format!("{message}."), SIGNATURE),
+        ("another's signature", format!("{message}.{}", URL_SAFE_NO_PAD.encode([7; 32])), SIGNATURE),
+        ("too long", "x".repeat(9_000), UNREADABLE),
+        ("expired", mint(&Claims { exp: Some(now() - 60), ..ada() }), "the token has expired"),
+        ("no end", mint(&Claims { exp: None, ..ada() }), "the token has no exp claim"),
+        ("not yet valid", mint(&Claims { nbf: Some(now() + 600), ..ada() }), "the token is not valid yet"),
+        (
+            "another issuer",
+            mint(&Claims { iss: Some("somebody".to_owned()), ..ada() }),
+            "the token is from another issuer",
+        ),
+        ("no issuer", mint(&Claims { iss: None, ..ada() }), "the token has no iss claim"),
+        (
+            "another audience",
+            mint(&Claims { aud: Some(Audience::One("elsewhere".to_owned())), ..ada() }),
+            "the token is for another audience",
+        ),
+        (
+            "another type",
+            mint(&Claims { token_type: Some("refresh".to_owned()), ..ada() }),
+            "the token is of another type",
+        ),
+        (
+            "an unknown role",
+            mint(&Claims { role: Some("owner".to_owned()), ..ada() }),
+            "the token's role is not known",
+        ),
+        ("no user", mint(&Claims { user_id: None, ..ada() }), "the token has no userId claim"),
+        (
+            "another key",
+            mint_with(&ada(), Algorithm::Hs256, b"a secret that nobody here trusts at all"),
+            SIGNATURE,
+        ),
+        (
+            "another algorithm",
+            mint_with(&ada(), Algorithm::Hs512, SECRET.as_bytes()),
+            "the token's algorithm is not the one of its key",
+        ),
+        ("alg none", unsigned(&ada()), "the token's algorithm is not the one of its key"),
     ]
 }
 
@@ -55,20 +82,41 @@ fn assert_sent_away(mut client: Client, reason: &str, what: &str) {
 }
 
 #[test]
-fn a_bad_token_is_closed_with_a_reason_that_browsers_can_read() {
-    let server = TestServer::with_workers(1);
-    let tokens = bad_tokens();
-    for (what, token) in &tokens {
-        let client = server.opening(token).open().expect("the upgrade is completed");
-        assert_sent_away(client, "Authentication failed", what);
+fn a_bad_token_is_refused_in_the_same_words_wherever_it_came_from() {
+    let server = TestServer::with(1, |config| config.security.failed_token_rate = 0);
+    for (what, token, words) in bad_tokens() {
+        let in_header = server.opening(&token).open().err().expect("the upgrade is refused");
+        assert_eq!((in_header.status, in_header.detail.as_str()), (401, words), "{what}");
+        let over_http = server.ask("GET", "/api/v1/sessions").token(&token).answer();
+        assert_eq!(over_http.refused(401, "not_authenticated")["error"], words, "{what}");
+        let target = format!("/ws?token={token}");
+        let protocol = format!("bearer.{token}");
+        for opening in [server.bare_opening().target(&target), server.bare_opening().v1().protocol(&protocol)]
+        {
+            let client = opening.open().expect("a browser's upgrade is completed");
+            assert_sent_away(client, words, what);
+        }
     }
     for opening in [server.bare_opening(), server.bare_opening().target("/?token="), server.opening("")] {
         let client = opening.open().expect("the upgrade is completed");
-        assert_sent_away(client, "Missing authentication token", "no token");
+        let words = "no token was sent: Authorization: Bearer TOKEN, or the subprotocol bearer.TOKEN (agentbench token mint makes one)";
+        assert_sent_away(client, words, "no token");
     }
-    assert_eq!(server.metric("agentbench_connections_refused_total{cause=\"bad_signature\"}"), 3);
+    assert_eq!(server.metric("agentbench_connections_refused_total{cause=\"bad_signature\"}"), 3 * 4);
     server.wait_for_quiet();
     server.prove_well();
+}
+
+#[test]
+fn a_good_token_is_served_while_refusals_of_its_address_wait() {
+    let server = TestServer::with(1, |config| config.security.failed_token_rate = 1);
+    let mut refused: Vec<_> =
+        (0..6).map(|_| server.ask("GET", "/api/v1/stats").token("garbage").sent()).collect();
+    server.prove_well();
+    assert_eq!(server.ask("GET", "/api/v1/sessions").token(&evaluator("ada")).answer().status, 200);
+    for socket in refused.drain(..) {
+        assert_eq!(Answer::read(socket).status, 401);
+    }
 }
 
 fn rsa_ring() -> KeyRing {
@@ -82,8 +130,11 @@ fn a_public_key_is_no_secret() {
     let ada = claims("ada", Role::Evaluator);
     for secret in [RSA_PUBLIC, RSA_PUBLIC.trim_end()] {
         let forged = mint_with(&ada, Algorithm::Hs256, secret.as_bytes());
-        let client = server.opening(&forged).open().expect("the upgrade is completed");
-        assert_sent_away(client, "Authentication failed", "HS256 with the public key");
+        let refused = server.opening(&forged).open().err().expect("HS256 with the public key");
+        assert_eq!(
+            (refused.status, refused.detail.as_str()),
+            (401, "the token's algorithm is not the one of its key")
+        );
     }
     let key = SigningKey::from_private_pem(Algorithm::Rs256, RSA_PRIVATE).expect("a private key");
     server.opening(&sign(&ada, &key).expect("it signs")).connect();
@@ -94,8 +145,8 @@ fn new_keys_leave_open_connections_alone() {
     let server = TestServer::with_workers(1);
     let mut client = server.connect("ada");
     server.server().set_keys(rsa_ring());
-    let late = server.opening(&evaluator("ada")).open().expect("the upgrade is completed");
-    assert_sent_away(late, "Authentication failed", "a token of the old key");
+    let late = server.opening(&evaluator("ada")).open().err().expect("a token of the old key");
+    assert_eq!(late.status, 401);
     client.create("still-here");
 }
 
@@ -111,7 +162,6 @@ fn a_token_comes_by_header_query_or_subprotocol() {
         (server.opening(&token).target("/"), None),
         (server.bare_opening().target(&query), None),
         (server.bare_opening().target(&format!("/?token={token}&producerId=p")), None),
-        (server.bare_opening().protocol(&bearer), None),
         (server.bare_opening().protocol(&bearer).v1(), Some("agentbench.v1.json")),
         (server.bare_opening().v1().protocol(&bearer), Some("agentbench.v1.json")),
         (server.bare_opening().msgpack().protocol(&bearer), Some("agentbench.v1.msgpack")),
@@ -125,6 +175,19 @@ fn a_token_comes_by_header_query_or_subprotocol() {
         let hello = &client.established["data"];
         assert_eq!((&hello["ackLevel"], &hello["heartbeatInterval"]), (&json!("logged"), &json!(30_000)));
         assert!(hello["tokenExpiresAt"].as_u64() > Some(now() * 1000), "{hello}");
+    }
+}
+
+#[test]
+fn a_token_alone_is_no_subprotocol() {
+    let server = TestServer::with_workers(1);
+    let bearer = format!("bearer.{}", evaluator("ada"));
+    for opening in
+        [server.bare_opening().protocol(&bearer), server.bare_opening().protocol(&bearer).protocol("x")]
+    {
+        let refused = opening.open().err().expect("a browser would drop it without a word");
+        let words = "offer the subprotocol agentbench.v1.json beside bearer.<token>";
+        assert_eq!((refused.status, refused.detail.as_str()), (400, words));
     }
 }
 

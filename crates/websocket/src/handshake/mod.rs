@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
 use sha1::{Digest as _, Sha1};
 
-pub use request::{Request, Upgrade, write_request};
+pub use request::{Request, Target, Upgrade, write_request};
 pub use response::{Response, parse_response, write_101, write_response};
 
 /// Most bytes of a head; tokens in headers or in the query string fit many times.
@@ -40,7 +40,7 @@ pub enum HandshakeError {
     #[error("the HTTP version must be 1.1")]
     HttpVersion,
     /// HTTP/1.1 asks for it.
-    #[error("the Host header is missing or there are several")]
+    #[error("there must be one Host header, and it must be UTF-8 text")]
     Host,
     /// `Upgrade: websocket` is missing.
     #[error("the Upgrade header must be websocket")]
@@ -54,6 +54,15 @@ pub enum HandshakeError {
     /// A version of the protocol other than 13.
     #[error("the Sec-WebSocket-Version header must be 13")]
     Version,
+    /// A line of the head that ends in LF alone.
+    #[error("lines of the head must end in CR LF")]
+    LineEnd,
+    /// A header that is there and cannot be read is never taken as absent.
+    #[error("the {0} header is not UTF-8 text")]
+    NotText(&'static str),
+    /// A header that has one value came several times.
+    #[error("the {0} header must come once")]
+    Repeated(&'static str),
     /// The server's `Sec-WebSocket-Accept` does not fit our key.
     #[error("the Sec-WebSocket-Accept header does not fit the key")]
     Accept,
@@ -67,7 +76,14 @@ impl HandshakeError {
             Self::Method => 405,
             Self::HttpVersion => 505,
             Self::Upgrade | Self::Version => 426,
-            Self::Malformed | Self::Host | Self::Connection | Self::Key | Self::Accept => 400,
+            Self::Malformed
+            | Self::LineEnd
+            | Self::Host
+            | Self::Connection
+            | Self::Key
+            | Self::NotText(_)
+            | Self::Repeated(_)
+            | Self::Accept => 400,
         }
     }
 }
@@ -108,21 +124,30 @@ impl<'a> Headers<'a> {
         if values.next().is_some() { None } else { header_text(value) }
     }
 
+    /// The value of a header that must not come twice; `None` only if it is absent.
+    fn single(&self, name: &'static str) -> Result<Option<&'a str>, HandshakeError> {
+        let mut values = self.raw(name);
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(HandshakeError::Repeated(name));
+        }
+        header_text(value).map(Some).ok_or(HandshakeError::NotText(name))
+    }
+
     /// Whether a comma-separated list names a token, in any case.
     fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
     }
 
-    /// The values of a header that may be spread over several lines, as one list.
+    /// The values of a header that may be spread over several lines, as one list; those that are not text left out.
     fn joined(&self, name: &str) -> String {
-        let mut list = String::new();
-        for value in self.all(name) {
-            if !list.is_empty() {
-                list.push_str(", ");
-            }
-            list.push_str(value);
-        }
-        list
+        self.all(name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// As [`Headers::joined`], and a value that is not text is an error.
+    fn list(&self, name: &'static str) -> Result<String, HandshakeError> {
+        let is_text = self.raw(name).all(|value| header_text(value).is_some());
+        if is_text { Ok(self.joined(name)) } else { Err(HandshakeError::NotText(name)) }
     }
 }
 

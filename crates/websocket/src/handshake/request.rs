@@ -23,6 +23,17 @@ pub struct Request<'a> {
     headers: Headers<'a>,
 }
 
+/// What a request's target names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Host and port of a target in absolute form. They count in place of the `Host` header.
+    pub authority: Option<&'a str>,
+    /// The path.
+    pub path: &'a str,
+    /// What follows the first `?`.
+    pub query: Option<&'a str>,
+}
+
 /// A request that opens a WebSocket connection, if the server wants it.
 #[derive(Clone)]
 pub struct Upgrade {
@@ -53,6 +64,7 @@ impl<'a> Request<'a> {
             return Ok(None);
         };
         check_size(size)?;
+        check_line_ends(&bytes[..size])?;
         let (Some(method), Some(target), Some(minor_version)) =
             (request.method, request.path, request.version)
         else {
@@ -61,9 +73,32 @@ impl<'a> Request<'a> {
         Ok(Some(Self { method, target, size, minor_version, headers: Headers(request.headers.to_vec()) }))
     }
 
+    /// The parts of the target, which may be in absolute form (RFC 9112 §3.2.2).
+    pub fn target_parts(&self) -> Target<'a> {
+        let (before, query) = match self.target.split_once('?') {
+            Some((before, query)) => (before, Some(query)),
+            None => (self.target, None),
+        };
+        let schemes = ["http", "https", "ws", "wss"];
+        let absolute = before
+            .split_once("://")
+            .filter(|(scheme, _)| schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known)));
+        let Some((_, rest)) = absolute else { return Target { authority: None, path: before, query } };
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        Target { authority: Some(authority), path, query }
+    }
+
     /// The value of a header, if it came once and is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.one(name)
+    }
+
+    /// The value of a header that has one; `None` only if it is absent.
+    ///
+    /// # Errors
+    /// [`HandshakeError::NotText`], [`HandshakeError::Repeated`].
+    pub fn single(&self, name: &'static str) -> Result<Option<&'a str>, HandshakeError> {
+        self.headers.single(name)
     }
 
     /// The values of a header that may come several times, in order.
@@ -102,8 +137,8 @@ impl<'a> Request<'a> {
         let key = self.header("sec-websocket-key").filter(|key| is_key(key)).ok_or(HandshakeError::Key)?;
         Ok(Upgrade {
             accept: accept_key(key),
-            extensions: self.headers.joined("sec-websocket-extensions"),
-            protocols: self.headers.joined("sec-websocket-protocol"),
+            extensions: self.headers.list("sec-websocket-extensions")?,
+            protocols: self.headers.list("sec-websocket-protocol")?,
         })
     }
 }
@@ -118,11 +153,28 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
+impl fmt::Debug for Target<'_> {
+    /// Without the query: it carries tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("authority", &self.authority)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Upgrade {
     /// Without the subprotocols: they carry tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgrade").field("extensions", &self.extensions).finish_non_exhaustive()
     }
+}
+
+/// httparse takes a lone LF, as RFC 9112 §2.2 allows. Proxies differ in that, and what one reads as two lines must not be one
+/// here or the other way round.
+fn check_line_ends(head: &[u8]) -> Result<(), HandshakeError> {
+    let is_whole = |(at, byte): (usize, &u8)| *byte != b'\n' || (at > 0 && head[at - 1] == b'\r');
+    if head.iter().enumerate().all(is_whole) { Ok(()) } else { Err(HandshakeError::LineEnd) }
 }
 
 fn is_key(key: &str) -> bool {

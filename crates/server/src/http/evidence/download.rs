@@ -12,8 +12,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use super::{Piece, Ranged, aside, refused};
-use crate::http::access::{Caller, header_text};
+use crate::http::access::Caller;
 use crate::http::answer::{Answer, Refused};
+use crate::http::head;
 use crate::http::pipe::{self, Unread, Writer};
 use crate::http::{Api, Link};
 
@@ -28,11 +29,7 @@ pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Res
         aside(move || store.read(piece.session, piece.hash)).await.map_err(|error| refused(&error))?;
     let reader =
         found.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "the session has no such evidence"))?;
-    let stored = reader.stored();
-    let range = header_text(&parts.headers, header::RANGE.as_str());
-    let range =
-        range.filter(|_| is_of_this(header_text(&parts.headers, header::IF_RANGE.as_str()), piece.hash));
-    let range = Ranged::of(range, stored.size);
+    let range = Ranged::of(head::text(&parts.headers, header::RANGE.as_str()), stored.size);
     let mut headers = headers(stored);
     set(&mut headers, header::ETAG, &format!("\"{}\"", piece.hash));
     let (status, from, length) = match range {

@@ -37,7 +37,7 @@ impl Piece {
     fn of(parts: &Parts) -> Answer<Self> {
         let hash = segment(parts, 3).parse();
         let hash = hash.map_err(|error: NoHash| Refusal::invalid("hash", error.to_string()))?;
-        let query = Query::parse(parts.uri.query());
+        let query = Query::parse(parts.uri.query())?;
         let session = query.get("sessionId").ok_or_else(|| {
             Refusal::invalid("sessionId", "name the session that the evidence belongs to: ?sessionId=…")
         })?;

@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use super::{ContentRange, Piece, aside, refused};
 use crate::http::Api;
-use crate::http::access::{Caller, header_text};
+use crate::http::access::Caller;
 use crate::http::answer::{Answer, ErrorBody, Refused, json};
+use crate::http::head;
 use crate::shared::Shared;
 
 /// Bytes that are collected before the disk is asked to take them.
@@ -156,7 +157,7 @@ fn may_upload(api: &Api, caller: &Caller, piece: Piece) -> Answer<()> {
 }
 
 fn media_type(parts: &Parts) -> Answer<MediaType> {
-    let text = header_text(&parts.headers, header::CONTENT_TYPE.as_str());
+    let text = head::text(&parts.headers, header::CONTENT_TYPE.as_str());
     text.and_then(MediaType::parse).ok_or_else(|| {
         let known = MediaType::ALL.map(MediaType::as_str).join(", ");
         Refused {
@@ -168,7 +169,7 @@ fn media_type(parts: &Parts) -> Answer<MediaType> {
 
 /// What part of the file the body is, and how many bytes it has to have, if that was said.
 fn part(parts: &Parts) -> Answer<(Part, Option<u64>)> {
-    let header = |name: header::HeaderName| header_text(&parts.headers, name.as_str());
+    let header = |name: header::HeaderName| head::text(&parts.headers, name.as_str());
     let length = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
     if !parts.headers.contains_key(header::CONTENT_RANGE) {
         return Ok((Part::Whole(length), length));

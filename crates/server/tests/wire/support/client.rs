@@ -37,6 +37,8 @@ pub(crate) struct Opening {
 pub(crate) struct Refused {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<u64>,
+    /// The answer's text.
+    pub(crate) detail: String,
 }
 
 impl Opening {
@@ -118,8 +120,11 @@ impl Opening {
             head.extend_from_slice(&piece[..count]);
             match parse_response(&head, &accept_key(&nonce)).expect("the answer is right") {
                 Response::Incomplete => {}
-                Response::Rejected { status, retry_after, .. } => {
-                    return Err(Refused { status, retry_after });
+                Response::Rejected { status, retry_after, body } => {
+                    let mut body = body.to_vec();
+                    stream.read_to_end(&mut body).expect("the rest of the answer");
+                    let detail = String::from_utf8_lossy(&body).trim_end().to_owned();
+                    return Err(Refused { status, retry_after, detail });
                 }
                 Response::Accepted { protocol, extensions, consumed } => {
                     let deflate = accept_response(&extensions, &policy).expect("it fits the offer");

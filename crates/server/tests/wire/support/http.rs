@@ -60,6 +60,11 @@ impl Ask {
         stream
     }
 
+    /// Sends it; the answer is left to be read.
+    pub(crate) fn sent(&self) -> TcpStream {
+        self.send()
+    }
+
     /// Sends it and reads the whole answer, chunks put together.
     pub(crate) fn answer(&self) -> Answer {
         let mut answer = Answer::read(self.send());

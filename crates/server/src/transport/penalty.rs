@@ -1,0 +1,78 @@
+//! What refused tokens cost: from some rate of them on, an address waits for each further refusal. Only refusals wait, so a
+//! good token from behind the same address is served as ever.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::ops::addresses::Addresses;
+
+/// Time that a refusal waits: long enough that a loop without a pause of its own is slow, well below the patience of clients.
+const PENALTY: Duration = Duration::from_secs(1);
+/// Refusals that wait at most. Each holds a socket; beyond this they are sent at once.
+const MAX_WAITING: usize = 1_024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Penalties {
+    waiting: AtomicUsize,
+}
+
+impl Penalties {
+    /// Counts a refused token of the address, and waits if it has had too many (`FAILED_TOKEN_RATE`).
+    pub(crate) async fn wait(&self, addresses: &Addresses, address: IpAddr, now: u64) {
+        if let Some(_place) = self.due(addresses, address, now) {
+            tokio::time::sleep(PENALTY).await;
+        }
+    }
+
+    /// A place to wait in, if the refusal has to wait and there is one.
+    fn due(&self, addresses: &Addresses, address: IpAddr, now: u64) -> Option<Place<'_>> {
+        addresses.take_failure(address, now).err().and_then(|_| Place::take(&self.waiting))
+    }
+}
+
+/// One of [`MAX_WAITING`], given back when the wait ends in whatever way.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
+        let take = |count| (count < MAX_WAITING).then_some(count + 1);
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn refusals_beyond_the_rate_of_their_address_wait() {
+        let (penalties, addresses) = (Penalties::default(), Addresses::new(0, 0, 1));
+        let waits = |address, now| penalties.due(&addresses, address, now).is_some();
+        assert_eq!(
+            [0, 0, 0, 999, 1_000, 1_001].map(|now| waits(ADDRESS, now)),
+            [false, false, true, true, false, true]
+        );
+        assert!(!waits([192, 0, 2, 1].into(), 0), "another address");
+        let unlimited = Addresses::new(0, 0, 0);
+        assert!((0..100).all(|_| penalties.due(&unlimited, ADDRESS, 0).is_none()));
+    }
+
+    #[test]
+    fn so_many_wait_and_no_more_and_places_come_back() {
+        let waiting = AtomicUsize::new(0);
+        let places: Vec<_> = std::iter::from_fn(|| Place::take(&waiting)).collect();
+        assert_eq!(places.len(), MAX_WAITING);
+        drop(places);
+        assert!(Place::take(&waiting).is_some());
+    }
+}
