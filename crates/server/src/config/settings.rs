@@ -348,7 +348,7 @@ pub const SETTINGS: &[Setting] = &[
         "allowed-origins",
         "ALLOWED_ORIGINS",
         "",
-        "pages whose scripts may connect and read answers, with commas between: origins (https://app.example), self, localhost, extensions, * or none; if empty self, localhost and extensions in development, none in production",
+        "pages whose scripts may connect and read answers, with commas between: origins (https://app.example), localhost, extensions, * or none; if empty localhost and extensions in development, none in production; the server's own pages (self) always may",
     ),
     setting("enable-metrics", "ENABLE_METRICS", "true", "serve /metrics"),
     setting(

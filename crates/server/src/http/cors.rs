@@ -12,7 +12,8 @@ use super::head;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, content-range, range, last-event-id, agentbench-producer, cache-control",
+    "authorization, content-type, content-range, range, last-event-id, agentbench-producer, cache-control, \
+     traceparent, tracestate",
 );
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "retry-after, agentbench-epoch, agentbench-head-seq, upload-offset, content-range",
@@ -24,7 +25,8 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.filter(|origin| {
-        let host = head::text(request.headers(), header::HOST.as_str());
+        let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
+        let host = authority.or_else(|| head::text(request.headers(), header::HOST.as_str()));
         let origin = std::str::from_utf8(origin.as_bytes());
         origin.is_ok_and(|origin| api.shared.config.allowed_origins.allow(origin, host))
     });

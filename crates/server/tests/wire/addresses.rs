@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use agentbench_server::config::{Audit, Config};
+use agentbench_server::config::{Audit, Config, Origins};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::http::Ask;
 use crate::support::tokens::evaluator;
 use crate::support::{Opening, TestServer, wait_until};
 
@@ -213,23 +214,9 @@ fn behind_haproxy_with_the_proxy_protocol() {
     assert_eq!(audited.seen(), ["127.0.0.1"], "the client, not the proxy at 127.0.0.2");
 }
 
-#[test]
-fn behind_nginx_with_x_forwarded_for() {
-    let Some(program) = find("nginx") else { return };
-    let audited = Audited::new("127.0.0.2", false);
-    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
-    let (pem, key) = certificate(&folder);
+/// nginx with the sample's text in its `http` block.
+fn start_nginx(program: &Path, folder: TempDir, address: SocketAddr, text: &str) -> Proxy {
     let scratch = folder.path().display().to_string();
-    let text = configuration(
-        "nginx.conf",
-        &[
-            ("listen 443 ssl;", &format!("listen {address} ssl;")),
-            ("/etc/nginx/agentbench.pem", &pem),
-            ("/etc/nginx/agentbench.key", &key),
-            ("server 10.0.0.2:3001;", &format!("server {};", audited.server.address())),
-            ("proxy_pass http://agentbench;", "proxy_pass http://agentbench; proxy_bind 127.0.0.2;"),
-        ],
-    );
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {scratch}/{name};\n"))
         .concat();
@@ -239,11 +226,70 @@ fn behind_nginx_with_x_forwarded_for() {
     );
     std::fs::write(folder.path().join("nginx.conf"), whole).expect("written");
     let prefix = format!("{scratch}/");
-    let proxy = start(&program, &["-p", &prefix, "-c", "nginx.conf", "-e", "errors"], folder, address);
+    start(program, &["-p", &prefix, "-c", "nginx.conf", "-e", "errors"], folder, address)
+}
+
+#[test]
+fn behind_nginx_with_x_forwarded_for() {
+    let Some(program) = find("nginx") else { return };
+    let audited = Audited::new("127.0.0.2", false);
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
+    let (pem, key) = certificate(&folder);
+    let pass = "proxy_pass http://agentbench;";
+    let text = configuration(
+        "nginx.conf",
+        &[
+            ("listen 443 ssl;", &format!("listen {address} ssl;")),
+            ("/etc/nginx/agentbench.pem", &pem),
+            ("/etc/nginx/agentbench.key", &key),
+            ("server 10.0.0.2:3001;", &format!("server {};", audited.server.address())),
+            (pass, &format!("{pass} proxy_bind 127.0.0.2;")),
+        ],
+    );
+    let proxy = start_nginx(&program, folder, address, &text);
     serve_through(&proxy);
     // A client that writes the header itself is not believed: nginx adds who it was called by.
     drop(proxy);
     assert_eq!(audited.seen(), ["127.0.0.1"]);
+}
+
+#[test]
+fn behind_nginx_the_servers_own_page_connects_and_streams_outlive_the_server() {
+    let Some(program) = find("nginx") else { return };
+    let mut server = TestServer::with(1, |config| {
+        config.allowed_origins = Origins::parse("", true).expect("production's default");
+    });
+    let session = server.connect("ada").create("proxied");
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
+    let text = configuration(
+        "nginx.conf",
+        &[
+            ("listen 443 ssl;", &format!("listen {address};")),
+            ("ssl_certificate /etc/nginx/agentbench.pem;", ""),
+            ("ssl_certificate_key /etc/nginx/agentbench.key;", ""),
+            ("server 10.0.0.2:3001;", &format!("server {};", server.address())),
+        ],
+    );
+    let proxy = start_nginx(&program, folder, address, &text);
+    let token = evaluator("ada");
+    let from = |origin: &str| {
+        let opening = Opening::new(address).header("Authorization", &format!("Bearer {token}"));
+        opening.header("Origin", origin).open().err().map(|refused| refused.status)
+    };
+    assert_eq!(from(&format!("http://{address}")), None, "the dashboard");
+    assert_eq!(from("http://127.0.0.1"), Some(403), "another port is another origin");
+    let large = serde_json::json!({"id": "large", "type": "test_event", "timestamp": 1,
+        "data": {"eventType": "x", "text": "x".repeat(3 << 20)}});
+    let events = format!("/api/v1/sessions/{session}/events");
+    assert_eq!(Ask::new(address, "POST", &events).token(&token).json(&large).answer().status, 200);
+    let stream = format!("/api/v1/sessions/{session}/stream");
+    assert_eq!(Ask::new(address, "GET", &stream).answer().status, 401, "other refusals stay");
+    server.stop();
+    let waiting = Ask::new(address, "GET", &stream).token(&token).answer();
+    assert_eq!((waiting.status, waiting.body.as_str()), (200, "retry: 5000\n\n"));
+    assert!(waiting.head.contains("content-type: text/event-stream"), "{}", waiting.head);
+    assert_eq!(Ask::new(address, "GET", &events).token(&token).answer().status, 502, "elsewhere it is said");
+    drop(proxy);
 }
 
 #[test]
