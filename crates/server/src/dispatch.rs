@@ -376,7 +376,7 @@ impl Worker {
         let id = find_session(name)?;
         let entry = self.shared.catalog.get(id).ok_or_else(|| self.shared.no_such_session())?;
         if !connection.grant.borrow().may_access(&entry.summary().project_id) {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project"));
+            return Err(no_such_session());
         }
         Ok(id)
     }

@@ -89,7 +89,7 @@ impl Caller {
         }
     }
 
-    /// Refuses whoever may not see the session's project, and names that are no session's.
+    /// Refuses whoever may not read, and names that are no session's; those of other projects are none to the caller.
     pub(crate) fn may_read(
         &self,
         api: &Api,
@@ -99,8 +99,8 @@ impl Caller {
         self.reaches(api, session)
     }
 
-    /// Refuses whoever may not act in the session's project, and names that are no session's. What may be done there is
-    /// for [`Caller::needs`].
+    /// Refuses names that are no session's in the caller's projects, all in the same words. What may be done there is for
+    /// [`Caller::needs`].
     pub(crate) fn reaches(
         &self,
         api: &Api,
@@ -108,7 +108,7 @@ impl Caller {
     ) -> Answer<Arc<crate::session::catalog::Entry>> {
         let entry = api.shared.catalog.get(session).ok_or_else(|| api.shared.no_such_session())?;
         if !self.grant.may_access(&entry.summary().project_id) {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not permit this project").into());
+            return Err(no_such_session().into());
         }
         Ok(entry)
     }

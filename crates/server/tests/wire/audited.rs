@@ -51,7 +51,7 @@ fn who_did_what_is_written_and_holds_over_a_restart() {
     ada.command(&json!({"command": "refresh_token", "token": "garbage"}));
 
     let mut eve = server.opening(&mint(&claims_for_project("eve", Role::Viewer, "elsewhere"))).connect();
-    expect_code(&eve.command(&json!({"command": "join_session", "sessionId": session})), "forbidden");
+    expect_code(&eve.command(&json!({"command": "join_session", "sessionId": session})), "session_not_found");
     expect_code(&eve.command(&json!({"command": "start_test", "sessionId": session})), "forbidden");
     let expired = mint(&Claims { exp: Some(now() - 600), ..claims("late", Role::Viewer) });
     assert_eq!(server.opening(&expired).open().err().map(|refused| refused.status), Some(401));
@@ -120,7 +120,7 @@ fn commands_by_http_are_written_too() {
     let start = json!({"id": "1", "command": "start_test"});
     server.ask("POST", &path).token(&vera).json(&start).answer().refused(403, "forbidden");
     let elsewhere = mint(&claims_for_project("eve", Role::Evaluator, "elsewhere"));
-    server.ask("POST", &path).token(&elsewhere).json(&start).answer().refused(403, "forbidden");
+    server.ask("POST", &path).token(&elsewhere).json(&start).answer().refused(404, "session_not_found");
     server.stop();
     let lines = read(&file);
     assert_eq!(

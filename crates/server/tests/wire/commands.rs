@@ -221,8 +221,9 @@ fn permissions_are_those_of_the_socket(workers: usize) {
     let held = mint(&claims_for_project("pia", Role::Evaluator, "p2"));
     for token in [&viewer, &held] {
         creating(&server, token).json(&creation("n")).answer().refused(403, "forbidden");
-        commanding(&server, &session, token).json(&start).answer().refused(403, "forbidden");
     }
+    commanding(&server, &session, &viewer).json(&start).answer().refused(403, "forbidden");
+    commanding(&server, &session, &held).json(&start).answer().refused(404, "session_not_found");
     let mut own = creation("own");
     own["projectId"] = json!("p2");
     let own = name_in(&creating(&server, &held).json(&own).answer(), 201);

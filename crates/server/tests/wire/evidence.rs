@@ -331,7 +331,7 @@ fn only_who_may_publish_uploads_and_only_who_may_read_sees(workers: usize) {
         ask.header("Content-Type", "image/png").body(*bytes).answer()
     };
     let foreign = mint(&claims_for_project("pia", Role::Evaluator, "p2"));
-    upload(&foreign).refused(403, "forbidden");
+    upload(&foreign).refused(404, "session_not_found");
     upload(&mint(&claims("vera", Role::Viewer))).refused(403, "forbidden");
     upload("nonsense").refused(401, "not_authenticated");
     assert!(files(&server, &session).is_empty());
@@ -339,7 +339,7 @@ fn only_who_may_publish_uploads_and_only_who_may_read_sees(workers: usize) {
     assert_eq!(upload(&own).status, 201);
     for method in ["GET", "HEAD"] {
         let ask = server.ask(method, &path(&session, &hash(bytes))).token(&foreign);
-        assert_eq!(ask.answer().status, 403, "{method}");
+        assert_eq!(ask.answer().status, 404, "{method}");
         assert_eq!(server.ask(method, &path(&session, &hash(bytes))).answer().status, 401, "{method}");
     }
     // The hash alone opens nothing: it is another session's.

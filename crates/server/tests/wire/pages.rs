@@ -141,7 +141,7 @@ fn an_export_is_one_page_with_everything_in_it(workers: usize) {
         assert_eq!(BASE64_STANDARD.decode(text).expect("Base64"), *bytes);
     }
     let foreign = mint(&claims_for_project("pia", Role::Evaluator, "p2"));
-    export(&foreign, "?format=html").refused(403, "forbidden");
+    export(&foreign, "?format=html").refused(404, "session_not_found");
     assert_eq!(export(&evaluator("ada"), "?format=pdf").refused(400, "invalid_message")["field"], "format");
 }
 

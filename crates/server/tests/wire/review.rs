@@ -113,7 +113,7 @@ fn the_same_holds_for_requests(workers: usize) {
         ..claims_for_project("pia", Role::Viewer, "p2")
     };
     let alone = event(&session, "foreign", &note());
-    post(&mint(&foreign), &alone).refused(403, "forbidden");
+    post(&mint(&foreign), &alone).refused(404, "session_not_found");
 }
 
 fn sessions_tell_their_progress(workers: usize) {

@@ -71,10 +71,45 @@ fn a_project_is_a_wall(workers: usize) {
         "get_history",
         "replay_session",
         "start_test",
+        "pause_test",
+        "resume_test",
         "stop_test",
+        "leave_session",
+        "unsubscribe_session",
     ] {
-        let refused = client.command(&json!({"command": name, "sessionId": outside}));
-        expect_code(&refused, "forbidden");
+        let data =
+            |session: &str| match client.command(&json!({"command": name, "sessionId": session}))["data"]
+                .take()
+            {
+                Value::Object(mut data) => {
+                    data.remove("originalMessageId");
+                    Value::Object(data)
+                }
+                other => panic!("{other}"),
+            };
+        let [hidden, absent] = [&*outside, "00000000-0000-8000-8000-000000000000"].map(data);
+        assert_eq!((&hidden, &hidden["code"]), (&absent, &json!("session_not_found")), "{name}");
+    }
+    let token = mint(&claims_for_project("ada", Role::Evaluator, "p1"));
+    for (method, part, body) in [
+        ("GET", "", ""),
+        ("GET", "/events", ""),
+        ("GET", "/export", ""),
+        ("GET", "/stream", ""),
+        ("POST", "/commands", "{\"id\":\"c\",\"command\":\"start_test\"}"),
+        (
+            "POST",
+            "/events",
+            "{\"id\":\"e\",\"type\":\"test_event\",\"timestamp\":1,\"data\":{\"eventType\":\"x\"}}",
+        ),
+    ] {
+        let ask = |session: &str| {
+            let target = format!("/api/v1/sessions/{session}{part}");
+            server.ask(method, &target).token(&token).body(body).answer()
+        };
+        let [hidden, absent] = [&*outside, "00000000-0000-8000-8000-000000000000"].map(ask);
+        hidden.refused(404, "session_not_found");
+        assert_eq!((hidden.status, &hidden.body), (absent.status, &absent.body), "{method} {part}");
     }
     expect_code(&client.command_as("x", &create_session(&json!({"projectId": "p2"}))), "forbidden");
     assert_eq!(client.publish(&outside, "e", &json!({}))["type"], "error");
@@ -91,7 +126,10 @@ fn a_project_is_a_wall(workers: usize) {
     let mut admin = server.opening(&mint(&claims_for_project("root", Role::Admin, "p1"))).connect();
     admin.join(&outside, &json!("start"));
     let mut viewer = server.opening(&mint(&claims_for_project("eve", Role::Viewer, "p2"))).connect();
-    expect_code(&viewer.command(&json!({"command": "get_history", "sessionId": inside})), "forbidden");
+    expect_code(
+        &viewer.command(&json!({"command": "get_history", "sessionId": inside})),
+        "session_not_found",
+    );
     viewer.join(&outside, &json!("start"));
 }
 
@@ -109,7 +147,7 @@ fn a_refreshed_token_does_not_reach_over_the_wall(workers: usize) {
         expect_kind(&client.command(&leave), "session_left");
         expect_kind(&client.command(&refresh), "token_refreshed");
         let join = json!({"command": "join_session", "sessionId": session});
-        expect_code(&client.command(&join), "forbidden");
+        expect_code(&client.command(&join), "session_not_found");
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use agentbench_audit::Record;
 use agentbench_protocol::event::{write_error, write_system};
 use agentbench_protocol::message::ErrorData;
-use agentbench_protocol::{Refusal, SessionId, SystemMessage};
+use agentbench_protocol::{ErrorCode, Refusal, SessionId, SystemMessage};
 use agentbench_session::ConnectionKey;
 use bytes::{Bytes, BytesMut};
 
@@ -52,8 +52,13 @@ impl Worker {
         action: &'static str,
         refusal: &Refusal,
     ) {
-        let record = || asker.record(session, Record::refused(self.now(), action, refusal.code.as_str()));
-        self.shared.audit(record);
+        self.shared.audit(|| {
+            // To whom it is hidden it is not found; the audit log says what was tried.
+            let hidden =
+                refusal.code == ErrorCode::SessionNotFound && self.shared.catalog.get(session).is_some();
+            let code = if hidden { ErrorCode::Forbidden } else { refusal.code };
+            asker.record(session, Record::refused(self.now(), action, code.as_str()))
+        });
     }
 
     pub(super) fn answer_refusal(

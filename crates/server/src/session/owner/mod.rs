@@ -174,8 +174,14 @@ fn may_use(owned: &Owned, asker: &Asker, request: &Request) -> Result<(), Refusa
             events.first().map_or(Permission::SessionPublish, |event| publishing_needs(event.outline))
         }
         // Whoever is in may say how far it has read, and go.
-        Request::Leave { .. } | Request::Acknowledge { .. } | Request::Gone => return Ok(()),
+        Request::Acknowledge { .. } | Request::Gone => return Ok(()),
+        Request::Leave { .. } if owned.session.participants.get(asker.connection).is_some() => return Ok(()),
+        Request::Leave { .. } => Permission::Connect,
     };
+    if !asker.grant.may_access(&summary.project_id) && !matches!(request, Request::Create { .. }) {
+        // As if it were not there: a name that was guessed or leaked says nothing of another project.
+        return Err(Refusal::new(ErrorCode::SessionNotFound, "there is no such session"));
+    }
     if !asker.grant.allows(permission) || !asker.grant.may_access(&summary.project_id) {
         return Err(Refusal::new(
             ErrorCode::Forbidden,

@@ -121,8 +121,12 @@ impl Opening {
             match parse_response(&head, &accept_key(&nonce)).expect("the answer is right") {
                 Response::Incomplete => {}
                 Response::Rejected { status, retry_after, body } => {
+                    let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+                    let length = text.split_once("content-length: ").and_then(|it| it.1.lines().next());
+                    let length = length.and_then(|digits| digits.parse().ok()).unwrap_or(0);
                     let mut body = body.to_vec();
-                    stream.read_to_end(&mut body).expect("the rest of the answer");
+                    let missing = length - body.len().min(length);
+                    stream.take(missing as u64).read_to_end(&mut body).expect("the rest of the answer");
                     let detail = String::from_utf8_lossy(&body).trim_end().to_owned();
                     return Err(Refused { status, retry_after, detail });
                 }
