@@ -226,7 +226,7 @@ fn ten_thousand_pipelined_commands_are_all_answered() {
 /// Small questions with large answers: what waits for one connection is bounded, whatever it asks for.
 #[test]
 fn answers_that_nobody_reads_are_bounded() {
-    let server = TestServer::with_workers(1);
+    let server = TestServer::with(1, |config| config.slow_consumer_timeout = Duration::from_secs(1));
     let mut owner = server.connect("owner");
     let padding = json!({"text": "x".repeat(15_000)});
     let burst: Vec<_> = (0..500)
@@ -257,7 +257,7 @@ fn answers_that_nobody_reads_are_bounded() {
 /// The same with answers that have to be read from the disk first.
 #[test]
 fn pages_of_history_that_nobody_reads_are_bounded() {
-    let server = TestServer::with_workers(1);
+    let server = TestServer::with(1, |config| config.slow_consumer_timeout = Duration::from_secs(1));
     let mut greedy = server.opening(&evaluator("mallory")).receive_buffer(4096).connect();
     let session = greedy.create("s");
     for n in 0..16 {
