@@ -60,12 +60,11 @@ export function parts(info: SessionInfo): {
   return { info: signal(info), timeline, beat: new Beat(), participants: signal(info.participants ?? []), failure: signal<Failure | null>(null) };
 }
 
-const STATUSES: readonly string[] = ["idle", "running", "paused", "completed", "error", "expired"] satisfies SessionInfo["status"][];
-
 /** The session after an entry of its lifecycle. */
 export function afterLifecycle(info: SessionInfo, entry: Entry): SessionInfo {
   const { status, reason } = entry.data;
-  if (typeof status !== "string" || !STATUSES.includes(status)) return info;
+  if (typeof status !== "string") return info;
+  // A state that is not known is shown as it is: the one before is over in any case.
   const next: SessionInfo = { ...info, status: status as SessionInfo["status"] };
   if (entry.name === "session_started") next.startedAt = info.startedAt ?? entry.at;
   if (entry.name === "session_stopped" || entry.name === "session_expired") {

@@ -1,8 +1,10 @@
 /** Marks of a state: a shape, a word and a colour, so that no one of them has to be seen. */
-import type { SessionInfo } from "../api/types.js";
+import type { Alert, Rule, SessionInfo } from "../api/types.js";
+import { own } from "../own.js";
+import { oneLine } from "../text/format.js";
 import { t } from "../text/index.js";
-import type { StepStatus } from "../timeline/derive.js";
-import type { Tone } from "../timeline/describe.js";
+import type { Step, StepStatus } from "../timeline/derive.js";
+import { type Tone, word } from "../timeline/describe.js";
 
 type Shape = "ring" | "play" | "pause" | "check" | "cross" | "clock" | "skip" | "alert";
 
@@ -26,7 +28,16 @@ export function Mark({ shape }: { shape: Shape }) {
   );
 }
 
-const STATUS: Record<SessionInfo["status"], { shape: Shape; tone: Tone }> = {
+/** How a state looks: a shape, a tone, and its word. */
+export interface Look {
+  shape: Shape;
+  tone: Tone;
+  said: string;
+}
+
+type Looks<Name extends string> = Record<Name, { shape: Shape; tone: Tone }>;
+
+const STATUS: Looks<SessionInfo["status"]> = {
   idle: { shape: "ring", tone: "muted" },
   running: { shape: "play", tone: "busy" },
   paused: { shape: "pause", tone: "warn" },
@@ -35,23 +46,46 @@ const STATUS: Record<SessionInfo["status"], { shape: Shape; tone: Tone }> = {
   expired: { shape: "clock", tone: "muted" },
 };
 
-/** A session's state. */
-export function StatusBadge({ status }: { status: SessionInfo["status"] }) {
-  const { shape, tone } = STATUS[status];
-  return <span class={`badge tone-${tone}`}><Mark shape={shape} />{t(`status.${status}`)}</span>;
+/** What a word that is not known looks like: no good state, and no bad one. */
+const OTHER = { shape: "ring", tone: "muted" } as const;
+
+function Badge({ shape, tone, said }: Look) {
+  return <span class={`badge tone-${tone}`}><Mark shape={shape} />{said}</span>;
 }
 
-const STEP: Record<StepStatus, { shape: Shape; tone: Tone }> = {
+/** A session's state. A newer server may have others than those that are known. */
+export function StatusBadge({ status }: { status: SessionInfo["status"] }) {
+  return Badge({ ...(own(STATUS, status) ?? OTHER), said: word("status", status) });
+}
+
+const STEP: Looks<StepStatus> = {
   running: { shape: "play", tone: "busy" },
   passed: { shape: "check", tone: "good" },
   failed: { shape: "cross", tone: "bad" },
   skipped: { shape: "skip", tone: "muted" },
 };
 
-/** A step's state. */
-export function StepBadge({ status }: { status: StepStatus }) {
-  const { shape, tone } = STEP[status];
-  return <span class={`badge tone-${tone}`}><Mark shape={shape} />{t(`step.${status}`)}</span>;
+/** A step's state; a word that is not known as it is. */
+export function StepBadge({ step: { status, otherStatus } }: { step: Pick<Step, "status" | "otherStatus"> }) {
+  if (status !== null) return Badge({ ...STEP[status], said: t(`step.${status}`) });
+  return Badge({ ...OTHER, said: otherStatus === null ? t("steps.noStatus") : oneLine(otherStatus, 40) || "“”" });
+}
+
+const SEVERITY: Looks<Alert["severity"]> = { warning: { shape: "alert", tone: "warn" }, critical: { shape: "cross", tone: "bad" } };
+
+/** An alert's severity. One that is not known may be worse than those that are. */
+export function alertLook(severity: string): Look {
+  return { ...(own(SEVERITY, severity) ?? { shape: "cross", tone: "bad" }), said: word("severity", severity) };
+}
+
+/** What a rule of this severity came to. */
+export function changeLook(state: Rule["state"], severity: string | undefined): Look {
+  const looks: Looks<Rule["state"]> = {
+    ok: { shape: "check", tone: "good" },
+    pending: { shape: "ring", tone: "warn" },
+    firing: { shape: "alert", tone: severity === "warning" ? "warn" : "bad" },
+  };
+  return { ...(own(looks, state) ?? { shape: "ring", tone: "warn" }), said: word("now.change", state) };
 }
 
 /** An agent that is silent for much longer than its pace. */

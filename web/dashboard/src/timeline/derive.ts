@@ -1,14 +1,17 @@
 /** What the panels show, from entries: steps, scores, notes, evidence. */
-import { type Entry, number, text } from "./entry.js";
+import { type Entry, number, shown, text } from "./entry.js";
 
 export type StepStatus = "running" | "passed" | "failed" | "skipped";
-const STEP_STATUS: readonly string[] = ["running", "passed", "failed", "skipped"] satisfies StepStatus[];
+const STEP_STATUSES: readonly string[] = ["running", "passed", "failed", "skipped"] satisfies StepStatus[];
 
 /** One step of the agent, as its events up to now tell. */
 export interface Step {
   key: string;
   name: string;
-  status: StepStatus;
+  /** `null` if its events say none, or one that is not known: then it counts as neither passed nor failed. */
+  status: StepStatus | null;
+  /** The status that is not known, as it is. */
+  otherStatus: string | null;
   /** Its place among `total`, from 1. */
   index: number | null;
   total: number | null;
@@ -25,16 +28,14 @@ export function steps(entries: readonly Entry[]): Step[] {
   for (const { seq, at, data } of entries) {
     const name = text(data.name) ?? text(data.step) ?? "";
     const key = text(data.stepId) ?? `#${seq}`;
-    const told = text(data.status) ?? "";
-    // Older publishers only say that a step was there.
-    const status = STEP_STATUS.includes(told) ? (told as StepStatus) : "passed";
     const before = found.get(key);
-    const isOver = status !== "running";
-    const measured = isOver && before ? at - before.startedAt : null;
+    const { status, otherStatus } = statusOf(data.status) ?? before ?? { status: null, otherStatus: null };
+    const measured = hasEnded({ status }) && before ? at - before.startedAt : null;
     found.set(key, {
       key,
       name: name === "" ? (before?.name ?? key) : name,
       status,
+      otherStatus,
       index: number(data.index) ?? before?.index ?? null,
       total: number(data.total) ?? before?.total ?? null,
       durationMs: number(data.durationMs) ?? measured,
@@ -45,6 +46,24 @@ export function steps(entries: readonly Entry[]): Step[] {
     });
   }
   return [...found.values()];
+}
+
+/** Whether a step has ended in a known way. */
+function hasEnded({ status }: Pick<Step, "status">): boolean {
+  return status !== null && status !== "running";
+}
+
+/** The status that an event of a step says; nothing if it says none. */
+function statusOf(value: unknown): Pick<Step, "status" | "otherStatus"> | null {
+  if (value === undefined || value === null) return null;
+  const isKnown = typeof value === "string" && STEP_STATUSES.includes(value);
+  return isKnown ? { status: value as StepStatus, otherStatus: null } : { status: null, otherStatus: text(value) ?? shown(value) };
+}
+
+/** How many steps have ended in a known way, and how many have no known status. */
+export function count(all: readonly Step[]): { done: number; unknown: number } {
+  const unknown = all.filter(({ status }) => status === null).length;
+  return { done: all.filter(hasEnded).length, unknown };
 }
 
 /** One score as it was given. */

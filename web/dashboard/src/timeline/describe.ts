@@ -3,7 +3,8 @@ import { t } from "../text/index.js";
 import { bytes, oneLine, plain, span, threeDigits } from "../text/format.js";
 import type { TextKey } from "../text/en.js";
 import { en } from "../text/en.js";
-import { type Entry, type Fields, number, text } from "./entry.js";
+import { own } from "../own.js";
+import { type Entry, type Fields, number, shown, text } from "./entry.js";
 
 export type Tone = "plain" | "good" | "bad" | "warn" | "busy" | "muted";
 
@@ -32,10 +33,10 @@ function took(data: Fields): string | null {
 }
 
 function step({ data }: Entry): Line {
-  const status = text(data.status) ?? "";
+  const status = text(data.status) ?? (data.status === undefined || data.status === null ? "" : shown(data.status));
   const name = text(data.name) ?? text(data.step) ?? text(data.stepId) ?? "–";
   const detail = join(word("step", status), took(data), text(data.error) ?? text(data.detail));
-  return { title: name, detail, tone: STEP_TONE[status] ?? "plain" };
+  return { title: name, detail, tone: own(STEP_TONE, status) ?? "plain" };
 }
 
 function network({ data, isTrouble }: Entry): Line {
@@ -84,7 +85,7 @@ function raw(entry: Entry): Line {
     case "note":
       return { title: text(data.text) ?? "", detail: number(data.at) === null ? "" : t("notes.about", { seq: number(data.at) ?? 0 }), tone: "plain" };
     case "console":
-      return { title: text(data.message) ?? "–", detail: join(text(data.level), text(data.source)), tone: LEVEL_TONE[text(data.level) ?? ""] ?? "plain" };
+      return { title: text(data.message) ?? "–", detail: join(text(data.level), text(data.source)), tone: own(LEVEL_TONE, text(data.level) ?? "") ?? "plain" };
     case "network":
       return network(entry);
     case "error":

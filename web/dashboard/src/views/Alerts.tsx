@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Api } from "../api/http.js";
 import type { Alert, AlertChange, Alerts as Told, Rule } from "../api/types.js";
 import { now } from "../clock.js";
-import { Mark } from "../parts/Badge.js";
+import { Mark, alertLook, changeLook } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { ago, moment, span, threeDigits, whole } from "../text/format.js";
 import { locale, t } from "../text/index.js";
@@ -48,11 +48,12 @@ export function reading({ value, threshold, unit }: Pick<Rule, "value" | "thresh
 }
 
 function Firing({ alert, rule }: { alert: Alert; rule: Rule | undefined }) {
-  const { severity, since } = alert;
+  const { since } = alert;
+  const { shape, tone, said } = alertLook(alert.severity);
   return (
-    <li class={`alert tone-${severity === "critical" ? "bad" : "warn"}`}>
-      <Mark shape={severity === "critical" ? "cross" : "alert"} />
-      <strong>{t(severity === "critical" ? "severity.critical" : "severity.warning")}</strong>
+    <li class={`alert tone-${tone}`}>
+      <Mark shape={shape} />
+      <strong>{said}</strong>
       <strong class="alert-summary">{alert.summary}</strong>
       <span class="number">{reading({ ...alert, unit: rule?.unit ?? null })}</span>
       <span class="muted number">{typeof since === "number" && t("now.alerts.since", { time: span(now.value - since) })} <code>{alert.name}</code></span>
@@ -73,10 +74,10 @@ export function Alerts({ alerts, rules }: { alerts: Alert[] | undefined; rules: 
 }
 
 function Changed({ change, rule }: { change: AlertChange; rule: Rule | undefined }) {
-  const tone = change.state === "ok" ? "good" : change.state === "firing" && rule?.severity === "critical" ? "bad" : "warn";
+  const { shape, tone, said } = changeLook(change.state, rule?.severity);
   return (
     <li>
-      <span class={`badge tone-${tone}`}><Mark shape={change.state === "ok" ? "check" : change.state === "firing" ? "alert" : "ring"} />{t(`now.change.${change.state}`)}</span>
+      <span class={`badge tone-${tone}`}><Mark shape={shape} />{said}</span>
       <span class="said">
         {rule?.summary ?? change.name}{" "}
         {typeof change.value === "number" && <span class="muted small number">{figure(change.value)} {rule?.unit ?? ""}</span>}

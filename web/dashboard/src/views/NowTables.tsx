@@ -32,6 +32,11 @@ export function SlowReaders({ readers }: { readers: SlowReader[] | undefined }) 
 
 const STATES: SessionInfo["status"][] = ["running", "paused", "idle", "completed", "error", "expired"];
 
+/** The states that are listed: those that are known, and others that a newer server counts. */
+export function statesOf(counts: NonNullable<Stats["sessionsByState"]>): SessionInfo["status"][] {
+  return [...new Set([...STATES, ...(Object.keys(counts) as SessionInfo["status"][])])];
+}
+
 export function ByState({ counts }: { counts: Stats["sessionsByState"] }) {
   if (!counts) return null;
   return (
@@ -39,7 +44,7 @@ export function ByState({ counts }: { counts: Stats["sessionsByState"] }) {
       <h2>{t("now.byState")}</h2>
       <table>
         <tbody>
-          {STATES.map((state) => <tr key={state}><td><StatusBadge status={state} /></td><td class="right number">{whole(counts[state] ?? 0, locale.value)}</td></tr>)}
+          {statesOf(counts).map((state) => <tr key={state}><td><StatusBadge status={state} /></td><td class="right number">{whole(counts[state] ?? 0, locale.value)}</td></tr>)}
         </tbody>
       </table>
     </section>

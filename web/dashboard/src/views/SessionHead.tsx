@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { asFailure } from "../api/failure.js";
 import { now } from "../clock.js";
 import type { Actions, Control } from "../live/model.js";
+import { own } from "../own.js";
 import { Mark, StallBadge, StatusBadge } from "../parts/Badge.js";
 import { Bar } from "../parts/Bits.js";
 import { moment, oneLine, span, whole } from "../text/format.js";
@@ -36,7 +37,7 @@ function Controls({ state, actions }: { state: SessionState; actions: Actions })
       </span>
     );
   }
-  const offered = CONTROLS[state.model.info.value.status] ?? [];
+  const offered = own(CONTROLS, state.model.info.value.status) ?? [];
   return (
     <span class="buttons">
       {offered.map((what) => (

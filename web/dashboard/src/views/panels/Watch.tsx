@@ -39,7 +39,7 @@ function StepLine({ step, state }: { step: Step; state: SessionState }) {
   const place = step.index !== null && step.total !== null ? `${step.index} / ${step.total}` : "";
   return (
     <button type="button" class="watch-step" onClick={() => state.goTo(step.lastSeq)}>
-      <StepBadge status={step.status} />
+      <StepBadge step={step} />
       <strong><bdi>{oneLine(step.name, 120)}</bdi></strong>
       <span class="muted small number">{place}{step.durationMs !== null && ` · ${span(step.durationMs)}`}</span>
       {step.error !== null && <span class="step-error"><bdi>{oneLine(step.error, 200)}</bdi></span>}
