@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { readRoute } from "../src/routes.js";
-import { byCriterion, evidenceOf, progress, scores, steps } from "../src/timeline/derive.js";
+import { evidenceOf, progress, steps } from "../src/timeline/derive.js";
 import { Samples } from "../src/plots/samples.js";
 import { exportedSession, readExported } from "../src/live/exported.js";
 import { type Entry, fromMessage } from "../src/timeline/entry.js";
@@ -26,12 +26,6 @@ describe("steps", () => {
   });
 });
 
-test("scores by criterion, in order; what has no number is none", () => {
-  const all = scores([entry(1, { criterion: "a", score: 0.1 }), entry(2, { criterion: "__proto__", score: 4, max: 5 }), entry(3, { criterion: "a", score: "x" }), entry(4, { criterion: "a", score: 0.3, max: 0 })]);
-  expect([...byCriterion(all)].map(([name, list]) => [name, list.map(({ score }) => score)])).toEqual([["a", [0.1, 0.3]], ["__proto__", [4]]]);
-  expect(all.at(-1)?.max).toBe(1);
-});
-
 describe("evidence", () => {
   const hash = "a".repeat(64);
   test("of the store", () => {
@@ -50,8 +44,9 @@ describe("evidence", () => {
   });
 });
 
-test("progress stays between 0 and 100", () => {
-  expect([progress([]), progress([entry(1, { percent: 400 })]), progress([entry(1, { percent: "x" })])]).toEqual([null, 100, null]);
+test("progress is 0 to 100, or what stands in its place", () => {
+  const all = [[], [{ percent: 40 }], [{ percent: 40 }, { percent: 400 }], [{ percent: "50 %" }], [{ progress: 7 }], [{ message: "x" }]];
+  expect(all.map((events) => progress(events.map((data, at) => entry(at + 1, data))))).toEqual([null, { percent: 40 }, { said: "400" }, { said: '"50 %"' }, { percent: 7 }, null]);
 });
 
 test("routes", () => {

@@ -23,10 +23,10 @@ export class Api {
   }
 
   /** One answer; refusals become failures with the protocol's code. */
-  async #get(path: string, signal?: AbortSignal): Promise<Response> {
+  async #get(path: string, signal?: AbortSignal, method: "GET" | "HEAD" = "GET"): Promise<Response> {
     let response: Response;
     try {
-      response = await fetch(path, { headers: { Authorization: `Bearer ${this.#token}` }, ...(signal && { signal }) });
+      response = await fetch(path, { method, headers: { Authorization: `Bearer ${this.#token}` }, ...(signal && { signal }) });
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Failure("network", String(error));
@@ -80,6 +80,11 @@ export class Api {
   async export(id: string, format: "jsonl" | "html"): Promise<Blob> {
     const response = await this.#get(`/api/v1/sessions/${encodeURIComponent(id)}/export?format=${format}`);
     return response.blob();
+  }
+
+  /** Asks whether a piece of evidence is there. */
+  async hasEvidence(hash: string, sessionId: string): Promise<void> {
+    await this.#get(`/api/v1/evidence/${encodeURIComponent(hash)}?sessionId=${encodeURIComponent(sessionId)}`, undefined, "HEAD");
   }
 
   /** The bytes of a piece of evidence. */

@@ -3,6 +3,8 @@ import { type Evidence, IMAGE_TYPES } from "../timeline/derive.js";
 
 /** Where the bytes of evidence come from. */
 export type FetchBytes = (hash: string) => Promise<Blob>;
+/** Asks whether evidence is there; rejects if it is not. */
+export type Look = (hash: string) => Promise<void>;
 
 /** Most pieces held at a time, and most bytes of them. */
 const HELD = 200;
@@ -19,12 +21,24 @@ export interface Piece {
 
 export class EvidenceShelf {
   readonly #fetch: FetchBytes;
+  readonly #look: Look;
+  readonly #looked = new Map<string, Promise<void>>();
   readonly #pieces = new Map<string, Promise<Piece>>();
   /** Bytes of the pieces that are here, the oldest first. */
   readonly #sizes = new Map<string, number>();
 
-  constructor(fetch: FetchBytes) {
-    this.#fetch = fetch;
+  constructor(fetch: FetchBytes, look: Look) {
+    [this.#fetch, this.#look] = [fetch, look];
+  }
+
+  /** Rejects if a piece is not there. Asked once of each: what is missing may come later, so failures are forgotten. */
+  look(hash: string): Promise<void> {
+    const found = this.#looked.get(hash);
+    if (found) return found;
+    const looked = this.#look(hash);
+    looked.catch(() => this.#looked.delete(hash));
+    this.#looked.set(hash, looked);
+    return looked;
   }
 
   /** The bytes of a piece in the store. */

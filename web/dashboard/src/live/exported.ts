@@ -1,5 +1,6 @@
 /** A session from an exported file: everything is here, and nothing changes. */
 import { Failure } from "../api/failure.js";
+import { own } from "../own.js";
 import type { LogMessage, SessionInfo } from "../api/types.js";
 import { EvidenceShelf } from "./evidence.js";
 import { take } from "./loader.js";
@@ -28,11 +29,11 @@ export function readExported(json: string): Exported {
 export function exportedSession(file: Exported): SessionModel {
   const { timeline, beat, participants, failure, info } = parts(file.session);
   take(timeline, file.events);
+  const absent = (hash: string): Promise<never> => Promise.reject(new Failure("not_found", hash));
   const shelf = new EvidenceShelf((hash) => {
-    const found = Object.hasOwn(file.evidence, hash) ? file.evidence[hash] : undefined;
-    if (!found) return Promise.reject(new Failure("not_found", hash));
-    return Promise.resolve(new Blob([Uint8Array.from(atob(found.base64), (char) => char.charCodeAt(0))]));
-  });
+    const found = own(file.evidence, hash);
+    return found ? Promise.resolve(new Blob([Uint8Array.from(atob(found.base64), (char) => char.charCodeAt(0))])) : absent(hash);
+  }, (hash) => (own(file.evidence, hash) ? Promise.resolve() : absent(hash)));
   return {
     info, timeline, changed: beat.signal, participants, failure, shelf, actions: null, exportedAt: file.exportedAt,
     want: () => undefined,

@@ -21,7 +21,7 @@ export async function openSession(id: string, account: Account, again: () => voi
   const { api } = account;
   const info = await api.session(id);
   const { timeline, beat, participants, failure, info: shown } = parts(info);
-  const shelf = new EvidenceShelf((hash) => api.evidence(hash, id));
+  const shelf = new EvidenceShelf((hash) => api.evidence(hash, id), (hash) => api.hasEvidence(hash, id));
   const head = info.headSeq;
   if (head > 0) {
     const tail = await api.events(id, Math.max(head - CHUNK + 1, 1), head, CHUNK_BYTES);

@@ -1,7 +1,9 @@
 /** Small parts that every view uses. */
 import { type ComponentChildren } from "preact";
 import { type Failure, sentence } from "../api/failure.js";
+import { oneLine } from "../text/format.js";
 import { t } from "../text/index.js";
+import { Mark } from "./Badge.js";
 
 /** Something went wrong, and what can be done. */
 export function FailureBox({ failure, again, close }: { failure: Failure; again?: () => void; close?: () => void }) {
@@ -27,4 +29,9 @@ export function Bar({ percent, label }: { percent: number; label: string }) {
       <span class="number">{Math.round(percent)} %</span>
     </span>
   );
+}
+
+/** What stands where something was to be that can be read. */
+export function Unreadable({ said, why }: { said: string; why: string }) {
+  return <span class="unreadable" title={why}><Mark shape="alert" /><span class="sr">{why}: </span><bdi>{oneLine(said, 80)}</bdi></span>;
 }

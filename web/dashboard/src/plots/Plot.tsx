@@ -27,6 +27,8 @@ export interface PlotProps {
   isCount?: boolean;
   /** Upper end of the axis at the least. */
   atLeast?: number;
+  /** Names its line also if it has only one. */
+  hasLegend?: boolean;
 }
 
 /** Steps of an axis of whole numbers. */
@@ -67,7 +69,7 @@ function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
     legend: { live: true },
     cursor: { y: false, drag: { x: false, y: false } },
     padding: [8, 26, 0, 0],
-    scales: { y: { range: (_plot, _min, max) => [0, Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
+    scales: { y: { range: (_plot, min, max) => [Math.min(Number.isFinite(min) ? min * 1.1 : 0, 0), Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
     axes: [
       axis(box, { size: 24, space: 70, values: (_plot, at) => at.map(seconds) }),
       axis(box, { size: 64, space: 28, ...(isCount && { incrs: WHOLE_STEPS }), values: (_plot, at) => at.map((value) => plain(format(value))) }),
@@ -113,5 +115,5 @@ export function Plot(props: PlotProps) {
     plot.current?.setData(props.data as uPlot.AlignedData);
   }, [props.data]);
 
-  return <div class={props.series.length === 1 ? "plot is-single" : "plot"} ref={box} role="img" aria-label={props.label} />;
+  return <div class={props.series.length === 1 && !props.hasLegend ? "plot is-single" : "plot"} ref={box} role="img" aria-label={props.label} />;
 }

@@ -1,5 +1,8 @@
 /** What the panels show, from entries: steps, scores, notes, evidence. */
 import { type Entry, number, shown, text } from "./entry.js";
+import { IMAGE_TYPES, inlineType, isHash, isPercent, saidAsIs } from "./readable.js";
+
+export { IMAGE_TYPES } from "./readable.js";
 
 export type StepStatus = "running" | "passed" | "failed" | "skipped";
 const STEP_STATUSES: readonly string[] = ["running", "passed", "failed", "skipped"] satisfies StepStatus[];
@@ -71,36 +74,74 @@ export interface Score {
   seq: number;
   at: number;
   criterion: string;
-  score: number;
+  /** `null` if it cannot be read, or its scale cannot. */
+  score: number | null;
+  /** The best that there is; of a score that cannot be read, 1. */
   max: number;
+  /** What the event holds instead of a score that can be read. */
+  said: string;
   comment: string | null;
+  authorId: string;
   author: string;
   /** Given by a reviewer and not by whoever publishes the session. */
   isReview: boolean;
 }
 
-/** The scores in order; what has no number is none. */
+/** The scores in order, also those that cannot be read. */
 export function scores(entries: readonly Entry[]): Score[] {
-  return entries.flatMap(({ seq, at, data, sender, name }) => {
+  return entries.map(({ seq, at, data, sender, name }) => {
     const score = number(data.score);
-    if (score === null) return [];
-    const max = number(data.max) ?? 1;
-    return [{
-      seq, at, score, max: max > 0 ? max : 1, criterion: text(data.criterion) ?? "–", comment: text(data.comment),
-      author: sender?.username ?? "–", isReview: name === "review_score",
-    }];
+    const hasScale = data.max !== undefined && data.max !== null;
+    const max = hasScale ? (number(data.max) ?? 0) : 1;
+    const said = saidAsIs(data, "score") ?? "–";
+    return {
+      seq, at, score: max > 0 ? score : null, max: max > 0 ? max : 1, said: hasScale ? `${said} / ${saidAsIs(data, "max") ?? ""}` : said,
+      criterion: text(data.criterion) ?? saidAsIs(data, "criterion") ?? "–", comment: text(data.comment),
+      authorId: sender?.userId ?? "", author: sender?.username ?? "–", isReview: name === "review_score",
+    };
   });
 }
 
-/** The scores of each criterion, the newest criterion's last score last. */
-export function byCriterion(all: readonly Score[]): Map<string, Score[]> {
-  const found = new Map<string, Score[]>();
-  for (const score of all) {
-    const list = found.get(score.criterion);
-    if (list) list.push(score);
-    else found.set(score.criterion, [score]);
+/** Puts together what has the same key, in the order in which keys are first met. */
+function grouped<T>(all: readonly T[], keyOf: (one: T) => unknown): T[][] {
+  const found = new Map<string, T[]>();
+  for (const one of all) {
+    // As JSON, since parts of a key can hold anything and must not run into each other.
+    const key = JSON.stringify(keyOf(one));
+    const list = found.get(key);
+    if (list) list.push(one);
+    else found.set(key, [one]);
   }
-  return found;
+  return [...found.values()];
+}
+
+/** The newest score of each author and criterion: these count. Those of one criterion stand together. */
+export function newest(all: readonly Score[]): Score[] {
+  return grouped(all, ({ criterion }) => criterion)
+    .flatMap((one) => grouped(one, ({ authorId }) => authorId))
+    .flatMap((one) => one.at(-1) ?? []);
+}
+
+/** What one author gave for one criterion on one scale. */
+export interface ScoreLine {
+  criterion: string;
+  author: string;
+  given: Score[];
+}
+
+/** The scores that one axis can show: those of the same best score. */
+export interface Scale {
+  max: number;
+  lines: ScoreLine[];
+}
+
+/** The scores that can be read, by scale, author and criterion. Different scales have different axes: 3 of 5 is not 0.6 of 1. */
+export function scales(all: readonly Score[]): Scale[] {
+  return grouped(all.filter(({ score }) => score !== null), ({ max }) => max).map((ofScale) => ({
+    max: ofScale[0]?.max ?? 1,
+    lines: grouped(ofScale, ({ authorId, criterion }) => [authorId, criterion])
+      .map((given) => ({ criterion: given[0]?.criterion ?? "", author: given[0]?.author ?? "", given })),
+  }));
 }
 
 /** A reviewer's note. */
@@ -120,12 +161,8 @@ export function notes(entries: readonly Entry[]): Note[] {
   }));
 }
 
-/** Image types that are shown as images. Others could hold script or outside addresses. */
-export const IMAGE_TYPES: readonly string[] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 const VIDEO_TYPES: readonly string[] = ["video/webm", "video/mp4"];
 const TEXT_TYPES: readonly string[] = ["text/plain", "application/json", "text/html"];
-/** Longest image that an event may hold itself, characters. */
-const LONGEST_INLINE = 8_000_000;
 
 /** How a piece of evidence is shown. */
 export type Showing = "image" | "video" | "text" | "file";
@@ -137,6 +174,8 @@ export interface Evidence {
   caption: string;
   /** Where its bytes are: in the store, in the event itself, or nowhere. */
   place: { in: "store"; hash: string } | { in: "event"; url: string } | null;
+  /** What the event has in the place of a hash or a picture, cut. */
+  named: string;
   contentType: string;
   showing: Showing;
   size: number | null;
@@ -150,33 +189,29 @@ function showingOf(contentType: string): Showing {
   return TEXT_TYPES.includes(contentType) ? "text" : "file";
 }
 
-function inlineType(url: string): string | null {
-  if (url.length > LONGEST_INLINE) return null;
-  const [head = "", body = ""] = url.split(",", 2);
-  const type = /^data:([a-z]+\/[a-z]+);base64$/.exec(head)?.[1] ?? "";
-  return IMAGE_TYPES.includes(type) && /^[A-Za-z0-9+/]*={0,2}$/.test(body) ? type : null;
-}
-
 /** The evidence that an entry names. */
 export function evidenceOf(entry: Entry): Evidence {
   const { seq, at, data } = entry;
   const hash = text(data.hash);
   const inline = text(data.image);
   const inEvent = inline === null ? null : inlineType(inline);
-  const inStore = hash !== null && /^[0-9a-f]{64}$/.test(hash);
+  const inStore = hash !== null && isHash(hash);
   const contentType = inStore ? (text(data.contentType) ?? "").split(";")[0]?.trim().toLowerCase() ?? "" : (inEvent ?? "");
   return {
     seq, at, contentType,
     caption: text(data.caption) ?? text(data.description) ?? text(data.kind) ?? "",
     place: inStore ? { in: "store", hash } : inEvent !== null && inline !== null ? { in: "event", url: inline } : null,
+    named: saidAsIs(data, "hash") ?? saidAsIs(data, "image") ?? "–",
     showing: showingOf(contentType),
     size: number(data.size), width: number(data.width), height: number(data.height),
   };
 }
 
-/** Percent of the newest progress event, 0 to 100. */
-export function progress(entries: readonly Entry[]): number | null {
-  const newest = entries.at(-1);
-  const percent = newest ? (number(newest.data.percent) ?? number(newest.data.progress)) : null;
-  return percent === null ? null : Math.min(Math.max(percent, 0), 100);
+/** Percent of the newest progress event, 0 to 100; what it says, if that is no percentage; `null` without one. */
+export function progress(entries: readonly Entry[]): { percent: number } | { said: string } | null {
+  const data = entries.at(-1)?.data;
+  if (!data) return null;
+  const [said, percent] = [saidAsIs(data, "percent") ?? saidAsIs(data, "progress"), number(data.percent) ?? number(data.progress)];
+  if (said === null) return null;
+  return percent !== null && isPercent(percent) ? { percent } : { said };
 }

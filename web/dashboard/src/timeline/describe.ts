@@ -4,12 +4,23 @@ import { bytes, oneLine, plain, span, threeDigits } from "../text/format.js";
 import type { TextKey } from "../text/en.js";
 import { en } from "../text/en.js";
 import { own } from "../own.js";
-import { type Entry, type Fields, number, shown, text } from "./entry.js";
+import { progress, scores } from "./derive.js";
+import { type Entry, type Fields, number, text } from "./entry.js";
+import { said, saidAsIs, unreadable } from "./readable.js";
 
 export type Tone = "plain" | "good" | "bad" | "warn" | "busy" | "muted";
 
 export interface Line {
   title: string;
+  detail: string;
+  tone: Tone;
+  /** Which fields cannot be read, each with what it holds. */
+  marks: string[];
+}
+
+/** A line that is not made safe yet. */
+interface Draft {
+  title: string | null;
   detail: string;
   tone: Tone;
 }
@@ -27,36 +38,45 @@ function join(...parts: (string | null | undefined)[]): string {
   return parts.filter((part) => part !== null && part !== undefined && part !== "").join(" · ");
 }
 
-function took(data: Fields): string | null {
-  const ms = number(data.durationMs);
-  return ms === null ? null : span(ms);
+/** A number in words; what stands in its place, if it is none; nothing if nothing does. */
+function figure(data: Fields, field: string, format: (value: number) => string): string | null {
+  const value = number(data[field]);
+  return value === null ? saidAsIs(data, field) : format(value);
 }
 
-function step({ data }: Entry): Line {
-  const status = text(data.status) ?? (data.status === undefined || data.status === null ? "" : shown(data.status));
-  const name = text(data.name) ?? text(data.step) ?? text(data.stepId) ?? "–";
-  const detail = join(word("step", status), took(data), text(data.error) ?? text(data.detail));
-  return { title: name, detail, tone: own(STEP_TONE, status) ?? "plain" };
+function step({ data }: Entry): Draft {
+  const status = said(data, "status") ?? "";
+  const title = said(data, "name") ?? said(data, "step") ?? said(data, "stepId");
+  const detail = join(word("step", status), figure(data, "durationMs", span), said(data, "error") ?? said(data, "detail"));
+  return { title, detail, tone: own(STEP_TONE, status) ?? "plain" };
 }
 
-function network({ data, isTrouble }: Entry): Line {
-  const status = number(data.status);
-  const size = number(data.size);
+function network({ data, isTrouble }: Entry): Draft {
   return {
-    title: `${text(data.method) ?? "–"} ${text(data.url) ?? "–"}`,
-    detail: join(status === null ? null : String(status), took(data), size === null ? null : bytes(size), text(data.error)),
+    title: [said(data, "method"), said(data, "url")].filter((part) => part !== null).join(" "),
+    detail: join(figure(data, "status", String), figure(data, "durationMs", span), figure(data, "size", bytes), said(data, "error")),
     tone: isTrouble ? "bad" : "plain",
   };
 }
 
-function score({ data }: Entry): Line {
-  const [value, max] = [number(data.score), number(data.max) ?? 1];
-  const title = text(data.criterion) ?? "–";
-  const of = value === null ? "–" : t("scores.of", { score: threeDigits(value), max: threeDigits(max) });
-  return { title, detail: join(of, text(data.comment)), tone: "plain" };
+function score(entry: Entry): Draft {
+  const [one] = scores([entry]);
+  const { data } = entry;
+  const of = !one || said(data, "score") === null ? null : one.score === null ? one.said : scoreOf(one.score, one.max);
+  return { title: said(data, "criterion"), detail: join(of, said(data, "comment")), tone: "plain" };
 }
 
-function lifecycle(entry: Entry): Line {
+/** A score in words: "0.88 of 1". */
+export function scoreOf(score: number, max: number): string {
+  return t("scores.of", { score: threeDigits(score), max: threeDigits(max) });
+}
+
+function note({ data }: Entry): Draft {
+  const about = figure(data, "at", String);
+  return { title: said(data, "text"), detail: about === null ? "" : t("notes.about", { seq: about }), tone: "plain" };
+}
+
+function lifecycle(entry: Entry): Draft {
   const status = text(entry.data.status);
   const ended = ["session_stopped", "session_expired"].includes(entry.name);
   return {
@@ -66,30 +86,35 @@ function lifecycle(entry: Entry): Line {
   };
 }
 
-function other({ name, data }: Entry): Line {
-  const said = text(data.message) ?? text(data.text) ?? text(data.name);
-  return { title: name === "" ? "–" : name, detail: said ?? JSON.stringify(data).slice(0, 300), tone: "plain" };
+function percent({ data }: Entry): Draft {
+  const found = progress([{ data } as Entry]);
+  const title = found && ("percent" in found ? `${plain(threeDigits(found.percent))} %` : found.said);
+  return { title, detail: said(data, "message") ?? "", tone: "plain" };
 }
 
-function raw(entry: Entry): Line {
+function other({ name, data }: Entry): Draft {
+  return { title: name, detail: said(data, "message") ?? said(data, "text") ?? said(data, "name") ?? "", tone: "plain" };
+}
+
+function draft(entry: Entry): Draft {
   const { data } = entry;
   switch (entry.kind) {
     case "step":
       return step(entry);
     case "progress":
-      return { title: `${plain(threeDigits(number(data.percent) ?? number(data.progress) ?? 0))} %`, detail: text(data.message) ?? "", tone: "plain" };
+      return percent(entry);
     case "evidence":
-      return { title: text(data.caption) ?? text(data.description) ?? t("evidence.untitled"), detail: join(text(data.kind), text(data.contentType)), tone: "plain" };
+      return { title: said(data, "caption") ?? said(data, "description") ?? t("evidence.untitled"), detail: join(said(data, "kind"), said(data, "contentType")), tone: "plain" };
     case "score":
       return score(entry);
     case "note":
-      return { title: text(data.text) ?? "", detail: number(data.at) === null ? "" : t("notes.about", { seq: number(data.at) ?? 0 }), tone: "plain" };
+      return note(entry);
     case "console":
-      return { title: text(data.message) ?? "–", detail: join(text(data.level), text(data.source)), tone: own(LEVEL_TONE, text(data.level) ?? "") ?? "plain" };
+      return { title: said(data, "message"), detail: join(said(data, "level"), said(data, "source")), tone: own(LEVEL_TONE, said(data, "level") ?? "") ?? "plain" };
     case "network":
       return network(entry);
     case "error":
-      return { title: text(data.message) ?? text(data.error) ?? "–", detail: text(data.code) ?? "", tone: "bad" };
+      return { title: said(data, "message") ?? said(data, "error"), detail: said(data, "code") ?? "", tone: "bad" };
     case "lifecycle":
       return lifecycle(entry);
     case "other":
@@ -97,8 +122,19 @@ function raw(entry: Entry): Line {
   }
 }
 
+/** What an event holds beside its type, as JSON: shown where none of the fields that make a line is there. */
+function rest(data: Fields): string {
+  return JSON.stringify({ ...data, eventType: undefined });
+}
+
 /** The line of an entry, safe to show beside others: short, on one line, in one direction. */
 export function describe(entry: Entry): Line {
-  const line = raw(entry);
-  return { ...line, title: oneLine(line.title), detail: oneLine(line.detail) };
+  const { title, detail, tone } = draft(entry);
+  const isEmpty = detail === "" && entry.kind !== "lifecycle" && (title === null || title === "" || title === entry.name || title === t("evidence.untitled"));
+  return {
+    title: oneLine(title === null || title === "" ? "–" : title),
+    detail: oneLine(isEmpty ? rest(entry.data) : detail),
+    tone,
+    marks: unreadable(entry).map(({ field, value, expected }) => oneLine(t(`field.${expected}`, { field, value }))),
+  };
 }

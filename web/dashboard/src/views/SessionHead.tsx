@@ -5,7 +5,7 @@ import { now } from "../clock.js";
 import type { Actions, Control } from "../live/model.js";
 import { own } from "../own.js";
 import { Mark, StallBadge, StatusBadge } from "../parts/Badge.js";
-import { Bar } from "../parts/Bits.js";
+import { Bar, Unreadable } from "../parts/Bits.js";
 import { moment, oneLine, span, whole } from "../text/format.js";
 import { locale, t } from "../text/index.js";
 import { progress } from "../timeline/derive.js";
@@ -100,7 +100,8 @@ export function SessionHead({ state }: { state: SessionState }) {
   const { info, actions, exportedAt, timeline, changed } = state.model;
   void changed.value;
   const { agentName, testId, status, stalled } = info.value;
-  const percent = progress(timeline.entriesOf("progress", state.upTo.value)) ?? info.value.progress ?? null;
+  const listed = typeof info.value.progress === "number" ? { percent: info.value.progress } : null;
+  const told = progress(timeline.entriesOf("progress", state.upTo.value)) ?? listed;
   return (
     <div class="session-head">
       {exportedAt === null && <a class="back" href="#/sessions" aria-label={t("session.back")}><Mark shape="play" /></a>}
@@ -109,7 +110,7 @@ export function SessionHead({ state }: { state: SessionState }) {
         <span class="badges">
           <StatusBadge status={status} />
           {stalled === true && <StallBadge />}
-          {percent !== null && <Bar percent={percent} label={t("sessions.progress")} />}
+          {told && ("percent" in told ? <Bar percent={told.percent} label={t("sessions.progress")} /> : <Unreadable said={told.said} why={t("progress.unreadable")} />)}
           {exportedAt !== null && <span class="muted small">{t("session.exported", { time: moment(exportedAt, locale.value) })}</span>}
         </span>
       </div>

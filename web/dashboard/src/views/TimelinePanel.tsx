@@ -32,13 +32,13 @@ function Row({ state, seq }: { state: SessionState; seq: number }) {
     if (gap) return <span class="event gap tone-warn" data-gap={`${gap.from}-${gap.to}`}><Mark shape="alert" />{gapText(gap)}</span>;
     return <span class="event waiting"><span class="seq number">{seq}</span><span class="muted">…</span></span>;
   }
-  const { title, detail, tone } = describe(entry);
+  const { title, detail, tone, marks } = describe(entry);
   return (
     <span class={`event tone-${tone}`} data-seq={seq}>
       <span class="seq number">{seq}</span>
       <time class="number">{clock(entry.at)}</time>
       <span class={`kind kind-${entry.kind}`}>{t(`row.${entry.kind}`)}</span>
-      <span class="said"><bdi class="title">{title}</bdi>{detail !== "" && <bdi class="detail">{detail}</bdi>}</span>
+      <span class="said"><bdi class="title">{title}</bdi>{detail !== "" && <bdi class="detail">{detail}</bdi>}{marks.map((mark) => <span key={mark} class="unreadable detail"><Mark shape="alert" /><bdi>{mark}</bdi></span>)}</span>
     </span>
   );
 }

@@ -1,5 +1,6 @@
 /** The chosen event, whole, as text. */
 import { useState } from "preact/hooks";
+import { Mark } from "../../parts/Badge.js";
 import { Empty } from "../../parts/Bits.js";
 import { clock, moment, oneLine, whole } from "../../text/format.js";
 import { locale, t } from "../../text/index.js";
@@ -71,9 +72,11 @@ function Chosen({ state }: { state: SessionState }) {
     return gap ? <GapDetails gap={gap} state={state} /> : <Empty>{t("session.loading")}</Empty>;
   }
   const { sender } = entry;
+  const { title, marks } = describe(entry);
   return (
     <div class="panel" key={seq}>
-      <h2 class="wrap"><bdi>{describe(entry).title}</bdi></h2>
+      <h2 class="wrap"><bdi>{title}</bdi></h2>
+      {marks.length > 0 && <ul class="box box-warn" aria-label={t("details.marks")}>{marks.map((mark) => <li key={mark} class="unreadable"><Mark shape="alert" /><bdi>{mark}</bdi></li>)}</ul>}
       {entry.kind === "evidence" && state.playing.value === null && <Thumbnail evidence={evidenceOf(entry)} state={state} number={seq} />}
       <dl class="facts-list">
         <dt>{t("details.seq")}</dt><dd class="number">{whole(seq, locale.value)}</dd>

@@ -15,8 +15,8 @@ export interface Shown {
   failure: Failure | null;
 }
 
-/** Fetches a piece when it is wanted. */
-export function usePiece(evidence: Evidence, state: SessionState, isWanted: boolean): Shown {
+/** Fetches a piece when it is wanted; `look` only asks whether it is there. */
+export function usePiece(evidence: Evidence, state: SessionState, isWanted: boolean, look = false): Shown {
   const [shown, setShown] = useState<Shown>({ url: null, piece: null, failure: null });
   const { place } = evidence;
   const name = place?.in === "store" ? place.hash : (place?.url ?? "");
@@ -27,8 +27,9 @@ export function usePiece(evidence: Evidence, state: SessionState, isWanted: bool
       return undefined;
     }
     let isGone = false;
-    state.model.shelf.get(evidence).then(
-      (piece) => !isGone && setShown({ url: piece.url, piece, failure: null }),
+    const asked: Promise<Piece | null> = look ? state.model.shelf.look(place.hash).then(() => null) : state.model.shelf.get(evidence);
+    asked.then(
+      (piece) => !isGone && setShown({ url: piece?.url ?? null, piece, failure: null }),
       (error: unknown) => !isGone && setShown({ url: null, piece: null, failure: asFailure(error) }),
     );
     return () => {
@@ -40,8 +41,10 @@ export function usePiece(evidence: Evidence, state: SessionState, isWanted: bool
 
 /** Why a piece cannot be shown. */
 export function whyNot(evidence: Evidence, { failure }: Shown, state: SessionState): string | null {
-  if (evidence.place === null) return t("evidence.damaged");
+  const { place } = evidence;
+  if (place === null) return t("evidence.damaged", { named: oneLine(evidence.named, 80) });
   if (!failure) return null;
+  if (state.model.exportedAt === null && failure.code === "not_found" && place.in === "store") return t("evidence.absent", { hash: `${place.hash.slice(0, 12)}…` });
   return state.model.exportedAt !== null ? t("evidence.notExported") : t("evidence.failed", { why: sentence(failure) });
 }
 
@@ -49,7 +52,7 @@ export function Thumbnail({ evidence, state, number }: { evidence: Evidence; sta
   const box = useRef<HTMLButtonElement>(null);
   const [isSeen, setSeen] = useState(false);
   const isImage = evidence.showing === "image";
-  const shown = usePiece(evidence, state, isSeen && isImage);
+  const shown = usePiece(evidence, state, isSeen, !isImage);
   useEffect(() => {
     const element = box.current;
     if (!element) return undefined;
@@ -64,7 +67,7 @@ export function Thumbnail({ evidence, state, number }: { evidence: Evidence; sta
   return (
     <button ref={box} type="button" class="thumb" aria-label={t("evidence.open", { n: number, caption })} onClick={() => { state.viewed.value = evidence.seq; }}>
       <span class="thumb-image">
-        {shown.url !== null && isImage && problem === null ? <img src={shown.url} alt="" /> : <span class="muted small">{problem ?? (isImage ? t("evidence.loading") : evidence.contentType)}</span>}
+        {shown.url !== null && isImage && problem === null ? <img src={shown.url} alt="" /> : <span class="muted small">{problem ?? (isImage ? t("evidence.loading") : oneLine(evidence.contentType, 60) || t("evidence.noType"))}</span>}
       </span>
       <span class="thumb-caption"><bdi>{caption}</bdi>{evidence.size !== null && <span class="muted number small">{bytes(evidence.size)}</span>}</span>
     </button>
