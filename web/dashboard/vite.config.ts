@@ -14,7 +14,9 @@ export const alias = {
 const server = process.env.AGENTBENCH_HTTP ?? "http://127.0.0.1:3001";
 
 export default defineConfig({
+  // Relative addresses, so that the pages also work below a path of a proxy.
+  base: "./",
   resolve: { alias },
   build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false }, reportCompressedSize: false },
-  server: { proxy: { "/api": server, "/ws": { target: server, ws: true } }, fs: { allow: [here("..")] } },
+  server: { proxy: { "/api": server, "/healthz": server, "/ws": { target: server, ws: true } }, fs: { allow: [here("..")] } },
 });

@@ -1,5 +1,6 @@
 /** Who is signed in: the token, kept for this tab, and the calls that go with it. */
 import { computed, effect, signal } from "@preact/signals";
+import { serverTime } from "../clock.js";
 import { Api } from "./http.js";
 import { type Claims, readClaims } from "./claims.js";
 
@@ -16,21 +17,17 @@ export interface Account {
 
 /** Who is signed in, if anybody. */
 export const account = signal<Account | null>(null);
-/** Why one has to sign in again. */
-export const expired = signal(false);
+/** Why one has to sign in again: the token's time was over, or the server's own words; `null` if one need not. */
+export const over = signal<"expired" | { why: string } | null>(null);
 export const claims = computed(() => account.value?.claims ?? null);
 
-/** Signs in. `false` if the text is no token. */
+/** Signs in. `false` if the text is no token. Whether it is still good is the server's to say. */
 export function signIn(text: string): boolean {
   const token = text.trim();
   const found = readClaims(token);
   if (!found) return false;
-  if (found.expiresAt !== null && found.expiresAt <= Date.now()) {
-    tokenIsOver();
-    return true;
-  }
   sessionStorage.setItem(KEPT_AS, token);
-  expired.value = false;
+  over.value = null;
   account.value = { token, claims: found, api: new Api(token, tokenIsOver) };
   return true;
 }
@@ -41,10 +38,20 @@ export function signOut(): void {
   account.value = null;
 }
 
-/** The token is not good any more: ask for another one, and stay where one is. */
-export function tokenIsOver(): void {
+/** What the server's clock is not known better than, ms. */
+const UNSURE = 1000;
+
+/** Whether a token's time is over, by the server's clock; `false` as long as that is not known. */
+function hasEnded({ expiresAt }: Claims, early = 0): boolean {
+  const at = serverTime();
+  return expiresAt !== null && at !== null && at >= expiresAt - early;
+}
+
+/** The token is not good any more, for the server's reason: ask for another one, and stay where one is. */
+export function tokenIsOver(why: string): void {
+  const held = account.peek()?.claims;
   signOut();
-  expired.value = true;
+  over.value = held && hasEnded(held, UNSURE) ? "expired" : { why };
 }
 
 /** Takes the token out of the address (`#token=…`), if there is one. Whether it signed somebody in, or tried to. */
@@ -65,10 +72,12 @@ export function begin(): void {
 
 // The end of the token's life is noticed even if nothing is asked of the server.
 effect(() => {
-  const end = account.value?.claims.expiresAt;
-  if (end === undefined || end === null) return undefined;
+  const held = account.value?.claims;
+  const at = serverTime();
+  const end = held?.expiresAt ?? null;
+  if (!held || end === null || at === null) return undefined;
   const timer = setTimeout(() => {
-    if (Date.now() >= end) tokenIsOver();
-  }, Math.min(end - Date.now() + 500, LONGEST_WAIT));
+    if (hasEnded(held)) tokenIsOver("");
+  }, Math.min(end - at + 500, LONGEST_WAIT));
   return () => clearTimeout(timer);
 });

@@ -1,4 +1,6 @@
 /** The calls of the HTTP API. Each rejects with a `Failure`. */
+import { addressOf } from "../address.js";
+import { learn } from "../clock.js";
 import { Failure } from "./failure.js";
 import type { Alerts, LogMessage, LogPart, SessionInfo, SessionPage, Stats } from "./types.js";
 
@@ -14,30 +16,35 @@ export interface SessionQuery {
 /** The calls, for one token. */
 export class Api {
   readonly #token: string;
-  readonly #onUnauthenticated: () => void;
+  readonly #onUnauthenticated: (why: string) => void;
 
-  /** `onUnauthenticated` is told when the server does not take the token any more. */
-  constructor(token: string, onUnauthenticated: () => void = () => undefined) {
+  /** `onUnauthenticated` is told when the server does not take the token any more, with the server's reason. */
+  constructor(token: string, onUnauthenticated: (why: string) => void = () => undefined) {
     this.#token = token;
     this.#onUnauthenticated = onUnauthenticated;
   }
 
-  /** One answer; refusals become failures with the protocol's code. */
-  async #get(path: string, signal?: AbortSignal, method: "GET" | "HEAD" = "GET"): Promise<Response> {
+  /** One answer; refusals become failures with the protocol's code. `isKept` if the browser may keep it. */
+  async #get(path: string, { isKept = false, ...init }: RequestInit & { isKept?: boolean } = {}): Promise<Response> {
+    const { signal } = init;
+    const asked = Date.now();
     let response: Response;
     try {
-      response = await fetch(path, { method, headers: { Authorization: `Bearer ${this.#token}` }, ...(signal && { signal }) });
+      response = await fetch(addressOf(path), { ...init, headers: { Authorization: `Bearer ${this.#token}` }, ...(!isKept && { cache: "no-store" }) });
+      // What a cache gives has the time of another day.
+      if (!isKept) learn(response, asked);
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Failure("network", String(error));
     }
     if (response.ok) return response;
-    if (response.status === 401) this.#onUnauthenticated();
-    throw await refusal(response);
+    const failure = await refusal(response);
+    if (response.status === 401) this.#onUnauthenticated(failure.message);
+    throw failure;
   }
 
   async #json<T>(path: string, signal?: AbortSignal): Promise<T> {
-    const response = await this.#get(path, signal);
+    const response = await this.#get(path, signal ? { signal } : {});
     try {
       return (await response.json()) as T;
     } catch (error) {
@@ -47,24 +54,24 @@ export class Api {
 
   /** How the server is; needs connection:list. */
   stats(): Promise<Stats> {
-    return this.#json("/api/v1/stats");
+    return this.#json("api/v1/stats");
   }
 
   /** The rules of the server's alerts; needs connection:list. */
   alerts(): Promise<Alerts> {
-    return this.#json("/api/v1/alerts");
+    return this.#json("api/v1/alerts");
   }
 
   /** A page of sessions. */
   sessions(query: SessionQuery, signal?: AbortSignal): Promise<SessionPage> {
     const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
     const text = new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)])).toString();
-    return this.#json(`/api/v1/sessions${text === "" ? "" : `?${text}`}`, signal);
+    return this.#json(`api/v1/sessions${text === "" ? "" : `?${text}`}`, signal);
   }
 
   /** One session, with its participants. */
   session(id: string): Promise<SessionInfo> {
-    return this.#json(`/api/v1/sessions/${encodeURIComponent(id)}`);
+    return this.#json(`api/v1/sessions/${encodeURIComponent(id)}`);
   }
 
   /**
@@ -72,24 +79,24 @@ export class Api {
    * least one entry. Rejects if the answer breaks off.
    */
   async events(id: string, fromSeq: number, toSeq: number, most = Infinity): Promise<LogPart> {
-    const response = await this.#get(`/api/v1/sessions/${encodeURIComponent(id)}/events?fromSeq=${fromSeq}&toSeq=${toSeq}`);
+    const response = await this.#get(`api/v1/sessions/${encodeURIComponent(id)}/events?fromSeq=${fromSeq}&toSeq=${toSeq}`);
     return readPart(response, most);
   }
 
   /** The session as a file. */
   async export(id: string, format: "jsonl" | "html"): Promise<Blob> {
-    const response = await this.#get(`/api/v1/sessions/${encodeURIComponent(id)}/export?format=${format}`);
+    const response = await this.#get(`api/v1/sessions/${encodeURIComponent(id)}/export?format=${format}`);
     return response.blob();
   }
 
   /** Asks whether a piece of evidence is there. */
   async hasEvidence(hash: string, sessionId: string): Promise<void> {
-    await this.#get(`/api/v1/evidence/${encodeURIComponent(hash)}?sessionId=${encodeURIComponent(sessionId)}`, undefined, "HEAD");
+    await this.#get(`api/v1/evidence/${encodeURIComponent(hash)}?sessionId=${encodeURIComponent(sessionId)}`, { method: "HEAD" });
   }
 
   /** The bytes of a piece of evidence. */
   async evidence(hash: string, sessionId: string): Promise<Blob> {
-    const response = await this.#get(`/api/v1/evidence/${encodeURIComponent(hash)}?sessionId=${encodeURIComponent(sessionId)}`);
+    const response = await this.#get(`api/v1/evidence/${encodeURIComponent(hash)}?sessionId=${encodeURIComponent(sessionId)}`, { isKept: true });
     return response.blob();
   }
 }

@@ -1,6 +1,7 @@
 /** The one connection of the page, for as long as somebody is signed in. */
 import { type Client, type ClientEvent, type Ended, describeEnd, open } from "@agentbench/client";
 import { effect, signal } from "@preact/signals";
+import { socketAddress } from "../address.js";
 import { account, tokenIsOver } from "../api/account.js";
 
 /** How the connection is. */
@@ -12,10 +13,6 @@ export const link = signal<Link>({ is: "connecting" });
 export const ownClientId = signal<string | null>(null);
 /** The connection of who is signed in. */
 export const client = signal<Promise<Client> | null>(null);
-
-function address(): string {
-  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
-}
 
 function hear(event: ClientEvent): void {
   switch (event.type) {
@@ -39,7 +36,7 @@ function over(ended: Ended): void {
   if (ended.kind === "closed") return;
   link.value = { is: "ended", why: describeEnd(ended) };
   // Without a new token there is no way on; with one, everything is as before.
-  if (ended.kind === "token" || (ended.kind === "dismissed" && (ended.code === 4401 || ended.code === 1008))) tokenIsOver();
+  if (ended.kind === "token" || (ended.kind === "dismissed" && (ended.code === 4401 || ended.code === 1008))) tokenIsOver(describeEnd(ended));
 }
 
 /** Keeps a connection while somebody is signed in. */
@@ -48,7 +45,7 @@ export function stayConnected(): void {
     const token = account.value?.token;
     if (token === undefined) return undefined;
     link.value = { is: "connecting" };
-    const opened = open({ url: address(), token, onEvent: hear, heartbeatInterval: 10_000, backoff: { base: 200, max: 5000 } });
+    const opened = open({ url: socketAddress(), token, onEvent: hear, heartbeatInterval: 10_000, backoff: { base: 200, max: 5000 } });
     client.value = opened;
     const online = (): void => {
       if (link.value.is !== "ended") link.value = { is: "connecting" };

@@ -41,7 +41,7 @@ export class Loader {
   readonly #changed: () => void;
   readonly #failed: (error: unknown) => void;
   readonly #running = new Set<number>();
-  /** Chunks that failed lately, and when they may be asked for again. */
+  /** Chunks that failed lately, and when they may be asked for again, by a clock that never jumps. */
   readonly #resting = new Map<number, number>();
   /** Chunks that do not come in one answer. */
   readonly #heavy = new Set<number>();
@@ -54,7 +54,7 @@ export class Loader {
 
   /** Sees to it that a range will be here. */
   want(from: number, to: number): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [first, last] of this.#timeline.missing(from, to)) {
       for (let chunk = chunkOf(first); chunk <= chunkOf(last); chunk += 1) {
         if ((this.#resting.get(chunk) ?? 0) > now) continue;
@@ -95,7 +95,7 @@ export class Loader {
       const [wish] = at < 0 ? [] : this.#waiting.splice(at, 1);
       if (!wish) return;
       void this.#load(wish).catch((error: unknown) => {
-        this.#resting.set(wish.chunk, Date.now() + 3000);
+        this.#resting.set(wish.chunk, performance.now() + 3000);
         this.#failed(error);
       });
     }

@@ -1,5 +1,6 @@
 /** The frame around every view: where one is, who one is, how the connection is. */
 import { useEffect, useRef } from "preact/hooks";
+import { addressOf } from "../address.js";
 import { account, signOut } from "../api/account.js";
 import { link } from "../live/connection.js";
 import { Mark } from "../parts/Badge.js";
@@ -43,7 +44,7 @@ function Header() {
   const { view } = route.value;
   return (
     <header class="top">
-      <a class="brand" href="#/"><img src="/favicon.svg" alt="" width="22" height="22" />{t("app.name")}</a>
+      <a class="brand" href="#/"><img src={addressOf("favicon.svg")} alt="" width="22" height="22" />{t("app.name")}</a>
       {who && (
         <nav aria-label={t("nav.main")}>
           <a href="#/" aria-current={view === "now" ? "page" : undefined}>{t("nav.now")}</a>

@@ -1,6 +1,6 @@
 /** Sign in with a token. The server is asked once, so that a token that it does not take is told here and not later. */
 import { useState } from "preact/hooks";
-import { expired, signIn } from "../api/account.js";
+import { over, signIn } from "../api/account.js";
 import { readClaims } from "../api/claims.js";
 import { asFailure, sentence } from "../api/failure.js";
 import { Api } from "../api/http.js";
@@ -18,11 +18,17 @@ async function reasonAgainst(token: string): Promise<string | null> {
   }
 }
 
+/** Why one has to sign in again. */
+function whyAgain(reason: typeof over.value): string {
+  if (reason === null) return "";
+  return reason === "expired" ? t("sign.expired") : t("sign.refused", { why: reason.why });
+}
+
 export function SignIn() {
   const [token, setToken] = useState("");
   const [problem, setProblem] = useState("");
   const [isBusy, setBusy] = useState(false);
-  const why = problem === "" && expired.value ? t("sign.expired") : problem;
+  const why = problem === "" ? whyAgain(over.value) : problem;
 
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
