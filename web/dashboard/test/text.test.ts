@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { en } from "../src/text/en.js";
 import { zh } from "../src/text/zh.js";
-import { bytes, cut, moment, oneLine, plain, span, threeDigits } from "../src/text/format.js";
-import { choose, fill, localeOf } from "../src/text/index.js";
+import { bytes, cut, moment, oneLine, plain, threeDigits } from "../src/text/format.js";
+import { LANGUAGES, type Language, choose, fill, language, localeOf } from "../src/text/index.js";
+import { latency, span } from "../src/text/span.js";
 
 const holes = (text: string): string[] => [...text.matchAll(/\{\w+\}/g)].map(([hole]) => hole).sort();
 
@@ -29,11 +30,22 @@ describe("texts", () => {
   });
 });
 
+const SPANS = [0, 850, 4200, 185_000, 7_440_000, 266_400_000];
+
 describe("formats", () => {
   test("sizes, spans, numbers", () => {
     expect([0, 999, 1536, 12_345_678].map(bytes)).toEqual(["0 B", "999 B", "1.54 kB", "12.3 MB"]);
-    expect([0, 850, 4200, 185_000, 7_440_000, 266_400_000].map(span)).toEqual(["0 ms", "850 ms", "4.2 s", "3 min 5 s", "2 h 4 min", "3 d 2 h"]);
+    expect(SPANS.map(span)).toEqual(["0 ms", "850 ms", "4.2 s", "3 min 5 s", "2 h 4 min", "3 d 2 h"]);
     expect([0, 0.1234, 1.234, 12.34, 1234].map(threeDigits)).toEqual(["0", "0.12", "1.23", "12.3", "1234"]);
+  });
+
+  test.each(Object.keys(LANGUAGES).filter((name) => name !== "en"))("spans are in the reader's language: %s", (name) => {
+    language.value = name as Language;
+    try {
+      for (const shown of [...SPANS.map(span), latency(1.5)]) expect(shown).not.toMatch(/[a-z]/i);
+    } finally {
+      language.value = "en";
+    }
   });
 
   test("numbers of an axis have no zeros that say nothing", () => {

@@ -60,6 +60,14 @@ export function parts(info: SessionInfo): {
   return { info: signal(info), timeline, beat: new Beat(), participants: signal(info.participants ?? []), failure: signal<Failure | null>(null) };
 }
 
+/** States in which a session takes nothing more. */
+const ENDED: readonly string[] = ["completed", "error", "expired"] satisfies SessionInfo["status"][];
+
+/** Whether a session has ended: it takes no notes and scores then. */
+export function hasEnded({ status, endedAt }: Pick<SessionInfo, "status" | "endedAt">): boolean {
+  return typeof endedAt === "number" || ENDED.includes(status);
+}
+
 /** The session after an entry of its lifecycle. */
 export function afterLifecycle(info: SessionInfo, entry: Entry): SessionInfo {
   const { status, reason } = entry.data;

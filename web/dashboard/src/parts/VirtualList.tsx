@@ -12,7 +12,9 @@ export interface VirtualListProps {
   rowHeight: number;
   /** The row that is chosen; -1 for none. */
   chosen: number;
-  /** Grows when the chosen row is to be brought into sight. */
+  /** The row to bring into sight: the chosen one, or the nearest before it where a filter hides that; -1 for none. */
+  near: number;
+  /** Grows when that row is to be brought into sight. */
   revealed: number;
   /** Stays at the end while rows are added. */
   sticks: boolean;
@@ -58,10 +60,10 @@ export function VirtualList(props: VirtualListProps) {
   }, [props.sticks, rows, place.viewport]);
 
   useLayoutEffect(() => {
-    if (props.chosen >= 0 && props.revealed > 0 && box.current) {
-      move(reveal(props.chosen, { rows, rowHeight, viewport: box.current.clientHeight, scrollTop: box.current.scrollTop }));
+    if (props.near >= 0 && props.revealed > 0 && box.current) {
+      move(reveal(props.near, { rows, rowHeight, viewport: box.current.clientHeight, scrollTop: box.current.scrollTop }));
     }
-  }, [props.chosen, props.revealed]);
+  }, [props.near, props.revealed]);
 
   useLayoutEffect(() => {
     props.onSeen(seen.first, seen.end);

@@ -33,6 +33,10 @@ export interface PlotProps {
 
 /** Steps of an axis of whole numbers. */
 const WHOLE_STEPS = Array.from({ length: 9 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+/** Steps of the axis of time, s: its labels have whole seconds. */
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000, 31_536_000];
+/** Shortest time that a plot shows, s: one reading, or two close together, would give one label many times. */
+const SHORTEST = 10;
 const DASHES: number[][] = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 
 /** The colour that a custom property stands for now. */
@@ -60,6 +64,17 @@ function shown(value: number | null | undefined, format: (value: number) => stri
   return typeof value === "number" ? format(value) : "–";
 }
 
+/** The times that an axis shows, s, for readings from `min` to `max`; none without readings. */
+export function timeRange(min: number | null, max: number | null): [number | null, number | null] {
+  if (min === null || max === null || max - min >= SHORTEST) return [min, max];
+  return [max - SHORTEST, max];
+}
+
+/** Labels, each once: a step that is finer than the labels tells nothing by repeating them. */
+export function distinct(labels: readonly string[]): string[] {
+  return labels.map((label, index) => (label === labels[index - 1] ? "" : label));
+}
+
 function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
   const { series, format, height, isCount = false, atLeast = 0 } = props;
   const seconds = (value: number): string => clock(value * 1000).slice(0, 8);
@@ -69,10 +84,10 @@ function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
     legend: { live: true },
     cursor: { y: false, drag: { x: false, y: false } },
     padding: [8, 26, 0, 0],
-    scales: { y: { range: (_plot, min, max) => [Math.min(Number.isFinite(min) ? min * 1.1 : 0, 0), Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
+    scales: { x: { range: (_plot, min, max) => timeRange(min, max) }, y: { range: (_plot, min, max) => [Math.min(Number.isFinite(min) ? min * 1.1 : 0, 0), Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
     axes: [
-      axis(box, { size: 24, space: 70, values: (_plot, at) => at.map(seconds) }),
-      axis(box, { size: 64, space: 28, ...(isCount && { incrs: WHOLE_STEPS }), values: (_plot, at) => at.map((value) => plain(format(value))) }),
+      axis(box, { size: 24, space: 70, incrs: TIME_STEPS, values: (_plot, at) => distinct(at.map(seconds)) }),
+      axis(box, { size: 64, space: 28, ...(isCount && { incrs: WHOLE_STEPS }), values: (_plot, at) => distinct(at.map((value) => plain(format(value)))) }),
     ],
     series: [
       { label: "", value: (plot, at: number | null, _index, row: number | null) => shown(row === null ? plot.data[0].at(-1) : at, seconds) },

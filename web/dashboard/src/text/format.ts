@@ -31,22 +31,6 @@ export function whole(value: number, language = "en"): string {
   return new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(value);
 }
 
-/** A span of time in its two largest units: "850 ms", "4.2 s", "3 min 5 s", "2 h 4 min", "3 d 2 h". */
-export function span(ms: number): string {
-  const value = Math.max(ms, 0);
-  if (value < 1000) return `${Math.round(value)} ms`;
-  if (value < 59_950) return `${(value / 1000).toFixed(1)} s`;
-  const seconds = Math.round(value / 1000);
-  if (seconds < 3600) return pair(seconds, 60, "min", "s");
-  if (seconds < 86_400) return pair(Math.floor(seconds / 60), 60, "h", "min");
-  return pair(Math.floor(seconds / 3600), 24, "d", "h");
-}
-
-function pair(value: number, per: number, large: string, small: string): string {
-  const [whole, rest] = [Math.floor(value / per), value % per];
-  return rest === 0 ? `${whole} ${large}` : `${whole} ${large} ${rest} ${small}`;
-}
-
 /** How long ago, in words of the language: "5s ago". */
 export function ago(then: number, now: number, language = "en"): string {
   const seconds = Math.min(Math.round((then - now) / 1000), 0);

@@ -1,6 +1,7 @@
 /** One line about an entry: what it says, and in which tone. */
 import { t } from "../text/index.js";
-import { bytes, oneLine, plain, span, threeDigits } from "../text/format.js";
+import { bytes, oneLine, plain, threeDigits } from "../text/format.js";
+import { span } from "../text/span.js";
 import type { TextKey } from "../text/en.js";
 import { en } from "../text/en.js";
 import { own } from "../own.js";

@@ -5,7 +5,8 @@ import type { Alert, AlertChange, Alerts as Told, Rule } from "../api/types.js";
 import { now } from "../clock.js";
 import { Mark, alertLook, changeLook } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
-import { ago, moment, span, threeDigits, whole } from "../text/format.js";
+import { ago, moment, threeDigits, whole } from "../text/format.js";
+import { span } from "../text/span.js";
 import { locale, t } from "../text/index.js";
 
 /** Time between two looks at the rules, ms. */

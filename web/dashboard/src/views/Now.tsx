@@ -4,10 +4,12 @@ import { account } from "../api/account.js";
 import { may } from "../api/claims.js";
 import { type Failure, asFailure } from "../api/failure.js";
 import type { Stats } from "../api/types.js";
+import { serverTime } from "../clock.js";
 import { FailureBox } from "../parts/Bits.js";
 import { Plot } from "../plots/Plot.js";
 import { Samples } from "../plots/samples.js";
-import { bytes, span, threeDigits, whole } from "../text/format.js";
+import { bytes, threeDigits, whole } from "../text/format.js";
+import { latency, span } from "../text/span.js";
 import { locale, t } from "../text/index.js";
 import { Alerts, RecentChanges, useAlerts } from "./Alerts.js";
 import { ByState, Queues, SlowReaders } from "./NowTables.js";
@@ -41,7 +43,7 @@ interface Tile {
 }
 
 function tilesOf(stats: Stats): Tile[] {
-  const ms = (value: number): string => `${threeDigits(value)} ms`;
+  const ms = latency;
   const percent = (value: number): string => `${threeDigits(value)} %`;
   const count = (value: number): string => whole(value, locale.value);
   const { delivered, connectionsByKind: kinds, disk, cpu, fileDescriptors: files } = stats;
@@ -50,7 +52,7 @@ function tilesOf(stats: Stats): Tile[] {
       ...(kinds && { more: `${t("now.websocket")} ${count(kinds.websocket)} · ${t("now.stream")} ${count(kinds.stream)}` }) },
     { label: t("now.sessions"), value: count(stats.activeSessions), lines: [[9, t("now.sessions")]], format: count, isCount: true, atLeast: 4,
       ...(stats.stalledSessions !== undefined && { more: t("now.stalled", { n: stats.stalledSessions }) }) },
-    { label: t("now.rate"), value: threeDigits(stats.messagesPerSecond), lines: [[2, t("now.rate")]], format: (value) => `${threeDigits(value)}/s`, atLeast: 1 },
+    { label: t("now.rate"), value: threeDigits(stats.messagesPerSecond), lines: [[2, t("now.rate")]], format: (value) => t("now.perSecond", { n: threeDigits(value) }), atLeast: 1 },
     delivered
       ? { label: t("now.latency"), ...(delivered.count === 0 ? { value: "–", more: t("now.latency.nothing") } : { value: ms(delivered.p50Ms), more: `${t("now.p99")} ${ms(delivered.p99Ms)}` }), lines: [[3, t("now.p50")], [4, t("now.p99")]], format: ms, atLeast: 1 }
       : { label: t("now.latency.none"), value: ms(stats.averageLatency), lines: [[3, t("now.latency.none")]], format: ms, atLeast: 1 },
@@ -97,7 +99,7 @@ function Server() {
       isAsking.current = true;
       try {
         const stats = await api.stats();
-        samples.add(Date.now(), valuesOf(stats));
+        samples.add(serverTime() ?? Date.now(), valuesOf(stats));
         setAnswer({ stats, columns: samples.read() });
         setFailure(null);
       } catch (error) {

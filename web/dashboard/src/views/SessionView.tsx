@@ -1,4 +1,5 @@
 /** One session: what it is, its time line, and what the events say together. The same for live sessions and exported files. */
+import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { SessionModel } from "../live/model.js";
@@ -35,8 +36,21 @@ function Panel({ state, tab }: { state: SessionState; tab: Tab }) {
   }
 }
 
+/** Below this width, the time line is one of the tabs; the style sheet has the same. */
+const narrow = matchMedia("(max-width: 960px)");
+const isNarrow = signal(narrow.matches);
+narrow.addEventListener("change", () => { isNarrow.value = narrow.matches; });
+/** The tabs beside a time line that is always seen. */
+const WIDE_TABS: readonly Tab[] = TABS.filter((tab) => tab !== "timeline");
+
+/** The tab that is marked: where the time line has none, its panel is that of the details. */
+function tabShown(tab: Tab): Tab {
+  return tab === "timeline" && !isNarrow.value ? "details" : tab;
+}
+
 function Tabs({ state }: { state: SessionState }) {
-  const now = state.tab.value;
+  const now = tabShown(state.tab.value);
+  const tabs: readonly Tab[] = isNarrow.value ? TABS : WIDE_TABS;
   const { timeline, participants } = state.model;
   void state.model.changed.value;
   const counts: Partial<Record<Tab, number>> = {
@@ -46,13 +60,13 @@ function Tabs({ state }: { state: SessionState }) {
     const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (by === 0) return;
     event.preventDefault();
-    const next = TABS[(TABS.indexOf(now) + by + TABS.length) % TABS.length];
+    const next = tabs[(tabs.indexOf(now) + by + tabs.length) % tabs.length];
     if (next) state.tab.value = next;
     document.getElementById(`tab-${next ?? ""}`)?.focus();
   };
   return (
     <div class="tabs" role="tablist" aria-label={t("tabs.label")} onKeyDown={move}>
-      {TABS.map((tab) => (
+      {tabs.map((tab) => (
         <button
           key={tab} id={`tab-${tab}`} type="button" role="tab" class={`tab tab-${tab}`} aria-selected={tab === now} aria-controls="panel" tabIndex={tab === now ? 0 : -1}
           onClick={() => { state.tab.value = tab; }}
@@ -109,7 +123,7 @@ export function SessionView({ model, note = null }: { model: SessionModel; note?
       <ReplayBar state={state} />
       <Tabs state={state} />
       <TimelinePanel state={state} search={search} />
-      <section class="side" id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`} tabIndex={0}><Panel state={state} tab={tab} /></section>
+      <section class="side" id="panel" role="tabpanel" aria-labelledby={`tab-${tabShown(tab)}`} tabIndex={0}><Panel state={state} tab={tab} /></section>
       {state.viewed.value !== null && <EvidenceViewer state={state} seq={state.viewed.value} />}
       {state.isHelpOpen.value && <KeysHelp close={() => { state.isHelpOpen.value = false; }} />}
     </div>

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useMemo } from "preact/hooks";
+import { hasEnded } from "../live/model.js";
 import { Mark } from "../parts/Badge.js";
 import { Empty } from "../parts/Bits.js";
 import { VirtualList } from "../parts/VirtualList.js";
@@ -103,7 +104,7 @@ export function TimelinePanel({ state, search }: { state: SessionState; search: 
   void state.model.changed.value;
   const chosen = state.chosen.value;
   const isFiltered = state.kinds.value.size > 0 || state.text.value.trim() !== "";
-  const isOver = typeof state.model.info.value.endedAt === "number";
+  const isOver = hasEnded(state.model.info.value);
   const row = chosen === null ? -1 : rows.rowOf(chosen);
   return (
     <section class="timeline" aria-label={t("tab.timeline")}>
@@ -111,7 +112,7 @@ export function TimelinePanel({ state, search }: { state: SessionState; search: 
       <LoadedNote state={state} />
       {rows.count === 0 && <Empty>{isFiltered ? t("timeline.none") : t("timeline.empty")}</Empty>}
       <VirtualList
-        label={t("timeline.label")} rows={rows.count} rowHeight={ROW} chosen={row} revealed={state.revealed.value}
+        label={t("timeline.label")} rows={rows.count} rowHeight={ROW} chosen={state.isInRow(row) ? row : -1} near={row} revealed={state.revealed.value}
         sticks={state.sticks.value && !state.playing.value}
         keyOf={(at) => rows.seqAt(at)}
         render={(at) => <Row state={state} seq={rows.seqAt(at)} />}

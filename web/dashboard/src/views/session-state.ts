@@ -69,6 +69,14 @@ export class SessionState {
     });
   }
 
+  /** Whether a row is the chosen entry's, or the gap's that it is in. A filter may hide the chosen entry: then no row is. */
+  isInRow(row: number): boolean {
+    const seq = this.chosen.value;
+    if (seq === null || row < 0) return false;
+    const shown = this.rows.value.seqAt(row);
+    return shown === seq || this.model.timeline.gapAt(seq)?.from === shown;
+  }
+
   /** Chooses an entry that a filter may hide: the filter then goes. */
   goTo(seq: number): void {
     const { rows } = this;

@@ -6,6 +6,7 @@ import { clock, oneLine, plain, threeDigits } from "../../text/format.js";
 import { t } from "../../text/index.js";
 import { type Scale, type Score, newest, notes, scales, scores } from "../../timeline/derive.js";
 import { scoreOf } from "../../timeline/describe.js";
+import { hasEnded } from "../../live/model.js";
 import type { SessionState } from "../session-state.js";
 import { ReviewForms } from "./ReviewForms.js";
 
@@ -67,7 +68,7 @@ function Newest({ all }: { all: readonly Score[] }) {
 }
 
 export function ScoresPanel({ state }: { state: SessionState }) {
-  const { timeline, changed, actions } = state.model;
+  const { info, timeline, changed, actions } = state.model;
   void changed.value;
   const all = scores(timeline.entriesOf("score", state.upTo.value));
   const said = notes(timeline.entriesOf("note", state.upTo.value)).slice(-LISTED);
@@ -93,7 +94,7 @@ export function ScoresPanel({ state }: { state: SessionState }) {
           </li>
         ))}
       </ul>
-      {actions?.mayReview && <ReviewForms state={state} actions={actions} />}
+      {actions?.mayReview && (hasEnded(info.value) ? <p class="muted small">{t("review.ended")}</p> : <ReviewForms state={state} actions={actions} />)}
     </div>
   );
 }

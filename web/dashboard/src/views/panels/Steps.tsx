@@ -1,7 +1,8 @@
 /** The agent's steps: how each went, and how long it took. */
 import { StepBadge } from "../../parts/Badge.js";
 import { Empty } from "../../parts/Bits.js";
-import { oneLine, span } from "../../text/format.js";
+import { oneLine } from "../../text/format.js";
+import { span } from "../../text/span.js";
 import { t } from "../../text/index.js";
 import { count, steps } from "../../timeline/derive.js";
 import type { SessionState } from "../session-state.js";

@@ -1,7 +1,8 @@
 /** The agent at work: its newest picture, and the step that it is at. In a replay, as it was then. */
 import { StepBadge } from "../../parts/Badge.js";
 import { Empty } from "../../parts/Bits.js";
-import { clock, oneLine, span } from "../../text/format.js";
+import { clock, oneLine } from "../../text/format.js";
+import { span } from "../../text/span.js";
 import { t } from "../../text/index.js";
 import { type Evidence, type Step, evidenceOf, steps } from "../../timeline/derive.js";
 import { after } from "../../timeline/rows.js";
