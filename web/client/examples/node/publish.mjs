@@ -19,7 +19,7 @@ const session = known ? await client.join(known) : await client.create({ project
 console.log(`session ${session.id}`);
 
 for await (const text of createInterface({ input: process.stdin })) {
-  const { outcome } = await session.enqueue({ eventType: "console_log", text });
+  const { outcome } = await session.enqueue({ eventType: "console_log", message: text });
   outcome.then((became) => console.log(became.status === "stored" ? `${became.seq} ${text}` : `${became.status} ${text}`));
 }
 await client.flush();
