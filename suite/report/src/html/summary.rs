@@ -12,6 +12,9 @@ use crate::schema::{Report, ScenarioResult, Status};
 use crate::score::{FORMULA, score};
 use crate::text::verdict_line;
 
+/// Columns of the scenarios' table.
+const COLUMNS: usize = 10;
+
 /// The title, the verdict and the score.
 pub(super) fn header(report: &Report) -> String {
     let score = score(report);
@@ -52,10 +55,10 @@ fn table(report: &Report) -> String {
         report.scenarios.iter().enumerate().map(|(number, result)| line(number, result)).collect();
     format!(
         "<section id=\"scenarios\" aria-labelledby=\"scenarios-h\"><h2 id=\"scenarios-h\">Scenarios</h2>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Scenarios, table\"><table><caption>One line for each scenario. Latency is from publish to delivery.</caption>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Scenarios, table\"><table class=\"overview\"><caption>One line for each scenario. Latency is from publish to delivery.</caption>\n\
          <thead><tr><th scope=\"col\">Scenario</th><th scope=\"col\">Result</th><th scope=\"col\">Category</th>\
          <th scope=\"col\" class=\"n\">Lost</th><th scope=\"col\" class=\"n\">Twice</th><th scope=\"col\" class=\"n\">Reordered</th><th scope=\"col\" class=\"n\">Holes</th>\
-         <th scope=\"col\" class=\"n\">Events/s</th><th scope=\"col\" class=\"n\">p50</th><th scope=\"col\" class=\"n\">p99</th><th scope=\"col\">Why</th></tr></thead>\n\
+         <th scope=\"col\" class=\"n\">Events/s</th><th scope=\"col\" class=\"n\">p50</th><th scope=\"col\" class=\"n\">p99</th></tr></thead>\n\
          <tbody>{rows}</tbody></table></div></section>\n"
     )
 }
@@ -71,9 +74,17 @@ fn line(number: usize, result: &ScenarioResult) -> String {
         format!("<td class=\"{class}\">{}</td>", figure::count(count))
     };
     let why: Vec<String> = result.reasons.iter().chain(&result.invalid).map(|why| markup(why)).collect();
+    let (class, reasons) = if why.is_empty() {
+        ("", String::new())
+    } else {
+        // A row of its own: beside the figures there is no room for sentences.
+        let reasons =
+            format!("<tr class=\"why\"><td colspan=\"{COLUMNS}\">Why: {}</td></tr>\n", why.join("; "));
+        (" class=\"has-why\"", reasons)
+    };
     format!(
-        "<tr><th scope=\"row\"><a href=\"#s{number}\">{}</a></th><td>{}</td><td>{}</td>{}{}{}{}\
-         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"why\">{}</td></tr>\n",
+        "<tr{class}><th scope=\"row\"><a href=\"#s{number}\">{}</a></th><td>{}</td><td>{}</td>{}{}{}{}\
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n{reasons}",
         markup(&result.scenario.name),
         badge(result),
         result.scenario.category.text(),
@@ -83,8 +94,7 @@ fn line(number: usize, result: &ScenarioResult) -> String {
         promise(broken.holes),
         figure::number(result.figures.delivered_per_second),
         time(|latency| latency.p50),
-        time(|latency| latency.p99),
-        why.join("; ")
+        time(|latency| latency.p99)
     )
 }
 

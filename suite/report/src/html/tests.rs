@@ -129,6 +129,24 @@ fn the_page_is_well_formed_and_says_in_words_what_it_draws() {
 }
 
 #[test]
+fn reasons_stand_in_a_row_as_wide_as_the_table() {
+    let report = sample();
+    parsed(&render(&report, None), |page| {
+        let all = |name: &'static str| page.descendants().filter(move |node| node.tag_name().name() == name);
+        let table = all("table").find(|table| table.attribute("class") == Some("overview")).unwrap();
+        let columns = table.descendants().filter(|node| node.attribute("scope") == Some("col")).count();
+        let rows: Vec<_> = all("tr").filter(|row| row.attribute("class") == Some("why")).collect();
+        let reasoned = report.scenarios.iter().filter(|one| !one.reasons.is_empty() || one.invalid.is_some());
+        assert!(!rows.is_empty());
+        assert_eq!(rows.len(), reasoned.count());
+        for row in rows {
+            let cell = row.first_element_child().unwrap();
+            assert_eq!(cell.attribute("colspan"), Some(columns.to_string().as_str()));
+        }
+    });
+}
+
+#[test]
 fn the_page_has_every_scenario_the_score_and_the_seed() {
     let report = sample();
     let page = render(&report, None);
