@@ -12,7 +12,7 @@ describe("the axis of time", () => {
   });
 
   test("without readings has none", () => {
-    expect(timeRange(null, null)).toEqual([null, null]);
+    expect(timeRange(undefined, undefined)).toEqual([null, null]);
   });
 });
 

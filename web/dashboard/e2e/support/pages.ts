@@ -34,7 +34,12 @@ export async function serversFile(server: RealServer, token: string, session: st
 /** The server's data in the page of this checkout: the server may have been built with the pages of another one. */
 export async function exportFile(server: RealServer, token: string, session: string, change: (data: ExportedData) => ExportedData = (data) => data): Promise<string> {
   const [, , block = ""] = BLOCK.exec(await serversFile(server, token, session)) ?? [];
-  const json = JSON.stringify(change(JSON.parse(block) as ExportedData))
+  return fileOf(change(JSON.parse(block) as ExportedData));
+}
+
+/** Data of a session in the page of this checkout. */
+export function fileOf(data: ExportedData): string {
+  const json = JSON.stringify(data)
     .replaceAll(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   return readFileSync(`${DIST}export.html`, "utf8").replace("/*AGENTBENCH-EXPORT*/", () => json);
 }
@@ -87,7 +92,7 @@ export class Pages {
             console.error(error);
             response.writeHead(502).end();
           });
-      } else if (url.pathname.startsWith("/api/")) passOn(real, incoming, response);
+      } else if (url.pathname.startsWith("/api/") || url.pathname === "/healthz") passOn(real, incoming, response);
       else serveFile(url.pathname, response);
     });
     server.on("upgrade", (incoming: IncomingMessage, socket) => pages.#upgrade(real, incoming, socket));

@@ -64,10 +64,10 @@ function shown(value: number | null | undefined, format: (value: number) => stri
   return typeof value === "number" ? format(value) : "–";
 }
 
-/** The times that an axis shows, s, for readings from `min` to `max`; none without readings. */
-export function timeRange(min: number | null, max: number | null): [number | null, number | null] {
-  if (min === null || max === null || max - min >= SHORTEST) return [min, max];
-  return [max - SHORTEST, max];
+/** The times that an axis shows, s, for readings from `first` to `last`: of a single one, uPlot itself would make a day. */
+export function timeRange(first: number | undefined, last: number | undefined): [number | null, number | null] {
+  if (first === undefined || last === undefined) return [null, null];
+  return [Math.min(first, last - SHORTEST), last];
 }
 
 /** Labels, each once: a step that is finer than the labels tells nothing by repeating them. */
@@ -84,7 +84,7 @@ function optionsOf(props: PlotProps, box: HTMLElement): uPlot.Options {
     legend: { live: true },
     cursor: { y: false, drag: { x: false, y: false } },
     padding: [8, 26, 0, 0],
-    scales: { x: { range: (_plot, min, max) => timeRange(min, max) }, y: { range: (_plot, min, max) => [Math.min(Number.isFinite(min) ? min * 1.1 : 0, 0), Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
+    scales: { x: { range: ({ data: [times] }) => timeRange(times[0], times.at(-1)) }, y: { range: (_plot, min, max) => [Math.min(Number.isFinite(min) ? min * 1.1 : 0, 0), Math.max(Number.isFinite(max) ? max * 1.1 : 0, atLeast) || 1] } },
     axes: [
       axis(box, { size: 24, space: 70, incrs: TIME_STEPS, values: (_plot, at) => distinct(at.map(seconds)) }),
       axis(box, { size: 64, space: 28, ...(isCount && { incrs: WHOLE_STEPS }), values: (_plot, at) => distinct(at.map((value) => plain(format(value)))) }),
