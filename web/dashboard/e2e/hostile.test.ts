@@ -127,6 +127,7 @@ async function evidence(session: string): Promise<{ image: string; markup: strin
     { eventType: "evidence", kind: "screenshot", hash: image, contentType: "image/png", caption: "the cart", size: PNG.length, width: 320, height: 200 },
     { eventType: "evidence", kind: "html", hash: markup, contentType: "text/html", caption: "the page", size: SCRIPT.length },
     { eventType: "evidence", kind: "screenshot", hash: "c".repeat(64), contentType: "image/png", caption: "lost" },
+    { eventType: "evidence", kind: "file", hash: "d".repeat(64), contentType: "application/zip", caption: "lost, too" },
   ]);
   return { image, markup };
 }
@@ -139,10 +140,10 @@ test("evidence of the store is fetched with the token, and shown as what it is a
   page.on("request", (request) => { if (request.url().includes("/evidence/")) asked.push(request.url()); });
   await page.addInitScript((kept) => sessionStorage.setItem("agentbench.token", kept), admin);
   await page.goto(`${pages.url}/#/sessions/${session}`);
-  await reaches(page, 5);
+  await reaches(page, 6);
   await page.locator("#tab-evidence").click();
   await page.locator('.thumb img[src^="blob:"]').waitFor();
-  await page.getByText("The server has nothing of this name").waitFor();
+  for (const hash of ["cccccccccccc", "dddddddddddd"]) await page.getByText(`The server does not have this evidence (${hash}…)`).waitFor();
   await page.locator(".thumb").nth(1).click();
   await page.locator("dialog pre").getByText(SCRIPT).waitFor();
   await page.keyboard.press("ArrowLeft");
@@ -174,7 +175,7 @@ test("an exported file has its evidence and its gaps in place", async () => {
   await rows.nth(2).getByText("Events 3–7 are not here: removed by retention").waitFor();
   await page.locator("#tab-evidence").click();
   await page.locator('.thumb img[src^="blob:"]').waitFor();
-  await page.getByText("It is not part of this file").waitFor();
+  await page.getByText("It is not part of this file").first().waitFor();
   expect(await page.evaluate(() => "hurt" in window)).toBe(false);
   expect(problems).toEqual([]);
   await context.close();

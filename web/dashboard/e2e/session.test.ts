@@ -92,6 +92,8 @@ test("controls, notes and scores of those who may; none of those who may not", a
   await page.getByRole("button", { name: "Stop", exact: true }).click();
   await page.getByRole("button", { name: "Stop", exact: true }).click();
   await page.locator(".session-head").getByText("Completed").waitFor();
+  await page.getByText("The session has ended: notes and scores can be given only before").waitFor();
+  expect(await page.locator("form.review").count()).toBe(0);
   expect(problems).toEqual([]);
   await context.close();
   const other = await open(session, server.token("--user", "vic", "--role", "viewer"));

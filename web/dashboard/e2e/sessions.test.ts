@@ -84,6 +84,20 @@ test("pages, search, filters, and what the list tells of each session", async ()
   await row.getByText(/now|ago/).first().waitFor();
   // It says nothing for longer than its own pace.
   await row.getByText("Silent").waitFor();
+  // Both states are seen whole, beside or below each other, and in each language.
+  for (const language of ["zh", "en"]) {
+    await page.locator("header select").first().selectOption(language);
+    for (const width of [360, 768, 800, 1024, 1280, 1440, 1920]) {
+      await page.setViewportSize({ width, height: 900 });
+      const cut = await page.locator("tr", { hasText: "Newcomer" }).locator(".badge").evaluateAll((badges) => badges.filter((badge) => {
+        const [inner, outer] = [badge.getBoundingClientRect(), badge.closest("td")?.getBoundingClientRect()];
+        return !outer || inner.left < outer.left || inner.right > outer.right || inner.top < outer.top || inner.bottom > outer.bottom;
+      }).map((badge) => badge.textContent));
+      expect([language, width, cut]).toEqual([language, width, []]);
+    }
+  }
+  expect(await row.locator(".badge").count()).toBe(2);
+  await page.setViewportSize({ width: 1440, height: 900 });
   await publish(server, admin, session, [{ eventType: "progress", percent: 80 }]);
   await row.getByText("80 %").waitFor();
   expect(problems).toEqual([]);
