@@ -11,7 +11,8 @@ import { fileURLToPath } from "node:url";
 /** How long a server may take to start or stop, ms: a guard against hangs. */
 const PATIENCE = 30_000;
 
-function findBinary(): string {
+/** The binary under test. */
+export function findBinary(): string {
   const root = fileURLToPath(new URL("../../../../", import.meta.url));
   const given = process.env.AGENTBENCH_BIN;
   const places = given === undefined ? [`${root}target/release/agentbench`, `${root}target/debug/agentbench`] : [given];
