@@ -20,9 +20,13 @@ pub enum Algorithm {
     EdDsa,
 }
 
+/// The name that RFC 9864 gives to EdDSA with Ed25519, the only EdDSA here. Taken everywhere, written nowhere: the older
+/// name is understood by more readers.
+const ED25519: &str = "Ed25519";
+
 /// A name that is none of the algorithms known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the algorithm must be one of HS256, HS384, HS512, RS256, ES256, EdDSA")]
+#[error("the algorithm must be one of HS256, HS384, HS512, RS256, ES256, EdDSA (or Ed25519)")]
 pub struct UnknownAlgorithm;
 
 impl Algorithm {
@@ -62,7 +66,8 @@ impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownAlgorithm)
+        let known = Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name);
+        known.or((name == ED25519).then_some(Self::EdDsa)).ok_or(UnknownAlgorithm)
     }
 }
 

@@ -1,7 +1,12 @@
 //! What a token says: its payload as it is written, before anything of it is believed.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::error::AuthError;
 use crate::role::Role;
 
 /// The only issuer whose tokens are taken (`iss`).
@@ -93,6 +98,92 @@ impl Audience {
             Self::Many(names) => names.iter().any(|name| name == audience),
         }
     }
+}
+
+/// The types of claims, to name the one that a payload could not be read for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Texts,
+    Seconds,
+    Audience,
+}
+
+const KINDS: [(&str, Kind); 13] = [
+    ("userId", Kind::Text),
+    ("sub", Kind::Text),
+    ("username", Kind::Text),
+    ("role", Kind::Text),
+    ("projectId", Kind::Text),
+    ("permissions", Kind::Texts),
+    ("type", Kind::Text),
+    ("jti", Kind::Text),
+    ("iat", Kind::Seconds),
+    ("exp", Kind::Seconds),
+    ("nbf", Kind::Seconds),
+    ("iss", Kind::Text),
+    ("aud", Kind::Audience),
+];
+
+impl Kind {
+    /// What a claim of this kind has to be, if it is not.
+    fn fault(self, value: &Value) -> Option<&'static str> {
+        let is_texts = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
+        let (fits, must) = match self {
+            Self::Text => (value.is_null() || value.is_string(), "must be a string"),
+            Self::Texts => (is_texts(value), "must be an array of strings"),
+            Self::Seconds => (
+                value.is_null() || value.as_f64().is_some_and(|seconds| seconds >= 0.0),
+                "must be a number of seconds since 1970",
+            ),
+            Self::Audience => (
+                value.is_null() || value.is_string() || is_texts(value),
+                "must be a string or an array of strings",
+            ),
+        };
+        (!fits).then_some(must)
+    }
+}
+
+/// The names and values of an object in their order, repeats too.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if KINDS.iter().any(|(known, _)| *known == name) {
+                        fields.push((name, map.next_value()?));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// Which claim a payload cannot be read for. Asked only when it could not.
+pub(crate) fn fault_in(text: &str) -> AuthError {
+    let Ok(Fields(fields)) = serde_json::from_str(text) else { return AuthError::Malformed };
+    let faults = KINDS.iter().filter_map(|&(claim, kind)| {
+        let mut values = fields.iter().filter(|(name, _)| name == claim).map(|(_, value)| value);
+        let first = values.next()?;
+        let must = if values.next().is_some() { "must be written once" } else { kind.fault(first)? };
+        Some(AuthError::BadClaim { claim, must })
+    });
+    faults.into_iter().next().unwrap_or(AuthError::Malformed)
 }
 
 /// RFC 7519 times may have fractions; what is before 1970 is none of our tokens. A fraction is cut off.

@@ -8,7 +8,7 @@ pub enum AuthError {
         "no token was sent: Authorization: Bearer TOKEN, or the subprotocol bearer.TOKEN (agentbench token mint makes one)"
     )]
     Missing,
-    /// Not a token of the form that is expected here: size, parts, encoding, types or texts are wrong.
+    /// Not a token of the form that is expected here: size, parts or encoding are wrong.
     #[error("the token cannot be read")]
     Malformed,
     /// No key of this name is known, or the token names none where there are several.
@@ -41,6 +41,14 @@ pub enum AuthError {
     /// A claim that every token needs is absent.
     #[error("the token has no {0} claim")]
     MissingClaim(&'static str),
+    /// A claim of another type than it should be, or with a content that cannot be shown.
+    #[error("the token's {claim} claim {must}")]
+    BadClaim {
+        /// The claim.
+        claim: &'static str,
+        /// What it has to be.
+        must: &'static str,
+    },
     /// `role` names no role.
     #[error("the token's role is not known")]
     UnknownRole,
@@ -65,6 +73,7 @@ impl AuthError {
             Self::WrongAudience => "wrong_audience",
             Self::WrongType => "wrong_type",
             Self::MissingClaim(_) => "missing_claim",
+            Self::BadClaim { .. } => "bad_claim",
             Self::UnknownRole => "unknown_role",
             Self::NotPermitted => "not_permitted",
         }

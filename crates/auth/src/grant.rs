@@ -67,7 +67,7 @@ impl Grant {
         let role: Role = required(claims.role, "role")?.parse().map_err(|_| AuthError::UnknownRole)?;
         let user_id = user(claims.user_id, claims.sub)?;
         let username = match claims.username {
-            Some(name) if !name.is_empty() => checked(name)?,
+            Some(name) if !name.is_empty() => checked("username", name)?,
             _ => user_id.clone(),
         };
         let permissions = role.permissions().union(Permissions::from_claim(&claims.permissions));
@@ -77,8 +77,8 @@ impl Grant {
             username,
             role,
             permissions,
-            project: claims.project_id.map(checked).transpose()?,
-            token_id: claims.jti.map(checked).transpose()?,
+            project: claims.project_id.map(|text| checked("projectId", text)).transpose()?,
+            token_id: claims.jti.map(|text| checked("jti", text)).transpose()?,
             issued_at: claims.iat.map(to_ms),
             expires_at: Some(expires_at),
         })
@@ -116,9 +116,10 @@ fn user(user_id: Option<String>, sub: Option<String>) -> Result<String, AuthErro
     if let (Some(one), Some(other)) = (&user_id, &sub)
         && one != other
     {
-        return Err(AuthError::Malformed);
+        return Err(AuthError::BadClaim { claim: "sub", must: "must be the same as userId" });
     }
-    checked(required(user_id.or(sub), "userId")?)
+    let claim = if user_id.is_some() { "userId" } else { "sub" };
+    checked(claim, required(user_id.or(sub), "userId")?)
 }
 
 /// Every role may connect today; this holds if one comes that may not.
@@ -131,10 +132,12 @@ fn required(claim: Option<String>, name: &'static str) -> Result<String, AuthErr
 }
 
 /// A text that is shown to people, logged and stored: short, not empty, and without characters that act instead of show.
-fn checked(text: String) -> Result<String, AuthError> {
+fn checked(claim: &'static str, text: String) -> Result<String, AuthError> {
+    const { assert!(MAX_TEXT_CHARS == 256, "the words below name the number") };
     let short = text.len() <= MAX_TEXT_CHARS || text.chars().count() <= MAX_TEXT_CHARS;
     if !short || text.is_empty() || text.chars().any(acts) {
-        return Err(AuthError::Malformed);
+        let must = "must have 1 to 256 characters, none of which controls or turns the text";
+        return Err(AuthError::BadClaim { claim, must });
     }
     Ok(text)
 }

@@ -77,8 +77,8 @@ impl Key {
 
     /// An RS256 key from modulus and exponent in base64url.
     pub(crate) fn from_rsa_jwk(n: &str, e: &str) -> Result<Self, KeyFault> {
-        let decode = |text| URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyFault::BadBase64);
-        Self::from_rsa_numbers(&decode(n)?, &decode(e)?)
+        let decode = |name, text| URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyFault::BadBase64(name));
+        Self::from_rsa_numbers(&decode("n", n)?, &decode("e", e)?)
     }
 
     fn from_rsa_numbers(n: &[u8], e: &[u8]) -> Result<Self, KeyFault> {
@@ -94,13 +94,13 @@ impl Key {
 
     /// An ES256 key from its point in base64url.
     pub(crate) fn from_ec_jwk(x: &str, y: &str) -> Result<Self, KeyFault> {
-        let key = DecodingKey::from_ec_components(x, y).map_err(|_| KeyFault::BadBase64)?;
+        let key = DecodingKey::from_ec_components(x, y).map_err(|_| KeyFault::BadBase64("x` and `y"))?;
         Self::from_public(Algorithm::Es256, key)
     }
 
     /// An Ed25519 key from its public half in base64url.
     pub(crate) fn from_ed_jwk(x: &str) -> Result<Self, KeyFault> {
-        let key = DecodingKey::from_ed_components(x).map_err(|_| KeyFault::BadBase64)?;
+        let key = DecodingKey::from_ed_components(x).map_err(|_| KeyFault::BadBase64("x"))?;
         Self::from_public(Algorithm::EdDsa, key)
     }
 

@@ -1,5 +1,7 @@
 //! Reading a keys file. Says which key is wrong and why, and never shows a part of it.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,6 +25,9 @@ pub enum KeyError {
     /// No `keys` array in it, or an empty one.
     #[error("the keys file must be an object with a `keys` array that has at least one key")]
     NoKeys,
+    /// An issuer's keys, none of which can be used.
+    #[error("none of the published keys can be used: {}", listed(.0))]
+    NoneUsable(Vec<PassedOver>),
     /// One key is wrong.
     #[error("keys[{index}]: {fault}")]
     Key {
@@ -31,6 +36,38 @@ pub enum KeyError {
         /// What is wrong.
         fault: KeyFault,
     },
+}
+
+/// A published key that is not used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its place in the array, from 0.
+    pub index: usize,
+    /// Its name.
+    pub kid: Option<String>,
+    /// What is wrong with it for this server.
+    pub fault: KeyFault,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, kid, fault } = self;
+        match kid {
+            Some(kid) => write!(f, "keys[{index}] ({kid:?}): {fault}"),
+            None => write!(f, "keys[{index}]: {fault}"),
+        }
+    }
+}
+
+/// Keys that a message lists at most.
+const MAX_LISTED: usize = 8;
+
+fn listed(keys: &[PassedOver]) -> String {
+    let mut texts: Vec<_> = keys.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+    if keys.len() > MAX_LISTED {
+        texts.push(format!("and {} more", keys.len() - MAX_LISTED));
+    }
+    texts.join("; ")
 }
 
 /// What is wrong with one key of a keys file.
@@ -46,7 +83,7 @@ pub enum KeyFault {
     #[error("`{0}` is missing")]
     MissingField(&'static str),
     /// An algorithm that is not known.
-    #[error("`alg` must be one of HS256, HS384, HS512, RS256, ES256, EdDSA")]
+    #[error("`alg` must be one of HS256, HS384, HS512, RS256, ES256, EdDSA (or Ed25519)")]
     UnknownAlgorithm,
     /// A `kty` or `crv` that no algorithm here uses.
     #[error("`kty` must be oct, RSA, EC (with `crv` P-256) or OKP (with `crv` Ed25519)")]
@@ -63,9 +100,9 @@ pub enum KeyFault {
     /// A PEM text that is not of a public key of this algorithm.
     #[error("`publicKeyPem` must be one public key (BEGIN PUBLIC KEY) of the algorithm that `alg` names")]
     BadPem,
-    /// A field that is not base64.
-    #[error("a field that should be base64 is not")]
-    BadBase64,
+    /// A field that is not base64url, or has padding.
+    #[error("`{0}` must be base64 (in a JWK base64url without padding)")]
+    BadBase64(&'static str),
     /// Numbers that make no key.
     #[error("this is not a valid public key")]
     BadPublicKey,
@@ -81,15 +118,25 @@ pub enum KeyFault {
     /// A JWK that is for something else.
     #[error("`use` must be `sig` where it is given")]
     NotForSignatures,
-    /// Two keys with one name, or two without.
-    #[error("another key has the same `kid`, or none either")]
+    /// Two keys with one name and algorithm, or two without a name.
+    #[error("another key of this algorithm has the same `kid`, or none either")]
     SameKid,
+    /// A secret among keys that anybody can read.
+    #[error("a secret is never taken from an issuer: whoever can read it could sign with it")]
+    PublishedSecret,
 }
 
 /// One key of the file with its name.
 pub(crate) struct NamedKey {
     pub(crate) kid: Option<String>,
     pub(crate) key: Key,
+}
+
+impl NamedKey {
+    /// Whether a token could not say which of the two it means.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.kid == other.kid && self.key.algorithm() == other.key.algorithm()
+    }
 }
 
 /// Reads all keys of a file, or says which is the first that cannot be used.
@@ -101,7 +148,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<NamedKey>, KeyError> {
     let mut keys: Vec<NamedKey> = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
         let key = read_key(entry).map_err(|fault| KeyError::Key { index, fault })?;
-        if keys.iter().any(|other| other.kid == key.kid) {
+        if keys.iter().any(|other| other.is_like(&key)) {
             return Err(KeyError::Key { index, fault: KeyFault::SameKid });
         }
         keys.push(key);
@@ -109,21 +156,41 @@ pub(crate) fn read(text: &str) -> Result<Vec<NamedKey>, KeyError> {
     Ok(keys)
 }
 
-/// Reads an issuer's published keys (RFC 7517 §5): those that cannot be used here are passed over, as that section asks, and
-/// counted. A secret is never taken: whoever can read the set could sign with it.
-pub(crate) fn read_published(text: &str) -> Result<(Vec<NamedKey>, usize), KeyError> {
+/// Reads an issuer's published keys (RFC 7517 §5): those that cannot be used here are passed over, as that section asks, each
+/// with its reason.
+pub(crate) fn read_published(text: &str) -> Result<(Vec<NamedKey>, Vec<PassedOver>), KeyError> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| KeyError::NotJson { line: error.line(), column: error.column() })?;
     let entries = value.get("keys").and_then(Value::as_array).ok_or(KeyError::NoKeys)?;
-    let is_public = |entry: &&Value| matches!(entry["kty"].as_str(), Some("RSA" | "EC" | "OKP"));
-    let mut keys: Vec<NamedKey> = Vec::new();
-    for key in entries.iter().filter(is_public).filter_map(|entry| read_key(entry).ok()) {
-        if keys.iter().all(|other| other.kid != key.kid) {
-            keys.push(key);
+    let (mut keys, mut passed_over): (Vec<NamedKey>, _) = (Vec::new(), Vec::new());
+    for (index, entry) in entries.iter().enumerate() {
+        let read = read_public(entry).and_then(|key| {
+            if keys.iter().any(|other| other.is_like(&key)) { Err(KeyFault::SameKid) } else { Ok(key) }
+        });
+        match read {
+            Ok(key) => keys.push(key),
+            Err(fault) => {
+                let kid = entry["kid"].as_str().map(str::to_owned);
+                passed_over.push(PassedOver { index, kid, fault });
+            }
         }
     }
-    let passed_over = entries.len() - keys.len();
-    if keys.is_empty() { Err(KeyError::NoKeys) } else { Ok((keys, passed_over)) }
+    match (keys.is_empty(), passed_over.is_empty()) {
+        (false, _) => Ok((keys, passed_over)),
+        (true, true) => Err(KeyError::NoKeys),
+        (true, false) => Err(KeyError::NoneUsable(passed_over)),
+    }
+}
+
+fn read_public(entry: &Value) -> Result<NamedKey, KeyFault> {
+    let is_secret =
+        entry["kty"] == "oct" || ["secret", "secretBase64"].iter().any(|name| entry.get(name).is_some());
+    if is_secret {
+        return Err(KeyFault::PublishedSecret);
+    }
+    // What else a keys file may hold is no JWK.
+    Entry(entry.as_object().ok_or(KeyFault::NotAnObject)?).needed("kty")?;
+    read_key(entry)
 }
 
 fn read_key(entry: &Value) -> Result<NamedKey, KeyFault> {
@@ -133,7 +200,9 @@ fn read_key(entry: &Value) -> Result<NamedKey, KeyFault> {
         [entry.text("secret")?, entry.text("secretBase64")?, entry.text("publicKeyPem")?, entry.text("kty")?];
     let key = match forms {
         [Some(secret), None, None, None] => secret_key(entry.algorithm()?, secret.as_bytes()),
-        [None, Some(secret), None, None] => secret_key(entry.algorithm()?, &any_base64(secret)?),
+        [None, Some(secret), None, None] => {
+            secret_key(entry.algorithm()?, &any_base64("secretBase64", secret)?)
+        }
         [None, None, Some(pem), None] => Key::from_public_pem(entry.algorithm()?, pem),
         [None, None, None, Some(kty)] => jwk(kty, &entry),
         _ => Err(KeyFault::NotOneForm),
@@ -158,7 +227,8 @@ fn jwk(kty: &str, entry: &Entry<'_>) -> Result<Key, KeyFault> {
     }
     let key = match (kty, entry.text("crv")?) {
         ("oct", _) => {
-            let secret = URL_SAFE_NO_PAD.decode(entry.needed("k")?).map_err(|_| KeyFault::BadBase64)?;
+            let secret = URL_SAFE_NO_PAD.decode(entry.needed("k")?);
+            let secret = secret.map_err(|_| KeyFault::BadBase64("k"))?;
             secret_key(entry.algorithm()?, &secret)
         }
         ("RSA", _) => Key::from_rsa_jwk(entry.needed("n")?, entry.needed("e")?),
@@ -173,11 +243,11 @@ fn jwk(kty: &str, entry: &Entry<'_>) -> Result<Key, KeyFault> {
 }
 
 /// Either alphabet, with or without padding: what the tools that make secrets write.
-fn any_base64(text: &str) -> Result<Vec<u8>, KeyFault> {
+fn any_base64(field: &'static str, text: &str) -> Result<Vec<u8>, KeyFault> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let decode = |alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(text);
-    decode(&STANDARD).or_else(|_| decode(&URL_SAFE)).map_err(|_| KeyFault::BadBase64)
+    decode(&STANDARD).or_else(|_| decode(&URL_SAFE)).map_err(|_| KeyFault::BadBase64(field))
 }
 
 /// The fields of one key, read without quoting them.

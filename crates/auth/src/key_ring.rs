@@ -7,7 +7,7 @@ use crate::algorithm::Algorithm;
 use crate::error::AuthError;
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::key_file::{self, KeyError, NamedKey};
+use crate::key_file::{self, KeyError, NamedKey, PassedOver};
 use crate::secret::WeakSecret;
 use crate::token::UnprovenToken;
 
@@ -17,11 +17,11 @@ use crate::token::UnprovenToken;
 ///
 /// | the token | its key |
 /// |---|---|
-/// | names a `kid` | the key of that name. None of that name: refused, unless the ring is one key without a name |
+/// | names a `kid` | the key of that name. None of that name: refused, unless no key of the ring has a name |
 /// | names none | the key without a name, or the only key. Else refused: keys are never tried one after the other |
 ///
-/// A single nameless key takes tokens whatever `kid` they carry, since there is nothing to choose; its algorithm and
-/// signature are checked all the same.
+/// Keys of one name, or of none, differ in their algorithms; the token's own says which of them is meant. A ring without
+/// names takes tokens whatever `kid` they carry; algorithm and signature are checked as for every key.
 ///
 /// Lookup walks the keys: rings hold a handful.
 pub struct KeyRing {
@@ -46,26 +46,36 @@ impl KeyRing {
     /// ]}
     /// ```
     ///
-    /// One key may be without a `kid`: tokens that name no key are its (a secret from before there was a file). `alg` may
-    /// be absent only in JWKs of types RSA, EC and OKP, where RS256, ES256 and EdDSA are the only choice.
+    /// One key of an algorithm may be without a `kid`: tokens that name no key are its (a secret from before there was a
+    /// file). `alg` may be absent only in JWKs of types RSA, EC and OKP, where RS256, ES256 and EdDSA are the only choice.
     pub fn from_json(text: &str) -> Result<Self, KeyError> {
         key_file::read(text).map(Self::of)
     }
 
-    /// The keys that an issuer publishes (JWKS, RFC 7517), and how many of them were passed over because they cannot be used
-    /// here. Secrets are never taken from there.
+    /// The keys that an issuer publishes (JWKS, RFC 7517), and those that were passed over because they cannot be used here.
+    /// Secrets are never taken from there.
     ///
     /// # Errors
-    /// A text that is no key set, or one without a key that can be used.
-    pub fn from_jwks(text: &str) -> Result<(Self, usize), KeyError> {
+    /// A text that is no key set, or one without a key that can be used: then with the reason of each.
+    pub fn from_jwks(text: &str) -> Result<(Self, Vec<PassedOver>), KeyError> {
         key_file::read_published(text).map(|(keys, passed_over)| (Self::of(keys), passed_over))
     }
 
-    /// A ring with the keys of both; where both have a key of one name, this ring's is taken.
+    /// A ring with the keys of both; where both have a key of one name and algorithm, this ring's is taken.
     #[must_use]
     pub fn joined(&self, other: &Self) -> Self {
-        let is_new = |key: &&Arc<NamedKey>| self.keys.iter().all(|own| own.kid != key.kid);
+        let is_new = |key: &&Arc<NamedKey>| !self.has_like(key);
         Self { keys: self.keys.iter().chain(other.keys.iter().filter(is_new)).cloned().collect() }
+    }
+
+    /// Names and algorithms of those keys of `other` that [`KeyRing::joined`] leaves out.
+    pub fn hides<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (Option<&'a str>, Algorithm)> {
+        let hidden = other.keys.iter().filter(|key| self.has_like(key));
+        hidden.map(|named| (named.kid.as_deref(), named.key.algorithm()))
+    }
+
+    fn has_like(&self, key: &NamedKey) -> bool {
+        self.keys.iter().any(|own| own.is_like(key))
     }
 
     /// Whether it trusts nobody.
@@ -80,10 +90,10 @@ impl KeyRing {
     /// What a token gives to its holder at `now_ms` (ms since 1970), or why it gives nothing.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Grant, AuthError> {
         let token = UnprovenToken::parse(token)?;
-        let key = self.key_for(token.header.kid.as_deref()).ok_or(AuthError::UnknownKey)?;
-        if token.header.alg != key.algorithm().as_str() {
-            return Err(AuthError::WrongAlgorithm);
-        }
+        let mut named = self.keys_for(token.header.kid.as_deref()).peekable();
+        named.peek().ok_or(AuthError::UnknownKey)?;
+        let algorithm: Algorithm = token.header.alg.parse().map_err(|_| AuthError::WrongAlgorithm)?;
+        let key = named.find(|key| key.algorithm() == algorithm).ok_or(AuthError::WrongAlgorithm)?;
         if !key.signed(token.message.as_bytes(), &token.signature) {
             return Err(AuthError::BadSignature);
         }
@@ -100,13 +110,16 @@ impl KeyRing {
         self.keys.iter().map(|named| (named.kid.as_deref(), named.key.algorithm()))
     }
 
-    fn key_for(&self, kid: Option<&str>) -> Option<&Key> {
-        let exact = self.keys.iter().find(|named| named.kid.as_deref() == kid);
-        let named = exact.or_else(|| match self.keys.as_slice() {
-            [only] if only.kid.is_none() || kid.is_none() => Some(only),
-            _ => None,
-        })?;
-        Some(&named.key)
+    /// The keys that a token with this name can mean: of one name, so of different algorithms.
+    fn keys_for(&self, kid: Option<&str>) -> impl Iterator<Item = &Key> {
+        let is_exact = move |named: &Arc<NamedKey>| named.kid.as_deref() == kid;
+        let has_exact = self.keys.iter().any(is_exact);
+        let any = !has_exact
+            && match kid {
+                Some(_) => self.keys.iter().all(|named| named.kid.is_none()),
+                None => self.keys.len() == 1,
+            };
+        self.keys.iter().filter(move |named| any || is_exact(named)).map(|named| &named.key)
     }
 }
 

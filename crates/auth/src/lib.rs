@@ -14,8 +14,8 @@
 //! - [`signing`] makes tokens, for the CLI, tests and load generators.
 //! - [`secret_strength`] tells whether a secret is fit for production.
 //!
-//! What is never done here: choosing an algorithm by what the token says. Each key has exactly one; a token that names
-//! another is refused before its signature is looked at. Nothing of a token's content is read before its signature is
+//! What is never done here: checking a key with an algorithm that the token says. Each key has exactly one; a token that names
+//! another is refused before its signature is looked at, and at most selects among keys of one name. Nothing of a token's content is read before its signature is
 //! proven, except the two fields of its header that find the key.
 //!
 //! What is left to others: where a token comes from, lists of revoked tokens ([`Grant`] carries what they need),
@@ -51,10 +51,10 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{AUDIENCE, Audience, Claims, ISSUER, TOKEN_TYPE};
 pub use error::AuthError;
 pub use grant::{CLOCK_LEEWAY_MS, Grant};
-pub use key_file::{KeyError, KeyFault};
+pub use key_file::{KeyError, KeyFault, PassedOver};
 pub use key_ring::KeyRing;
 pub use permission::{Permission, Permissions};
 pub use role::{Role, UnknownRole};
-pub use secret::{MIN_SECRET_BYTES, WeakSecret, secret_strength};
+pub use secret::{MIN_SECRET_BYTES, WeakSecret, secret_strength, without_line_end};
 pub use signing::{SignError, SigningKey, sign};
 pub use token::MAX_TOKEN_BYTES;

@@ -82,6 +82,11 @@ impl fmt::Display for Permission {
     }
 }
 
+/// The word of the claim for [`Permissions::ALL`].
+const EVERYTHING: &str = "*";
+/// The word of the claim for [`Permissions::RUN_AUTOMATED_TESTS`].
+const AUTOMATED_TESTS: &str = "run:automated_tests";
+
 /// A set of permissions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Permissions(u32);
@@ -112,10 +117,15 @@ impl Permissions {
         strings.iter().fold(Self::NONE, |set, text| set.union(Self::from_claim_string(text.as_ref())))
     }
 
+    /// The words of the claim that mean something here.
+    pub fn claim_words() -> impl Iterator<Item = &'static str> {
+        Permission::ALL.into_iter().map(Permission::as_str).chain([EVERYTHING, AUTOMATED_TESTS])
+    }
+
     fn from_claim_string(text: &str) -> Self {
         match text {
-            "*" => Self::ALL,
-            "run:automated_tests" => Self::RUN_AUTOMATED_TESTS,
+            EVERYTHING => Self::ALL,
+            AUTOMATED_TESTS => Self::RUN_AUTOMATED_TESTS,
             name => Permission::ALL
                 .into_iter()
                 .find(|permission| permission.as_str() == name)
@@ -149,6 +159,11 @@ impl fmt::Debug for Permissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_of_the_claim_permits_something() {
+        assert!(Permissions::claim_words().all(|word| Permissions::from_claim(&[word]) != Permissions::NONE));
+    }
 
     #[test]
     fn every_permission_has_its_own_bit_and_name() {

@@ -54,6 +54,12 @@ pub fn secret_strength(secret: &str) -> Result<(), WeakSecret> {
     strength_of(secret.as_bytes())
 }
 
+/// The secret without the line end that files and `echo` leave behind it: nobody means it, and a client that reads the same
+/// file otherwise would sign with another secret.
+pub fn without_line_end(secret: &str) -> &str {
+    secret.trim_end_matches(['\r', '\n'])
+}
+
 pub(crate) fn strength_of(secret: &[u8]) -> Result<(), WeakSecret> {
     if is_sample(secret) {
         return Err(WeakSecret::KnownSample);
@@ -109,6 +115,15 @@ mod tests {
         ];
         for (secret, verdict) in cases {
             assert_eq!(secret_strength(secret), verdict, "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_line_end_is_no_part_of_a_secret() {
+        for (secret, plain) in
+            [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a"), (" a ", " a "), ("a\nb", "a\nb"), ("", "")]
+        {
+            assert_eq!(without_line_end(secret), plain);
         }
     }
 

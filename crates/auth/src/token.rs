@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
-use crate::claims::Claims;
+use crate::claims::{Claims, fault_in};
 use crate::error::AuthError;
 
 /// Longest token, in bytes: room for some hundred permissions, and what HTTP servers take as a header line. Checked
@@ -44,7 +44,7 @@ impl<'a> UnprovenToken<'a> {
         }
         let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(AuthError::Malformed)?;
-        let header: Header = object(&decode(header)?)?;
+        let header = self::header(&decode(header)?)?;
         if header.crit.is_some() {
             return Err(AuthError::Malformed);
         }
@@ -57,18 +57,24 @@ impl<'a> UnprovenToken<'a> {
 
     /// Reads the payload. Only for tokens whose signature is proven.
     pub(crate) fn claims(&self) -> Result<Claims, AuthError> {
-        object(&decode(self.payload)?)
+        let payload = decode(self.payload)?;
+        let text = object_text(&payload)?;
+        serde_json::from_str(text).map_err(|_| fault_in(text))
     }
 }
 
-/// Reads one JSON object. All of it must be UTF-8, not only the strings that happen to be read; and an array is none,
+fn header(json: &[u8]) -> Result<Header, AuthError> {
+    serde_json::from_str(object_text(json)?).map_err(|_| AuthError::Malformed)
+}
+
+/// The text of one JSON object. All of it must be UTF-8, not only the strings that happen to be read; and an array is none,
 /// though serde would take one as the fields in their order.
-fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, AuthError> {
+fn object_text(json: &[u8]) -> Result<&str, AuthError> {
     let text = std::str::from_utf8(json).map_err(|_| AuthError::Malformed)?;
     if !text.trim_ascii_start().starts_with('{') {
         return Err(AuthError::Malformed);
     }
-    serde_json::from_str(text).map_err(|_| AuthError::Malformed)
+    Ok(text)
 }
 
 /// Strict: no padding, no other alphabet, no bits left over, so that one token has one way to be written.

@@ -218,6 +218,13 @@ impl Shared {
         known.own = keys;
     }
 
+    /// Which of an issuer's keys the server's own stand in front of.
+    pub(crate) fn hidden_by_own_keys(&self, issuers: &KeyRing) -> Vec<String> {
+        let known = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let hidden = known.own.hides(issuers);
+        hidden.map(|(kid, alg)| format!("the server has its own {alg} key named {kid:?}")).collect()
+    }
+
     /// Replaces the keys that the issuer publishes.
     pub(crate) fn set_issuer_keys(&self, keys: KeyRing) {
         let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);

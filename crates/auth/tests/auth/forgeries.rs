@@ -30,7 +30,10 @@ fn no_header_makes_a_key_check_with_another_algorithm() {
     for key in Algorithm::ALL {
         for alg in names.into_iter().chain(others).filter(|alg| *alg != key.as_str()) {
             let token = reheaded(&good_token(key), &json!({"alg": alg, "kid": key.as_str()}));
-            assert_eq!(ring().verify(&token, NOW_MS), Err(AuthError::WrongAlgorithm), "{alg} for {key}");
+            // Another name of the same algorithm, under which the token was not signed.
+            let same = alg == "Ed25519" && key == Algorithm::EdDsa;
+            let refused = if same { AuthError::BadSignature } else { AuthError::WrongAlgorithm };
+            assert_eq!(ring().verify(&token, NOW_MS), Err(refused), "{alg} for {key}");
         }
     }
 }

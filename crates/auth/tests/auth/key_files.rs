@@ -90,7 +90,7 @@ fn every_fault_of_a_key_is_named() {
         (set(secret.clone(), "secret", "".into()), EmptySecret),
         (set(secret.clone(), "secret", RSA_PUBLIC.into()), SecretIsPem),
         (json!({"alg": "HS256", "secretBase64": STANDARD.encode(RSA_PUBLIC)}), SecretIsPem),
-        (json!({"alg": "HS256", "secretBase64": "not base64!"}), BadBase64),
+        (json!({"alg": "HS256", "secretBase64": "not base64!"}), BadBase64("secretBase64")),
         (pem("HS256", RSA_PUBLIC), NotOfAlgorithm),
         (pem("RS256", P256_PUBLIC), BadPem),
         (pem("RS256", ED25519_PUBLIC), BadPem),
@@ -110,7 +110,7 @@ fn every_fault_of_a_key_is_named() {
         (set(rsa_jwk(), "e", "".into()), BadPublicKey),
         (set(rsa_jwk(), "e", "AQ".into()), BadPublicKey),
         (set(rsa_jwk(), "e", "AQAA".into()), BadPublicKey),
-        (set(rsa_jwk(), "e", "//".into()), BadBase64),
+        (set(rsa_jwk(), "e", "//".into()), BadBase64("e")),
         (set(rsa_jwk(), "e", Value::Null), NotText("e")),
         (json!({"kty": "RSA", "e": "AQAB"}), MissingField("n")),
         (set(rsa_jwk(), "alg", "HS256".into()), NotOfAlgorithm),
@@ -130,7 +130,7 @@ fn every_fault_of_a_key_is_named() {
         assert!(error.to_string().starts_with("keys[1]: "), "{error}");
     }
     for twins in
-        [json!([secret, secret]), json!([set(secret, "kid", "a".into()), set(ec_jwk(), "kid", "a".into())])]
+        [json!([secret, secret]), json!([set(ec_jwk(), "kid", "a".into()), set(ec_jwk(), "kid", "a".into())])]
     {
         assert_eq!(read(&twins).map(drop), Err(KeyError::Key { index: 1, fault: SameKid }));
     }

@@ -70,6 +70,16 @@ pub(crate) fn hs256(header: &[u8], payload: &[u8], secret: &[u8]) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
+/// A token with exactly these bytes as header, signed with the Ed25519 key without the crate's help.
+pub(crate) fn ed25519_token(header: &[u8], claims: &Claims) -> String {
+    let key = jsonwebtoken::EncodingKey::from_ed_pem(ED25519_PRIVATE.as_bytes()).unwrap();
+    let payload = serde_json::to_vec(claims).unwrap();
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature =
+        jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::EdDSA).unwrap();
+    format!("{message}.{signature}")
+}
+
 /// A nameless, well signed HS256 token with this payload.
 pub(crate) fn token_of(payload: &str) -> String {
     hs256(br#"{"alg":"HS256","typ":"JWT"}"#, payload.as_bytes(), SECRET.as_bytes())

@@ -8,25 +8,33 @@ use crate::minting::{NOW, NOW_MS, SECRET, judged, payload, token_of};
 #[test]
 fn each_claim_is_refused_for_its_own_reason() {
     use AuthError::*;
+    const TEXT: &str = "must be a string";
+    const TEXTS: &str = "must be an array of strings";
+    const SECONDS: &str = "must be a number of seconds since 1970";
+    const SHOWN: &str = "must have 1 to 256 characters, none of which controls or turns the text";
+    let bad = |claim, must| BadClaim { claim, must };
     let cases = [
         (json!({"iss": null}), MissingClaim("iss")),
         (json!({"iss": "somebody-else"}), WrongIssuer),
         (json!({"iss": ""}), WrongIssuer),
-        (json!({"iss": 1}), Malformed),
+        (json!({"iss": 1}), bad("iss", TEXT)),
         (json!({"aud": null}), MissingClaim("aud")),
         (json!({"aud": "agentbench-api"}), WrongAudience),
         (json!({"aud": []}), WrongAudience),
         (json!({"aud": ["agentbench-api", "other"]}), WrongAudience),
-        (json!({"aud": {"0": "agentbench-websocket"}}), Malformed),
+        (
+            json!({"aud": {"0": "agentbench-websocket"}}),
+            bad("aud", "must be a string or an array of strings"),
+        ),
         (json!({"type": null}), MissingClaim("type")),
         (json!({"type": "refresh"}), WrongType),
         (json!({"exp": null}), MissingClaim("exp")),
         (json!({"exp": 0}), Expired),
         (json!({"exp": NOW - 60}), Expired),
         (json!({"exp": NOW - 5}), Expired),
-        (json!({"exp": -1}), Malformed),
-        (json!({"exp": (NOW + 60).to_string()}), Malformed),
-        (json!({"exp": true}), Malformed),
+        (json!({"exp": -1}), bad("exp", SECONDS)),
+        (json!({"exp": (NOW + 60).to_string()}), bad("exp", SECONDS)),
+        (json!({"exp": true}), bad("exp", SECONDS)),
         (json!({"nbf": NOW + 6}), NotYetValid),
         (json!({"nbf": NOW + 60}), NotYetValid),
         (json!({"nbf": u64::MAX}), NotYetValid),
@@ -34,23 +42,31 @@ fn each_claim_is_refused_for_its_own_reason() {
         (json!({"role": "owner"}), UnknownRole),
         (json!({"role": "Admin"}), UnknownRole),
         (json!({"role": ""}), UnknownRole),
-        (json!({"role": ["admin"]}), Malformed),
+        (json!({"role": ["admin"]}), bad("role", TEXT)),
         (json!({"userId": null}), MissingClaim("userId")),
-        (json!({"userId": ""}), Malformed),
-        (json!({"userId": 7}), Malformed),
-        (json!({"userId": "a".repeat(257)}), Malformed),
-        (json!({"userId": "a\nb"}), Malformed),
-        (json!({"userId": "a\u{0}"}), Malformed),
-        (json!({"userId": "a\u{202e}b"}), Malformed),
-        (json!({"userId": "ada", "sub": "bob"}), Malformed),
-        (json!({"username": "\u{1b}[31mada"}), Malformed),
-        (json!({"username": "a".repeat(257)}), Malformed),
-        (json!({"projectId": ""}), Malformed),
-        (json!({"projectId": "p\u{7f}"}), Malformed),
-        (json!({"projectId": 7}), Malformed),
-        (json!({"jti": "x".repeat(257)}), Malformed),
-        (json!({"permissions": "session:read"}), Malformed),
-        (json!({"permissions": [1]}), Malformed),
+        (json!({"userId": ""}), bad("userId", SHOWN)),
+        (json!({"userId": 7}), bad("userId", TEXT)),
+        (json!({"userId": null, "sub": 7}), bad("sub", TEXT)),
+        (json!({"userId": null, "sub": ""}), bad("sub", SHOWN)),
+        (json!({"userId": "a".repeat(257)}), bad("userId", SHOWN)),
+        (json!({"userId": "a\nb"}), bad("userId", SHOWN)),
+        (json!({"userId": "a\u{0}"}), bad("userId", SHOWN)),
+        (json!({"userId": "a\u{202e}b"}), bad("userId", SHOWN)),
+        (json!({"userId": "ada", "sub": "bob"}), bad("sub", "must be the same as userId")),
+        (json!({"username": "\u{1b}[31mada"}), bad("username", SHOWN)),
+        (json!({"username": "a".repeat(257)}), bad("username", SHOWN)),
+        (json!({"projectId": ""}), bad("projectId", SHOWN)),
+        (json!({"projectId": "p\u{7f}"}), bad("projectId", SHOWN)),
+        (json!({"projectId": 7}), bad("projectId", TEXT)),
+        (json!({"jti": "x".repeat(257)}), bad("jti", SHOWN)),
+        (json!({"jti": {}}), bad("jti", TEXT)),
+        (json!({"iat": "soon"}), bad("iat", SECONDS)),
+        (json!({"nbf": []}), bad("nbf", SECONDS)),
+        (json!({"type": 1}), bad("type", TEXT)),
+        (json!({"username": 1}), bad("username", TEXT)),
+        (json!({"permissions": "session:read"}), bad("permissions", TEXTS)),
+        (json!({"permissions": 0}), bad("permissions", TEXTS)),
+        (json!({"permissions": [1]}), bad("permissions", TEXTS)),
     ];
     for (changes, reason) in cases {
         assert_eq!(judged(&payload(&changes).to_string()), Err(reason), "{changes}");
@@ -124,11 +140,20 @@ fn a_grant_ends_when_its_token_is_refused() {
 #[test]
 fn a_claim_that_is_written_twice_is_refused() {
     let good = payload(&json!({})).to_string();
-    for twice in [r#""role":"admin""#, r#""exp":9999999999"#, r#""userId":"bob""#, r#""r\u006fle":"admin""#] {
+    let null = payload(&json!({})).to_string().replacen('{', "{\"permissions\":null,", 1);
+    let permissions = AuthError::BadClaim { claim: "permissions", must: "must be an array of strings" };
+    assert_eq!(judged(&null), Err(permissions), "null is no list");
+    for (twice, claim) in [
+        (r#""role":"admin""#, "role"),
+        (r#""exp":9999999999"#, "exp"),
+        (r#""userId":"bob""#, "userId"),
+        (r#""r\u006fle":"admin""#, "role"),
+    ] {
+        let refused = Err(AuthError::BadClaim { claim, must: "must be written once" });
         let before = format!("{{{twice},{}", &good[1..]);
         let after = format!("{},{twice}}}", &good[..good.len() - 1]);
-        assert_eq!(judged(&before), Err(AuthError::Malformed), "{before}");
-        assert_eq!(judged(&after), Err(AuthError::Malformed), "{after}");
+        assert_eq!(judged(&before), refused, "{before}");
+        assert_eq!(judged(&after), refused, "{after}");
     }
 }
 
@@ -188,6 +213,7 @@ fn every_reason_has_its_own_label_and_none_shows_the_token() {
         WrongAudience,
         WrongType,
         MissingClaim("exp"),
+        BadClaim { claim: "exp", must: "" },
         UnknownRole,
         NotPermitted,
     ];

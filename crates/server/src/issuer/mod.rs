@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agentbench_audit::Record;
-use agentbench_auth::KeyRing;
+use agentbench_auth::{KeyRing, PassedOver};
 use http_body_util::Full;
 use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode};
@@ -30,6 +30,8 @@ pub(crate) struct Issuer {
     last_began: Mutex<Option<Instant>>,
     is_fetching: AtomicBool,
     is_down: AtomicBool,
+    /// Keys that are not used, as the log has them.
+    unused: Mutex<Vec<String>>,
     /// When keys were last taken; the start until then.
     last_taken: Mutex<Instant>,
 }
@@ -46,6 +48,7 @@ impl Issuer {
             last_began: Mutex::new(None),
             is_fetching,
             is_down,
+            unused: Mutex::default(),
             last_taken,
         }
     }
@@ -62,6 +65,17 @@ impl Issuer {
         }
         // Without an answer in time the keys are what they were.
         let _ = tokio::time::timeout(FETCH_TIMEOUT * 2, ended.changed()).await;
+    }
+
+    /// Writes down which keys are not used and why, when that changes.
+    fn note_unused(&self, url: &str, unused: Vec<String>) {
+        let mut noted = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted != unused {
+            for reason in &unused {
+                tracing::warn!(url, reason, "a key of the issuer is not used");
+            }
+            *noted = unused;
+        }
     }
 
     /// Time since the issuer last gave its keys, or since the start.
@@ -126,8 +140,8 @@ async fn keep_fresh(
     }
 }
 
-/// The keys that are served there, how many were passed over, and how long they are good.
-async fn keys(source: &Destination) -> Result<(KeyRing, usize, Option<Duration>), String> {
+/// The keys that are served there, those that were passed over, and how long they are good.
+async fn keys(source: &Destination) -> Result<(KeyRing, Vec<PassedOver>, Option<Duration>), String> {
     let request = Request::get(source.path()).header(ACCEPT, "application/json");
     let answer = source.send(request, Full::default()).await?;
     if answer.status != StatusCode::OK {
@@ -148,11 +162,14 @@ async fn fetch_once(shared: &Shared, issuer: &Issuer, source: &Destination) -> D
     match fetched {
         Ok((keys, passed_over, fresh_for)) => {
             let (before, names) = (format!("{:?}", shared.keys()), format!("{keys:?}"));
+            let mut unused: Vec<_> = passed_over.iter().map(ToString::to_string).collect();
+            unused.extend(shared.hidden_by_own_keys(&keys));
+            issuer.note_unused(url, unused);
             *issuer.last_taken.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             shared.metrics.reloads("issuer", "taken");
             shared.set_issuer_keys(keys);
             if format!("{:?}", shared.keys()) != before {
-                tracing::info!(url, keys = names, passed_over, "took the issuer's keys");
+                tracing::info!(url, keys = names, "took the issuer's keys");
                 shared.audit(|| Record::allowed(crate::now_ms(), "issuer_keys_changed").detail(names));
             }
             issuer.is_down.store(false, Ordering::Relaxed);
