@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use agentbench_auth::{Algorithm, Claims, Role, SigningKey, sign};
+use agentbench_auth::{Algorithm, Claims, Role, SigningKey, sign, without_line_end};
 use anyhow::Context;
 use clap::Args;
 
@@ -33,7 +33,7 @@ impl Access {
     pub(crate) fn token(&self, user: &str, role: Role) -> anyhow::Result<String> {
         match (&self.token, &self.secret) {
             (Some(token), _) => Ok(token.clone()),
-            (None, Some(secret)) => make_token(secret, user, role),
+            (None, Some(secret)) => make_token(without_line_end(secret), user, role),
             (None, None) => make_token(&development_secret(&self.data_dir)?, user, role),
         }
     }

@@ -41,22 +41,22 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let readers: Vec<_> = files.iter().map(open).collect::<Result<_, _>>()?;
     let report = verify(readers, *noted)?;
     for finding in &report.findings {
-        println!("{}: {finding}", files[finding.file].display());
+        say!("{}: {finding}", files[finding.file].display());
     }
     if report.lost > 0 {
-        println!("{} lines were not taken: the queue was full (AUDIT_WHEN_FULL=count)", report.lost);
+        say!("{} lines were not taken: the queue was full (AUDIT_WHEN_FULL=count)", report.lost);
     }
     if let Some(first) = report.first.filter(|first| *first > 1) {
-        println!("begins with line number {first}: older files were not given");
+        say!("begins with line number {first}: older files were not given");
     }
     let mut is_whole = report.findings.is_empty();
     if let (Some((number, _)), false) = (noted, report.has_noted) {
-        println!("the noted line, number {number}, is not in it: removed, or made anew");
+        say!("the noted line, number {number}, is not in it: removed, or made anew");
         is_whole = false;
     }
     match report.last {
-        Some((number, hash)) => println!("{} lines, the last is {number}:{hash}", report.lines),
-        None => println!("{} lines, none of them whole", report.lines),
+        Some((number, hash)) => say!("{} lines, the last is {number}:{hash}", report.lines),
+        None => say!("{} lines, none of them whole", report.lines),
     }
     Ok(if is_whole && report.lines > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -39,7 +39,7 @@ struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a promise or threshold was broken or the request was refused, 2 could not run (wrong usage, no server, …).
 
-Try: agentbench serve          start a server on port 3001 and print sample tokens
+Try: agentbench serve          start a server on port 3001 and print links to sign in
      agentbench token mint     make a token
      agentbench help COMMAND   what a command does";
 
@@ -93,7 +93,9 @@ fn main() -> ExitCode {
         Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {
+        Ok(_) if say::failed() => ExitCode::from(2),
         Ok(code) => code,
+        Err(error) if say::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("agentbench: {error:#}");
             ExitCode::from(2)

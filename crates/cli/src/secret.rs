@@ -12,18 +12,28 @@ pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("development.secret")
 }
 
-/// The kept secret, or a new one. Tells whether it is new.
+/// The kept secret, if there is one.
+///
+/// # Errors
+/// If the file is there and cannot be read.
+pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Option<String>> {
+    let path = path(data_dir);
+    match fs::read_to_string(&path) {
+        Ok(secret) => Ok(Some(secret.trim().to_owned()).filter(|secret| !secret.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The kept secret, or a new one.
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub(crate) fn load_or_make(data_dir: &Path) -> anyhow::Result<(String, bool)> {
-    let path = path(data_dir);
-    match fs::read_to_string(&path) {
-        Ok(secret) if !secret.trim().is_empty() => return Ok((secret.trim().to_owned(), false)),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+pub(crate) fn load_or_make(data_dir: &Path) -> anyhow::Result<String> {
+    if let Some(secret) = load(data_dir)? {
+        return Ok(secret);
     }
+    let path = path(data_dir);
     fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let secret = random_hex()?;
     let mut file = OpenOptions::new()
@@ -34,7 +44,7 @@ pub(crate) fn load_or_make(data_dir: &Path) -> anyhow::Result<(String, bool)> {
         .open(&path)
         .with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(file, "{secret}")?;
-    Ok((secret, true))
+    Ok(secret)
 }
 
 fn random_hex() -> anyhow::Result<String> {

@@ -1,5 +1,6 @@
 //! `agentbench serve`: settings, keys, the server, signals.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -104,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     config.release_memory = Some(crate::allocator::release_free_memory);
     let level = logging::start(&config)?;
-    agentbench_server::end_process_when_a_worker_panics();
+    warn_of_secret(&texts, &config);
     let (keys, sample_secret) = keys(&mut config)?;
     if arguments.demo {
         prepare_demo(&mut config, sample_secret.is_some())?;
@@ -166,6 +167,25 @@ fn print_config(texts: &Texts) {
     }
 }
 
+/// What is taken as it is in development, and would surprise later.
+fn warn_of_secret(texts: &Texts, config: &Config) {
+    if texts.get("jwt-secret").0 != config.jwt_secret {
+        tracing::warn!(
+            "JWT_SECRET ends in a line break, which is left out; programs that sign with it must leave it out, too"
+        );
+    }
+    if config.jwt_keys_file.is_some() && !config.jwt_secret.is_empty() {
+        tracing::warn!(
+            "JWT_SECRET is not used: JWT_KEYS_FILE names the keys; a key without a kid there can hold the same secret"
+        );
+    } else if !config.production
+        && !config.jwt_secret.is_empty()
+        && let Err(weak) = secret_strength(&config.jwt_secret)
+    {
+        tracing::warn!("JWT_SECRET is taken in development only: {weak}");
+    }
+}
+
 /// The keys that tokens are checked with; and the secret to sign sample tokens with, in development.
 fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
     if let Some(path) = &config.jwt_keys_file {
@@ -185,7 +205,7 @@ fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
     if config.production {
         bail!("production needs JWT_SECRET (try: openssl rand -hex 32), JWT_KEYS_FILE or JWKS_URL");
     }
-    let (made, _) = secret::load_or_make(&config.data_dir)?;
+    let made = secret::load_or_make(&config.data_dir)?;
     config.jwt_secret.clone_from(&made);
     Ok((KeyRing::from_secret(made.as_bytes()), Some(made)))
 }
@@ -216,7 +236,7 @@ async fn serve(
     let notifier = Notifier::from_env();
     let timeout = config.shutdown_timeout;
     let server = Server::start(config, keys, listeners)?;
-    announce(&server, sample_secret.as_deref())?;
+    announce(&server, sample_secret.as_deref().filter(|_| !with_demo))?;
     let mut requests = server.control();
     let mut demo = None;
     if let Some(secret) = sample_secret.as_deref().filter(|_| with_demo) {
@@ -321,15 +341,18 @@ impl Reloading<'_> {
     }
 }
 
-/// Looks on in every project that it may, and leaves notes and scores.
-fn reviewer_token(key: &SigningKey, now: u64) -> anyhow::Result<String> {
-    let claims = Claims {
-        permissions: vec![Permission::SessionReview.as_str().to_owned()],
-        ..Claims::new("sample-reviewer", Role::Viewer, now, now + SAMPLE_TOKEN_SECONDS)
-    };
-    Ok(sign(&claims, key)?)
+/// The address that a browser on this machine opens.
+pub(crate) fn browser_address(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
+/// Says where the server listens and, of a development server, how to sign in: the dashboard takes a token behind `#`, which
+/// browsers do not send.
 fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
     let recovery = server.recovery();
     tracing::info!(address = %server.address(), ?recovery, "ready");
@@ -338,12 +361,33 @@ fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> 
     let Some(secret) = sample_secret else { return Ok(()) };
     let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    say!("\nSample tokens of this development server, good for a week:\n");
-    for role in [Role::Admin, Role::Evaluator, Role::Viewer] {
-        let user = format!("sample-{}", role.as_str());
-        let token = sign(&Claims::new(user, role, now, now + SAMPLE_TOKEN_SECONDS), &key)?;
-        say!("{:<10} {token}\n", role.as_str());
-    }
-    say!("{:<10} {}\n", "reviewer", reviewer_token(&key, now)?);
+    let scheme = if server.is_encrypted() { "https" } else { "http" };
+    let link = |user: &str, role, permissions: &[Permission]| {
+        let permissions = permissions.iter().map(|permission| permission.as_str().to_owned()).collect();
+        let claims = Claims { permissions, ..Claims::new(user, role, now, now + SAMPLE_TOKEN_SECONDS) };
+        let token = sign(&claims, &key)?;
+        anyhow::Ok(format!("{scheme}://{}/#token={token}", browser_address(server.address())))
+    };
+    say!("\nSign in to the dashboard of this development server; each link is good for a week:\n");
+    say!("administrator  {}\n", link("sample-admin", Role::Admin, &[])?);
+    say!("reviewer       {}\n", link("sample-reviewer", Role::Viewer, &[Permission::SessionReview])?);
+    say!("Tokens for agents and others: agentbench token mint --role evaluator\n");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_is_sent_to_an_address_that_it_can_open() {
+        for (bound, opened) in [
+            ("0.0.0.0:3001", "127.0.0.1:3001"),
+            ("[::]:3001", "[::1]:3001"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("192.0.2.7:3001", "192.0.2.7:3001"),
+        ] {
+            assert_eq!(browser_address(bound.parse().unwrap()).to_string(), opened);
+        }
+    }
 }

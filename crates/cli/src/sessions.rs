@@ -205,7 +205,7 @@ async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             if json {
                 show(&session, json)?
             } else {
-                writeln!(std::io::stdout().lock(), "{}", session.session_id)?;
+                writeln!(crate::say::out(), "{}", session.session_id)?;
                 ExitCode::SUCCESS
             }
         }
@@ -228,7 +228,7 @@ async fn list(
     limit: usize,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::say::out();
     let (mut shown, mut cursor) = (0, None);
     if !json {
         writeln!(out, "{:<36}  {:<9}  {:>8}  {:<16}  agent", "session", "status", "events", "project")?;
@@ -255,7 +255,7 @@ async fn list(
 
 fn show(session: &SessionInfo, json: bool) -> anyhow::Result<ExitCode> {
     let text = if json { serde_json::to_string(session)? } else { serde_json::to_string_pretty(session)? };
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    writeln!(crate::say::out(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -317,7 +317,7 @@ fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
         }
         Item::Presence { .. } => return Ok(()),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::say::out();
     if json {
         writeln!(out, "{}", entry.json())?;
     } else {
@@ -410,20 +410,20 @@ fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::
         }
     };
     if json {
-        writeln!(std::io::stdout().lock(), "{shown}")?;
+        writeln!(crate::say::out(), "{shown}")?;
     }
     Ok(())
 }
 
 /// Where an export goes. A file gets its name when it is whole, so that half of one is never taken for all of it.
 enum Target {
-    Output(std::io::Stdout),
+    Output(crate::say::Out),
     File { file: std::fs::File, partial: PathBuf, path: PathBuf },
 }
 
 impl Target {
     fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Output(std::io::stdout())) };
+        let Some(path) = path else { return Ok(Self::Output(crate::say::out())) };
         let mut partial = path.as_os_str().to_owned();
         partial.push(".part");
         let (partial, path) = (PathBuf::from(partial), path.to_owned());

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use agentbench_auth::{Algorithm, Claims, KeyRing, Role, SigningKey, sign};
+use agentbench_auth::{Algorithm, Claims, KeyRing, Permissions, Role, SigningKey, sign, without_line_end};
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use crate::secret;
@@ -33,7 +34,7 @@ pub(crate) struct Mint {
     #[arg(long)]
     project: Option<String>,
     /// A permission beyond the role's; may be given several times
-    #[arg(long = "permission")]
+    #[arg(long = "permission", value_parser = PossibleValuesParser::new(Permissions::claim_words()))]
     permissions: Vec<String>,
     /// Seconds that it is good for
     #[arg(long, default_value_t = 24 * 3600)]
@@ -49,6 +50,9 @@ pub(crate) struct Mint {
     /// Name of the key, for servers with several
     #[arg(long)]
     kid: Option<String>,
+    /// Make a secret in --data-dir if there is none; a server that starts there takes it
+    #[arg(long)]
+    new_secret: bool,
     /// Print JSON instead of the bare token
     #[arg(long)]
     json: bool,
@@ -79,10 +83,18 @@ pub(crate) struct Inspect {
 }
 
 impl Key {
-    fn secret(&self) -> anyhow::Result<String> {
+    /// The secret that was given, or the development server's. A made-up one would sign tokens that no server takes.
+    fn secret(&self, or_new: bool) -> anyhow::Result<String> {
         match &self.secret {
-            Some(secret) => Ok(secret.clone()),
-            None => Ok(secret::load_or_make(&self.data_dir)?.0),
+            Some(secret) => Ok(without_line_end(secret).to_owned()),
+            None if or_new => secret::load_or_make(&self.data_dir),
+            None => secret::load(&self.data_dir)?.with_context(|| {
+                let folder = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+                format!(
+                    "there is no secret of a development server in {}: go to the server's folder, give its --data-dir, or JWT_SECRET (--new-secret makes one for a server that starts there later)",
+                    folder.display()
+                )
+            }),
         }
     }
 }
@@ -105,7 +117,7 @@ fn mint_token(mint: &Mint) -> anyhow::Result<ExitCode> {
                 std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             SigningKey::from_private_pem(mint.algorithm, &pem)?
         }
-        None => SigningKey::from_secret(mint.algorithm, mint.key.secret()?.as_bytes())?,
+        None => SigningKey::from_secret(mint.algorithm, mint.key.secret(mint.new_secret)?.as_bytes())?,
     };
     let key = match &mint.kid {
         Some(kid) => key.with_kid(kid),
@@ -132,7 +144,7 @@ fn inspect_token(inspect: &Inspect) -> anyhow::Result<ExitCode> {
                 std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             KeyRing::from_json(&text)?
         }
-        None => KeyRing::from_secret(inspect.key.secret()?.as_bytes()),
+        None => KeyRing::from_secret(inspect.key.secret(false)?.as_bytes()),
     };
     let verified = keys.verify(&inspect.token, now() * 1000);
     let shown = match &verified {

@@ -68,6 +68,43 @@ fn a_running_server_is_examined_up_to_the_handshake() {
 }
 
 #[test]
+fn a_certificate_that_is_not_trusted_is_no_matter_of_port_or_firewall() {
+    let data = tempfile::tempdir().unwrap();
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tls/tests/keys");
+    let key = |name: &str| keys.join(name).display().to_string();
+    let flags = ["--host", "0.0.0.0", "--tls-cert", &key("first.pem"), "--tls-key", &key("first.key")];
+    let flags = flags.map(str::to_owned).to_vec();
+    let command =
+        ServerCommand { binary: BINARY.into(), data_dir: data.path().to_owned(), flags, core: None, port: 0 };
+    let server = ServerProcess::start(&command).unwrap();
+    let port = server.address().port();
+    let advice = |arguments: &[&str]| {
+        let (_, report) = doctor(data.path(), arguments);
+        assert_eq!(verdict(&report, "reachable"), "bad", "{report}");
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == "reachable").unwrap()["advice"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let untrusted = ["--url", &format!("wss://localhost:{port}"), "--ca-file", &key("second.pem")];
+    assert!(advice(&untrusted).contains("--ca-file with the authority"), "{}", advice(&untrusted));
+    let misnamed = ["--url", &format!("wss://127.0.0.3:{port}"), "--ca-file", &key("authority.pem")];
+    assert!(advice(&misnamed).contains("for other names"), "{}", advice(&misnamed));
+    let plain = ServerProcess::start(&ServerCommand {
+        data_dir: data.path().join("plain"),
+        flags: Vec::new(),
+        ..command
+    });
+    let plain = plain.unwrap();
+    let no_tls =
+        ["--url", &format!("wss://localhost:{}", plain.address().port()), "--ca-file", &key("authority.pem")];
+    assert!(advice(&no_tls).contains("speaks no TLS"), "{}", advice(&no_tls));
+    server.stop(Duration::from_secs(30)).unwrap();
+    plain.stop(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
 fn production_without_a_proper_secret_is_bad() {
     let data = tempfile::tempdir().unwrap();
     std::fs::write(data.path().join("agentbench.toml"), "env = \"production\"\n").unwrap();

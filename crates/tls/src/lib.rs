@@ -4,7 +4,7 @@
 //!   fan-out does, and as Tokio's `AsyncRead` and `AsyncWrite`. The plain one costs a branch.
 //! - [`Acceptor`] is the server's side: certificate and key, exchanged while it runs.
 //! - [`Connector`] is the client's side: whom it trusts.
-//! - [`Certificate`] is what one says of itself.
+//! - [`Certificate`] is what one says of itself; [`TrustFault`] is why a client does not believe it.
 //!
 //! rustls is used as the pure machine that it is: no task and no copy of the socket for each session. What it has encrypted
 //! and the kernel does not take yet is at most [`UNSENT_BYTES`]; [`Stream::push`] hands it on.
@@ -14,6 +14,7 @@ mod certificate;
 mod connector;
 mod session;
 mod stream;
+mod trust;
 mod validity;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use acceptor::{Acceptor, Refreshed};
 pub use certificate::Certificate;
 pub use connector::Connector;
 pub use stream::Stream;
+pub use trust::TrustFault;
 
 /// Bytes that a TLS session takes from its writer before the socket has to take some: one large record and a half, so that a
 /// reader that does not read is noticed nearly as early as without TLS.

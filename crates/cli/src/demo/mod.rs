@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 use player::Player;
 use story::STORIES;
 
+use crate::serve::browser_address;
+
 /// The project that the demo's sessions are in.
 pub(crate) const PROJECT: &str = "demo";
 /// The demo's sessions are kept for so long, unless the settings say otherwise.
@@ -65,10 +67,7 @@ pub(crate) async fn start(address: SocketAddr, secret: &str, now: u64) -> anyhow
     anyhow::ensure!((0.01..=10_000.0).contains(&speed), "{SPEED} must be from 0.01 to 10000");
     let seed = setting(SEED, 1_u64)?;
     let tokens = Tokens { key: SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?, now };
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip([127, 0, 0, 1].into());
-    }
+    let address = browser_address(address);
     let url = format!("ws://{address}");
     let judge = tokens.make("demo-judge", "Automatic judge", Role::Evaluator, &[])?;
     let judge = Client::connect(Config::new(&url).token(judge)).await.context("the demo's judge")?;

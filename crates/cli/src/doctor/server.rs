@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentbench_client::{Client, Config};
 use agentbench_scenarios::target::sentence;
-use agentbench_tls::Certificate;
+use agentbench_tls::{Certificate, TrustFault};
 use hyper::Method;
 
 use super::{Check, Verdict, certificate};
@@ -35,12 +35,11 @@ pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&s
     let stream = match tokio::time::timeout(PATIENCE, target.connect()).await {
         Ok(Ok(stream)) => stream,
         failed => {
-            let figure = match failed {
-                Ok(Err(error)) => format!("{url}: {error}"),
-                _ => format!("{url}: no answer within {} s", PATIENCE.as_secs()),
+            let (figure, fault) = match failed {
+                Ok(Err(error)) => (format!("{url}: {error}"), TrustFault::of(&error)),
+                _ => (format!("{url}: no answer within {} s", PATIENCE.as_secs()), None),
             };
-            let advice = "is it running, on this port, with this scheme (ws or wss), and does a firewall let you through?";
-            return vec![Check::of("reachable", Verdict::Bad, figure, advice)];
+            return vec![Check::of("reachable", Verdict::Bad, figure, advice(fault))];
         }
     };
     checks.push(Check::good("reachable", format!("{url} in {:.1} ms", millis(started))));
@@ -54,6 +53,24 @@ pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&s
         None => Check::good("handshake", "not tried: give --token"),
     });
     checks
+}
+
+fn advice(fault: Option<TrustFault>) -> &'static str {
+    match fault {
+        None => {
+            "is it running, on this port, with this scheme (ws or wss), and does a firewall let you through?"
+        }
+        Some(TrustFault::Authority) => {
+            "it was reached, and nobody whom this machine trusts has signed its certificate: give --ca-file with the authority that did (a self-signed certificate is its own), or SSL_CERT_FILE"
+        }
+        Some(TrustFault::Name) => {
+            "it was reached, and its certificate is for other names: connect to one of them, or have it name this one (subjectAltName)"
+        }
+        Some(TrustFault::Time) => {
+            "it was reached, and its certificate has ended or not begun: renew it, or look at this machine's clock"
+        }
+        Some(TrustFault::NoTls) => "it was reached and speaks no TLS there: try ws:// in place of wss://",
+    }
 }
 
 async fn ready(target: &Target) -> Vec<Check> {

@@ -33,9 +33,45 @@ impl Level {
     }
 }
 
+/// Reads a filter. A bare word is a level in any case, or a crate of ours; the library would take any word for the name of
+/// a crate and write nothing but its lines.
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(text)
-        .map_err(|error| anyhow::anyhow!("log-level: {error}; try info, debug or agentbench_server=debug"))
+    let refused = |what: String| {
+        anyhow::anyhow!(
+            "log-level: {what}; try error, warn, info, debug, trace, off or agentbench_server=debug"
+        )
+    };
+    // Brackets hold names of spans, in which a comma ends nothing.
+    let parts: Vec<_> = if text.contains('[') { vec![text] } else { text.split(',').collect() };
+    let parts = parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).map(directive);
+    let parts = parts.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    if parts.is_empty() {
+        return Err(refused("the text is empty".to_owned()));
+    }
+    EnvFilter::try_new(parts.join(",")).map_err(|error| refused(error.to_string()))
+}
+
+/// One part of a filter, its level as the library spells it; or what is wrong.
+fn directive(part: &str) -> Result<String, String> {
+    match part.rsplit_once('=') {
+        _ if part.contains('[') => Ok(part.to_owned()),
+        Some((target, word)) => {
+            let level = level(word.trim()).ok_or_else(|| format!("{word:?} is no level"))?;
+            Ok(format!("{}={level}", target.trim()))
+        }
+        None => match level(part) {
+            Some(level) => Ok(level),
+            None if part.starts_with("agentbench") => Ok(part.to_owned()),
+            None => Err(format!("{part:?} is neither a level nor a part of this server")),
+        },
+    }
+}
+
+fn level(word: &str) -> Option<String> {
+    let word = word.to_ascii_lowercase();
+    let word = if word == "warning" { "warn".to_owned() } else { word };
+    let known = ["error", "warn", "info", "debug", "trace", "off"].contains(&&*word);
+    known.then_some(word)
 }
 
 /// Turns log lines on, as the settings want them.
@@ -61,4 +97,43 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Level> {
         registry.with(layer.with_writer(move || Lines::new(std::io::stderr(), ansi))).init();
     }
     Ok(Level { filter: Some(handle) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_level_or_a_part_of_this_server_or_refused() {
+        for (text, means) in [
+            ("info", "info"),
+            ("INFO", "info"),
+            (" trace ", "trace"),
+            ("warning", "warn"),
+            ("Warning", "warn"),
+            ("off", "off"),
+            ("agentbench_server", "agentbench_server=trace"),
+            ("agentbench_server=DEBUG", "agentbench_server=debug"),
+            ("warning, hyper=Warning,", "hyper=warn,warn"),
+        ] {
+            assert_eq!(filter(text).unwrap().to_string(), means, "{text:?}");
+        }
+        assert!(filter("[span{field=1}]=debug,info").is_ok());
+        for text in [
+            "",
+            " ",
+            ",",
+            "verbose",
+            "critical",
+            "notice",
+            "inf0",
+            "info debug",
+            "hyper",
+            "a=verbose",
+            "info,verbose",
+        ] {
+            let refused = filter(text).unwrap_err().to_string();
+            assert!(refused.contains("try error, warn, info"), "{text:?}: {refused}");
+        }
+    }
 }

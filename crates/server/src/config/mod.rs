@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use agentbench_auth::without_line_end;
 use agentbench_pages::Pages;
 use agentbench_protocol::AckLevel;
 
@@ -337,7 +338,7 @@ impl Config {
                 "" => host_name.to_owned(),
                 name => name.to_owned(),
             },
-            jwt_secret: texts.get("jwt-secret").0.to_owned(),
+            jwt_secret: without_line_end(texts.get("jwt-secret").0).to_owned(),
             jwt_keys_file: Some(texts.get("jwt-keys-file").0).filter(|path| !path.is_empty()).map(Into::into),
             max_connections: texts.size("max-connections", 1..=10_000_000)?,
             max_sessions: texts.size("max-sessions", 1..=100_000_000)?,

@@ -1,0 +1,173 @@
+//! What a newcomer meets: links to sign in, tokens, words that are refused, and output that cannot be written.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
+const SECRET: &str = "8f1d0c7ab2e94c6f9a35d1e07b46c28e-for-tests";
+
+fn agentbench(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    for name in ["JWT_SECRET", "DATA_DIR", "AGENTBENCH_TOKEN", "AGENTBENCH_URL", "JWT_KEYS_FILE", "LOG_LEVEL"]
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A server that is ended with the test, and what it printed first.
+struct Server {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It is ours, and this is its end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// What follows the word at the beginning of a line.
+    fn line(&mut self, word: &str) -> String {
+        let mut lines = self.lines.by_ref().map(Result::unwrap);
+        let line = lines.find_map(|line| line.strip_prefix(word).map(|rest| rest.trim().to_owned()));
+        line.unwrap_or_else(|| panic!("no line begins with {word:?}"))
+    }
+}
+
+fn get(address: &str, path: &str, token: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(socket, "GET {path} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_development_server_prints_links_that_sign_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(agentbench(&["serve", "--port", "0"], folder.path()));
+    for (who, path) in [("administrator", "/api/v1/connections"), ("reviewer", "/api/v1/sessions")] {
+        let link = server.line(who);
+        let (address, token) = link.strip_prefix("http://").unwrap().split_once("/#token=").unwrap();
+        let answer = get(address, path, token);
+        assert!(answer.starts_with("HTTP/1.0 200"), "{who}: {answer}");
+    }
+    // In the server's folder other tokens are made on demand.
+    let minted = agentbench(&["token", "mint"], folder.path()).output().unwrap();
+    assert!(minted.status.success(), "{}", said(&minted));
+}
+
+#[test]
+fn a_second_server_on_the_port_does_not_start_and_says_why() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = Server::start(agentbench(&["serve", "--port", "0"], one.path()));
+    let url = server.line("listening on ");
+    let port = url.rsplit_once(':').unwrap().1;
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let serve = ["serve", "--host", host, "--port", port];
+        let second = agentbench(&serve, two.path()).output().unwrap();
+        assert_eq!(second.status.code(), Some(2), "{host}: {}", said(&second));
+        assert!(
+            said(&second).contains(&format!("cannot listen on {host}:{port}; is another server")),
+            "{}",
+            said(&second)
+        );
+    }
+}
+
+#[test]
+fn a_token_is_not_made_with_a_secret_that_no_server_has() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["token", "mint"][..], &["token", "inspect", "a.b.c"]] {
+        let refused = agentbench(arguments, folder.path()).output().unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{arguments:?}");
+        let data = folder.path().canonicalize().unwrap().join("data");
+        assert!(said(&refused).contains(&data.display().to_string()), "{}", said(&refused));
+        assert!(!data.exists(), "nothing is made");
+    }
+    let meant = agentbench(&["token", "mint", "--new-secret"], folder.path()).output().unwrap();
+    assert!(meant.status.success() && folder.path().join("data/development.secret").exists());
+    assert!(agentbench(&["token", "mint"], folder.path()).output().unwrap().status.success());
+}
+
+#[test]
+fn a_permission_with_a_slip_is_refused_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = |permission: &str| {
+        let arguments = ["token", "mint", "--secret", SECRET, "--permission", permission];
+        agentbench(&arguments, folder.path()).output().unwrap()
+    };
+    let refused = mint("session:revew");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
+    assert!(said(&refused).contains("'session:review'"), "{}", said(&refused));
+    for known in ["session:review", "*", "run:automated_tests"] {
+        assert!(mint(known).status.success(), "{known}");
+    }
+}
+
+#[test]
+fn a_secret_is_the_same_with_and_without_its_line_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_end = format!("{SECRET}\n");
+    let minted = agentbench(&["token", "mint", "--secret", &with_end], folder.path()).output().unwrap();
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let inspect = ["token", "inspect", token.trim(), "--secret", SECRET];
+    assert!(agentbench(&inspect, folder.path()).output().unwrap().status.success());
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_and_a_reader_that_has_gone_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["token", "mint", "--secret", SECRET][..],
+        &["token", "inspect", "x", "--secret", SECRET],
+        &["serve", "--print-config"],
+        &["doctor"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = agentbench(arguments, folder.path()).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        assert_eq!(said(&output).matches("cannot write to standard output").count(), 1, "{}", said(&output));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let expected = agentbench(arguments, folder.path()).output().unwrap().status;
+        let output = agentbench(arguments, folder.path()).stdout(writer).output().unwrap();
+        assert_eq!(output.status, expected, "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_log_level_that_is_none_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    for word in ["verbose", "critical"] {
+        let refused =
+            agentbench(&["serve", "--port", "0"], folder.path()).env("LOG_LEVEL", word).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{word}");
+        assert!(said(&refused).contains("try error, warn, info"), "{}", said(&refused));
+    }
+    let mut server = Server::start({
+        let mut command = agentbench(&["serve", "--port", "0"], folder.path());
+        command.env("LOG_LEVEL", "Warning ");
+        command
+    });
+    server.line("listening on ");
+}
