@@ -5,6 +5,7 @@ mod dashboard;
 mod deny;
 mod openapi;
 mod peers;
+mod serve_flags;
 mod tidy;
 mod web;
 
@@ -162,6 +163,8 @@ fn lint() -> anyhow::Result<()> {
 
 /// The whole product from a fresh checkout: pages if they can be built, then a server.
 fn serve(rest: &[&str]) -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(root().join("docs/settings.md"))?;
+    serve_flags::check(&page, rest)?;
     if let Err(error) = dashboard::build() {
         eprintln!("serve: without the dashboard's pages: {error:#}");
     }

@@ -155,7 +155,10 @@ fn messages_without_end_break_the_receive_budget_and_nobody_else() {
 
 #[test]
 fn half_a_head_has_a_limited_time() {
-    let server = TestServer::with(1, |config| config.auth_timeout = Duration::from_millis(300));
+    let server = TestServer::with(1, |config| {
+        config.auth_timeout = Duration::from_millis(300);
+        config.http_keep_alive = Duration::from_millis(300);
+    });
     let mut half = server.socket();
     half.write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\n").expect("it listens");
     let silent = server.socket();
