@@ -135,6 +135,34 @@ fn a_secret_is_the_same_with_and_without_its_line_end() {
 }
 
 #[test]
+fn a_server_writes_what_surprises_about_its_secret_and_why_tokens_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = agentbench(&["serve", "--port", "0"], folder.path());
+    command.env("JWT_SECRET", "short\n").stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut server = Server { child, lines };
+    let url = server.line("listening on ");
+    let minted = agentbench(&["token", "mint", "--secret", "short"], folder.path()).output().unwrap();
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let address = url.rsplit_once('/').unwrap().1;
+    let answer = get(address, "/api/v1/sessions", token.trim());
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    let answer = get(address, "/api/v1/sessions", "a.made-up.token");
+    assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
+    drop(server);
+    let log = std::fs::read_to_string(log).unwrap();
+    for words in [
+        "ends in a line break",
+        "taken in development only: the secret has 5 bytes",
+        "refused a request: the token cannot be read",
+    ] {
+        assert!(log.contains(words), "{log}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_an_error_and_a_reader_that_has_gone_is_none() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [

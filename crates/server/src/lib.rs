@@ -424,3 +424,22 @@ fn keep_house(
     };
     std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A question in the kernel's terms: 40 ms of a client's delayed ACK cannot be told from a busy machine.
+    #[test]
+    fn every_accepted_socket_sends_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            assert!(!accepted.nodelay().unwrap());
+            set_options(&accepted, &Config::embedded("unused", "a secret"));
+            assert!(accepted.nodelay().unwrap());
+        });
+    }
+}

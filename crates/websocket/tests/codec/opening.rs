@@ -82,6 +82,57 @@ fn requests_that_do_not_open_a_connection() {
     }
 }
 
+/// Lines that are added to a good head, and the refusal: never as if the line were not there.
+#[test]
+fn what_cannot_be_read_is_not_taken_as_absent() {
+    let good = head(str::to_owned);
+    let with = |line: &[u8]| {
+        let (first, rest) = good.split_once("\r\n").unwrap();
+        [first.as_bytes(), b"\r\n", line, b"\r\n", rest.as_bytes()].concat()
+    };
+    for name in ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"] {
+        let bytes = with(&[name.as_bytes(), b": gr\xf6\xdfe"].concat());
+        let refused = Request::parse(&bytes).unwrap().unwrap().upgrade().unwrap_err();
+        assert!(matches!(refused, HandshakeError::NotText(of) if of.eq_ignore_ascii_case(name)), "{refused}");
+    }
+    let bytes = with(b"X-One: gr\xf6\xdfe\r\nX-Two: a\r\nx-two: a\r\nX-Three: \xc3\xbc");
+    let request = Request::parse(&bytes).unwrap().unwrap();
+    assert_eq!(request.single("X-One"), Err(HandshakeError::NotText("X-One")));
+    assert_eq!(request.single("X-Two"), Err(HandshakeError::Repeated("X-Two")));
+    assert_eq!(request.single("X-Three"), Ok(Some("ü")));
+    assert_eq!(request.single("X-Four"), Ok(None));
+}
+
+#[test]
+fn lines_that_end_in_lf_alone_are_refused_wherever_they_stand() {
+    let good = head(str::to_owned);
+    let ends: Vec<usize> = good.match_indices("\r\n").map(|(at, _)| at).collect();
+    for at in ends {
+        let bytes = format!("{}{}", &good[..at], &good[at + 1..]);
+        assert_eq!(Request::parse(bytes.as_bytes()).unwrap_err(), HandshakeError::LineEnd, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_target_is_read_in_both_forms() {
+    for (target, authority, path, query) in [
+        ("/ws?token=a?b", None, "/ws", Some("token=a?b")),
+        ("/", None, "/", None),
+        ("http://h:1/ws?x", Some("h:1"), "/ws", Some("x")),
+        ("HTTPS://h", Some("h"), "/", None),
+        ("ws://h?x=//y/z", Some("h"), "/", Some("x=//y/z")),
+        ("wss://[::1]:8/a/b", Some("[::1]:8"), "/a/b", None),
+        ("ftp://h/ws", None, "ftp://h/ws", None),
+        ("/http://h/ws", None, "/http://h/ws", None),
+        ("/ws?http://h/x", None, "/ws", Some("http://h/x")),
+    ] {
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let parts = Request::parse(bytes.as_bytes()).unwrap().unwrap().target_parts();
+        assert_eq!((parts.authority, parts.path, parts.query), (authority, path, query), "{target}");
+        assert!(!format!("{parts:?}").contains("token"));
+    }
+}
+
 #[test]
 fn heads_that_are_none() {
     assert_eq!(Request::parse(b"\x16\x03\x01 TLS").unwrap_err(), HandshakeError::Malformed);
