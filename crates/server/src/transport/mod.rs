@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 mod connection;
+mod framing;
 pub(crate) mod handshake;
 pub(crate) mod listen;
 pub(crate) mod networks;

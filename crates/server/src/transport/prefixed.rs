@@ -1,4 +1,5 @@
-//! A socket whose first bytes were read already: the handshake looks at the request before it knows who will serve it.
+//! A socket whose first bytes were read already: the handshake looks at the request before it knows who will serve it. What
+//! is read goes through [`Requests`] on its way.
 
 use std::io;
 use std::pin::Pin;
@@ -8,14 +9,17 @@ use agentbench_tls::Stream;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::framing::Requests;
+
 pub(crate) struct Prefixed {
     prefix: Bytes,
     stream: Stream,
+    requests: Requests,
 }
 
 impl Prefixed {
     pub(crate) fn new(prefix: Bytes, stream: Stream) -> Self {
-        Self { prefix, stream }
+        Self { prefix, stream, requests: Requests::new() }
     }
 }
 
@@ -25,13 +29,16 @@ impl AsyncRead for Prefixed {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix[..count]);
+            self.prefix.advance(count);
         }
-        let count = self.prefix.len().min(buf.remaining());
-        buf.put_slice(&self.prefix[..count]);
-        self.prefix.advance(count);
-        Poll::Ready(Ok(()))
+        let taken = self.requests.take(&buf.filled()[before..]);
+        Poll::Ready(taken.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)))
     }
 }
 

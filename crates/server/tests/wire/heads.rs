@@ -1,7 +1,7 @@
 //! What a request's head may be: nothing in it that counts is unreadable, ambiguous or split in a way that another reader
 //! would split otherwise.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use agentbench_auth::Role;
 use serde_json::json;
@@ -111,6 +111,32 @@ fn a_head_that_two_readers_could_read_differently_is_refused() {
     }
     let old = raw(&server, &[b"GET /healthz HTTP/1.0\r\n\r\n"]);
     assert_eq!(old.status, 200, "HTTP/1.0 has no Host");
+}
+
+#[test]
+fn later_heads_of_a_kept_connection_are_held_to_the_same() {
+    let server = TestServer::with_workers(1);
+    let good = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let body = "POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\n\n\r\n0\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answers = |requests: &[&str]| {
+        let mut socket = server.socket();
+        let mut all = Vec::new();
+        for request in requests {
+            socket.write_all(request.as_bytes()).expect("it listens");
+            // The next one is sent when this one was answered, or the connection has ended.
+            let mut piece = [0; 4096];
+            match socket.read(&mut piece) {
+                Ok(count) if count > 0 => all.extend_from_slice(&piece[..count]),
+                _ => break,
+            }
+        }
+        String::from_utf8_lossy(&all).matches("HTTP/1.1 ").count()
+    };
+    assert_eq!(answers(&[good, body, good, last]), 4);
+    for bad in [good.replacen("\r\n", "\n", 1), good.replace("x\r\n\r\n", "x\n\n")] {
+        assert_eq!(answers(&[good, body, &bad, last]), 2, "{bad:?}");
+    }
 }
 
 #[test]
