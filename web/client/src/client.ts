@@ -5,7 +5,7 @@ import { transportOf } from "./auto.js";
 import { Commands, normal } from "./commands.js";
 import { Driver, type Request } from "./driver.js";
 import { type PublishOptions, makeEvent } from "./event.js";
-import { Follow } from "./follow.js";
+import { Follow, type FollowOptions } from "./follow.js";
 import { Intake } from "./intake.js";
 import type { Item, Metadata } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
@@ -57,7 +57,7 @@ export class Client extends Commands {
     });
     this.#intake = new Intake(this.#driver, store, settings.outboxPolicy === "wait");
     if (options.onEvent) this.#listeners.add(options.onEvent);
-    store?.onFenced(({ message }) => this.#end({ kind: "fenced", detail: message }));
+    store?.onFenced(({ kind, message }) => this.#end({ kind: kind === "store" ? kind : "fenced", detail: message }));
   }
 
   /** @internal */
@@ -89,12 +89,13 @@ export class Client extends Commands {
   }
 
   /**
-   * Follows a session from a place in its log: `"live"`, `"start"` or a position. At most one follow of a session at a time on
+   * Follows a session from a place in its log, `"live"`, `"start"` or a position, to its end. At most one follow of a session at a time on
    * one client. With a listener, it is called for each item; what it throws ends the follow, and is reported as an unhandled
    * rejection.
    */
-  async follow(sessionId: string, from: StartAt, listener?: (item: Item) => unknown): Promise<Follow> {
-    const [follow, joined] = await this.#read("session_joined", sessionId, setPaused, unfollow, begin, from);
+  async follow(sessionId: string, from: StartAt, how: FollowOptions | ((item: Item) => unknown) = {}): Promise<Follow> {
+    const { stay, listener } = typeof how === "function" ? { listener: how } : how;
+    const [follow, joined] = await this.#read(stay, "session_joined", sessionId, setPaused, unfollow, begin, from);
     follow.setJoined(joined);
     if (listener) {
       void follow.forEach(listener).catch((error: unknown) => {
@@ -112,19 +113,19 @@ export class Client extends Commands {
    */
   async replaySession(sessionId: string, options: ReplayOptions = {}): Promise<Replay> {
     const { beginReplay, pauseReplay, replayOf, stopReplay } = await import("./replay.js");
-    return replayOf(...(await this.#read("replay_started", sessionId, pauseReplay, stopReplay, beginReplay, options)));
+    return replayOf(...(await this.#read(true, "replay_started", sessionId, pauseReplay, stopReplay, beginReplay, options)));
   }
 
   /** Begins to read a session's log, and waits for the answer. */
   async #read<T extends SystemMessage["type"], M extends unknown[]>(
-    type: T, sessionId: string, pause: Request<[string, Reader, boolean]>, leave: Request<[string, Reader]>,
+    stay: boolean | undefined, type: T, sessionId: string, pause: Request<[string, Reader, boolean]>, leave: Request<[string, Reader]>,
     begin: Request<[Answered, Reader, string, ...M]>, ...more: M
   ): Promise<[Follow, Reply<T>]> {
     const session = normal(sessionId);
     const follow = new Follow(session, this.#options.followBuffer, {
       pause: (isPaused) => this.#driver.run(pause, session, follow, isPaused),
       leave: () => this.#driver.run(leave, session, follow),
-    });
+    }, stay);
     try {
       return [follow, expectReply(await this.#ask(begin, follow, session, ...more), type)];
     } catch (error) {

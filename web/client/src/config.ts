@@ -3,7 +3,7 @@ import { type Codec, jsonCodec } from "./codec.js";
 import { checkToken } from "./driver.js";
 import { isVisible } from "./event.js";
 import type { ConnectionEvent } from "./machine/outputs.js";
-import type { Backoff, OutboxPolicy, Settings } from "./machine/settings.js";
+import { type Backoff, LONGEST_TIMER, type OutboxPolicy, type Settings } from "./machine/settings.js";
 import { ClientError, type Outcome } from "./outcome.js";
 import { random } from "./random.js";
 import type { OutboxStore } from "./store/store.js";
@@ -17,7 +17,10 @@ export type ClientEvent =
   /** Messages go over HTTP from here on, since WebSockets do not get through; or over a WebSocket again. */
   | { type: "transport"; transport: "websocket" | "sse"; detail: string };
 
-/** How to connect and behave. Only `url`, and a token in one of its two ways, are needed. All times in ms. */
+/**
+ * How to connect and behave. Only `url`, and a token in one of its two ways, are needed. All times in ms, at most 2³¹ − 1 (24.8 days);
+ * numbers that make no sense are refused as `invalid`.
+ */
 export interface ConnectOptions {
   /** `ws://host[:port][/path]`, or `wss://`. */
   url: string;
@@ -46,7 +49,7 @@ export interface ConnectOptions {
    * HTTP, `"websocket"` and `"sse"` use one of them only. Or something of your own.
    */
   transport?: "auto" | "websocket" | "sse" | Transport;
-  /** With `"auto"`: time after which WebSockets that did not get through are tried again. 5 minutes by default. */
+  /** With `"auto"`: time after which WebSockets that did not get through are tried again, 100 at least. 5 minutes by default. */
   webSocketRetry?: number;
   /** @internal Makes WebSockets, in place of the class. */
   sockets?: Transport;
@@ -57,7 +60,7 @@ export interface ConnectOptions {
   keepWorkerAlive?: boolean;
   /** For one attempt: from the start to the server's first message. 10 s by default. */
   connectTimeout?: number;
-  /** How long `connect` goes on trying. 0, the default: the first attempt that fails is the last. */
+  /** How long `connect` goes on trying. 0, the default: the first attempt that fails is the last; `Infinity`: without end. */
   connectPatience?: number;
   /** How long a command waits for its reply, over reconnects and retries. 30 s by default. */
   commandTimeout?: number;
@@ -110,9 +113,37 @@ async function codecOf(format: ConnectOptions["format"]): Promise<Codec> {
   }
 }
 
+/** The options that are times, and those that may be without end: each with the least that makes sense; `null` for those that may be it. */
+const TIMES: Limits = [
+  ["connectTimeout", 1], ["commandTimeout", 1], ["ackTimeout", 1, null], ["heartbeatInterval", 1, null], ["silenceTimeout", 1],
+  ["closeTimeout", 0], ["webSocketRetry", 100], ["base", 0], ["max", 0],
+];
+const COUNTS: Limits = [["connectPatience", 0], ["publishRetries", 0, null], ["outboxMessages", 1], ["outboxBytes", 1], ["inFlight", 1], ["followBuffer", 1], ["attempts", 1, null]];
+
+type Limits = [name: string, least: number, otherwise?: null][];
+
+function checkNumbers(given: Record<string, unknown>, limits: Limits, most: number): void {
+  for (const [name, least, otherwise] of limits) {
+    const value = given[name];
+    if (value === undefined || value === otherwise || (typeof value === "number" && value >= least && value <= most)) continue;
+    throw new ClientError("invalid", `${name} must be a number from ${least} to ${most}`);
+  }
+}
+
+function isAddress(url: string): boolean {
+  try {
+    return /^wss?:$/.test(new URL(url).protocol);
+  } catch {
+    return false;
+  }
+}
+
 /** Refuses options that make no sense. */
 export function checkOptions(options: ConnectOptions): void {
-  if (!/^wss?:\/\//.test(options.url)) throw new ClientError("invalid", `"${options.url}" is no ws:// or wss:// address`);
+  if (!isAddress(options.url)) throw new ClientError("invalid", `"${options.url}" is no ws:// or wss:// address`);
+  const numbers = { ...options, ...options.backoff };
+  checkNumbers(numbers, TIMES, LONGEST_TIMER);
+  checkNumbers(numbers, COUNTS, Infinity);
   if (options.token !== undefined) checkToken(options.token);
   if (options.producerId !== undefined && !isVisible(options.producerId)) {
     throw new ClientError("invalid", "the producer id must have 1 to 128 visible characters");
@@ -135,7 +166,7 @@ export async function settingsOf(options: ConnectOptions): Promise<Settings> {
     outboxPolicy: "wait",
     silenceTimeout: null,
     ...given,
-    inFlight: Math.max(given.inFlight ?? 1024, 1),
+    inFlight: given.inFlight ?? 1024,
     backoff: { base: 100, max: 10_000, attempts: null, ...given.backoff },
     heartbeatInterval: keepWorkerAlive ? Math.min(heartbeatInterval ?? Infinity, WORKER_HEARTBEAT) : heartbeatInterval,
     codec: await codecOf(format),

@@ -1,6 +1,7 @@
 /** The two ways to a client. */
 import { Client } from "./client.js";
 import type { ClientEvent, ConnectOptions } from "./config.js";
+import { LONGEST_TIMER } from "./machine/settings.js";
 import { ClientError, hasEnded } from "./outcome.js";
 
 /**
@@ -32,7 +33,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     options.onEvent?.(event);
   };
   const client = await open({ ...options, onEvent });
-  const timer = connectPatience > 0 && connectPatience < Infinity ? setTimeout(giveUp, connectPatience) : undefined;
+  const timer = connectPatience > 0 ? setTimeout(giveUp, Math.min(connectPatience, LONGEST_TIMER)) : undefined;
   const error = await decided;
   clearTimeout(timer);
   if (!error) return client;

@@ -3,7 +3,7 @@ import { close, closed, opened, token, turnedAway } from "./machine/connect.js";
 import type { ConnectionEvent, Host } from "./machine/outputs.js";
 import { received } from "./machine/receive.js";
 import { heard } from "./machine/requests.js";
-import type { Now, Settings } from "./machine/settings.js";
+import { LONGEST_TIMER, type Now, type Settings } from "./machine/settings.js";
 import { State } from "./machine/state.js";
 import { timeout } from "./machine/timeouts.js";
 import { transmit } from "./machine/transmit.js";
@@ -14,8 +14,6 @@ import type { Transport, TransportLink, TransportRequest } from "./transport.js"
 const HIGH_WATER = 1024 * 1024;
 /** How often a full socket is looked at again, ms: there is no event for it. */
 const LOOK_AGAIN = 20;
-/** Longest time that a timer takes, ms. */
-const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** What a driver needs beside the machine. */
 export interface DriverParts {

@@ -5,6 +5,8 @@ import { ClientError } from "./outcome.js";
 
 /** Longest time to live, ms (one day). */
 const MAX_TTL = 86_400_000;
+/** Levels of objects and arrays in what is sent. Servers read 127; readers get an event inside of other messages. */
+const MAX_DEPTH = 120;
 
 /** What is refused first under overload; never changes the order in a session. */
 export type Priority = NonNullable<Metadata["priority"]>;
@@ -33,7 +35,7 @@ export interface Event {
 
 /** Whether a text may be an id: 1–128 visible characters, no white space. */
 export function isVisible(text: string): boolean {
-  return /^[^\s\p{Cc}]{1,128}$/u.test(text);
+  return /^[^\s\p{Cc}\p{Cs}]{1,128}$/u.test(text);
 }
 
 /** Checks an event and writes its content. Throws `invalid` if it cannot be sent. */
@@ -46,18 +48,17 @@ export function makeEvent(data: Record<string, unknown>, options: PublishOptions
     throw new ClientError("invalid", `an event's ttl must be a whole number of ms, at most ${MAX_TTL}`);
   }
   const text = writeObject(data);
-  return {
-    data: text,
-    bytes: utf8Length(text),
-    // What was not given is left out when it is written.
-    metadata: { priority, ttl, traceparent } as Metadata,
-  };
+  // What was not given is left out when it is written.
+  const metadata = { priority, ttl, traceparent } as Metadata;
+  writeObject(metadata);
+  return { data: text, bytes: utf8Length(text), metadata };
 }
 
 /** For functions and the like there is no text, whatever the library's type says. */
 const write: (value: unknown) => string | undefined = JSON.stringify;
 
-function writeObject(data: unknown): string {
+/** The text of a JSON object. Throws `invalid` if it is none, or if servers could not read it. */
+export function writeObject(data: unknown): string {
   let text: string | undefined;
   try {
     text = write(data);
@@ -65,5 +66,24 @@ function writeObject(data: unknown): string {
     throw new ClientError("invalid", `data cannot be written as JSON: ${String(cause)}`, { cause });
   }
   if (!text?.startsWith("{")) throw new ClientError("invalid", "data must be a JSON object");
+  const problem = problemOf(text);
+  if (problem) throw new ClientError("invalid", `data ${problem}`);
   return text;
+}
+
+/** Why servers could not read a JSON text, if so. One event that cannot be read spoils the frame that it shares with others. */
+function problemOf(text: string): string | undefined {
+  let depth = 0;
+  let isInside = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const mark = text.charAt(at);
+    if (mark === "\\") {
+      at += 1;
+      // Pairs are written as they are, so an escaped surrogate is alone.
+      if (/^ud[89a-f]/.test(text.slice(at, at + 3))) return "has half of a surrogate pair in a text, which is no character";
+    } else if (mark === '"') isInside = !isInside;
+    else if (!isInside && "[{".includes(mark) && (depth += 1) > MAX_DEPTH) return `is nested deeper than ${MAX_DEPTH} levels`;
+    else if (!isInside && "]}".includes(mark)) depth -= 1;
+  }
+  return undefined;
 }

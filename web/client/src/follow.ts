@@ -12,6 +12,19 @@ export interface FollowHost {
   leave(): void;
 }
 
+/** How to follow. */
+export interface FollowOptions {
+  /** Goes on when the session has ended and all of it was read: for presence, until `close`. Otherwise that is the end of the follow. */
+  stay?: boolean;
+  /** Called for each item, in place of the iterator. What it throws ends the follow, and is reported as an unhandled rejection. */
+  listener?: (item: Item) => unknown;
+}
+
+/** States of a session that takes no more events. */
+const ENDED = ["completed", "error", "expired"];
+/** Entries of the log after which nothing comes. */
+const LAST = ["session_stopped", "session_expired"];
+
 const END: IteratorResult<Item, undefined> = { done: true, value: undefined };
 
 interface Reader {
@@ -21,7 +34,7 @@ interface Reader {
 
 /**
  * One session being followed: every entry of its log once and in order, or a gap that says why not. It goes on by itself
- * over reconnects, until it is closed, or ends with an error.
+ * over reconnects, until the session has ended and all of it was read, until it is closed, or ends with an error.
  *
  * ```ts
  * for await (const item of follow) if (item.type === "event") console.log(item.seq, item.data);
@@ -41,11 +54,17 @@ export class Follow implements AsyncIterable<Item> {
   /** There from the moment that it is given out. */
   #answer!: Joined;
   #place: Position | null = null;
+  /** Up to where it was given anything. */
+  #given = 0;
+  /** The last entry of the log, if the session has ended. */
+  #last = Infinity;
+  readonly #stays: boolean;
 
   /** @internal */
-  constructor(sessionId: string, limit = 1024, host: FollowHost) {
+  constructor(sessionId: string, limit = 1024, host: FollowHost, stay = false) {
     this.sessionId = sessionId;
-    this.#limit = Math.max(limit, 1);
+    this.#stays = stay;
+    this.#limit = limit;
     this.#host = host;
   }
 
@@ -101,6 +120,19 @@ export class Follow implements AsyncIterable<Item> {
   /** @internal */
   setJoined(joined: Joined): void {
     this.#answer = joined;
+    const { from, headSeq, session } = joined;
+    // Of an older server, or a replay.
+    const status = (session as Joined["session"] | undefined)?.status ?? "";
+    if (ENDED.includes(status)) this.#reached(from.seq, headSeq);
+  }
+
+  /** All up to a seq was given; the session's last one is known or not. */
+  #reached(seq: number, last = this.#last): void {
+    this.#given = Math.max(this.#given, seq);
+    this.#last = last;
+    if (this.#stays || this.#given < last || this.#isOver) return;
+    this.end(null);
+    this.#host.leave();
   }
 
   /** @internal */
@@ -111,6 +143,9 @@ export class Follow implements AsyncIterable<Item> {
       this.#took(value);
       reader.resolve({ done: false, value });
     } else if (this.#buffer.push(value) >= this.#limit) this.#setPaused(true);
+    if (value.type === "event") this.#reached(value.seq);
+    else if (value.type === "lifecycle") this.#reached(value.seq, LAST.includes(value.change.type) ? value.seq : undefined);
+    else if (value.type === "gap" && !isOfAnotherHistory(value)) this.#reached(value.to);
   }
 
   /** @internal What is in the buffer can still be read. */

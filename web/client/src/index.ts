@@ -26,7 +26,7 @@ export { Commands } from "./commands.js";
 export type { ClientEvent, ConnectOptions } from "./config.js";
 export { connect, open } from "./connect.js";
 export type { Priority, PublishOptions } from "./event.js";
-export { Follow, type FollowHost } from "./follow.js";
+export { Follow, type FollowHost, type FollowOptions } from "./follow.js";
 export type {
   Delivered, Disconnected, DisconnectedItem, EventItem, GapItem, Item, LateItem, LifecycleItem, Metadata, NotRecoveredItem, PresenceItem,
   ResumedItem, Sender, ViolationItem,

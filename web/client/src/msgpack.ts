@@ -4,6 +4,9 @@
  */
 import type { Codec, Piece } from "./codec.js";
 
+/** Levels of a message: what may be sent has fewer, and an error here would come too late. */
+const MAX_DEPTH = 256;
+
 /** Head of a MessagePack array of `length` elements. */
 function arrayHead(length: number): number[] {
   return length < 16 ? [0x90 | length] : [0xdc, length >> 8, length & 0xff];
@@ -27,7 +30,7 @@ export async function loadMsgpack(): Promise<Codec> {
   return {
     subprotocol: "agentbench.v1.msgpack",
     encode: (json) => {
-      const content = encode(JSON.parse(json));
+      const content = encode(JSON.parse(json), { maxDepth: MAX_DEPTH });
       return { content, bytes: content.byteLength };
     },
     join: (pieces) => {

@@ -41,11 +41,13 @@ export type Outcome = Stored | Refused | Unknown;
  * - `refusedAgain`: refused, but an earlier send on another connection was never answered.
  * - `dropped`: it made room for a later one.
  * - `left`: the session was left before.
+ * - `breaks`: the connection broke at it again and again, the last times when nothing else was on its way; `detail` says how.
  * - `ended`: the client has ended. With a durable outbox the event is kept, and sent by the next client of that outbox.
  */
 export type GaveUp =
   | { kind: "ackTimeout" | "dropped" | "left" }
   | { kind: "retries" | "refusedAgain"; refusal: ErrorData }
+  | { kind: "breaks"; detail: string }
   | { kind: "ended"; ended: Ended };
 
 /**
@@ -57,13 +59,14 @@ export type GaveUp =
  * - `attempts`: the attempts allowed by the backoff are used up.
  * - `token`: a new token was needed and there was none.
  * - `fenced`: a newer client has taken over its durable outbox.
+ * - `store`: its durable outbox is lost: the browser has cleared or closed the database.
  */
 export type Ended =
   | { kind: "closed" }
   | { kind: "dismissed"; code: number | null; detail: string }
   | { kind: "http"; status: number; detail: string }
   | { kind: "attempts"; attempts: number; last: string }
-  | { kind: "token" | "fenced"; detail: string };
+  | { kind: "token" | "fenced" | "store"; detail: string };
 
 /**
  * What kind of failure a {@link ClientError} is.
@@ -77,7 +80,7 @@ export type Ended =
  * - `alreadyFollowing`: there is a follow of this session on this client already.
  * - `invalid`: what was asked for makes no sense.
  * - `unexpectedReply`: the server's reply is not one to this command.
- * - `store`: the durable outbox cannot be read or written.
+ * - `store`: the durable outbox cannot be read or written; with `ended` it is lost for good.
  */
 export type ErrorKind =
   | "refused"
@@ -101,7 +104,7 @@ export class ClientError extends Error {
   /** The server's refusal, for `refused`. */
   readonly refusal?: ErrorData | undefined;
 
-  /** Why the client has ended, for `ended` and `fenced`. */
+  /** Why the client has ended, for `ended`, `fenced` and a lost `store`. */
   readonly ended?: Ended | undefined;
 
   /** `more` holds what belongs to the kind, and the error beneath it. */
@@ -114,7 +117,7 @@ export class ClientError extends Error {
 
   /** Whether the same may succeed later without a change. */
   get retryable(): boolean {
-    return this.refusal?.retryable ?? ["timedOut", "outboxFull", "connect", "store"].includes(this.kind);
+    return this.refusal?.retryable ?? (!this.ended && ["timedOut", "outboxFull", "connect", "store"].includes(this.kind));
   }
 }
 
@@ -141,7 +144,7 @@ export function describeEnd(ended: Ended): string {
       return `gave up after ${ended.attempts} attempts: ${ended.last}`;
     case "token":
       return `no new token: ${ended.detail}`;
-    case "fenced":
+    default:
       return ended.detail;
   }
 }

@@ -1,7 +1,7 @@
 /** One session by name, so that its id need not be said again and again. */
 import type { Client } from "./client.js";
 import type { PublishOptions } from "./event.js";
-import type { Follow } from "./follow.js";
+import type { Follow, FollowOptions } from "./follow.js";
 import type { Item } from "./item.js";
 import type { StartAt } from "./machine/follow.js";
 import type { Outcome } from "./outcome.js";
@@ -35,9 +35,9 @@ export class Session {
     return this.#client.enqueue(this.id, data, options);
   }
 
-  /** Follows it from a place in its log. */
-  follow(from: StartAt, listener?: (item: Item) => unknown): Promise<Follow> {
-    return this.#client.follow(this.id, from, listener);
+  /** Follows it from a place in its log to its end. */
+  follow(from: StartAt, how?: FollowOptions | ((item: Item) => unknown)): Promise<Follow> {
+    return this.#client.follow(this.id, from, how);
   }
 
   /** Replays it. */

@@ -134,7 +134,7 @@ async function control(line: Line): Promise<object> {
 }
 
 async function followed(line: Line): Promise<object> {
-  const follow = await clientOf(line).follow(line.session, (line.from ?? "start") as StartAt);
+  const follow = await clientOf(line).follow(line.session, (line.from ?? "start") as StartAt, { stay: true });
   const entry: Followed = { follow, credit: typeof line.credit === "number" ? line.credit : CREDIT, wake: () => undefined };
   follows.set(line.follow, entry);
   const { epoch, headSeq, from, recovered } = follow.joined;

@@ -51,33 +51,61 @@ export interface WebSocketLike {
   onerror: ((event: never) => void) | null;
   send(data: Frame): void;
   close(code?: number): void;
+  /** Ends it without waiting for the other end. The package `ws` and Bun have it. */
+  terminate?(): void;
 }
 
 /** A class of WebSockets as in browsers: the global one, or that of the package `ws`. */
 export type WebSocketClass = new (url: string, protocols: string[]) => WebSocketLike;
 
-/** Codes that stand for the lack of a close frame's code (RFC 6455 §7.4.1). */
-const NO_CODE = [1005, 1006, 1015];
+/** How long the server may take to answer a close, ms: until then a process stays. */
+export const LINGER = 1000;
+
+/** The code of a close frame; `null` for those that stand for the lack of one (RFC 6455 §7.4.1, and Deno's 0). */
+export function codeOf(code: number): number | null {
+  return code < 1000 || [1005, 1006, 1015].includes(code) ? null : code;
+}
+
+/** The address to connect to. The producer's name is part of it, since a header cannot carry every character. */
+export function addressOf({ url, producerId }: TransportRequest): string {
+  const address = new URL(url);
+  address.searchParams.set("producerId", producerId);
+  // A WebSocket refuses an address with one.
+  address.hash = "";
+  return address.href;
+}
 
 /**
  * WebSockets. A page can set no headers: the token goes as a subprotocol, which unlike a query is in no log, and the
  * producer's name as a query.
  */
 export function webSocketTransport(WebSocket: WebSocketClass): Transport {
-  return ({ url, subprotocol, token, producerId }, events) => {
-    const address = new URL(url);
-    address.searchParams.set("producerId", producerId);
-    const socket = new WebSocket(address.href, token === null ? [subprotocol] : [subprotocol, `bearer.${token}`]);
+  return (request, events) => {
+    const { subprotocol, token } = request;
+    const socket = new WebSocket(addressOf(request), token === null ? [subprotocol] : [subprotocol, `bearer.${token}`]);
+    const mute = (): void => {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.onerror = () => undefined;
+    };
+    const over = (code: number, reason = ""): void => {
+      mute();
+      events.closed(codeOf(code), reason);
+    };
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => events.opened(socket.protocol);
+    socket.onopen = () => {
+      // From here on a close event follows each error. Before, Node 22 tells of the error only.
+      socket.onerror = () => undefined;
+      events.opened(socket.protocol);
+    };
     socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => events.received(typeof data === "string" ? data : new Uint8Array(data));
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => events.closed(NO_CODE.includes(code) ? null : code, reason);
-    // The close event that follows says all there is to know.
-    socket.onerror = () => undefined;
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => over(code, reason);
+    socket.onerror = ({ message }: { message?: string }) => over(0, message);
     return {
       send: (frame) => socket.send(frame),
       close: (code) => {
-        socket.onopen = socket.onmessage = socket.onclose = null;
+        mute();
+        const timer = setTimeout(() => socket.terminate?.(), LINGER);
+        socket.onclose = () => clearTimeout(timer);
         socket.close(code);
       },
       get buffered() {

@@ -5,19 +5,18 @@
 import type { IncomingMessage } from "node:http";
 import { type RawData, WebSocket } from "ws";
 import type { Frame } from "./codec.js";
-import type { Transport, TransportEvents } from "./transport.js";
+import { LINGER, type Transport, type TransportEvents, addressOf, codeOf } from "./transport.js";
 
 /** Most bytes of a refused upgrade's body that are kept for the user. */
 const MAX_BODY = 200;
-/** How long the server may take to answer a close, ms: until then the process stays. */
-const LINGER = 1000;
 /** Largest message that is taken, bytes. */
 const MAX_MESSAGE = 64 * 1024 * 1024;
 
 /** WebSockets of `ws`. */
-export const wsTransport: Transport = ({ url, subprotocol, token, producerId }, events) => {
-  const headers = { "Agentbench-Producer": producerId, ...(token !== null && { Authorization: `Bearer ${token}` }) };
-  const socket = new WebSocket(url, [subprotocol], { headers, maxPayload: MAX_MESSAGE, perMessageDeflate: false });
+export const wsTransport: Transport = (request, events) => {
+  const { subprotocol, token } = request;
+  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+  const socket = new WebSocket(addressOf(request), [subprotocol], { headers, maxPayload: MAX_MESSAGE, perMessageDeflate: false });
   let detail = "";
   socket.on("open", () => events.opened(socket.protocol));
   socket.on("message", (data, isBinary) => events.received(frameOf(data, isBinary)));
@@ -25,7 +24,7 @@ export const wsTransport: Transport = ({ url, subprotocol, token, producerId }, 
   socket.on("error", (error) => {
     detail = error.message;
   });
-  socket.on("close", (code, reason) => events.closed([1005, 1006].includes(code) ? null : code, reason.toString() || detail));
+  socket.on("close", (code, reason) => events.closed(codeOf(code), reason.toString() || detail));
   socket.on("unexpected-response", (_request, response) => tellRefused(response, events));
   return {
     send: (frame) => socket.send(frame),

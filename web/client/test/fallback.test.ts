@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { Api, expiryOf, httpBase } from "../src/fallback/api.js";
+import { Api, httpBase, timeIn } from "../src/fallback/api.js";
 import { carryOut } from "../src/fallback/commands.js";
 import { SseReader } from "../src/fallback/sse.js";
 import { type Client, type ClientEvent, type ConnectOptions, type Item, connect, fileOutbox, open } from "../src/node.js";
@@ -29,8 +29,9 @@ test("addresses and tokens", () => {
   expect(httpBase("ws://h:3001")).toBe("http://h:3001/");
   expect(httpBase("wss://h/bench/ws?x=1#y")).toBe("https://h/bench/");
   expect(httpBase("wss://h/bench/")).toBe("https://h/bench/");
-  expect(expiryOf(`h.${btoa('{"exp":12}')}.s`)).toBe(12_000);
-  for (const odd of [null, "", "a", "a.b.c", `h.${btoa('{"exp":"12"}')}.s`]) expect(expiryOf(odd)).toBeNull();
+  const token = `h.${btoa('{"iat":5,"exp":12}')}.s`;
+  expect([timeIn(token, "iat"), timeIn(token, "exp")]).toEqual([5000, 12_000]);
+  for (const odd of [null, "", "a", "a.b.c", `h.${btoa('{"exp":"12"}')}.s`]) expect(timeIn(odd, "exp")).toBeNull();
 });
 
 describe("an older server", () => {

@@ -43,6 +43,11 @@ export class Api {
   readonly #producerId: string;
   /** Used from the next request on. */
   token: string | null;
+  /**
+   * The server's clock at its last answer, ms since 1970. A page of another origin may not see it: then it is the moment when the token was
+   * made, and 0 if nobody says.
+   */
+  time = 0;
 
   constructor(url: string, token: string | null, producerId: string) {
     this.#base = httpBase(url);
@@ -55,8 +60,10 @@ export class Api {
     const { token = this.token, ...rest } = init;
     const headers = new Headers(rest.headers);
     if (token !== null && path !== "healthz") headers.set("Authorization", `Bearer ${token}`);
-    if (rest.method === "POST") headers.set("Agentbench-Producer", this.#producerId);
-    const response = await fetch(this.#base + path, { ...rest, headers, cache: "no-store", redirect: "error" });
+    // In the address: a header cannot carry every character.
+    const producer = rest.method === "POST" ? `?producerId=${encodeURIComponent(this.#producerId)}` : "";
+    const response = await fetch(this.#base + path + producer, { ...rest, headers, cache: "no-store", redirect: "error" });
+    this.time = Date.parse(response.headers.get("date") ?? "") || (timeIn(token, "iat") ?? 0);
     if (response.ok) return response;
     throw await failureOf(response);
   }
@@ -96,12 +103,12 @@ async function failureOf(response: Response): Promise<Refusal | Unusable> {
   return new Unusable(response.status, `HTTP status ${response.status}: ${text.slice(0, MAX_DETAIL)}`);
 }
 
-/** When a token ends, ms since 1970, if it says so. */
-export function expiryOf(token: string | null): number | null {
+/** When a token was made (`iat`) or ends (`exp`), ms since 1970, if it says so. */
+export function timeIn(token: string | null, claim: "iat" | "exp"): number | null {
   try {
     const [, claims = ""] = (token ?? "").split(".");
-    const { exp } = JSON.parse(atob(claims.replace(/-/g, "+").replace(/_/g, "/"))) as { exp?: unknown };
-    return typeof exp === "number" ? exp * 1000 : null;
+    const { [claim]: seconds } = JSON.parse(atob(claims.replace(/-/g, "+").replace(/_/g, "/"))) as Record<string, unknown>;
+    return typeof seconds === "number" ? seconds * 1000 : null;
   } catch {
     return null;
   }

@@ -1,6 +1,6 @@
 /** The socket's commands over HTTP, as far as they exist there. Each gives the data of its reply. */
 import type { Envelope, SessionInfo, SystemMessage } from "../protocol.js";
-import { type Api, expiryOf, Refusal, Unusable } from "./api.js";
+import { type Api, Refusal, timeIn, Unusable } from "./api.js";
 
 /** A command's content. */
 export type Command = { command: string } & Record<string, unknown>;
@@ -45,7 +45,7 @@ export async function carryOut(api: Api, id: string, command: Command): Promise<
       const token = textOf(command.token);
       await api.check(token);
       api.token = token;
-      return { type: "token_refreshed", tokenExpiresAt: expiryOf(token) };
+      return { type: "token_refreshed", tokenExpiresAt: timeIn(token, "exp") };
     }
     default:
       throw notThere(command);

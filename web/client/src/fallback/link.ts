@@ -7,7 +7,7 @@
 import type { Codec, Frame } from "../codec.js";
 import type { Envelope, Position } from "../protocol.js";
 import type { TransportEvents, TransportLink, TransportRequest } from "../transport.js";
-import { Api, expiryOf, Refusal, Unusable } from "./api.js";
+import { Api, Refusal, timeIn, Unusable } from "./api.js";
 import { carryOut, type Command, joinAsPublisher, pathOf } from "./commands.js";
 import { Publisher } from "./publisher.js";
 import { SseReader } from "./sse.js";
@@ -75,10 +75,9 @@ export class HttpLink implements TransportLink {
     }
     if (this.#isOver) return;
     this.#events.opened(this.#subprotocol);
-    const tokenExpiresAt = expiryOf(this.#api.token);
+    const tokenExpiresAt = timeIn(this.#api.token, "exp");
     this.#say("system_message", {
       type: "connection_established", clientId: "http", server: "", node: "", protocolVersion: 1, heartbeatInterval: 30_000, tokenExpiresAt,
-      ackLevel: "logged",
     });
   }
 
@@ -93,7 +92,7 @@ export class HttpLink implements TransportLink {
   /** A message as the server would write it on a socket. */
   #say(type: string, data: Record<string, unknown>, sessionId?: string): void {
     this.#messages += 1;
-    this.#deliver(JSON.stringify({ id: `http${this.#messages}`, type, timestamp: Date.now(), ...(sessionId && { sessionId }), data }));
+    this.#deliver(JSON.stringify({ id: `http${this.#messages}`, type, timestamp: this.#api.time, ...(sessionId && { sessionId }), data }));
   }
 
   #deliver(text: string): void {
@@ -152,7 +151,7 @@ export class HttpLink implements TransportLink {
       const headers = { Accept: "text/event-stream" };
       const response = await this.#api.send(`${pathOf(session)}/stream?from=${encodeURIComponent(place)}`, { headers, signal });
       await this.#read(response, id, stop, token);
-      if (!stop.signal.aborted) this.#failed(new Unusable(200, "the stream has ended"));
+      if (!stop.signal.aborted) this.#failed(new Unusable(200, "the stream was cut"));
     } catch (error) {
       if (stop.signal.aborted || this.#isOver) return;
       this.#unfollow(session);
@@ -162,8 +161,12 @@ export class HttpLink implements TransportLink {
 
   async #read(response: Response, id: string, stop: AbortController, token: string | null): Promise<void> {
     let isFirst = true;
-    const reader = new SseReader((data) => {
+    const reader = new SseReader((data, event) => {
       if (stop.signal.aborted) return;
+      // The session has ended and all of it was sent: there is nothing to come back for.
+      if (event === "end") stop.abort();
+      // Of a later version.
+      if (event !== "message") return;
       if (isFirst) data = answerTo(id, data);
       isFirst = false;
       // A stream that was begun with an older token ends with it: that asks only for another stream.

@@ -1,6 +1,6 @@
 /** Events on their way by POST: those of one session one request after the other, so that they keep their order. */
 import type { Envelope } from "../protocol.js";
-import { type Api, Refusal } from "./api.js";
+import { type Api, Refusal, Unusable } from "./api.js";
 import { pathOf } from "./commands.js";
 
 /** Most events in one request. */
@@ -21,6 +21,11 @@ interface Waiting {
   text: string;
 }
 
+/** Something on the way takes no request of this size, so the server never had it. */
+function tooLarge({ status, message }: Unusable): Refusal {
+  return new Refusal(status, { error: `the way to the server takes no event of this size (${message})`, code: "payload_too_large", retryable: false });
+}
+
 /** What the server says about events, as on the socket. */
 export type Say = (type: "system_message" | "error", data: Record<string, unknown>, sessionId: string) => void;
 
@@ -31,7 +36,7 @@ export class Publisher {
   readonly #say: Say;
   readonly #failed: (error: unknown) => void;
   readonly #sessions = new Map<string, Waiting[]>();
-  /** Shrinks to nothing, so one event a request, where the server takes less. */
+  /** Shrinks to nothing, so one event a request, where the server takes less, or cannot read one of them. */
   #most = MAX_BYTES;
   /** Characters that wait or are on their way. */
   waiting = 0;
@@ -72,16 +77,19 @@ export class Publisher {
         this.#answered(session, answer as unknown as Published);
       } catch (error) {
         if (isOver()) return;
-        if (!(error instanceof Refusal) || error.status === 401) {
-          this.#failed(error);
-          return;
-        }
-        if (error.status === 413 && batch.length > 1) {
+        const status = error instanceof Refusal || error instanceof Unusable ? error.status : 0;
+        // The body as a whole is too large or cannot be read: one event of it may be why, and the others are good.
+        if ([400, 413].includes(status) && batch.length > 1) {
           this.#most = 0;
           line.unshift(...batch);
           continue;
         }
-        for (const { id } of batch) this.#say("error", { ...error.data, originalMessageId: id }, session);
+        const refusal = error instanceof Unusable && status === 413 ? tooLarge(error) : error;
+        if (!(refusal instanceof Refusal) || status === 401) {
+          this.#failed(error);
+          return;
+        }
+        for (const { id } of batch) this.#say("error", { ...refusal.data, originalMessageId: id }, session);
       }
       for (const { text } of batch) this.waiting -= text.length;
     }

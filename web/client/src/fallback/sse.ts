@@ -7,10 +7,11 @@ const MAX_EVENT = 64 * 1024 * 1024;
 export class SseReader {
   #rest = "";
   #data: string[] = [];
-  readonly #event: (data: string) => void;
+  #name = "";
+  readonly #event: (data: string, name: string) => void;
 
-  /** `event` is given the data of each event. */
-  constructor(event: (data: string) => void) {
+  /** `event` is given the data of each event, and its name: `message` if it has none. */
+  constructor(event: (data: string, name: string) => void) {
     this.#event = event;
   }
 
@@ -28,7 +29,11 @@ export class SseReader {
   #line(line: string): void {
     if (line === "") {
       const data = this.#data.splice(0).join("\n");
-      if (data) this.#event(data);
+      const name = this.#name || "message";
+      this.#name = "";
+      if (data || name !== "message") this.#event(data, name);
+    } else if (/^event(:|$)/.test(line)) {
+      this.#name = line.slice(6).replace(/^ /, "");
     } else if (/^data(:|$)/.test(line)) {
       this.#data.push(line.slice(5).replace(/^ /, ""));
     }

@@ -35,6 +35,7 @@ export function commandRefused(state: State, now: Now, number: number, refusal: 
     command.refusals += 1;
     command.lastRefusal = refusal;
   } else {
+    if (!command.isPassing) state.attempt = 0;
     state.pending.delete(number);
     command.take(refused(refusal), now, command);
   }

@@ -70,6 +70,7 @@ export function opened(state: State, now: Now, protocol: string): void {
   state.connection = {
     liveSince: null,
     lastReceived: now.at,
+    serverTime: 0,
     silence: Infinity,
     nextHeartbeat: Infinity,
     isHeartbeatDue: false,
@@ -106,9 +107,12 @@ function renewAt(state: State, at: number): void {
   state.wakeBy(at);
 }
 
-/** The token ends at `expiresAt`, ms since 1970: a new one is fetched before, if there is a provider. */
+/**
+ * The token ends at `expiresAt`, ms since 1970 by the server's clock, which the message that says so has as well; the user's may be hours
+ * off. A new one is fetched before, if there is a provider.
+ */
 export function expectExpiry(state: State, now: Now, expiresAt: unknown): void {
-  const left = Math.max(amount(expiresAt, Infinity) - now.unix, 0);
+  const left = amount(expiresAt, Infinity) - (state.connection?.serverTime ?? 0);
   renewAt(state, state.settings.hasTokenProvider ? now.at + Math.max(left * RENEW_AFTER, 1000) : Infinity);
 }
 
@@ -176,11 +180,16 @@ function usually(code: number | null): string {
 export function lost(state: State, now: Now, { code = null, detail, then, after, ended }: Lost, closeCode = CLOSE_NORMAL): void {
   const { hasTokenProvider, backoff } = state.settings;
   const since = state.connection?.liveSince ?? Infinity;
-  // It held for a while, so the next attempt is a first one.
-  if (since + backoff.max <= now.at) state.attempt = 0;
   const about = { code, detail };
+  // What the server has asked for is no break.
+  let broken = then || after ? null : detail;
+  if (since + backoff.max <= now.at) {
+    // It held for a while, so the next attempt is a first one.
+    state.attempt = 0;
+    broken = null;
+  }
   disconnect(state, closeCode);
-  forgetConnection(state, about);
+  forgetConnection(state, about, broken);
   state.tell({ type: "disconnected", ...about });
   // A token that was refused later was good enough to get in.
   if (then === "badToken" && since === Infinity && !state.isTokenFresh) then = "newToken";
@@ -194,7 +203,7 @@ function disconnect({ host, outputs }: State, code: number): void {
 }
 
 /** Everything that was under way on the connection is to be done again on the next one. */
-function forgetConnection(state: State, about: { code: number | null; detail: string }): void {
+function forgetConnection(state: State, about: { code: number | null; detail: string }, broken: string | null): void {
   state.connection = null;
   state.refreshAt = Infinity;
   state.joins.clear();
@@ -207,7 +216,7 @@ function forgetConnection(state: State, about: { code: number | null; detail: st
   state.replays?.cut();
   for (const found of state.participations.values()) {
     found.join = "no";
-    sendAgain(found);
+    sendAgain(state, found, broken);
     if (found.follow?.connectionLost()) state.give(found.follow, { type: "disconnected", ...about });
   }
 }

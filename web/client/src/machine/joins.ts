@@ -39,7 +39,11 @@ function answered(state: State, now: Now, found: Participation, asked: Following
   const item = follow && follow === asked ? follow.joined(joined) : null;
   if (follow && follow !== asked) follow.isLive = false;
   const isAnswered = ({ wants }: Waiter): boolean => wants === null || wants === asked;
-  for (const waiter of waiters) if (isAnswered(waiter)) state.answer(waiter.answered, answer);
+  for (const waiter of waiters.filter(isAnswered)) {
+    // Only the first one is progress: each new connection repeats it.
+    state.attempt = 0;
+    state.answer(waiter.answered, answer);
+  }
   found.waiters = waiters.filter((waiter) => !isAnswered(waiter));
   if (follow && item) state.give(follow, item);
   state.attend(found);

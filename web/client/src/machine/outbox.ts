@@ -33,12 +33,19 @@ export interface Entry {
   inDoubt: boolean;
   refused: number;
   lastRefusal: ErrorData | null;
+  /** Connections in a row that broke while it was the first on its way. */
+  breaks: number;
 }
+
+/** Breaks at the same event after which it is sent alone: a bad network breaks at any. */
+const ALONE_AFTER = 3;
+/** Breaks after which it is given up, the later ones when it was alone. */
+const GIVE_UP_AFTER = 8;
 
 /** Refusals that leave open whether the log has the event. */
 const DOUBTFUL = ["log_unavailable", "internal"];
 /** Refusals given only after the server has looked for a repeat: they say that there was none. */
-const CERTAIN = ["session_closed", "id_conflict", "payload_too_large"];
+const CERTAIN = ["session_closed", "id_conflict", "payload_too_large", "malformed_json"];
 
 /** Notes that the next event was handed to the connection. */
 export function sent(state: State, found: Participation, entry: Entry): void {
@@ -49,15 +56,16 @@ export function sent(state: State, found: Participation, entry: Entry): void {
   releaseUnacked(state, found);
 }
 
-/** Those that want no ack are done when they are sent and nothing is before them. */
+/** Those that want no ack are done when they are sent and nothing is before them; among suspects they are acked, too. */
 function releaseUnacked(state: State, found: Participation): void {
-  while (found.inFlight > 0 && found.entries[0]?.ticket === null) remove(state, found, 0);
+  while (found.inFlight > 0 && found.entries[0]?.ticket === null && state.suspects.size === 0) remove(state, found, 0);
 }
 
 function remove(state: State, found: Participation, index: number): Entry | undefined {
   const { entries } = found;
   const entry = entries[index];
   if (!entry) return undefined;
+  state.suspects.delete(entry);
   if (index < found.inFlight) found.inFlight -= 1;
   if (index === 0) entries.shift();
   else entries.splice(index, 1);
@@ -85,7 +93,15 @@ function indexOf(found: Participation, id: string): number {
 
 /** The log has an event. Gives `false` if it is none of this session's. */
 export function stored(state: State, found: Participation, id: string, outcome: Outcome): boolean {
-  return settle(state, found, indexOf(found, id), () => outcome);
+  const isOne = settle(state, found, indexOf(found, id), () => outcome);
+  if (isOne) answered(state, found);
+  return isOne;
+}
+
+/** The server has settled an event: that is progress. */
+function answered(state: State, found: Participation): void {
+  state.attempt = 0;
+  found.isMoving = true;
 }
 
 /** Gives an event up, if there is one. */
@@ -112,8 +128,11 @@ export function eventRefused(state: State, now: Now, found: Participation, id: s
   const index = indexOf(found, id);
   const entry = entries[index];
   if (!entry) return false;
-  if (!refusal.retryable && code !== "not_a_participant") refuse(state, found, index, refusal, "refusedAgain");
-  else if (index < found.inFlight) {
+  found.isMoving = true;
+  if (!refusal.retryable && code !== "not_a_participant") {
+    answered(state, found);
+    refuse(state, found, index, refusal, "refusedAgain");
+  } else if (index < found.inFlight) {
     entry.inDoubt ||= DOUBTFUL.includes(code);
     entry.refused += 1;
     if (entry.refused > (state.settings.publishRetries ?? Infinity)) refuse(state, found, index, refusal, "retries");
@@ -136,9 +155,48 @@ function doubt(found: Participation, from: number): void {
   for (const entry of found.entries.slice(from, found.inFlight)) entry.inDoubt = true;
 }
 
-/** The connection is lost: everything is to be sent again. */
-export function sendAgain(found: Participation): void {
+/**
+ * The connection is lost: everything is to be sent again. If it broke soon, `broken` says why: what breaks each connection before the
+ * server has answered to it is given up in the end.
+ */
+export function sendAgain(state: State, found: Participation, broken: string | null): void {
+  const [first] = found.entries;
+  if (broken !== null && first && found.inFlight > 0 && !found.isMoving) {
+    first.breaks += 1;
+    if (first.breaks >= ALONE_AFTER) suspect(state, found);
+    if (first.breaks >= GIVE_UP_AFTER) giveUp(state, found, 0, { kind: "breaks", detail: broken });
+  }
   doubt(found, 0);
   found.inFlight = 0;
+  found.isMoving = false;
   found.holdUntil = Infinity;
+}
+
+/** One of those that are on their way may be what cannot be read or carried: they are sent one by one. */
+function suspect({ suspects }: State, found: Participation): void {
+  for (const entry of found.entries.slice(0, found.inFlight)) suspects.add(entry);
+}
+
+/** How many messages of this connection wait for their answers. */
+export function unanswered({ participations, pending, unsent }: State): number {
+  const commands = [...pending].filter(([number, { holdUntil }]) => holdUntil === Infinity && !unsent.has(number));
+  return [...participations.values()].reduce((sum, { inFlight }) => sum + inFlight, commands.length);
+}
+
+/**
+ * The server could not read a frame, and so not whose messages were in it. Gives `false` if only a new connection helps, on which the
+ * suspects go one by one.
+ */
+export function frameRefused(state: State, refusal: ErrorData): boolean {
+  const sending = [...state.participations.values()].filter(({ inFlight }) => inFlight > 0);
+  const [found] = sending;
+  if (!found) return true;
+  if (state.suspects.size === 0 || unanswered(state) > 1) {
+    for (const one of sending) suspect(state, one);
+    return false;
+  }
+  answered(state, found);
+  refuse(state, found, 0, refusal, "refusedAgain");
+  state.attend(found);
+  return true;
 }

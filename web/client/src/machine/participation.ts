@@ -29,6 +29,8 @@ export class Participation {
   /** Its events: see `outbox`. */
   readonly entries: Entry[] = [];
   inFlight = 0;
+  /** The server has answered to an event of it on this connection. */
+  isMoving = false;
   /** No event is sent before; `Infinity` if nothing holds them. */
   holdUntil = Infinity;
 

@@ -4,8 +4,8 @@ import type { AckLevel, Presence, SystemMessage } from "../protocol.js";
 import { commandRefused } from "./commands.js";
 import { CLOSE_INVALID, established, lost } from "./connect.js";
 import { type Following, isOfAnotherHistory } from "./follow.js";
-import { ackedIn, delivered, type Fields, isObject, readError, readFarewell, readGap, seqOf, text } from "./inbound.js";
-import { eventRefused, stored } from "./outbox.js";
+import { ackedIn, amount, delivered, type Fields, isObject, readError, readFarewell, readGap, seqOf, text } from "./inbound.js";
+import { eventRefused, frameRefused, stored } from "./outbox.js";
 import type { Participation } from "./participation.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
@@ -36,7 +36,7 @@ function take(state: State, now: Now, message: Fields, data: Fields): void {
     case "system_message":
       // A log's entry that is of a later version still has its place.
       if (seqOf(message.seq) >= 0) takeEntry(state, message, data, LIFECYCLE.test(type));
-      else takeSystemMessage(state, now, type, data);
+      else takeSystemMessage(state, now, message, type, data);
       return;
     case "heartbeat":
       return takeHeartbeat(state, now, data);
@@ -47,7 +47,8 @@ function take(state: State, now: Now, message: Fields, data: Fields): void {
   }
 }
 
-function takeSystemMessage(state: State, now: Now, type: string, data: Fields): void {
+function takeSystemMessage(state: State, now: Now, { timestamp }: Fields, type: string, data: Fields): void {
+  if (state.connection) state.connection.serverTime = amount(timestamp, 0);
   const session = text(data.sessionId);
   const follow = state.participations.get(session)?.follow;
   switch (type) {
@@ -78,7 +79,6 @@ function takeAck(state: State, session: string, data: Fields): void {
   const duplicate = data.duplicate === true;
   const level = (text(data.level) || null) as AckLevel | null;
   const epoch = text(data.epoch) || null;
-  state.attempt = 0;
   for (const found of named(state, session)) {
     for (const [id, seq] of ackedIn(data)) {
       if (!stored(state, found, id, { status: "stored", seq, epoch, level, duplicate })) continue;
@@ -96,7 +96,10 @@ function takeEntry(state: State, message: Fields, data: Fields, isLifecycle: boo
   const { seq, sessionId } = entry;
   if (seq < 0 || !sessionId) return;
   const item: EventItem | LifecycleItem = isLifecycle ? { type: "lifecycle", change: data as unknown as SystemMessage, ...entry } : { type: "event", ...entry };
-  if (isReplay && state.replays?.take(item)) return;
+  if (isReplay && state.replays?.take(item)) {
+    state.attempt = 0;
+    return;
+  }
   const follow = isReplay ? null : state.participations.get(sessionId)?.follow;
   if (follow?.isLive) takeNext(state, follow, item);
   else state.stats[follow?.isHeld ? "deferred" : "unexpected"] += 1;
@@ -104,13 +107,13 @@ function takeEntry(state: State, message: Fields, data: Fields, isLifecycle: boo
 
 function takeNext(state: State, follow: Following, item: EventItem | LifecycleItem): void {
   const arrival = follow.arrived(item.seq, item.id);
-  state.attempt = 0;
   if (arrival === "repeats" || arrival === "late") {
     state.stats[arrival] += 1;
     if (arrival === "late") state.give(follow, { ...item, type: arrival });
     return;
   }
   if (arrival !== "next") violated(state, follow, arrival);
+  state.attempt = 0;
   state.stats.delivered += 1;
   state.give(follow, item);
 }
@@ -145,7 +148,7 @@ function takeReply(state: State, now: Now, session: string, data: Fields): void 
   if (data.type === "replay_finished") return state.replays?.finished(now, session, number);
   const command = state.pending.get(number);
   if (!command) return;
-  state.attempt = 0;
+  if (!command.isPassing) state.attempt = 0;
   state.pending.delete(number);
   command.take(data as unknown as SystemMessage, now, command);
 }
@@ -153,11 +156,12 @@ function takeReply(state: State, now: Now, session: string, data: Fields): void 
 function takeError(state: State, now: Now, message: Fields, data: Fields): void {
   const refusal = readError(data);
   if (!refusal) return;
-  state.attempt = 0;
   const id = text(refusal.originalMessageId);
   const number = state.numberIn("c", id);
-  if (!id) state.tell({ type: "serverError", refusal });
-  else if (number >= 0) commandRefused(state, now, number, refusal);
+  if (!id) {
+    state.tell({ type: "serverError", refusal });
+    if (refusal.code === "malformed_json" && !frameRefused(state, refusal)) lost(state, now, { detail: `the server cannot read a message: ${refusal.error}` });
+  } else if (number >= 0) commandRefused(state, now, number, refusal);
   else if (!(state.numberIn("h", id) >= 0) && !named(state, text(message.sessionId)).some((found) => eventRefused(state, now, found, id, refusal))) {
     // Its ack was not wanted, or it was given up.
     state.stats.refused += 1;

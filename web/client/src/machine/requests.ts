@@ -57,7 +57,7 @@ export function publish(state: State, now: Now, { session, id, event, ticket, re
   state.usage.bytes += event.bytes;
   state.stats.published += 1;
   found.isPublisher = true;
-  found.entries.push({ id, event, timestamp: recoveredFrom ?? now.unix, deadline, ticket, sends: Number(inDoubt), inDoubt, refused: 0, lastRefusal: null });
+  found.entries.push({ id, event, timestamp: recoveredFrom ?? now.unix, deadline, ticket, sends: Number(inDoubt), inDoubt, refused: 0, lastRefusal: null, breaks: 0 });
   state.wakeBy(deadline);
   state.attend(found);
 }

@@ -1,6 +1,9 @@
 /** Everything that the connection machine is told before it starts. All times in ms. */
 import type { Codec } from "../codec.js";
 
+/** Longest time that a timer takes, ms (24.8 days): a longer one would be over at once. */
+export const LONGEST_TIMER = 2 ** 31 - 1;
+
 /** A moment, on both clocks that matter, in ms. */
 export interface Now {
   /** Since any fixed moment, on a clock that never goes back. */

@@ -7,10 +7,11 @@
 import type { Item } from "../item.js";
 import { ClientError, type Ended, type GaveUp, hasEnded } from "../outcome.js";
 import type { SystemMessage } from "../protocol.js";
+import { writeObject } from "../event.js";
 import { digits16 } from "../random.js";
 import type { Pending, Take } from "./commands.js";
 import type { Following } from "./follow.js";
-import { giveUp, refuse } from "./outbox.js";
+import { type Entry, giveUp, refuse } from "./outbox.js";
 import type { Answered, ConnectionEvent, Host, Stats, Usage } from "./outputs.js";
 import { Participation } from "./participation.js";
 import type { Replays } from "./replays.js";
@@ -30,6 +31,8 @@ export interface Connection {
   /** When the server's first message came; `null` before. */
   liveSince: number | null;
   lastReceived: number;
+  /** The server's clock at its last message, ms since 1970; 0 if it did not say. */
+  serverTime: number;
   /** Silence after which it counts as dead. */
   silence: number;
   nextHeartbeat: number;
@@ -67,6 +70,11 @@ export class State {
   /** There are replays from the first one on. */
   replays: Replays | null = null;
   readonly usage: Usage = { messages: 0, bytes: 0 };
+  /**
+   * Events of which one may be what the server cannot read, or what the connection breaks at. While there are any, each message goes
+   * in a frame of its own, and an event only when nothing else waits for its answer.
+   */
+  readonly suspects = new Set<Entry>();
   /** Commands that wait for their replies, by number. */
   readonly pending = new Map<number, Pending>();
   /** Those of them that are to be sent. */
@@ -134,7 +142,7 @@ export class State {
     this.checkOpen();
     const deadline = isPassing ? Infinity : now.at + this.settings.commandTimeout;
     const number = (this.lastNumber += 1);
-    this.pending.set(number, { data: JSON.stringify(data), deadline, take, isPassing, holdUntil: Infinity, sends: 0, refusals: 0, lastRefusal: null });
+    this.pending.set(number, { data: writeObject(data), deadline, take, isPassing, holdUntil: Infinity, sends: 0, refusals: 0, lastRefusal: null });
     this.unsent.add(number);
     this.wakeBy(deadline);
     return number;

@@ -3,7 +3,7 @@ import type { Frame, Piece } from "../codec.js";
 import { refused } from "../outcome.js";
 import type { ErrorData } from "../protocol.js";
 import { askJoin } from "./joins.js";
-import { refuse, sent } from "./outbox.js";
+import { refuse, sent, unanswered } from "./outbox.js";
 import type { Participation } from "./participation.js";
 import type { Now } from "./settings.js";
 import type { State } from "./state.js";
@@ -58,7 +58,7 @@ function add(state: State, batch: Batch, fields: object, data: string): ErrorDat
     return { error: `the message has ${piece.bytes} bytes and the server takes at most ${maxPayload}`, code: "payload_too_large", retryable: false };
   }
   // The first always fits.
-  if (pieces[0] && (pieces.length >= MAX_BATCH || bytes > Math.min(BATCH_BYTES, maxPayload))) return false;
+  if (pieces[0] && (state.suspects.size > 0 || pieces.length >= MAX_BATCH || bytes > Math.min(BATCH_BYTES, maxPayload))) return false;
   pieces.push(piece);
   batch.bytes = bytes;
   return true;
@@ -100,7 +100,9 @@ function addTurn(state: State, batch: Batch, found: Participation): boolean {
     const entry = found.entries[index];
     if (!entry) break;
     const { id, event, timestamp, ticket, sends } = entry;
-    const metadata = { requiresAck: ticket !== null, ...event.metadata, ...(sends > 0 && { retryCount: sends }) };
+    const isAlone = state.suspects.size > 0;
+    if (isAlone && unanswered(state) > 0) return false;
+    const metadata = { requiresAck: ticket !== null || isAlone, ...event.metadata, ...(sends > 0 && { retryCount: sends }) };
     const added = add(state, batch, { id, type: "test_event", timestamp, sessionId: found.session, metadata }, event.data);
     if (!added) return false;
     if (added === true) sent(state, found, entry);

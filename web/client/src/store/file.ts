@@ -8,10 +8,10 @@
  */
 import { type FileHandle, mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ClientError } from "../outcome.js";
+import { ClientError, reasonOf } from "../outcome.js";
 import { randomName } from "../random.js";
 import { type LogContent, readLog, writeRecord } from "./log-file.js";
-import { InUse, type Place, fenced, storeError } from "./in-use.js";
+import { InUse, type Place, fenced, lost, storeError } from "./in-use.js";
 import type { OutboxStore, StoredEvent } from "./store.js";
 
 /** How a durable outbox is kept. */
@@ -93,6 +93,15 @@ async function takeOver(options: FileOutboxOptions, wanted: string | null): Prom
   }
 }
 
+async function generationsIfThere(directory: string): Promise<number[]> {
+  try {
+    return await generations(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
 /** Empty if another owner, which has copied it, removed it meanwhile. */
 async function readIfThere(name: string): Promise<string> {
   try {
@@ -115,6 +124,7 @@ class FileStore implements Place {
   #broken: ClientError | null = null;
   #last: Promise<unknown> = Promise.resolve();
   #looking: NodeJS.Timeout | undefined;
+  #tellOver: ((error: ClientError) => void) | null = null;
 
   constructor(options: FileOutboxOptions, generation: number, file: FileHandle, producerId: string, live: Map<string, StoredEvent>) {
     this.#options = options;
@@ -157,17 +167,18 @@ class FileStore implements Place {
     return this.#inTurn(() => this.#look());
   }
 
-  onFenced(listener: () => void): void {
+  onFenced(listener: (error: ClientError) => void): void {
+    this.#tellOver = listener;
     this.#looking = setInterval(() => {
-      this.check().catch((error: unknown) => {
-        if (error instanceof ClientError && error.kind === "fenced") listener();
-      });
+      // What is found is told there.
+      this.check().catch(() => undefined);
     }, LOOK_EVERY);
     this.#looking.unref();
   }
 
   close(): Promise<void> {
     clearInterval(this.#looking);
+    this.#tellOver = null;
     return this.#inTurn(async () => {
       this.#broken ??= new ClientError("store", "the durable outbox was closed");
       await this.#file.close();
@@ -209,7 +220,7 @@ class FileStore implements Place {
     try {
       await this.#file.truncate(this.#size);
     } catch (error) {
-      this.#broken = storeError(error);
+      this.#end(lost(reasonOf(error)));
     }
   }
 
@@ -218,18 +229,23 @@ class FileStore implements Place {
     try {
       await this.#file.datasync();
     } catch (error) {
-      this.#broken = storeError(error);
-      throw this.#broken;
+      throw this.#end(lost(reasonOf(error)));
     }
   }
 
-  /** Throws `fenced` if there is a newer owner. */
+  /** Nothing can be kept here any more: the client has to end, or each publish would fail for ever. */
+  #end(why: ClientError): ClientError {
+    this.#broken ??= why;
+    this.#tellOver?.(this.#broken);
+    return this.#broken;
+  }
+
+  /** Throws `fenced` if there is a newer owner, and `store` if the file is gone. */
   async #look(): Promise<void> {
     if (this.#broken) throw this.#broken;
-    const found = await generations(this.#options.directory);
-    if (found.at(-1) === this.#generation) return;
-    this.#broken = fenced();
-    throw this.#broken;
+    const newest = (await generationsIfThere(this.#options.directory)).at(-1) ?? 0;
+    if (newest === this.#generation) return;
+    throw this.#end(newest > this.#generation ? fenced() : lost("its file was removed"));
   }
 
   /** Writes what is left into a new file in the place of this one, if that is worth it. */

@@ -12,7 +12,7 @@ export interface Place {
   append(events: readonly StoredEvent[]): Promise<void>;
   remove(ids: readonly string[]): Promise<void>;
   check(): Promise<void>;
-  onFenced(listener: () => void): void;
+  onFenced(listener: (error: ClientError) => void): void;
   close(): Promise<void>;
 }
 
@@ -44,9 +44,7 @@ export class InUse implements OpenedStore {
   }
 
   onFenced(listener: (error: ClientError) => void): void {
-    this.#place.onFenced(() => {
-      listener(fenced());
-    });
+    this.#place.onFenced(listener);
   }
 
   remove(id: string): void {
@@ -65,7 +63,7 @@ export class InUse implements OpenedStore {
       if (ids.length > 0) await this.#place.remove(ids);
     } catch (error) {
       // They stay, and are removed with the next ones, or sent again and stored once.
-      const isOver = error instanceof ClientError && error.kind === "fenced";
+      const isOver = error instanceof ClientError && error.ended !== undefined;
       if (!isOver) this.#settled.unshift(...ids);
     }
   }
@@ -86,6 +84,12 @@ export class InUse implements OpenedStore {
 export function fenced(): ClientError {
   const detail = "a newer client has taken over this outbox and sends what is left in it. To publish side by side, give each its own outbox";
   return new ClientError("fenced", detail, { ended: { kind: "fenced", detail } });
+}
+
+/** The error of a client whose durable outbox is gone. */
+export function lost(reason: string): ClientError {
+  const detail = `the durable outbox is lost: ${reason}. What was in it and is not acked has to be published again`;
+  return new ClientError("store", detail, { ended: { kind: "store", detail } });
 }
 
 /** What has gone wrong with the place, for the user. */

@@ -6,9 +6,9 @@
  * append either comes before the take-over, and is seen by it, or fails. A `BroadcastChannel` only makes the older owner
  * notice sooner.
  */
-import { ClientError } from "../outcome.js";
+import { ClientError, reasonOf } from "../outcome.js";
 import { randomName } from "../random.js";
-import { InUse, type Place, fenced, storeError } from "./in-use.js";
+import { InUse, type Place, fenced, lost, storeError } from "./in-use.js";
 import type { OutboxStore, StoredEvent } from "./store.js";
 
 /** How a durable outbox is kept. */
@@ -54,16 +54,21 @@ export function indexedDbOutbox(options: IndexedDbOptions = {}): OutboxStore {
 class IndexedDbStore implements Place {
   readonly producerId: string;
   readonly events: StoredEvent[];
-  readonly #database: IDBDatabase;
+  readonly #name: string;
+  #database!: IDBDatabase;
   readonly #owner: Owner;
   readonly #durability: "strict" | "relaxed";
   readonly #channel: BroadcastChannel;
   /** Keys of the events that are there, by id. */
   readonly #keys = new Map<string, number>();
-  #tellFenced: (() => void) | null = null;
+  #tellOver: ((error: ClientError) => void) | null = null;
+  #opening: Promise<void> | null = null;
+  /** Why it is lost for good, if it is. */
+  #lost: ClientError | null = null;
 
   constructor(database: IDBDatabase, name: string, owner: Owner, events: Stored[], durability: "strict" | "relaxed") {
-    this.#database = database;
+    this.#name = name;
+    this.#use(database);
     this.#owner = owner;
     this.#durability = durability;
     this.producerId = owner.producerId;
@@ -73,7 +78,7 @@ class IndexedDbStore implements Place {
     });
     this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }: MessageEvent<number>) => {
-      if (data > this.#owner.epoch) this.#tellFenced?.();
+      if (data > this.#owner.epoch) this.#tellOver?.(fenced());
     };
     this.#channel.postMessage(owner.epoch);
   }
@@ -102,12 +107,12 @@ class IndexedDbStore implements Place {
     await this.#owned("readonly", "relaxed", () => undefined);
   }
 
-  onFenced(listener: () => void): void {
-    this.#tellFenced = listener;
+  onFenced(listener: (error: ClientError) => void): void {
+    this.#tellOver = listener;
   }
 
   close(): Promise<void> {
-    this.#tellFenced = null;
+    this.#tellOver = null;
     this.#channel.close();
     this.#database.close();
     return Promise.resolve();
@@ -115,19 +120,61 @@ class IndexedDbStore implements Place {
 
   /** Runs a transaction in which this is still the owner. */
   async #owned(mode: IDBTransactionMode, durability: "strict" | "relaxed", work: (store: IDBObjectStore) => void): Promise<void> {
-    const found = { isFenced: false };
+    const found: { problem?: ClientError } = {};
     try {
-      const transaction = this.#database.transaction(["meta", "events"], mode, { durability });
+      const transaction = await this.#begin(mode, durability);
       const request = transaction.objectStore("meta").get(OWNER) as IDBRequest<Owner | undefined>;
       request.onsuccess = () => {
-        found.isFenced = request.result?.epoch !== this.#owner.epoch;
-        if (found.isFenced) transaction.abort();
+        if (!request.result) found.problem = this.#giveUp("the browser has cleared its data");
+        else if (request.result.epoch !== this.#owner.epoch) found.problem = fenced();
+        if (found.problem) transaction.abort();
         else work(transaction.objectStore("events"));
       };
       await finished(transaction);
     } catch (error) {
-      throw found.isFenced ? fenced() : storeError(error);
+      throw found.problem ?? storeError(error);
     }
+  }
+
+  /** Begins a transaction. A database that the browser has closed is opened again, once. */
+  async #begin(mode: IDBTransactionMode, durability: "strict" | "relaxed"): Promise<IDBTransaction> {
+    const begin = (): IDBTransaction => this.#database.transaction(["meta", "events"], mode, { durability });
+    if (this.#lost) throw this.#lost;
+    try {
+      return begin();
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === "InvalidStateError")) throw error;
+    }
+    this.#opening ??= this.#openAgain();
+    await this.#opening;
+    try {
+      return begin();
+    } catch (error) {
+      throw this.#giveUp(reasonOf(error));
+    }
+  }
+
+  async #openAgain(): Promise<void> {
+    try {
+      this.#use(await openDatabase(this.#name));
+    } catch (error) {
+      throw this.#giveUp(reasonOf(error));
+    } finally {
+      this.#opening = null;
+    }
+  }
+
+  #use(database: IDBDatabase): void {
+    this.#database = database;
+    // The browser has closed it, as when the user clears the site's data: what is left of it is seen at once.
+    database.onclose = () => void this.check().catch(() => undefined);
+  }
+
+  /** Nothing can be kept here any more: the client has to end, or each publish would fail for ever. */
+  #giveUp(detail: string): ClientError {
+    this.#lost ??= lost(detail);
+    this.#tellOver?.(this.#lost);
+    return this.#lost;
   }
 }
 

@@ -38,7 +38,10 @@ export interface OpenedStore {
   remove(id: string): void;
   /** Rejects with `fenced` if there is a newer owner. */
   check(): Promise<void>;
-  /** Calls back with the error when a newer owner is noticed, if that can be noticed without asking. */
+  /**
+   * Calls back with the error when it is over for the client: `fenced` when a newer owner is noticed, if that can be noticed without
+   * asking; `store` when the place is lost for good.
+   */
   onFenced(listener: (error: ClientError) => void): void;
   /** Ends the use of it, after what is under way. What is there stays. Called twice, it ends once. */
   close(): Promise<void>;

@@ -48,9 +48,12 @@ class Runner {
   private readonly names = new Map<string, unknown>();
   private at = 0;
   private messages = 0;
+  /** How much the user's clock is ahead of the server's, ms. */
+  private readonly clockAhead: number;
 
   constructor(change: Fields) {
-    const { token, tokenProvider, backoff, ...rest } = change as Fields & { backoff?: Partial<Settings["backoff"]> };
+    const { token, tokenProvider, backoff, clockAhead = 0, ...rest } = change as Fields & { backoff?: Partial<Settings["backoff"]>; clockAhead?: number };
+    this.clockAhead = clockAhead;
     const base = settings({ heartbeatInterval: null });
     this.machine = new Machine({
       ...base, ...(rest as Partial<Settings>), backoff: { ...base.backoff, ...backoff },
@@ -59,7 +62,7 @@ class Runner {
   }
 
   private now() {
-    return { at: this.at, unix: this.at };
+    return { at: this.at, unix: this.at + this.clockAhead };
   }
 
   take(step: Fields, where: string): void {
@@ -134,7 +137,7 @@ class Runner {
 
   private say(type: string, data: Fields): void {
     this.messages += 1;
-    this.machine.received(this.now(), JSON.stringify({ id: `m${this.messages}`, type, timestamp: 1, data }));
+    this.machine.received(this.now(), JSON.stringify({ id: `m${this.messages}`, type, timestamp: this.at, data }));
   }
 
   private joined(content: Fields): void {

@@ -86,7 +86,7 @@ export async function openSession(id: string, account: Account, again: () => voi
         const client = await signedInClient.value;
         if (!client || isGone()) return;
         const place = follow?.position ?? from;
-        const followed: Follow = await client.follow(id, place);
+        const followed: Follow = await client.follow(id, place, { stay: true });
         if (isGone()) {
           followed.close();
           return;
