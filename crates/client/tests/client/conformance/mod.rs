@@ -76,17 +76,17 @@ fn commands() {
 
 #[test]
 fn connect() {
-    run("connect.json", 18);
+    run("connect.json", 20);
 }
 
 #[test]
 fn follow() {
-    run("follow.json", 12);
+    run("follow.json", 13);
 }
 
 #[test]
 fn publish() {
-    run("publish.json", 18);
+    run("publish.json", 22);
 }
 
 #[test]
@@ -134,5 +134,5 @@ fn a_stop_that_is_waited_for_is_answered_refused_or_done_with_its_connection() {
 
 #[test]
 fn token() {
-    run("token.json", 8);
+    run("token.json", 10);
 }

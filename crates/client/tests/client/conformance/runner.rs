@@ -52,6 +52,8 @@ struct Runner {
     socket: Socket,
     bindings: Bindings,
     at: Duration,
+    /// How much the user's clock is ahead of the server's, ms.
+    clock_ahead: i64,
     messages: u64,
 }
 
@@ -65,18 +67,27 @@ struct Outputs {
 
 impl Runner {
     fn new(change: &Fields) -> Self {
+        let mut change = change.clone();
+        let clock_ahead = change.remove("clockAhead").and_then(|ahead| ahead.as_i64()).unwrap_or_default();
         Self {
-            machine: Machine::new(settings(change), [7; 32]),
+            machine: Machine::new(settings(&change), [7; 32]),
             codec: Codec::default(),
             socket: Socket::default(),
             bindings: Bindings::default(),
             at: Duration::ZERO,
+            clock_ahead,
             messages: 0,
         }
     }
 
     fn now(&self) -> Now {
-        Now { since_start: self.at, unix_ms: u64::try_from(self.at.as_millis()).unwrap() }
+        // A clock that is behind cannot be before 1970 here: to be at its beginning is far enough behind.
+        Now { since_start: self.at, unix_ms: self.server_time().saturating_add_signed(self.clock_ahead) }
+    }
+
+    /// The server's clock, ms since 1970.
+    fn server_time(&self) -> u64 {
+        u64::try_from(self.at.as_millis()).unwrap()
     }
 
     fn take(&mut self, step: &Fields) -> Result<(), String> {
@@ -240,7 +251,7 @@ impl Runner {
             names::complete(&mut data);
         }
         let message =
-            json!({"id": format!("m{}", self.messages), "type": kind, "timestamp": 1, "data": data});
+            json!({"id": format!("m{}", self.messages), "type": kind, "timestamp": self.server_time(), "data": data});
         self.wire(Socket::text(&names::onto_wire(&message).to_string()));
     }
 
