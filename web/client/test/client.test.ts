@@ -7,9 +7,11 @@ import { describe, expect, test, vi } from "vitest";
 import type { Client } from "../src/client.js";
 import type { ConnectOptions } from "../src/config.js";
 import { connect, open } from "../src/connect.js";
+import type { Follow, FollowOptions } from "../src/follow.js";
+import type { Item } from "../src/item.js";
 import type { Frame } from "../src/codec.js";
 import { ClientError } from "../src/outcome.js";
-import { fenced } from "../src/store/in-use.js";
+import { fenced, lost } from "../src/store/in-use.js";
 import type { OpenedStore, OutboxStore, StoredEvent } from "../src/store/store.js";
 import type { Transport, TransportEvents } from "../src/transport.js";
 import { range } from "./support/pair.js";
@@ -46,6 +48,24 @@ class Wire {
       },
     };
   };
+
+  /** Another client publishes. */
+  publish(session: string, id: string): void {
+    this.server.publish(session, id);
+    if (this.current) this.flush(this.current);
+  }
+
+  /** Somebody ends a session. */
+  end(session: string, status: string): void {
+    this.server.end(session, status);
+    if (this.current) this.flush(this.current);
+  }
+
+  /** The server says something by itself. */
+  say(data: Record<string, unknown>): void {
+    this.server.say(data);
+    if (this.current) this.flush(this.current);
+  }
 
   private flush(events: TransportEvents): void {
     for (const frame of this.server.takeOutput()) events.received(frame as Frame);
@@ -246,5 +266,105 @@ describe("a client", () => {
     await until("a connection", () => client.state === "connected");
     expect(wire.server.tokens).toEqual(["good"]);
     await client.close();
+  });
+});
+
+describe("a follow", () => {
+  const finished = (follow: Follow): Promise<Item[]> => {
+    const items: Item[] = [];
+    return follow.forEach((item) => items.push(item)).then(() => items);
+  };
+
+  async function followed(status: string, more: number, how: FollowOptions, from: "start" | "live" = "start"): Promise<{ wire: Wire; client: Client; session: string; follow: Follow }> {
+    const wire = new Wire();
+    const session = wire.server.prepare(more);
+    if (status !== "running") wire.server.end(session, status);
+    const client = await connect(options(wire));
+    return { wire, client, session, follow: await client.follow(session, from, how) };
+  }
+
+  const kinds = (items: Item[]): string[] => items.map((item) => (item.type === "lifecycle" ? item.change.type : item.type));
+
+  test("ends when the session has ended and all of it was read", async () => {
+    const { wire, client, session, follow } = await followed("running", 2, {});
+    const all = finished(follow);
+    wire.publish(session, "later");
+    wire.end(session, "completed");
+    expect(kinds(await all)).toEqual(["session_created", "event", "event", "event", "session_stopped"]);
+    // Its place is free again, and the client goes on.
+    expect(client.state).toBe("connected");
+    await (await client.follow(session, "start", { stay: true })).next();
+    await client.close();
+  });
+
+  test.each(["completed", "error", "expired"])("of a session that is %s already reads all of it, and ends", async (status) => {
+    const { client, follow } = await followed(status, 3, {});
+    expect(kinds(await finished(follow))).toEqual(["session_created", "event", "event", "event", status === "expired" ? "session_expired" : "session_stopped"]);
+    await client.close();
+  });
+
+  test("live, or behind the last entry, of an ended session has nothing to read", async () => {
+    const { client, session, follow } = await followed("completed", 3, {}, "live");
+    expect(await follow.next()).toEqual({ done: true, value: undefined });
+    const again = await client.follow(session, follow.position);
+    expect(kinds(await finished(again)).filter((kind) => kind !== "resumed")).toEqual([]);
+    await client.close();
+  });
+
+  test("that is slow gets all of it before its end", async () => {
+    const wire = new Wire();
+    const session = wire.server.prepare(50);
+    wire.server.end(session, "completed");
+    const client = await connect(options(wire, { followBuffer: 4 }));
+    const follow = await client.follow(session, "start");
+    await turns(50);
+    expect(await finished(follow)).toHaveLength(52);
+    await client.close();
+  });
+
+  test("goes on over a cut at its end", async () => {
+    const { wire, client, session, follow } = await followed("running", 1, {});
+    const all = finished(follow);
+    await turns(20);
+    wire.cut();
+    wire.server.end(session, "error");
+    expect(kinds(await all).at(-1)).toBe("session_stopped");
+    await client.close();
+  });
+
+  test.each(["running", "completed"])("that is to stay does, in a session that was %s", async (status) => {
+    const { wire, client, session, follow } = await followed(status, 1, { stay: true });
+    const items: Item[] = [];
+    const all = follow.forEach((item) => items.push(item));
+    if (status === "running") wire.end(session, "completed");
+    await until("the last entry", () => kinds(items).includes("session_stopped"));
+    wire.say({ type: "user_left", sessionId: session, count: 0, participants: [], user: {} });
+    await until("what comes after it", () => kinds(items).at(-1) === "presence");
+    follow.close();
+    await all;
+    await client.close();
+  });
+
+  test("with a listener in its options calls it to the end", async () => {
+    const heard: Item[] = [];
+    const { client, follow } = await followed("completed", 2, { listener: (item) => heard.push(item) });
+    await until("all", () => heard.length === 4);
+    expect(await follow.next()).toEqual({ done: true, value: undefined });
+    await client.close();
+  });
+});
+
+describe("a durable outbox that is lost", () => {
+  test("ends the client, which says why, before and after the next publish", async () => {
+    const wire = new Wire();
+    const session = wire.server.prepare(0);
+    let over: (error: ClientError) => void = () => undefined;
+    const outbox: OutboxStore = { open: async () => ({ ...(await new MemoryStore().open()), onFenced: (listener) => (over = listener) }) };
+    const client = await connect(options(wire, { outbox }));
+    expect(await client.publish(session, { number: 1 })).toMatchObject({ status: "stored" });
+    over(lost("it was cleared"));
+    await until("the end", () => client.state === "ended");
+    expect(client.ended).toMatchObject({ kind: "store", detail: expect.stringContaining("it was cleared") as string });
+    await expect(client.publish(session, { number: 2 })).rejects.toMatchObject({ kind: "ended", retryable: false, ended: { kind: "store" } });
   });
 });

@@ -1,9 +1,10 @@
 /** The durable outbox in a folder, alone: what is on the disk, and what a crash, a rival or damage makes of it. */
-import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { ClientError } from "../src/outcome.js";
 import { crc32c } from "../src/store/crc32c.js";
 import { fileOutbox } from "../src/store/file.js";
 import type { OpenedStore, StoredEvent } from "../src/store/store.js";
@@ -114,6 +115,23 @@ describe("a durable outbox in a folder", () => {
     await Promise.all(rivals.map((store) => store.close()));
     const kept = ids(await open());
     expect(kept.slice(0, confirmed.length)).toEqual(confirmed);
+  });
+
+  test.each<[string, () => void]>([
+    ["its file is removed", () => rmSync(join(directory, "outbox.1.log"))],
+    ["its folder is removed", () => rmSync(directory, { recursive: true })],
+    ["its file is an older one", () => renameSync(join(directory, "outbox.1.log"), join(directory, "outbox.0.log"))],
+  ])("is lost for good when %s, and tells it", async (_, spoil) => {
+    const store = await open();
+    const told: ClientError[] = [];
+    store.onFenced((error) => told.push(error));
+    await store.append([event("a")]);
+    spoil();
+    const gone = { kind: "store", retryable: false, ended: { kind: "store" } };
+    await expect(store.append([event("b")])).rejects.toMatchObject(gone);
+    await expect(store.append([event("c")])).rejects.toMatchObject(gone);
+    await expect(store.check()).rejects.toMatchObject(gone);
+    expect(told[0]).toMatchObject(gone);
   });
 
   test("belongs to one producer", async () => {

@@ -1,11 +1,15 @@
 /** Situations that the conformance cases do not reach: pauses of a follow, recovered events, frames, the fence. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { utf8Length } from "../src/codec.js";
 import { settingsOf } from "../src/config.js";
 import { makeEvent } from "../src/event.js";
 import { jsonCodec } from "../src/codec.js";
 import { Machine } from "../src/machine/machine.js";
+import { loadMsgpack } from "../src/msgpack.js";
 import { Pair, range, settings } from "./support/pair.js";
+
+const msgpackCodec = await loadMsgpack();
 
 describe("a follow whose reader is full", () => {
   test("gets nothing while it is paused, and all of it afterwards, without a word about it", () => {
@@ -127,6 +131,56 @@ describe("an event", () => {
     expect(makeEvent({ a: "ä" }, { id: "x", ttl: 5, priority: "high", traceparent: "00-1" })).toEqual({
       data: '{"a":"ä"}', bytes: 10, metadata: { priority: "high", ttl: 5, traceparent: "00-1" },
     });
+  });
+
+  /** Data with so many levels, of which every second one is an array. */
+  function nested(levels: number): Record<string, unknown> {
+    let inner: unknown = "[{ \" }]";
+    for (let level = levels; level > 1; level -= 1) inner = level % 2 === 0 ? [inner] : { children: inner };
+    return { inner };
+  }
+
+  test("has at most 120 levels, however wide it is", () => {
+    const wide = { all: range(1, 500).map((number) => ({ number: [number, {}] })) };
+    for (const data of [nested(1), nested(120), wide, { text: "[".repeat(500) + "\\\"{".repeat(200) }]) {
+      const { data: text } = makeEvent(data, {});
+      expect(JSON.parse(text)).toEqual(data);
+      // What may be published can be written in both forms.
+      expect(() => msgpackCodec.encode(`{"data":${text}}`)).not.toThrow();
+    }
+    for (const levels of [121, 127, 1000]) expect(() => makeEvent(nested(levels), {})).toThrow(/120 levels/);
+    expect(() => makeEvent(nested(100_000), {})).toThrow(/data/);
+  });
+
+  const HALF = ["\ud83d", "\ude00", "a\udbff", "\udfffz", "\ude00\ud83d", '"\ud83d"', "\\\ud83d", "\n\udc00"];
+  test.each(HALF.map((half) => [JSON.stringify(half), half]))("has whole characters only: %s is refused wherever it is", (_, half) => {
+    for (const data of [{ a: half }, { [half]: 1 }, { a: [[{ b: half }]] }]) expect(() => makeEvent(data, {})).toThrow(/surrogate/);
+    expect(() => makeEvent({}, { id: `e${half}`.replace(/\s/, "") })).toThrow(/visible/);
+    expect(() => makeEvent({}, { traceparent: half })).toThrow(/surrogate/);
+    const pair = Pair.plain();
+    expect(() => pair.command({ command: "create_session", metadata: { half } })).toThrow(/surrogate/);
+  });
+
+  test("may say anything that is well-formed, also about surrogates", () => {
+    fc.assert(
+      fc.property(fc.record({ value: fc.jsonValue(), text: fc.string({ unit: "grapheme" }) }), (data) => {
+        expect(JSON.parse(makeEvent(data, {}).data)).toEqual(JSON.parse(JSON.stringify(data)));
+      }),
+    );
+    const data = { pair: "\u{1F600}", spelt: "\\ud83d", more: "\\\\ud83d\\u{1F600}", quoted: '\\"[{' };
+    expect(JSON.parse(makeEvent(data, {}).data)).toEqual(data);
+  });
+
+  test("is refused exactly if a text of it is not well-formed", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0xd7f0, max: 0xe00f }), { maxLength: 6 }), (units) => {
+        const text = String.fromCharCode(...units);
+        const isWhole = !/\p{Cs}/u.test(text);
+        if (isWhole) expect(() => makeEvent({ text }, {})).not.toThrow();
+        else expect(() => makeEvent({ text }, {})).toThrow(/surrogate/);
+      }),
+      { numRuns: 2000 },
+    );
   });
 });
 

@@ -130,6 +130,14 @@ export class Server {
     this.deliver(session);
   }
 
+  /** Ends a session: `completed`, `error` or `expired`. */
+  end(session: string, status: string): void {
+    const type = status === "expired" ? "session_expired" : "session_stopped";
+    this.append(session, `end-${session}`, { type, from: "running", status, sessionId: session }, "system_message");
+    this.sessions.get(session)!.status = status;
+    this.deliver(session);
+  }
+
   /** Comes back with the log of an earlier life: `keep` entries, and another epoch if asked for. */
   loseTail(session: string, keep: number, epoch: string): void {
     this.cut();
@@ -218,7 +226,7 @@ export class Server {
   }
 
   private info(session: string): Fields {
-    return { sessionId: session, headSeq: this.sessions.get(session)!.log.length, status: "idle", participants: [] };
+    return { sessionId: session, headSeq: this.sessions.get(session)!.log.length, status: this.sessions.get(session)!.status, participants: [] };
   }
 
   private join(session: string, command: string, follow: boolean, from: Position | string | undefined): void {
