@@ -21,9 +21,9 @@ export interface FollowOptions {
 }
 
 /** States of a session that takes no more events. */
-const ENDED = ["completed", "error", "expired"];
+const ENDED = /^(completed|error|expired)$/;
 /** Entries of the log after which nothing comes. */
-const LAST = ["session_stopped", "session_expired"];
+const LAST = /^session_(stopped|expired)$/;
 
 const END: IteratorResult<Item, undefined> = { done: true, value: undefined };
 
@@ -123,7 +123,7 @@ export class Follow implements AsyncIterable<Item> {
     const { from, headSeq, session } = joined;
     // Of an older server, or a replay.
     const status = (session as Joined["session"] | undefined)?.status ?? "";
-    if (ENDED.includes(status)) this.#reached(from.seq, headSeq);
+    if (ENDED.test(status)) this.#reached(from.seq, headSeq);
   }
 
   /** All up to a seq was given; the session's last one is known or not. */
@@ -144,7 +144,7 @@ export class Follow implements AsyncIterable<Item> {
       reader.resolve({ done: false, value });
     } else if (this.#buffer.push(value) >= this.#limit) this.#setPaused(true);
     if (value.type === "event") this.#reached(value.seq);
-    else if (value.type === "lifecycle") this.#reached(value.seq, LAST.includes(value.change.type) ? value.seq : undefined);
+    else if (value.type === "lifecycle") this.#reached(value.seq, LAST.test(value.change.type) ? value.seq : undefined);
     else if (value.type === "gap" && !isOfAnotherHistory(value)) this.#reached(value.to);
   }
 

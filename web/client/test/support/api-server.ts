@@ -63,16 +63,22 @@ export class ApiServer {
     let text = "";
     request.setEncoding("utf8");
     for await (const part of request) text += part as string;
-    if (request.method === "POST") return void this.publish({ events: JSON.parse(text) as Sent[], bytes: text.length, url, headers: request.headers }, response, json);
-    if (url.pathname === "/api/v1/sessions") return void json(200, { sessions: [] });
-    json(200, { sessionId: "s", epoch: EPOCH, headSeq: this.log.length, status: "running" });
+    if (request.method === "POST") this.publish({ events: JSON.parse(text) as Sent[], bytes: text.length, url, headers: request.headers }, response, json);
+    else if (url.pathname === "/api/v1/sessions") json(200, { sessions: [] });
+    else json(200, { sessionId: "s", epoch: EPOCH, headSeq: this.log.length, status: "running" });
   }
 
   private publish(post: Post, response: ServerResponse, json: (status: number, body: unknown) => unknown): void {
     this.posts.push(post);
     const meddled = this.meddle(post);
-    if (meddled === "cut") return void response.destroy();
-    if (meddled) return void response.writeHead(meddled.status, { "Content-Type": "text/html" }).end(meddled.body);
+    if (meddled === "cut") {
+      response.destroy();
+      return;
+    }
+    if (meddled) {
+      response.writeHead(meddled.status, { "Content-Type": "text/html" }).end(meddled.body);
+      return;
+    }
     const acks = post.events.map(({ id, data }) => {
       const at = this.log.findIndex((event) => event.id === id);
       if (at < 0) this.log.push({ id, data });
