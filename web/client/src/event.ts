@@ -80,7 +80,7 @@ function problemOf(text: string): string | undefined {
     if (mark === "\\") {
       at += 1;
       // Pairs are written as they are, so an escaped surrogate is alone.
-      if (/^ud[89a-f]/.test(text.slice(at, at + 3))) return "has half of a surrogate pair in a text, which is no character";
+      if (/^ud[89a-f]/.test(text.slice(at, at + 3))) return "has half of a surrogate pair in a text";
     } else if (mark === '"') isInside = !isInside;
     else if (!isInside && "[{".includes(mark) && (depth += 1) > MAX_DEPTH) return `is nested deeper than ${MAX_DEPTH} levels`;
     else if (!isInside && "]}".includes(mark)) depth -= 1;
