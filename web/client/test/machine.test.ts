@@ -184,6 +184,29 @@ describe("an event", () => {
   });
 });
 
+describe("MessagePack", () => {
+  const read = (json: string): unknown => msgpackCodec.decode(msgpackCodec.join([msgpackCodec.encode(json)]));
+
+  test("gives what JSON gives, whatever the keys are called", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        const json = JSON.stringify({ value });
+        expect(JSON.stringify(read(json))).toBe(JSON.stringify(JSON.parse(json)));
+      }),
+    );
+    for (const json of ['{"__proto__":{"a":1},"b":[{"__proto__":[{"__proto__":null,"c":2}]}]}', '{"a":{"constructor":1,"toString":2,"__proto__x":3}}']) {
+      // The order of keys may differ where one was put in later.
+      expect(Object.entries(read(json) as object).sort()).toEqual(Object.entries(JSON.parse(json) as object).sort());
+      expect(({} as Record<string, unknown>).a).toBeUndefined();
+    }
+  });
+
+  test("that is none is still refused", () => {
+    expect(() => msgpackCodec.decode(Uint8Array.of(0xc1))).toThrow();
+    expect(() => msgpackCodec.decode("{}")).toThrow();
+  });
+});
+
 describe("a replay whose reader leaves", () => {
   const now = { at: 0, unix: 0 };
 
