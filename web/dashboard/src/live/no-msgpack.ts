@@ -6,5 +6,5 @@ function absent(): never {
   throw new Error("the dashboard is built without MessagePack");
 }
 
-export const encode = absent as (value: unknown) => Uint8Array<ArrayBuffer>;
-export const decode = absent as (bytes: ArrayLike<number>) => unknown;
+export const encode = absent as (value: unknown, options: object) => Uint8Array<ArrayBuffer>;
+export const decode = absent as (bytes: ArrayLike<number>, options?: object) => unknown;
