@@ -133,6 +133,26 @@ test.each(["websocket", "sse"] as const)("a durable outbox with an event that th
   await left.close();
 });
 
+test("more events that the server cannot read than it takes in a row do not end the client", async () => {
+  const session = await newSession();
+  const directory = mkdtempSync(join(tmpdir(), "agentbench-relay-"));
+  folders.push(directory);
+  const store = await fileOutbox({ directory }).open(null);
+  await store.append(range(1, 30).map((number) => ({
+    id: `e${number}`, sessionId: session, timestamp: 1, metadata: "{}", data: number < 26 ? deep(70) : JSON.stringify({ number }),
+  })));
+  await store.close();
+  const statuses: string[] = [];
+  const client = await open(options({
+    transport: "websocket", outbox: fileOutbox({ directory }), onEvent: (event) => event.type === "recovered" && statuses.push(event.outcome.status),
+  }));
+  clients.push(client);
+  await client.flush();
+  expect(client.ended).toBeNull();
+  expect(statuses).toEqual(range(1, 30).map((number) => (number < 26 ? "refused" : "stored")));
+  expect(await numbers(session)).toEqual(range(26, 30));
+});
+
 test.each(["json", "msgpack"] as const)("what may be published at all is stored and read in %s: 120 levels", async (format) => {
   const session = await newSession();
   const client = await connected({ format });

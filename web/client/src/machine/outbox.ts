@@ -198,5 +198,7 @@ export function frameRefused(state: State, refusal: ErrorData): boolean {
   answered(state, found);
   refuse(state, found, 0, refusal, "refusedAgain");
   state.attend(found);
+  // A good message in between: servers close a connection after too many bad ones in a row.
+  if (state.connection) state.connection.isHeartbeatDue = true;
   return true;
 }
