@@ -250,8 +250,7 @@ impl Runner {
         if kind == "system_message" {
             names::complete(&mut data);
         }
-        let message =
-            json!({"id": format!("m{}", self.messages), "type": kind, "timestamp": self.server_time(), "data": data});
+        let message = json!({"id": format!("m{}", self.messages), "type": kind, "timestamp": self.server_time(), "data": data});
         self.wire(Socket::text(&names::onto_wire(&message).to_string()));
     }
 
