@@ -3,6 +3,7 @@
 mod codegen;
 mod dashboard;
 mod deny;
+mod instructions;
 mod openapi;
 mod peers;
 mod serve_flags;
@@ -28,7 +29,9 @@ cargo xtask TASK
   serve      build the dashboard if npm is there, then `cargo run --release -- serve` with the further words (--demo, --port …)
   web        the TypeScript SDK and the dashboard: lint, build, tests in Node and in Chromium, against the release build
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
-  bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios
+               --against BINARY: old and new in turn, twenty pairs of each row, the ratio with its 95 % interval
+  bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
+  bench --instructions  instructions for each event, by callgrind; --against COMMIT compares with another commit
   microbench criterion benchmarks of codec, envelope, session and log
   ci         all that continuous integration runs: lint, tidy, deny, test, openapi-check, a release build, web and every scenario of the suite, a tenth of each";
 
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "deny" => deny::check(),
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
+        "bench" if rest.first() == Some(&"--instructions") => instructions::count(&rest[1..]),
         "openapi-check" => openapi::check(),
         "dashboard" => dashboard::build(),
         "serve" => serve(&rest),

@@ -20,5 +20,6 @@ pub mod files;
 pub mod generator;
 pub mod latency;
 pub mod outcome;
+pub mod paired;
 pub mod process;
 pub mod target;

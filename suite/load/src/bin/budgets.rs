@@ -2,11 +2,12 @@
 //!
 //! The server runs on one core with one worker, the load on another. Each row is a fresh server with a scratch folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentbench_load::bare::{FanOut, Paced, Publish, fan_out, idle, open_sessions, paced, publish};
 use agentbench_load::child::{ServerCommand, ServerProcess, binary_beside, pin};
+use agentbench_load::paired::{Ratio, TABLE_HEAD, load_average};
 use agentbench_load::process::{Usage, usage};
 use anyhow::Context;
 use clap::Parser;
@@ -41,6 +42,12 @@ struct Arguments {
     /// Folder for the servers' data; a temporary one if not given
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Compare with another binary: each row old and new in turn, and the ratio of the pairs with its 95 % interval
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Pairs of each row, with --against
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
 }
 
 /// What a row measures.
@@ -142,6 +149,9 @@ fn main() -> anyhow::Result<()> {
         pin(0, 1)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(old) = &arguments.against {
+        return compare(&arguments, &runtime, old, &binary);
+    }
     if !arguments.json {
         println!("| what | figure | budget | |\n|---|---|---|---|");
     }
@@ -167,6 +177,49 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Each row with the old and the new binary in turn.
+fn compare(
+    arguments: &Arguments,
+    runtime: &tokio::runtime::Runtime,
+    old: &Path,
+    new: &Path,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(arguments.rounds > 0, "--rounds must be above 0");
+    println!("Load average at the start: {}\n\n{TABLE_HEAD}", load_average());
+    for row in ROWS.iter().filter(|row| row.name.contains(&arguments.only)) {
+        let take = |binary: &Path| {
+            let local = tokio::task::LocalSet::new();
+            runtime.block_on(local.run_until(measure(arguments, binary, row.work)))
+        };
+        let mut pairs = Vec::new();
+        for round in 0..arguments.rounds {
+            // What comes second may find the machine warmer: each comes second every other time.
+            let (first, second) = if round % 2 == 0 { (old, new) } else { (new, old) };
+            let (first, second) = (take(first)?.figure, take(second)?.figure);
+            pairs.push(if round % 2 == 0 { (first, second) } else { (second, first) });
+            eprintln!("{}: pair {} of {}, {:?}", row.name, round + 1, arguments.rounds, pairs[round]);
+        }
+        let ratio = Ratio::of(&pairs).context("the old binary's figures are all 0")?;
+        if arguments.json {
+            println!("{}", serde_json::json!({"what": row.name, "unit": row.unit, "pairs": pairs}));
+        }
+        println!("| {}, {} | {ratio} | {} |", row.name, row.unit, verdict(&ratio));
+    }
+    println!("\nLoad average at the end: {}", load_average());
+    Ok(())
+}
+
+/// What is worth a word.
+fn verdict(ratio: &Ratio) -> &'static str {
+    if ratio.is_above(1.03) {
+        "slower"
+    } else if ratio.interval.1 < 1.0 {
+        "faster"
+    } else {
+        ""
+    }
 }
 
 async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) -> anyhow::Result<Measured> {

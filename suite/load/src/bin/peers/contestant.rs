@@ -14,6 +14,8 @@ use anyhow::{Context, bail, ensure};
 /// Where what is measured lies; both paths are absolute.
 pub(crate) struct Installed {
     pub(crate) binary: PathBuf,
+    /// Another build of ours, to compare with.
+    pub(crate) before: Option<PathBuf>,
     pub(crate) peers: PathBuf,
 }
 
@@ -21,6 +23,8 @@ pub(crate) struct Installed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     Ours,
+    /// Ours as another build has it.
+    Before,
     Ws,
     SocketIo,
     Bun,
@@ -33,6 +37,7 @@ impl Contestant {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "AgentBench",
+            Self::Before => "AgentBench before",
             Self::Ws => "Node ws",
             Self::SocketIo => "Socket.IO",
             Self::Bun => "Bun",
@@ -40,12 +45,18 @@ impl Contestant {
         }
     }
 
+    /// The build that runs.
+    fn binary(self, installed: &Installed) -> &Path {
+        let before = installed.before.as_deref().filter(|_| self == Self::Before);
+        before.unwrap_or(&installed.binary)
+    }
+
     /// What is installed, or what to install.
     pub(crate) fn version(self, installed: &Installed) -> anyhow::Result<String> {
         const NODE: &str = "Node.js 20 or newer is missing";
         const PACKAGES: &str = "its package is missing; run `npm ci` in bench/peers";
         match self {
-            Self::Ours => said(Command::new(&installed.binary).arg("--version"), "the binary is missing"),
+            Self::Ours | Self::Before => said(Command::new(self.binary(installed)).arg("--version"), "the binary is missing"),
             Self::Ws | Self::SocketIo => {
                 let package = if self == Self::Ws { "ws" } else { "socket.io" };
                 let node = said(Command::new("node").arg("--version"), NODE)?;
@@ -71,21 +82,21 @@ impl Contestant {
         connections: usize,
     ) -> Command {
         let mut command = match self {
-            Self::Ours => Command::new(&installed.binary),
+            Self::Ours | Self::Before => Command::new(self.binary(installed)),
             Self::Ws | Self::SocketIo => Command::new("node"),
             Self::Bun => Command::new(bun(installed)),
             Self::Nats => Command::new("sh"),
         };
         match (self, job) {
             // The codec alone: the protocol has no echo.
-            (Self::Ours, Job::Echo) => drop(command.args(["echo", "--listen", "127.0.0.1:0"])),
-            (Self::Ours, _) => serve(&mut command, scratch, connections),
+            (Self::Ours | Self::Before, Job::Echo) => drop(command.args(["echo", "--listen", "127.0.0.1:0"])),
+            (Self::Ours | Self::Before, _) => serve(&mut command, scratch, connections),
             (Self::Ws, _) => drop(command.args(["ws.mjs", "0"])),
             (Self::SocketIo, _) => drop(command.args(["socket-io.mjs", "0"])),
             (Self::Bun, _) => drop(command.args(["bun.mjs", "0"])),
             (Self::Nats, _) => drop(command.args(["nats.sh", "0"]).arg(scratch)),
         }
-        let folder = if self == Self::Ours { scratch } else { &installed.peers };
+        let folder = if matches!(self, Self::Ours | Self::Before) { scratch } else { &installed.peers };
         command.current_dir(folder).env("NODE_ENV", "production");
         command
     }
@@ -111,8 +122,8 @@ impl Speech {
     pub(crate) fn dialect(&self, job: Job, connection: usize) -> anyhow::Result<Box<dyn Dialect>> {
         let size = self.size;
         Ok(match (self.contestant, job) {
-            (Contestant::Ours, Job::Echo) => Box::new(Plain::new("/", job, size)),
-            (Contestant::Ours, _) => {
+            (Contestant::Ours | Contestant::Before, Job::Echo) => Box::new(Plain::new("/", job, size)),
+            (Contestant::Ours | Contestant::Before, _) => {
                 let id = format!("{}-{connection}", self.run);
                 Box::new(AgentBench::new(job, id, Rc::clone(&self.token), Rc::clone(&self.room), size)?)
             }

@@ -39,6 +39,9 @@ struct Arguments {
     /// Only rows whose name holds this
     #[arg(long, default_value = "")]
     only: String,
+    /// Compare with another build of ours and with no peer: old and new in turn, and the ratio of the pairs with its interval
+    #[arg(long)]
+    against: Option<PathBuf>,
     /// Print each figure as a JSON line as it is taken, and no table
     #[arg(long)]
     json: bool,
@@ -67,9 +70,16 @@ fn main() -> anyhow::Result<()> {
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let binary = arguments.server.clone().or_else(binary_beside);
     let binary = binary.context("where is the agentbench binary? (--server)")?;
-    let installed = Installed { binary: binary.canonicalize()?, peers: arguments.peers.canonicalize()? };
+    let before = arguments.against.as_ref().map(|before| before.canonicalize()).transpose();
+    let before = before.context("where is the binary of --against?")?;
+    let peers = arguments.peers.canonicalize()?;
+    let installed = Installed { binary: binary.canonicalize()?, before, peers };
     let mut contestants = Vec::new();
-    for contestant in Contestant::ALL {
+    let all: &[Contestant] = match installed.before {
+        Some(_) => &[Contestant::Before, Contestant::Ours],
+        None => &Contestant::ALL,
+    };
+    for &contestant in all {
         match contestant.version(&installed) {
             Ok(version) => {
                 eprintln!("{}: {version}", contestant.name());
@@ -86,7 +96,11 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut samples: Vec<Sample> = Vec::new();
     for round in 1..=arguments.rounds {
         for &work in &works {
-            for &contestant in &contestants {
+            // What comes second may find the machine warmer: of two builds each comes second every other time.
+            let in_turn = installed.before.is_some() && round % 2 == 0;
+            let order: Vec<Contestant> =
+                if in_turn { contestants.iter().rev().copied().collect() } else { contestants.clone() };
+            for contestant in order {
                 let sample = measure::take(contestant, work, &installed, arguments).await;
                 let sample = sample
                     .with_context(|| format!("{}, {}, round {round}", contestant.name(), work.name()))?;
@@ -98,7 +112,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         eprintln!("round {round} of {} is done", arguments.rounds);
     }
-    if !arguments.json {
+    if installed.before.is_some() && !arguments.json {
+        print!("{}", table::ratios(&works, &samples));
+    } else if !arguments.json {
         print!("{}", table::tables(&works, &contestants, &samples));
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use agentbench_load::generator::Verdict;
+use agentbench_load::paired::{Ratio, TABLE_HEAD, load_average, median};
 
 use super::contestant::Contestant;
 use super::measure::{Sample, Work};
@@ -11,16 +12,40 @@ type Figure = fn(&Sample) -> Option<f64>;
 /// Title, figure, and the rows that have it.
 type Kind = (&'static str, Figure, fn(Work) -> bool);
 
+const KINDS: [Kind; 4] = [
+    ("CPU of the server, µs for each message", |sample| sample.cpu_us, |work| work != Work::Memory),
+    ("Messages a second", |sample| sample.per_second, |work| !work.has_rate() && work != Work::Memory),
+    ("p99 of the latency, ms, at a rate that all hold", |sample| sample.p99_ms, Work::has_rate),
+    ("Resident memory, kB for each connection", |sample| sample.memory_kb, |work| work == Work::Memory),
+];
+
+/// The two builds of ours by pairs: one table for each kind of figure.
+pub(crate) fn ratios(works: &[Work], samples: &[Sample]) -> String {
+    let mut text = format!("Load average at the end: {}\n\n", load_average());
+    for (title, figure, fits) in KINDS {
+        let _ = writeln!(text, "{title}\n\n{TABLE_HEAD}");
+        for &work in works.iter().filter(|&&work| fits(work)) {
+            let of = |contestant| {
+                let is_it =
+                    move |sample: &&Sample| sample.work == Some(work) && sample.contestant == Some(contestant);
+                samples.iter().filter(is_it).filter_map(figure)
+            };
+            // A round has one of each, so what stands at the same place is a pair.
+            let pairs: Vec<(f64, f64)> = of(Contestant::Before).zip(of(Contestant::Ours)).collect();
+            match Ratio::of(&pairs) {
+                Some(ratio) => drop(writeln!(text, "| {} | {ratio} | |", work.name())),
+                None => drop(writeln!(text, "| {} | – | – | – | – | 0 | |", work.name())),
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// One table of Markdown for each kind of figure.
 pub(crate) fn tables(works: &[Work], contestants: &[Contestant], samples: &[Sample]) -> String {
     let mut text = String::new();
-    let kinds: [Kind; 4] = [
-        ("CPU of the server, µs for each message", |sample| sample.cpu_us, |work| work != Work::Memory),
-        ("Messages a second", |sample| sample.per_second, |work| !work.has_rate() && work != Work::Memory),
-        ("p99 of the latency, ms, at a rate that all hold", |sample| sample.p99_ms, Work::has_rate),
-        ("Resident memory, kB for each connection", |sample| sample.memory_kb, |work| work == Work::Memory),
-    ];
-    for (title, figure, fits) in kinds {
+    for (title, figure, fits) in KINDS {
         let rows: Vec<Work> = works.iter().copied().filter(|&work| fits(work)).collect();
         if !rows.is_empty() {
             table(&mut text, title, &rows, contestants, samples, figure);
@@ -81,24 +106,12 @@ fn shown(figure: f64) -> String {
     if figure >= 1000.0 { format!("{figure:.0}") } else { format!("{figure:.2}") }
 }
 
-fn median(mut figures: Vec<f64>) -> Option<f64> {
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    if figures.len() % 2 == 1 {
-        return figures.get(middle).copied();
-    }
-    Some(figures.get(middle)?.midpoint(*figures.get(middle.checked_sub(1)?)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn medians_and_ratios() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+    fn ratios_stand_beside_the_figures() {
         assert_eq!(cell(Some(3.0), Some(2.0), Contestant::Bun), "3.00 (×1.50)");
         assert_eq!(cell(Some(2.0), Some(2.0), Contestant::Ours), "2.00");
         assert_eq!(cell(None, Some(2.0), Contestant::Bun), "–");
