@@ -52,7 +52,8 @@ fn checkout(commit: &str, folder: &Path) -> anyhow::Result<PathBuf> {
         run("git", &["worktree", "prune"])?;
         run("git", &["worktree", "add", "--detach", &tree.to_string_lossy(), commit])?;
     }
-    let done = Command::new("git").args(["checkout", "--quiet", "--detach", commit]).current_dir(&tree).status()?;
+    let done =
+        Command::new("git").args(["checkout", "--quiet", "--detach", commit]).current_dir(&tree).status()?;
     ensure!(done.success(), "git checkout {commit} in {} failed", tree.display());
     for (package, program) in PROGRAMS {
         let place = format!("crates/{}/examples", package.trim_start_matches("agentbench-"));

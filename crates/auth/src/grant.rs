@@ -105,7 +105,9 @@ fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, AuthError> {
     if expires_at.saturating_add(CLOCK_LEEWAY_MS) <= now_ms {
         return Err(AuthError::Expired);
     }
-    if claims.nbf.is_some_and(|nbf| to_ms(nbf) > now_ms.saturating_add(CLOCK_LEEWAY_MS)) {
+    // A token that is issued in the future would outlive each revocation until then.
+    let begins = claims.nbf.into_iter().chain(claims.iat);
+    if begins.map(to_ms).any(|begin| begin > now_ms.saturating_add(CLOCK_LEEWAY_MS)) {
         return Err(AuthError::NotYetValid);
     }
     Ok(expires_at)

@@ -381,6 +381,14 @@ impl Worker {
         Ok(id)
     }
 
+    /// Whether the connection's token reaches a session that it has begun to read.
+    fn readable_still(&self, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
+        let entry = self.shared.catalog.get(session);
+        let is_readable =
+            entry.is_none_or(|entry| connection.grant.borrow().may_access(&entry.summary().project_id));
+        if is_readable { Ok(()) } else { Err(self.shared.no_such_session()) }
+    }
+
     /// Finds the id at the reader's position first, if it names one: the owner does not wait for the disk.
     fn ask_join(
         self: &Rc<Self>,
@@ -433,6 +441,8 @@ impl Worker {
                 Ok(()) => read_page(&shared, session, from, limit as usize).await,
                 Err(refusal) => Err(refusal),
             };
+            // The token may be another one by now, and not reach this session any more.
+            let page = page.and_then(|page| worker.readable_still(&connection, session).map(|()| page));
             match page {
                 Ok((events, next_seq, memory)) => {
                     held = Some(memory);
@@ -532,13 +542,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether the connection has joined a session that `grant` would not let it join.
+    /// Whether the connection has joined, or has replayed to it, a session that `grant` would not let it read.
     fn takes_part_outside(&self, connection: &Connection, grant: &Grant) -> bool {
         let outside = |session: &SessionId| {
             let entry = self.shared.catalog.get(*session);
             entry.is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
         };
-        connection.sessions.borrow().iter().any(outside)
+        let replayed = self.replayed_sessions(connection);
+        connection.sessions.borrow().iter().chain(&replayed).any(outside)
     }
 }
 

@@ -8,8 +8,8 @@ use agentbench_auth::{AuthError, Grant, Permission};
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use agentbench_session::ConnectionKey;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{Method, header};
 
 use super::Api;
 use super::answer::Answer;
@@ -29,13 +29,30 @@ impl Caller {
     /// By the `Authorization` header alone.
     pub(crate) fn of(api: &Api, parts: &Parts) -> Answer<Self> {
         let header = head::text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
-        Self::by_token(api, address_of(parts), header)
+        Self::by_token(api, address_of(parts), header)?.counted(api, parts)
     }
 
     /// By the header, or by `?token=` where there is none: an `EventSource` cannot set headers.
     pub(crate) fn of_event_source(api: &Api, parts: &Parts, query: &Query) -> Answer<Self> {
         let header = head::text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(bearer);
-        Self::by_token(api, address_of(parts), header.or_else(|| query.get("token")))
+        Self::by_token(api, address_of(parts), header.or_else(|| query.get("token")))?.counted(api, parts)
+    }
+
+    /// Takes one message's worth from the user's rate for a request that only reads; others are counted by what they bring.
+    fn counted(self, api: &Api, parts: &Parts) -> Answer<Self> {
+        if matches!(parts.method, Method::GET | Method::HEAD) {
+            self.charge(api, 1)?;
+        }
+        Ok(self)
+    }
+
+    /// Takes `count` messages' worth from the user's rate.
+    pub(crate) fn charge(&self, api: &Api, count: u64) -> Answer<()> {
+        let taken = api.shared.guests.take_rate(&api.shared, &self.grant.user_id, count, api.now());
+        taken.map_err(|wait| {
+            let detail = "asked for more than the limit allows (USER_RATE)";
+            Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait).into()
+        })
     }
 
     fn by_token(api: &Api, address: IpAddr, token: Option<&str>) -> Answer<Self> {

@@ -21,6 +21,7 @@ use super::answer::Answer;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
 use super::{Api, Link, segment};
+use crate::dispatch::COST_OF_PAGE;
 use crate::session::reading::{STEP_BYTES, Step, read_step};
 use crate::shared::Shared;
 
@@ -96,6 +97,7 @@ async fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
         let record = Record::allowed(api.now(), action).detail(format!("from seq {next}"));
         Record { session: session.to_string(), ..caller.record(record) }
     });
+    caller.charge(api, COST_OF_PAGE - 1)?;
     api.shared.may_read_more()?;
     let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
     let writer = writer.while_good(&api.shared, &caller.grant);

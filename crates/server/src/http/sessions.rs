@@ -16,6 +16,7 @@ use super::answer::{Answer, json};
 use super::exchange::{Answered, Exchange};
 use super::query::Query;
 use super::{Api, ask, one_answer, segment};
+use crate::dispatch::{COST_OF_PAGE, COST_OF_SEARCH};
 use crate::worker::mailbox::Request;
 
 /// A page of sessions, newest first.
@@ -45,6 +46,7 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
         limit: limit.map_or(DEFAULT_LIST_PAGE, |limit| limit as u32),
         cursor: query.get("cursor").map(str::to_owned),
     };
+    caller.charge(&api, if asked.q.is_some() { COST_OF_SEARCH } else { COST_OF_PAGE } - 1)?;
     let page = api.shared.catalog.page(&asked, caller.grant.scope());
     let page =
         page.ok_or_else(|| Refusal::invalid("cursor", "cursor must be the nextCursor of an earlier page"))?;

@@ -53,6 +53,12 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let entry = caller.may_read(&api, session)?;
     caller.needs(Permission::Connect)?;
     let from = start_at(&parts, &query)?;
+    let yes_or_no = |text: &str| match text {
+        "1" | "true" => Some(true),
+        "0" | "false" => Some(false),
+        _ => None,
+    };
+    let stays = query.word("stay", "1, 0", yes_or_no)?.unwrap_or(false);
     let named = match &from {
         StartAt::After(position) => Some(position.clone()),
         StartAt::Live | StartAt::Start => None,
@@ -72,6 +78,11 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         Answered::Refused(refusal) => return Err(Refusal { original_message_id: None, ..refusal }.into()),
         other => return Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
     };
+    let comes_back = head::text(&parts.headers, "last-event-id").is_some();
+    if comes_back && !stays && entry.summary().status.has_ended() && after >= entry.head().seq {
+        // Whoever comes back to a session that it has read to its end: this is what stops an `EventSource`.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let link = Link::of(&parts);
     let (writer, body) = pipe::body(&api.shared, &link);
     let stream = Arc::new(Stream::new(
@@ -92,7 +103,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         write_sse(&mut greeting, None, &gap);
     }
     api.shared.streams.insert(Arc::clone(&stream));
-    let run = Run { shared: Arc::clone(&api.shared), stream, writer, exchange, ended: None };
+    let run = Run { shared: Arc::clone(&api.shared), stream, writer, exchange, ended: None, stays };
     tokio::spawn(run.run(greeting.freeze(), guard, place));
     Ok(head(body))
 }
@@ -211,6 +222,8 @@ struct Run {
     writer: Writer,
     exchange: Exchange,
     ended: Option<Ending>,
+    /// It goes on when the session has ended.
+    stays: bool,
 }
 
 impl Run {
@@ -246,6 +259,10 @@ impl Run {
                 self.deliver().await?;
                 heard = Instant::now();
                 continue;
+            }
+            // The log has its last entry before the catalog says that the session has ended.
+            if !self.stays && stream.entry.summary().status.has_ended() {
+                return self.end().await;
             }
             let waiting = heartbeat.saturating_sub(heard.elapsed());
             if waiting.is_zero() {
@@ -347,6 +364,16 @@ impl Run {
         let (number, now) = (self.shared.next_number(), crate::now_ms());
         write_system(&mut json, number, now, Some(self.stream.session), message);
         json
+    }
+
+    /// The session has ended and all of it was read: nothing will come any more.
+    async fn end(&mut self) -> Result<(), Unread> {
+        let status = self.stream.entry.summary().status;
+        let data = serde_json::json!({"sessionId": self.stream.session, "status": status.as_str()});
+        let bytes = format!("event: end\ndata: {data}\n\n");
+        self.ended =
+            Some(Ending { code: CloseCode::Normal, detail: "the session has ended", after_ms: None });
+        self.writer.finish(bytes.into()).await
     }
 
     /// The last message, and the end of the body.

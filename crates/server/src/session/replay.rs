@@ -139,6 +139,12 @@ impl Worker {
         Ok(())
     }
 
+    /// The sessions that are replayed to a connection.
+    pub(crate) fn replayed_sessions(&self, connection: &Connection) -> Vec<SessionId> {
+        let replays = self.replays.borrow();
+        replays.get(&connection.key).into_iter().flatten().map(|playing| playing.session).collect()
+    }
+
     /// Takes those of the connection's replays out that run no more.
     fn take_replays(
         &self,

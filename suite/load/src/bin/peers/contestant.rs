@@ -56,7 +56,9 @@ impl Contestant {
         const NODE: &str = "Node.js 20 or newer is missing";
         const PACKAGES: &str = "its package is missing; run `npm ci` in bench/peers";
         match self {
-            Self::Ours | Self::Before => said(Command::new(self.binary(installed)).arg("--version"), "the binary is missing"),
+            Self::Ours | Self::Before => {
+                said(Command::new(self.binary(installed)).arg("--version"), "the binary is missing")
+            }
             Self::Ws | Self::SocketIo => {
                 let package = if self == Self::Ws { "ws" } else { "socket.io" };
                 let node = said(Command::new("node").arg("--version"), NODE)?;

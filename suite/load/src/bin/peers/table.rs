@@ -26,8 +26,9 @@ pub(crate) fn ratios(works: &[Work], samples: &[Sample]) -> String {
         let _ = writeln!(text, "{title}\n\n{TABLE_HEAD}");
         for &work in works.iter().filter(|&&work| fits(work)) {
             let of = |contestant| {
-                let is_it =
-                    move |sample: &&Sample| sample.work == Some(work) && sample.contestant == Some(contestant);
+                let is_it = move |sample: &&Sample| {
+                    sample.work == Some(work) && sample.contestant == Some(contestant)
+                };
                 samples.iter().filter(is_it).filter_map(figure)
             };
             // A round has one of each, so what stands at the same place is a pair.
