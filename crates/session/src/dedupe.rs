@@ -52,8 +52,8 @@ pub enum Seen {
     New,
     /// The same content came before and got this seq.
     Repeat(Seq),
-    /// Other content came before under this key.
-    Conflict,
+    /// Other content, or the same in other bytes, came before under this key and got this seq.
+    Conflict(Seq),
 }
 
 /// The last events of one session, by key.
@@ -85,11 +85,8 @@ impl DedupeWindow {
             None => Seen::New,
             Some(low) => {
                 let index = self.index(*low);
-                if self.ring[index].1 == digest {
-                    Seen::Repeat(self.first + index as u64)
-                } else {
-                    Seen::Conflict
-                }
+                let seq = self.first + index as u64;
+                if self.ring[index].1 == digest { Seen::Repeat(seq) } else { Seen::Conflict(seq) }
             }
         }
     }
@@ -184,7 +181,7 @@ mod tests {
                 let expected = match kept.get(&id) {
                     None => Seen::New,
                     Some((known, seq)) if *known == digest => Seen::Repeat(*seq),
-                    Some(_) => Seen::Conflict,
+                    Some((_, seq)) => Seen::Conflict(*seq),
                 };
                 prop_assert_eq!(window.find(key(id), digest), expected);
                 if expected == Seen::New {

@@ -232,6 +232,7 @@ fn a_repeated_command_has_its_effect_once_also_after_a_restart() {
     assert_eq!((step.from, step.status), (Status::Idle, Status::Running));
     let other = recovered.control(&Step::Pause, "go", &sender(), Some(KEY), 9).unwrap_err();
     assert_eq!(other.code, ErrorCode::IdConflict);
+    assert!(other.detail.contains("seq 2"), "the sender can look at it: {}", other.detail);
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Session {
         match self.window.find(key, digest) {
             Seen::New => {}
             Seen::Repeat(seq) => return Ok(self.repeat(seq, waiter, command)),
-            Seen::Conflict => return Err(conflict("command")),
+            Seen::Conflict(seq) => return Err(conflict("command", seq)),
         }
         self.step(step, key, command, Some(sender), waiter, now)
     }

@@ -49,7 +49,7 @@ impl Session {
         match self.window.find(key, digest) {
             Seen::New => {}
             Seen::Repeat(seq) => return Ok(self.repeat(seq, waiter, event.body.id)),
-            Seen::Conflict => return Err(conflict("event")),
+            Seen::Conflict(seq) => return Err(conflict("event", seq)),
         }
         self.refuse_if_ended()?;
         self.keep_order(event, now)?;
@@ -116,7 +116,12 @@ impl Session {
     }
 }
 
-pub(super) fn conflict(what: &str) -> Refusal {
-    let detail = format!("this producer used the id for another {what} before; use a new id for new content");
+/// Repeats are compared byte by byte, so the same content with other blanks or keys in another order is another one. Its
+/// sender can look at the first one, and see whether it is meant.
+pub(super) fn conflict(what: &str, seq: Seq) -> Refusal {
+    let detail = format!(
+        "this producer used the id for another {what} before (seq {seq}), or for the same one in other bytes \
+         (blanks, order of keys); use a new id for new content"
+    );
     Refusal::new(ErrorCode::IdConflict, detail)
 }
