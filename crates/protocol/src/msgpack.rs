@@ -105,10 +105,7 @@ impl<'a> Reader<'a> {
             }
             let is_key = open.last().is_some_and(|open| open.is_map && open.missing.is_multiple_of(2));
             match self.value(dst, is_key)? {
-                Some(container) if open.len() == MAX_MSGPACK_DEPTH => {
-                    drop(container);
-                    return Err(malformed("nested too deeply"));
-                }
+                Some(_) if open.len() == MAX_MSGPACK_DEPTH => return Err(malformed("nested too deeply")),
                 Some(container) => open.push(container),
                 None => {
                     let Some(open) = open.last_mut() else { return Ok(()) };

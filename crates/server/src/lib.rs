@@ -161,7 +161,7 @@ impl Server {
             let listener = listeners.get(index % listeners.len()).unwrap_or(first).try_clone()?;
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("{WORKER_THREAD}{index}"));
-            workers.push(thread.spawn(move || run_worker(index, shared, listener, stopped))?);
+            workers.push(thread.spawn(move || run_worker(index, &shared, listener, stopped))?);
         }
         drop(listeners);
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
@@ -286,7 +286,7 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-fn run_worker(index: usize, shared: Arc<Shared>, listener: TcpListener, stopped: watch::Receiver<bool>) {
+fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped: watch::Receiver<bool>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READING_THREADS)
@@ -297,7 +297,7 @@ fn run_worker(index: usize, shared: Arc<Shared>, listener: TcpListener, stopped:
     };
     let local = LocalSet::new();
     let patience = shared.config.shutdown_timeout;
-    let worker = Worker::new(index, Arc::clone(&shared));
+    let worker = Worker::new(index, Arc::clone(shared));
     local.block_on(&runtime, async {
         let mut run = tokio::task::spawn_local(Rc::clone(&worker).run());
         tokio::select! {

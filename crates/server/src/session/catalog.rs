@@ -259,7 +259,7 @@ impl Catalog {
                 Ok(summary) => {
                     let entry = Entry::new(session.session, session.head, summary, now);
                     entry.archived.store(session.archived, Ordering::Relaxed);
-                    self.insert(entry);
+                    self.insert(&entry);
                 }
                 Err(_) => unreadable.push(session.session),
             }
@@ -268,9 +268,9 @@ impl Catalog {
     }
 
     /// Adds a session that the log has.
-    pub(crate) fn insert(&self, entry: Arc<Entry>) {
+    pub(crate) fn insert(&self, entry: &Arc<Entry>) {
         let summary = entry.summary();
-        if self.put(&entry) && !summary.status.has_ended() {
+        if self.put(entry) && !summary.status.has_ended() {
             self.active.fetch_add(1, Ordering::Relaxed);
             self.reserve_for(&summary.created_by, 0);
         }
@@ -302,8 +302,8 @@ impl Catalog {
     }
 
     /// The log has the session that a place was reserved for.
-    pub(crate) fn insert_reserved(&self, entry: Arc<Entry>) {
-        self.put(&entry);
+    pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>) {
+        self.put(entry);
     }
 
     /// The log did not take the session that a place was reserved for.
@@ -454,7 +454,7 @@ mod tests {
             let head = Head { epoch: Epoch::from_u64(1), seq: n };
             // Two sessions each share a creation time.
             let summary = summary(project, n / 2, Status::Idle);
-            catalog.insert(Entry::new(SessionId::from_u128(u128::from(n)), head, summary, 0));
+            catalog.insert(&Entry::new(SessionId::from_u128(u128::from(n)), head, summary, 0));
         }
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
@@ -475,8 +475,8 @@ mod tests {
         let catalog = Catalog::default();
         let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
         let named = |agent: &str| Summary { agent_name: agent.into(), ..summary("Shop", 1, Status::Idle) };
-        catalog.insert(Entry::new(SessionId::from_u128(1), head, named("MGX"), 0));
-        catalog.insert(Entry::new(SessionId::from_u128(0xabc), head, named("ÄRGER"), 0));
+        catalog.insert(&Entry::new(SessionId::from_u128(1), head, named("MGX"), 0));
+        catalog.insert(&Entry::new(SessionId::from_u128(0xabc), head, named("ÄRGER"), 0));
         let found = |text: &str| {
             let query = GetSessionList { q: Some(text.into()), ..query(9, None) };
             catalog.page(&query, None).unwrap().sessions.len()
@@ -502,7 +502,7 @@ mod tests {
                 match (created, status, catalog.get(id)) {
                     (Some((project, at)), _, None) => {
                         let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
-                        catalog.insert(Entry::new(id, head, summary(projects[project], at, Status::Idle), 0));
+                        catalog.insert(&Entry::new(id, head, summary(projects[project], at, Status::Idle), 0));
                     }
                     (_, Some(status), Some(entry)) => {
                         let summary = Summary { status: Status::ALL[status], ..(*entry.summary()).clone() };
@@ -549,7 +549,7 @@ mod tests {
         for n in 0..count {
             let agent = if n == 0 { "needle" } else { "hay" };
             let summary = Summary { agent_name: agent.into(), ..summary("p", n, Status::Idle) };
-            catalog.insert(Entry::new(SessionId::from_u128(u128::from(n)), head, summary, 0));
+            catalog.insert(&Entry::new(SessionId::from_u128(u128::from(n)), head, summary, 0));
         }
         let mut sizes = Vec::new();
         let mut cursor = None;
@@ -574,7 +574,7 @@ mod tests {
         let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
         let ids = [1, 2, 3].map(SessionId::from_u128);
         for id in ids {
-            catalog.insert(Entry::new(id, head, summary("p", 1, Status::Idle), 0));
+            catalog.insert(&Entry::new(id, head, summary("p", 1, Status::Idle), 0));
         }
         assert_eq!(catalog.active(), 3);
         let entry = catalog.get(ids[0]).unwrap();
@@ -584,7 +584,7 @@ mod tests {
         catalog.remove(ids[1]);
         assert_eq!((catalog.active(), catalog.len()), (1, 1));
         assert!(catalog.reserve(2) && !catalog.reserve(2));
-        catalog.insert_reserved(Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0));
+        catalog.insert_reserved(&Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0));
         assert!(catalog.active() == 2 && catalog.reserve(3));
         catalog.give_back();
         assert_eq!((catalog.active(), catalog.len()), (2, 2));

@@ -38,7 +38,7 @@ fn check(reader: &mut Client, what: &str, first: u64, cases: &[(String, Value)])
     for (seq, (data, shown)) in (first..).zip(cases) {
         let entry = reader.wait_for("the entry", |it| it["seq"] == seq);
         let m = entry["data"]["m"].as_f64().filter(|m| m.is_infinite()).map(|_| json!("Infinity"));
-        assert_eq!(m.as_ref().unwrap_or(&entry["data"]["m"]), shown, "{what}: {:.60}", data);
+        assert_eq!(m.as_ref().unwrap_or(&entry["data"]["m"]), shown, "{what}: {data:.60}");
     }
 }
 

@@ -78,7 +78,7 @@ impl Worker {
                 guard.entry.pace.resumed(now);
             }
             if frame.first_seq() == 1 {
-                self.shared.catalog.insert_reserved(Arc::clone(&guard.entry));
+                self.shared.catalog.insert_reserved(&guard.entry);
             }
             if !transitions.is_empty() {
                 self.shared.catalog.update(&guard.entry, guard.session.summary());
