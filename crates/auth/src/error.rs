@@ -26,7 +26,7 @@ pub enum AuthError {
     /// The server was told to take it no more.
     #[error("the token was revoked")]
     Revoked,
-    /// `nbf` has not come yet.
+    /// `nbf` has not come yet, or `iat`: a token that is issued in the future would outlive each revocation until then.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// `iss` names another issuer.

@@ -335,6 +335,11 @@ impl Shared {
         usize::try_from(total).unwrap_or(0)
     }
 
+    /// Whether a session that has got so many bytes takes no more events.
+    pub(crate) fn is_full(&self, bytes: u64) -> bool {
+        self.config.max_session_bytes.is_some_and(|limit| bytes >= limit)
+    }
+
     /// Whether somebody may begin to read a log now. Readers are refused before publishers are.
     pub(crate) fn may_read_more(&self) -> Result<(), Refusal> {
         if !self.memory.refuses_reads() {

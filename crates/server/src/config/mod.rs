@@ -232,6 +232,8 @@ pub struct Config {
     pub user_rate: u64,
     /// Bytes of events a second of a user; 0 is no limit.
     pub user_byte_rate: u64,
+    /// Bytes that a session may get from one life of the server.
+    pub max_session_bytes: Option<u64>,
     /// Malformed messages in a row that end a connection.
     pub malformed_limit: u32,
     /// Time that a socket may stay full.
@@ -357,6 +359,11 @@ impl Config {
                 ("", true) => 32 << 20,
                 ("", false) => 0,
                 _ => texts.number("user-byte-rate", 0..=1 << 50)?,
+            },
+            max_session_bytes: match (texts.get("max-session-bytes").0, production) {
+                ("", true) => Some(16 * GIB),
+                ("", false) => None,
+                _ => optional(texts.number("max-session-bytes", 0..=1 << 50)?),
             },
             malformed_limit: texts.number("malformed-limit", 1..=1_000_000)? as u32,
             slow_consumer_timeout: texts.millis("slow-consumer-timeout", 1..=DAY_MS)?,

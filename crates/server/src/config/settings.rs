@@ -123,6 +123,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "bytes of events a second that one user may send, inflated and as JSON; 0 is no limit; 33554432 in production, 0 in development",
     ),
+    setting(
+        "max-session-bytes",
+        "MAX_SESSION_BYTES",
+        "",
+        "bytes that a session may get from one life of the server before its events are refused; 0 is no limit; 17179869184 in production, 0 in development",
+    ),
     setting("malformed-limit", "MALFORMED_LIMIT", "10", "malformed messages in a row that end a connection"),
     setting(
         "slow-consumer-timeout",

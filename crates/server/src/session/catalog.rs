@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) epoch_text: Box<str>,
     /// The last seq that the log has.
     head: AtomicU64,
+    /// Bytes that it has got from this process.
+    bytes: AtomicU64,
     /// When somebody used it last, as far as this process knows; ms since 1970.
     pub(crate) last_used: AtomicU64,
     pub(crate) archived: AtomicBool,
@@ -46,6 +48,7 @@ impl Entry {
             name: id.to_string().into(),
             epoch_text: head.epoch.to_string().into(),
             head: AtomicU64::new(head.seq),
+            bytes: AtomicU64::new(0),
             last_used: AtomicU64::new(now),
             archived: AtomicBool::new(false),
             moved: Notify::new(),
@@ -62,6 +65,11 @@ impl Entry {
     pub(crate) fn set_head(&self, seq: Seq) {
         self.head.store(seq, Ordering::Release);
         self.moved.notify_waiters();
+    }
+
+    /// Counts what the log has got. Returns the sum.
+    pub(crate) fn add_bytes(&self, bytes: usize) -> u64 {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64
     }
 
     pub(crate) fn summary(&self) -> Arc<Summary> {

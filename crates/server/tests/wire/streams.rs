@@ -52,6 +52,34 @@ fn a_stream_is_the_log_from_a_position(workers: usize) {
     wait_until("dead streams leave", || names(&client.info(&session)) == 1);
 }
 
+/// Unless it is asked to stay. Whoever comes back to an end that it has read gets the answer that ends an `EventSource`.
+fn a_stream_ends_with_its_session(workers: usize) {
+    let server = TestServer::with(workers, |config| config.heartbeat_interval = Duration::from_secs(3));
+    let mut client = server.connect("ada");
+    let session = client.create("s");
+    let step = |command: &str| json!({"command": command, "sessionId": session});
+    client.command(&step("start_test"));
+    let (mut live, _) = opened(&stream(&server, &session, ""));
+    let (mut staying, _) = opened(&stream(&server, &session, "?stay=1"));
+    client.publish_numbers(&session, 1..=3);
+    client.command(&step("stop_test"));
+    let entries = live.events_to(6);
+    assert_eq!(seqs(&entries), [3, 4, 5, 6]);
+    let end = live.next().expect("the end is said");
+    assert_eq!((&end.data["sessionId"], &end.data["status"]), (&json!(session), &json!("completed")));
+    assert!(live.next().is_none(), "and nothing comes after it");
+    assert_eq!(seqs(&staying.events_to(6)), [3, 4, 5, 6]);
+    assert!(staying.heartbeat(), "it goes on");
+    let (mut late, _) = opened(&stream(&server, &session, "?from=start"));
+    assert_eq!(seqs(&late.events_to(6)), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(late.next().expect("the end is said").data["status"], "completed");
+    let position = entries.last().and_then(|last| last.id.clone()).expect("an entry has its position");
+    let back = stream(&server, &session, "").header("Last-Event-ID", &position).open();
+    assert_eq!(back.status, 204);
+    let answer = stream(&server, &session, "?stay=perhaps").answer();
+    answer.refused(400, "invalid_message");
+}
+
 fn a_position_that_cannot_be_honoured_is_said(workers: usize) {
     let server = TestServer::with_workers(workers);
     let mut client = server.connect("ada");
@@ -235,6 +263,7 @@ fn streams_count_as_connections() {
 }
 
 on_one_and_three_workers!(
+    a_stream_ends_with_its_session,
     a_stream_is_the_log_from_a_position,
     a_position_that_cannot_be_honoured_is_said,
     events_that_outlived_their_time_are_a_gap,

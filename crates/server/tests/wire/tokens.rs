@@ -33,6 +33,11 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("too long", "x".repeat(9_000), UNREADABLE),
         ("expired", mint(&Claims { exp: Some(now() - 60), ..ada() }), "the token has expired"),
         ("no end", mint(&Claims { exp: None, ..ada() }), "the token has no exp claim"),
+        (
+            "issued in the future",
+            mint(&Claims { iat: Some(now() + 600), ..ada() }),
+            "the token is not valid yet",
+        ),
         ("not yet valid", mint(&Claims { nbf: Some(now() + 600), ..ada() }), "the token is not valid yet"),
         (
             "another issuer",

@@ -71,6 +71,8 @@ pub struct Session {
     pub participants: Participants,
     last_used: u64,
     size_hint: usize,
+    /// It has as many bytes as it may have.
+    is_full: bool,
 }
 
 /// What the process knows and a session needs.
@@ -128,6 +130,11 @@ impl Session {
         let mut info = self.summary().describe(self.id, self.head);
         info.participants = self.participants.list();
         info
+    }
+
+    /// Whether the session has as many bytes as it may have: new events are refused, repeats are answered and steps are taken.
+    pub fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
     }
 
     /// Notes that somebody uses the session.

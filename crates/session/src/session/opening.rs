@@ -97,6 +97,7 @@ impl Session {
             participants: Participants::default(),
             last_used: now,
             size_hint: 0,
+            is_full: false,
         }
     }
 

@@ -52,6 +52,7 @@ impl Session {
             Seen::Conflict(seq) => return Err(conflict("event", seq)),
         }
         self.refuse_if_ended()?;
+        self.refuse_if_full()?;
         self.keep_order(event, now)?;
         self.touch(now);
         self.window.push(key, digest);
@@ -88,6 +89,14 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    fn refuse_if_full(&self) -> Result<(), Refusal> {
+        if self.is_full {
+            let detail = "the session has as many bytes as a session may have (MAX_SESSION_BYTES)";
+            return Err(Refusal::new(ErrorCode::PayloadTooLarge, detail));
+        }
+        Ok(())
     }
 
     pub(super) fn refuse_if_ended(&self) -> Result<(), Refusal> {

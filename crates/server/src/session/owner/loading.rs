@@ -63,6 +63,7 @@ impl Worker {
             let tail = self.shared.sabotage.dedupe_tail(&tail);
             let mut session =
                 Session::recover(id, entry.head(), self.shared.context(), summary, tail, last_used);
+            session.set_full(self.shared.is_full(entry.add_bytes(0)));
             if let Some(percent) = newest_progress(tail) {
                 session.set_progress(Some(percent));
                 entry.set_progress(Some(percent));

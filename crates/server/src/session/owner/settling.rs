@@ -71,6 +71,8 @@ impl Worker {
             let mut guard = owned.borrow_mut();
             let opened = guard.flying.take().unwrap_or_else(|| Moment::at(now));
             guard.entry.set_head(frame.last_seq());
+            let bytes = guard.entry.add_bytes(frame.bytes().len());
+            guard.session.set_full(self.shared.is_full(bytes));
             guard.entry.set_progress(guard.session.progress());
             let (events, newest) = self.meters().frame_logged(frame, opened);
             guard.entry.pace.events(events, newest);
