@@ -14,6 +14,6 @@ fn every_alert_fires_and_clears() {
     let result: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let rules = result["rules"].as_array().unwrap();
-    assert_eq!(rules.len(), 17, "one for each rule: {said}");
+    assert_eq!(rules.len(), 18, "one for each rule: {said}");
     assert!(rules.iter().all(|rule| rule["fired"] == true && rule["cleared"] == true), "{said}");
 }

@@ -93,6 +93,7 @@ fn what_was_received_before_a_kill_need_not_come_again() {
     let server = start(data.path());
     let whole = answer(send(&server, "GET", &target, "", 0, b""));
     assert!(whole.starts_with("HTTP/1.1 200") && whole.as_bytes().ends_with(&bytes));
-    let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
-    assert_eq!(names, [format!("{hash}.png").as_str()]);
+    let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [format!("{hash}.png").as_str(), format!("{hash}.tree").as_str()]);
 }

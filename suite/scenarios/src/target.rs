@@ -147,6 +147,9 @@ pub fn sentence(url: &str, error: &Error) -> String {
             format!("the server at {url} refuses the token or the user: {detail}")
         }
         Error::Ended(Ended::Token(detail)) => format!("the server at {url} refuses the token: {detail}"),
+        Error::Ended(Ended::Http { status: 401 | 403, detail }) => {
+            format!("the server at {url} refuses the token: {}", detail.trim())
+        }
         Error::Ended(Ended::Http { status, .. }) => {
             format!("what answers at {url} is no server of this protocol: it says HTTP status {status}")
         }
