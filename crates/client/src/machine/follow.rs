@@ -53,29 +53,37 @@ pub(super) enum Arrival {
     Late,
 }
 
-/// Holes that are remembered; of a server that breaks the order more often than this, later ones are told as
-/// holes only.
-const MAX_HOLES: usize = 64;
+/// Most entries that are remembered as left out. Of a server that leaves out more, later ones are reported as holes only.
+const MAX_MISSING: u64 = 1024;
 
 /// Ranges of seqs that were left out and have not come.
 #[derive(Debug, Default)]
-struct Holes(Vec<(Seq, Seq)>);
+struct Holes {
+    ranges: Vec<(Seq, Seq)>,
+    /// Seqs in all ranges.
+    missing: u64,
+}
 
 impl Holes {
+    /// Remembers the first entries of a hole, as many as there is room for.
     fn add(&mut self, violation: &Violation) {
-        if self.0.len() < MAX_HOLES {
-            self.0.push((violation.expected, violation.got - 1));
+        let room = MAX_MISSING - self.missing;
+        let count = room.min(violation.got - violation.expected);
+        if count > 0 {
+            self.ranges.push((violation.expected, violation.expected + count - 1));
+            self.missing += count;
         }
     }
 
     /// Whether it was missing. Then it is not any more.
     fn fill(&mut self, seq: Seq) -> bool {
-        let Some(index) = self.0.iter().position(|(from, to)| (*from..=*to).contains(&seq)) else {
+        let Some(index) = self.ranges.iter().position(|(from, to)| (*from..=*to).contains(&seq)) else {
             return false;
         };
-        let (from, to) = self.0.swap_remove(index);
+        let (from, to) = self.ranges.swap_remove(index);
         let left = [(from, seq - 1), (seq + 1, to)];
-        self.0.extend(left.into_iter().filter(|(from, to)| from <= to));
+        self.ranges.extend(left.into_iter().filter(|(from, to)| from <= to));
+        self.missing -= 1;
         true
     }
 }
@@ -232,12 +240,37 @@ mod tests {
         assert_eq!(follow.arrived(4, "d"), Arrival::Late);
         assert_eq!(follow.arrived(6, "f"), Arrival::Next);
         assert_eq!(follow.from(), StartAt::After(position(7, 6, Some("f"))));
-        // Never more than so many holes are kept.
-        for n in 0..1000 {
-            follow.arrived(8 + 2 * n, "x");
+    }
+
+    #[test]
+    fn the_first_1024_missing_entries_are_remembered_in_whatever_holes() {
+        let mut follow = following(0);
+        // 1,000 holes of one entry (1, 3, … 1999), then one with far more than there is room for.
+        for n in 1..=1000 {
+            assert!(matches!(follow.arrived(2 * n, "x"), Arrival::Hole(_)));
         }
-        assert_eq!(follow.arrived(7, "g"), Arrival::Late);
-        assert_eq!(follow.arrived(1005, "y"), Arrival::Repeat);
+        assert!(matches!(follow.arrived(Seq::MAX, "y"), Arrival::Hole(_)));
+        for (seq, arrival) in [
+            (1, Arrival::Late),
+            (1999, Arrival::Late),
+            (2001, Arrival::Late),
+            (2024, Arrival::Late),
+            (2025, Arrival::Repeat),
+            (2024, Arrival::Repeat),
+        ] {
+            assert_eq!(follow.arrived(seq, "z"), arrival, "{seq}");
+        }
+    }
+
+    #[test]
+    fn what_came_late_makes_room_for_other_missing_entries() {
+        let mut follow = following(0);
+        follow.arrived(1026, "x");
+        assert_eq!(follow.arrived(1025, "y"), Arrival::Repeat, "the hole is cut behind 1024 entries");
+        assert_eq!(follow.arrived(7, "z"), Arrival::Late);
+        follow.arrived(1030, "x");
+        assert_eq!(follow.arrived(1028, "y"), Arrival::Repeat, "there was room for one");
+        assert_eq!(follow.arrived(1027, "z"), Arrival::Late);
     }
 
     #[test]
