@@ -135,12 +135,15 @@ impl<T> Machine<T> {
         self.resume_replays(now);
     }
 
-    /// The token ends at `expires_at`, ms since 1970: a new one is fetched before, if there is a provider.
+    /// The token ends at `expires_at`, ms since 1970 by the server's clock, which the message that says so has as well; the
+    /// user's may be hours off. A new token is fetched before, if there is a provider.
     pub(super) fn expect_expiry(&mut self, now: Now, expires_at: Option<u64>) {
         self.refresh_at = None;
         if let Some(at) = expires_at.filter(|_| self.settings.has_token_provider) {
-            let left = Duration::from_millis(at.saturating_sub(now.unix_ms));
-            self.renew_at(now.since_start + left.mul_f64(RENEW_AFTER).max(Duration::from_secs(1)));
+            let server_time = self.connection().map_or(0, |connection| connection.server_time);
+            let left = Duration::from_millis(at.saturating_sub(server_time));
+            let renew_in = left.mul_f64(RENEW_AFTER).max(Duration::from_secs(1));
+            self.renew_at(now.since_start.saturating_add(renew_in));
         }
     }
 

@@ -118,6 +118,12 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// The sender's clock, ms since 1970; 0 if it did not say.
+    pub(super) fn sent_at(&self) -> u64 {
+        // Any number is allowed; a cast of one out of range gives the nearest.
+        self.timestamp.parse::<f64>().map_or(0, |ms| ms as u64)
+    }
+
     /// Reads `data` as an ack; `None` if it is something else.
     pub(super) fn ack(&self) -> Option<IncomingAck<'a>> {
         // Messages with another type in front, where this server writes it, need not be looked through.

@@ -69,6 +69,8 @@ pub(super) struct Connection {
     /// The last ping, not yet answered; older ones need no answer (RFC 6455 §5.5.3).
     pub(super) ping: Option<([u8; MAX_PING], usize)>,
     pub(super) last_received: Duration,
+    /// The server's clock at its last system message, ms since 1970; 0 if it did not say.
+    pub(super) server_time: u64,
     /// Silence after which it counts as dead.
     pub(super) silence: Option<Duration>,
     pub(super) next_heartbeat: Option<Duration>,
@@ -105,6 +107,7 @@ impl Connection {
             control,
             ping: None,
             last_received: now,
+            server_time: 0,
             silence: None,
             next_heartbeat: None,
             heartbeat: None,

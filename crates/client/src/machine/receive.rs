@@ -247,6 +247,9 @@ impl<T> Machine<T> {
         if message.seq.is_some() {
             if !is_lifecycle(&content) {
                 return self.take_event(message, frame);
+        if let Some(connection) = self.connection() {
+            connection.server_time = message.sent_at();
+        }
             }
             let lifecycle = |entry| Item::Lifecycle(Box::new(Lifecycle { entry, message: content }));
             return self.take_entry(message, frame, lifecycle);
