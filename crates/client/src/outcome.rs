@@ -49,6 +49,13 @@ pub enum GaveUp {
     /// Refused, but an earlier send on another connection was never answered.
     #[error("refused when it was sent again: {}", .0.error)]
     RefusedAgain(ErrorData),
+    /// Eight connections in a row broke soon after it was sent, before the server had answered, the later ones when it was sent
+    /// alone: something on the way does not carry it.
+    #[error("each connection broke at it: {detail}")]
+    Breaks {
+        /// How the last one ended.
+        detail: String,
+    },
     /// Made room for a later one.
     #[error("dropped to make room in the outbox")]
     Dropped,

@@ -30,6 +30,13 @@ pub(super) enum Purpose {
     Nobody,
 }
 
+impl Purpose {
+    /// Whether the command ends with its connection, without a word: joins, and commands without a waiter.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Nobody)
+    }
+}
+
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
     /// `data`, JSON.
@@ -88,7 +95,7 @@ impl Commands {
 
     /// The connection is lost: joins end with it, everything else is to be sent again.
     pub(super) fn connection_lost(&mut self) {
-        self.pending.retain(|_, pending| !matches!(pending.purpose, Purpose::Join(_) | Purpose::Nobody));
+        self.pending.retain(|_, pending| !pending.purpose.is_passing());
         for pending in self.pending.values_mut() {
             pending.hold_until = None;
         }
@@ -106,6 +113,13 @@ impl Commands {
     pub(super) fn is_unsent(&self, number: u64) -> bool {
         let is_held = self.pending.get(&number).is_some_and(|pending| pending.hold_until.is_some());
         is_held || self.to_send.contains(&number)
+    }
+
+    /// How many are sent on this connection and wait for their answers.
+    pub(super) fn unanswered(&self) -> usize {
+        let is_sent =
+            |number: &u64, pending: &Pending| pending.hold_until.is_none() && !self.to_send.contains(number);
+        self.pending.iter().filter(|(number, pending)| is_sent(number, pending)).count()
     }
 
     /// Those whose time is over, taken out.

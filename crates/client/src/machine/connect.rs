@@ -147,7 +147,8 @@ impl<T> Machine<T> {
         }
     }
 
-    /// The server did something that only a server does which is there and well: the next attempt is a first one.
+    /// The connection is of use: the next attempt is a first one. Called only for what a server that fails again and again
+    /// does not do: it settles an event or a command, answers a join's waiter, or delivers the next entry of a log.
     pub(super) fn progress(&mut self) {
         self.attempt = 0;
     }
@@ -155,12 +156,15 @@ impl<T> Machine<T> {
     /// The connection is over, or did not come about.
     pub(super) fn lost(&mut self, now: Now, why: &Lost) {
         let mut verdict = why.verdict();
+        // What the server has asked for is no break.
+        let mut is_break = verdict == Verdict::Retry(Duration::ZERO);
         if let Link::Open(connection) = &self.link
             && let Phase::Live { since } = connection.phase
         {
             // It held for a while, so the next attempt is a first one.
             if since + self.settings.backoff.max <= now.since_start {
                 self.attempt = 0;
+                is_break = false;
             }
             // The token was good enough to get in.
             if let Verdict::BadToken(ended) = verdict {
@@ -169,7 +173,7 @@ impl<T> Machine<T> {
         }
         self.actions.push_back(Action::Disconnect);
         let about = why.describe();
-        self.forget_connection(&about);
+        self.forget_connection(&about, is_break);
         self.tell(ConnectionEvent::Disconnected(about.clone()));
         match verdict {
             Verdict::Retry(not_before) => self.wait(now, not_before, false, about.detail),
@@ -185,22 +189,36 @@ impl<T> Machine<T> {
     }
 
     /// Everything that was under way on the connection is to be done again on the next one.
-    fn forget_connection(&mut self, about: &Disconnected) {
+    fn forget_connection(&mut self, about: &Disconnected, is_break: bool) {
         self.stops_cut();
         self.commands.connection_lost();
         self.replays_cut();
         self.ready.clear();
         self.joins.clear();
         self.refresh_at = None;
+        self.outboxes_cut(is_break.then_some(&*about.detail));
         for participation in self.sessions.values_mut() {
             participation.join = Join::No;
             participation.is_listed = false;
-            participation.outbox.connection_lost();
             let Some(follow) = &mut participation.follow else { continue };
             if std::mem::take(&mut follow.is_live) {
                 let item = Item::Disconnected(about.clone());
                 self.told.push_back(Told::Item { follow: follow.key, item });
             }
+        }
+    }
+
+    /// All events are to be sent again; `break_detail` as in [`Outbox::connection_lost`](super::outbox::Outbox::connection_lost).
+    fn outboxes_cut(&mut self, break_detail: Option<&str>) {
+        let Self { sessions, holdings, .. } = self;
+        let mut given_up = Vec::new();
+        for participation in sessions.values_mut() {
+            let cut = participation.outbox.connection_lost(break_detail);
+            holdings.suspects += cut.suspected;
+            given_up.extend(cut.given_up);
+        }
+        for left in given_up {
+            self.settle(left);
         }
     }
 

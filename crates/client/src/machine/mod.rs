@@ -21,6 +21,10 @@
 //! **Order.** The events of one session are sent in the order in which they were published, on every connection anew from
 //! the first one that is not acked, and only after the join on that connection was answered. A refusal that is worth a
 //! retry stops the session: when its wait is over, that event and all behind it are sent again.
+//!
+//! **Suspects.** A frame that the server cannot read names no event, and neither does a connection that breaks whenever something
+//! is sent. The events in flight are suspects then and go one by one, each when nothing else waits for its answer, until the one
+//! that is the cause is refused or given up; the others are stored.
 
 mod commands;
 mod connect;
@@ -55,7 +59,7 @@ use crate::stats::Stats;
 use commands::{Commands, Purpose};
 use follow::Following;
 use link::{Connection, Link};
-use outbox::{Entry, Left};
+use outbox::{Entry, Left, Share};
 use participation::{Join, Participation, Waiter};
 
 pub use verdict::Lost;
@@ -168,6 +172,24 @@ pub struct Usage {
     pub bytes: usize,
 }
 
+/// What the outboxes of all sessions hold together.
+#[derive(Debug, Default)]
+struct Holdings {
+    usage: Usage,
+    /// Events of which one may be what the server cannot read, or what the connection breaks at. While there are any, an event
+    /// is sent only when nothing else waits for its answer.
+    suspects: usize,
+}
+
+impl Holdings {
+    /// An event has left its outbox.
+    fn release(&mut self, share: Share) {
+        self.usage.messages -= 1;
+        self.usage.bytes -= share.bytes;
+        self.suspects -= usize::from(share.is_suspect);
+    }
+}
+
 /// One client. `T` is what the driver wants back with the outcome of a publish.
 pub struct Machine<T> {
     settings: Settings,
@@ -185,7 +207,7 @@ pub struct Machine<T> {
     refresh_at: Option<Duration>,
     sessions: BTreeMap<SessionId, Participation<T>>,
     replays: replay::Replays,
-    usage: Usage,
+    holdings: Holdings,
     commands: Commands,
     /// Sessions with events to send, each once.
     ready: VecDeque<SessionId>,
@@ -205,7 +227,7 @@ impl<T> fmt::Debug for Machine<T> {
     /// Without contents and tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine")
-            .field("usage", &self.usage)
+            .field("holdings", &self.holdings)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
@@ -228,7 +250,7 @@ impl<T> Machine<T> {
             refresh_at: None,
             sessions: BTreeMap::new(),
             replays: replay::Replays::new(),
-            usage: Usage::default(),
+            holdings: Holdings::default(),
             commands: Commands::default(),
             ready: VecDeque::new(),
             joins: VecDeque::new(),
@@ -280,12 +302,12 @@ impl<T> Machine<T> {
 
     /// How full the outbox is.
     pub fn usage(&self) -> Usage {
-        self.usage
+        self.holdings.usage
     }
 
     /// Whether nothing is left to be sent or answered.
     pub fn is_idle(&self) -> bool {
-        self.usage.messages == 0 && self.commands.is_empty()
+        self.holdings.usage.messages == 0 && self.commands.is_empty()
     }
 
     /// Makes room for an event with `bytes` of data, as the policy says. `false`: there is none.
@@ -304,9 +326,10 @@ impl<T> Machine<T> {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        let fits = self.usage.messages < self.settings.outbox_messages
-            && self.usage.bytes.saturating_add(bytes) <= self.settings.outbox_bytes;
-        fits || self.usage.messages == 0
+        let usage = &self.holdings.usage;
+        let fits = usage.messages < self.settings.outbox_messages
+            && usage.bytes.saturating_add(bytes) <= self.settings.outbox_bytes;
+        fits || usage.messages == 0
     }
 
     /// Takes an event into the outbox; room was made before. With a ticket, an ack is wanted, and what becomes of the event
@@ -325,8 +348,8 @@ impl<T> Machine<T> {
         event.check()?;
         let id = event.id.take().unwrap_or_else(|| self.new_id('-'));
         let deadline = self.settings.ack_timeout.map(|limit| now.since_start + limit);
-        self.usage.messages += 1;
-        self.usage.bytes += event.data.bytes().len();
+        self.holdings.usage.messages += 1;
+        self.holdings.usage.bytes += event.data.bytes().len();
         self.stats.published += 1;
         let participation = self.sessions.entry(session).or_insert_with(|| Participation::new(session));
         participation.publisher = true;
@@ -505,8 +528,7 @@ impl<T> Machine<T> {
 
     /// An event has left the outbox.
     fn settle(&mut self, left: Left<T>) {
-        self.usage.messages -= 1;
-        self.usage.bytes -= left.bytes;
+        self.holdings.release(left.share);
         match &left.outcome {
             Outcome::Stored { duplicate, .. } => {
                 self.stats.acked += 1;
@@ -520,13 +542,20 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Events without an ack that are done.
+    /// Events without an ack that are done when they are sent and nothing is before them; among suspects they are acked, too.
     fn release_unacked(&mut self, session: SessionId) {
         let Some(participation) = self.sessions.get_mut(&session) else { return };
-        while let Some(bytes) = participation.outbox.pop_unacked() {
-            self.usage.messages -= 1;
-            self.usage.bytes -= bytes;
+        while self.holdings.suspects == 0
+            && let Some(share) = participation.outbox.pop_unacked()
+        {
+            self.holdings.release(share);
         }
+    }
+
+    /// How many messages of this connection wait for their answers.
+    fn unanswered(&self) -> usize {
+        let events: usize = self.sessions.values().map(|found| found.outbox.in_flight()).sum();
+        events + self.commands.unanswered()
     }
 
     /// [`Machine::timeout`] is to be called at `at`, or before.

@@ -12,8 +12,9 @@ use crate::config::Format;
 /// Messages from this size on are worth compressing, bytes; the server's own threshold.
 const COMPRESS_FROM: usize = 1024;
 
-/// Writes a published event's envelope. `retries` is how often it was sent before.
-pub(super) fn write_event<T>(dst: &mut BytesMut, session: &str, entry: &Entry<T>) {
+/// Writes a published event's envelope. An ack is asked for if the event wants one, or if `is_alone`: the next event then waits
+/// for it.
+pub(super) fn write_event<T>(dst: &mut BytesMut, session: &str, entry: &Entry<T>, is_alone: bool) {
     let event = &entry.event;
     dst.reserve(event.data.bytes().len() + 320);
     dst.put_slice(b"{\"id\":");
@@ -25,7 +26,7 @@ pub(super) fn write_event<T>(dst: &mut BytesMut, session: &str, entry: &Entry<T>
     dst.put_slice(b"\",\"data\":");
     dst.put_slice(event.data.bytes());
     dst.put_slice(b",\"metadata\":{\"requiresAck\":");
-    dst.put_slice(if entry.wants_ack() { b"true" } else { b"false" });
+    dst.put_slice(if entry.wants_ack() || is_alone { b"true" } else { b"false" });
     let priority = match event.priority {
         Priority::Low => ",\"priority\":\"low\"",
         Priority::Normal => "",
@@ -127,7 +128,7 @@ mod tests {
         let mut entry = Entry::new("e\"1".into(), event, 77, None, Some(()));
         entry.sends = 2;
         let mut dst = BytesMut::new();
-        write_event(&mut dst, "s-1", &entry);
+        write_event(&mut dst, "s-1", &entry, false);
         let text = std::str::from_utf8(&dst).unwrap();
         let mut read = Vec::new();
         read_frame(text, |envelope| read.push(envelope.unwrap())).unwrap();

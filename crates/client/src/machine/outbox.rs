@@ -17,6 +17,11 @@ use agentbench_protocol::message::ErrorData;
 use crate::event::Event;
 use crate::outcome::{GaveUp, Outcome};
 
+/// Breaks at the same event after which it is sent alone: a bad network breaks at any.
+const ALONE_AFTER: u32 = 3;
+/// Breaks after which it is given up, the later ones when it was alone.
+const GIVE_UP_AFTER: u32 = 8;
+
 /// One published event.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
@@ -31,7 +36,11 @@ pub(super) struct Entry<T> {
     in_doubt: bool,
     refused: u32,
     last_refusal: Option<ErrorData>,
-    /// Whom to tell; `None` if no ack is wanted.
+    /// Connections in a row that broke while it was the first on its way.
+    breaks: u32,
+    /// The server may be unable to read it, or the connection may break at it.
+    is_suspect: bool,
+    /// Receives the outcome; `None` if no ack is wanted.
     ticket: Option<T>,
 }
 
@@ -52,6 +61,8 @@ impl<T> Entry<T> {
             in_doubt: false,
             refused: 0,
             last_refusal: None,
+            breaks: 0,
+            is_suspect: false,
             ticket,
         }
     }
@@ -60,9 +71,17 @@ impl<T> Entry<T> {
         self.ticket.is_some()
     }
 
-    fn size(&self) -> usize {
-        self.event.data.bytes().len()
+    /// What it takes up.
+    fn share(&self) -> Share {
+        Share { bytes: self.event.data.bytes().len(), is_suspect: self.is_suspect }
     }
+}
+
+/// What one event takes up in its outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) bytes: usize,
+    pub(super) is_suspect: bool,
 }
 
 /// What left an outbox.
@@ -70,7 +89,21 @@ impl<T> Entry<T> {
 pub(super) struct Left<T> {
     pub(super) ticket: Option<T>,
     pub(super) outcome: Outcome,
-    pub(super) bytes: usize,
+    pub(super) share: Share,
+}
+
+/// What the loss of a connection does to an outbox.
+#[derive(Debug)]
+pub(super) struct Cut<T> {
+    /// How many events were not suspects before.
+    pub(super) suspected: usize,
+    /// The event at which too many connections broke.
+    pub(super) given_up: Option<Left<T>>,
+}
+
+/// Whether a refusal of an event is an outcome, and not a reason to send it again.
+pub(super) fn is_final(refusal: &ErrorData) -> bool {
+    !refusal.retryable && refusal.code != ErrorCode::NotAParticipant
 }
 
 /// What a refusal of an event asks for.
@@ -91,19 +124,26 @@ pub(super) enum Refused<T> {
 pub(super) struct Outbox<T> {
     entries: VecDeque<Entry<T>>,
     in_flight: usize,
+    /// The server has answered to an event of it on this connection.
+    is_moving: bool,
     /// Nothing is sent before.
     pub(super) hold_until: Option<Duration>,
 }
 
 impl<T> Default for Outbox<T> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), in_flight: 0, hold_until: None }
+        Self { entries: VecDeque::new(), in_flight: 0, is_moving: false, hold_until: None }
     }
 }
 
 impl<T> Outbox<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many events are sent and wait for their answers.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     #[cfg(test)]
@@ -140,26 +180,28 @@ impl<T> Outbox<T> {
     }
 
     /// The front event without an ack that is sent and has nothing before it: it is done.
-    pub(super) fn pop_unacked(&mut self) -> Option<usize> {
+    pub(super) fn pop_unacked(&mut self) -> Option<Share> {
         if self.in_flight == 0 || self.entries.front()?.wants_ack() {
             return None;
         }
         self.in_flight -= 1;
-        self.entries.pop_front().map(|entry| entry.size())
+        self.entries.pop_front().map(|entry| entry.share())
     }
 
     /// Takes an acked event out. Acks come in order, so it is nearly always the first.
-    pub(super) fn acked(&mut self, id: &str) -> Option<(Option<T>, usize)> {
+    pub(super) fn acked(&mut self, id: &str) -> Option<(Option<T>, Share)> {
         let index = self.find(id)?;
         let entry = self.remove(index)?;
-        let bytes = entry.size();
-        Some((entry.ticket, bytes))
+        self.is_moving = true;
+        let share = entry.share();
+        Some((entry.ticket, share))
     }
 
     /// Takes note of a refusal.
     pub(super) fn refused(&mut self, id: &str, refusal: ErrorData, most_retries: Option<u32>) -> Refused<T> {
         let Some(index) = self.find(id) else { return Refused::NotFound };
-        if !refusal.retryable && refusal.code != ErrorCode::NotAParticipant {
+        self.is_moving = true;
+        if is_final(&refusal) {
             return self
                 .remove(index)
                 .map_or(Refused::NotFound, |entry| Refused::Settled(settle_refused(entry, refusal)));
@@ -187,13 +229,47 @@ impl<T> Outbox<T> {
         Refused::Retry(retries)
     }
 
-    /// The connection is lost: everything is to be sent again. Tells how many events were in flight.
-    pub(super) fn connection_lost(&mut self) -> usize {
+    /// The server could not read the first event in flight, which is the only one: takes it out.
+    pub(super) fn refuse_in_flight(&mut self, refusal: ErrorData) -> Option<Left<T>> {
+        if self.in_flight == 0 {
+            return None;
+        }
+        self.is_moving = true;
+        self.remove(0).map(|entry| settle_refused(entry, refusal))
+    }
+
+    /// The connection is lost: everything is to be sent again. If it broke soon, `break_detail` says why: an event at which
+    /// each connection breaks before the server has answered is given up.
+    pub(super) fn connection_lost(&mut self, break_detail: Option<&str>) -> Cut<T> {
+        let mut cut = Cut { suspected: 0, given_up: None };
+        if let Some(detail) = break_detail
+            && self.in_flight > 0
+            && !self.is_moving
+            && let Some(first) = self.entries.front_mut()
+        {
+            first.breaks += 1;
+            let breaks = first.breaks;
+            if breaks >= ALONE_AFTER {
+                cut.suspected = self.suspect();
+            }
+            if breaks >= GIVE_UP_AFTER {
+                let why = GaveUp::Breaks { detail: detail.to_owned() };
+                cut.given_up = self.remove(0).map(|entry| give_up(entry, true, why));
+            }
+        }
         for entry in self.entries.range_mut(..self.in_flight) {
             entry.in_doubt = true;
         }
         self.hold_until = None;
-        std::mem::take(&mut self.in_flight)
+        self.is_moving = false;
+        self.in_flight = 0;
+        cut
+    }
+
+    /// Suspects all events in flight. Gives how many were not suspects before.
+    pub(super) fn suspect(&mut self) -> usize {
+        let in_flight = self.entries.range_mut(..self.in_flight);
+        in_flight.filter_map(|entry| (!std::mem::replace(&mut entry.is_suspect, true)).then_some(())).count()
     }
 
     /// When the first event is given up. All events wait equally long, so it is the oldest.
@@ -249,35 +325,40 @@ impl<T> Outbox<T> {
 /// A refusal settles an event, unless an earlier send of it may have succeeded. Where the server looks for a
 /// repeat first, its refusal says that there was none.
 fn settle_refused<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
-    let certain =
-        matches!(refusal.code, ErrorCode::SessionClosed | ErrorCode::IdConflict | ErrorCode::PayloadTooLarge);
-    let bytes = entry.size();
+    let certain = matches!(
+        refusal.code,
+        ErrorCode::SessionClosed
+            | ErrorCode::IdConflict
+            | ErrorCode::PayloadTooLarge
+            | ErrorCode::MalformedJson
+    );
+    let share = entry.share();
     let outcome = if entry.in_doubt && !certain {
         Outcome::Unknown { why: GaveUp::RefusedAgain(refusal), sent: true }
     } else {
         Outcome::Refused(refusal)
     };
-    Left { ticket: entry.ticket, outcome, bytes }
+    Left { ticket: entry.ticket, outcome, share }
 }
 
 fn settle_exhausted<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
-    let bytes = entry.size();
+    let share = entry.share();
     let outcome = if entry.in_doubt {
         Outcome::Unknown { why: GaveUp::Retries(refusal), sent: true }
     } else {
         Outcome::Refused(refusal)
     };
-    Left { ticket: entry.ticket, outcome, bytes }
+    Left { ticket: entry.ticket, outcome, share }
 }
 
 fn give_up<T>(entry: Entry<T>, in_flight: bool, why: GaveUp) -> Left<T> {
-    let bytes = entry.size();
+    let share = entry.share();
     let outcome = match entry.last_refusal {
         // Every send of it was answered, with a refusal.
         Some(refusal) if !in_flight && !entry.in_doubt => Outcome::Refused(refusal),
         _ => Outcome::Unknown { why, sent: entry.sends > 0 },
     };
-    Left { ticket: entry.ticket, outcome, bytes }
+    Left { ticket: entry.ticket, outcome, share }
 }
 
 #[cfg(test)]
@@ -311,11 +392,12 @@ mod tests {
     #[test]
     fn acks_take_out_what_they_name_and_keep_the_mark() {
         let mut outbox = outbox(4, 3);
-        assert_eq!(outbox.acked("e2"), Some((Some(2), 2)));
+        let share = Share { bytes: 2, is_suspect: false };
+        assert_eq!(outbox.acked("e2"), Some((Some(2), share)));
         assert_eq!((next(&outbox), outbox.len()), ("e4", 3));
         assert_eq!(outbox.acked("e2"), None);
-        assert_eq!(outbox.acked("e1"), Some((Some(1), 2)));
-        assert_eq!(outbox.acked("e3"), Some((Some(3), 2)));
+        assert_eq!(outbox.acked("e1"), Some((Some(1), share)));
+        assert_eq!(outbox.acked("e3"), Some((Some(3), share)));
         assert_eq!((next(&outbox), outbox.len(), outbox.in_flight), ("e4", 1, 0));
     }
 
@@ -340,9 +422,15 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(matches!(settled(&mut outbox(1, 1), ErrorCode::Forbidden), Outcome::Refused(_)));
-        for (code, certain) in [(ErrorCode::Forbidden, false), (ErrorCode::SessionClosed, true)] {
+        let codes = [
+            (ErrorCode::Forbidden, false),
+            (ErrorCode::SessionClosed, true),
+            (ErrorCode::MalformedJson, true),
+        ];
+        for (code, certain) in codes {
             let mut outbox = outbox(1, 1);
-            assert_eq!(outbox.connection_lost(), 1);
+            outbox.connection_lost(None);
+            assert_eq!(next(&outbox), "e1");
             outbox.sent();
             assert_eq!(matches!(settled(&mut outbox, code), Outcome::Refused(_)), certain, "{code}");
         }
@@ -374,7 +462,43 @@ mod tests {
         outbox.sent();
         assert_eq!(outbox.pop_unacked(), None);
         assert!(outbox.acked("e1").is_some());
-        assert_eq!(outbox.pop_unacked(), Some(2));
+        assert_eq!(outbox.pop_unacked(), Some(Share { bytes: 2, is_suspect: false }));
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_first_in_flight_is_suspected_after_three_breaks_and_given_up_after_eight() {
+        let mut outbox = outbox(3, 0);
+        let suspected: Vec<_> = (1..=7)
+            .map(|_| {
+                outbox.sent();
+                outbox.sent();
+                let cut = outbox.connection_lost(Some("cut"));
+                assert!(cut.given_up.is_none());
+                cut.suspected
+            })
+            .collect();
+        assert_eq!(suspected, [0, 0, 2, 0, 0, 0, 0]);
+        outbox.sent();
+        let left = outbox.connection_lost(Some("cut")).given_up.unwrap();
+        let why = GaveUp::Breaks { detail: "cut".into() };
+        assert_eq!((left.ticket, left.outcome), (Some(1), Outcome::Unknown { why, sent: true }));
+        assert!(left.share.is_suspect);
+        assert_eq!(next(&outbox), "e2");
+    }
+
+    #[test]
+    fn a_loss_is_no_break_where_nothing_is_in_flight_or_the_server_has_answered() {
+        let mut outbox = outbox(3, 0);
+        for _ in 0..20 {
+            let cut = outbox.connection_lost(Some("cut"));
+            assert!(cut.given_up.is_none() && cut.suspected == 0, "nothing in flight: {cut:?}");
+        }
+        for _ in 0..20 {
+            outbox.sent();
+            assert!(matches!(outbox.refused("e1", refusal(ErrorCode::Overloaded), None), Refused::Retry(_)));
+            let cut = outbox.connection_lost(Some("cut"));
+            assert!(cut.given_up.is_none() && cut.suspected == 0, "answered: {cut:?}");
+        }
     }
 }

@@ -12,13 +12,15 @@ use super::commands::{Pending, Purpose};
 use super::follow::Arrival;
 use super::inbound::{Incoming, IncomingAck, read_frame};
 use super::link::{Farewell, Link, Phase, last_words};
-use super::outbox::{Left, Refused};
+use super::outbox::{Left, Refused, is_final};
 use super::participation::{Join, Participation};
 use super::verdict::Lost;
 use super::{Codec, ConnectionEvent, Machine, Now, Told};
 use crate::item::{Delivered, Gap, Item, Lifecycle};
 use crate::outcome::{Error, Outcome};
 
+/// Close code without a fault of the server's (RFC 6455 §7.4.1).
+const NORMAL: u16 = 1000;
 /// Close code for what is framed well and makes no sense (RFC 6455 §7.4.1).
 const INVALID_DATA: u16 = 1007;
 
@@ -104,6 +106,8 @@ impl<T> Machine<T> {
                 self.say_last(INVALID_DATA, "not a message");
                 return Some(Lost::Violation(detail));
             }
+            // A message has ended the connection.
+            self.connection()?;
         }
     }
 
@@ -133,7 +137,6 @@ impl<T> Machine<T> {
     }
 
     fn take_acks(&mut self, ack: &IncomingAck<'_>) {
-        self.progress();
         // Only a server that acks several sessions at once would leave the session out; then it has to be looked for.
         let sessions: Vec<SessionId> = match ack.session_id {
             Some(session) => return self.take_acks_of(session, ack),
@@ -145,13 +148,13 @@ impl<T> Machine<T> {
     }
 
     fn take_acks_of(&mut self, session: SessionId, ack: &IncomingAck<'_>) {
-        let Self { sessions, usage, stats, told, .. } = self;
+        let Self { sessions, holdings, stats, told, attempt, .. } = self;
         let Some(participation) = sessions.get_mut(&session) else { return };
         let (epoch, level, duplicate) = (ack.epoch, ack.level, ack.duplicate);
         ack.each(|id, seq| {
-            let Some((ticket, bytes)) = participation.outbox.acked(id) else { return };
-            usage.messages -= 1;
-            usage.bytes -= bytes;
+            let Some((ticket, share)) = participation.outbox.acked(id) else { return };
+            holdings.release(share);
+            *attempt = 0;
             stats.acked += 1;
             stats.duplicates += u64::from(duplicate);
             if let Some(ticket) = ticket {
@@ -203,7 +206,6 @@ impl<T> Machine<T> {
             Some(id) => follow.arrived(seq, id),
             None => follow.arrived(seq, &serde_json::from_str::<String>(message.id).unwrap_or_default()),
         };
-        self.progress();
         match arrival {
             Arrival::Repeat => {
                 self.stats.repeats += 1;
@@ -221,6 +223,7 @@ impl<T> Machine<T> {
                 self.told.push_back(Told::Item { follow: key, item: Item::Violation(violation) });
             }
         }
+        self.progress();
         self.stats.delivered += 1;
         let item = item(frame.delivered(session, seq, message));
         self.told.push_back(Told::Item { follow: key, item });
@@ -244,12 +247,12 @@ impl<T> Machine<T> {
             // A log's entry that is of a later version still has its place.
             return self.take_event(message, frame);
         };
-        if message.seq.is_some() {
-            if !is_lifecycle(&content) {
-                return self.take_event(message, frame);
         if let Some(connection) = self.connection() {
             connection.server_time = message.sent_at();
         }
+        if message.seq.is_some() {
+            if !is_lifecycle(&content) {
+                return self.take_event(message, frame);
             }
             let lifecycle = |entry| Item::Lifecycle(Box::new(Lifecycle { entry, message: content }));
             return self.take_entry(message, frame, lifecycle);
@@ -316,7 +319,9 @@ impl<T> Machine<T> {
             return number.map_or((), |number| self.replay_finished(session_id, number));
         }
         let Some(pending) = number.and_then(|number| self.commands.take(number)) else { return };
-        self.progress();
+        if !pending.purpose.is_passing() {
+            self.progress();
+        }
         match (&pending.purpose, reply) {
             (Purpose::Join(session), SystemMessage::SessionJoined(joined)) => {
                 self.joined(*session, number.unwrap_or_default(), &joined);
@@ -367,6 +372,10 @@ impl<T> Machine<T> {
         }
         let is_answered = |waiter: &mut super::Waiter| waiter.follow.is_none() || waiter.follow == asked;
         let waiters: Vec<_> = participation.waiters.extract_if(.., is_answered).collect();
+        if !waiters.is_empty() {
+            // Only the first answer is progress: each new connection repeats it.
+            self.progress();
+        }
         for waiter in waiters {
             let reply = Box::new(SystemMessage::SessionJoined(joined.clone()));
             self.told.push_back(Told::Reply { key: waiter.key, reply: Ok(reply) });
@@ -377,9 +386,12 @@ impl<T> Machine<T> {
 
     fn take_error(&mut self, now: Now, message: &Incoming<'_>) {
         let Ok(refusal) = serde_json::from_str::<ErrorData>(message.data) else { return };
-        self.progress();
         let Some(id) = refusal.original_message_id.clone() else {
-            return self.tell(ConnectionEvent::ServerError(refusal));
+            self.tell(ConnectionEvent::ServerError(refusal.clone()));
+            if refusal.code == ErrorCode::MalformedJson {
+                self.frame_refused(now, &refusal);
+            }
+            return;
         };
         if self.number_in('h', &id).is_some() {
             return;
@@ -400,8 +412,7 @@ impl<T> Machine<T> {
             return;
         };
         let refusals = pending.refusals;
-        let is_join = matches!(pending.purpose, Purpose::Join(_));
-        if refusal.retryable && !is_join && pending.purpose != Purpose::Nobody {
+        if refusal.retryable && !pending.purpose.is_passing() {
             pending.refusals += 1;
             let until = self.retry_at(now, wait(refusals));
             if let Some(pending) = self.commands.get_mut(number) {
@@ -411,6 +422,9 @@ impl<T> Machine<T> {
             return;
         }
         let Some(Pending { purpose, .. }) = self.commands.take(number) else { return };
+        if !purpose.is_passing() {
+            self.progress();
+        }
         match purpose {
             Purpose::Join(session) => {
                 let refusals = self.sessions.get(&session).map_or(0, |found| found.join_refusals);
@@ -459,7 +473,12 @@ impl<T> Machine<T> {
             let Some(participation) = self.sessions.get_mut(&session) else { continue };
             match participation.outbox.refused(id, refusal.clone(), self.settings.publish_retries) {
                 Refused::NotFound => continue,
-                Refused::Settled(left) => self.event_settled(session, left),
+                Refused::Settled(left) => {
+                    if is_final(refusal) {
+                        self.progress();
+                    }
+                    self.event_settled(session, left);
+                }
                 Refused::Waiting => {}
                 Refused::Retry(refusals) => self.hold_back(now, session, refusals, refusal),
             }
@@ -467,6 +486,39 @@ impl<T> Machine<T> {
         }
         // Its ack was not wanted, or it was given up.
         self.stats.refused += 1;
+    }
+
+    /// The server could not read a frame, and so not whose message was in it. The events in flight go one by one on a new
+    /// connection; one that was alone already is the cause.
+    fn frame_refused(&mut self, now: Now, refusal: &ErrorData) {
+        let is_sending = |(_, found): &(&SessionId, &Participation<T>)| found.outbox.in_flight() > 0;
+        let sending: Vec<_> = self.sessions.iter().filter(is_sending).map(|(session, _)| *session).collect();
+        if self.holdings.suspects == 0 || self.unanswered() > 1 {
+            if !sending.is_empty() {
+                self.suspect(now, &sending, refusal);
+            }
+            return;
+        }
+        for session in sending {
+            let Some(participation) = self.sessions.get_mut(&session) else { continue };
+            let Some(left) = participation.outbox.refuse_in_flight(refusal.clone()) else { continue };
+            self.progress();
+            self.event_settled(session, left);
+            // A good message in between: servers close a connection after too many bad ones in a row.
+            if let Some(connection) = self.connection() {
+                connection.heartbeat_due = true;
+            }
+        }
+    }
+
+    /// One of the events that are on their way cannot be read; a new connection shows which.
+    fn suspect(&mut self, now: Now, sending: &[SessionId], refusal: &ErrorData) {
+        let Self { sessions, holdings, .. } = self;
+        for session in sending {
+            holdings.suspects += sessions.get_mut(session).map_or(0, |found| found.outbox.suspect());
+        }
+        self.say_last(NORMAL, "");
+        self.lost(now, &Lost::Unreadable(format!("the server cannot read a message: {}", refusal.error)));
     }
 
     fn event_settled(&mut self, session: SessionId, left: Left<T>) {

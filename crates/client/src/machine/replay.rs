@@ -118,6 +118,7 @@ impl<T> Machine<T> {
             Some(found) if found.next == seq => {
                 found.next = seq + 1;
                 self.told.push_back(Told::Item { follow: found.key, item: item() });
+                self.progress();
             }
             // Of a replay that nobody wants any more.
             _ => self.stats.unexpected += 1,

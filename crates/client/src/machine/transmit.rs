@@ -46,6 +46,7 @@ impl<T> Machine<T> {
             self.send_next_command(now, codec, dst);
         }
         while dst.len() < most
+            && !self.has_to_wait()
             && let Some(session) = self.ready.pop_front()
         {
             self.send_events(session, codec, dst, most);
@@ -94,21 +95,27 @@ impl<T> Machine<T> {
         }
     }
 
+    /// Whether no event may be sent until what was sent is answered.
+    fn has_to_wait(&self) -> bool {
+        self.holdings.suspects > 0 && self.unanswered() > 0
+    }
+
     /// One session's turn. It is listed again if it has more.
     fn send_events(&mut self, session: SessionId, codec: &mut Codec, dst: &mut BytesMut, most: usize) {
         let window = self.settings.in_flight;
         for _ in 0..TURN {
-            let Self { sessions, rng, link, stats, .. } = self;
+            let has_to_wait = self.has_to_wait();
+            let Self { sessions, rng, link, stats, holdings, .. } = self;
             let (Link::Open(connection), Some(participation)) = (link, sessions.get_mut(&session)) else {
                 return;
             };
             participation.is_listed = false;
-            if dst.len() >= most || !participation.can_publish(window) {
+            if dst.len() >= most || has_to_wait || !participation.can_publish(window) {
                 break;
             }
             let Some(entry) = participation.outbox.next() else { break };
             codec.envelope.clear();
-            write_event(&mut codec.envelope, &participation.name, entry);
+            write_event(&mut codec.envelope, &participation.name, entry, holdings.suspects > 0);
             let again = entry.sends > 0;
             let mask = rng.next_u32().to_ne_bytes();
             match connection.framing.write(dst, codec, mask, connection.max_payload) {

@@ -29,6 +29,8 @@ pub enum Lost {
     },
     /// The server's bytes are not what the protocol allows.
     Violation(String),
+    /// The server cannot read a message of this client, and does not say which.
+    Unreadable(String),
     /// The server closed it.
     Closed {
         /// The close code, if it gave one.
@@ -56,9 +58,12 @@ pub(super) enum Verdict {
 impl Lost {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
-            Self::Io(_) | Self::Unreachable(_) | Self::TooSlow | Self::Silent | Self::Violation(_) => {
-                Verdict::Retry(Duration::ZERO)
-            }
+            Self::Io(_)
+            | Self::Unreachable(_)
+            | Self::TooSlow
+            | Self::Silent
+            | Self::Violation(_)
+            | Self::Unreadable(_) => Verdict::Retry(Duration::ZERO),
             Self::Http { status, retry_after, body } => http(*status, *retry_after, body),
             Self::Closed { code, reason, asked } => closed(*code, reason, *asked),
         }
@@ -67,7 +72,10 @@ impl Lost {
     /// The same for the user.
     pub(super) fn describe(&self) -> Disconnected {
         let detail = match self {
-            Self::Io(detail) | Self::Unreachable(detail) | Self::Violation(detail) => detail.clone(),
+            Self::Io(detail)
+            | Self::Unreachable(detail)
+            | Self::Violation(detail)
+            | Self::Unreadable(detail) => detail.clone(),
             Self::TooSlow => "the server did not answer in time".into(),
             Self::Silent => "nothing was heard from the server for too long".into(),
             Self::Http { status, body, .. } => format!("HTTP status {status}: {body}"),

@@ -244,6 +244,9 @@ fn gave_up(why: &Value) -> GaveUp {
     let refusal = || read::<ErrorData>(&why["refusal"]);
     match (why["kind"].as_str(), refusal()) {
         (Some("ackTimeout"), _) => GaveUp::AckTimeout,
+        (Some("breaks"), _) => {
+            GaveUp::Breaks { detail: why["detail"].as_str().unwrap_or_default().to_owned() }
+        }
         (Some("dropped"), _) => GaveUp::Dropped,
         (Some("left"), _) => GaveUp::Left,
         (Some("retries"), Ok(refusal)) => GaveUp::Retries(refusal),

@@ -61,6 +61,7 @@ fn gave_up(why: &GaveUp) -> Value {
         GaveUp::AckTimeout => json!({"kind": "ackTimeout"}),
         GaveUp::Retries(refusal) => json!({"kind": "retries", "refusal": refusal}),
         GaveUp::RefusedAgain(refusal) => json!({"kind": "refusedAgain", "refusal": refusal}),
+        GaveUp::Breaks { detail } => json!({"kind": "breaks", "detail": detail}),
         GaveUp::Dropped => json!({"kind": "dropped"}),
         GaveUp::Left => json!({"kind": "left"}),
         GaveUp::Ended(ended) => json!({"kind": "ended", "ended": ended_of(ended)}),
