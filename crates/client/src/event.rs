@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentbench_protocol::Priority;
 use agentbench_protocol::envelope::is_visible;
 use agentbench_protocol::json::{JsonKind, Scanner};
-use agentbench_protocol::limits::{MAX_ID_CHARS, MAX_TTL_MS};
+use agentbench_protocol::limits::{MAX_DATA_DEPTH, MAX_ID_CHARS, MAX_TTL_MS};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -19,24 +19,31 @@ impl Data {
     /// From JSON text, which is sent as it is.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is not one JSON object in UTF-8.
+    /// [`Error::Invalid`] if it is not one JSON object in UTF-8, or if a reader could not read it: objects and lists nested deeper
+    /// than 120 levels, or an escape such as `\ud83d` that is half of a surrogate pair.
     pub fn raw(json: impl Into<Bytes>) -> Result<Self, Error> {
         let json = json.into();
         let text =
             simdutf8::basic::from_utf8(&json).map_err(|_| Error::Invalid("data is not UTF-8".into()))?;
         let mut scanner = Scanner::new(text);
-        let checked = scanner.value().and_then(|value| scanner.end().map(|()| value.kind));
-        match checked {
-            Ok(JsonKind::Object) => Ok(Self(json)),
-            Ok(_) => Err(Error::Invalid("data must be a JSON object".into())),
-            Err(error) => Err(Error::Invalid(format!("data is not valid JSON: {error}"))),
+        let invalid = |problem: String| Err(Error::Invalid(format!("data {problem}")));
+        match scanner.value().and_then(|value| scanner.end().map(|()| value)) {
+            Err(error) => invalid(format!("is not valid JSON: {error}")),
+            Ok(value) if value.kind != JsonKind::Object => invalid("must be a JSON object".into()),
+            Ok(value) if value.depth > MAX_DATA_DEPTH => {
+                invalid(format!("is nested {} levels deep; {MAX_DATA_DEPTH} are the most", value.depth))
+            }
+            Ok(value) if has_lone_surrogate(value.text) => {
+                invalid("has half of a surrogate pair in a text".into())
+            }
+            Ok(_) => Ok(Self(json)),
         }
     }
 
     /// From anything that serde writes as a JSON object.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it cannot be written, or is no object.
+    /// [`Error::Invalid`] if it cannot be written, is no object, or is nested deeper than 120 levels.
     pub fn json(value: &impl Serialize) -> Result<Self, Error> {
         let json = serde_json::to_vec(value).map_err(|error| Error::Invalid(format!("data: {error}")))?;
         Self::raw(json)
@@ -46,6 +53,35 @@ impl Data {
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
+}
+
+/// Whether an escape in a JSON text, which is valid, is one half of a surrogate pair without the other: JSON's grammar allows it, but
+/// it is no character, and most parsers refuse the whole text.
+fn has_lone_surrogate(json: &str) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        rest = &rest[at..];
+        let size = match code_unit(rest) {
+            // Any other escape; none of them has a second byte beyond ASCII.
+            None => 2,
+            Some(0xd800..0xdc00) => {
+                if !matches!(code_unit(&rest[6..]), Some(0xdc00..0xe000)) {
+                    return true;
+                }
+                12
+            }
+            Some(0xdc00..0xe000) => return true,
+            Some(_) => 6,
+        };
+        rest = &rest[size..];
+    }
+    false
+}
+
+/// The UTF-16 code unit that the escape at the beginning of `text` stands for, if it is one.
+fn code_unit(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 /// An event to be published.
@@ -132,6 +168,46 @@ mod tests {
             assert!(Data::raw(bad).is_err(), "{bad}");
         }
         assert!(Data::raw(&b"{\"\xff\":1}"[..]).is_err());
+    }
+
+    #[test]
+    fn data_is_nested_120_levels_at_most() {
+        let nested =
+            |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        assert!(Data::raw(nested(120)).is_ok());
+        let Err(Error::Invalid(problem)) = Data::raw(nested(121)) else { panic!("too deep") };
+        assert_eq!(problem, "data is nested 121 levels deep; 120 are the most");
+        assert!(Data::raw(nested(100_000)).is_err());
+        assert!(
+            Data::raw(r#"{"a":"[[[[["}"#.replace("[[[[[", &"[".repeat(200))).is_ok(),
+            "brackets in a text"
+        );
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_refused() {
+        for (text, is_good) in [
+            (r"\ud83d\ude00", true),
+            (r"\uD83D\uDE00\u00e9", true),
+            (r"\\ud83d", true),
+            (r"\ud7ff\ue000", true),
+            ("😀", true),
+            (r"\ud83d", false),
+            (r"\ude00", false),
+            (r"\ude00\ud83d", false),
+            (r"\ud83dx", false),
+            (r"\ud83d\n", false),
+            (r"\ud83d\ud83d\ude00", false),
+            (r"\ud83d\\ude00", false),
+            (r"\\\ud83d", false),
+            (r"\ud83d😀", false),
+        ] {
+            for json in [format!(r#"{{"a":"{text}"}}"#), format!(r#"{{"{text}":1}}"#)] {
+                assert_eq!(Data::raw(json.clone()).is_ok(), is_good, "{json}");
+                // The judge: what Rust's own strings can hold.
+                assert_eq!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), is_good, "{json}");
+            }
+        }
     }
 
     #[test]
