@@ -7,6 +7,9 @@ use crate::Error;
 /// Port of `wss://` where none is named (RFC 6455 §3).
 const TLS_PORT: u16 = 443;
 
+/// The parameter of the query that names the producer.
+const PRODUCER: &str = "producerId";
+
 /// A server's address in the parts that the driver and the handshake need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -58,9 +61,42 @@ impl Address {
     }
 }
 
+/// A target whose query names the producer, percent-encoded, since a header cannot carry every character. A name that the URL had goes.
+pub(crate) fn with_producer(target: &str, producer: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut whole = format!("{path}?");
+    let is_other = |pair: &&str| !pair.is_empty() && pair.split('=').next() != Some(PRODUCER);
+    for pair in query.split('&').filter(is_other) {
+        whole.push_str(pair);
+        whole.push('&');
+    }
+    whole.push_str(PRODUCER);
+    whole.push('=');
+    for byte in producer.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => whole.push(byte.into()),
+            _ => whole.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_producers_name_in_any_script_goes_into_the_query() {
+        for (target, producer, whole) in [
+            ("/", "ci-1", "/?producerId=ci-1"),
+            ("/ws?", "ci-1", "/ws?producerId=ci-1"),
+            ("/ws?a=b", "M\u{fc}ller", "/ws?a=b&producerId=M%C3%BCller"),
+            ("/?producerId=x&a=b&producerIds=y", "\u{6771}", "/?a=b&producerIds=y&producerId=%E6%9D%B1"),
+            ("/", "a&b=c+d%#?~_.", "/?producerId=a%26b%3Dc%2Bd%25%23%3F~_."),
+        ] {
+            assert_eq!(with_producer(target, producer), whole);
+        }
+    }
 
     #[test]
     fn urls_and_their_parts() {

@@ -66,7 +66,7 @@ impl Backoff {
 pub struct Settings {
     /// `Host` header.
     pub host: String,
-    /// Path and query of the request.
+    /// Path and query of the request; the producer's name is added to the query.
     pub target: String,
     /// The token to begin with.
     pub token: Option<String>,
@@ -191,7 +191,7 @@ impl Config {
     }
 
     /// Name of this producer: one that keeps it over restarts of its process can send an event again, with the
-    /// same id, and have it stored once. Random by default. At most 128 visible characters.
+    /// same id, and have it stored once. Random by default. At most 128 visible characters, of any script.
     #[must_use]
     pub fn producer_id(mut self, id: impl Into<String>) -> Self {
         self.settings.producer_id = id.into();

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 
 use super::outbound::Framing;
 use super::verdict::Lost;
+use crate::address::with_producer;
 use crate::config::{Format, Settings};
 
 /// Most bytes of a refused upgrade's body that are kept for the user.
@@ -94,11 +95,10 @@ impl Connection {
         let mut control = BytesMut::new();
         let protocol = subprotocol(settings.format);
         let bearer = token.map(|token| format!("Bearer {token}"));
-        let mut headers = vec![("Agentbench-Producer", &*settings.producer_id)];
-        headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        let headers: Vec<_> = bearer.as_deref().map(|bearer| ("Authorization", bearer)).into_iter().collect();
         let offer = settings.compression.then(|| offer_value(&DeflatePolicy::default()));
-        let (host, target) = (&settings.host, &settings.target);
-        write_request(&mut control, host, target, &key, &[protocol], offer.as_deref(), &headers);
+        let target = with_producer(&settings.target, &settings.producer_id);
+        write_request(&mut control, &settings.host, &target, &key, &[protocol], offer.as_deref(), &headers);
         Self {
             phase: Phase::Opening { accept: accept_key(&key), head: Vec::new() },
             deadline,

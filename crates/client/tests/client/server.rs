@@ -228,7 +228,7 @@ impl Server {
         }
         let token =
             request.header("authorization").unwrap_or_default().trim_start_matches("Bearer ").to_owned();
-        assert!(request.header("agentbench-producer").is_some());
+        assert!(request.target.contains("?producerId="), "{}", request.target);
         let upgrade = request.upgrade().unwrap();
         let protocol = upgrade.protocols().next().unwrap().to_owned();
         connection.is_packed = protocol == SUBPROTOCOL_MSGPACK;
