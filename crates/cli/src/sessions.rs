@@ -9,7 +9,7 @@ use std::time::Duration;
 use agentbench_auth::Role;
 use agentbench_client::{
     Client, Config, Data, Error, Event, Item, NewSession, Outcome, SessionId, SessionInfo, StartAt, Status,
-    SystemMessage, Ticket,
+    Ticket,
 };
 use agentbench_protocol::Outcome as TestOutcome;
 use agentbench_scenarios::target::sentence;
@@ -267,19 +267,11 @@ async fn tail(client: &Client, session: SessionId, from: From, json: bool) -> an
     let mut follow = client.follow(session, start).await?;
     while let Some(item) = follow.next().await {
         write_item(&item, json)?;
-        if is_end(&item) {
-            return Ok(ExitCode::SUCCESS);
-        }
     }
     match follow.ended() {
         Some(error) => Err(error.clone().into()),
         None => Ok(ExitCode::SUCCESS),
     }
-}
-
-fn is_end(item: &Item) -> bool {
-    let Item::Lifecycle(lifecycle) = item else { return false };
-    matches!(lifecycle.message, SystemMessage::SessionStopped(_) | SystemMessage::SessionExpired(_))
 }
 
 /// Entries of the log go to standard output; what else is to be known, to standard error.

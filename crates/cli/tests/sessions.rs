@@ -105,6 +105,10 @@ fn tail_follows_until_the_session_ends() {
     let what: Vec<String> = seen.iter().map(|entry| entry["data"]["n"].to_string()).collect();
     assert_eq!(what, ["null", "null", "1", "2", "null"], "{seen:?}");
     assert_eq!(seen[4]["data"]["type"], "session_stopped");
+    // Of a session that has ended already, all is there at once.
+    let again = shell.good(&["tail", &session, "--from", "start", "--json"], "");
+    assert_eq!(lines(&again), seen);
+    assert_eq!(shell.good(&["tail", &session, "--from", "live"], ""), "");
 }
 
 #[test]

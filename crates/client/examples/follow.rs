@@ -1,4 +1,4 @@
-//! Prints a session's log from its first event on, as JSON lines, for as long as it grows:
+//! Prints a session's log from its first event on, as JSON lines, until the session ends:
 //! `cargo run -p agentbench-client --example follow -- ws://127.0.0.1:3001 TOKEN SESSION`.
 
 use agentbench_client::{Client, Config, Item, StartAt};

@@ -21,6 +21,7 @@ use crate::event::{Data, Event};
 use crate::follow::Follow;
 use crate::machine::{ConnectionEvent, Machine, Now, Usage};
 use crate::outcome::{Ended, Error, Outcome};
+use crate::queue::AtEnd;
 use crate::replay::Replay;
 use crate::shared::{Reply, Shared, State as SharedState};
 use crate::stats::Stats;
@@ -209,12 +210,26 @@ impl Client {
         Ok(Publisher { client: self.clone(), session, joined })
     }
 
-    /// Follows a session from a place in its log. At most one follow of a session at a time on one client.
+    /// Follows a session from a place in its log to its end: the follow ends when the session has ended and all of it was read.
+    /// At most one follow of a session at a time on one client.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`], [`Error::AlreadyFollowing`].
     pub async fn follow(&self, session: SessionId, start: StartAt) -> Result<Follow, Error> {
-        let key = self.shared.lock().add_follow();
+        self.begin_follow(session, start, AtEnd::Finish).await
+    }
+
+    /// The same, and goes on when the session has ended and all of it was read: for presence, or for a judge of whether anything
+    /// comes twice. It ends when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Client::follow`].
+    pub async fn follow_and_stay(&self, session: SessionId, start: StartAt) -> Result<Follow, Error> {
+        self.begin_follow(session, start, AtEnd::Stay).await
+    }
+
+    async fn begin_follow(&self, session: SessionId, start: StartAt, at_end: AtEnd) -> Result<Follow, Error> {
+        let key = self.shared.lock().add_follow(session, at_end);
         // From here on its drop tidies up, should this future be dropped.
         let mut follow = Follow::new(Arc::clone(&self.shared), session, key);
         let reply =
@@ -234,7 +249,8 @@ impl Client {
         speed: f64,
         from_seq: Seq,
     ) -> Result<Replay, Error> {
-        let key = self.shared.lock().add_follow();
+        // The server says when a replay is at its end.
+        let key = self.shared.lock().add_follow(session, AtEnd::Stay);
         // From here on its drop tidies up, should this future be dropped.
         let mut replay = Replay::new(Arc::clone(&self.shared), session, key);
         let ask = |state: &mut SharedState, now, reply| {

@@ -11,9 +11,11 @@ use agentbench_protocol::message::Joined;
 use crate::item::Item;
 use crate::machine::FollowKey;
 use crate::outcome::Error;
+use crate::queue::End;
 use crate::shared::{Shared, Taken};
 
-/// A follower of one session. It survives reconnects: what was missed comes next. Dropping it ends it.
+/// A follower of one session. It survives reconnects: what was missed comes next. It ends when the session has ended and all of it
+/// was read (see [`Client::follow_and_stay`](crate::Client::follow_and_stay)), and when it is dropped.
 ///
 /// Read it quickly: a follow whose buffer is full stops the whole connection of its client (see
 /// [`Config::follow_buffer`](crate::Config::follow_buffer)).
@@ -23,21 +25,18 @@ pub struct Follow {
     key: FollowKey,
     joined: Option<Box<Joined>>,
     items: VecDeque<Item>,
-    ended: Option<Error>,
-    has_finished: bool,
+    end: Option<End>,
 }
 
 impl Follow {
     pub(crate) fn new(shared: Arc<Shared>, session: SessionId, key: FollowKey) -> Self {
-        Self { shared, session, key, joined: None, items: VecDeque::new(), ended: None, has_finished: false }
+        Self { shared, session, key, joined: None, items: VecDeque::new(), end: None }
     }
 
     pub(crate) fn set_joined(&mut self, joined: Joined) {
+        let key = self.key;
+        self.shared.ask(|state, now| state.joined(now, key, &joined));
         self.joined = Some(Box::new(joined));
-    }
-
-    pub(crate) fn has_finished(&self) -> bool {
-        self.has_finished
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -64,7 +63,7 @@ impl Follow {
 
     /// The same as a poll function, for a `Stream` or a `select`.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
-        if self.items.is_empty() && self.ended.is_none() && !self.has_finished {
+        if self.items.is_empty() && self.end.is_none() {
             let taken = self.shared.lock().take_items(self.key, &mut self.items, context.waker());
             match taken {
                 Taken::Items(wake) => {
@@ -73,8 +72,7 @@ impl Follow {
                     }
                 }
                 Taken::Nothing => return Poll::Pending,
-                Taken::Ended(why) => self.ended = Some(why),
-                Taken::Finished => self.has_finished = true,
+                Taken::Ended(end) => self.end = Some(end),
             }
         }
         Poll::Ready(self.items.pop_front())
@@ -88,9 +86,13 @@ impl Follow {
         }
     }
 
-    /// Why the follow is over, once `next` has given `None`.
+    /// Why the follow is over before its session, once `next` has given `None`; `None` if the session has ended and all of it was
+    /// read.
     pub fn ended(&self) -> Option<&Error> {
-        self.ended.as_ref()
+        match &self.end {
+            Some(End::Failed(error)) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! after any interruption without losing, repeating or reordering anything.
 //!
 //! ```no_run
-//! use agentbench_client::{Client, Config, Data, Event, Item, NewSession, Outcome, StartAt};
+//! use agentbench_client::{Client, Config, Data, Event, Item, NewSession, Outcome, StartAt, TestOutcome};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::connect(Config::new("ws://127.0.0.1:3001").token("…")).await?;
@@ -17,6 +17,7 @@
 //!     Outcome::Refused(why) => println!("not stored: {}", why.error),
 //!     Outcome::Unknown { why, .. } => println!("perhaps stored: {why}"),
 //! }
+//! client.stop_test(session, TestOutcome::Completed, None).await?; // the last entry: the follow ends behind it
 //! while let Some(item) = follow.next().await {
 //!     if let Item::Event(event) = item {
 //!         println!("{} {}", event.seq, event.data());
@@ -53,6 +54,7 @@ mod follow;
 mod item;
 pub mod machine;
 mod outcome;
+mod queue;
 mod replay;
 mod shared;
 mod stats;

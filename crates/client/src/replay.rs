@@ -49,7 +49,7 @@ impl Replay {
 
     /// Why the replay is over before its end, once `next` has given `None`.
     pub fn ended(&self) -> Option<&Error> {
-        self.items.ended().filter(|_| !self.items.has_finished())
+        self.items.ended()
     }
 
     /// Ends the replay, and waits until the server sends no more of it. Items that were not read are given up.

@@ -5,12 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use agentbench_protocol::SystemMessage;
+use agentbench_protocol::message::Joined;
+use agentbench_protocol::{SessionId, SystemMessage};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::item::Item;
 use crate::machine::{ConnectionEvent, FollowKey, Machine, Now, Told};
 use crate::outcome::{Error, Outcome};
+use crate::queue::{AtEnd, End, Queue};
 
 /// Connection events that a slow listener may be behind.
 const EVENTS_KEPT: usize = 64;
@@ -38,22 +40,12 @@ pub(crate) struct State {
     pub(crate) machine: Machine<oneshot::Sender<Outcome>>,
     pub(crate) events: broadcast::Sender<ConnectionEvent>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
-    follows: BTreeMap<FollowKey, FollowQueue>,
+    follows: BTreeMap<FollowKey, Queue>,
     follow_buffer: usize,
     /// How many follows have a full buffer: while there is one, the driver does not read.
     full: usize,
     last_key: u64,
     messages_seen: usize,
-}
-
-/// Items that wait for their reader.
-#[derive(Default)]
-struct FollowQueue {
-    items: VecDeque<Item>,
-    reader: Option<Waker>,
-    ended: Option<Error>,
-    /// A replay that has come to its end.
-    has_finished: bool,
 }
 
 /// What a reader finds.
@@ -63,9 +55,7 @@ pub(crate) enum Taken {
     /// Nothing yet.
     Nothing,
     /// Nothing any more.
-    Ended(Error),
-    /// Nothing any more, as it should be.
-    Finished,
+    Ended(End),
 }
 
 impl Shared {
@@ -94,7 +84,7 @@ impl Shared {
         let now = self.now();
         let mut state = self.lock();
         let result = act(&mut state, now);
-        state.pass_on();
+        state.pass_on(now);
         let messages = state.machine.usage().messages;
         let has_room = messages < std::mem::replace(&mut state.messages_seen, messages);
         let has_ended = state.machine.ended().is_some();
@@ -146,17 +136,24 @@ impl State {
         self.replies.remove(&key);
     }
 
-    pub(crate) fn add_follow(&mut self) -> FollowKey {
+    pub(crate) fn add_follow(&mut self, session: SessionId, at_end: AtEnd) -> FollowKey {
         self.last_key += 1;
         let key = FollowKey(self.last_key);
-        self.follows.insert(key, FollowQueue::default());
+        self.follows.insert(key, Queue::new(session, at_end));
         key
     }
 
     pub(crate) fn remove_follow(&mut self, key: FollowKey) {
         let limit = self.follow_buffer;
-        let was_full = self.follows.remove(&key).is_some_and(|queue| queue.items.len() >= limit);
+        let was_full = self.follows.remove(&key).is_some_and(|queue| queue.is_full(limit));
         self.full -= usize::from(was_full);
+    }
+
+    /// A follow's join was answered.
+    pub(crate) fn joined(&mut self, now: Now, key: FollowKey, joined: &Joined) {
+        if self.change_queue(key, |queue| queue.joined(joined)) == Some(true) {
+            self.finish(now, key);
+        }
     }
 
     /// Whether the driver is to leave the socket alone.
@@ -167,23 +164,19 @@ impl State {
     /// Exchanges the reader's empty buffer for what there is; if there is nothing, `waker` is kept.
     pub(crate) fn take_items(&mut self, key: FollowKey, buffer: &mut VecDeque<Item>, waker: &Waker) -> Taken {
         let Some(queue) = self.follows.get_mut(&key) else { return Taken::Nothing };
-        if !queue.items.is_empty() {
-            std::mem::swap(&mut queue.items, buffer);
-            let was_full = buffer.len() >= self.follow_buffer;
+        let was_full = queue.is_full(self.follow_buffer);
+        if queue.swap(buffer) {
             self.full -= usize::from(was_full);
             return Taken::Items(was_full && self.full == 0);
         }
-        if let Some(why) = &queue.ended {
-            return Taken::Ended(why.clone());
-        }
-        if queue.has_finished {
-            return Taken::Finished;
+        if let Some(end) = queue.ended() {
+            return Taken::Ended(end.clone());
         }
         queue.reader = Some(waker.clone());
         Taken::Nothing
     }
 
-    fn pass_on(&mut self) {
+    fn pass_on(&mut self, now: Now) {
         while let Some(told) = self.machine.poll_event() {
             match told {
                 // Whoever does not wait any more does not want to know.
@@ -193,36 +186,43 @@ impl State {
                         drop(waiting.send(reply));
                     }
                 }
-                Told::Item { follow, item } => self.push_item(follow, item),
-                Told::FollowEnded { follow, why } => self.end_follow(follow, why),
-                Told::ReplayFinished { replay } => self.finish(replay),
+                Told::Item { follow, item } => {
+                    if self.change_queue(follow, |queue| queue.push(item)) == Some(true) {
+                        self.finish(now, follow);
+                    }
+                }
+                Told::FollowEnded { follow, why } => {
+                    self.change_queue(follow, |queue| queue.end(End::Failed(why)));
+                }
+                Told::ReplayFinished { replay } => {
+                    self.change_queue(replay, |queue| queue.end(End::Finished));
+                }
                 Told::Connection(event) => drop(self.events.send(event)),
             }
         }
     }
 
-    fn push_item(&mut self, key: FollowKey, item: Item) {
-        let Some(queue) = self.follows.get_mut(&key) else { return };
-        queue.items.push_back(item);
-        self.full += usize::from(queue.items.len() == self.follow_buffer);
-        if let Some(reader) = queue.reader.take() {
-            reader.wake();
+    /// Its session has ended and all of it was given: the follow is over, here and for the machine.
+    fn finish(&mut self, now: Now, key: FollowKey) {
+        if let Some(session) = self.change_queue(key, |queue| {
+            queue.end(End::Finished);
+            queue.session
+        }) {
+            self.machine.unfollow(now, session, key);
         }
     }
 
-    fn finish(&mut self, key: FollowKey) {
-        let Some(queue) = self.follows.get_mut(&key) else { return };
-        queue.has_finished = true;
-        if let Some(reader) = queue.reader.take() {
-            reader.wake();
+    /// Changes a queue, and counts anew whether it is full.
+    fn change_queue<R>(&mut self, key: FollowKey, change: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+        let limit = self.follow_buffer;
+        let queue = self.follows.get_mut(&key)?;
+        let was_full = queue.is_full(limit);
+        let result = change(queue);
+        match (was_full, queue.is_full(limit)) {
+            (false, true) => self.full += 1,
+            (true, false) => self.full -= 1,
+            _ => {}
         }
-    }
-
-    fn end_follow(&mut self, key: FollowKey, why: Error) {
-        let Some(queue) = self.follows.get_mut(&key) else { return };
-        queue.ended = Some(why);
-        if let Some(reader) = queue.reader.take() {
-            reader.wake();
-        }
+        Some(result)
     }
 }

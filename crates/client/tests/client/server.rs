@@ -8,7 +8,7 @@ use agentbench_protocol::envelope::{Envelope, read_frame};
 use agentbench_protocol::event::{
     AckHead, EventBody, sender_json, write_ack, write_acks, write_error, write_heartbeat, write_system,
 };
-use agentbench_protocol::message::Joined;
+use agentbench_protocol::message::{Joined, Transition};
 use agentbench_protocol::{
     AckLevel, Command, Epoch, Head, MessageType, Reconnect, Refusal, SUBPROTOCOL_MSGPACK, Status, msgpack,
 };
@@ -337,19 +337,10 @@ impl Server {
                 self.say(None, &SystemMessage::SessionLeft { original_message_id: id, session_id });
             }
             Command::StartTest { session_id } => {
-                let session = session_id.parse().unwrap();
-                let Some(hosted) = self.sessions.get_mut(&session) else {
-                    return self.refuse(Refusal::new(ErrorCode::SessionNotFound, "none").of(id));
-                };
-                match hosted.session.control(&Step::Start, &id, &sender(), Some(key), 7) {
-                    Ok(Published::Repeat(seq)) => {
-                        let mut step = hosted.session.transition_at(seq).unwrap().clone();
-                        step.original_message_id = Some(id);
-                        self.say(None, &SystemMessage::SessionStarted(step));
-                    }
-                    Ok(_) => {}
-                    Err(refusal) => self.refuse(refusal.of(id)),
-                }
+                self.step(session_id.parse().unwrap(), &Step::Start, id, key);
+            }
+            Command::StopTest { session_id, outcome, reason } => {
+                self.step(session_id.parse().unwrap(), &Step::Stop { outcome, reason }, id, key);
             }
             Command::RefreshToken { token } => {
                 self.tokens.push(format!("refreshed {token}"));
@@ -358,6 +349,30 @@ impl Server {
             }
             other => panic!("the tests do not send {other:?}"),
         }
+    }
+
+    fn step(&mut self, session: SessionId, step: &Step, command: String, key: ConnectionKey) {
+        let Some(hosted) = self.sessions.get_mut(&session) else {
+            return self.refuse(Refusal::new(ErrorCode::SessionNotFound, "none").of(command));
+        };
+        match hosted.session.control(step, &command, &sender(), Some(key), 7) {
+            Ok(Published::Repeat(seq)) => {
+                let step = hosted.session.transition_at(seq).unwrap().clone();
+                self.say_stepped(step, command);
+            }
+            Ok(_) => {}
+            Err(refusal) => self.refuse(refusal.of(command)),
+        }
+    }
+
+    fn say_stepped(&mut self, mut step: Transition, command: String) {
+        step.original_message_id = Some(command);
+        let message = if step.status.has_ended() {
+            SystemMessage::SessionStopped(step)
+        } else {
+            SystemMessage::SessionStarted(step)
+        };
+        self.say(None, &message);
     }
 
     fn create(&mut self, id: SessionId, command: &str, waiter: Waiter) {
@@ -452,11 +467,7 @@ impl Server {
                 Waiter::Ack(_) => acks.push((record.id.to_owned(), seq)),
                 Waiter::Command(_) => match transitions.iter().find(|step| step.seq == Some(seq)) {
                     None => self.say_created(record.id, &info),
-                    Some(step) => {
-                        let mut step = step.clone();
-                        step.original_message_id = Some(record.id.to_owned());
-                        self.say(None, &SystemMessage::SessionStarted(step));
-                    }
+                    Some(step) => self.say_stepped(step.clone(), record.id.to_owned()),
                 },
                 _ => {}
             }

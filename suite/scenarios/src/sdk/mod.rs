@@ -75,7 +75,7 @@ impl Client {
     /// Follows a session from its first entry.
     pub(crate) async fn follow(&self, session: SessionId) -> Result<Follow, Error> {
         match self {
-            Self::Rust(client) => client.follow(session, StartAt::Start).await.map(Follow::Rust),
+            Self::Rust(client) => client.follow_and_stay(session, StartAt::Start).await.map(Follow::Rust),
             Self::TypeScript(client) => client.follow(session).await.map(Follow::TypeScript),
         }
     }
