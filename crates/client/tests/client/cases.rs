@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agentbench_client::machine::FollowKey;
 use agentbench_client::{
-    Backoff, ConnectionEvent, Data, Ended, Epoch, Error, ErrorCode, Event, Gap, GapCause, GaveUp, Item,
-    NotRecovered, OutboxPolicy, Outcome, Position, SessionId, StartAt, SystemMessage, Violation,
+    Backoff, ConnectionEvent, Data, Ended, Epoch, Error, ErrorCode, Event, Format, Gap, GapCause, GaveUp,
+    Item, NotRecovered, OutboxPolicy, Outcome, Position, SessionId, StartAt, SystemMessage, Usage, Violation,
 };
 use agentbench_protocol::{Command, Reconnect};
 
@@ -632,4 +632,64 @@ fn a_run_repeats_itself_to_the_byte() {
         (pair.server.seen.clone(), pair.at, pair.machine.stats())
     };
     assert_eq!(run(), run());
+}
+
+/// Three sessions with five events each, of which one is `e8`, and one without an ack at the end of each.
+fn three_sessions(pair: &mut Pair) -> Vec<SessionId> {
+    let sessions: Vec<_> = (0..3).map(|_| pair.create()).collect();
+    for (index, session) in sessions.iter().enumerate() {
+        for number in 1..=5 {
+            pair.publish(*session, index as u64 * 5 + number);
+        }
+        let now = pair.now();
+        pair.machine.publish(now, *session, Event::new(Data::raw("{}").unwrap()), None).unwrap();
+    }
+    pair.settle_within(10 * MINUTE);
+    sessions
+}
+
+fn id_of(entry: &str) -> String {
+    let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
+    entry["id"].as_str().unwrap().to_owned()
+}
+
+/// All events but `e8` are stored once and in their order, those without an ack behind them.
+fn check_all_but_the_eighth(pair: &Pair, sessions: &[SessionId]) {
+    for number in (1..=15).filter(|number| *number != 8) {
+        stored(pair, number);
+    }
+    for (index, session) in sessions.iter().enumerate() {
+        let log: Vec<_> = pair.server.log(*session).iter().skip(1).map(|body| id_of(body)).collect();
+        let first = index as u64 * 5 + 1;
+        let wanted = (first..first + 5).filter(|number| *number != 8).map(|number| format!("e{number}"));
+        // Ids that the client has made are longer.
+        let (named, rest): (Vec<_>, Vec<_>) = log.iter().cloned().partition(|id| id.len() <= 3);
+        assert_eq!(named, wanted.collect::<Vec<_>>());
+        assert_eq!(rest.len(), 1, "the one without an ack: {log:?}");
+        assert_eq!(log.last(), rest.first());
+    }
+    assert_eq!(pair.machine.usage(), Usage::default());
+}
+
+#[test]
+fn an_event_that_the_server_cannot_read_is_refused_and_all_others_of_all_sessions_are_stored() {
+    for format in [Format::Json, Format::Msgpack] {
+        let mut pair = Pair::new(settings(|config| config.format(format)));
+        pair.settle();
+        pair.server.faults.unreadable = Some("e8");
+        let sessions = three_sessions(&mut pair);
+        assert!(matches!(pair.outcome(8), Outcome::Refused(why) if why.code == ErrorCode::MalformedJson));
+        check_all_but_the_eighth(&pair, &sessions);
+        assert_eq!(pair.machine.stats().reconnects, 1, "one new connection shows which it is");
+    }
+}
+
+#[test]
+fn an_event_at_which_each_connection_breaks_is_given_up_and_all_others_are_stored() {
+    let mut pair = Pair::plain();
+    pair.server.faults.breaks_at = Some("e8");
+    let sessions = three_sessions(&mut pair);
+    let why = GaveUp::Breaks { detail: "cut".into() };
+    assert_eq!(*pair.outcome(8), Outcome::Unknown { why, sent: true });
+    check_all_but_the_eighth(&pair, &sessions);
 }

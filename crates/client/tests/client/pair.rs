@@ -152,6 +152,9 @@ impl Pair {
         self.pump();
         let bytes = self.up.split_to(most.min(self.up.len()));
         self.server.received(&bytes);
+        if std::mem::take(&mut self.server.has_broken) {
+            return self.cut();
+        }
         let output = self.server.take_output();
         self.down.extend_from_slice(&output);
     }

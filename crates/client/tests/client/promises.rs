@@ -192,6 +192,8 @@ fn message() -> impl Strategy<Value = String> {
         Just(r#"{"type":"from_tomorrow"}"#.to_owned()),
         Just(r#"{"error":"x","code":"overloaded","retryable":true,"originalMessageId":"e1"}"#.to_owned()),
         Just(r#"{"error":"x","code":"overloaded","retryable":true,"retryAfterMs":18446744073709551615,"originalMessageId":"e1"}"#.to_owned()),
+        Just(r#"{"error":"x","code":"malformed_json","retryable":false}"#.to_owned()),
+        Just(r#"{"error":"x","code":"malformed_json","retryable":false,"originalMessageId":"e1"}"#.to_owned()),
         Just(r#"{"type":"disconnecting","code":1,"cause":"","detail":"","reconnect":"after","afterMs":18446744073709551615}"#.to_owned()),
         Just(r#"{"type":"connection_established","clientId":"","server":"","node":"","protocolVersion":1,"heartbeatInterval":18446744073709551615,"maxPayload":0,"tokenExpiresAt":18446744073709551615,"ackLevel":"logged"}"#.to_owned()),
     ];

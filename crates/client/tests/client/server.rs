@@ -34,6 +34,10 @@ pub(crate) struct Faults {
     pub(crate) refuse_with: Option<ErrorCode>,
     /// Delivers everything twice.
     pub(crate) deliver_twice: bool,
+    /// Cannot read the event with this id, and so not say whose it is.
+    pub(crate) unreadable: Option<&'static str>,
+    /// Breaks the connection at the event with this id.
+    pub(crate) breaks_at: Option<&'static str>,
     /// Leaves this seq out of the deliveries.
     pub(crate) leave_out: Option<Seq>,
     /// Answers the upgrade like this.
@@ -57,6 +61,8 @@ pub(crate) struct Server {
     connections: u64,
     publishes: u64,
     messages: u64,
+    /// Takes no more events, and its connection is to be cut.
+    pub(crate) has_broken: bool,
     /// Every envelope that was understood, as `kind id`.
     pub(crate) seen: Vec<String>,
     pub(crate) tokens: Vec<String>,
@@ -309,6 +315,15 @@ impl Server {
     }
 
     fn take_event(&mut self, envelope: &Envelope<'_>) {
+        if self.faults.breaks_at.is_some_and(|id| id == envelope.id) {
+            self.has_broken = true;
+        }
+        if self.has_broken {
+            return;
+        }
+        if self.faults.unreadable.is_some_and(|id| id == envelope.id) {
+            return self.refuse(Refusal::new(ErrorCode::MalformedJson, "it is not JSON"));
+        }
         self.publishes += 1;
         if self.faults.refuse_every.is_some_and(|every| self.publishes.is_multiple_of(every)) {
             let code = self.faults.refuse_with.unwrap_or(ErrorCode::Overloaded);
