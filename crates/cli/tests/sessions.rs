@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use agentbench_client::{Client, Config, Error, Replay, SessionId};
+use agentbench_client::{Client, Config, Data, Error, Event, Outcome, Replay, SessionId};
 use agentbench_load::child::{SECRET, ServerCommand, ServerProcess};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
@@ -175,6 +175,29 @@ fn a_reviewers_token_names_its_permission() {
     shell.good(&["publish", &session, "--token", &reviewer], note);
     let refused = shell.run(&["publish", &session, "--token", &mint(&[])], note);
     assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+#[test]
+fn a_producer_with_a_name_in_any_script_is_recognised_when_it_comes_back() {
+    let shell = Shell::new();
+    let session: SessionId = shell.good(&["create"], "").trim().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut duplicates = Vec::new();
+        for producer in
+            ["M\u{fc}ller-\u{6771}\u{4eac}&a=+%41", "M\u{fc}ller-\u{6771}\u{4eac}&a=+%41", "M\u{fc}ller"]
+        {
+            let config = Config::new(format!("ws://{}", shell.server.address())).token(shell.token());
+            let client = Client::connect(config.producer_id(producer)).await.unwrap();
+            let event = Event::new(Data::raw("{\"n\":1}").unwrap()).id("e1");
+            match client.publish(session, event).await.unwrap().await {
+                Outcome::Stored { duplicate, .. } => duplicates.push(duplicate),
+                other => panic!("{producer}: {other:?}"),
+            }
+            client.close().await;
+        }
+        assert_eq!(duplicates, [false, true, false]);
+    });
 }
 
 /// Reads a replay to its end, and gives the seqs.
