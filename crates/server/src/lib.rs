@@ -48,7 +48,7 @@ use tokio::task::LocalSet;
 
 use agentbench_audit::Record;
 
-use crate::config::Config;
+use crate::config::{Config, TlsFiles};
 use crate::http::streams::Ending;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
@@ -135,8 +135,7 @@ impl Server {
             purge_threshold: config.hot_log_bytes,
             ..DiskConfig::new(&config.data_dir)
         };
-        let files = config.security.tls.as_ref();
-        let tls = files.map(|files| Acceptor::load(&files.certificate, &files.key)).transpose()?;
+        let tls = config.security.tls.as_ref().map(load_tls).transpose()?;
         let auditor = Auditor::open(config.security.audit.as_ref(), now_ms())?;
         let OpenedLog { log, disk, recovery, condition } = opening::open(&disk, faults)?;
         let random = [random()?, random()?];
@@ -275,6 +274,14 @@ impl Server {
         self.shared.auditor.close();
         self.shared.log.close()
     }
+}
+
+/// Reads certificate and key, and opens the file for sessions' secrets if there is one.
+fn load_tls(files: &TlsFiles) -> Result<Acceptor, TlsError> {
+    let acceptor = Acceptor::load(&files.certificate, &files.key)?;
+    let Some(path) = &files.key_log else { return Ok(acceptor) };
+    tracing::warn!(path = %path.display(), "TLS_KEY_LOG: the file decrypts all traffic of this server");
+    acceptor.with_key_log(path)
 }
 
 fn random() -> io::Result<u64> {

@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 
+use crate::key_log::KeyLogFile;
 use crate::session::Session;
 use crate::{Stream, TlsError};
 
@@ -60,6 +61,17 @@ impl Acceptor {
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), current, files, seen: Mutex::new(Some(seen)) })
+    }
+
+    /// Appends the secrets of all sessions made from now on to a file (NSS key log format), with which anyone can decrypt them.
+    ///
+    /// # Errors
+    /// [`TlsError::KeyLog`] if the file cannot be opened.
+    pub fn with_key_log(mut self, path: &Path) -> Result<Self, TlsError> {
+        let opened = KeyLogFile::open(path);
+        let file = opened.map_err(|error| TlsError::KeyLog { path: path.to_owned(), error })?;
+        Arc::make_mut(&mut self.config).key_log = Arc::new(file);
+        Ok(self)
     }
 
     /// When the certificate that new sessions are given ends, ms since 1970; `None` if it does not say so as it should.

@@ -12,6 +12,7 @@
 mod acceptor;
 mod certificate;
 mod connector;
+mod key_log;
 mod session;
 mod stream;
 mod trust;
@@ -35,6 +36,14 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read {path}: {error}")]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The file for the sessions' secrets cannot be written.
+    #[error("cannot write {path}: {error}")]
+    KeyLog {
         /// The file.
         path: PathBuf,
         /// What the system says.

@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use agentbench_tls::{Acceptor, Connector, Refreshed, Stream};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -147,6 +153,62 @@ async fn new_files_are_taken_and_bad_ones_change_nothing() {
     client.write_all(b"still").await.unwrap();
     let mut got = [0; 5];
     server.read_exact(&mut got).await.unwrap();
+}
+
+/// What a client knows of its session's secrets, as lines of a key log.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<BTreeSet<String>>);
+
+impl rustls::KeyLog for Recorder {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        self.0.lock().unwrap().insert(format!("{label} {} {}", hex(client_random), hex(secret)));
+    }
+}
+
+/// A session of a client that records its secrets.
+fn record_session(
+    socket: std::net::TcpStream,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> BTreeSet<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(keys().join("authority.pem")).unwrap();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&[version]).unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let recorder = Arc::new(Recorder::default());
+    config.key_log = Arc::clone(&recorder) as Arc<dyn rustls::KeyLog>;
+    let session = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, socket);
+    stream.write_all(b"hello").unwrap();
+    drop(stream);
+    recorder.0.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_key_log_holds_the_secrets_that_the_client_has_and_is_its_owners_alone() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.log");
+        let acceptor = acceptor("first").with_key_log(&file).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = std::thread::spawn(move || record_session(client, version));
+        let socket = listener.accept().unwrap().0;
+        socket.set_nonblocking(true).unwrap();
+        let mut server = acceptor.accept(TcpStream::from_std(socket).unwrap()).unwrap();
+        server.handshake().await.unwrap();
+        server.read_exact(&mut [0; 5]).await.unwrap();
+        let expected = client.join().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let logged: BTreeSet<String> = text.lines().map(str::to_owned).collect();
+        assert!(!expected.is_empty() && expected.is_subset(&logged), "{version:?}: {expected:?} {logged:?}");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let error = acceptor("first").with_key_log(Path::new("/nowhere/keys.log")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write /nowhere/keys.log"), "{error}");
 }
 
 #[test]

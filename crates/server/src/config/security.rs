@@ -20,6 +20,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The certificate's key, PEM.
     pub key: PathBuf,
+    /// The file that sessions' secrets are appended to; development only.
+    pub key_log: Option<PathBuf>,
 }
 
 /// Where an issuer's keys come from.
@@ -93,13 +95,7 @@ pub struct Security {
 
 impl Security {
     pub(super) fn from_texts(texts: &Texts, production: bool) -> Result<Self, ConfigError> {
-        let path = |name: &str| Some(texts.get(name).0).filter(|text| !text.is_empty()).map(PathBuf::from);
-        let tls = match (path("tls-cert"), path("tls-key")) {
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
-            (None, None) => None,
-            (Some(_), None) => return texts.read("tls-key", |_| Err("is needed beside tls-cert".to_owned())),
-            (None, Some(_)) => return texts.read("tls-cert", |_| Err("is needed beside tls-key".to_owned())),
-        };
+        let tls = tls(texts, production)?;
         let trusted_proxies: Networks = texts.read("trusted-proxies", str::parse)?;
         let proxy_protocol = texts.flag("proxy-protocol")?;
         if proxy_protocol && trusted_proxies.is_empty() {
@@ -124,6 +120,22 @@ impl Security {
             jwks: jwks(texts)?,
             audit: audit(texts, production)?,
         })
+    }
+}
+
+fn tls(texts: &Texts, production: bool) -> Result<Option<TlsFiles>, ConfigError> {
+    let path = |name: &str| Some(texts.get(name).0).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let refuse = |name: &str, why: &str| texts.read(name, |_| Err(why.to_owned()));
+    let key_log = path("tls-key-log");
+    if key_log.is_some() && production {
+        return refuse("tls-key-log", "is for development: its file decrypts all traffic");
+    }
+    match (path("tls-cert"), path("tls-key")) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, key_log })),
+        (None, None) if key_log.is_some() => refuse("tls-key-log", "needs tls-cert and tls-key"),
+        (None, None) => Ok(None),
+        (Some(_), None) => refuse("tls-key", "is needed beside tls-cert"),
+        (None, Some(_)) => refuse("tls-cert", "is needed beside tls-key"),
     }
 }
 
@@ -185,6 +197,8 @@ mod tests {
         for flags in [
             &[("tls-cert", "a")][..],
             &[("tls-key", "a")],
+            &[("tls-key-log", "k")],
+            &[("tls-cert", "a"), ("tls-key", "b"), ("tls-key-log", "k"), ("env", "production")],
             &[("proxy-protocol", "true")],
             &[("trusted-proxies", "everybody")],
             &[("jwks-url", "ftp://x")],
@@ -195,6 +209,8 @@ mod tests {
             assert!(matches!(error, ConfigError::Invalid { .. }), "{error}");
         }
         assert!(config(&[("tls-cert", "a"), ("tls-key", "b")]).unwrap().tls.is_some());
+        let logging = config(&[("tls-cert", "a"), ("tls-key", "b"), ("tls-key-log", "k")]).unwrap().tls;
+        assert_eq!(logging.unwrap().key_log, Some(PathBuf::from("k")));
         assert!(config(&[("jwks-url", "https://x/keys")]).unwrap().jwks.is_some());
     }
 }

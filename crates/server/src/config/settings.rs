@@ -161,6 +161,12 @@ pub const SETTINGS: &[Setting] = &[
         "PEM file of the certificate's private key; both files are read again when they change",
     ),
     setting(
+        "tls-key-log",
+        "TLS_KEY_LOG",
+        "",
+        "file to which the secrets of TLS sessions are appended, so that Wireshark can read recorded traffic; refused in production",
+    ),
+    setting(
         "trusted-proxies",
         "TRUSTED_PROXIES",
         "",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use agentbench_audit::Record;
 use agentbench_auth::{AuthError, Grant};
+use agentbench_protocol::close::Reconnect;
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
 use agentbench_protocol::message::Sender;
@@ -35,6 +36,8 @@ use crate::worker::Worker;
 
 /// What a subprotocol begins with that carries a token.
 const BEARER: &str = "bearer.";
+/// When a client that is told to come back later may do so, ms: as where it sends faster than it may.
+const COME_BACK_MS: u64 = 1_000;
 /// Time that a client has to read why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -349,7 +352,7 @@ async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code:
         cause: code.cause().to_owned(),
         detail: reason.to_owned(),
         reconnect: code.reconnect(),
-        after_ms: None,
+        after_ms: (code.reconnect() == Reconnect::After).then_some(COME_BACK_MS),
     };
     let mut bytes = BytesMut::new();
     write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);

@@ -3,6 +3,8 @@
 //!
 //! - `support` is that server, a client that can also send raw bytes, and tokens.
 //! - `errors`: every error code; `tokens` and `roles`: who may come in, and do what.
+//! - `forms`: what one parser takes and another does not; `liveness`: workers that hang or panic.
+//! - `refusals`: what is said before a close.
 //! - `framing`: broken bytes, greedy and dead clients; `heads`: heads of requests.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `commands`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
@@ -37,6 +39,7 @@ mod looking;
 mod pages;
 mod presence;
 mod publishing;
+mod refusals;
 mod review;
 mod roles;
 mod stopping;
