@@ -6,8 +6,10 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Frame, jsonCodec } from "../src/codec.js";
 import { Api, httpBase, timeIn } from "../src/fallback/api.js";
 import { carryOut } from "../src/fallback/commands.js";
+import { HttpLink } from "../src/fallback/link.js";
 import { SseReader } from "../src/fallback/sse.js";
 import { type Client, type ClientEvent, type ConnectOptions, type Item, connect, fileOutbox, open } from "../src/node.js";
 import { BlockingProxy } from "./support/blocking-proxy.js";
@@ -63,6 +65,36 @@ describe("an older server", () => {
     expect(asked.map((text) => JSON.parse(text) as unknown)).toEqual([{ id: "c1", command: "start_test" }]);
     web.close();
   });
+});
+
+test("a proxy that answers a stream for a server that is away ends the link with the reason", async () => {
+  // As docs/deploy/nginx.conf does it: with 200, since an EventSource would give up on anything else.
+  const unavailable = 'retry: 5000\nevent: unavailable\ndata: {"status":"502","retryAfterMs":5000,"detail":"the server is away or restarting"}\n\n';
+  const web = createServer((request, response) => {
+    if (request.url?.includes("/stream")) response.writeHead(200, { "Content-Type": "text/event-stream" }).end(unavailable);
+    else response.writeHead(200, { "Content-Type": "application/json" }).end('{"sessions":[]}');
+  }).listen(0, "127.0.0.1");
+  await once(web, "listening");
+  const url = `ws://127.0.0.1:${(web.address() as AddressInfo).port}`;
+  const received: Frame[] = [];
+  const closed = await new Promise<unknown[]>((resolve, reject) => {
+    const link: HttpLink = new HttpLink({ url, subprotocol: "agentbench.v1.json", token: "t.o.k", producerId: "p" }, jsonCodec, {
+      opened: () => {
+        link.send(JSON.stringify({ id: "j", type: "control_command", timestamp: 0, data: { command: "join_session", sessionId: "s", from: "start" } }));
+      },
+      received: (frame) => received.push(frame),
+      heard: () => undefined,
+      refused: (...why) => {
+        reject(new Error(`refused: ${why.join(" ")}`));
+      },
+      closed: (...why) => {
+        resolve(why);
+      },
+    });
+  });
+  web.close();
+  expect(closed).toEqual([null, expect.stringContaining("the server is away or restarting") as string]);
+  expect(received.map(String).filter((text) => text.includes("session_joined"))).toEqual([]);
 });
 
 describe("with the real server behind a proxy that lets no WebSocket through", () => {

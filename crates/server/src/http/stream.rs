@@ -112,7 +112,8 @@ fn head(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE.as_str(), "text/event-stream"),
         (header::CACHE_CONTROL.as_str(), "no-store"),
-        // nginx would hold the stream back until its buffer is full.
+        // nginx (seen with 1.22) with `gzip on` for event streams holds them back to their end, unless this is sent or
+        // `proxy_buffering` is off.
         ("x-accel-buffering", "no"),
     ];
     (StatusCode::OK, headers, body).into_response()

@@ -1,7 +1,7 @@
 //! Who calls: by PROXY header and `X-Forwarded-For`, from trusted networks only; and behind the real HAProxy and nginx, with
 //! the configurations that `docs/deploy` offers.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -214,6 +214,37 @@ fn behind_haproxy_with_the_proxy_protocol() {
     assert_eq!(audited.seen(), ["127.0.0.1"], "the client, not the proxy at 127.0.0.2");
 }
 
+#[test]
+fn behind_haproxy_in_http_mode() {
+    let Some(program) = find("haproxy") else { return };
+    let audited = Audited::new("127.0.0.2", false);
+    let session = audited.server.connect("ada").create("proxied");
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
+    let (pem, _) = certificate(&folder);
+    let plain = free_address();
+    let server = format!("{} source 127.0.0.2 ", audited.server.address());
+    let text = configuration(
+        "haproxy-http.cfg",
+        &[
+            ("maxconn 50000", "maxconn 100"),
+            ("bind *:443", &format!("bind {plain}\n    bind {address}")),
+            ("/etc/haproxy/agentbench.pem", &pem),
+            ("10.0.0.2:3001 ", &server),
+        ],
+    );
+    // What it is for is time, which no test measures: events of a stream would come up to 200 ms late.
+    assert!(text.lines().any(|line| line.trim() == "option http-no-delay"));
+    std::fs::write(folder.path().join("haproxy.cfg"), text).expect("written");
+    let proxy = start(&program, &["-db", "-f", "haproxy.cfg"], folder, address);
+    serve_through(&proxy);
+    let stream = format!("/api/v1/sessions/{session}/stream?from=start");
+    let mut stream = Ask::new(plain, "GET", &stream).token(&evaluator("ada")).open();
+    assert_eq!(stream.events_to(1).len(), 1);
+    drop((stream, proxy));
+    let seen = audited.seen();
+    assert_eq!(seen, ["127.0.0.1", "127.0.0.1"], "the client, not the proxy at 127.0.0.2");
+}
+
 /// nginx with the sample's text in its `http` block.
 fn start_nginx(program: &Path, folder: TempDir, address: SocketAddr, text: &str) -> Proxy {
     let scratch = folder.path().display().to_string();
@@ -286,9 +317,35 @@ fn behind_nginx_the_servers_own_page_connects_and_streams_outlive_the_server() {
     assert_eq!(Ask::new(address, "GET", &stream).answer().status, 401, "other refusals stay");
     server.stop();
     let waiting = Ask::new(address, "GET", &stream).token(&token).answer();
-    assert_eq!((waiting.status, waiting.body.as_str()), (200, "retry: 5000\n\n"));
+    let (retry, event) = waiting.body.split_once("\nevent: unavailable\ndata: ").expect("it says why");
+    assert_eq!((waiting.status, retry), (200, "retry: 5000"));
+    let why: serde_json::Value = serde_json::from_str(event).expect("JSON");
+    assert_eq!((&why["status"], &why["retryAfterMs"]), (&"502".into(), &5000.into()), "{why}");
+    assert!(event.ends_with("\n\n") && why["detail"].is_string(), "{event:?}");
     assert!(waiting.head.contains("content-type: text/event-stream"), "{}", waiting.head);
     assert_eq!(Ask::new(address, "GET", &events).token(&token).answer().status, 502, "elsewhere it is said");
+    drop(proxy);
+}
+
+/// With nginx's own defaults and compression for event streams, which would otherwise be held back to their end.
+#[test]
+fn behind_nginx_that_compresses_events_come_as_they_happen() {
+    let Some(program) = find("nginx") else { return };
+    let server = TestServer::with_workers(1);
+    let session = server.connect("ada").create("proxied");
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
+    let text = format!(
+        "gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;\n\
+         server {{ listen {address}; location / {{ proxy_http_version 1.1; proxy_pass http://{}; }} }}",
+        server.address()
+    );
+    let proxy = start_nginx(&program, folder, address, &text);
+    let target = format!("/api/v1/sessions/{session}/stream");
+    let ask = Ask::new(address, "GET", &target).token(&evaluator("ada")).header("Accept-Encoding", "gzip");
+    // The stream goes on: what was held back to its end would never come.
+    let mut stream = ask.open();
+    assert!(stream.head.contains("content-encoding: gzip"), "{}", stream.head);
+    assert!(!stream.reader.fill_buf().expect("the greeting").is_empty());
     drop(proxy);
 }
 

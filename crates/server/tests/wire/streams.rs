@@ -248,6 +248,23 @@ fn an_event_source_may_give_its_token_in_the_address() {
     opened.events_to(2);
 }
 
+/// nginx with `gzip on` for event streams holds them back to their end, unless this header forbids it; and no cache may keep one.
+#[test]
+fn a_stream_forbids_proxies_to_hold_it_back() {
+    let server = TestServer::with_workers(1);
+    let session = server.connect("ada").create("s");
+    for origin in [None, Some("http://127.0.0.1:5173")] {
+        let ask = stream(&server, &session, "");
+        let ask = if let Some(origin) = origin { ask.header("Origin", origin) } else { ask };
+        let mut opened = ask.open();
+        assert_eq!(opened.status, 200);
+        for line in ["content-type: text/event-stream", "cache-control: no-store", "x-accel-buffering: no"] {
+            assert!(opened.head.lines().any(|it| it == line), "{line} is not in {}", opened.head);
+        }
+        assert!(opened.next().is_some());
+    }
+}
+
 #[test]
 fn streams_count_as_connections() {
     let server = TestServer::with(1, |config| config.max_connections = 2);

@@ -165,6 +165,8 @@ export class HttpLink implements TransportLink {
       if (stop.signal.aborted) return;
       // The session has ended and all of it was sent: there is nothing to come back for.
       if (event === "end") stop.abort();
+      // A load balancer answers for a server that is away; with 200, since an `EventSource` would give up on anything else.
+      if (event === "unavailable") return this.#failed(new Unusable(503, `the server is unavailable: ${data}`));
       // Of a later version.
       if (event !== "message") return;
       if (isFirst) data = answerTo(id, data);

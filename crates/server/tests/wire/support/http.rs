@@ -82,7 +82,7 @@ impl Ask {
             assert!(reader.read_line(&mut head).expect("a head") > 0, "ended inside the head: {head}");
         }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        Opened { status, reader, chunk: Vec::new(), over: false }
+        Opened { status, head: head.to_ascii_lowercase(), reader, chunk: Vec::new(), over: false }
     }
 }
 
@@ -125,7 +125,9 @@ fn dechunk(body: &str) -> String {
 /// An answer that is read while it comes.
 pub(crate) struct Opened {
     pub(crate) status: u16,
-    reader: BufReader<TcpStream>,
+    /// The head, in lower case.
+    pub(crate) head: String,
+    pub(crate) reader: BufReader<TcpStream>,
     chunk: Vec<u8>,
     over: bool,
 }
