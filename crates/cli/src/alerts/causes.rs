@@ -170,7 +170,11 @@ pub(super) fn of_time() -> anyhow::Result<Vec<Outcome>> {
     let fifty_years = 50.0 * 365.0;
     let issuer = Issuer::start()?;
     let files = tempfile::tempdir()?;
-    let tls = TlsFiles { certificate: files.path().join("tls.pem"), key: files.path().join("tls.key") };
+    let tls = TlsFiles {
+        certificate: files.path().join("tls.pem"),
+        key: files.path().join("tls.key"),
+        key_log: None,
+    };
     std::fs::write(&tls.certificate, include_str!("ending.pem"))?;
     std::fs::write(&tls.key, include_str!("scratch.key"))?;
     let certificate = tls.certificate.clone();

@@ -23,7 +23,8 @@ fn authority() -> Vec<u8> {
 
 fn encrypted(certificate: PathBuf, key: PathBuf) -> impl Fn(&mut ServerConfig) {
     move |config| {
-        config.security.tls = Some(TlsFiles { certificate: certificate.clone(), key: key.clone() });
+        config.security.tls =
+            Some(TlsFiles { certificate: certificate.clone(), key: key.clone(), key_log: None });
     }
 }
 
