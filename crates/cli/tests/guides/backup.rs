@@ -1,39 +1,18 @@
-//! Backup and restore of the data folder, with the commands that docs/operating.md names: what was acked before the backup is there
-//! afterwards, and readers of what came later are told that this history does not have it.
+//! Backup and restore of the data folder, with the commands of docs/operating.md on a machine that was set up by its guide: what was acked
+//! before the backup is there afterwards, and readers of what came later are told that this history does not have it.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use agentbench_auth::Role;
 use agentbench_client::{
     Client, Config, Data, Event, Item, NewSession, Outcome, Position, SessionId, StartAt, TestOutcome,
 };
-use agentbench_load::child::{ServerCommand, ServerProcess, token};
 
-fn start(data: &Path) -> ServerProcess {
-    let command = ServerCommand {
-        binary: env!("CARGO_BIN_EXE_agentbench").into(),
-        data_dir: data.to_owned(),
-        flags: vec!["--audit-file".into(), data.join("audit.jsonl").display().to_string()],
-        core: None,
-        port: 0,
-    };
-    ServerProcess::start(&command).unwrap()
-}
+use crate::shell::BINARY;
+use crate::systemd::{Machine, guide};
 
-fn shell(folder: &Path, command: &str) {
-    let done = Command::new("sh").args(["-ec", command]).current_dir(folder).status().unwrap();
-    assert!(done.success(), "{command}");
-}
-
-async fn connect(server: &ServerProcess) -> Client {
-    let token = token("ann", Role::Evaluator).unwrap();
-    Client::connect(Config::new(format!("ws://{}", server.address())).token(token).producer_id("ann-1"))
-        .await
-        .unwrap()
+async fn connect(machine: &Machine) -> Client {
+    let config = Config::new(format!("ws://{}", machine.address())).token(machine.token());
+    Client::connect(config.producer_id("ann-1")).await.unwrap()
 }
 
 async fn publish(client: &Client, session: SessionId, n: u64) -> u64 {
@@ -51,10 +30,9 @@ fn a_restored_folder_has_what_it_had_and_says_what_it_has_not() {
 }
 
 async fn backup_and_restore() {
-    let place = tempfile::tempdir().unwrap();
-    let data = place.path().join("data");
-    let server = start(&data);
-    let client = connect(&server).await;
+    let mut machine = Machine::installed();
+    let [backup, restore] = &guide("## Backup and restore")[..] else { panic!("the guide has other blocks") };
+    let client = connect(&machine).await;
     let live = client.create_session(NewSession::new("p", "live", "a")).await.unwrap();
     let ended = client.create_session(NewSession::new("p", "ended", "a")).await.unwrap();
     client.start_test(ended.session_id).await.unwrap();
@@ -65,18 +43,13 @@ async fn backup_and_restore() {
         head = publish(&client, live.session_id, n).await;
     }
     client.close().await;
-    // The backup, as the guide has it.
-    server.stop(Duration::from_secs(20)).unwrap();
-    shell(place.path(), "tar -czf backup.tar.gz data");
-    let server = start(&data);
-    let client = connect(&server).await;
+    machine.walk(backup);
+    let client = connect(&machine).await;
     let later = publish(&client, live.session_id, 20).await;
     client.close().await;
-    server.kill().unwrap();
-    // The restore.
-    shell(place.path(), "mv data data.broken && tar -xzf backup.tar.gz");
-    let server = start(&data);
-    let client = connect(&server).await;
+    machine.crash();
+    machine.walk(restore);
+    let client = connect(&machine).await;
     let info = client.get_session_info(live.session_id).await.unwrap();
     assert_eq!((info.head_seq, info.epoch), (head, live.epoch));
     let history = client.get_history(ended.session_id, 1, 100).await.unwrap();
@@ -92,10 +65,8 @@ async fn backup_and_restore() {
     assert!(matches!(again, Outcome::Stored { duplicate: true, seq, .. } if seq == head), "{again:?}");
     assert_eq!(publish(&client, live.session_id, 21).await, later);
     client.close().await;
-    server.stop(Duration::from_secs(20)).unwrap();
-    let verify = Command::new(env!("CARGO_BIN_EXE_agentbench"))
-        .args(["audit", "verify"])
-        .arg(data.join("audit.jsonl"))
-        .output();
+    machine.walk("systemctl stop agentbench");
+    let audit = machine.path("/var/lib/agentbench/audit.jsonl");
+    let verify = Command::new(BINARY).args(["audit", "verify"]).arg(audit).output();
     assert!(verify.unwrap().status.success());
 }

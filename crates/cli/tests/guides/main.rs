@@ -8,11 +8,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-//mod backup;
+mod backup;
 mod conversation;
 //mod keys;
 mod page;
 mod scratch;
 mod shell;
-//mod systemd;
+mod systemd;
 mod tour;
