@@ -10,7 +10,7 @@
 
 mod backup;
 mod conversation;
-//mod keys;
+mod keys;
 mod page;
 mod scratch;
 mod shell;
