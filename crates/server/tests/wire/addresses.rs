@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::http::Ask;
+use crate::support::server::Answer;
 use crate::support::tokens::evaluator;
 use crate::support::{Opening, TestServer, wait_until};
 
@@ -217,7 +218,7 @@ fn behind_haproxy_with_the_proxy_protocol() {
 #[test]
 fn behind_haproxy_in_http_mode() {
     let Some(program) = find("haproxy") else { return };
-    let audited = Audited::new("127.0.0.2", false);
+    let mut audited = Audited::new("127.0.0.2", false);
     let session = audited.server.connect("ada").create("proxied");
     let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
     let (pem, _) = certificate(&folder);
@@ -240,9 +241,24 @@ fn behind_haproxy_in_http_mode() {
     let stream = format!("/api/v1/sessions/{session}/stream?from=start");
     let mut stream = Ask::new(plain, "GET", &stream).token(&evaluator("ada")).open();
     assert_eq!(stream.events_to(1).len(), 1);
-    drop((stream, proxy));
-    let seen = audited.seen();
-    assert_eq!(seen, ["127.0.0.1", "127.0.0.1"], "the client, not the proxy at 127.0.0.2");
+    drop(stream);
+    audited.server.stop();
+    let target = format!("/api/v1/sessions/{session}/stream");
+    let away = Ask::new(plain, "GET", &target).token(&evaluator("ada")).answer();
+    assert_says_unavailable(&away, "503");
+    drop(proxy);
+    assert_eq!(audited.seen(), ["127.0.0.1", "127.0.0.1"], "the client, not the proxy at 127.0.0.2");
+}
+
+/// What a stream gets from a load balancer while the server is away: a stream, so that an `EventSource` comes back, and why.
+#[track_caller]
+fn assert_says_unavailable(answer: &Answer, status: &str) {
+    let (retry, event) = answer.body.split_once("\nevent: unavailable\ndata: ").expect("it says why");
+    assert_eq!((answer.status, retry), (200, "retry: 5000"));
+    let why: Value = serde_json::from_str(event).expect("JSON");
+    assert_eq!((&why["status"], &why["retryAfterMs"]), (&status.into(), &5000.into()), "{why}");
+    assert!(event.ends_with("\n\n") && why["detail"].is_string(), "{event:?}");
+    assert!(answer.head.contains("content-type: text/event-stream"), "{}", answer.head);
 }
 
 /// nginx with the sample's text in its `http` block.
@@ -317,12 +333,7 @@ fn behind_nginx_the_servers_own_page_connects_and_streams_outlive_the_server() {
     assert_eq!(Ask::new(address, "GET", &stream).answer().status, 401, "other refusals stay");
     server.stop();
     let waiting = Ask::new(address, "GET", &stream).token(&token).answer();
-    let (retry, event) = waiting.body.split_once("\nevent: unavailable\ndata: ").expect("it says why");
-    assert_eq!((waiting.status, retry), (200, "retry: 5000"));
-    let why: serde_json::Value = serde_json::from_str(event).expect("JSON");
-    assert_eq!((&why["status"], &why["retryAfterMs"]), (&"502".into(), &5000.into()), "{why}");
-    assert!(event.ends_with("\n\n") && why["detail"].is_string(), "{event:?}");
-    assert!(waiting.head.contains("content-type: text/event-stream"), "{}", waiting.head);
+    assert_says_unavailable(&waiting, "502");
     assert_eq!(Ask::new(address, "GET", &events).token(&token).answer().status, 502, "elsewhere it is said");
     drop(proxy);
 }
