@@ -2,7 +2,7 @@
 //!
 //! - [`Stream`] is the socket. It can be read and written without waiting ([`Stream::try_read`], [`Stream::try_write`]), as
 //!   fan-out does, and as Tokio's `AsyncRead` and `AsyncWrite`. The plain one costs a branch.
-//! - [`Acceptor`] is the server's side: certificate and key, exchanged while it runs.
+//! - [`Acceptor`] is the server's side: certificate and key, exchanged while it runs; in development, a log of the sessions' secrets.
 //! - [`Connector`] is the client's side: whom it trusts.
 //! - [`Certificate`] is what one says of itself; [`TrustFault`] is why a client does not believe it.
 //!

@@ -13,8 +13,11 @@ use crate::support::client::frame;
 use crate::support::tokens::{claims, evaluator, mint, now};
 use crate::support::{Client, Opening, TestServer, kind_of, message};
 
+/// What makes an opening ask for one form.
+type Form = fn(Opening) -> Opening;
+
 /// The forms of the wire: the farewell has to be readable in each.
-const FORMS: [(&str, fn(Opening) -> Opening); 4] = [
+const FORMS: [(&str, Form); 4] = [
     ("plain", |opening| opening),
     ("JSON", Opening::v1),
     ("MessagePack", Opening::msgpack),
@@ -24,7 +27,7 @@ const FORMS: [(&str, fn(Opening) -> Opening); 4] = [
 /// What provokes one refusal.
 struct Scene<'a> {
     server: &'a TestServer,
-    form: fn(Opening) -> Opening,
+    form: Form,
     user: String,
     /// Connections that stay open until the refusal was read.
     kept: RefCell<Vec<Client>>,
