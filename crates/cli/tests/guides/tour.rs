@@ -50,6 +50,24 @@ fn the_tour_runs_as_printed() {
     converse_and_come_back(tour, folder.path(), server, token);
 }
 
+#[test]
+fn the_shell_of_the_first_guide_runs_as_printed() {
+    let page = read("docs/getting-started.md");
+    let blocks = blocks(section(&page, "## Looking from the shell"), "sh");
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(folder.path(), "0");
+    let printed = run(folder.path(), &server, &blocks[0], "");
+    assert!(printed.contains("console_log") && printed.contains("completed"), "{printed}");
+    let exported = std::fs::read_to_string(folder.path().join("session.jsonl")).unwrap();
+    assert_eq!(exported.lines().count(), 3, "created, started, the event: {exported}");
+    // A page needs the dashboard's build, which a build for tests does not have; the command is taken, whatever becomes of it.
+    let page = blocks[1].split('#').next().unwrap().trim_end();
+    let page = page.replace("\"$SESSION\"", "\"$(agentbench sessions create)\"");
+    let said = run(folder.path(), &server, "", &format!("{page} 2>&1 || test $? = 1"));
+    assert!(folder.path().join("session.html").exists() || said.contains("dashboard's pages"), "{said}");
+    server.stop();
+}
+
 /// The WebSocket conversation, the server's death, and the way back that the tour names.
 fn converse_and_come_back(tour: &str, folder: &Path, server: Server, token: &str) {
     let [block] = &blocks(tour, "text")[..] else { panic!("the tour has another conversation") };
