@@ -69,7 +69,8 @@ fn a_stream_ends_with_its_session(workers: usize) {
     assert_eq!((&end.data["sessionId"], &end.data["status"]), (&json!(session), &json!("completed")));
     assert!(live.next().is_none(), "and nothing comes after it");
     assert_eq!(seqs(&staying.events_to(6)), [3, 4, 5, 6]);
-    assert!(staying.heartbeat(), "it goes on");
+    // Who comes and goes is told in between.
+    assert!((0..20).any(|_| staying.heartbeat()), "it goes on");
     let (mut late, _) = opened(&stream(&server, &session, "?from=start"));
     assert_eq!(seqs(&late.events_to(6)), [1, 2, 3, 4, 5, 6]);
     assert_eq!(late.next().expect("the end is said").data["status"], "completed");
