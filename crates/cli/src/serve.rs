@@ -105,6 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     config.release_memory = Some(crate::allocator::release_free_memory);
     let level = logging::start(&config)?;
+    agentbench_server::end_process_when_a_worker_panics();
     warn_of_secret(&texts, &config);
     let (keys, sample_secret) = keys(&mut config)?;
     if arguments.demo {

@@ -72,7 +72,13 @@ impl Store {
         match self.read(session, hash)? {
             // Removed in the meantime.
             None => Ok(()),
-            Some(mut reader) => reader.verify(stop),
+            Some(mut reader) => {
+                reader.verify(stop)?;
+                if !stop() {
+                    self.note_intact(session, hash);
+                }
+                Ok(())
+            }
         }
     }
 

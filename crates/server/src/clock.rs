@@ -90,6 +90,8 @@ const LONG_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 #[derive(Debug)]
 pub(crate) struct Clock {
     base: Instant,
+    /// The wall clock at the base, ms since 1970.
+    began_ms: u64,
     detector: Mutex<JumpDetector>,
     /// ms that tests add to the wall clock.
     skew: Arc<AtomicI64>,
@@ -98,8 +100,9 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new(skew: Arc<AtomicI64>) -> Self {
         let base = Instant::now();
-        let first = ClockReading { wall_ms: crate::now_ms(), monotonic: base.elapsed() };
-        Self { base, detector: Mutex::new(JumpDetector::new(first)), skew }
+        let began_ms = crate::now_ms();
+        let first = ClockReading { wall_ms: began_ms, monotonic: base.elapsed() };
+        Self { base, began_ms, detector: Mutex::new(JumpDetector::new(first)), skew }
     }
 
     fn detector(&self) -> MutexGuard<'_, JumpDetector> {
@@ -109,6 +112,11 @@ impl Clock {
     /// The wall clock, ms since 1970.
     pub(crate) fn wall_ms(&self) -> u64 {
         crate::now_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed))
+    }
+
+    /// ms by the monotonic clock, counted on from what the wall clock said at the start: for everything that waits.
+    pub(crate) fn steady_ms(&self) -> u64 {
+        self.began_ms + self.base.elapsed().as_millis() as u64
     }
 
     fn read(&self) -> ClockReading {

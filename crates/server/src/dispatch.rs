@@ -86,9 +86,10 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        let in_turn = check_turn(connection, envelope, now).and_then(|()| self.check_rates(connection, now));
+        let in_turn = check_turn(connection, envelope, || self.steady())
+            .and_then(|()| self.check_rates(connection, now));
         if let Err(refusal) = in_turn {
-            hold_turn(connection, envelope, &refusal, now);
+            hold_turn(connection, envelope, &refusal, self.steady());
             return self.refuse(connection, refusal.of(&*envelope.id), now);
         }
         let taken = match envelope.kind {
@@ -113,7 +114,7 @@ impl Worker {
                     let refused = || Record::refused(now, "command", refusal.code.as_str()).detail(detail);
                     self.shared.audit(|| connection.record(refused()));
                 }
-                hold_turn(connection, envelope, &refusal, now);
+                hold_turn(connection, envelope, &refusal, self.steady());
                 self.refuse(connection, refusal.of(&*envelope.id), now);
             }
         }
@@ -243,6 +244,9 @@ impl Worker {
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
         self.take_cost(connection, cost_of(&command) - 1, now)?;
+        if is_written_down(&command) {
+            self.shared.audit_has_room()?;
+        }
         match command {
             Command::CreateSession(fields) => {
                 if !connection.grant.borrow().may_access(&fields.project_id) {
@@ -376,7 +380,7 @@ impl Worker {
         let id = find_session(name)?;
         let entry = self.shared.catalog.get(id).ok_or_else(|| self.shared.no_such_session())?;
         if !connection.grant.borrow().may_access(&entry.summary().project_id) {
-            return Err(no_such_session());
+            return Err(self.shared.no_such_session());
         }
         Ok(id)
     }
@@ -608,12 +612,17 @@ async fn read_page(
 /// Clients of version 1 send an event that was refused for now again, before later ones of the session. Those that were on
 /// their way already are refused, too, until it comes or the time is over that its sender was told to wait: so a
 /// producer's order holds although one of its events was refused.
-fn check_turn(connection: &Connection, envelope: &Envelope<'_>, now: u64) -> Result<(), Refusal> {
+fn check_turn(
+    connection: &Connection,
+    envelope: &Envelope<'_>,
+    steady: impl FnOnce() -> u64,
+) -> Result<(), Refusal> {
     let mut held = connection.held.borrow_mut();
     if held.is_empty() || envelope.kind != MessageType::TestEvent {
         return Ok(());
     }
-    held.retain(|held| held.until > now);
+    let steady = steady();
+    held.retain(|held| held.until > steady);
     let session = envelope.session_id.as_deref().unwrap_or("");
     let Some(place) = held.iter().position(|held| *held.session == *session) else { return Ok(()) };
     if *held[place].id == *envelope.id {
@@ -623,7 +632,7 @@ fn check_turn(connection: &Connection, envelope: &Envelope<'_>, now: u64) -> Res
     if envelope.metadata.priority > held[place].priority { Ok(()) } else { Err(Refusal::out_of_turn()) }
 }
 
-fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal, now: u64) {
+fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal, steady: u64) {
     let for_now = matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
     let (Some(session), Some(wait)) = (envelope.session_id.as_deref(), refusal.retry_after_ms) else {
         return;
@@ -637,7 +646,7 @@ fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal
         && held.len() < MAX_HELD
     {
         let (session, id, priority) = (session.into(), (*envelope.id).into(), envelope.metadata.priority);
-        held.push(HeldEvent { session, id, priority, until: now + wait });
+        held.push(HeldEvent { session, id, priority, until: steady + wait });
     }
 }
 
@@ -698,6 +707,18 @@ pub(crate) fn cost_of(command: &Command) -> u64 {
 pub(crate) const COST_OF_PAGE: u64 = 20;
 /// See [`cost_of`].
 pub(crate) const COST_OF_SEARCH: u64 = 200;
+
+/// Whether the audit log has a line of the command when it is let through.
+fn is_written_down(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::LeaveSession { .. }
+            | Command::StopReplay { .. }
+            | Command::GetSessionList(_)
+            | Command::GetSessionInfo { .. }
+            | Command::GetStats
+    )
+}
 
 fn permission_for(command: &Command) -> Option<Permission> {
     Some(match command {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agentbench_event_log_disk::{DiskLog, Retention};
+use agentbench_protocol::Status;
 use tokio::sync::watch;
 
 use crate::shared::Shared;
@@ -58,11 +59,16 @@ fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
 
 /// Archives what an earlier life of the server has left.
 fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
-    let ended = shared
-        .catalog
-        .filter(|entry| entry.summary().status.has_ended() && !entry.archived.load(Ordering::Relaxed));
-    for entry in ended.iter().take_while(|_| !*stopped.borrow()) {
-        session::owner::archive_now(shared, entry.id);
+    let mut ended = Vec::new();
+    for status in Status::ALL.into_iter().filter(|status| status.has_ended()) {
+        shared.catalog.each(status, |entry| {
+            if !entry.archived.load(Ordering::Relaxed) {
+                ended.push(entry.id);
+            }
+        });
+    }
+    for id in ended.into_iter().take_while(|_| !*stopped.borrow()) {
+        session::owner::archive_now(shared, id);
     }
 }
 

@@ -40,8 +40,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use agentbench_auth::KeyRing;
 use agentbench_event_log::LogError;
 use agentbench_event_log_disk::faults::Faults;
-use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport, Retention};
-use agentbench_protocol::{AckLevel, CloseCode, Status};
+use agentbench_event_log_disk::{DiskConfig, Durability, OpenError, RecoveryReport};
+use agentbench_protocol::{AckLevel, CloseCode};
 use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -168,7 +168,7 @@ impl Server {
         let issuer = issuer::start(&shared, stopped.clone())?;
         let upkeep = upkeep::start(&shared, stopped.clone())?;
         let watch = ops::watch::start(&shared, stopped.clone())?;
-        let housekeeping = keep_house(&shared, log, stopped)?;
+        let housekeeping = housekeeping::start(&shared, disk, stopped)?;
         Ok(Self {
             shared,
             stop,
@@ -392,44 +392,6 @@ async fn drain(worker: &Rc<Worker>) {
     while busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// A thread for what may wait for the disk: ended sessions that are not archived yet, and retention.
-fn keep_house(
-    shared: &Arc<Shared>,
-    log: Arc<DiskLog>,
-    stopped: watch::Receiver<bool>,
-) -> io::Result<JoinHandle<()>> {
-    let shared = Arc::clone(shared);
-    let keep = move || {
-        let mut ended = Vec::new();
-        for status in Status::ALL.into_iter().filter(|status| status.has_ended()) {
-            shared.catalog.each(status, |entry| {
-                if !entry.archived.load(std::sync::atomic::Ordering::Relaxed) {
-                    ended.push(entry.id);
-                }
-            });
-        }
-        for id in ended.into_iter().take_while(|_| !*stopped.borrow()) {
-            session::owner::archive_now(&shared, id);
-        }
-        let retention =
-            Retention { max_age: shared.config.retention_age, max_bytes: shared.config.retention_bytes };
-        while !*stopped.borrow() && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
-            match log.enforce_retention(now_ms(), retention) {
-                Ok(removed) => removed.iter().for_each(|removed| {
-                    shared.catalog.remove(removed.session);
-                    http::evidence::remove(&shared, removed.session);
-                }),
-                Err(error) => tracing::warn!(%error, "retention could not be enforced"),
-            }
-            let until = Instant::now() + RETENTION_PERIOD;
-            while Instant::now() < until && !*stopped.borrow() {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-    };
-    std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
 }
 
 #[cfg(test)]

@@ -403,6 +403,15 @@ impl Shared {
         if self.memory.refuses(Priority::Normal) {
             return Some("memory_short: publishes are refused for want of memory (MEMORY_BUDGET)".to_owned());
         }
+        if let LogCondition::ArchiveOnly(why) = &self.log_condition {
+            return Some(format!(
+                "log_unavailable: only ended sessions are served, read only, since the log of live sessions cannot be opened: {why}; \
+                 restore the data folder from a backup, or move hot/ and hot.witness away to go on without those sessions, then restart"
+            ));
+        }
+        if let Some(why) = self.folder.not_ready().or_else(|| self.auditor.not_ready()) {
+            return Some(why);
+        }
         match self.log.health() {
             Health::Writable => None,
             Health::Full => Some("log_full: the disk has no room".to_owned()),
@@ -517,7 +526,8 @@ impl Shared {
         if rate == 0 {
             return Ok(());
         }
-        let taken = user.bytes.lock().unwrap_or_else(PoisonError::into_inner).take_many(rate, bytes as u64, now);
+        let taken =
+            user.bytes.lock().unwrap_or_else(PoisonError::into_inner).take_many(rate, bytes as u64, now);
         taken.map_err(|wait| {
             let detail = "the user sends more bytes than the limit allows (USER_BYTE_RATE)";
             Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)

@@ -55,6 +55,13 @@ impl Participants {
         true
     }
 
+    /// The wall clock was set by `by_ms`: who waits, waits on as long as before.
+    pub fn clock_was_set(&mut self, by_ms: i64) {
+        for (_, until) in self.members.values_mut().filter_map(|member| member.held.as_mut()) {
+            *until = until.saturating_add_signed(by_ms);
+        }
+    }
+
     /// One participant, to be changed.
     pub fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Member> {
         self.members.get_mut(&key)

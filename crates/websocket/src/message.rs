@@ -33,6 +33,15 @@ pub fn is_sendable_close_code(code: u16) -> bool {
 }
 
 impl<'a> Message<'a> {
+    /// Bytes of its payload, inflated.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Close(close) => close.map_or(0, |close| close.reason.len() + 2),
+        }
+    }
+
     /// Checks a finished payload and names it.
     pub(crate) fn read(opcode: Opcode, payload: &'a [u8]) -> Result<Self, DecodeError> {
         Ok(match opcode {

@@ -70,6 +70,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     outcomes.extend(causes::of_time()?);
     outcomes.extend(causes::of_the_disk(&runtime)?);
     outcomes.extend(causes::of_a_worker()?);
+    outcomes.extend(causes::of_what_is_stored(&runtime)?);
+    outcomes.extend(causes::of_the_start(&runtime)?);
     let is_whole = outcomes.iter().all(|outcome| outcome.fired && outcome.cleared);
     if selftest.json {
         say!("{}", serde_json::json!({"passed": is_whole, "rules": outcomes}));

@@ -165,7 +165,9 @@ pub(crate) async fn one(State(api): State<Api>, parts: Parts) -> Answer<Response
 
 /// `DELETE /api/v1/connections/{clientId}`
 pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Response> {
-    Caller::of(&api, &parts)?.administers(&api, Permission::ConnectionClose, "close_connection")?;
+    let caller = Caller::of(&api, &parts)?;
+    api.shared.audit_room().await?;
+    caller.administers(&api, Permission::ConnectionClose, "close_connection")?;
     let query = Query::parse(parts.uri.query())?;
     let code = query.word("reconnect", "now, never", |word| match word {
         "now" => Some(CloseCode::GoingAway),

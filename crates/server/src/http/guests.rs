@@ -24,7 +24,13 @@ impl Guests {
     }
 
     /// Takes an event's bytes from the user's rate of bytes.
-    pub(crate) fn take_bytes(&self, shared: &Shared, user: &str, bytes: usize, now: u64) -> Result<(), Refusal> {
+    pub(crate) fn take_bytes(
+        &self,
+        shared: &Shared,
+        user: &str,
+        bytes: usize,
+        now: u64,
+    ) -> Result<(), Refusal> {
         let account = self.account(shared, user, now);
         account.map_or(Ok(()), |account| shared.take_user_bytes(&account, bytes, now))
     }

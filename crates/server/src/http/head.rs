@@ -12,7 +12,7 @@ use super::Api;
 use super::answer::Refused;
 
 /// Headers with one value, by the names that answers use.
-const SINGLE: [&str; 11] = [
+const SINGLE: [&str; 12] = [
     "Authorization",
     "Agentbench-Producer",
     "Last-Event-ID",
@@ -24,6 +24,7 @@ const SINGLE: [&str; 11] = [
     "Content-Encoding",
     "Transfer-Encoding",
     "Range",
+    "If-Range",
 ];
 /// Headers whose values are lists, perhaps over several lines.
 const LISTS: [&str; 5] = [

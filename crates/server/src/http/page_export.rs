@@ -75,7 +75,7 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     let (evidence, damaged) =
         intact(&api.shared, session, evidence.map_err(|error| evidence::refused(&error))?).await?;
     let range = Range::whole(session, head.seq);
-    let export = Export { session, range, head: opening.freeze(), tail, evidence };
+    let export = Export { session, range, head: opening.freeze(), tail, evidence, damaged };
     api.shared.may_read_more()?;
     export.fits(&api.shared).await?;
     api.shared.audit(|| {

@@ -114,7 +114,10 @@ pub(crate) enum Unread {
 pub(crate) fn body(shared: &Shared, link: &Arc<Link>) -> (Writer, Body) {
     let (pieces, waiting) = mpsc::channel(1);
     let patience = shared.config.slow_consumer_timeout;
-    (Writer { pieces, link: Arc::clone(link), patience, permission: None }, Body::new(Reader { waiting, over: false }))
+    (
+        Writer { pieces, link: Arc::clone(link), patience, permission: None },
+        Body::new(Reader { waiting, over: false }),
+    )
 }
 
 impl Writer {

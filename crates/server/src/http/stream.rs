@@ -27,7 +27,7 @@ use super::answer::Answer;
 use super::events::{STEP, write_line};
 use super::exchange::{Answered, Exchange};
 use super::head;
-use super::pipe::{self, Unread, Writer};
+use super::pipe::{self, MAX_PIECE, Unread, Writer};
 use super::query::Query;
 use super::streams::{Ending, Stream};
 use super::{Api, Link, ask, one_answer, segment};
@@ -419,7 +419,7 @@ impl Run {
             if stream.ending().is_some() {
                 return Err(self.writer.cut());
             }
-            let now = crate::now_ms();
+            let now = self.shared.clock.steady_ms();
             let since = match stream.blocked_since.load(Ordering::Relaxed) {
                 0 => now,
                 since => since,

@@ -76,6 +76,11 @@ impl Liveness {
         PERIOD * u32::try_from(missed.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
+    /// The turns of all workers since the start.
+    pub(crate) fn turns(&self) -> u64 {
+        self.workers.iter().map(|turns| turns.done.load(Ordering::Relaxed)).sum()
+    }
+
     /// How many workers are stuck.
     pub(crate) fn stuck(&self) -> usize {
         self.workers.iter().filter(|turns| turns.missed.load(Ordering::Relaxed) >= STUCK_AT).count()

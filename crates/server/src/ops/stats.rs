@@ -189,7 +189,7 @@ impl Stats {
             rest(&self.next_census, began);
         }
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { machine, census };
-        self.sample(shared, now);
+        self.sample(shared, shared.clock.steady_ms());
     }
 
     fn sums(&self, shared: &Shared, at: u64) -> Sample {
@@ -223,7 +223,7 @@ impl Stats {
 
     /// What happened over the last ten seconds, up to now.
     fn recent(&self, shared: &Shared) -> Recent {
-        let newest = self.sums(shared, crate::now_ms());
+        let newest = self.sums(shared, shared.clock.steady_ms());
         let oldest = self.samples.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
         let oldest = oldest.unwrap_or_else(|| newest.clone());
         Recent::between(&oldest, &newest)

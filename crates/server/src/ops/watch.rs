@@ -34,7 +34,7 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
                 shared.folder.look();
                 shared.stats.look(&shared, now);
                 shared.audit_left_out(now);
-                shared.alerts.evaluate(now, &shared.stats.readings(&shared, now));
+                shared.alerts.evaluate(shared.clock.steady_ms(), &shared.stats.readings(&shared, now));
             }
         };
         let sending = async {
@@ -86,6 +86,12 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         bytes("disk_free", "Bytes that are free on the data folder's disk", machine.disk.free_bytes),
         bytes("disk_size", "Bytes of the data folder's disk", machine.disk.size_bytes),
         Figure::gauge("uptime", "Time since the start", Some("seconds"), shared.stats.uptime().as_secs_f64()),
+        Figure::counter(
+            "worker_turns",
+            "Turns of the workers' own loops: twice a second each, or none if one hangs",
+            None,
+            shared.liveness.turns() as f64,
+        ),
         Figure::gauge(
             "workers_stuck",
             "Workers that have not turned for three seconds",

@@ -76,6 +76,13 @@ impl Entry {
         Arc::clone(&self.summary.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The wall clock was set by `by` ms and says `now`: what counts from an earlier moment counts on.
+    pub(crate) fn clock_was_set(&self, by: i64, now: u64) {
+        let last_used = self.last_used.load(Ordering::Relaxed).saturating_add_signed(by).min(now);
+        self.last_used.store(last_used, Ordering::Relaxed);
+        self.pace.clock_was_set(by, now);
+    }
+
     /// Percent of its newest `progress` event.
     pub(crate) fn progress(&self) -> Option<f64> {
         Some(f64::from_bits(self.progress.load(Ordering::Relaxed))).filter(|percent| !percent.is_nan())

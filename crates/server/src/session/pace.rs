@@ -65,6 +65,12 @@ impl Pace {
         self.counted_from.store(now, Ordering::Relaxed);
     }
 
+    /// The wall clock was set by `by` ms and says `now`: silence is counted on.
+    pub(crate) fn clock_was_set(&self, by: i64, now: u64) {
+        let from = self.counted_from.load(Ordering::Relaxed).saturating_add_signed(by).min(now);
+        self.counted_from.store(from, Ordering::Relaxed);
+    }
+
     /// Whether a running session is silent for much longer than it usually is.
     pub(crate) fn is_stalled(&self, status: Status, now: u64, stall_after: u64) -> bool {
         let mean = self.mean.load(Ordering::Relaxed) / 1_000;
@@ -109,6 +115,18 @@ mod tests {
         }
         assert_eq!(pace.mean.load(Ordering::Relaxed), 200_000);
         assert!(pace.is_known() && !pace.is_stalled(Status::Running, 1_030_000, 30_000));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_nobody_silent() {
+        for (by, now) in [(3_600_000, 3_612_000), (-9_000, 3_000)] {
+            let pace = Pace::new(1_000);
+            pace.events(1, 11_000);
+            pace.clock_was_set(by, now);
+            assert!(!pace.is_stalled(Status::Running, now, 30_000));
+            assert!(!pace.is_stalled(Status::Running, now + 90_000, 30_000));
+            assert!(pace.is_stalled(Status::Running, now + 101_000, 30_000));
+        }
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl ReadBudget {
 
     /// Makes a part as large as what was read, if that can be had at once.
     fn grow(&self, held: &mut Held, bytes: usize) -> bool {
-        let missing = self.units_of(bytes).saturating_sub(u32::try_from(held.units.num_permits()).unwrap_or(0));
+        let missing =
+            self.units_of(bytes).saturating_sub(u32::try_from(held.units.num_permits()).unwrap_or(0));
         if missing == 0 {
             return true;
         }

@@ -71,7 +71,7 @@ pub(crate) struct Held {
     pub(crate) session: Box<str>,
     pub(crate) id: Box<str>,
     pub(crate) priority: Priority,
-    /// Until then, ms since 1970.
+    /// Until then, ms by the steady clock.
     pub(crate) until: u64,
 }
 
@@ -118,7 +118,7 @@ impl Unfinished {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
-    /// The close frame is on its way or sent; what still arrives is ignored. Ends at the time, ms since 1970.
+    /// The close frame is on its way or sent; what still arrives is ignored. Ends at the time, ms by the steady clock.
     Closing {
         until: u64,
     },
@@ -271,7 +271,7 @@ impl Connection {
         self.poll_readable(worker, cx);
         match self.phase.get() {
             Phase::Ended => Poll::Ready(()),
-            Phase::Closing { until } if worker.now() >= until => Poll::Ready(()),
+            Phase::Closing { until } if worker.steady() >= until => Poll::Ready(()),
             Phase::Open | Phase::Closing { .. } => Poll::Pending,
         }
     }
@@ -291,6 +291,9 @@ impl Connection {
     }
 
     fn poll_readable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        if self.has_unread() && self.is_open() && self.is_paused() {
+            return self.paused.set(true);
+        }
         if let Some(mut bytes) = self.unread.take() {
             if self.is_open() {
                 self.decode(worker, &mut bytes, worker.now());
@@ -454,7 +457,7 @@ impl Connection {
     pub(crate) fn begin_closing(&self, worker: &Worker) {
         /// Time that the last bytes have, and the client's own close.
         const CLOSING_MS: u64 = 3_000;
-        self.phase.set(Phase::Closing { until: worker.now() + CLOSING_MS });
+        self.phase.set(Phase::Closing { until: worker.steady() + CLOSING_MS });
         self.outbox.borrow_mut().close_after();
         self.wake();
     }

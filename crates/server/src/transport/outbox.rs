@@ -56,7 +56,7 @@ pub(crate) struct Outbox {
     follows: Slab<Follow>,
     ready: VecDeque<usize>,
     blocked: bool,
-    /// Since when the socket takes nothing, ms since 1970.
+    /// Since when the socket takes nothing, ms by the steady clock.
     pub(crate) blocked_since: Option<u64>,
     /// Control bytes are the last thing to go out.
     closing: bool,
@@ -185,7 +185,7 @@ impl Outbox {
     fn hold_up(&mut self, worker: &Worker, connection: &Connection, error: &io::Error) {
         if error.kind() == io::ErrorKind::WouldBlock {
             self.blocked = true;
-            self.blocked_since.get_or_insert_with(|| worker.now());
+            self.blocked_since.get_or_insert_with(|| worker.steady());
             connection.wake();
         } else {
             end(connection, "lost");

@@ -13,7 +13,7 @@ mod tick;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use agentbench_event_log::Append;
 use agentbench_protocol::event::{write_error, write_system};
@@ -76,6 +76,8 @@ pub(crate) struct Worker {
     written: Cell<u64>,
     /// Who looks at frames.
     pub(crate) inspection: inspect::Inspection,
+    /// By how much the wall clock was ahead of the steady one at the last look, ms.
+    wall_ahead: Cell<i64>,
     /// The revocations that the connections here have been held against.
     revocations_seen: Cell<u64>,
 }
@@ -107,6 +109,7 @@ impl Worker {
             scribble: RefCell::new(BytesMut::new()),
             written: Cell::new(0),
             inspection: inspect::Inspection::new(),
+            wall_ahead: Cell::new(0),
             revocations_seen: Cell::new(0),
             shared,
         })
@@ -126,10 +129,10 @@ impl Worker {
 
     /// ms since 1970.
     pub(crate) fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+        self.shared.clock.wall_ms()
     }
 
-    /// ms by a clock that only goes forward, at the pace of time: for everything that waits. It was right when the process began.
+    /// ms by a clock that only goes forward, at the pace of time: for everything that waits.
     pub(crate) fn steady(&self) -> u64 {
         self.shared.clock.steady_ms()
     }
@@ -156,7 +159,7 @@ impl Worker {
         let interval = self.shared.config.heartbeat_interval.as_millis() as u64;
         // A storm of connections should not become a storm of pings.
         let phase = (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (interval / 2 + 1);
-        connection.next_ping.set(self.now() + interval - phase);
+        connection.next_ping.set(self.steady() + interval - phase);
         place.insert(Rc::clone(&connection));
         drop(connections);
         let metrics = &self.shared.metrics;

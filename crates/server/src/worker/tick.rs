@@ -18,6 +18,8 @@ const TICKS_BETWEEN_SWEEPS: u64 = 20;
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// Time that a session without anything going on stays in memory.
 const UNLOAD_AFTER_MS: u64 = 60_000;
+/// Change of the wall clock against the steady one, between two ticks, from which it was set and not steered.
+const JUMP_MS: u64 = 1_000;
 /// Time that an expired token is still good for on an open connection, so that a refresh under way can arrive.
 const TOKEN_GRACE_MS: u64 = 10_000;
 /// Pings without an answer that end a connection.
@@ -34,7 +36,8 @@ impl Worker {
         for count in 1_u64.. {
             interval.tick().await;
             self.shared.liveness.turned(self.index);
-            let now = self.now();
+            let (now, steady) = (self.now(), self.steady());
+            self.follow_wall_clock(now, steady);
             if let Some(release) = self.shared.config.release_memory.filter(|_| self.shared.memory.is_short())
             {
                 release();
@@ -42,7 +45,7 @@ impl Worker {
             self.enforce_revocations();
             let connections = self.all_connections();
             for connection in &connections {
-                self.look_at(connection, now);
+                self.look_at(connection, now, steady);
             }
             self.shared.readers.tell(self.index, self.slow_readers(&connections));
             if self.index == 0 {
@@ -77,14 +80,34 @@ impl Worker {
         }
     }
 
-    fn look_at(self: &Rc<Self>, connection: &Rc<Connection>, now: u64) {
+    /// If the wall clock was set, everything that waits by it waits on as long as it would have: nothing expires for a jump,
+    /// and nothing lives longer for one.
+    fn follow_wall_clock(&self, now: u64, steady: u64) {
+        let ahead = now as i64 - steady as i64;
+        let jump = ahead - self.wall_ahead.replace(ahead);
+        if jump.unsigned_abs() < JUMP_MS {
+            return;
+        }
+        for owned in self.sessions.borrow().values() {
+            owned.borrow_mut().session.clock_was_set(jump, now);
+        }
+        for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
+            self.shared.catalog.each(status, |entry| {
+                if self.shared.owner_of(entry.id) == self.index {
+                    entry.clock_was_set(jump, now);
+                }
+            });
+        }
+    }
+
+    fn look_at(self: &Rc<Self>, connection: &Rc<Connection>, now: u64, steady: u64) {
         if !connection.is_open() {
             return connection.wake();
         }
         let config = &self.shared.config;
         let blocked_since = connection.outbox.borrow().blocked_since;
         let patience = config.slow_consumer_timeout.as_millis() as u64;
-        if blocked_since.is_some_and(|since| now.saturating_sub(since) > patience) {
+        if blocked_since.is_some_and(|since| steady.saturating_sub(since) > patience) {
             self.close(connection, CloseCode::SlowConsumer, "the connection was not read for too long", None);
         } else if connection
             .grant
@@ -93,21 +116,24 @@ impl Worker {
             .is_some_and(|end| now > end.saturating_add(TOKEN_GRACE_MS))
         {
             self.close(connection, CloseCode::TokenExpired, "the token has expired", None);
-        } else if now >= connection.next_ping.get() {
-            self.ping(connection, now);
+        } else if connection.has_stopped_sending(steady) {
+            self.shared.metrics.clients_slow_to_send.inc();
+            self.close(connection, CloseCode::SlowConsumer, "a message did not go on for ten seconds", None);
+        } else if steady >= connection.next_ping.get() {
+            self.ping(connection, steady);
         } else {
             return;
         }
         self.flush(connection);
     }
 
-    fn ping(&self, connection: &Rc<Connection>, now: u64) {
+    fn ping(&self, connection: &Rc<Connection>, steady: u64) {
         let unanswered = connection.unanswered_pings.get();
         if unanswered >= MAX_UNANSWERED_PINGS {
             return self.close(connection, CloseCode::SlowConsumer, "two pings were not answered", None);
         }
         connection.unanswered_pings.set(unanswered + 1);
-        connection.next_ping.set(now + self.shared.config.heartbeat_interval.as_millis() as u64);
+        connection.next_ping.set(steady + self.shared.config.heartbeat_interval.as_millis() as u64);
         encode_frame(connection.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
     }
 

@@ -6,6 +6,7 @@
 //! - `forms`: what one parser takes and another does not; `liveness`: workers that hang or panic.
 //! - `refusals`: what is said before a close.
 //! - `framing`: broken bytes, greedy and dead clients; `heads`: heads of requests.
+//! - `clock`: a wall clock that is set; `costs`: what one peer can make the server do and hold.
 //! - `lifecycle`, `publishing`, `following`, `presence`: what sessions promise.
 //! - `api`, `commands`, `streams`, `connections`: the same over HTTP, and what administrators see and do.
 //! - `encrypted`: TLS; `addresses`: who calls, behind proxies; `issuer`: keys that are fetched; `limits`: who calls too often; `audited`: what is written of it.
@@ -20,8 +21,10 @@ mod addresses;
 mod alerts;
 mod api;
 mod audited;
+mod clock;
 mod commands;
 mod connections;
+mod costs;
 mod damaged;
 mod encrypted;
 mod errors;

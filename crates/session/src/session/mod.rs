@@ -142,6 +142,13 @@ impl Session {
         self.last_used = self.last_used.max(now);
     }
 
+    /// The wall clock was set by `by_ms` and says `now`: what counts from an earlier moment counts on, so that nothing
+    /// expires and nobody waits for the jump.
+    pub fn clock_was_set(&mut self, by_ms: i64, now: u64) {
+        self.last_used = self.last_used.saturating_add_signed(by_ms).min(now);
+        self.participants.clock_was_set(by_ms);
+    }
+
     /// When it was used last, ms since 1970.
     pub fn last_used(&self) -> u64 {
         self.last_used

@@ -29,7 +29,11 @@ pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Res
         aside(move || store.read(piece.session, piece.hash)).await.map_err(|error| refused(&error))?;
     let reader =
         found.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "the session has no such evidence"))?;
-    let range = Ranged::of(head::text(&parts.headers, header::RANGE.as_str()), stored.size);
+    let stored = reader.stored();
+    let range = head::text(&parts.headers, header::RANGE.as_str());
+    let range =
+        range.filter(|_| is_of_this(head::text(&parts.headers, header::IF_RANGE.as_str()), piece.hash));
+    let range = Ranged::of(range, stored.size);
     let mut headers = headers(stored);
     set(&mut headers, header::ETAG, &format!("\"{}\"", piece.hash));
     let (status, from, length) = match range {
@@ -50,7 +54,7 @@ pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Res
     let first = read(reader, from, length).await.map_err(|error| refused(&error))?;
     let (writer, body) = pipe::body(&api.shared, &Link::of(&parts));
     let writer = writer.while_good(&api.shared, &caller.grant);
-    tokio::spawn(send(file, from, length, writer));
+    tokio::spawn(send(first, from, length, writer));
     Ok((status, headers, body).into_response())
 }
 
