@@ -485,8 +485,8 @@ impl Shared {
         }
     }
 
-    /// A connection of the user begins, unless there are as many as one user may have.
-    pub(crate) fn user_came(&self, user: &str, now: u64) -> Option<Arc<User>> {
+    /// What all connections and requests of the user share.
+    pub(crate) fn account(&self, user: &str, now: u64) -> Arc<User> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || User {
             connections: AtomicUsize::new(0),
@@ -494,21 +494,28 @@ impl Shared {
             bytes: Mutex::new(Bucket::new(self.config.user_byte_rate, now)),
             receiving: AtomicUsize::new(0),
         };
-        let limit = self.config.security.user_connections;
-        let user = users.entry(user.to_owned()).or_insert_with(|| Arc::new(new()));
-        if limit > 0 && user.connections.load(Ordering::Relaxed) >= limit {
-            return None;
-        }
-        user.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::clone(user))
+        Arc::clone(users.entry(user.to_owned()).or_insert_with(|| Arc::new(new())))
     }
 
-    pub(crate) fn user_left(&self, user: &str) {
+    /// A connection of the user begins, unless there are as many as one user may have.
+    pub(crate) fn user_came(&self, user: &str, now: u64) -> Option<Arc<User>> {
+        let limit = self.config.security.user_connections;
+        let account = self.account(user, now);
+        let take = |count| (limit == 0 || count < limit).then_some(count + 1);
+        let taken = account.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok().then_some(account)
+    }
+
+    /// A connection of the user has ended; its account is still in its hands.
+    pub(crate) fn user_left(&self, user: &User) {
+        user.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Forgets the accounts that nobody has in hand.
+    pub(crate) fn forget_users(&self) {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        // Counted under the lock, so nobody comes between the last one's leaving and the removal.
-        if users.get(user).is_some_and(|known| known.connections.fetch_sub(1, Ordering::Relaxed) == 1) {
-            users.remove(user);
-        }
+        // Accounts are given out under the lock only.
+        users.retain(|_, account| Arc::strong_count(account) > 1);
     }
 
     /// Takes `count` messages' worth from the user's rate, or tells after how many ms there will be so many.

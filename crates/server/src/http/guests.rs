@@ -40,25 +40,21 @@ impl Guests {
             return None;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains_key(user) {
-            // Whoever has as many connections as one may have is counted with those.
-            let account = shared.user_came(user, now)?;
-            known.insert(user.to_owned(), (account, now));
+        if let Some((account, last)) = known.get_mut(user) {
+            *last = now;
+            return Some(Arc::clone(account));
         }
-        let (account, last) = known.get_mut(user)?;
-        *last = now;
-        Some(Arc::clone(account))
+        // Requests are no connections, and take no place among them.
+        let account = shared.account(user, now);
+        known.insert(user.to_owned(), (Arc::clone(&account), now));
+        Some(account)
     }
 
     /// Forgets who has not come for a while. Called with every tick of one worker.
     pub(crate) fn forget(&self, shared: &Shared, now: u64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|user, (_, last)| {
-            let stays = now.saturating_sub(*last) < FORGET_MS;
-            if !stays {
-                shared.user_left(user);
-            }
-            stays
-        });
+        known.retain(|_, (_, last)| now.saturating_sub(*last) < FORGET_MS);
+        drop(known);
+        shared.forget_users();
     }
 }

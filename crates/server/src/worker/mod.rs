@@ -201,7 +201,7 @@ impl Worker {
             self.inspect_gone(connection.key);
         }
         self.connections.borrow_mut().try_remove(Shared::place_of(connection.key));
-        self.shared.user_left(&connection.who.user_id);
+        self.shared.user_left(&connection.user);
         if !connection.producer.is_empty() {
             self.shared.release_producer(&connection.who.user_id, &connection.producer, connection.key);
         }

@@ -38,6 +38,20 @@ fn a_user_has_so_many_connections_and_no_more() {
     });
 }
 
+/// A page asks for the list before it opens its connection.
+#[test]
+fn requests_take_no_place_among_a_users_connections() {
+    let server = TestServer::with(1, |config| config.security.user_connections = 1);
+    for _ in 0..3 {
+        let list = server.ask("GET", "/api/v1/sessions").token(&evaluator("ada")).answer();
+        assert_eq!(list.status, 200);
+    }
+    let mut only = server.connect("ada");
+    only.create("served");
+    let list = server.ask("GET", "/api/v1/sessions").token(&evaluator("ada")).answer();
+    assert_eq!(list.status, 200);
+}
+
 #[test]
 fn a_user_has_so_many_live_sessions_and_no_more_even_after_a_restart() {
     let mut server = TestServer::with(3, |config| config.security.user_sessions = 2);
