@@ -353,7 +353,11 @@ impl Worker {
         connection.pending.set(connection.pending.get() + 1);
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
         tokio::task::spawn_local(async move {
-            // Answers that nobody takes are not made.
+            // Few of a connection's commands at a time look whether it takes its answers; those that nobody takes are not made.
+            let place = connection.costly_commands.acquire().await;
+            if place.is_err() {
+                return;
+            }
             worker.drain(&connection, || connection.is_open()).await;
             let turn = worker.costly_turns.acquire().await;
             if turn.is_ok() && connection.is_open() {
@@ -435,7 +439,7 @@ impl Worker {
         connection.pending.set(connection.pending.get() + 1);
         let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
         tokio::task::spawn_local(async move {
-            let turn = connection.history_reads.acquire().await;
+            let turn = connection.costly_commands.acquire().await;
             if turn.is_err() || !connection.is_open() {
                 return;
             }

@@ -39,6 +39,12 @@ impl Held {
         self.units.num_permits() * UNIT
     }
 
+    /// Gives back what is not needed for `bytes`: most steps are far smaller than they may be.
+    fn shrink(&mut self, bytes: usize) {
+        let surplus = self.units.num_permits().saturating_sub(bytes.div_ceil(UNIT).max(1));
+        drop(self.units.split(surplus));
+    }
+
     /// The bytes, which hold the memory as long as any part of them is there.
     pub(crate) fn with(self, bytes: BytesMut) -> Bytes {
         Bytes::from_owner(HeldBytes { bytes, _held: self })
@@ -138,6 +144,7 @@ pub(crate) async fn read_step(
         let reading = read(shared, session, from, limit).await?;
         let size: usize = reading.frames.iter().map(|frame| frame.bytes().len()).sum();
         if size <= held.bytes() || budget.grow(&mut held, size) {
+            held.shrink(size);
             return Ok(Step { frames: reading.frames, head: reading.head.seq, held });
         }
         // One event larger than a step: nothing is held while its turn is waited for.
@@ -217,5 +224,11 @@ mod tests {
         drop(other);
         assert!(budget.grow(&mut held, 1 << 30));
         assert_eq!(held.bytes(), 1 << 20);
+        held.shrink(5_000);
+        assert_eq!(budget.used().0, 5 * 1024);
+        held.shrink(0);
+        assert_eq!(budget.used().0, 1024);
+        held.shrink(1 << 20);
+        assert_eq!(budget.used().0, 1024, "it does not grow by that");
     }
 }

@@ -37,8 +37,8 @@ const PAUSE_AT_BYTES: usize = 256 * 1024;
 /// Commands of a connection that owners have not answered before it is not read any more.
 const PAUSE_AT_REQUESTS: u32 = 1024;
 
-/// Pages of history that are in memory for one connection before they are in its outbox.
-const HISTORY_READS: usize = 4;
+/// Costly commands of one connection that are under way at the same time.
+const COSTLY_COMMANDS: usize = 4;
 
 /// Bytes of messages taken in before others get their turn: inflated, a few bytes of the socket can be very many.
 const BYTES_PER_TURN: usize = 1024 * 1024;
@@ -151,8 +151,8 @@ pub(crate) struct Connection {
     pub(crate) sessions: RefCell<Vec<SessionId>>,
     /// Commands that owners have not answered.
     pub(crate) pending: Cell<u32>,
-    /// Pages of history that are read for it at the same time.
-    pub(crate) history_reads: Semaphore,
+    /// Costly commands that are under way for it: pages of history, lists.
+    pub(crate) costly_commands: Semaphore,
     /// The message that has not arrived whole.
     unfinished: Cell<Unfinished>,
     /// What was read and not decoded yet: others come first.
@@ -197,7 +197,7 @@ impl Connection {
             refused_by_rate: Cell::new(0),
             sessions: RefCell::new(Vec::new()),
             pending: Cell::new(0),
-            history_reads: Semaphore::new(HISTORY_READS),
+            costly_commands: Semaphore::new(COSTLY_COMMANDS),
             unfinished: Cell::default(),
             unread: Cell::new(None),
             connected_at: now,
