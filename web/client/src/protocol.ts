@@ -430,6 +430,8 @@ export type SystemMessage =
   | {
     /** First seq of the replay. */
     fromSeq: number;
+    /** Longest wait for one event, ms: longer pauses of the log are cut to it. 0 from servers that wait for all of them. */
+    longestPauseMs?: number;
     /** The command. */
     originalMessageId: string;
     /** Which session. */

@@ -116,16 +116,16 @@ impl Book {
                 query("projectId", json!({"type": "string"}), "Only sessions of this project"),
                 query("q", json!({"type": "string", "maxLength": MAX_TEXT_CHARS}), "Only sessions whose agent, test, project or name holds this text, in upper or lower case"),
                 query("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIST_PAGE}), "Sessions in the page; 50 if not given"),
-                query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
-            ]).giving(200, page)),
+                query("cursor", json!({"type": "string"}), "nextCursor of the page before; with q a page may be short or empty and still have one"),
+            ]).giving(200, page).refusing(&[429])),
             ("/sessions/{sessionId}", "get", operation("getSession", "One session").taking(vec![session_id()])
-                .giving(200, one).refusing(&[404, 503])),
+                .giving(200, one).refusing(&[404, 429, 503])),
             ("/sessions/{sessionId}/events", "get", operation("readEvents", "Events of a range, one JSON document a line").taking(vec![
                 session_id(),
                 query("fromSeq", seq(), "First seq; 1 if not given"),
                 query("toSeq", seq(), "Last seq; the log's last one if not given"),
                 query("limit", seq(), "Events at most"),
-            ]).giving(200, lines("Entries of the log in order; a range that cannot be had is a `gap` message.")).refusing(&[404])),
+            ]).giving(200, lines("Entries of the log in order; a range that cannot be had is a `gap` message.")).refusing(&[404, 429, 503])),
             ("/sessions/{sessionId}/events", "post", operation("publishEvents", "Publish one event or several; a repeat is stored once").taking(vec![
                 session_id(),
                 query("producerId", producer(), "Which of the user's producers this is"),
@@ -135,13 +135,16 @@ impl Book {
             ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![
                 session_id(),
                 query("format", json!({"type": "string", "enum": ["jsonl", "html"]}), "jsonl (the default): one JSON document a line; html: one page with log and evidence that opens without a server"),
-            ]).giving(200, exported()).refusing(&[404, 413, 503])),
+            ]).giving(200, exported()).refusing(&[404, 413, 429, 503])),
             ("/sessions/{sessionId}/stream", "get", operation("streamSession", "Follow a session: Server-Sent Events").taking(vec![
                 session_id(),
                 query("from", json!({"type": "string"}), "live (the default), start, or a position EPOCH:SEQ:ID"),
+                query("stay", json!({"type": "string", "enum": ["0", "1"]}), "1: go on when the session has ended"),
                 header("Last-Event-ID", json!({"type": "string"}), "The position to go on from; goes before from"),
-            ]).giving(200, json!({"description": "Without end: session_joined, then the log's entries, `id` being the position after each.",
-                "content": {"text/event-stream": {"schema": sse()}}})).refusing(&[404, 503])),
+            ]).giving(200, json!({"description": "session_joined, then the log's entries, `id` being the position after each; when the session has ended, `event: end`.",
+                "content": {"text/event-stream": {"schema": sse()}}}))
+                .giving(204, json!({"description": "The session has ended, and Last-Event-ID is its end: nothing will come."}))
+                .refusing(&[404, 429, 503])),
         ]
     }
 
