@@ -248,7 +248,8 @@ pub(crate) fn check_depth(name: &str, value: RawValue<'_>) -> Result<(), Refusal
         return Ok(());
     }
     let detail = format!("{name} is nested {} levels deep; {MAX_DATA_DEPTH} are the most", value.depth);
-    Err(Refusal::invalid(name, detail))
+    // Not as malformed: it is well-formed, and a row of such events says nothing of whoever sends them.
+    Err(Refusal { field: Some(name.to_owned()), ..Refusal::new(ErrorCode::PayloadTooLarge, detail) })
 }
 
 fn check_type(value: Option<RawValue<'_>>) -> Result<MessageType, Refusal> {
@@ -476,7 +477,7 @@ mod tests {
             assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
             for (place, id, field) in [(1, "b", "data"), (2, "c", "metadata")] {
                 let refusal = found[place].as_ref().unwrap_err();
-                assert_eq!(refusal.code, ErrorCode::InvalidMessage);
+                assert_eq!(refusal.code, ErrorCode::PayloadTooLarge);
                 assert_eq!(refusal.original_message_id.as_deref(), Some(id));
                 assert_eq!(refusal.field.as_deref(), Some(field));
             }

@@ -81,7 +81,7 @@ describe("with the real server", () => {
     const small = bytes(10);
     await expect(uploadEvidence(small, to({ contentType: "text/html" }))).rejects.toMatchObject({ kind: "refused", retryable: false });
     const foreign = server.token("--user", "eve", "--role", "evaluator", "--project", "other");
-    await expect(uploadEvidence(small, to({ token: foreign }))).rejects.toMatchObject({ kind: "refused", retryable: false, refusal: { code: "forbidden" } });
+    await expect(uploadEvidence(small, to({ token: foreign }))).rejects.toMatchObject({ kind: "refused", retryable: false, refusal: { code: "session_not_found" } });
     await expect(uploadEvidence(small, to({ token: "x.y.z" }))).rejects.toMatchObject({ kind: "refused", retryable: false, refusal: { code: "not_authenticated" } });
     await expect(uploadEvidence(bytes(20 << 20), to())).rejects.toMatchObject({ kind: "refused" });
     await expect(uploadEvidence(small, to({ signal: AbortSignal.abort() }))).rejects.toMatchObject({ kind: "ended" });

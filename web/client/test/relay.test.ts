@@ -125,7 +125,7 @@ test.each(["websocket", "sse"] as const)("a durable outbox with an event that th
   clients.push(client);
   await client.flush();
   expect(recovered).toHaveLength(4);
-  expect(recovered.find((event) => event.type === "recovered" && event.id === "e2")).toMatchObject({ outcome: { status: "refused", refusal: { code: "malformed_json" } } });
+  expect(recovered.find((event) => event.type === "recovered" && event.id === "e2")).toMatchObject({ outcome: { status: "refused", refusal: { code: "payload_too_large" } } });
   expect(await numbers(session)).toEqual([1, 3, 4]);
   await client.close();
   const left = await fileOutbox({ directory }).open(null);

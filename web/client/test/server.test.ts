@@ -195,7 +195,7 @@ describe("with the real server", () => {
   });
 
   test("bad tokens, no server, nonsense", async () => {
-    await expect(connect(options({ token: "nonsense" }))).rejects.toMatchObject({ kind: "ended", ended: { kind: "dismissed", code: 1008 } });
+    await expect(connect(options({ token: "nonsense" }))).rejects.toMatchObject({ kind: "ended", ended: { kind: "http", status: 401 } });
     await expect(connect(options({ url: "ws://127.0.0.1:9" }))).rejects.toMatchObject({ kind: "connect", retryable: true });
     await expect(connect(options({ url: `${server.url}/nowhere` }))).rejects.toMatchObject({ ended: { kind: "http", status: 404 } });
     await expect(connect(options({ url: "http://127.0.0.1" }))).rejects.toMatchObject({ kind: "invalid" });
@@ -379,7 +379,7 @@ describe("a durable outbox in a folder", () => {
     const [code] = (await once(second, "exit")) as [number];
     expect(code).toBe(0);
     const { events } = await keeper.getHistory(session);
-    expect(events.filter(({ type }) => type === "test_event").map(({ data }) => data.text)).toEqual(["one", "two", "three", "four"]);
+    expect(events.filter(({ type }) => type === "test_event").map(({ data }) => data.message)).toEqual(["one", "two", "three", "four"]);
   });
 
   test("a client may be opened before there is a server", async () => {

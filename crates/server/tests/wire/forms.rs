@@ -133,7 +133,7 @@ fn one_message_that_cannot_be_taken_is_refused_alone(workers: usize) {
         expect_kind(&client.reply_to(id), "ack");
     }
     let refused = client.reply_to("b");
-    expect_code(&refused, "invalid_message");
+    expect_code(&refused, "payload_too_large");
     assert_eq!((&refused["data"]["field"], &refused["data"]["retryable"]), (&json!("data"), &json!(false)));
     let answer = server.ask("POST", &url).token(&evaluator("ada")).body(frame.to_string()).answer().value();
     assert_eq!(answer["acks"].as_array().map(Vec::len), Some(3), "{answer}");

@@ -149,7 +149,7 @@ export class HttpLink implements TransportLink {
     try {
       const signal = AbortSignal.any([stop.signal, this.#end.signal]);
       const headers = { Accept: "text/event-stream" };
-      const response = await this.#api.send(`${pathOf(session)}/stream?from=${encodeURIComponent(place)}`, { headers, signal });
+      const response = await this.#api.send(`${pathOf(session)}/stream?stay=1&from=${encodeURIComponent(place)}`, { headers, signal });
       await this.#read(response, id, stop, token);
       if (!stop.signal.aborted) this.#failed(new Unusable(200, "the stream was cut"));
     } catch (error) {
