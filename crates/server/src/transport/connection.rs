@@ -42,8 +42,9 @@ const COSTLY_COMMANDS: usize = 4;
 
 /// Bytes of messages taken in before others get their turn: inflated, a few bytes of the socket can be very many.
 const BYTES_PER_TURN: usize = 1024 * 1024;
-/// From this size on a message is looked at only if its sender may publish: no command is as large.
-const LARGE_MESSAGE: usize = 64 * 1024;
+/// From this size on a message is looked at only if its sender may publish: an array of as many commands as one may have is
+/// smaller.
+const LARGE_MESSAGE: usize = 256 * 1024;
 
 fn may_send_large(grant: &Grant) -> bool {
     grant.allows(Permission::SessionPublish) || grant.allows(Permission::SessionReview)

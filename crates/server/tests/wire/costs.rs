@@ -117,11 +117,11 @@ fn who_may_not_publish_is_refused_before_a_large_message_is_read() {
     let server = TestServer::with_workers(1);
     let mut viewer = server.opening(&mint(&claims("vera", Role::Viewer))).msgpack().connect();
     // No MessagePack at all: nobody has looked.
-    viewer.send_raw(&crate::support::client::frame(Opcode::Binary, &vec![0xc1; 100_000]));
+    viewer.send_raw(&crate::support::client::frame(Opcode::Binary, &vec![0xc1; 300_000]));
     let refused = viewer.wait_for("a refusal", |it| it["type"] == "error");
     expect_code(&refused, "forbidden");
     let mut publisher = server.opening(&evaluator("ada")).msgpack().connect();
-    publisher.send_raw(&crate::support::client::frame(Opcode::Binary, &vec![0xc1; 100_000]));
+    publisher.send_raw(&crate::support::client::frame(Opcode::Binary, &vec![0xc1; 300_000]));
     expect_code(&publisher.wait_for("a refusal", |it| it["type"] == "error"), "malformed_json");
 }
 
