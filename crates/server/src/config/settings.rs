@@ -297,7 +297,7 @@ pub const SETTINGS: &[Setting] = &[
         "read-budget",
         "READ_BUDGET",
         "268435456",
-        "bytes held for readers of what is past (catching up, history, ranges, exports, replays) until their sockets have taken them; beyond that they wait in turn",
+        "bytes held for readers of what is past (catching up, history, ranges, exports, replays) until their sockets have taken them; beyond that they wait in turn, and who takes nothing for five seconds meanwhile is cut off",
     ),
     setting("compression", "COMPRESSION", "true", "accept permessage-deflate"),
     setting(

@@ -100,7 +100,7 @@ async fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
     caller.charge(api, COST_OF_PAGE - 1)?;
     api.shared.may_read_more()?;
     let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
-    let writer = writer.while_good(&api.shared, &caller.grant);
+    let writer = writer.while_good(&caller.grant).of_log();
     let range = Range { session, next, last };
     tokio::spawn(write_range(Arc::clone(&api.shared), range, writer));
     let headers = [

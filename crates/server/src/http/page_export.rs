@@ -83,7 +83,7 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
         Record { session: session.to_string(), ..caller.record(record) }
     });
     let (writer, body) = pipe::body(&api.shared, &Link::of(parts));
-    let writer = writer.while_good(&api.shared, &caller.grant);
+    let writer = writer.while_good(&caller.grant).of_log();
     tokio::spawn(export.write(Arc::clone(&api.shared), writer));
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),

@@ -1,14 +1,16 @@
 //! Bodies: taking a request's within the limits, and giving an answer's piece by piece at the client's pace.
 //!
 //! An answer's body is a channel of one piece: whoever writes it waits until the socket has taken the piece before. A client
-//! that takes nothing for `SLOW_CONSUMER_TIMEOUT` loses its connection, so that nothing waits for it for ever.
+//! that takes nothing for `SLOW_CONSUMER_TIMEOUT` loses its connection, so that nothing waits for it for ever; one that holds
+//! memory which other readers wait for loses it sooner. Browsers do that: Chromium keeps the connection of an answer that
+//! the page has given up, and reads no more of it.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentbench_auth::Grant;
 use agentbench_protocol::{ErrorCode, Refusal};
@@ -92,13 +94,18 @@ enum Piece {
 /// Largest piece: a slow client that takes something all the time is not cut off for the size of an event.
 pub(crate) const MAX_PIECE: usize = 256 * 1024;
 
+/// Time between looks at how long a socket may still take nothing.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
+
 /// The end that writes.
 pub(crate) struct Writer {
+    shared: Arc<Shared>,
     pieces: mpsc::Sender<Piece>,
     link: Arc<Link>,
-    patience: Duration,
     /// What has to stay good while it writes.
-    permission: Option<(Arc<Shared>, Arc<Grant>)>,
+    grant: Option<Arc<Grant>>,
+    /// What it writes was read from a log, and holds the memory of readers.
+    is_of_log: bool,
 }
 
 /// Why nothing more can be written.
@@ -111,19 +118,28 @@ pub(crate) enum Unread {
 }
 
 /// A body and the end that writes it.
-pub(crate) fn body(shared: &Shared, link: &Arc<Link>) -> (Writer, Body) {
+pub(crate) fn body(shared: &Arc<Shared>, link: &Arc<Link>) -> (Writer, Body) {
     let (pieces, waiting) = mpsc::channel(1);
-    let patience = shared.config.slow_consumer_timeout;
-    (
-        Writer { pieces, link: Arc::clone(link), patience, permission: None },
-        Body::new(Reader { waiting, over: false }),
-    )
+    let (shared, link) = (Arc::clone(shared), Arc::clone(link));
+    let writer = Writer { shared, pieces, link, grant: None, is_of_log: false };
+    (writer, Body::new(Reader { waiting, over: false }))
 }
 
 impl Writer {
     /// Ends the connection between two pieces when the grant has expired or was revoked.
-    pub(crate) fn while_good(self, shared: &Arc<Shared>, grant: &Arc<Grant>) -> Self {
-        Self { permission: Some((Arc::clone(shared), Arc::clone(grant))), ..self }
+    pub(crate) fn while_good(self, grant: &Arc<Grant>) -> Self {
+        Self { grant: Some(Arc::clone(grant)), ..self }
+    }
+
+    /// What it writes is in the account of [`crate::session::reading::ReadBudget`].
+    pub(crate) fn of_log(self) -> Self {
+        Self { is_of_log: true, ..self }
+    }
+
+    /// How long the socket may take nothing, as things are now.
+    pub(crate) fn patience(&self) -> Duration {
+        let longest = self.shared.config.slow_consumer_timeout;
+        if self.is_of_log { self.shared.reading.patience(longest) } else { longest }
     }
 
     /// Waits until the client has taken the piece before.
@@ -140,8 +156,7 @@ impl Writer {
             self.send(Piece::Some(bytes.split_to(MAX_PIECE))).await?;
         }
         self.send(Piece::Last(bytes)).await?;
-        let taken = tokio::time::timeout(self.patience, self.pieces.closed()).await;
-        taken.map_err(|_| self.cut())
+        self.wait(self.pieces.closed()).await
     }
 
     /// Ends the connection before the end of the body.
@@ -167,19 +182,30 @@ impl Writer {
     }
 
     fn is_permitted(&self) -> bool {
-        self.permission.as_ref().is_none_or(|(shared, grant)| {
-            !grant.has_expired(crate::now_ms()) && !shared.revocations.holds(grant)
-        })
+        self.grant
+            .as_ref()
+            .is_none_or(|grant| !grant.has_expired(crate::now_ms()) && !self.shared.revocations.holds(grant))
     }
 
     async fn send(&self, piece: Piece) -> Result<(), Unread> {
         if !self.is_permitted() {
             return Err(self.cut());
         }
-        match tokio::time::timeout(self.patience, self.pieces.send(piece)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Unread::Gone),
-            Err(_) => Err(self.cut()),
+        self.wait(self.pieces.send(piece)).await?.map_err(|_| Unread::Gone)
+    }
+
+    /// Waits for the socket, as long as it may take nothing.
+    async fn wait<T>(&self, socket: impl Future<Output = T>) -> Result<T, Unread> {
+        let mut socket = pin!(socket);
+        let began = Instant::now();
+        loop {
+            let left = self.patience().saturating_sub(began.elapsed());
+            if let Ok(taken) = tokio::time::timeout(left.min(LOOK), socket.as_mut()).await {
+                return Ok(taken);
+            }
+            if began.elapsed() >= self.patience() {
+                return Err(self.cut());
+            }
         }
     }
 }

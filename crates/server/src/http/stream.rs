@@ -27,7 +27,7 @@ use super::answer::Answer;
 use super::events::{STEP, write_line};
 use super::exchange::{Answered, Exchange};
 use super::head;
-use super::pipe::{self, MAX_PIECE, Unread, Writer};
+use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
 use super::query::Query;
 use super::streams::{Ending, Stream};
 use super::{Api, Link, ask, one_answer, segment};
@@ -36,8 +36,6 @@ use crate::session::reading::{Step, read_step};
 use crate::shared::Shared;
 use crate::worker::mailbox::{Letter, Request};
 
-/// Time between looks at the token, the revocations and the clock.
-const LOOK: Duration = Duration::from_millis(500);
 /// Time before a read that the log could not answer is tried again.
 const RETRY_READ: Duration = Duration::from_millis(500);
 /// Presence messages that may wait; the last ones are lost by a reader that is slower.
@@ -85,6 +83,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     }
     let link = Link::of(&parts);
     let (writer, body) = pipe::body(&api.shared, &link);
+    let writer = writer.of_log();
     let stream = Arc::new(Stream::new(
         exchange.key,
         asker.who,
@@ -402,7 +401,6 @@ impl Run {
     /// Writes one piece. While the socket takes nothing, a token that ends or an administrator still ends the stream.
     async fn write_piece(&self, bytes: Bytes) -> Result<(), Unread> {
         let stream = &self.stream;
-        let patience = self.shared.config.slow_consumer_timeout.as_millis() as u64;
         let mut generation = None;
         loop {
             tokio::select! {
@@ -426,7 +424,7 @@ impl Run {
             };
             stream.blocked_since.store(since, Ordering::Relaxed);
             self.check_token(&mut generation);
-            if now.saturating_sub(since) >= patience {
+            if now.saturating_sub(since) >= self.writer.patience().as_millis() as u64 {
                 return Err(self.writer.cut());
             }
         }
@@ -445,9 +443,9 @@ impl Run {
             Some(ending) => {
                 farewell.because(ending.code, ending.detail, ending.after_ms);
                 if ending.code == CloseCode::SlowConsumer {
-                    let patience = self.shared.config.slow_consumer_timeout.as_millis() as u64;
-                    farewell.evidence.limit =
-                        Some(Limit { setting: "SLOW_CONSUMER_TIMEOUT", value: patience });
+                    let since = self.stream.blocked_since.load(Ordering::Relaxed);
+                    let blocked = self.shared.clock.steady_ms().saturating_sub(since);
+                    farewell.evidence.limit = Some(Limit::of_patience(&self.shared.config, blocked));
                 }
                 self.shared.metrics.closed(ending.code.cause());
             }

@@ -9,6 +9,7 @@ use agentbench_protocol::message::Sender;
 use agentbench_session::ConnectionKey;
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::http::connections::Transport;
 
 /// How long an end is remembered, ms.
@@ -82,6 +83,17 @@ pub(crate) struct Limit {
     pub(crate) setting: &'static str,
     /// Its value, in the setting's own unit.
     pub(crate) value: u64,
+}
+
+impl Limit {
+    /// What ended a connection whose socket took nothing for so many ms: its own limit, or others that waited for memory.
+    pub(crate) fn of_patience(config: &Config, blocked_ms: u64) -> Self {
+        let longest = config.slow_consumer_timeout.as_millis() as u64;
+        if blocked_ms < longest {
+            return Self { setting: "READ_BUDGET", value: config.read_budget as u64 };
+        }
+        Self { setting: "SLOW_CONSUMER_TIMEOUT", value: longest }
+    }
 }
 
 impl Farewell {

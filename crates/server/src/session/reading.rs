@@ -2,10 +2,12 @@
 //!
 //! What is read is held until the sockets have taken it. A reader that has to wait for its part of the memory holds nothing
 //! meanwhile, and is served in its turn; live readers at the tail are not concerned. So readers cannot take the memory that
-//! publishers need, however many they are and however large the events.
+//! publishers need, however many they are and however large the events. And those that take nothing cannot keep it from
+//! those that would: while others wait, they are given up sooner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use agentbench_event_log::{Frame, LogError, ReadLimit, Reading};
 use agentbench_protocol::{Seq, SessionId};
@@ -16,6 +18,8 @@ use crate::shared::Shared;
 
 /// Bytes of one step: large, since a reader that is behind will want what follows, too.
 pub(crate) const STEP_BYTES: usize = 256 * 1024;
+/// Time that a socket may take nothing while others wait for memory. A line of a few KB/s takes something more often.
+const PATIENCE_WHEN_SHORT: Duration = Duration::from_secs(5);
 /// Unit of the account; a semaphore counts in 32 bits.
 const UNIT: usize = 1024;
 
@@ -80,6 +84,11 @@ impl ReadBudget {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// How long the socket of a reader that holds some of it may take nothing, `longest` at most.
+    pub(crate) fn patience(&self, longest: Duration) -> Duration {
+        if self.is_short() { longest.min(PATIENCE_WHEN_SHORT) } else { longest }
+    }
+
     /// What is larger than all the memory there is waits for all of it.
     fn units_of(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(self.limit)).unwrap_or(u32::MAX)
@@ -87,8 +96,13 @@ impl ReadBudget {
 
     /// Takes a part, in the order of asking.
     pub(crate) async fn hold(&self, bytes: usize) -> Held {
+        let wanted = self.units_of(bytes);
+        // The semaphore gives its units to those that wait, so nobody is overtaken here.
+        if let Ok(units) = Arc::clone(&self.units).try_acquire_many_owned(wanted) {
+            return Held { units };
+        }
         let _waiting = Waiting::begin(&self.waiting);
-        let units = Arc::clone(&self.units).acquire_many_owned(self.units_of(bytes)).await;
+        let units = Arc::clone(&self.units).acquire_many_owned(wanted).await;
         Held { units: units.expect("the semaphore is never closed") }
     }
 
@@ -203,6 +217,8 @@ mod tests {
             let (mut large, mut small) = (pin!(budget.hold(1 << 20)), pin!(budget.hold(1)));
             assert!(poll(large.as_mut()).is_pending() && poll(small.as_mut()).is_pending());
             assert!(budget.is_short());
+            assert_eq!(budget.patience(Duration::from_secs(60)), PATIENCE_WHEN_SHORT);
+            assert_eq!(budget.patience(Duration::from_secs(1)), Duration::from_secs(1));
             drop(all);
             assert!(poll(small.as_mut()).is_pending(), "the large one asked first");
             let Poll::Ready(held) = poll(large.as_mut()) else { panic!("its turn has come") };
@@ -210,6 +226,7 @@ mod tests {
             assert!(poll(small.as_mut()).is_ready());
         }
         assert!(!budget.is_short());
+        assert_eq!(budget.patience(Duration::from_secs(60)), Duration::from_secs(60));
         assert_eq!(budget.used().0, 0);
     }
 

@@ -97,6 +97,11 @@ impl Outbox {
         self.control.is_empty() && self.partial.is_empty()
     }
 
+    /// Whether something of it is in the memory of readers that are behind.
+    pub(crate) fn holds_history(&self) -> bool {
+        self.follows.iter().any(|(_, follow)| follow.history.is_some())
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }

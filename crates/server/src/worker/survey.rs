@@ -79,16 +79,18 @@ impl Worker {
     /// The setting whose limit a close code stands for.
     fn limit_behind(&self, connection: &Connection, code: CloseCode) -> Option<Limit> {
         let config = &self.shared.config;
-        let millis = |time: std::time::Duration| time.as_millis() as u64;
-        let (setting, value) = match code {
-            CloseCode::SlowConsumer if connection.outbox.borrow().blocked_since.is_some() => {
-                ("SLOW_CONSUMER_TIMEOUT", millis(config.slow_consumer_timeout))
+        let blocked_since = connection.outbox.borrow().blocked_since;
+        let (setting, value) = match (code, blocked_since) {
+            (CloseCode::SlowConsumer, Some(since)) => {
+                return Some(Limit::of_patience(config, self.steady().saturating_sub(since)));
             }
-            CloseCode::SlowConsumer => ("HEARTBEAT_INTERVAL", millis(config.heartbeat_interval)),
-            CloseCode::Policy => ("MALFORMED_LIMIT", u64::from(config.malformed_limit)),
-            CloseCode::TooBig => ("MAX_PAYLOAD", config.max_payload as u64),
-            CloseCode::TryLater => ("RECEIVE_BUDGET", config.receive_budget as u64),
-            CloseCode::RateLimited => ("CONNECTION_RATE", config.connection_rate),
+            (CloseCode::SlowConsumer, None) => {
+                ("HEARTBEAT_INTERVAL", config.heartbeat_interval.as_millis() as u64)
+            }
+            (CloseCode::Policy, _) => ("MALFORMED_LIMIT", u64::from(config.malformed_limit)),
+            (CloseCode::TooBig, _) => ("MAX_PAYLOAD", config.max_payload as u64),
+            (CloseCode::TryLater, _) => ("RECEIVE_BUDGET", config.receive_budget as u64),
+            (CloseCode::RateLimited, _) => ("CONNECTION_RATE", config.connection_rate),
             _ => return None,
         };
         Some(Limit { setting, value })

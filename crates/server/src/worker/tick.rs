@@ -104,10 +104,7 @@ impl Worker {
         if !connection.is_open() {
             return connection.wake();
         }
-        let config = &self.shared.config;
-        let blocked_since = connection.outbox.borrow().blocked_since;
-        let patience = config.slow_consumer_timeout.as_millis() as u64;
-        if blocked_since.is_some_and(|since| steady.saturating_sub(since) > patience) {
+        if self.takes_nothing(connection, steady) {
             self.close(connection, CloseCode::SlowConsumer, "the connection was not read for too long", None);
         } else if connection
             .grant
@@ -125,6 +122,16 @@ impl Worker {
             return;
         }
         self.flush(connection);
+    }
+
+    /// Whether its socket has taken nothing for longer than it may.
+    fn takes_nothing(&self, connection: &Connection, steady: u64) -> bool {
+        let outbox = connection.outbox.borrow();
+        let Some(since) = outbox.blocked_since else { return false };
+        let holds_memory = outbox.holds_history() || self.replays.borrow().contains_key(&connection.key);
+        let longest = self.shared.config.slow_consumer_timeout;
+        let patience = if holds_memory { self.shared.reading.patience(longest) } else { longest };
+        steady.saturating_sub(since) > patience.as_millis() as u64
     }
 
     fn ping(&self, connection: &Rc<Connection>, steady: u64) {

@@ -225,3 +225,68 @@ fn a_large_event_by_range_may_take_longer_than_a_pause_may() {
     }
     assert!(seen > 12 << 20, "{seen}");
 }
+
+/// A server whose read memory two readers take by taking nothing, and a session with an event that fills more than a
+/// third of it.
+fn short_of_read_memory() -> (TestServer, String) {
+    let server = TestServer::with(1, |config| {
+        config.read_budget = 7 << 20;
+        config.slow_consumer_timeout = Duration::from_secs(600);
+        config.send_buffer = 16 * 1024;
+    });
+    let mut owner = server.connect("ada");
+    let session = owner.create("s");
+    let data = json!({"eventType": "x", "text": "x".repeat(3 << 20)});
+    expect_kind(&owner.publish(&session, "large", &data), "ack");
+    (server, session)
+}
+
+/// The readers have the memory and take nothing: one more reader gets its answer all the same, long before they would
+/// have been cut off for themselves.
+fn expect_room_for_one_more(server: &TestServer, session: &str) {
+    let used = || server.metric("agentbench_queue_depth{queue=\"read_buffer\"}");
+    wait_until("they hold the memory", || used() > 6 << 20);
+    let url = format!("/api/v1/sessions/{session}/events?fromSeq=2");
+    let lines = server.ask("GET", &url).token(&evaluator("ada")).answer().lines();
+    assert_eq!(lines[0]["data"]["text"].as_str().map(str::len), Some(3 << 20));
+}
+
+#[test]
+fn ranges_that_nobody_reads_make_room_for_others() {
+    let (server, session) = short_of_read_memory();
+    let url = format!("/api/v1/sessions/{session}/events?fromSeq=2");
+    let unread = [(); 2].map(|()| server.ask("GET", &url).token(&evaluator("ada")).sent());
+    expect_room_for_one_more(&server, &session);
+    drop(unread);
+}
+
+#[test]
+fn streams_that_nobody_reads_make_room_for_others() {
+    let (server, session) = short_of_read_memory();
+    let url = format!("/api/v1/sessions/{session}/stream?from=start");
+    let unread = [(); 2].map(|()| server.ask("GET", &url).token(&evaluator("ada")).sent());
+    expect_room_for_one_more(&server, &session);
+    drop(unread);
+}
+
+#[test]
+fn sockets_that_nobody_reads_make_room_for_others() {
+    let (server, session) = short_of_read_memory();
+    let unread = [(); 2].map(|()| {
+        let mut reader = server.opening(&evaluator("ada")).receive_buffer(4096).connect();
+        let replay = json!({"command": "replay_session", "sessionId": session, "speed": 64});
+        reader.send_command(&replay);
+        reader
+    });
+    expect_room_for_one_more(&server, &session);
+    let names = unread.each_ref().map(|reader| reader.client_id().to_owned());
+    let admin = mint(&claims("root", Role::Admin));
+    // At least one had to go, and is told by which limit.
+    let limits: Vec<Value> = names
+        .iter()
+        .map(|name| server.ask("GET", &format!("/api/v1/connections/{name}/why")).token(&admin).answer())
+        .filter(|why| why.status == 200)
+        .map(|why| why.value()["evidence"]["limit"]["setting"].clone())
+        .collect();
+    assert!(limits.contains(&json!("READ_BUDGET")), "{limits:?}");
+}

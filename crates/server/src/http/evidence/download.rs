@@ -53,7 +53,7 @@ pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Res
     // The first piece is checked before anything is promised, so that most damage is an answer and not a broken one.
     let first = read(reader, from, length).await.map_err(|error| refused(&error))?;
     let (writer, body) = pipe::body(&api.shared, &Link::of(&parts));
-    let writer = writer.while_good(&api.shared, &caller.grant);
+    let writer = writer.while_good(&caller.grant);
     tokio::spawn(send(first, from, length, writer));
     Ok((status, headers, body).into_response())
 }
