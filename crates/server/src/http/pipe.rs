@@ -2,8 +2,8 @@
 //!
 //! An answer's body is a channel of one piece: whoever writes it waits until the socket has taken the piece before. A client
 //! that takes nothing for `SLOW_CONSUMER_TIMEOUT` loses its connection, so that nothing waits for it for ever; one that holds
-//! memory which other readers wait for loses it sooner. Browsers do that: Chromium keeps the connection of an answer that
-//! the page has given up, and reads no more of it.
+//! memory which other readers wait for loses it sooner. Proxies are such clients: one that passes answers on with Node's
+//! `readable.pipe(response)` keeps its connection here when its own client has gone, and reads no more of it.
 
 use std::future::poll_fn;
 use std::io;

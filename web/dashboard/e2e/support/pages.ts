@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { type IncomingMessage, type Server, type ServerResponse, createServer, request } from "node:http";
 import { type AddressInfo, type Socket, connect } from "node:net";
 import { extname } from "node:path";
-import type { Duplex } from "node:stream";
+import { type Duplex, pipeline } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { RealServer } from "./server.js";
 
@@ -62,9 +62,11 @@ function passOn(server: RealServer, incoming: IncomingMessage, response: ServerR
   const { method, headers, url } = incoming;
   const onward = request({ port: server.port, host: "127.0.0.1", path: url, method, headers }, (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.headers);
-    answer.pipe(response);
+    // Either end of it takes the other along: `pipe` would leave the server with answers that the page has given up.
+    pipeline(answer, response, () => undefined);
   });
   onward.on("error", () => response.destroy());
+  response.on("close", () => onward.destroy());
   incoming.pipe(onward);
 }
 

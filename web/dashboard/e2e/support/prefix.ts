@@ -1,6 +1,7 @@
 /** A proxy that shows a server below a path, and takes the path off before it passes requests on. */
 import { type Server, createServer, request } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { pipeline } from "node:stream";
 
 export class PrefixProxy {
   readonly #server: Server;
@@ -32,9 +33,10 @@ export class PrefixProxy {
       }
       const onward = request({ host: hostname, port, path, method: incoming.method, headers: incoming.headers }, (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers);
-        answer.pipe(response);
+        pipeline(answer, response, () => undefined);
       });
       onward.on("error", () => response.destroy());
+      response.on("close", () => onward.destroy());
       incoming.pipe(onward);
     });
     server.on("upgrade", (incoming, socket) => {
