@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ops::metrics::Metrics;
 
@@ -86,6 +86,11 @@ impl JumpDetector {
 /// reboots.
 const LONG_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 
+/// The wall clock, ms since 1970.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 /// The process's clocks, looked at twice a second and before each deletion.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -100,7 +105,7 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new(skew: Arc<AtomicI64>) -> Self {
         let base = Instant::now();
-        let began_ms = crate::now_ms();
+        let began_ms = now_ms();
         let first = ClockReading { wall_ms: began_ms, monotonic: base.elapsed() };
         Self { base, began_ms, detector: Mutex::new(JumpDetector::new(first)), skew }
     }
@@ -111,7 +116,7 @@ impl Clock {
 
     /// The wall clock, ms since 1970.
     pub(crate) fn wall_ms(&self) -> u64 {
-        crate::now_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed))
+        now_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed))
     }
 
     /// ms by the monotonic clock, counted on from what the wall clock said at the start: for everything that waits.
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_start_long_after_or_before_the_last_run_is_taken_for_a_jump() {
-        let (day, now) = (86_400_000, crate::now_ms());
+        let (day, now) = (86_400_000, now_ms());
         for (before, expected) in
             [(now, false), (now - day / 2, false), (now - 2 * day, true), (now + day, true)]
         {

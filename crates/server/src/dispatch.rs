@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentbench_audit::Record;
-use agentbench_auth::{Grant, Permission};
+use agentbench_auth::Grant;
 use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::command::GetSessionList;
 use agentbench_protocol::envelope::{MessageType, read_frame};
@@ -12,19 +12,27 @@ use agentbench_protocol::event::{EventBody, write_heartbeat};
 use agentbench_protocol::message::Ack;
 use agentbench_protocol::msgpack::Flaw;
 use agentbench_protocol::{
-    Authorship, CloseCode, Command, Envelope, ErrorCode, Outline, Position, Refusal, Seq, SessionId, StartAt,
-    SystemMessage, msgpack, outline,
+    CloseCode, Command, Envelope, ErrorCode, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
+    msgpack, outline,
 };
 use agentbench_session::{Publish, Step};
 use bytes::BytesMut;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
+use crate::letters::{OwnedEvent, Request};
+use crate::rules::cost_of;
+use crate::rules::derive_session_id;
+use crate::rules::is_written_down;
+use crate::rules::may_not_publish;
+use crate::rules::no_such_session;
+use crate::rules::parse_session_id;
+use crate::rules::permission_for;
+use crate::rules::publishing_needs;
+use crate::session::reading::id_in_log;
 use crate::session::reading::{Held, read_step};
 use crate::shared::Shared;
 use crate::transport::{Connection, Held as HeldEvent};
 use crate::worker::Worker;
-use crate::worker::mailbox::{OwnedEvent, Request};
 
 /// Messages refused by rate in a row that end a connection.
 const RATE_PATIENCE: u32 = 1000;
@@ -154,7 +162,7 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let name = envelope.session_id.as_deref();
         let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
-        let session = find_session(name)?;
+        let session = parse_session_id(name)?;
         let outline = outline(envelope.data)?;
         if !connection.grant.borrow().allows(publishing_needs(outline)) {
             return Err(may_not_publish(outline));
@@ -168,7 +176,7 @@ impl Worker {
         let size = envelope.data.len() + 256;
         self.shared.reserve_backlog(size, metadata.priority)?;
         self.shared.metrics.events_received.inc();
-        if self.shared.owner_of(session) == self.index
+        if self.shared.names.owner_of(session) == self.index
             && let Some(owned) = self.sessions.borrow().get(&session).cloned()
         {
             let publish = Publish {
@@ -253,16 +261,16 @@ impl Worker {
                     let detail = "the token does not permit sessions in this project";
                     return Err(Refusal::new(ErrorCode::Forbidden, detail));
                 }
-                let session = session_of(&connection.who.user_id, &id);
+                let session = derive_session_id(&connection.who.user_id, &id);
                 self.request(connection, session, Request::Create { command: id, fields });
             }
             Command::JoinSession { session_id, follow, from, subscribe } => {
-                self.ask_join(connection, find_session(&session_id)?, id, follow, from, subscribe);
+                self.ask_join(connection, parse_session_id(&session_id)?, id, follow, from, subscribe);
             }
             Command::LeaveSession { session_id, unsubscribe } => {
                 self.request(
                     connection,
-                    find_session(&session_id)?,
+                    parse_session_id(&session_id)?,
                     Request::Leave { command: id, unsubscribe },
                 );
             }
@@ -273,7 +281,7 @@ impl Worker {
                 self.step(connection, &session_id, id, Step::Stop { outcome, reason })?;
             }
             Command::GetSessionInfo { session_id } => {
-                self.request(connection, find_session(&session_id)?, Request::Info { command: id });
+                self.request(connection, parse_session_id(&session_id)?, Request::Info { command: id });
             }
             Command::GetSessionList(query) => self.list_sessions(connection, id, query),
             Command::GetHistory { session_id, from_seq, limit } => {
@@ -311,7 +319,7 @@ impl Worker {
         command: String,
         step: Step,
     ) -> Result<(), Refusal> {
-        self.request(connection, find_session(name)?, Request::Control { command, step });
+        self.request(connection, parse_session_id(name)?, Request::Control { command, step });
         Ok(())
     }
 
@@ -381,7 +389,7 @@ impl Worker {
 
     /// A session whose log this connection may read.
     fn readable(&self, connection: &Connection, name: &str) -> Result<SessionId, Refusal> {
-        let id = find_session(name)?;
+        let id = parse_session_id(name)?;
         let entry = self.shared.catalog.get(id).ok_or_else(|| self.shared.no_such_session())?;
         if !connection.grant.borrow().may_access(&entry.summary().project_id) {
             return Err(self.shared.no_such_session());
@@ -572,12 +580,6 @@ fn flaw_of<'a>(envelope: &Envelope<'_>, text: &str, flaws: &'a [Flaw]) -> Option
     })
 }
 
-pub(crate) fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {
-    let reading = shared.log.read(session, seq, ReadLimit { bytes: 1, events: 1 }).ok()?;
-    let mut records = reading.frames.iter().flat_map(Frame::records);
-    records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
-}
-
 type Page = (Vec<Box<RawValue>>, Option<Seq>, Held);
 
 /// A page of a log as messages, and where the next one begins.
@@ -652,93 +654,4 @@ fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal
         let (session, id, priority) = (session.into(), (*envelope.id).into(), envelope.metadata.priority);
         held.push(HeldEvent { session, id, priority, until: steady + wait });
     }
-}
-
-fn no_such_session() -> Refusal {
-    Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
-}
-
-/// Text that is no name of a session is no session's name.
-fn find_session(name: &str) -> Result<SessionId, Refusal> {
-    name.parse().map_err(|_| no_such_session())
-}
-
-/// The session that this user creates with this command: the same command again means the same session, on whatever
-/// worker and after a restart (a UUID of version 8, RFC 9562 §5.8, from SHA-256).
-pub(crate) fn session_of(user: &str, command: &str) -> SessionId {
-    let mut hash = Sha256::new();
-    hash.update((user.len() as u64).to_le_bytes());
-    hash.update(user.as_bytes());
-    hash.update(command.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash.finalize()[..16]);
-    let bits = u128::from_be_bytes(bytes);
-    let version = (bits & !(0xf << 76)) | (8 << 76);
-    SessionId::from_u128((version & !(0x3 << 62)) | (0x2 << 62))
-}
-
-/// What an event needs: agents do not review themselves, and reviewers do not publish for agents.
-pub(crate) fn publishing_needs(outline: Outline) -> Permission {
-    match outline.author {
-        Authorship::Publisher => Permission::SessionPublish,
-        Authorship::Reviewer => Permission::SessionReview,
-    }
-}
-
-/// The refusal of whoever has not got that.
-pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
-    let needed = publishing_needs(outline);
-    Refusal::new(
-        ErrorCode::Forbidden,
-        format!("the token does not permit publishing this: it needs {needed}"),
-    )
-}
-
-/// How many messages a command counts as, by the work that it makes: an event takes some 5 µs, a page of sessions or of
-/// history a hundred, a search up to two thousand.
-pub(crate) fn cost_of(command: &Command) -> u64 {
-    match command {
-        Command::GetSessionList(query) if query.q.is_some() => COST_OF_SEARCH,
-        Command::GetSessionList(_)
-        | Command::GetHistory { .. }
-        | Command::ReplaySession { .. }
-        | Command::GetStats => COST_OF_PAGE,
-        _ => 1,
-    }
-}
-
-/// See [`cost_of`].
-pub(crate) const COST_OF_PAGE: u64 = 20;
-/// See [`cost_of`].
-pub(crate) const COST_OF_SEARCH: u64 = 200;
-
-/// Whether the audit log has a line of the command when it is let through.
-fn is_written_down(command: &Command) -> bool {
-    !matches!(
-        command,
-        Command::LeaveSession { .. }
-            | Command::StopReplay { .. }
-            | Command::GetSessionList(_)
-            | Command::GetSessionInfo { .. }
-            | Command::GetStats
-    )
-}
-
-fn permission_for(command: &Command) -> Option<Permission> {
-    Some(match command {
-        Command::CreateSession(_) => Permission::SessionCreate,
-        Command::JoinSession { .. }
-        | Command::GetSessionInfo { .. }
-        | Command::GetHistory { .. }
-        | Command::ReplaySession { .. } => Permission::SessionRead,
-        Command::GetSessionList(_) => Permission::SessionList,
-        Command::GetStats => Permission::ConnectionList,
-        Command::StartTest { .. }
-        | Command::PauseTest { .. }
-        | Command::ResumeTest { .. }
-        | Command::StopTest { .. } => Permission::SessionControl,
-        Command::LeaveSession { .. } | Command::StopReplay { .. } | Command::RefreshToken { .. } => {
-            return None;
-        }
-    })
 }

@@ -11,7 +11,7 @@ use agentbench_protocol::Status;
 use tokio::sync::watch;
 
 use crate::shared::Shared;
-use crate::{http, now_ms, session};
+use crate::{http, session};
 
 /// Time between looks at what retention may remove.
 const RETENTION_PERIOD: Duration = Duration::from_secs(30);
@@ -111,7 +111,7 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
 /// Takes a start for a jump if the clock is far from where the last life of the server has left it.
 pub(crate) fn note_start(shared: &Shared, witnessed_at: Option<u64>) {
     let Some(before) = witnessed_at else { return };
-    let now = now_ms();
+    let now = crate::clock::now_ms();
     if shared.clock.note_start(before) {
         tracing::warn!(
             days = (now as i64 - before as i64) / 86_400_000,

@@ -17,11 +17,14 @@ pub mod echo;
 mod housekeeping;
 mod http;
 mod issuer;
+mod letters;
 mod memory;
+mod names;
 mod opening;
 mod ops;
 mod outgoing;
 pub mod revocation;
+mod rules;
 mod sabotage;
 mod session;
 mod shared;
@@ -35,7 +38,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use agentbench_auth::KeyRing;
 use agentbench_event_log::LogError;
@@ -49,7 +52,7 @@ use tokio::task::LocalSet;
 use agentbench_audit::Record;
 
 use crate::config::{Config, TlsFiles};
-use crate::http::streams::Ending;
+use crate::letters::connections::Ending;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::ops::liveness::WORKER_THREAD;
@@ -136,7 +139,7 @@ impl Server {
             ..DiskConfig::new(&config.data_dir)
         };
         let tls = config.security.tls.as_ref().map(load_tls).transpose()?;
-        let auditor = Auditor::open(config.security.audit.as_ref(), now_ms())?;
+        let auditor = Auditor::open(config.security.audit.as_ref(), crate::clock::now_ms())?;
         let OpenedLog { log, disk, recovery, condition } = opening::open(&disk, faults)?;
         let random = [random()?, random()?];
         let revocations = Revocations::open(&config.data_dir)?;
@@ -146,7 +149,7 @@ impl Server {
         let is_damaged = !recovery.damage.is_empty() || !recovery.missing.is_empty();
         shared.log_damaged.store(is_damaged, std::sync::atomic::Ordering::Relaxed);
         housekeeping::note_start(&shared, recovery.witnessed_at);
-        let now = now_ms();
+        let now = crate::clock::now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
         }
@@ -202,7 +205,8 @@ impl Server {
 
     /// Replaces the keys that tokens are checked with; open connections stay.
     pub fn set_keys(&self, keys: KeyRing) {
-        self.shared.audit(|| Record::allowed(now_ms(), "keys_changed").detail(format!("{keys:?}")));
+        self.shared
+            .audit(|| Record::allowed(crate::clock::now_ms(), "keys_changed").detail(format!("{keys:?}")));
         self.shared.set_keys(keys);
     }
 
@@ -270,7 +274,7 @@ impl Server {
         if self.watch.join().is_err() {
             tracing::error!("what watches over the server has panicked");
         }
-        self.shared.audit(|| Record::allowed(now_ms(), "server_stopped"));
+        self.shared.audit(|| Record::allowed(crate::clock::now_ms(), "server_stopped"));
         self.shared.auditor.close();
         self.shared.log.close()
     }
@@ -286,11 +290,6 @@ fn load_tls(files: &TlsFiles) -> Result<Acceptor, TlsError> {
 
 fn random() -> io::Result<u64> {
     getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
-}
-
-/// ms since 1970.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped: watch::Receiver<bool>) {

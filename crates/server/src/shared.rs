@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use agentbench_auth::{AuthError, Grant, KeyRing};
 use agentbench_event_log::{EventLog, Health};
 use agentbench_evidence::{Limits, Store};
-use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal, SessionId};
+use agentbench_protocol::{CloseCode, ErrorCode, Priority, Refusal};
 use agentbench_session::{ConnectionKey, Context};
 use agentbench_tls::Acceptor;
 
@@ -17,11 +17,14 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Control;
-use crate::http::exchange::Exchanges;
 use crate::http::guests::Guests;
 use crate::http::streams::Streams;
 use crate::issuer::Issuer;
+use crate::letters::Letter;
+use crate::letters::exchange::Exchanges;
+use crate::letters::mailbox::Mailbox;
 use crate::memory::{Memory, default_budget};
+use crate::names::{self, Names};
 use crate::opening::LogCondition;
 use crate::ops::addresses::Addresses;
 use crate::ops::alerts::Alerts;
@@ -36,18 +39,12 @@ use crate::ops::metrics::Metrics;
 use crate::ops::readers::Readers;
 use crate::ops::stats::Stats;
 use crate::revocation::{Revocation, Revocations, Revoked};
+use crate::rules;
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
 use crate::session::reading::ReadBudget;
 use crate::trace::Tracer;
 use crate::transport::penalty::Penalties;
-use crate::worker::mailbox::{Letter, Mailbox};
-
-/// Bits of a connection's key that name its worker; the rest are its place there and a serial number.
-const WORKER_SHIFT: u32 = 58;
-const SERIAL_SHIFT: u32 = 24;
-/// The bit of an exchange's key (see [`crate::http::exchange`]); serial numbers of connections stay below it.
-const EXCHANGE: u64 = 1 << (WORKER_SHIFT - 1);
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -60,8 +57,7 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox>,
     /// Secret of this process's dedupe keys.
     pub(crate) seed: u64,
-    /// Part of every client id, so that ids of different lives of a server differ.
-    instance: u32,
+    pub(crate) names: Names,
     keys: RwLock<Keys>,
     /// Who publishes keys, if anybody does.
     pub(crate) issuer: Option<Issuer>,
@@ -76,7 +72,7 @@ pub(crate) struct Shared {
     retiring: AtomicBool,
     /// HTTP requests that have not been answered.
     requests: AtomicI64,
-    pub(crate) exchanges: Exchanges,
+    pub(crate) exchanges: Arc<Exchanges>,
     pub(crate) streams: Streams,
     pub(crate) guests: Guests,
     pub(crate) revocations: Revocations,
@@ -90,8 +86,6 @@ pub(crate) struct Shared {
     pub(crate) liveness: Liveness,
     pub(crate) alerts: Alerts,
     host: Mutex<Option<mpsc::Sender<Control>>>,
-    /// Messages that no worker has written.
-    written: AtomicU64,
     producers: Mutex<HashMap<(String, String), ConnectionKey>>,
     users: Mutex<HashMap<String, Arc<User>>>,
     pub(crate) addresses: Addresses,
@@ -143,7 +137,8 @@ impl Shared {
     ) -> Self {
         let sabotage = Sabotage::from_env();
         let log = sabotage.log(log);
-        let mailboxes = (0..config.workers).map(|_| Mailbox::default()).collect();
+        let workers = config.workers;
+        let mailboxes = (0..workers).map(|_| Mailbox::default()).collect();
         let security = &config.security;
         let issuer = security.jwks.clone().map(Issuer::new);
         let liveness = Liveness::new(config.workers);
@@ -177,7 +172,7 @@ impl Shared {
             metrics: Metrics::new(),
             mailboxes,
             seed: random[0],
-            instance: random[1] as u32,
+            names: Names::new(random[1] as u32, workers),
             keys: RwLock::new(Keys::new(keys)),
             issuer,
             connections: AtomicUsize::new(0),
@@ -188,7 +183,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             requests: AtomicI64::new(0),
-            exchanges: Exchanges::default(),
+            exchanges: Arc::default(),
             streams: Streams::default(),
             guests: Guests::default(),
             revocations,
@@ -201,7 +196,6 @@ impl Shared {
             inspections: Inspections::default(),
             tracer,
             host: Mutex::new(None),
-            written: AtomicU64::new(0),
             producers: Mutex::new(HashMap::new()),
             users: Mutex::new(HashMap::new()),
         }
@@ -253,7 +247,7 @@ impl Shared {
     /// # Errors
     /// If it holds but is not stored: it would end with the process.
     pub(crate) fn revoke(&self, what: Revocation) -> io::Result<u64> {
-        let at = crate::now_ms();
+        let at = crate::clock::now_ms();
         self.revocations.add(&Revoked { at, what }).map(|()| at)
     }
 
@@ -292,20 +286,8 @@ impl Shared {
         self.requests.load(Ordering::Relaxed) > 0
     }
 
-    /// A number for the id of a message that no worker writes; workers' own are far below.
-    pub(crate) fn next_number(&self) -> u64 {
-        (1 << 62) + self.written.fetch_add(1, Ordering::Relaxed)
-    }
-
     pub(crate) fn context(&self) -> Context {
         Context { seed: self.seed, window: self.config.dedupe_window }
-    }
-
-    /// The worker that owns a session.
-    pub(crate) fn owner_of(&self, session: SessionId) -> usize {
-        let bits = session.as_u128();
-        let folded = (bits as u64) ^ ((bits >> 64) as u64);
-        (folded % self.config.workers as u64) as usize
     }
 
     pub(crate) fn send(&self, worker: usize, letter: Letter) {
@@ -426,43 +408,7 @@ impl Shared {
                 "the log of live sessions cannot be opened; only ended sessions are served, see /readyz";
             return Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(30_000);
         }
-        Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
-    }
-
-    /// The name of a connection.
-    pub(crate) fn client_id(&self, key: ConnectionKey) -> String {
-        format!("c{:08x}{:x}", self.instance, key.0)
-    }
-
-    pub(crate) fn connection_key(worker: usize, place: usize, serial: u64) -> ConnectionKey {
-        let serial = serial & ((1 << (WORKER_SHIFT - 1 - SERIAL_SHIFT)) - 1);
-        ConnectionKey((worker as u64) << WORKER_SHIFT | serial << SERIAL_SHIFT | place as u64)
-    }
-
-    /// The connection with this name, if it is one of this life of the server.
-    pub(crate) fn connection_named(&self, name: &str) -> Option<ConnectionKey> {
-        let key = name.strip_prefix('c')?.strip_prefix(&format!("{:08x}", self.instance))?;
-        let plain = !key.is_empty() && key.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let key = ConnectionKey(u64::from_str_radix(key, 16).ok().filter(|_| plain)?);
-        (Self::worker_of(key) < self.config.workers && self.client_id(key) == name).then_some(key)
-    }
-
-    /// The key of an exchange that came in on a worker.
-    pub(crate) fn exchange_key(worker: usize, serial: u64) -> ConnectionKey {
-        ConnectionKey((worker as u64) << WORKER_SHIFT | EXCHANGE | serial & (EXCHANGE - 1))
-    }
-
-    /// Whether the key is an exchange's, not a connection's.
-    pub(crate) const fn is_exchange(key: ConnectionKey) -> bool {
-        key.0 & EXCHANGE != 0
-    }
-
-    pub(crate) fn worker_of(key: ConnectionKey) -> usize {
-        (key.0 >> WORKER_SHIFT) as usize
-    }
-
-    pub(crate) fn place_of(key: ConnectionKey) -> usize {
-        (key.0 & ((1 << SERIAL_SHIFT) - 1)) as usize
+        rules::no_such_session()
     }
 
     /// Makes `key` the connection of a producer; the one before is told to go.
@@ -473,7 +419,7 @@ impl Shared {
         if let Some(connection) = replaced {
             let detail = "a newer connection of the same producer took over";
             let letter = Letter::Close { connection, code: CloseCode::Replaced, detail };
-            self.send(Self::worker_of(connection), letter);
+            self.send(names::worker_of(connection), letter);
         }
     }
 
@@ -539,20 +485,5 @@ impl Shared {
             let detail = "the user sends more bytes than the limit allows (USER_BYTE_RATE)";
             Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connection_keys_name_worker_and_place() {
-        let key = Shared::connection_key(63, 9_999_999, u64::MAX);
-        assert_eq!((Shared::worker_of(key), Shared::place_of(key)), (63, 9_999_999));
-        assert_ne!(Shared::connection_key(1, 2, 3), Shared::connection_key(1, 2, 4));
-        assert!(!Shared::is_exchange(key));
-        let key = Shared::exchange_key(63, 7);
-        assert!(Shared::is_exchange(key) && Shared::worker_of(key) == 63);
     }
 }

@@ -45,12 +45,12 @@ pub(crate) fn look_at_certificate(shared: &Shared) {
         Ok(Refreshed::Same) => {}
         Ok(Refreshed::Changed) => {
             shared.metrics.reloads("certificate", "taken");
-            shared.audit(|| Record::allowed(crate::now_ms(), "certificate_changed"));
+            shared.audit(|| Record::allowed(crate::clock::now_ms(), "certificate_changed"));
             tracing::info!("new connections get the new certificate");
         }
         Err(error) => {
             shared.metrics.reloads("certificate", "refused");
-            let refused = Record::refused(crate::now_ms(), "certificate_changed", "unusable");
+            let refused = Record::refused(crate::clock::now_ms(), "certificate_changed", "unusable");
             shared.audit(|| refused.detail(error.to_string()));
             tracing::error!(%error, "the certificate was not read again; the old one stays");
         }

@@ -15,9 +15,10 @@ use super::Api;
 use super::answer::Answer;
 use super::head;
 use super::query::Query;
+use crate::letters::Asker;
+use crate::rules::bearer;
+use crate::rules::no_such_session;
 use crate::transport::Peer;
-use crate::transport::handshake::bearer;
-use crate::worker::mailbox::Asker;
 
 /// Somebody with a good token.
 pub(crate) struct Caller {
@@ -133,7 +134,7 @@ impl Caller {
     /// The caller as an owner knows it, under the key of an exchange.
     pub(crate) fn asker(&self, api: &Api, key: ConnectionKey) -> Asker {
         let who = Arc::new(Sender {
-            client_id: api.shared.client_id(key),
+            client_id: api.shared.names.client_id(key),
             user_id: self.grant.user_id.clone(),
             username: self.grant.username.clone(),
             role: self.grant.role.as_str().to_owned(),
@@ -146,13 +147,4 @@ impl Caller {
 pub(crate) fn address_of(parts: &Parts) -> IpAddr {
     // Every request is given its peer before it is routed.
     parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address)
-}
-
-/// The session that a path names.
-pub(crate) fn session_of(name: &str) -> Answer<SessionId> {
-    name.parse().map_err(|_| no_such_session().into())
-}
-
-pub(crate) fn no_such_session() -> Refusal {
-    Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
 }

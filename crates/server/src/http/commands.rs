@@ -21,12 +21,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::access::{Caller, session_of};
+use super::access::Caller;
 use super::answer::{Answer, Refused, json};
-use super::exchange::{Answered, Exchange};
 use super::{Api, ask, one_answer, pipe, segment};
-use crate::dispatch;
-use crate::worker::mailbox::Request;
+use crate::letters::Request;
+use crate::letters::exchange::{Answered, Exchange};
+use crate::rules::parse_session_id;
 
 /// The commands that `…/commands` takes.
 pub(crate) const STEPS: [&str; 4] = ["start_test", "pause_test", "resume_test", "stop_test"];
@@ -36,7 +36,7 @@ pub(crate) async fn create(State(api): State<Api>, parts: Parts, body: Body) -> 
     let caller = Caller::of(&api, &parts)?;
     let asked = take_create(&api, &caller, body).await.map_err(|refused| counted(&api, refused))?;
     let (command, fields) = asked;
-    let session = dispatch::session_of(&caller.grant.user_id, &command);
+    let session = crate::rules::derive_session_id(&caller.grant.user_id, &command);
     carry_out(&api, &caller, session, Request::Create { command, fields }).await
 }
 
@@ -66,7 +66,7 @@ async fn take_create(api: &Api, caller: &Caller, body: Body) -> Answer<(String, 
 async fn take_step(api: &Api, caller: &Caller, name: &str, body: Body) -> Answer<(SessionId, String, Step)> {
     api.shared.audit_room().await?;
     permits(api, caller, Permission::SessionControl)?;
-    let session = session_of(name)?;
+    let session = parse_session_id(name)?;
     let taken = take_body(api, caller, body).await?;
     let text = taken.text()?;
     let outside = Outside::read(text)?;
@@ -182,7 +182,7 @@ fn in_body(refusal: Refusal) -> Refusal {
 
 /// Asks the session's owner, and gives its reply.
 async fn carry_out(api: &Api, caller: &Caller, session: SessionId, request: Request) -> Answer<Response> {
-    let mut exchange = Exchange::open(&api.shared, api.worker, 1);
+    let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, 1);
     ask(api, caller, &exchange, session, request);
     match one_answer(&mut exchange).await? {
         Answered::Created { json, again } => {

@@ -1,7 +1,7 @@
 //! Connections: a page of them, one, its end, and why one has ended.
 
 use agentbench_auth::Permission;
-use agentbench_protocol::{CloseCode, ErrorCode, Refusal, SessionId};
+use agentbench_protocol::{CloseCode, ErrorCode, Refusal};
 use agentbench_session::ConnectionKey;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,75 +13,15 @@ use tokio::sync::oneshot;
 use super::access::Caller;
 use super::answer::{Answer, json};
 use super::query::Query;
-use super::streams::Ending;
 use super::{Api, segment};
-use crate::shared::Shared;
-use crate::worker::mailbox::{Letter, Survey};
+use crate::letters::connections::{ConnectionInfo, Ending};
+use crate::letters::{Letter, Survey};
+use crate::names;
 
 /// Page size if none is asked for, and the largest.
 const PAGE: u64 = 100;
 const MAX_PAGE: u64 = 1_000;
 const CLOSED: &str = "an administrator closed the connection";
-
-/// How a client is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Transport {
-    /// A WebSocket.
-    Websocket,
-    /// A stream of Server-Sent Events.
-    Sse,
-}
-
-/// One open connection.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ConnectionInfo {
-    /// Its name.
-    pub(crate) client_id: String,
-    /// Whose it is.
-    pub(crate) user_id: String,
-    /// The user's name.
-    pub(crate) username: String,
-    /// The user's role.
-    pub(crate) role: String,
-    /// The project that the token holds the user to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) project_id: Option<String>,
-    /// Which of the user's producers it is, if it said so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) producer_id: Option<String>,
-    /// How it is connected.
-    pub(crate) transport: Transport,
-    /// The other end of its socket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) address: Option<String>,
-    /// The worker that serves it.
-    pub(crate) worker: usize,
-    /// When it came, ms since 1970.
-    pub(crate) connected_at: u64,
-    /// When something last came from it, ms since 1970; of a stream: when its socket last took something.
-    pub(crate) last_heard_at: u64,
-    /// When its token ends, ms since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_expires_at: Option<u64>,
-    /// Bytes of replies that wait for its socket.
-    pub(crate) waiting_bytes: u64,
-    /// Since when its socket takes nothing, ms since 1970; absent if it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) blocked_since: Option<u64>,
-    /// Pings that it has not answered.
-    pub(crate) unanswered_pings: u8,
-    /// Commands that have not been answered.
-    pub(crate) pending_commands: u32,
-    /// Events between the head and its place in the session where it is furthest behind.
-    pub(crate) lag: u64,
-    /// Sessions that it takes part in.
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    pub(crate) sessions: Vec<SessionId>,
-}
 
 /// A page of connections: by worker, the oldest first.
 #[derive(Debug, Serialize)]
@@ -117,7 +57,7 @@ async fn survey(
     limit: usize,
     user: Option<&str>,
 ) -> Vec<(ConnectionKey, ConnectionInfo)> {
-    let first = after.map_or(0, Shared::worker_of);
+    let first = after.map_or(0, names::worker_of);
     let last = if only { first + 1 } else { api.shared.config.workers };
     let mut found = Vec::new();
     for worker in first..last {
@@ -140,19 +80,20 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
     let query = Query::parse(parts.uri.query())?;
     let limit = query.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE) as usize;
-    let cursor = query
-        .word("cursor", "the nextCursor of an earlier page", |text| api.shared.connection_named(text))?;
+    let cursor = query.word("cursor", "the nextCursor of an earlier page", |text| {
+        api.shared.names.connection_named(text)
+    })?;
     // One more than asked for tells whether there is a next page.
     let mut found = survey(&api, cursor, false, limit + 1, query.get("userId")).await;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|(key, _)| api.shared.client_id(*key));
+    let next_cursor = found.last().filter(|_| more).map(|(key, _)| api.shared.names.client_id(*key));
     let connections = found.into_iter().map(|(_, info)| info).collect();
     Ok(json(StatusCode::OK, &ConnectionPage { connections, next_cursor }))
 }
 
 pub(super) async fn find(api: &Api, parts: &Parts) -> Answer<(ConnectionKey, ConnectionInfo)> {
-    let key = api.shared.connection_named(segment(parts, 3)).ok_or_else(no_such_connection)?;
+    let key = api.shared.names.connection_named(segment(parts, 3)).ok_or_else(no_such_connection)?;
     let found = survey(api, Some(key), true, 1, None).await.pop();
     found.ok_or_else(|| no_such_connection().into())
 }
@@ -180,7 +121,7 @@ pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Respon
         Some(stream) => stream.end(Ending { code, detail: CLOSED, after_ms: None }),
         None => {
             let letter = Letter::Close { connection: key, code, detail: CLOSED };
-            api.shared.send(Shared::worker_of(key), letter);
+            api.shared.send(names::worker_of(key), letter);
         }
     }
     tracing::info!(client = info.client_id, code = code.as_u16(), "an administrator closes a connection");
@@ -190,7 +131,7 @@ pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Respon
 /// `GET /api/v1/connections/{clientId}/why`
 pub(crate) async fn why(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
-    let key = api.shared.connection_named(segment(&parts, 3));
+    let key = api.shared.names.connection_named(segment(&parts, 3));
     let farewell = key.and_then(|key| api.shared.farewells.get(key, api.now()));
     let farewell = farewell.ok_or_else(|| {
         let detail = "no connection of this name has ended within the last hour";

@@ -11,7 +11,7 @@ use super::Api;
 use super::access::address_of;
 use super::answer::Refused;
 use super::head;
-use crate::transport::handshake::bearer;
+use crate::rules::bearer;
 
 /// Around every route. Health and metrics are for whoever watches the server, and are not counted.
 pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) -> Response {

@@ -16,12 +16,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 
-use super::access::{Caller, session_of};
+use super::access::Caller;
 use super::answer::Answer;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
 use super::{Api, Link, segment};
-use crate::dispatch::COST_OF_PAGE;
+use crate::rules::COST_OF_PAGE;
+use crate::rules::parse_session_id;
 use crate::session::reading::{STEP_BYTES, Step, read_step};
 use crate::shared::Shared;
 
@@ -81,7 +82,7 @@ impl Format {
 async fn serve(api: &Api, parts: &Parts, export: bool) -> Answer<Response> {
     let caller = Caller::of(api, parts)?;
     api.shared.audit_room().await?;
-    let session = session_of(segment(parts, 3))?;
+    let session = parse_session_id(segment(parts, 3))?;
     let entry = caller.may_read(api, session)?;
     let query = Query::parse(parts.uri.query())?;
     let head = entry.head();
@@ -183,7 +184,7 @@ impl Range {
             history: false,
         };
         let mut line = BytesMut::new();
-        write_system(&mut line, shared.next_number(), crate::now_ms(), Some(self.session), &gap);
+        write_system(&mut line, shared.names.next_number(), crate::clock::now_ms(), Some(self.session), &gap);
         line.extend_from_slice(b"\n");
         self.next = to + 1;
         line.freeze()

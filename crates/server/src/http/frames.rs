@@ -17,17 +17,20 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::access::{Caller, session_of};
+use super::access::Caller;
 use super::answer::Answer;
-use super::connections::{Transport, find};
+use super::connections::find;
 use super::events::NDJSON;
 use super::head;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
 use super::{Api, Link, segment};
+use crate::letters::Letter;
+use crate::letters::connections::Transport;
+use crate::names;
 use crate::ops::inspection::{Filter, Lines, Tap, Target};
+use crate::rules::parse_session_id;
 use crate::shared::Shared;
-use crate::worker::mailbox::Letter;
 
 /// Time between looks at the token and the server.
 const LOOK: Duration = Duration::from_millis(500);
@@ -52,7 +55,7 @@ pub(crate) async fn of_connection(State(api): State<Api>, parts: Parts) -> Answe
 pub(crate) async fn of_session(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     api.shared.audit_room().await?;
     let asked = Asked::read(&api, &parts, "inspect_session")?;
-    let session = session_of(segment(&parts, 3))?;
+    let session = parse_session_id(segment(&parts, 3))?;
     asked.caller.may_read(&api, session)?;
     asked.follow(&api, &parts, Target::Session(session), &session.to_string()).await
 }
@@ -96,7 +99,7 @@ impl Asked {
         shared.audit(|| self.caller.record(record()));
         let (tap, lines) = Tap::new(number, target, self.filter, self.payloads);
         let workers = match target {
-            Target::Connection(key) => Shared::worker_of(key)..Shared::worker_of(key) + 1,
+            Target::Connection(key) => names::worker_of(key)..names::worker_of(key) + 1,
             Target::Session(_) => 0..shared.config.workers,
         };
         let guard = Guard { shared: Arc::clone(shared), number, workers: workers.clone() };
@@ -182,7 +185,7 @@ impl Follow {
                 () = self.writer.gone() => return Err(Unread::Gone),
                 () = tokio::time::sleep(LOOK) => {
                     if written.elapsed() >= heartbeat {
-                        let alive = json!({"at": crate::now_ms(), "heartbeat": true}).to_string();
+                        let alive = json!({"at": crate::clock::now_ms(), "heartbeat": true}).to_string();
                         self.write(alive.as_bytes()).await?;
                         written = Instant::now();
                     }
@@ -193,14 +196,16 @@ impl Follow {
             self.write(&line).await?;
             written = Instant::now();
         }
-        let last = json!({"at": crate::now_ms(), "ended": true}).to_string();
+        let last = json!({"at": crate::clock::now_ms(), "ended": true}).to_string();
         let last = self.framed(last.as_bytes());
         self.writer.finish(last).await
     }
 
     fn may_look(&self) -> bool {
         let (shared, grant) = (&self.guard.shared, &self.caller.grant);
-        !shared.is_draining() && !grant.has_expired(crate::now_ms()) && !shared.revocations.holds(grant)
+        !shared.is_draining()
+            && !grant.has_expired(crate::clock::now_ms())
+            && !shared.revocations.holds(grant)
     }
 
     async fn write(&self, line: &[u8]) -> Result<(), Unread> {

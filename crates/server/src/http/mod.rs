@@ -16,7 +16,6 @@ mod cors;
 mod entry;
 mod events;
 pub(crate) mod evidence;
-pub(crate) mod exchange;
 mod figures;
 mod frames;
 pub(crate) mod guests;
@@ -49,13 +48,13 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Notify;
 
+use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::{Letter, Request};
 use crate::shared::Shared;
 use crate::transport::{Peer, Prefixed};
 use crate::worker::Worker;
-use crate::worker::mailbox::{Letter, Request};
 use access::Caller;
 use answer::{Answer, Refused};
-use exchange::{Answered, Exchange};
 
 /// Longest time that a request waits for an owner: the log answers within milliseconds, or something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,7 +72,7 @@ pub(crate) struct Api {
 impl Api {
     /// ms since 1970.
     pub(crate) fn now(&self) -> u64 {
-        crate::now_ms()
+        crate::clock::now_ms()
     }
 }
 
@@ -197,7 +196,7 @@ impl Drop for Busy {
 /// Sends a request to a session's owner, in the name of an exchange.
 fn ask(api: &Api, caller: &Caller, exchange: &Exchange, session: SessionId, request: Request) {
     let asker = caller.asker(api, exchange.key);
-    api.shared.send(api.shared.owner_of(session), Letter::Request { session, asker, request });
+    api.shared.send(api.shared.names.owner_of(session), Letter::Request { session, asker, request });
 }
 
 /// What comes next from an owner.

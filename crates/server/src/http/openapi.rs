@@ -15,12 +15,13 @@ use serde_json::{Map, Value, json};
 
 use super::answer::ErrorBody;
 use super::commands::STEPS;
-use super::connections::{Closing, ConnectionInfo, ConnectionPage};
+use super::connections::{Closing, ConnectionPage};
 use super::control::{Done, RevokeAnswer, RevokeBody};
 use super::events::NDJSON;
 use super::evidence::{Received, StoredBody};
 use super::publish::Published;
 use super::sessions::SessionPage;
+use crate::letters::connections::ConnectionInfo;
 use crate::ops::alerts::AlertsInfo;
 use crate::ops::farewell::Farewell;
 use crate::ops::stats::StatsInfo;

@@ -16,12 +16,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::access::{Caller, session_of};
+use super::access::Caller;
 use super::answer::Answer;
 use super::events::Range;
 use super::evidence;
 use super::pipe::{self, Unread, Writer};
 use super::{Api, Link, segment};
+use crate::rules::parse_session_id;
 use crate::shared::Shared;
 
 /// What is about to be written.
@@ -55,7 +56,7 @@ impl From<Unread> for Broken {
 pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     let caller = Caller::of(api, parts)?;
     api.shared.audit_room().await?;
-    let session = session_of(segment(parts, 3))?;
+    let session = parse_session_id(segment(parts, 3))?;
     let entry = caller.may_read(api, session)?;
     let Some((before, tail)) = api.shared.config.pages.export_template() else {
         let detail = "this binary was built without the dashboard's pages: cargo xtask dashboard, then build again; format=jsonl needs none";

@@ -182,9 +182,9 @@ impl Writer {
     }
 
     fn is_permitted(&self) -> bool {
-        self.grant
-            .as_ref()
-            .is_none_or(|grant| !grant.has_expired(crate::now_ms()) && !self.shared.revocations.holds(grant))
+        self.grant.as_ref().is_none_or(|grant| {
+            !grant.has_expired(crate::clock::now_ms()) && !self.shared.revocations.holds(grant)
+        })
     }
 
     async fn send(&self, piece: Piece) -> Result<(), Unread> {

@@ -18,14 +18,15 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::access::{Caller, session_of};
+use super::access::Caller;
 use super::answer::{Answer, json};
-use super::exchange::{Answered, Exchange};
 use super::head;
 use super::query::Query;
 use super::{Api, ask, one_answer, pipe, segment};
-use crate::dispatch::{may_not_publish, publishing_needs};
-use crate::worker::mailbox::{OwnedEvent, Request};
+use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::{OwnedEvent, Request};
+use crate::rules::parse_session_id;
+use crate::rules::{may_not_publish, publishing_needs};
 
 /// What became of a request's events.
 #[derive(Debug, Serialize)]
@@ -76,7 +77,7 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
     caller
         .needs(Permission::SessionPublish)
         .or_else(|refused| caller.needs(Permission::SessionReview).map_err(|_| refused))?;
-    let session = session_of(segment(&parts, 3))?;
+    let session = parse_session_id(segment(&parts, 3))?;
     if api.shared.not_taking_work() {
         return Err(Refusal::new(ErrorCode::Overloaded, "the server is restarting")
             .retry_after(2_000)
@@ -84,7 +85,8 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
     }
     let producer = producer(&parts)?;
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
-    let mut exchange = Exchange::open(&api.shared, api.worker, agentbench_protocol::limits::MAX_BATCH);
+    let mut exchange =
+        Exchange::open(&api.shared.exchanges, api.worker, agentbench_protocol::limits::MAX_BATCH);
     let asker = caller.asker(&api, exchange.key);
     let sender: Arc<str> = sender_json(&asker.who).into();
     let mut batch = Batch::default();

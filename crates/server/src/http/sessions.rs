@@ -11,13 +11,14 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::access::{Caller, session_of};
+use super::access::Caller;
 use super::answer::{Answer, json};
-use super::exchange::{Answered, Exchange};
 use super::query::Query;
 use super::{Api, ask, one_answer, segment};
-use crate::dispatch::{COST_OF_PAGE, COST_OF_SEARCH};
-use crate::worker::mailbox::Request;
+use crate::letters::Request;
+use crate::letters::exchange::{Answered, Exchange};
+use crate::rules::parse_session_id;
+use crate::rules::{COST_OF_PAGE, COST_OF_SEARCH};
 
 /// A page of sessions, newest first.
 #[derive(Debug, Serialize)]
@@ -80,9 +81,9 @@ struct InfoData<'a> {
 /// `GET /api/v1/sessions/{sessionId}`
 pub(crate) async fn one(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     let caller = Caller::of(&api, &parts)?;
-    let session = session_of(segment(&parts, 3))?;
+    let session = parse_session_id(segment(&parts, 3))?;
     caller.may_read(&api, session)?;
-    let mut exchange = Exchange::open(&api.shared, api.worker, 1);
+    let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, 1);
     ask(&api, &caller, &exchange, session, Request::Info { command: "info".to_owned() });
     match one_answer(&mut exchange).await? {
         Answered::Message(message) => {

@@ -22,19 +22,21 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 
-use super::access::{Caller, address_of, session_of};
+use super::access::{Caller, address_of};
 use super::answer::Answer;
 use super::events::{STEP, write_line};
-use super::exchange::{Answered, Exchange};
 use super::head;
 use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
 use super::query::Query;
-use super::streams::{Ending, Stream};
+use super::streams::Stream;
 use super::{Api, Link, ask, one_answer, segment};
+use crate::letters::connections::Ending;
+use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::{Letter, Request};
 use crate::ops::farewell::Limit;
+use crate::rules::parse_session_id;
 use crate::session::reading::{Step, read_step};
 use crate::shared::Shared;
-use crate::worker::mailbox::{Letter, Request};
 
 /// Time before a read that the log could not answer is tried again.
 const RETRY_READ: Duration = Duration::from_millis(500);
@@ -47,7 +49,7 @@ const TOKEN_GRACE_MS: u64 = 10_000;
 pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     let query = Query::parse(parts.uri.query())?;
     let caller = Caller::of_event_source(&api, &parts, &query)?;
-    let session = session_of(segment(&parts, 3))?;
+    let session = parse_session_id(segment(&parts, 3))?;
     let entry = caller.may_read(&api, session)?;
     caller.needs(Permission::Connect)?;
     let from = start_at(&parts, &query)?;
@@ -64,7 +66,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let id_at_position = id_at(&api.shared, session, &from).await;
     api.shared.may_read_more()?;
     let place = Place::take(&api.shared)?;
-    let mut exchange = Exchange::open(&api.shared, api.worker, PRESENCE_ROOM);
+    let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, PRESENCE_ROOM);
     let request =
         Request::Join { command: "stream".to_owned(), follow: true, from, id_at_position, subscribe: false };
     // From here on the owner may count it among the participants, so it has to be told when it goes.
@@ -153,7 +155,7 @@ fn position(stream: &Stream, seq: Seq, id: &str) -> String {
 async fn id_at(shared: &Arc<Shared>, session: SessionId, from: &StartAt) -> Option<String> {
     let StartAt::After(Position { seq, last_id: Some(_), .. }) = from else { return None };
     let (shared, seq) = (Arc::clone(shared), *seq);
-    let read = tokio::task::spawn_blocking(move || crate::dispatch::id_in_log(&shared, session, seq));
+    let read = tokio::task::spawn_blocking(move || crate::session::reading::id_in_log(&shared, session, seq));
     read.await.unwrap_or_default()
 }
 
@@ -211,7 +213,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let (session, connection) = (self.session, self.exchange_key);
         self.shared.streams.remove(connection);
-        self.shared.send(self.shared.owner_of(session), Letter::Gone { session, connection });
+        self.shared.send(self.shared.names.owner_of(session), Letter::Gone { session, connection });
     }
 }
 
@@ -266,7 +268,7 @@ impl Run {
             }
             let waiting = heartbeat.saturating_sub(heard.elapsed());
             if waiting.is_zero() {
-                self.write(Bytes::from(format!(": heartbeat {}\n\n", crate::now_ms()))).await?;
+                self.write(Bytes::from(format!(": heartbeat {}\n\n", crate::clock::now_ms()))).await?;
                 heard = Instant::now();
             }
             tokio::select! {
@@ -291,7 +293,7 @@ impl Run {
         let (grant, end) = (&self.stream.grant, |detail| {
             self.stream.end(Ending { code: CloseCode::TokenExpired, detail, after_ms: None });
         });
-        let now = crate::now_ms();
+        let now = crate::clock::now_ms();
         if grant.expires_at.is_some_and(|until| now > until.saturating_add(TOKEN_GRACE_MS)) {
             end("the token has expired");
         }
@@ -325,7 +327,7 @@ impl Run {
     /// The frames from `next` on as the stream's events, and the seq after them.
     fn render(&self, step: Step, next: Seq) -> (Bytes, Seq) {
         let Step { frames, held, .. } = step;
-        let (mut bytes, mut reached, now) = (BytesMut::new(), next, crate::now_ms());
+        let (mut bytes, mut reached, now) = (BytesMut::new(), next, crate::clock::now_ms());
         for frame in &frames {
             let runs = owed(frame, reached, now);
             let start = reached;
@@ -361,7 +363,7 @@ impl Run {
 
     fn system(&self, message: &SystemMessage) -> BytesMut {
         let mut json = BytesMut::new();
-        let (number, now) = (self.shared.next_number(), crate::now_ms());
+        let (number, now) = (self.shared.names.next_number(), crate::clock::now_ms());
         write_system(&mut json, number, now, Some(self.stream.session), message);
         json
     }
@@ -430,7 +432,7 @@ impl Run {
         }
         self.writer.write(bytes).await?;
         stream.blocked_since.store(0, Ordering::Relaxed);
-        stream.last_written.store(crate::now_ms(), Ordering::Relaxed);
+        stream.last_written.store(crate::clock::now_ms(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -438,7 +440,7 @@ impl Run {
     fn remember(&self) {
         // A reader that was cut off although it had been told to go: the first reason counts.
         let ending = self.stream.ending().or_else(|| self.ended.clone());
-        let mut farewell = self.stream.farewell(crate::now_ms());
+        let mut farewell = self.stream.farewell(crate::clock::now_ms());
         match ending {
             Some(ending) => {
                 farewell.because(ending.code, ending.detail, ending.after_ms);

@@ -7,22 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agentbench_auth::Grant;
 use agentbench_protocol::message::Sender;
-use agentbench_protocol::{CloseCode, Seq, SessionId};
+use agentbench_protocol::{Seq, SessionId};
 use agentbench_session::ConnectionKey;
 use tokio::sync::Notify;
 
-use super::connections::{ConnectionInfo, Transport};
+use crate::letters::connections::{ConnectionInfo, Ending, Transport};
+use crate::names;
 use crate::ops::farewell::{Evidence, Farewell};
 use crate::session::catalog::Entry;
-use crate::shared::Shared;
-
-/// Why a stream has to end.
-#[derive(Debug, Clone)]
-pub(crate) struct Ending {
-    pub(crate) code: CloseCode,
-    pub(crate) detail: &'static str,
-    pub(crate) after_ms: Option<u64>,
-}
 
 /// One stream.
 pub(crate) struct Stream {
@@ -97,7 +89,7 @@ impl Stream {
             producer_id: None,
             transport: Transport::Sse,
             address: Some(self.address.to_string()),
-            worker: Shared::worker_of(self.key),
+            worker: names::worker_of(self.key),
             connected_at: self.connected_at,
             last_heard_at: self.last_written.load(Ordering::Relaxed),
             token_expires_at: self.grant.expires_at,
@@ -152,6 +144,6 @@ impl Streams {
     /// The streams of one worker.
     pub(crate) fn of_worker(&self, worker: usize) -> Vec<Arc<Stream>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.values().filter(|stream| Shared::worker_of(stream.key) == worker).cloned().collect()
+        open.values().filter(|stream| names::worker_of(stream.key) == worker).cloned().collect()
     }
 }

@@ -170,7 +170,7 @@ async fn fetch_once(shared: &Shared, issuer: &Issuer, source: &Destination) -> D
             shared.set_issuer_keys(keys);
             if format!("{:?}", shared.keys()) != before {
                 tracing::info!(url, keys = names, "took the issuer's keys");
-                shared.audit(|| Record::allowed(crate::now_ms(), "issuer_keys_changed").detail(names));
+                shared.audit(|| Record::allowed(crate::clock::now_ms(), "issuer_keys_changed").detail(names));
             }
             issuer.is_down.store(false, Ordering::Relaxed);
             fresh_for.unwrap_or(*max_age).clamp(*min_interval, (*max_age).max(*min_interval))

@@ -18,8 +18,8 @@ use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 
 use super::limits::Bucket;
 use crate::config::Audit;
+use crate::letters::Asker;
 use crate::shared::Shared;
-use crate::worker::mailbox::Asker;
 
 /// Lines a second about those who were not let in. Whoever knocks more often must not fill the disk: the rest are counted.
 const REFUSALS: u64 = 100;

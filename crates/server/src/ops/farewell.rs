@@ -10,7 +10,7 @@ use agentbench_session::ConnectionKey;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::http::connections::Transport;
+use crate::letters::connections::Transport;
 
 /// How long an end is remembered, ms.
 const KEEP_MS: u64 = 3_600_000;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::letters::{Letter, Survey};
 use crate::shared::Shared;
-use crate::worker::mailbox::{Letter, Survey};
 
 /// Asks the workers of a [`Server`](crate::Server); may outlive it, and then hears nothing.
 #[derive(Clone)]

@@ -302,7 +302,7 @@ pub(crate) fn held_seconds(shared: &Shared) -> f64 {
 pub(crate) fn queues(shared: &Shared) -> Vec<Queue> {
     let config = &shared.config;
     let queue = |name, depth: usize, bound: usize| Queue { name, depth: depth as u64, bound: bound as u64 };
-    let letters = shared.mailboxes.iter().map(crate::worker::mailbox::Mailbox::commit_bytes);
+    let letters = shared.mailboxes.iter().map(crate::letters::mailbox::Mailbox::commit_bytes);
     let (letters, room) = letters.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
     let receiving = usize::try_from(shared.metrics.receive_buffer_bytes.get()).unwrap_or(0);
     let mut queues = vec![

@@ -22,14 +22,14 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
     let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shared = Arc::clone(shared);
-    shared.stats.look(&shared, crate::now_ms());
+    shared.stats.look(&shared, crate::clock::now_ms());
     let keep = async move {
         let looking = async {
             let mut interval = tokio::time::interval(PERIOD);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 interval.tick().await;
-                let now = crate::now_ms();
+                let now = crate::clock::now_ms();
                 shared.clock.look(&shared.metrics);
                 shared.folder.look();
                 shared.stats.look(&shared, now);

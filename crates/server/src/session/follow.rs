@@ -13,10 +13,10 @@ use super::catalog::Entry;
 use super::feed::{Feed, History};
 use super::reading::{STEP_BYTES, Step, read_step};
 use super::render::Form;
+use crate::letters::{Asker, Letter, Request};
 use crate::trace::now_ns;
 use crate::transport::{Connection, Wanted};
 use crate::worker::Worker;
-use crate::worker::mailbox::{Asker, Letter, Request};
 
 /// Bytes of newest events that a session keeps when all together have too many.
 const TAIL_OVER_BUDGET: usize = 64 * 1024;
@@ -92,7 +92,7 @@ impl Worker {
             grant: connection.grant(),
             address: connection.address,
         };
-        self.post(self.shared.owner_of(session), Letter::Request { session, asker, request });
+        self.post(self.shared.names.owner_of(session), Letter::Request { session, asker, request });
     }
 
     /// A frame was committed: every follower here that is not held up gets it now.

@@ -178,6 +178,13 @@ async fn read(
     read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
 }
 
+/// The id of the event at `seq`, if the log has it. Waits for the disk.
+pub(crate) fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {
+    let reading = shared.log.read(session, seq, ReadLimit { bytes: 1, events: 1 }).ok()?;
+    let mut records = reading.frames.iter().flat_map(Frame::records);
+    records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;

@@ -30,6 +30,7 @@ use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::config::Origins;
 use crate::http::query::Query;
+use crate::rules::bearer;
 use crate::session::render::Form;
 use crate::shared::User;
 use crate::worker::Worker;
@@ -167,11 +168,6 @@ fn token(authorization: Option<&str>, query: &Query, upgrade: &Upgrade) -> Optio
     Some(Token { text: text.to_owned(), in_header: false })
 }
 
-pub(crate) fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: Peer, began: Instant) {
     let shared = &worker.shared;
     let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
@@ -292,7 +288,7 @@ fn accept(
     let expires_at = grant.expires_at;
     let connection = worker.register(|key| {
         let who = Arc::new(Sender {
-            client_id: worker.shared.client_id(key),
+            client_id: worker.shared.names.client_id(key),
             user_id: grant.user_id.clone(),
             username: grant.username.clone(),
             role: grant.role.as_str().to_owned(),

@@ -2,10 +2,9 @@
 //!
 //! Everything in here belongs to one thread and needs no lock. A turn of the runtime goes: sockets are read and events handed
 //! to their sessions; [`Worker::commit`] gives all that came together to the log in one batch; when the log has answered
-//! (through the [`mailbox`]), acks are written and followers' sockets are filled.
+//! (through the [`mailbox`](crate::letters::mailbox)), acks are written and followers' sockets are filled.
 
 mod inspect;
-pub(crate) mod mailbox;
 mod post;
 mod survey;
 mod tick;
@@ -26,7 +25,9 @@ use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::http::exchange::Answered;
+use crate::letters::Letter;
+use crate::letters::exchange::Answered;
+use crate::names;
 use crate::ops::meters::Meters;
 use crate::session::feed::Feed;
 use crate::session::owner::{Loading, Owned};
@@ -34,7 +35,6 @@ use crate::session::render::Renderer;
 use crate::session::replay::Playing;
 use crate::shared::Shared;
 use crate::transport::Connection;
-use mailbox::Letter;
 
 /// Bytes read from a socket in one call; one buffer for all connections of a worker.
 const SCRATCH: usize = 128 * 1024;
@@ -154,7 +154,7 @@ impl Worker {
         let serial = self.serial.get();
         self.serial.set(serial + 1);
         let place = connections.vacant_entry();
-        let key = Shared::connection_key(self.index, place.key(), serial);
+        let key = names::connection_key(self.index, place.key(), serial);
         let connection = Rc::new(make(key));
         let interval = self.shared.config.heartbeat_interval.as_millis() as u64;
         // A storm of connections should not become a storm of pings.
@@ -174,7 +174,7 @@ impl Worker {
     /// The connection with this key, if it is still there.
     pub(crate) fn connection(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
         let connections = self.connections.borrow();
-        connections.get(Shared::place_of(key)).filter(|connection| connection.key == key).cloned()
+        connections.get(names::place_of(key)).filter(|connection| connection.key == key).cloned()
     }
 
     pub(crate) fn all_connections(&self) -> Vec<Rc<Connection>> {
@@ -200,7 +200,7 @@ impl Worker {
         if self.inspection.is_on() {
             self.inspect_gone(connection.key);
         }
-        self.connections.borrow_mut().try_remove(Shared::place_of(connection.key));
+        self.connections.borrow_mut().try_remove(names::place_of(connection.key));
         self.shared.user_left(&connection.user);
         if !connection.producer.is_empty() {
             self.shared.release_producer(&connection.who.user_id, &connection.producer, connection.key);
@@ -265,11 +265,11 @@ impl Worker {
 
     /// Puts a message, given as JSON, into the outbox of a connection on any worker. `settles` ends one of its requests.
     pub(crate) fn reply(self: &Rc<Self>, connection: ConnectionKey, json: Bytes, settles: bool) {
-        if Shared::is_exchange(connection) {
+        if names::is_exchange(connection) {
             self.shared.exchanges.answer(connection, Answered::Message(json));
             return;
         }
-        let worker = Shared::worker_of(connection);
+        let worker = names::worker_of(connection);
         if worker != self.index {
             return self.shared.send(worker, Letter::Reply { connection, json, settles });
         }

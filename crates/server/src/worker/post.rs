@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::Worker;
-use super::mailbox::Letter;
-use crate::shared::Shared;
+use crate::letters::Letter;
+use crate::names;
 
 impl Worker {
     /// Takes all letters and acts on them. Returns the emptied buffer.
@@ -48,7 +48,8 @@ impl Worker {
                 } else {
                     // It has left all sessions that it knew of, and this was not one of them yet.
                     let session = entry.id;
-                    self.shared.send(self.shared.owner_of(session), Letter::Gone { session, connection });
+                    self.shared
+                        .send(self.shared.names.owner_of(session), Letter::Gone { session, connection });
                 }
             }
             Letter::Gone { session, connection } => self.gone(session, connection),
@@ -85,6 +86,6 @@ impl Worker {
 
     /// Sends a letter to a connection's worker.
     pub(crate) fn post_to(self: &Rc<Self>, connection: agentbench_session::ConnectionKey, letter: Letter) {
-        self.post(Shared::worker_of(connection), letter);
+        self.post(names::worker_of(connection), letter);
     }
 }

@@ -6,8 +6,8 @@ use agentbench_protocol::CloseCode;
 use agentbench_session::ConnectionKey;
 
 use super::Worker;
-use super::mailbox::Survey;
-use crate::http::connections::{ConnectionInfo, Transport};
+use crate::letters::Survey;
+use crate::letters::connections::{ConnectionInfo, Transport};
 use crate::ops::farewell::{Evidence, Farewell, Limit};
 use crate::transport::Connection;
 

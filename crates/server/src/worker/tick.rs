@@ -93,7 +93,7 @@ impl Worker {
         }
         for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
             self.shared.catalog.each(status, |entry| {
-                if self.shared.owner_of(entry.id) == self.index {
+                if self.shared.names.owner_of(entry.id) == self.index {
                     entry.clock_was_set(jump, now);
                 }
             });
@@ -186,7 +186,7 @@ impl Worker {
         for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
             self.shared.catalog.each(status, |entry| {
                 let is_unused = now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout;
-                if is_unused && self.shared.owner_of(entry.id) == self.index {
+                if is_unused && self.shared.names.owner_of(entry.id) == self.index {
                     unused.push(entry.id);
                 }
             });

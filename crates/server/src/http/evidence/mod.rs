@@ -14,10 +14,10 @@ use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-use super::access::session_of;
 use super::answer::{Answer, Refused};
 use super::query::Query;
 use super::segment;
+use crate::rules::parse_session_id;
 use crate::shared::Shared;
 
 pub(crate) use download::download;
@@ -41,7 +41,7 @@ impl Piece {
         let session = query.get("sessionId").ok_or_else(|| {
             Refusal::invalid("sessionId", "name the session that the evidence belongs to: ?sessionId=…")
         })?;
-        Ok(Self { session: session_of(session)?, hash })
+        Ok(Self { session: parse_session_id(session)?, hash })
     }
 }
 

@@ -117,7 +117,7 @@ async fn send(webhook: &Webhook, target: &Destination, body: &str) -> bool {
 }
 
 async fn post(webhook: &Webhook, target: &Destination, body: &str) -> Result<(), String> {
-    let timestamp = crate::now_ms() / 1_000;
+    let timestamp = crate::clock::now_ms() / 1_000;
     let request = Request::post(target.path())
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, concat!("agentbench/", env!("CARGO_PKG_VERSION")))

@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::lifecycle::step_name;
 use super::publishing::event_size;
-use crate::http::exchange::Answered;
-use crate::shared::Shared;
+use crate::letters::exchange::Answered;
+use crate::letters::{Asker, Request};
+use crate::names;
 use crate::worker::Worker;
-use crate::worker::mailbox::{Asker, Request};
 
 impl Worker {
     pub(super) fn refuse_request(
@@ -68,7 +68,7 @@ impl Worker {
         settles: bool,
     ) {
         self.shared.metrics.error(refusal.code);
-        if Shared::is_exchange(connection) {
+        if names::is_exchange(connection) {
             self.shared.exchanges.answer(connection, Answered::Refused(refusal));
             return;
         }

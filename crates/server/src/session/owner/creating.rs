@@ -10,11 +10,11 @@ use agentbench_protocol::{Epoch, ErrorCode, Head, Refusal, Seq, SessionId, Statu
 use agentbench_session::{ConnectionKey, Session, Summary, Waiter};
 
 use super::Owned;
-use crate::http::exchange::Answered;
+use crate::letters::Asker;
+use crate::letters::exchange::Answered;
+use crate::names;
 use crate::session::catalog::Entry;
-use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::worker::mailbox::Asker;
 
 impl Worker {
     pub(super) fn create(
@@ -49,7 +49,7 @@ impl Worker {
         let waiter = Waiter::Command(asker.connection);
         let mut session =
             Session::create(id, head, shared.context(), summary.0.clone(), (&command, waiter), &asker.who);
-        if !Shared::is_exchange(asker.connection) {
+        if !names::is_exchange(asker.connection) {
             session.join(asker.connection, Arc::clone(&asker.who), summary.1, now);
         }
         let entry = Entry::new(id, head, summary.0, now);
@@ -77,13 +77,13 @@ impl Worker {
         }
         if guard.session.head().seq == 0 {
             guard.session.repeat_create(Waiter::Command(asker.connection), &command);
-            if !Shared::is_exchange(asker.connection) {
+            if !names::is_exchange(asker.connection) {
                 guard.session.join(asker.connection, Arc::clone(&asker.who), follow, now);
             }
             return;
         }
         drop(guard);
-        if !Shared::is_exchange(asker.connection) {
+        if !names::is_exchange(asker.connection) {
             self.add_participant(owned, asker, follow);
         }
         self.answer_created(owned, asker.connection, &command, follow.then_some(0), true);
@@ -110,7 +110,7 @@ impl Worker {
             };
             (self.system_json(None, &message), Arc::clone(&owned.entry), owned.session.head().seq)
         };
-        if Shared::is_exchange(connection) {
+        if names::is_exchange(connection) {
             // A request is over with its answer: it takes no part.
             self.shared.exchanges.answer(connection, Answered::Created { json, again });
             return;

@@ -12,11 +12,11 @@ use agentbench_session::{ConnectionKey, resolve};
 use bytes::Bytes;
 
 use super::Owned;
-use crate::http::exchange::Answered;
+use crate::letters::exchange::Answered;
+use crate::letters::{Asker, Letter};
+use crate::names;
 use crate::session::catalog::Entry;
-use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::worker::mailbox::{Asker, Letter};
 
 impl Worker {
     #[expect(clippy::too_many_arguments, reason = "the fields of a letter")]
@@ -30,7 +30,7 @@ impl Worker {
         follow: Option<Seq>,
         head: Seq,
     ) {
-        if Shared::is_exchange(connection) {
+        if names::is_exchange(connection) {
             // A stream reads the log by itself: no feed has to be kept for it.
             let joined = Answered::Joined { json, gap, after: follow.unwrap_or(head) };
             if !self.shared.exchanges.answer(connection, joined) {
@@ -39,7 +39,7 @@ impl Worker {
             return;
         }
         if follow.is_some() {
-            owned.borrow_mut().mirrors |= 1 << Shared::worker_of(connection);
+            owned.borrow_mut().mirrors |= 1 << names::worker_of(connection);
         }
         self.post_to(connection, Letter::Joined { connection, entry, json, gap, follow, head });
     }

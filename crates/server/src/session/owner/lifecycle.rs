@@ -11,8 +11,8 @@ use agentbench_session::{ConnectionKey, Published, Session, Step, Waiter};
 use bytes::Bytes;
 
 use super::Owned;
+use crate::letters::Asker;
 use crate::worker::Worker;
-use crate::worker::mailbox::Asker;
 
 impl Worker {
     pub(super) fn control(

@@ -12,11 +12,11 @@ use agentbench_session::{Session, Summary};
 
 use super::Loading;
 use super::Owned;
+use crate::letters::Letter;
 use crate::session::catalog::Entry;
 use crate::session::progress::newest_progress;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::worker::mailbox::Letter;
 
 /// Frames are read in steps of this many bytes when a session is loaded.
 const LOAD_STEP: usize = 1024 * 1024;

@@ -25,11 +25,11 @@ use agentbench_auth::Permission;
 use agentbench_protocol::{ErrorCode, Priority, Refusal, SessionId, SessionInfo, SystemMessage};
 use agentbench_session::{Batch, Session};
 
-use crate::dispatch::publishing_needs;
+use crate::letters::{Asker, Letter, Request};
 use crate::ops::meters::Moment;
+use crate::rules::publishing_needs;
 use crate::session::catalog::Entry;
 use crate::worker::Worker;
-use crate::worker::mailbox::{Asker, Letter, Request};
 pub(crate) use loading::archive_now;
 
 /// A session in memory.

@@ -9,12 +9,12 @@ use agentbench_protocol::{Outline, Priority, Seq};
 use agentbench_session::{ConnectionKey, Publish, Published};
 
 use super::Owned;
-use crate::http::exchange::Answered;
+use crate::letters::exchange::Answered;
+use crate::letters::{Asker, Letter, OwnedEvent};
+use crate::names;
 use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
-use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::worker::mailbox::{Asker, Letter, OwnedEvent};
 
 impl Worker {
     pub(super) fn publish_owned(
@@ -53,7 +53,7 @@ impl Worker {
         now: u64,
     ) {
         let mut guard = owned.borrow_mut();
-        let taken = if event.connection.is_some_and(Shared::is_exchange) {
+        let taken = if event.connection.is_some_and(names::is_exchange) {
             guard.session.publish_from_outside(event, now)
         } else {
             guard.session.publish(event, now)
@@ -99,10 +99,10 @@ impl Worker {
         entry: &Arc<Entry>,
         acks: &[(&str, Seq, bool)],
     ) {
-        if Shared::is_exchange(connection) {
+        if names::is_exchange(connection) {
             return self.acknowledge_exchange(connection, entry, acks);
         }
-        let worker = Shared::worker_of(connection);
+        let worker = names::worker_of(connection);
         if worker != self.index {
             let acks = acks.iter().map(|(id, seq, again)| ((*id).to_owned(), *seq, *again)).collect();
             return self.shared.send(worker, Letter::Acks { connection, entry: Arc::clone(entry), acks });

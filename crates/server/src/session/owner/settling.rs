@@ -11,11 +11,11 @@ use agentbench_protocol::{Priority, Refusal, Seq, SessionId, Status};
 use agentbench_session::{Answer, ConnectionKey, Settled, Waiter};
 
 use super::Owned;
+use crate::letters::Letter;
 use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
 use crate::trace::now_ns;
 use crate::worker::Worker;
-use crate::worker::mailbox::Letter;
 
 impl Worker {
     /// Takes the log's word on a batch.

@@ -1,11 +1,11 @@
-//! What workers tell each other: one bounded mailbox for each, filled from any thread, emptied in one go.
-//!
-//! Commits are the bulk. When too many bytes of them wait, the rest is not queued: the reader's feed is told to go back to
-//! the log instead. Requests and replies are bounded by what each connection may have under way.
+//! What threads send to each other: requests to owners, answers to connections and exchanges, commits to feeds.
 
-use std::collections::HashSet;
+pub(crate) mod connections;
+pub(crate) mod exchange;
+pub(crate) mod mailbox;
+
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use agentbench_auth::Grant;
@@ -15,14 +15,11 @@ use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, Outline, Priority, Seq, SessionId, StartAt};
 use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
-use crate::http::connections::ConnectionInfo;
 use crate::ops::inspection::Tap;
 use crate::session::catalog::Entry;
-
-/// Bytes of commits that may wait for one worker.
-const MAX_COMMIT_BYTES: usize = 32 * 1024 * 1024;
+use connections::ConnectionInfo;
 
 /// Who asks.
 #[derive(Clone)]
@@ -129,64 +126,4 @@ pub(crate) enum Letter {
     EndInspection { number: u64 },
     /// To a connection: end.
     Close { connection: ConnectionKey, code: CloseCode, detail: &'static str },
-}
-
-#[derive(Default)]
-struct Inner {
-    letters: Vec<Letter>,
-    commit_bytes: usize,
-    /// Sessions whose commits were left out.
-    missed: HashSet<SessionId>,
-}
-
-/// Everything that waits for one worker.
-#[derive(Default)]
-pub(crate) struct Mailbox {
-    inner: Mutex<Inner>,
-    pub(crate) filled: Notify,
-}
-
-/// What was taken out of a mailbox.
-pub(crate) struct Delivery {
-    pub(crate) letters: Vec<Letter>,
-    pub(crate) missed: HashSet<SessionId>,
-}
-
-impl Mailbox {
-    pub(crate) fn send(&self, letter: Letter) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Letter::Commit { session, frame, .. } = &letter {
-            if inner.missed.contains(session) || inner.commit_bytes > MAX_COMMIT_BYTES {
-                inner.missed.insert(*session);
-                return;
-            }
-            inner.commit_bytes += frame.bytes().len();
-        }
-        let was_empty = inner.letters.is_empty();
-        inner.letters.push(letter);
-        drop(inner);
-        if was_empty {
-            self.filled.notify_one();
-        }
-    }
-
-    /// Bytes of commits that wait, and how many there may be.
-    pub(crate) fn commit_bytes(&self) -> (usize, usize) {
-        (self.inner.lock().unwrap_or_else(PoisonError::into_inner).commit_bytes, MAX_COMMIT_BYTES)
-    }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).letters.is_empty()
-    }
-
-    /// Takes everything. `spare` becomes the next letters' buffer.
-    pub(crate) fn take(&self, spare: Vec<Letter>) -> Delivery {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.commit_bytes = 0;
-        Delivery {
-            letters: std::mem::replace(&mut inner.letters, spare),
-            missed: std::mem::take(&mut inner.missed),
-        }
-    }
 }

@@ -12,7 +12,7 @@ use agentbench_session::ConnectionKey;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::shared::Shared;
+use crate::names;
 
 /// What an owner says to an exchange.
 #[derive(Debug)]
@@ -49,20 +49,19 @@ impl Exchanges {
 
 /// One of them; it ends with its value.
 pub(crate) struct Exchange {
-    shared: Arc<Shared>,
+    exchanges: Arc<Exchanges>,
     pub(crate) key: ConnectionKey,
     answers: mpsc::Receiver<Answered>,
 }
 
 impl Exchange {
     /// Opens one on a worker, with room for so many answers at once.
-    pub(crate) fn open(shared: &Arc<Shared>, worker: usize, room: usize) -> Self {
-        let exchanges = &shared.exchanges;
+    pub(crate) fn open(exchanges: &Arc<Exchanges>, worker: usize, room: usize) -> Self {
         let serial = exchanges.serial.fetch_add(1, Ordering::Relaxed);
-        let key = Shared::exchange_key(worker, serial);
+        let key = names::exchange_key(worker, serial);
         let (sender, answers) = mpsc::channel(room.max(1));
         exchanges.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
-        Self { shared: Arc::clone(shared), key, answers }
+        Self { exchanges: Arc::clone(exchanges), key, answers }
     }
 
     /// The next answer; `None` never comes while the exchange is open.
@@ -73,6 +72,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.shared.exchanges.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.exchanges.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
