@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, DAY_MS, Texts};
+use super::texts::{ConfigError, DAY_MS, Texts};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]

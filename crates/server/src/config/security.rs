@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agentbench_audit::faults::Faults;
 
-use super::{ConfigError, DAY_MS, Texts};
-pub use crate::transport::networks::Networks;
+use super::texts::{ConfigError, DAY_MS, Texts};
+pub use crate::networks::Networks;
 
 /// Connections a second of one address in production: an office behind one address that comes back after a restart.
 const PRODUCTION_CONNECTION_RATE: u64 = 500;

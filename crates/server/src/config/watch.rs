@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigError, DAY_MS, Texts};
+use super::texts::{ConfigError, DAY_MS, Texts};
 use crate::ops::alerts::rules::RULES;
 pub use crate::ops::alerts::state::Limit;
 
