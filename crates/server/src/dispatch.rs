@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use serde_json::value::RawValue;
 
 use crate::letters::{OwnedEvent, Request};
+use crate::overview;
 use crate::rules::cost_of;
 use crate::rules::derive_session_id;
 use crate::rules::is_written_down;
@@ -28,8 +29,7 @@ use crate::rules::no_such_session;
 use crate::rules::parse_session_id;
 use crate::rules::permission_for;
 use crate::rules::publishing_needs;
-use crate::session::reading::id_in_log;
-use crate::session::reading::{Held, read_step};
+use crate::session::reading::Held;
 use crate::shared::Shared;
 use crate::transport::{Connection, Held as HeldEvent};
 use crate::worker::Worker;
@@ -132,8 +132,8 @@ impl Worker {
         let config = &self.shared.config;
         let taken = connection
             .take_rate(config.connection_rate, 1, now)
-            .and_then(|()| self.shared.take_user_rate(&connection.user, 1, now))
-            .and_then(|()| self.shared.addresses.take_message(connection.address, now));
+            .and_then(|()| self.shared.gate.users.take_rate(&connection.user, 1, now))
+            .and_then(|()| self.shared.gate.addresses.take_message(connection.address, now));
         let Err(retry_after) = taken else { return Ok(()) };
         if connection.refused_by_rate() > RATE_PATIENCE {
             self.shared.audit(|| connection.record(Record::refused(now, "send", "rate_limited")));
@@ -172,9 +172,9 @@ impl Worker {
             let detail = "data does not have the checksum that metadata.checksum names";
             return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
         }
-        self.shared.take_user_bytes(&connection.user, envelope.data.len(), now)?;
+        self.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now)?;
         let size = envelope.data.len() + 256;
-        self.shared.reserve_backlog(size, metadata.priority)?;
+        self.shared.intake.reserve_backlog(size, metadata.priority)?;
         self.shared.metrics.events_received.inc();
         if self.shared.names.owner_of(session) == self.index
             && let Some(owned) = self.sessions.borrow().get(&session).cloned()
@@ -253,7 +253,7 @@ impl Worker {
         }
         self.take_cost(connection, cost_of(&command) - 1, now)?;
         if is_written_down(&command) {
-            self.shared.audit_has_room()?;
+            self.shared.auditor.needs_room()?;
         }
         match command {
             Command::CreateSession(fields) => {
@@ -330,7 +330,7 @@ impl Worker {
         }
         let taken = connection
             .take_rate(self.shared.config.connection_rate, count, now)
-            .and_then(|()| self.shared.take_user_rate(&connection.user, count, now));
+            .and_then(|()| self.shared.gate.users.take_rate(&connection.user, count, now));
         taken.map_err(|wait| {
             let detail = "asked for more than the limit allows: such a command counts as many messages";
             Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
@@ -381,7 +381,7 @@ impl Worker {
     }
 
     fn say_stats(&self, connection: &Connection, command: String) {
-        let stats = serde_json::to_value(self.shared.stats.describe(&self.shared));
+        let stats = serde_json::to_value(overview::stats::describe(&self.shared));
         // An own type with texts for keys is always an object.
         let stats = stats.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
         self.say(connection, &SystemMessage::Stats { original_message_id: command, stats });
@@ -427,8 +427,7 @@ impl Worker {
         };
         let (worker, connection, shared) = (Rc::clone(self), Rc::clone(connection), Arc::clone(&self.shared));
         tokio::task::spawn_local(async move {
-            let read = tokio::task::spawn_blocking(move || id_in_log(&shared, session, seq)).await;
-            let id_at_position = read.unwrap_or_default();
+            let id_at_position = shared.reader.id_at(session, seq).await;
             if connection.is_open() {
                 let request = Request::Join { command, follow, from, id_at_position, subscribe };
                 worker.ask(&connection, session, request);
@@ -453,7 +452,7 @@ impl Worker {
             }
             // In the account of what readers hold until the socket has taken it.
             let mut held = None;
-            let page = match shared.may_read_more() {
+            let page = match shared.intake.may_read_more() {
                 Ok(()) => read_page(&shared, session, from, limit as usize).await,
                 Err(refusal) => Err(refusal),
             };
@@ -504,14 +503,14 @@ impl Worker {
         token: String,
         now: u64,
     ) -> Result<(), Refusal> {
-        let refused = self.shared.keys().verify(&token, now).err();
-        if refused.and_then(|error| self.shared.issuer_may_know(error)).is_none() {
+        let refused = self.shared.gate.keys().verify(&token, now).err();
+        if refused.and_then(|error| self.shared.gate.issuer_may_know(error)).is_none() {
             return self.refresh(connection, command, &token, now);
         }
         connection.pending.set(connection.pending.get() + 1);
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
         tokio::task::spawn_local(async move {
-            if let Some(issuer) = &worker.shared.issuer {
+            if let Some(issuer) = &worker.shared.gate.issuer {
                 issuer.asked_again().await;
             }
             let now = worker.now();
@@ -536,7 +535,7 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let refused =
             |code| self.shared.audit(|| connection.record(Record::refused(now, "refresh_token", code)));
-        let grant = self.shared.authenticate(token, now).map_err(|error| {
+        let grant = self.shared.gate.authenticate(token, now).map_err(|error| {
             refused(error.as_str());
             Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
         })?;
@@ -589,7 +588,7 @@ async fn read_page(
     from: Seq,
     limit: usize,
 ) -> Result<Page, Refusal> {
-    let step = read_step(shared, session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
+    let step = shared.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
     let step = step.map_err(|error| match error {
         LogError::NotFound(_) => no_such_session(),
         LogError::Damaged { from, to, .. } => {

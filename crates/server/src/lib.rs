@@ -14,15 +14,18 @@ pub mod config;
 mod control;
 mod dispatch;
 pub mod echo;
+mod gate;
 mod housekeeping;
 mod http;
-mod issuer;
+mod intake;
 mod letters;
 mod memory;
 mod names;
+mod networks;
 mod opening;
 mod ops;
 mod outgoing;
+mod overview;
 pub mod revocation;
 mod rules;
 mod sabotage;
@@ -30,7 +33,6 @@ mod session;
 mod shared;
 mod trace;
 mod transport;
-mod upkeep;
 mod worker;
 
 use std::io;
@@ -43,7 +45,7 @@ use std::time::{Duration, Instant};
 use agentbench_auth::KeyRing;
 use agentbench_event_log::LogError;
 use agentbench_event_log_disk::faults::Faults;
-use agentbench_event_log_disk::{DiskConfig, Durability, OpenError, RecoveryReport};
+use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport};
 use agentbench_protocol::{AckLevel, CloseCode};
 use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::{mpsc, watch};
@@ -52,12 +54,15 @@ use tokio::task::LocalSet;
 use agentbench_audit::Record;
 
 use crate::config::{Config, TlsFiles};
+use crate::gate::Gate;
+use crate::housekeeping::{Jobs, Reports, retention};
 use crate::letters::connections::Ending;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::ops::liveness::WORKER_THREAD;
+use crate::ops::metrics::Metrics;
 use crate::revocation::Revocations;
-use crate::shared::Shared;
+use crate::shared::{Opened, Shared};
 use crate::worker::Worker;
 
 pub use crate::control::Control;
@@ -65,7 +70,7 @@ pub use crate::control::Control;
 pub use crate::http::openapi::document as openapi;
 pub use crate::ops::alerts::prometheus::prometheus_rules;
 pub use crate::ops::liveness::end_process_when_a_worker_panics;
-pub use crate::ops::probe::Probe;
+pub use crate::overview::probe::Probe;
 pub use crate::transport::listen::bind;
 
 /// Why a server does not start.
@@ -93,14 +98,9 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
-    housekeeping: JoinHandle<()>,
-    upkeep: JoinHandle<()>,
-    watch: JoinHandle<()>,
-    liveness: JoinHandle<()>,
+    jobs: Jobs,
     /// Set when no worker runs any more.
     ended: watch::Sender<bool>,
-    issuer: Option<JoinHandle<()>>,
-    traces: Option<JoinHandle<()>>,
     address: SocketAddr,
     recovery: RecoveryReport,
 }
@@ -139,17 +139,16 @@ impl Server {
             ..DiskConfig::new(&config.data_dir)
         };
         let tls = config.security.tls.as_ref().map(load_tls).transpose()?;
-        let auditor = Auditor::open(config.security.audit.as_ref(), crate::clock::now_ms())?;
+        let metrics = Arc::new(Metrics::new());
+        let auditor = Auditor::open(config.security.audit.as_ref(), Arc::clone(&metrics), clock::now_ms())?;
         let OpenedLog { log, disk, recovery, condition } = opening::open(&disk, faults)?;
-        let random = [random()?, random()?];
-        let revocations = Revocations::open(&config.data_dir)?;
-        let mut shared = Shared::new(config, tls, auditor, log, keys, revocations, random);
-        shared.log_condition = condition;
-        let shared = Arc::new(shared);
+        let gate = Gate::new(&config, tls, keys, Revocations::open(&config.data_dir)?);
         let is_damaged = !recovery.damage.is_empty() || !recovery.missing.is_empty();
-        shared.log_damaged.store(is_damaged, std::sync::atomic::Ordering::Relaxed);
-        housekeeping::note_start(&shared, recovery.witnessed_at);
-        let now = crate::clock::now_ms();
+        let opened = Opened { log, condition, is_damaged };
+        let shared = Shared::new(config, gate, auditor, metrics, opened, [random()?, random()?]);
+        let shared = Arc::new(shared);
+        retention::note_start(&shared.clock, recovery.witnessed_at);
+        let now = clock::now_ms();
         for session in shared.catalog.load(shared.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
         }
@@ -157,7 +156,10 @@ impl Server {
         let address = first.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let (ended, when_ended) = watch::channel(false);
-        let liveness = ops::liveness::start(&shared, when_ended)?;
+        let mut jobs = Jobs::default();
+        let probes = http::probes(Arc::clone(&shared));
+        let liveness = housekeeping::liveness::start(&shared.liveness, &shared.config, probes, when_ended)?;
+        jobs.add("what watches the workers", liveness);
         let mut workers = Vec::new();
         for index in 0..shared.config.workers {
             let listener = listeners.get(index % listeners.len()).unwrap_or(first).try_clone()?;
@@ -167,25 +169,8 @@ impl Server {
         }
         drop(listeners);
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
-        let traces = trace::start(&shared)?;
-        let issuer = issuer::start(&shared, stopped.clone())?;
-        let upkeep = upkeep::start(&shared, stopped.clone())?;
-        let watch = ops::watch::start(&shared, stopped.clone())?;
-        let housekeeping = housekeeping::start(&shared, disk, stopped)?;
-        Ok(Self {
-            shared,
-            stop,
-            workers,
-            housekeeping,
-            upkeep,
-            watch,
-            liveness,
-            ended,
-            issuer,
-            traces,
-            address,
-            recovery,
-        })
+        start_jobs(&mut jobs, &shared, disk, &stopped)?;
+        Ok(Self { shared, stop, workers, jobs, ended, address, recovery })
     }
 
     /// Where it listens.
@@ -195,7 +180,7 @@ impl Server {
 
     /// Whether the port speaks TLS.
     pub fn is_encrypted(&self) -> bool {
-        self.shared.tls.is_some()
+        self.shared.gate.tls.is_some()
     }
 
     /// What opening the log found.
@@ -205,22 +190,22 @@ impl Server {
 
     /// Replaces the keys that tokens are checked with; open connections stay.
     pub fn set_keys(&self, keys: KeyRing) {
-        self.shared
-            .audit(|| Record::allowed(crate::clock::now_ms(), "keys_changed").detail(format!("{keys:?}")));
-        self.shared.set_keys(keys);
+        self.shared.audit(|| Record::allowed(clock::now_ms(), "keys_changed").detail(format!("{keys:?}")));
+        self.shared.gate.set_keys(keys);
     }
 
     /// What administrators ask of the program around the server over HTTP. Asked again, the later receiver gets them; as
     /// long as nobody has asked, such requests are refused.
     pub fn control(&self) -> mpsc::Receiver<Control> {
         let (sender, requests) = mpsc::channel(CONTROL_REQUESTS);
-        self.shared.set_host(sender);
+        self.shared.gate.doors.set_host(sender);
         requests
     }
 
     /// Looks at the certificate's files again; they are looked at every few seconds anyway.
     pub fn refresh_certificate(&self) {
-        upkeep::look_at_certificate(&self.shared);
+        let Shared { gate, metrics, auditor, .. } = &*self.shared;
+        housekeeping::upkeep::look_at_certificate(gate, metrics, auditor);
     }
 
     /// What a watchdog asks.
@@ -235,7 +220,7 @@ impl Server {
 
     /// Open connections.
     pub fn connections(&self) -> usize {
-        self.shared.connections()
+        self.shared.gate.places.taken()
     }
 
     /// Stops: no new connections, every client told when to come back, what is in flight committed, the log closed.
@@ -243,7 +228,7 @@ impl Server {
     /// # Errors
     /// If the log could not be made durable.
     pub fn stop(mut self) -> Result<(), LogError> {
-        self.shared.start_draining();
+        self.shared.gate.doors.start_draining();
         self.shared.auditor.hurry();
         self.stop.send_replace(true);
         for worker in self.workers.drain(..) {
@@ -252,32 +237,38 @@ impl Server {
             }
         }
         self.ended.send_replace(true);
-        if self.liveness.join().is_err() {
-            tracing::error!("what watches the workers has panicked");
+        if let Some(tracer) = &self.shared.tracer {
+            tracer.close();
         }
         // Whoever starts on the same folder next must find nobody in it.
-        if self.housekeeping.join().is_err() {
-            tracing::error!("housekeeping has panicked");
-        }
-        if self.issuer.is_some_and(|issuer| issuer.join().is_err()) {
-            tracing::error!("what fetches the issuer's keys has panicked");
-        }
-        if let (Some(tracer), Some(traces)) = (&self.shared.tracer, self.traces) {
-            tracer.close();
-            if traces.join().is_err() {
-                tracing::error!("what exports spans has panicked");
-            }
-        }
-        if self.upkeep.join().is_err() {
-            tracing::error!("upkeep has panicked");
-        }
-        if self.watch.join().is_err() {
-            tracing::error!("what watches over the server has panicked");
-        }
-        self.shared.audit(|| Record::allowed(crate::clock::now_ms(), "server_stopped"));
+        self.jobs.join();
+        self.shared.audit(|| Record::allowed(clock::now_ms(), "server_stopped"));
         self.shared.auditor.close();
         self.shared.log.close()
     }
+}
+
+/// Starts the jobs that end with the stop.
+fn start_jobs(
+    jobs: &mut Jobs,
+    shared: &Arc<Shared>,
+    disk: Option<Arc<DiskLog>>,
+    stopped: &watch::Receiver<bool>,
+) -> io::Result<()> {
+    let stopped = || stopped.clone();
+    let reports = Reports { metrics: Arc::clone(&shared.metrics), auditor: Arc::clone(&shared.auditor) };
+    if let Some(tracer) = &shared.tracer
+        && let Some(traces) = housekeeping::traces::start(tracer, &shared.config.node_name)?
+    {
+        jobs.add("what exports spans", traces);
+    }
+    if let Some(issuer) = housekeeping::issuer::start(&shared.gate, reports, stopped())? {
+        jobs.add("what fetches the issuer's keys", issuer);
+    }
+    jobs.add("upkeep", housekeeping::upkeep::start(shared, stopped())?);
+    jobs.add("what watches over the server", housekeeping::watch::start(shared, stopped())?);
+    jobs.add("housekeeping", retention::start(shared, disk, stopped())?);
+    Ok(())
 }
 
 /// Reads certificate and key, and opens the file for sessions' secrets if there is one.
@@ -303,7 +294,8 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
     };
     let local = LocalSet::new();
     let patience = shared.config.shutdown_timeout;
-    let worker = Worker::new(index, Arc::clone(shared));
+    let router = http::router(Arc::clone(shared), index);
+    let worker = Worker::new(index, Arc::clone(shared), router);
     local.block_on(&runtime, async {
         let mut run = tokio::task::spawn_local(Rc::clone(&worker).run());
         tokio::select! {
@@ -385,7 +377,7 @@ async fn drain(worker: &Rc<Worker>) {
     let busy = || {
         worker.has_connections()
             || worker.has_uncommitted()
-            || worker.shared.has_requests()
+            || worker.shared.gate.doors.has_requests()
             || !worker.shared.streams.of_worker(worker.index).is_empty()
     };
     while busy() && Instant::now() < deadline {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::ops::addresses::Addresses;
+use super::addresses::Addresses;
 
 /// Time that a refusal waits: long enough that a loop without a pause of its own is slow, well below the patience of clients.
 const PENALTY: Duration = Duration::from_secs(1);

@@ -10,8 +10,10 @@ use agentbench_event_log_disk::{DiskLog, Retention};
 use agentbench_protocol::Status;
 use tokio::sync::watch;
 
+use super::evidence;
+use crate::clock::Clock;
+use crate::session::catalog::archive_now;
 use crate::shared::Shared;
-use crate::{http, session};
 
 /// Time between looks at what retention may remove.
 const RETENTION_PERIOD: Duration = Duration::from_secs(30);
@@ -68,7 +70,7 @@ fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
         });
     }
     for id in ended.into_iter().take_while(|_| !*stopped.borrow()) {
-        session::owner::archive_now(shared, id);
+        archive_now(&*shared.log, &shared.catalog, id);
     }
 }
 
@@ -101,7 +103,7 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
             }
             for removed in removed {
                 shared.catalog.remove(removed.session);
-                http::evidence::remove(shared, removed.session);
+                evidence::remove(shared, removed.session);
             }
         }
         Err(error) => tracing::warn!(%error, "retention could not be enforced"),
@@ -109,10 +111,10 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
 }
 
 /// Takes a start for a jump if the clock is far from where the last life of the server has left it.
-pub(crate) fn note_start(shared: &Shared, witnessed_at: Option<u64>) {
+pub(crate) fn note_start(clock: &Clock, witnessed_at: Option<u64>) {
     let Some(before) = witnessed_at else { return };
     let now = crate::clock::now_ms();
-    if shared.clock.note_start(before) {
+    if clock.note_start(before) {
         tracing::warn!(
             days = (now as i64 - before as i64) / 86_400_000,
             "the clock is far from where the last run of the server left it: nothing is removed for its age for a while (RETENTION_HOLD)"

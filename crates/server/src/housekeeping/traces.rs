@@ -12,9 +12,8 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 
-use super::{Item, Span, Tracer, encode};
 use crate::outgoing::Destination;
-use crate::shared::Shared;
+use crate::trace::{Item, Span, Tracer, encode};
 
 /// Spans of one request.
 const BATCH: usize = 512;
@@ -28,22 +27,26 @@ const BACKOFF: Duration = Duration::from_millis(250);
 /// Time for what still waits when the server ends.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Starts the thread, if there is a collector.
+/// Starts the thread, unless it runs already.
 ///
 /// # Errors
 /// An address that is none, or no thread.
-pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Option<JoinHandle<()>>> {
-    let Some(tracer) = &shared.tracer else { return Ok(None) };
+pub(crate) fn start(tracer: &Arc<Tracer>, node: &str) -> io::Result<Option<JoinHandle<()>>> {
     let collector = Collector::new(&tracer.endpoint)?;
     let Some(spans) = tracer.take_waiting() else { return Ok(None) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shared = Arc::clone(shared);
+    let (tracer, node) = (Arc::clone(tracer), node.to_owned());
     let thread = std::thread::Builder::new().name("traces".to_owned());
-    thread.spawn(move || export(&shared, &collector, &spans, &runtime)).map(Some)
+    thread.spawn(move || export(&tracer, &node, &collector, &spans, &runtime)).map(Some)
 }
 
-fn export(shared: &Shared, collector: &Collector, spans: &Receiver<Item>, runtime: &tokio::runtime::Runtime) {
-    let Some(tracer) = &shared.tracer else { return };
+fn export(
+    tracer: &Tracer,
+    node: &str,
+    collector: &Collector,
+    spans: &Receiver<Item>,
+    runtime: &tokio::runtime::Runtime,
+) {
     let (mut is_over, mut is_down) = (false, false);
     while !is_over {
         let (batch, stop) = gather(spans);
@@ -52,7 +55,7 @@ fn export(shared: &Shared, collector: &Collector, spans: &Receiver<Item>, runtim
         if batch.is_empty() {
             continue;
         }
-        let body = Bytes::from(encode::batch(&shared.config.node_name, &batch));
+        let body = Bytes::from(encode::batch(node, &batch));
         // A server that ends does not wait for a collector that is down.
         let attempts = if is_over || is_down { 1 } else { ATTEMPTS };
         match runtime.block_on(collector.send(&body, attempts, &tracer.stopping)) {
@@ -70,7 +73,7 @@ fn export(shared: &Shared, collector: &Collector, spans: &Receiver<Item>, runtim
         }
     }
     if !is_down {
-        runtime.block_on(flush(&shared.config.node_name, collector, spans, &tracer.stopping));
+        runtime.block_on(flush(node, collector, spans, &tracer.stopping));
     }
 }
 

@@ -9,6 +9,9 @@ use agentbench_audit::Record;
 use agentbench_tls::Refreshed;
 use tokio::sync::watch;
 
+use crate::gate::Gate;
+use crate::ops::audit::Auditor;
+use crate::ops::metrics::Metrics;
 use crate::shared::Shared;
 
 /// Time between looks at files. They are small, and whoever has just renewed a certificate watches.
@@ -25,11 +28,11 @@ pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io:
         let mut next_sweep = Instant::now() + SWEEP_DELAY;
         while !*stopped.borrow() {
             if Instant::now() >= next_sweep {
-                crate::http::evidence::sweep(&shared);
+                super::evidence::sweep(&shared);
                 next_sweep = Instant::now() + SWEEP_PERIOD;
             }
             if Instant::now() >= next {
-                look_at_certificate(&shared);
+                look_at_certificate(&shared.gate, &shared.metrics, &shared.auditor);
                 next = Instant::now() + PERIOD;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -39,19 +42,19 @@ pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io:
 }
 
 /// Takes a new certificate; a bad one leaves the old one in force and is said in the log.
-pub(crate) fn look_at_certificate(shared: &Shared) {
-    let Some(tls) = &shared.tls else { return };
+pub(crate) fn look_at_certificate(gate: &Gate, metrics: &Metrics, auditor: &Auditor) {
+    let Some(tls) = &gate.tls else { return };
     match tls.refresh() {
         Ok(Refreshed::Same) => {}
         Ok(Refreshed::Changed) => {
-            shared.metrics.reloads("certificate", "taken");
-            shared.audit(|| Record::allowed(crate::clock::now_ms(), "certificate_changed"));
+            metrics.reloads("certificate", "taken");
+            auditor.record(|| Record::allowed(crate::clock::now_ms(), "certificate_changed"));
             tracing::info!("new connections get the new certificate");
         }
         Err(error) => {
-            shared.metrics.reloads("certificate", "refused");
+            metrics.reloads("certificate", "refused");
             let refused = Record::refused(crate::clock::now_ms(), "certificate_changed", "unusable");
-            shared.audit(|| refused.detail(error.to_string()));
+            auditor.record(|| refused.detail(error.to_string()));
             tracing::error!(%error, "the certificate was not read again; the old one stays");
         }
     }

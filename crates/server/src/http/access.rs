@@ -11,8 +11,8 @@ use agentbench_session::ConnectionKey;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 
-use super::Api;
 use super::answer::Answer;
+use super::api::Api;
 use super::head;
 use super::query::Query;
 use crate::letters::Asker;
@@ -49,7 +49,7 @@ impl Caller {
 
     /// Takes `count` messages' worth from the user's rate.
     pub(crate) fn charge(&self, api: &Api, count: u64) -> Answer<()> {
-        let taken = api.shared.guests.take_rate(&api.shared, &self.grant.user_id, count, api.now());
+        let taken = api.shared.gate.users.take_guest_rate(&self.grant.user_id, count, api.now());
         taken.map_err(|wait| {
             let detail = "asked for more than the limit allows (USER_RATE)";
             Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait).into()
@@ -59,13 +59,13 @@ impl Caller {
     fn by_token(api: &Api, address: IpAddr, token: Option<&str>) -> Answer<Self> {
         let verified = match token {
             None => Err(AuthError::Missing),
-            Some(token) => api.shared.authenticate(token, api.now()),
+            Some(token) => api.shared.gate.authenticate(token, api.now()),
         };
         match verified {
             Ok(grant) => Ok(Self { grant: Arc::new(grant), address }),
             Err(error) => {
                 api.shared.metrics.refused(error.as_str());
-                api.shared.audit_stranger(api.now(), error.as_str(), address, "over HTTP");
+                api.shared.auditor.record_stranger(api.now(), error.as_str(), address, "over HTTP");
                 let code = if error == AuthError::NotPermitted {
                     ErrorCode::Forbidden
                 } else {

@@ -23,7 +23,9 @@ use serde_json::value::RawValue;
 
 use super::access::Caller;
 use super::answer::{Answer, Refused, json};
-use super::{Api, ask, one_answer, pipe, segment};
+use super::api::{Api, segment};
+use super::asking::{ask, one_answer};
+use super::pipe;
 use crate::letters::Request;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::rules::parse_session_id;
@@ -98,12 +100,12 @@ fn permits(api: &Api, caller: &Caller, needed: Permission) -> Answer<()> {
 
 /// The body, if the server takes work and the user may send so much.
 async fn take_body(api: &Api, caller: &Caller, body: Body) -> Answer<pipe::Taken> {
-    if api.shared.not_taking_work() {
+    if api.shared.gate.doors.are_closed() {
         let refusal = Refusal::new(ErrorCode::Overloaded, "the server is restarting");
         return Err(refusal.retry_after(2_000).into());
     }
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
-    if let Err(wait) = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, 1, api.now()) {
+    if let Err(wait) = api.shared.gate.users.take_guest_rate(&caller.grant.user_id, 1, api.now()) {
         let detail = "sent faster than the limit allows";
         return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait).into());
     }

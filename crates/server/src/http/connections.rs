@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use super::access::Caller;
 use super::answer::{Answer, json};
+use super::api::{Api, segment};
 use super::query::Query;
-use super::{Api, segment};
 use crate::letters::connections::{ConnectionInfo, Ending};
 use crate::letters::{Letter, Survey};
 use crate::names;

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 
 use super::access::Caller;
 use super::answer::{Answer, json};
-use super::{Api, pipe};
+use super::api::Api;
+use super::pipe;
 use crate::control::Control;
 use crate::revocation::Revocation;
 
@@ -62,12 +63,12 @@ pub(crate) async fn revoke(State(api): State<Api>, parts: Parts, body: Body) -> 
     let taken = pipe::read(&api.shared, body, MAX_BODY).await?;
     let what = what_of(taken.text()?, api.now())?;
     drop(taken);
-    if !api.shared.revocations.has_room() {
+    if !api.shared.gate.revocations.has_room() {
         let detail = "there are too many revocations; revoke all older tokens with issuedBefore";
         return Err(Refusal::new(ErrorCode::Overloaded, detail).into());
     }
     let shared = Arc::clone(&api.shared);
-    let stored = tokio::task::spawn_blocking(move || shared.revoke(what)).await;
+    let stored = tokio::task::spawn_blocking(move || shared.gate.revoke(what)).await;
     match stored {
         Ok(Ok(revoked_at)) => {
             tracing::info!("an administrator revoked tokens");
@@ -122,7 +123,7 @@ pub(crate) async fn drain(State(api): State<Api>, parts: Parts) -> Answer<Respon
     let caller = Caller::of(&api, &parts)?;
     api.shared.audit_room().await?;
     caller.administers(&api, Permission::ServerDrain, "drain")?;
-    if !api.shared.retire() {
+    if !api.shared.gate.doors.retire() {
         return Err(nobody_listens().into());
     }
     tracing::info!("an administrator drains the server");
@@ -136,7 +137,7 @@ pub(crate) async fn reload(State(api): State<Api>, parts: Parts) -> Answer<Respo
     api.shared.audit_room().await?;
     caller.administers(&api, Permission::ServerDrain, "reload")?;
     let (reply, answer) = oneshot::channel();
-    if !api.shared.tell_host(Control::Reload(reply)) {
+    if !api.shared.gate.doors.tell_host(Control::Reload(reply)) {
         return Err(nobody_listens().into());
     }
     match answer.await {

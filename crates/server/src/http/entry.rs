@@ -7,9 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::access::address_of;
 use super::answer::Refused;
+use super::api::Api;
 use super::head;
 use crate::rules::bearer;
 
@@ -20,7 +20,7 @@ pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) 
     }
     let (parts, body) = request.into_parts();
     let address = address_of(&parts);
-    if let Err(wait) = api.shared.addresses.take_message(address, api.now()) {
+    if let Err(wait) = api.shared.gate.addresses.take_message(address, api.now()) {
         let detail = "this address sends faster than the limit allows";
         let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait);
         return Refused::from(refusal).into_response();
@@ -30,18 +30,18 @@ pub(crate) async fn apply(State(api): State<Api>, request: Request, next: Next) 
     }
     let answer = next.run(Request::from_parts(parts, body)).await;
     if answer.status() == StatusCode::UNAUTHORIZED {
-        api.shared.penalties.wait(&api.shared.addresses, address, api.now()).await;
+        api.shared.gate.penalties.wait(&api.shared.gate.addresses, address, api.now()).await;
     }
     answer
 }
 
 /// Has the issuer's keys fetched again if the token is of one that is not known; the route then finds it.
 async fn know_key(api: &Api, token: &str) {
-    if api.shared.issuer.is_none() {
+    if api.shared.gate.issuer.is_none() {
         return;
     }
-    if let Err(error) = api.shared.authenticate(token, api.now())
-        && let Some(issuer) = api.shared.issuer_may_know(error)
+    if let Err(error) = api.shared.gate.authenticate(token, api.now())
+        && let Some(issuer) = api.shared.gate.issuer_may_know(error)
     {
         issuer.asked_again().await;
     }

@@ -6,12 +6,13 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::access::Caller;
 use super::answer::{Answer, json};
+use super::api::Api;
 use super::head;
 use crate::ops::exposition::Format;
-use crate::ops::watch::gather;
+use crate::overview;
+use crate::overview::figures::gather;
 
 /// `/metrics`
 pub(super) async fn metrics(State(api): State<Api>, parts: Parts) -> Response {
@@ -27,7 +28,7 @@ pub(super) async fn metrics(State(api): State<Api>, parts: Parts) -> Response {
 /// `GET /api/v1/stats`
 pub(super) async fn stats(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
-    Ok(json(StatusCode::OK, &api.shared.stats.describe(&api.shared)))
+    Ok(json(StatusCode::OK, &overview::stats::describe(&api.shared)))
 }
 
 /// `GET /api/v1/alerts`

@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 
 use super::access::Caller;
 use super::answer::Answer;
+use super::api::{Api, Link, segment};
 use super::connections::find;
 use super::events::NDJSON;
 use super::head;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
-use super::{Api, Link, segment};
 use crate::letters::Letter;
 use crate::letters::connections::Transport;
 use crate::names;
@@ -203,9 +203,9 @@ impl Follow {
 
     fn may_look(&self) -> bool {
         let (shared, grant) = (&self.guard.shared, &self.caller.grant);
-        !shared.is_draining()
+        !shared.gate.doors.is_draining()
             && !grant.has_expired(crate::clock::now_ms())
-            && !shared.revocations.holds(grant)
+            && !shared.gate.revocations.holds(grant)
     }
 
     async fn write(&self, line: &[u8]) -> Result<(), Unread> {

@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::answer::Refused;
+use super::api::Api;
 
 /// Headers with one value, by the names that answers use.
 const SINGLE: [&str; 12] = [

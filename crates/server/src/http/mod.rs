@@ -9,6 +9,8 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+pub(crate) mod api;
+mod asking;
 mod commands;
 pub(crate) mod connections;
 mod control;
@@ -18,7 +20,6 @@ mod events;
 pub(crate) mod evidence;
 mod figures;
 mod frames;
-pub(crate) mod guests;
 mod head;
 #[cfg(feature = "schema")]
 pub(crate) mod openapi;
@@ -28,18 +29,17 @@ mod pipe;
 mod profile;
 mod publish;
 pub(crate) mod query;
+mod range;
 mod sessions;
 mod stream;
 pub(crate) mod streams;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use agentbench_protocol::{ErrorCode, Refusal, SessionId};
+use agentbench_protocol::{ErrorCode, Refusal};
 use axum::Router;
 use axum::extract::State;
-use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -48,48 +48,15 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Notify;
 
-use crate::letters::exchange::{Answered, Exchange};
-use crate::letters::{Letter, Request};
+use crate::overview;
 use crate::shared::Shared;
 use crate::transport::{Peer, Prefixed};
 use crate::worker::Worker;
-use access::Caller;
-use answer::{Answer, Refused};
+use answer::Refused;
+use api::{Api, Link};
 
-/// Longest time that a request waits for an owner: the log answers within milliseconds, or something is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The API's description, as the code gives it (`cargo xtask codegen`, fresh by test).
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
-
-/// What handlers know.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub(crate) shared: Arc<Shared>,
-    /// The worker whose socket the request came from.
-    pub(crate) worker: usize,
-}
-
-impl Api {
-    /// ms since 1970.
-    pub(crate) fn now(&self) -> u64 {
-        crate::clock::now_ms()
-    }
-}
-
-/// The client's end of an HTTP connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    /// Ends the connection at once, whatever waits for it.
-    pub(crate) cut: Notify,
-}
-
-impl Link {
-    /// The link that a request came by.
-    pub(crate) fn of(parts: &Parts) -> Arc<Self> {
-        let link = parts.extensions.get::<Arc<Self>>();
-        link.cloned().expect("every request is given its link before it is routed")
-    }
-}
 
 /// The routes.
 pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
@@ -182,36 +149,15 @@ struct Busy {
 
 impl Busy {
     fn begin(shared: &Arc<Shared>) -> Self {
-        shared.count_request(1);
+        shared.gate.doors.count_request(1);
         Self { shared: Arc::clone(shared) }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.shared.count_request(-1);
+        self.shared.gate.doors.count_request(-1);
     }
-}
-
-/// Sends a request to a session's owner, in the name of an exchange.
-fn ask(api: &Api, caller: &Caller, exchange: &Exchange, session: SessionId, request: Request) {
-    let asker = caller.asker(api, exchange.key);
-    api.shared.send(api.shared.names.owner_of(session), Letter::Request { session, asker, request });
-}
-
-/// What comes next from an owner.
-async fn one_answer(exchange: &mut Exchange) -> Answer<Answered> {
-    let answer = tokio::time::timeout(PATIENCE, exchange.next()).await.ok().flatten();
-    answer.ok_or_else(|| {
-        let detail =
-            "no answer came in time; it may have happened or not: send the same again with the same ids";
-        Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(1_000).into()
-    })
-}
-
-/// A part of the path, counted from 0. Names here are of letters, digits and hyphens: what is escaped is no name.
-fn segment(parts: &Parts, index: usize) -> &str {
-    parts.uri.path().split('/').nth(index + 1).unwrap_or("")
 }
 
 async fn nothing_here() -> Refused {
@@ -241,7 +187,7 @@ async fn healthz() -> &'static str {
 
 /// The server should get new connections and takes publishes.
 async fn readyz(State(api): State<Api>) -> Response {
-    match api.shared.not_ready() {
+    match overview::not_ready(&api.shared) {
         None => "ready\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }

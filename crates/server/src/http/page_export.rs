@@ -18,10 +18,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::access::Caller;
 use super::answer::Answer;
-use super::events::Range;
-use super::evidence;
+use super::api::{Api, Link, segment};
+use super::evidence::piece;
 use super::pipe::{self, Unread, Writer};
-use super::{Api, Link, segment};
+use super::range::Range;
 use crate::rules::parse_session_id;
 use crate::shared::Shared;
 
@@ -72,12 +72,12 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     write_escaped(&mut opening, &serde_json::to_vec(&info).expect("own types serialise"));
     opening.extend_from_slice(b",\"events\":[");
     let store = Arc::clone(&api.shared.evidence);
-    let evidence = evidence::aside(move || store.list(session)).await;
+    let evidence = piece::aside(move || store.list(session)).await;
     let (evidence, damaged) =
-        intact(&api.shared, session, evidence.map_err(|error| evidence::refused(&error))?).await?;
+        intact(&api.shared, session, evidence.map_err(|error| piece::refused(&error))?).await?;
     let range = Range::whole(session, head.seq);
     let export = Export { session, range, head: opening.freeze(), tail, evidence, damaged };
-    api.shared.may_read_more()?;
+    api.shared.intake.may_read_more()?;
     export.fits(&api.shared).await?;
     api.shared.audit(|| {
         let record = Record::allowed(api.now(), "export").detail("as one HTML file".to_owned());
@@ -106,10 +106,10 @@ async fn intact(
     let (mut good, mut damaged) = (Vec::new(), Vec::new());
     for (hash, stored) in all {
         let store = Arc::clone(&shared.evidence);
-        match evidence::aside(move || store.check(session, hash)).await {
+        match piece::aside(move || store.check(session, hash)).await {
             Ok(()) => good.push((hash, stored)),
             Err(EvidenceError::Damaged { .. }) => damaged.push(hash),
-            Err(error) => return Err(evidence::refused(&error)),
+            Err(error) => return Err(piece::refused(&error)),
         }
     }
     Ok((good, damaged))
@@ -184,13 +184,13 @@ impl Export {
     async fn write_evidence(&self, shared: &Arc<Shared>, writer: &Writer, hash: Hash) -> Result<(), Broken> {
         let (store, session) = (Arc::clone(&shared.evidence), self.session);
         let missing = |what: String| Broken::Missing(format!("evidence {hash}: {what}"));
-        let opened = evidence::aside(move || store.read(session, hash)).await;
+        let opened = piece::aside(move || store.read(session, hash)).await;
         let opened = opened.map_err(|error| missing(error.to_string()))?;
         let Some(mut reader) = opened else { return Err(missing("it is gone".to_owned())) };
         let size = reader.stored().size;
         let (mut at, mut carried) = (0, Vec::new());
         while at < size {
-            let read = evidence::aside(move || {
+            let read = piece::aside(move || {
                 let step = reader.read(at, u64::MAX)?;
                 Ok((reader, step))
             });

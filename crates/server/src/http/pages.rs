@@ -5,8 +5,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::api::Api;
 use super::head;
-use super::{Api, nothing_here};
+use super::nothing_here;
 
 /// Own scripts and styles only; own pictures and those that the page has made of evidence; nobody may frame it.
 const POLICY: HeaderValue = HeaderValue::from_static(

@@ -20,8 +20,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
 
-use super::Link;
 use super::answer::{Answer, Refused};
+use super::api::Link;
 use crate::shared::Shared;
 
 /// Time for a whole request body: a publish of the largest size over a slow line, and no longer.
@@ -67,7 +67,7 @@ impl Taken {
             }
             self.bytes.extend_from_slice(&data);
             let before = std::mem::replace(&mut self.counted, self.bytes.len());
-            if self.shared.count_receive_buffer(before, self.counted) > self.shared.config.receive_budget {
+            if self.shared.intake.count_receiving(before, self.counted) > self.shared.config.receive_budget {
                 let detail = "the server holds too many incomplete messages";
                 return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000).into());
             }
@@ -78,7 +78,7 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.shared.count_receive_buffer(self.counted, 0);
+        self.shared.intake.count_receiving(self.counted, 0);
     }
 }
 
@@ -139,7 +139,7 @@ impl Writer {
     /// How long the socket may take nothing, as things are now.
     pub(crate) fn patience(&self) -> Duration {
         let longest = self.shared.config.slow_consumer_timeout;
-        if self.is_of_log { self.shared.reading.patience(longest) } else { longest }
+        if self.is_of_log { self.shared.reader.budget.patience(longest) } else { longest }
     }
 
     /// Waits until the client has taken the piece before.
@@ -183,7 +183,7 @@ impl Writer {
 
     fn is_permitted(&self) -> bool {
         self.grant.as_ref().is_none_or(|grant| {
-            !grant.has_expired(crate::clock::now_ms()) && !self.shared.revocations.holds(grant)
+            !grant.has_expired(crate::clock::now_ms()) && !self.shared.gate.revocations.holds(grant)
         })
     }
 

@@ -9,9 +9,9 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::access::Caller;
 use super::answer::Answer;
+use super::api::Api;
 use super::head;
 use super::query::Query;
 use crate::ops::profile::{NoProfile, flame, take};
@@ -32,7 +32,8 @@ pub(crate) async fn profile(State(api): State<Api>, parts: Parts) -> Answer<Resp
         return Err(Refusal::new(ErrorCode::NotFound, detail).into());
     }
     tracing::info!(user = caller.grant.user_id, seconds, "an administrator takes a CPU profile");
-    let folded = take(&api.shared, Duration::from_secs(seconds)).await.map_err(|why| match why {
+    let folded = take(Duration::from_secs(seconds), || api.shared.gate.doors.are_closed()).await;
+    let folded = folded.map_err(|why| match why {
         NoProfile::Busy => {
             let detail = "another profile is being taken; one at a time";
             Refusal::new(ErrorCode::Overloaded, detail).retry_after(seconds * 1_000)

@@ -20,9 +20,11 @@ use serde::Serialize;
 
 use super::access::Caller;
 use super::answer::{Answer, json};
+use super::api::{Api, segment};
+use super::asking::{ask, one_answer};
 use super::head;
+use super::pipe;
 use super::query::Query;
-use super::{Api, ask, one_answer, pipe, segment};
 use crate::letters::exchange::{Answered, Exchange};
 use crate::letters::{OwnedEvent, Request};
 use crate::rules::parse_session_id;
@@ -78,7 +80,7 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
         .needs(Permission::SessionPublish)
         .or_else(|refused| caller.needs(Permission::SessionReview).map_err(|_| refused))?;
     let session = parse_session_id(segment(&parts, 3))?;
-    if api.shared.not_taking_work() {
+    if api.shared.gate.doors.are_closed() {
         return Err(Refusal::new(ErrorCode::Overloaded, "the server is restarting")
             .retry_after(2_000)
             .into());
@@ -212,12 +214,12 @@ impl Batch {
         if self.held {
             return Err(Refusal::out_of_turn());
         }
-        if let Err(wait) = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, 1, api.now()) {
+        if let Err(wait) = api.shared.gate.users.take_guest_rate(&caller.grant.user_id, 1, api.now()) {
             let detail = "sent faster than the limit allows";
             return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait));
         }
-        api.shared.guests.take_bytes(&api.shared, &caller.grant.user_id, envelope.data.len(), api.now())?;
-        api.shared.reserve_backlog(envelope.data.len() + 256, metadata.priority)?;
+        api.shared.gate.users.take_guest_bytes(&caller.grant.user_id, envelope.data.len(), api.now())?;
+        api.shared.intake.reserve_backlog(envelope.data.len() + 256, metadata.priority)?;
         Ok(outline)
     }
 }

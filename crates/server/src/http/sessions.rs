@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 
 use super::access::Caller;
 use super::answer::{Answer, json};
+use super::api::{Api, segment};
+use super::asking::{ask, one_answer};
 use super::query::Query;
-use super::{Api, ask, one_answer, segment};
 use crate::letters::Request;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::rules::parse_session_id;

@@ -24,18 +24,21 @@ use bytes::{Bytes, BytesMut};
 
 use super::access::{Caller, address_of};
 use super::answer::Answer;
-use super::events::{STEP, write_line};
+use super::api::{Api, Link, segment};
+use super::asking::{ask, one_answer};
 use super::head;
 use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
 use super::query::Query;
+use super::range::{STEP, write_line};
 use super::streams::Stream;
-use super::{Api, Link, ask, one_answer, segment};
+use crate::gate::places::Place;
 use crate::letters::connections::Ending;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::letters::{Letter, Request};
 use crate::ops::farewell::Limit;
+use crate::ops::metrics::Metrics;
 use crate::rules::parse_session_id;
-use crate::session::reading::{Step, read_step};
+use crate::session::reading::Step;
 use crate::shared::Shared;
 
 /// Time before a read that the log could not answer is tried again.
@@ -64,8 +67,8 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         StartAt::Live | StartAt::Start => None,
     };
     let id_at_position = id_at(&api.shared, session, &from).await;
-    api.shared.may_read_more()?;
-    let place = Place::take(&api.shared)?;
+    api.shared.intake.may_read_more()?;
+    let place = StreamPlace::take(&api.shared)?;
     let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, PRESENCE_ROOM);
     let request =
         Request::Join { command: "stream".to_owned(), follow: true, from, id_at_position, subscribe: false };
@@ -152,11 +155,9 @@ fn position(stream: &Stream, seq: Seq, id: &str) -> String {
 }
 
 /// The id of the log's event at the position, if the position names one: the owner does not wait for the disk.
-async fn id_at(shared: &Arc<Shared>, session: SessionId, from: &StartAt) -> Option<String> {
+async fn id_at(shared: &Shared, session: SessionId, from: &StartAt) -> Option<String> {
     let StartAt::After(Position { seq, last_id: Some(_), .. }) = from else { return None };
-    let (shared, seq) = (Arc::clone(shared), *seq);
-    let read = tokio::task::spawn_blocking(move || crate::session::reading::id_in_log(&shared, session, seq));
-    read.await.unwrap_or_default()
+    shared.reader.id_at(session, *seq).await
 }
 
 /// Appends one event of the stream (HTML standard, §9.2).
@@ -171,34 +172,34 @@ fn write_sse(dst: &mut BytesMut, id: Option<&str>, json: &[u8]) {
     dst.extend_from_slice(b"\n\n");
 }
 
-/// A stream's place under `MAX_CONNECTIONS`.
-struct Place {
-    shared: Arc<Shared>,
+/// A stream's place under `MAX_CONNECTIONS`, and its part of the figures.
+struct StreamPlace {
+    _place: Place,
+    metrics: Arc<Metrics>,
 }
 
-impl Place {
-    fn take(shared: &Arc<Shared>) -> Answer<Self> {
+impl StreamPlace {
+    fn take(shared: &Shared) -> Answer<Self> {
         let refuse = |cause, detail: &str| {
             shared.metrics.refused(cause);
             Refusal::new(ErrorCode::Overloaded, detail).retry_after(2_000)
         };
-        if shared.not_taking_work() {
+        if shared.gate.doors.are_closed() {
             return Err(refuse("draining", "the server is restarting").into());
         }
-        if !shared.reserve_connection() {
-            let detail = "the server has as many connections as it may have";
-            return Err(refuse("max_connections", detail).into());
-        }
+        let place =
+            shared.gate.places.take().ok_or_else(|| {
+                refuse("max_connections", "the server has as many connections as it may have")
+            })?;
         shared.metrics.connections.inc();
         shared.metrics.connections_total.inc();
-        Ok(Self { shared: Arc::clone(shared) })
+        Ok(Self { _place: place, metrics: Arc::clone(&shared.metrics) })
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
-        self.shared.give_back_connection();
-        self.shared.metrics.connections.dec();
+        self.metrics.connections.dec();
     }
 }
 
@@ -229,7 +230,7 @@ struct Run {
 }
 
 impl Run {
-    async fn run(mut self, greeting: Bytes, _guard: Membership, _place: Place) {
+    async fn run(mut self, greeting: Bytes, _guard: Membership, _place: StreamPlace) {
         let went = match self.write(greeting).await {
             Ok(()) => self.follow().await,
             Err(unread) => Err(unread),
@@ -297,8 +298,8 @@ impl Run {
         if grant.expires_at.is_some_and(|until| now > until.saturating_add(TOKEN_GRACE_MS)) {
             end("the token has expired");
         }
-        let newest = self.shared.revocations.generation();
-        if generation.replace(newest) != Some(newest) && self.shared.revocations.holds(grant) {
+        let newest = self.shared.gate.revocations.generation();
+        if generation.replace(newest) != Some(newest) && self.shared.gate.revocations.holds(grant) {
             end("the token was revoked");
         }
     }
@@ -306,7 +307,7 @@ impl Run {
     /// Reads one step past the cursor, and writes it.
     async fn deliver(&mut self) -> Result<(), Unread> {
         let next = self.stream.next.load(Ordering::Relaxed);
-        let (bytes, reached) = match read_step(&self.shared, self.stream.session, next, STEP).await {
+        let (bytes, reached) = match self.shared.reader.step(self.stream.session, next, STEP).await {
             Ok(step) if !step.frames.is_empty() => self.render(step, next),
             Err(LogError::Damaged { to, .. }) => self.gap(next, to, GapCause::Damaged),
             Err(LogError::Trimmed { first_seq }) => self.gap(next, first_seq - 1, GapCause::Retention),

@@ -1,15 +1,15 @@
 //! What the audit log is told: by connections, by sessions' owners, by operations.
 //!
 //! No worker waits for its disk. A request whose decision has to be written down waits for room in the queue as a task,
-//! before it is decided on ([`Shared::audit_room`]); a command on a socket, whose turn cannot be held up without holding
-//! up what is behind it, is refused until there is room ([`Shared::audit_has_room`]). Probes and figures ask nothing.
+//! before it is decided on ([`Auditor::wait_for_room`]); a command on a socket, whose turn cannot be held up without holding
+//! up what is behind it, is refused until there is room ([`Auditor::needs_room`]). Probes and figures ask nothing.
 //!
 //! Refusals have a rate, for strangers together and for each user: those beyond it are counted, and a later line says
 //! how many there were.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentbench_audit::{Log, OpenError, Outcome, Record, Settings, Stuck};
@@ -17,9 +17,9 @@ use agentbench_protocol::message::Sender;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 
 use super::limits::Bucket;
+use super::metrics::Metrics;
 use crate::config::Audit;
 use crate::letters::Asker;
-use crate::shared::Shared;
 
 /// Lines a second about those who were not let in. Whoever knocks more often must not fill the disk: the rest are counted.
 const REFUSALS: u64 = 100;
@@ -40,6 +40,7 @@ pub(crate) struct Auditor {
     wait_when_full: bool,
     file: String,
     refusals: Mutex<Refusals>,
+    metrics: Arc<Metrics>,
 }
 
 /// Refusals, by whom they were for.
@@ -94,7 +95,7 @@ impl Refusals {
 }
 
 impl Auditor {
-    pub(crate) fn open(settings: Option<&Audit>, now: u64) -> Result<Self, OpenError> {
+    pub(crate) fn open(settings: Option<&Audit>, metrics: Arc<Metrics>, now: u64) -> Result<Self, OpenError> {
         let open = |settings: &Audit| {
             let Audit { file, max_bytes, max_age, queue, faults, .. } = settings.clone();
             Log::open(Settings { file, max_bytes, max_age, queue, faults }, now)
@@ -109,6 +110,7 @@ impl Auditor {
             wait_when_full: settings.is_some_and(|settings| settings.wait_when_full),
             file: settings.map(|settings| settings.file.display().to_string()).unwrap_or_default(),
             refusals: Mutex::new(refusals),
+            metrics,
         })
     }
 
@@ -160,19 +162,15 @@ impl Auditor {
             since.as_secs()
         ))
     }
-}
-
-impl Shared {
     /// Writes a decision down; never waits. `record` is made only if there is a log. Refusals beyond their rate are counted.
-    pub(crate) fn audit(&self, record: impl FnOnce() -> Record) {
-        if self.auditor.log.is_none() {
+    pub(crate) fn record(&self, record: impl FnOnce() -> Record) {
+        if self.log.is_none() {
             return;
         }
         let mut record = record();
         if record.outcome == Outcome::Refused {
-            let has_room = self.auditor.has_room();
-            let Some(before) = self.auditor.refusals().of(&record.user, record.at).take(has_room, record.at)
-            else {
+            let has_room = self.has_room();
+            let Some(before) = self.refusals().of(&record.user, record.at).take(has_room, record.at) else {
                 return self.metrics.audit_left_out.inc();
             };
             if before > 0 {
@@ -185,7 +183,7 @@ impl Shared {
     }
 
     fn write_down(&self, record: Record) {
-        let Some(log) = &self.auditor.log else { return };
+        let Some(log) = &self.log else { return };
         if log.record(record) {
             self.metrics.audit_lines.inc();
         } else {
@@ -194,11 +192,11 @@ impl Shared {
     }
 
     /// Says how many refusals were left out of those who have not come again, and forgets who is quiet.
-    pub(crate) fn audit_left_out(&self, now: u64) {
-        if self.auditor.log.is_none() || !self.auditor.has_room() {
+    pub(crate) fn report_left_out(&self, now: u64) {
+        if self.log.is_none() || !self.has_room() {
             return;
         }
-        let mut refusals = self.auditor.refusals();
+        let mut refusals = self.refusals();
         let Refusals { strangers, users, others } = &mut *refusals;
         let mut said = Vec::new();
         for (user, counted) in [("", strangers), ("", others)] {
@@ -219,8 +217,8 @@ impl Shared {
     ///
     /// # Errors
     /// The refusal of what comes while the audit log takes no more lines.
-    pub(crate) fn audit_has_room(&self) -> Result<(), Refusal> {
-        if !self.auditor.wait_when_full || self.auditor.has_room() {
+    pub(crate) fn needs_room(&self) -> Result<(), Refusal> {
+        if !self.wait_when_full || self.has_room() {
             return Ok(());
         }
         let detail = "this has to be written down, and the audit log takes no lines now; see /readyz";
@@ -230,15 +228,15 @@ impl Shared {
     /// Waits as a task until a decision may be made that has to be written down, for a few seconds.
     ///
     /// # Errors
-    /// As [`Shared::audit_has_room`], if there is no room by then.
-    pub(crate) async fn audit_room(&self) -> Result<(), Refusal> {
+    /// As [`Auditor::needs_room`], if there is no room by then.
+    pub(crate) async fn wait_for_room(&self, is_draining: impl Fn() -> bool) -> Result<(), Refusal> {
         let until = tokio::time::Instant::now() + ROOM_PATIENCE;
         loop {
-            let refused = match self.audit_has_room() {
+            let refused = match self.needs_room() {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
-            if tokio::time::Instant::now() >= until || self.is_draining() {
+            if tokio::time::Instant::now() >= until || is_draining() {
                 return Err(refused);
             }
             tokio::time::sleep(ROOM_LOOK).await;
@@ -247,8 +245,8 @@ impl Shared {
 
     /// Writes down that somebody was not let in, unless that happens too often: then a later line says how many were left
     /// out.
-    pub(crate) fn audit_stranger(&self, now: u64, code: &'static str, address: IpAddr, detail: &str) {
-        self.audit(|| Record {
+    pub(crate) fn record_stranger(&self, now: u64, code: &'static str, address: IpAddr, detail: &str) {
+        self.record(|| Record {
             address: address.to_string(),
             ..Record::refused(now, "connect", code).detail(detail)
         });

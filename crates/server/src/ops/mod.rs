@@ -1,6 +1,5 @@
 //! What operators need: figures, limits, and a way to stop.
 
-pub(crate) mod addresses;
 pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod cgroup;
@@ -14,9 +13,7 @@ pub(crate) mod liveness;
 pub(crate) mod machine;
 pub(crate) mod meters;
 pub(crate) mod metrics;
-pub(crate) mod probe;
 pub(crate) mod profile;
 pub(crate) mod readers;
 pub(crate) mod registry;
 pub(crate) mod stats;
-pub(crate) mod watch;

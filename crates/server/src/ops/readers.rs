@@ -2,17 +2,13 @@
 //! with the number of readers.
 
 use std::cmp::Reverse;
-use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use agentbench_protocol::SessionId;
 use serde::Serialize;
 
-use crate::transport::Connection;
-use crate::worker::Worker;
-
 /// Readers that are told of by name.
-const SHOWN: usize = 10;
+pub(crate) const SHOWN: usize = 10;
 
 /// A reader that is behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,7 +43,7 @@ impl Readers {
     pub(crate) fn slowest(&self) -> Vec<SlowReader> {
         let of =
             |readers: &Mutex<Vec<SlowReader>>| readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        first_of(self.0.iter().flat_map(of).collect())
+        slowest_of(self.0.iter().flat_map(of).collect())
     }
 
     pub(crate) fn furthest_behind(&self) -> u64 {
@@ -55,38 +51,11 @@ impl Readers {
     }
 }
 
-fn first_of(mut readers: Vec<SlowReader>) -> Vec<SlowReader> {
+/// The slowest of these, slowest first.
+pub(crate) fn slowest_of(mut readers: Vec<SlowReader>) -> Vec<SlowReader> {
     readers.sort_by(|a, b| (Reverse(a.behind), &a.client_id).cmp(&(Reverse(b.behind), &b.client_id)));
     readers.truncate(SHOWN);
     readers
-}
-
-impl Worker {
-    /// The slowest of this worker's readers, each with the session in which it is furthest behind.
-    pub(crate) fn slow_readers(&self, connections: &[Rc<Connection>]) -> Vec<SlowReader> {
-        let mut behind: Vec<(u64, SessionId, &Rc<Connection>)> = connections
-            .iter()
-            .filter_map(|connection| {
-                connection.furthest_behind().map(|(session, lag)| (lag, session, connection))
-            })
-            .collect();
-        behind.sort_by_key(|(lag, _, connection)| (Reverse(*lag), connection.key));
-        let name = |(behind, session_id, connection): &(u64, SessionId, &Rc<Connection>)| SlowReader {
-            client_id: connection.who.client_id.clone(),
-            user_id: connection.who.user_id.clone(),
-            session_id: *session_id,
-            behind: *behind,
-        };
-        let mut slowest: Vec<_> = behind.iter().take(SHOWN).map(name).collect();
-        let streams = self.shared.streams.of_worker(self.index);
-        slowest.extend(streams.iter().filter(|stream| stream.lag() > 0).map(|stream| SlowReader {
-            client_id: stream.who.client_id.clone(),
-            user_id: stream.who.user_id.clone(),
-            session_id: stream.session,
-            behind: stream.lag(),
-        }));
-        first_of(slowest)
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use agentbench_event_log::Listed;
+use agentbench_event_log::{EventLog, Listed};
 use agentbench_protocol::command::GetSessionList;
 use agentbench_protocol::{Epoch, Head, Seq, SessionId, SessionInfo, Status};
 use agentbench_session::Summary;
@@ -435,6 +435,20 @@ impl<'a> Search<'a> {
 fn parse_cursor(cursor: &str) -> Option<Place> {
     let (created_at, id) = cursor.split_once('_')?;
     Some((Reverse(created_at.parse().ok()?), id.parse().ok()?))
+}
+
+/// Moves an ended session to the archive.
+pub(crate) fn archive_now(log: &dyn EventLog, catalog: &Catalog, id: SessionId) {
+    match log.archive(id) {
+        Ok(()) => {
+            if let Some(entry) = catalog.get(id) {
+                entry.archived.store(true, Ordering::Relaxed);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start");
+        }
+    }
 }
 
 #[cfg(test)]

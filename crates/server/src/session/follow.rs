@@ -11,7 +11,7 @@ use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 
 use super::catalog::Entry;
 use super::feed::{Feed, History};
-use super::reading::{STEP_BYTES, Step, read_step};
+use super::reading::{STEP_BYTES, Step};
 use super::render::Form;
 use crate::letters::{Asker, Letter, Request};
 use crate::trace::now_ns;
@@ -160,11 +160,11 @@ impl Worker {
         let (worker, shared, id) = (Rc::clone(self), Arc::clone(&self.shared), feed.borrow().entry.id);
         let began = Instant::now();
         tokio::task::spawn_local(async move {
-            if shared.reading.is_short() {
+            if shared.reader.budget.is_short() {
                 worker.forget_histories();
             }
             let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-            let read = read_step(&shared, id, from, limit).await;
+            let read = shared.reader.step(id, from, limit).await;
             worker.meters().catch_up.add(began.elapsed().as_secs_f64(), 1);
             let failed = match &read {
                 Ok(step) => step.frames.is_empty().then(|| "the log is behind its own word".to_owned()),

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentbench_event_log::{Frame, LogError, ReadLimit, Reading};
+use agentbench_event_log::{EventLog, Frame, LogError, ReadLimit, Reading};
 use agentbench_protocol::{Seq, SessionId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::shared::Shared;
 
 /// Bytes of one step: large, since a reader that is behind will want what follows, too.
 pub(crate) const STEP_BYTES: usize = 256 * 1024;
@@ -141,48 +139,55 @@ pub(crate) struct Step {
     pub(crate) held: Held,
 }
 
-/// Reads a log from `from` on: at least one frame if there is one, and no more than the limit beyond that. Waits for memory
-/// and for the disk, but not on the worker's thread.
-///
-/// # Errors
-/// As [`agentbench_event_log::EventLog::read`].
-pub(crate) async fn read_step(
-    shared: &Arc<Shared>,
-    session: SessionId,
-    from: Seq,
-    limit: ReadLimit,
-) -> Result<Step, LogError> {
-    let budget = &shared.reading;
-    let mut held = budget.hold(limit.bytes).await;
-    loop {
-        let reading = read(shared, session, from, limit).await?;
-        let size: usize = reading.frames.iter().map(|frame| frame.bytes().len()).sum();
-        if size <= held.bytes() || budget.grow(&mut held, size) {
-            held.shrink(size);
-            return Ok(Step { frames: reading.frames, head: reading.head.seq, held });
-        }
-        // One event larger than a step: nothing is held while its turn is waited for.
-        drop((reading, held));
-        held = budget.hold(size).await;
+/// Reads logs on threads that may wait for the disk, within the memory that readers may have.
+pub(crate) struct LogReader {
+    log: Arc<dyn EventLog>,
+    pub(crate) budget: ReadBudget,
+}
+
+impl LogReader {
+    /// `limit` in bytes, for all readers together.
+    pub(crate) fn new(log: Arc<dyn EventLog>, limit: usize) -> Self {
+        Self { log, budget: ReadBudget::new(limit) }
     }
-}
 
-async fn read(
-    shared: &Arc<Shared>,
-    session: SessionId,
-    from: Seq,
-    limit: ReadLimit,
-) -> Result<Reading, LogError> {
-    let shared = Arc::clone(shared);
-    let read = tokio::task::spawn_blocking(move || shared.log.read(session, from, limit)).await;
-    read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
-}
+    /// Reads a log from `from` on: at least one frame if there is one, and no more than the limit beyond that. Waits for
+    /// memory and for the disk, but not on the worker's thread.
+    ///
+    /// # Errors
+    /// As [`EventLog::read`].
+    pub(crate) async fn step(
+        &self,
+        session: SessionId,
+        from: Seq,
+        limit: ReadLimit,
+    ) -> Result<Step, LogError> {
+        let mut held = self.budget.hold(limit.bytes).await;
+        loop {
+            let reading = self.read(session, from, limit).await?;
+            let size: usize = reading.frames.iter().map(|frame| frame.bytes().len()).sum();
+            if size <= held.bytes() || self.budget.grow(&mut held, size) {
+                held.shrink(size);
+                return Ok(Step { frames: reading.frames, head: reading.head.seq, held });
+            }
+            // One event larger than a step: nothing is held while its turn is waited for.
+            drop((reading, held));
+            held = self.budget.hold(size).await;
+        }
+    }
 
-/// The id of the event at `seq`, if the log has it. Waits for the disk.
-pub(crate) fn id_in_log(shared: &Shared, session: SessionId, seq: Seq) -> Option<String> {
-    let reading = shared.log.read(session, seq, ReadLimit { bytes: 1, events: 1 }).ok()?;
-    let mut records = reading.frames.iter().flat_map(Frame::records);
-    records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
+    async fn read(&self, session: SessionId, from: Seq, limit: ReadLimit) -> Result<Reading, LogError> {
+        let log = Arc::clone(&self.log);
+        let read = tokio::task::spawn_blocking(move || log.read(session, from, limit)).await;
+        read.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
+    }
+
+    /// The id of the event at `seq`, if the log has it.
+    pub(crate) async fn id_at(&self, session: SessionId, seq: Seq) -> Option<String> {
+        let reading = self.read(session, seq, ReadLimit { bytes: 1, events: 1 }).await.ok()?;
+        let mut records = reading.frames.iter().flat_map(Frame::records);
+        records.find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
+    }
 }
 
 #[cfg(test)]

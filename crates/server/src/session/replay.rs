@@ -13,7 +13,7 @@ use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMe
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
-use super::reading::{STEP_BYTES, Step, read_step};
+use super::reading::{STEP_BYTES, Step};
 use crate::transport::Connection;
 use crate::worker::Worker;
 
@@ -76,7 +76,7 @@ impl Worker {
         speed: f64,
         from_seq: Seq,
     ) {
-        if let Err(refusal) = self.shared.may_read_more() {
+        if let Err(refusal) = self.shared.intake.may_read_more() {
             return self.refuse(connection, refusal.of(command), self.now());
         }
         if self.replays.borrow().get(&connection.key).is_some_and(|running| running.len() >= MAX_REPLAYS) {
@@ -164,7 +164,7 @@ impl Worker {
         let playing = Rc::clone(&replay.playing);
         while playing.next.get() <= replay.last && playing.is_wanted(connection) {
             let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-            let read = read_step(&self.shared, playing.session, playing.next.get(), limit).await;
+            let read = self.shared.reader.step(playing.session, playing.next.get(), limit).await;
             if playing.is_stopped.get() {
                 break;
             }

@@ -11,7 +11,7 @@ const PRODUCER: u8 = 4;
 const CONSUMER: u8 = 5;
 
 /// The body of one request.
-pub(super) fn batch(node: &str, spans: &[Span]) -> Vec<u8> {
+pub(crate) fn batch(node: &str, spans: &[Span]) -> Vec<u8> {
     let resource = [
         text("service.name", "agentbench"),
         text("service.version", env!("CARGO_PKG_VERSION")),

@@ -2,10 +2,9 @@
 //!
 //! Nothing is kept for an event under way. A span is made when it is over, from the committed frame: the event's metadata are in it, and
 //! names of spans follow from the event's place, so that workers agree on them without a word. `parent` is what the event says,
-//! `encode` the collector's form, `export` the thread that sends.
+//! `encode` the collector's form; the job that sends is [`crate::housekeeping::traces`].
 
-mod encode;
-mod export;
+pub(crate) mod encode;
 mod parent;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +16,6 @@ use agentbench_event_log::{Frame, Kind};
 use agentbench_protocol::{Seq, SessionId};
 use sha2::{Digest, Sha256};
 
-pub(crate) use export::start;
 use parent::Parent;
 
 /// Spans that may wait for the collector.
@@ -51,7 +49,8 @@ pub(crate) struct Span {
     delivery: Option<(usize, usize)>,
 }
 
-enum Item {
+/// What the job gets.
+pub(crate) enum Item {
     Span(Box<Span>),
     /// Nothing comes after it.
     Stop,
@@ -59,13 +58,13 @@ enum Item {
 
 /// Makes spans and hands them to the thread that exports.
 pub(crate) struct Tracer {
-    endpoint: String,
+    pub(crate) endpoint: String,
     spans: SyncSender<Item>,
     waiting: Mutex<Option<Receiver<Item>>>,
     /// Spans that found no room.
-    left_out: AtomicU64,
+    pub(crate) left_out: AtomicU64,
     /// The server ends.
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
 }
 
 /// ns since 1970.
@@ -148,7 +147,8 @@ impl Tracer {
         let _ = self.spans.try_send(Item::Stop);
     }
 
-    fn take_waiting(&self) -> Option<Receiver<Item>> {
+    /// What the job receives from; once.
+    pub(crate) fn take_waiting(&self) -> Option<Receiver<Item>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

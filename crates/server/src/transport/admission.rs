@@ -49,7 +49,7 @@ pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAdd
         Err(_) => "auth_timeout",
     };
     shared.metrics.refused(cause);
-    shared.audit_stranger(worker.now(), cause, direct.address, "");
+    shared.auditor.record_stranger(worker.now(), cause, direct.address, "");
 }
 
 async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Stream, Peer), Turned> {
@@ -62,12 +62,12 @@ async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Str
     }
     // For a trusted proxy's client this waits until the request tells who it is.
     if !security.trusted_proxies.contains(peer.address)
-        && let Err(retry_after) = worker.shared.addresses.take_connection(peer.address, worker.now())
+        && let Err(retry_after) = worker.shared.gate.addresses.take_connection(peer.address, worker.now())
     {
         // Said without TLS: a handshake is what the limit spares.
         return Err(Turned::TooMany(Stream::Plain(socket), peer, retry_after));
     }
-    let Some(tls) = &worker.shared.tls else { return Ok((Stream::Plain(socket), peer)) };
+    let Some(tls) = &worker.shared.gate.tls else { return Ok((Stream::Plain(socket), peer)) };
     let mut stream = tls.accept(socket).map_err(|error| Turned::TlsFailed(io::Error::other(error)))?;
     match stream.handshake().await {
         Ok(()) => Ok((stream, peer)),

@@ -24,10 +24,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Semaphore;
 
 use super::outbox::Outbox;
+use crate::gate::places::Place;
+use crate::gate::users::{User, UserPlace};
 use crate::ops::audit::by;
 use crate::ops::limits::Bucket;
 use crate::session::render::Form;
-use crate::shared::User;
 use crate::worker::Worker;
 
 /// Reads of one connection before others get their turn.
@@ -60,10 +61,10 @@ pub(crate) struct Wire {
 
 /// Whose connection it is.
 pub(crate) struct Identity {
+    pub(crate) places: (Place, UserPlace),
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) producer: Box<str>,
-    pub(crate) user: Arc<User>,
     pub(crate) address: IpAddr,
 }
 
@@ -133,6 +134,8 @@ pub(crate) struct Connection {
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: RefCell<Arc<Grant>>,
     pub(crate) user: Arc<User>,
+    /// Its places under `MAX_CONNECTIONS` and under the user's own limit, until it has ended.
+    places: Cell<Option<(Place, UserPlace)>>,
     /// Where it comes from, as far as trusted proxies tell.
     pub(crate) address: IpAddr,
     pub(crate) held: RefCell<Vec<Held>>,
@@ -182,7 +185,8 @@ impl Connection {
             wire,
             who: identity.who,
             grant: RefCell::new(identity.grant),
-            user: identity.user,
+            user: identity.places.1.account(),
+            places: Cell::new(Some(identity.places)),
             address: identity.address,
             held: RefCell::new(Vec::new()),
             producer: identity.producer,
@@ -306,7 +310,7 @@ impl Connection {
             if self.phase.get() == Phase::Ended {
                 return;
             }
-            if self.is_paused() || (self.is_open() && worker.shared.is_draining()) {
+            if self.is_paused() || (self.is_open() && worker.shared.gate.doors.is_draining()) {
                 return self.paused.set(true);
             }
             let mut scratch = worker.scratch.borrow_mut();
@@ -382,7 +386,7 @@ impl Connection {
         }
         self.unfinished.set(before.grown_to(buffered, worker.steady()));
         let budget = worker.shared.config.receive_budget;
-        let total = worker.shared.count_receive_buffer(before.bytes, buffered);
+        let total = worker.shared.intake.count_receiving(before.bytes, buffered);
         let of_user = self.count_of_user(before.bytes, buffered);
         if buffered <= before.bytes || !self.is_open() {
             return;
@@ -465,9 +469,10 @@ impl Connection {
 
     /// What remains to be given back when the driver has ended.
     pub(crate) fn release(&self, worker: &Worker) {
+        self.places.take();
         let counted = self.unfinished.replace(Unfinished::default()).bytes;
         if counted > 0 {
-            worker.shared.count_receive_buffer(counted, 0);
+            worker.shared.intake.count_receiving(counted, 0);
             self.count_of_user(counted, 0);
         }
     }

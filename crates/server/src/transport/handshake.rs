@@ -25,14 +25,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connection, Identity, Wire, drive};
-use super::networks::Networks;
 use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::config::Origins;
+use crate::gate::places::Place;
+use crate::gate::users::UserPlace;
 use crate::http::query::Query;
+use crate::networks::Networks;
 use crate::rules::bearer;
 use crate::session::render::Form;
-use crate::shared::User;
 use crate::worker::Worker;
 
 /// What a subprotocol begins with that carries a token.
@@ -176,7 +177,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     };
     let address = asked.peer.address;
     if asked.peer != peer
-        && let Err(retry_after) = shared.addresses.take_connection(address, worker.now())
+        && let Err(retry_after) = shared.gate.addresses.take_connection(address, worker.now())
     {
         return too_many(worker, stream, asked.peer, retry_after).await;
     }
@@ -187,32 +188,26 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
         let detail = "pages of this origin may not connect (ALLOWED_ORIGINS)";
         return refuse(worker, stream, 403, detail, "origin").await;
     }
-    if shared.not_taking_work() {
+    if shared.gate.doors.are_closed() {
         return unavailable(worker, stream, "the server is restarting", "draining").await;
     }
-    if !shared.reserve_connection() {
-        return unavailable(
-            worker,
-            stream,
-            "the server has as many connections as it may have",
-            "max_connections",
-        )
-        .await;
-    }
-    let reserved = Reserved { worker };
+    let Some(place) = shared.gate.places.take() else {
+        let detail = "the server has as many connections as it may have";
+        return unavailable(worker, stream, detail, "max_connections").await;
+    };
     if !asked.producer.is_empty() && !envelope::is_visible(&asked.producer, MAX_PRODUCER_CHARS) {
         let detail = format!("producerId must have at most {MAX_PRODUCER_CHARS} visible characters");
         return refuse(worker, stream, 400, &detail, "bad_request").await;
     }
     let mut verified = match &asked.token {
         None => Err(AuthError::Missing),
-        Some(token) => shared.authenticate(&token.text, worker.now()),
+        Some(token) => shared.gate.authenticate(&token.text, worker.now()),
     };
     if let (Err(error), Some(token)) = (&verified, &asked.token)
-        && let Some(issuer) = shared.issuer_may_know(*error)
+        && let Some(issuer) = shared.gate.issuer_may_know(*error)
     {
         issuer.asked_again().await;
-        verified = shared.authenticate(&token.text, worker.now());
+        verified = shared.gate.authenticate(&token.text, worker.now());
     }
     match verified {
         Ok(grant) => {
@@ -220,21 +215,19 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
                 let detail = "connections are written down, and the audit log takes no lines now";
                 return unavailable(worker, stream, detail, "audit_stuck").await;
             }
-            let Some(user) = shared.user_came(&grant.user_id, worker.now()) else {
+            let Some(user) = shared.gate.users.enter(&grant.user_id, worker.now()) else {
                 shared.metrics.refused("user_connections");
-                shared.audit_stranger(worker.now(), "user_connections", address, &grant.user_id);
+                shared.auditor.record_stranger(worker.now(), "user_connections", address, &grant.user_id);
                 let reason = "The user has as many connections as one may have";
                 return close_at_once(worker, stream, &asked, CloseCode::RateLimited, reason).await;
             };
-            // From here on the registered connection holds the place.
-            std::mem::forget(reserved);
             let rest = head.split_off(asked.size);
-            accept(worker, stream, &asked, grant, user, rest);
+            accept(worker, stream, &asked, grant, (place, user), rest);
             worker.meters().connect.add(began.elapsed().as_secs_f64(), 1);
         }
         Err(error) => {
             // Whoever waits for a refusal holds nobody's place.
-            drop(reserved);
+            drop(place);
             refuse_token(worker, stream, &asked, error).await;
         }
     }
@@ -246,8 +239,8 @@ async fn refuse_token(worker: &Worker, stream: Stream, asked: &Asked, error: Aut
     let (shared, address) = (&worker.shared, asked.peer.address);
     tracing::info!(reason = error.as_str(), %address, "refused a connection: {error}");
     shared.metrics.refused(error.as_str());
-    shared.audit_stranger(worker.now(), error.as_str(), address, "");
-    shared.penalties.wait(&shared.addresses, address, worker.now()).await;
+    shared.auditor.record_stranger(worker.now(), error.as_str(), address, "");
+    shared.gate.penalties.wait(&shared.gate.addresses, address, worker.now()).await;
     let detail = error.to_string();
     let forbidden = error == AuthError::NotPermitted;
     if asked.token.as_ref().is_some_and(|token| token.in_header) {
@@ -259,23 +252,12 @@ async fn refuse_token(worker: &Worker, stream: Stream, asked: &Asked, error: Aut
     close_at_once(worker, stream, asked, code, &detail).await;
 }
 
-/// Gives a reserved connection back unless it became one.
-struct Reserved<'a> {
-    worker: &'a Worker,
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        self.worker.shared.give_back_connection();
-    }
-}
-
 fn accept(
     worker: &Rc<Worker>,
     stream: Stream,
     asked: &Asked,
     grant: Grant,
-    user: Arc<User>,
+    places: (Place, UserPlace),
     mut rest: BytesMut,
 ) {
     let config = &worker.shared.config;
@@ -294,7 +276,7 @@ fn accept(
             role: grant.role.as_str().to_owned(),
         });
         let identity = Identity {
-            user,
+            places,
             who,
             grant: Arc::new(grant),
             producer: asked.producer.as_str().into(),
@@ -365,7 +347,7 @@ async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code:
 /// The address opens connections faster than one may.
 pub(super) async fn too_many(worker: &Worker, stream: Stream, peer: Peer, retry_after_ms: u64) {
     worker.shared.metrics.refused("address_rate");
-    worker.shared.audit_stranger(worker.now(), "address_rate", peer.address, "");
+    worker.shared.auditor.record_stranger(worker.now(), "address_rate", peer.address, "");
     let seconds = retry_after_ms.div_ceil(1000).to_string();
     let detail = "this address opens connections faster than the limit allows; try again later\n";
     respond(stream, 429, "Too Many Requests", &[("Retry-After", &seconds)], detail).await;

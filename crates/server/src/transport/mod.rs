@@ -5,10 +5,8 @@ mod connection;
 mod framing;
 pub(crate) mod handshake;
 pub(crate) mod listen;
-pub(crate) mod networks;
 mod outbox;
 pub(crate) mod peer;
-pub(crate) mod penalty;
 mod prefixed;
 mod proxy_header;
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::networks::{Networks, canonical};
+use crate::networks::{Networks, canonical};
 
 /// The address that limits, logs and the audit log know a client by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 mod inspect;
 mod post;
+mod readers;
 mod survey;
 mod tick;
 
@@ -83,7 +84,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, router: axum::Router) -> Rc<Self> {
         let config = &shared.config;
         let renderer = Renderer::new(config.compression_level, config.compression_threshold, shared.sabotage);
         Rc::new(Self {
@@ -104,7 +105,7 @@ impl Worker {
             inflater: RefCell::new(Inflater::new()),
             renderer: RefCell::new(renderer),
             costly_turns: Semaphore::new(1),
-            router: crate::http::router(Arc::clone(&shared), index),
+            router,
             commits_in_flight: Cell::new(0),
             scribble: RefCell::new(BytesMut::new()),
             written: Cell::new(0),
@@ -166,9 +167,19 @@ impl Worker {
         metrics.connections.inc();
         metrics.connections_total.inc();
         if !connection.producer.is_empty() {
-            self.shared.claim_producer(&connection.who.user_id, &connection.producer, key);
+            self.claim_producer(&connection);
         }
         connection
+    }
+
+    /// Makes the connection its producer's; the one before has to go.
+    fn claim_producer(&self, connection: &Connection) {
+        let (user, producer) = (&connection.who.user_id, &connection.producer);
+        if let Some(connection) = self.shared.gate.producers.claim(user, producer, connection.key) {
+            let detail = "a newer connection of the same producer took over";
+            let letter = Letter::Close { connection, code: CloseCode::Replaced, detail };
+            self.shared.send(names::worker_of(connection), letter);
+        }
     }
 
     /// The connection with this key, if it is still there.
@@ -189,7 +200,7 @@ impl Worker {
     pub(crate) fn has_uncommitted(&self) -> bool {
         self.commits_in_flight.get() > 0
             || !self.dirty.borrow().is_empty()
-            || self.shared.backlog() > 0
+            || self.shared.intake.backlog() > 0
             || !self.shared.mailboxes[self.index].is_empty()
     }
 
@@ -201,11 +212,10 @@ impl Worker {
             self.inspect_gone(connection.key);
         }
         self.connections.borrow_mut().try_remove(names::place_of(connection.key));
-        self.shared.user_left(&connection.user);
         if !connection.producer.is_empty() {
-            self.shared.release_producer(&connection.who.user_id, &connection.producer, connection.key);
+            let (user, producer) = (&connection.who.user_id, &connection.producer);
+            self.shared.gate.producers.release(user, producer, connection.key);
         }
-        self.shared.give_back_connection();
         self.shared.metrics.connections.dec();
         self.shared.metrics.closed(connection.end_cause.get());
         self.remember_lost(connection);

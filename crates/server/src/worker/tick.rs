@@ -38,7 +38,8 @@ impl Worker {
             self.shared.liveness.turned(self.index);
             let (now, steady) = (self.now(), self.steady());
             self.follow_wall_clock(now, steady);
-            if let Some(release) = self.shared.config.release_memory.filter(|_| self.shared.memory.is_short())
+            if let Some(release) =
+                self.shared.config.release_memory.filter(|_| self.shared.intake.memory.is_short())
             {
                 release();
             }
@@ -49,12 +50,12 @@ impl Worker {
             }
             self.shared.readers.tell(self.index, self.slow_readers(&connections));
             if self.index == 0 {
-                self.shared.memory.look();
-                self.shared.guests.forget(&self.shared, now);
+                self.shared.intake.memory.look();
+                self.shared.gate.users.forget(now);
                 self.shared.metrics.slowest_reader_lag.set(self.shared.readers.furthest_behind() as i64);
                 self.shared.metrics.sessions_active.set(self.shared.catalog.active() as i64);
                 self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
-                self.shared.metrics.commit_backlog_bytes.set(self.shared.backlog() as i64);
+                self.shared.metrics.commit_backlog_bytes.set(self.shared.intake.backlog() as i64);
             }
             self.tell_presence();
             if count % ticks_between_looks == 0 {
@@ -68,12 +69,12 @@ impl Worker {
 
     /// Ends connections whose token was revoked since the last look.
     fn enforce_revocations(self: &Rc<Self>) {
-        let newest = self.shared.revocations.generation();
+        let newest = self.shared.gate.revocations.generation();
         if self.revocations_seen.replace(newest) == newest {
             return;
         }
         for connection in self.all_connections() {
-            if connection.is_open() && self.shared.revocations.holds(&connection.grant()) {
+            if connection.is_open() && self.shared.gate.revocations.holds(&connection.grant()) {
                 self.close(&connection, CloseCode::TokenExpired, "the token was revoked", None);
                 self.flush(&connection);
             }
@@ -130,7 +131,7 @@ impl Worker {
         let Some(since) = outbox.blocked_since else { return false };
         let holds_memory = outbox.holds_history() || self.replays.borrow().contains_key(&connection.key);
         let longest = self.shared.config.slow_consumer_timeout;
-        let patience = if holds_memory { self.shared.reading.patience(longest) } else { longest };
+        let patience = if holds_memory { self.shared.reader.budget.patience(longest) } else { longest };
         steady.saturating_sub(since) > patience.as_millis() as u64
     }
 

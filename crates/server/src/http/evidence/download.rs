@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use super::{Piece, Ranged, aside, refused};
+use super::piece::{Piece, aside, refused};
+use super::range::Ranged;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Refused};
 use crate::http::head;

@@ -18,7 +18,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use serde::Serialize;
 
-use super::{ContentRange, Piece, aside, refused};
+use super::piece::{Piece, aside, refused};
+use super::range::ContentRange;
 use crate::http::Api;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, ErrorBody, Refused, json};
@@ -146,11 +147,11 @@ fn may_upload(api: &Api, caller: &Caller, piece: Piece) -> Answer<()> {
             Refusal::new(ErrorCode::SessionClosed, "the session has ended and takes no evidence").into()
         );
     }
-    if api.shared.not_taking_work() {
+    if api.shared.gate.doors.are_closed() {
         let refusal = Refusal::new(ErrorCode::Overloaded, "the server is restarting");
         return Err(refusal.retry_after(2_000).into());
     }
-    let taken = api.shared.guests.take_rate(&api.shared, &caller.grant.user_id, 1, api.now());
+    let taken = api.shared.gate.users.take_guest_rate(&caller.grant.user_id, 1, api.now());
     taken.map_err(|wait| {
         Refusal::new(ErrorCode::RateLimited, "sent faster than the limit allows").retry_after(wait).into()
     })
@@ -248,7 +249,7 @@ impl Incoming {
                 Ok(Some(data)) => {
                     let before = self.step.len();
                     self.step.extend_from_slice(&data);
-                    let held = self.shared.count_receive_buffer(before, self.step.len());
+                    let held = self.shared.intake.count_receiving(before, self.step.len());
                     if held > self.shared.config.receive_budget {
                         let detail = "the server holds too many incomplete messages";
                         let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000);
@@ -264,7 +265,7 @@ impl Incoming {
     }
 
     fn take_step(&mut self) -> Bytes {
-        self.shared.count_receive_buffer(self.step.len(), 0);
+        self.shared.intake.count_receiving(self.step.len(), 0);
         self.step.split().freeze()
     }
 
@@ -296,7 +297,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        self.shared.count_receive_buffer(self.step.len(), 0);
+        self.shared.intake.count_receiving(self.step.len(), 0);
     }
 }
 

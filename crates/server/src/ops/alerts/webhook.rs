@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 use super::rules::Rule;
 use super::state::Machine;
 use crate::config::Webhook;
+use crate::ops::metrics::Metrics;
 use crate::outgoing::Destination;
-use crate::shared::Shared;
 
 /// Messages that may wait; beyond that the oldest is given up, since the newest is the truth.
 const QUEUE: usize = 64;
@@ -87,15 +87,19 @@ pub(crate) fn target(webhook: &Webhook) -> io::Result<Destination> {
 }
 
 /// Sends what waits, one after the other, for ever.
-pub(crate) async fn send_all(shared: &Shared, webhook: &Webhook, target: &Destination) {
-    let Some(outgoing) = &shared.alerts.outgoing else { return };
+pub(crate) async fn send_all(
+    outgoing: &Outgoing,
+    metrics: &Metrics,
+    webhook: &Webhook,
+    target: &Destination,
+) {
     loop {
         let Some(body) = outgoing.pop() else {
             outgoing.filled.notified().await;
             continue;
         };
         let sent = send(webhook, target, &body).await;
-        shared.metrics.webhook.inc([if sent { "sent" } else { "given_up" }]);
+        metrics.webhook.inc([if sent { "sent" } else { "given_up" }]);
     }
 }
 

@@ -8,7 +8,6 @@ pub(crate) mod folded;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::shared::Shared;
 use folded::Folded;
 
 /// Samples for each second of CPU: no divisor of what programs do by the clock.
@@ -46,7 +45,7 @@ impl Drop for Turn {
 }
 
 /// Samples for so long, or until the server drains. Ends early without a result if the future is dropped.
-pub(crate) async fn take(shared: &Shared, time: Duration) -> Result<Folded, NoProfile> {
+pub(crate) async fn take(time: Duration, is_ending: impl Fn() -> bool) -> Result<Folded, NoProfile> {
     let turn = Turn::take().ok_or(NoProfile::Busy)?;
     let failed = |error: &dyn std::fmt::Display| NoProfile::Failed(error.to_string());
     let guard = pprof::ProfilerGuardBuilder::default()
@@ -56,7 +55,7 @@ pub(crate) async fn take(shared: &Shared, time: Duration) -> Result<Folded, NoPr
         .build()
         .map_err(|error| failed(&error))?;
     let until = Instant::now() + time;
-    while Instant::now() < until && !shared.not_taking_work() {
+    while Instant::now() < until && !is_ending() {
         tokio::time::sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
     }
     let folding = tokio::task::spawn_blocking(move || {

@@ -26,13 +26,13 @@ impl Worker {
     ) {
         if let Request::PublishAll(events) = request {
             for event in events {
-                self.shared.give_back_backlog(event_size(event));
+                self.shared.intake.give_back_backlog(event_size(event));
                 self.answer_refusal(asker.connection, refusal.clone().of(&*event.id), false);
             }
             return;
         }
         if let Request::Publish(event) = request {
-            self.shared.give_back_backlog(event_size(event));
+            self.shared.intake.give_back_backlog(event_size(event));
         }
         let refusal = match request_id(request) {
             Some(id) => refusal.of(id),

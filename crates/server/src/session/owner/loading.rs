@@ -13,7 +13,7 @@ use agentbench_session::{Session, Summary};
 use super::Loading;
 use super::Owned;
 use crate::letters::Letter;
-use crate::session::catalog::Entry;
+use crate::session::catalog::{Entry, archive_now};
 use crate::session::progress::newest_progress;
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -112,21 +112,7 @@ impl Worker {
 
     pub(super) fn archive(self: &Rc<Self>, id: SessionId) {
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || archive_now(&shared, id));
-    }
-}
-
-/// Moves an ended session to the archive.
-pub(crate) fn archive_now(shared: &Shared, id: SessionId) {
-    match shared.log.archive(id) {
-        Ok(()) => {
-            if let Some(entry) = shared.catalog.get(id) {
-                entry.archived.store(true, Ordering::Relaxed);
-            }
-        }
-        Err(error) => {
-            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start");
-        }
+        tokio::task::spawn_blocking(move || archive_now(&*shared.log, &shared.catalog, id));
     }
 }
 

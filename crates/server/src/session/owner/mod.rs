@@ -30,7 +30,6 @@ use crate::ops::meters::Moment;
 use crate::rules::publishing_needs;
 use crate::session::catalog::Entry;
 use crate::worker::Worker;
-pub(crate) use loading::archive_now;
 
 /// A session in memory.
 pub(crate) struct Owned {

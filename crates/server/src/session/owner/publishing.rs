@@ -71,7 +71,7 @@ impl Worker {
                 self.mark_dirty(id);
             }
             Ok(Published::Repeat(seq)) => {
-                self.shared.give_back_backlog(size);
+                self.shared.intake.give_back_backlog(size);
                 self.shared.metrics.events_duplicate.inc();
                 let entry = Arc::clone(&guard.entry);
                 drop(guard);
@@ -80,12 +80,12 @@ impl Worker {
                 }
             }
             Ok(Published::RepeatQueued(_)) => {
-                self.shared.give_back_backlog(size);
+                self.shared.intake.give_back_backlog(size);
                 self.shared.metrics.events_duplicate.inc();
             }
             Err(refusal) => {
                 drop(guard);
-                self.shared.give_back_backlog(size);
+                self.shared.intake.give_back_backlog(size);
                 if let Some(connection) = event.connection {
                     self.answer_refusal(connection, refusal.of(event.body.id), false);
                 }

@@ -52,7 +52,7 @@ impl Worker {
                 }
             }
             // After the answers: a server that stops waits for the backlog before it sends clients away.
-            self.shared.give_back_backlog(freed);
+            self.shared.intake.give_back_backlog(freed);
         }
         self.shared.metrics.events_logged.inc_by(logged);
     }

@@ -1,56 +1,10 @@
-//! The thread that watches over the server: twice a second it looks at machine, sessions and sums, and holds the rules of
-//! alerts against them; between that it sends what the webhook is to know.
+//! Everything that `/metrics` serves.
 
-use std::io;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
-
-use super::alerts::webhook;
-use super::registry::Figure;
-use super::stats::{Looked, queues};
+use crate::ops::registry::Figure;
+use crate::ops::stats::{Looked, Queue};
 use crate::shared::Shared;
 
-/// Time between looks.
-const PERIOD: Duration = Duration::from_millis(500);
-
-/// Starts it. The first look is over when this returns, so that the figures are right from the start.
-pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
-    let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shared = Arc::clone(shared);
-    shared.stats.look(&shared, crate::clock::now_ms());
-    let keep = async move {
-        let looking = async {
-            let mut interval = tokio::time::interval(PERIOD);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                interval.tick().await;
-                let now = crate::clock::now_ms();
-                shared.clock.look(&shared.metrics);
-                shared.folder.look();
-                shared.stats.look(&shared, now);
-                shared.audit_left_out(now);
-                shared.alerts.evaluate(shared.clock.steady_ms(), &shared.stats.readings(&shared, now));
-            }
-        };
-        let sending = async {
-            if let (Some(webhook), Some(target)) = (&shared.config.watch.webhook, &target) {
-                webhook::send_all(&shared, webhook, target).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = looking => {}
-            () = sending => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-        }
-    };
-    std::thread::Builder::new().name("watch".to_owned()).spawn(move || runtime.block_on(keep))
-}
+use super::stats::{held_seconds, queues};
 
 /// Everything that `/metrics` serves.
 pub(crate) fn gather(shared: &Shared) -> Vec<Figure> {
@@ -115,7 +69,7 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         "deletions_held",
         "Time for which nothing is removed for its age, since the wall clock was set",
         Some("seconds"),
-        super::stats::held_seconds(shared),
+        held_seconds(shared),
     ));
     let damaged = shared.evidence.damaged() as f64;
     figures.push(Figure::gauge(
@@ -137,7 +91,7 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         Some("info"),
         [(version, 1.0)].into_iter(),
     ));
-    if let Some(end) = shared.tls.as_ref().and_then(agentbench_tls::Acceptor::expires_at) {
+    if let Some(end) = shared.gate.tls.as_ref().and_then(agentbench_tls::Acceptor::expires_at) {
         let help = "When the certificate ends, seconds since 1970";
         figures.push(Figure::gauge(
             "certificate_expiry_timestamp",
@@ -146,7 +100,7 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
             end as f64 / 1_000.0,
         ));
     }
-    if let Some(issuer) = &shared.issuer {
+    if let Some(issuer) = &shared.gate.issuer {
         let help = "Time since the issuer last gave its keys";
         figures.push(Figure::gauge(
             "issuer_keys_age",
@@ -196,7 +150,7 @@ fn of_sessions(shared: &Shared) -> Vec<Figure> {
 
 fn of_queues(shared: &Shared) -> Vec<Figure> {
     let queues = queues(shared);
-    let of = |value: fn(&super::stats::Queue) -> u64| {
+    let of = |value: fn(&Queue) -> u64| {
         let label = |name: &str| vec![("queue", name.to_owned())];
         queues
             .iter()

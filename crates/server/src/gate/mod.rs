@@ -1,0 +1,117 @@
+//! The gate: who may come in. Keys and their issuer, revocations, users and their rates, producers, places, addresses, TLS,
+//! and whether anybody is let in at all.
+
+pub(crate) mod addresses;
+pub(crate) mod doors;
+pub(crate) mod issuer;
+mod keys;
+pub(crate) mod penalties;
+pub(crate) mod places;
+pub(crate) mod producers;
+pub(crate) mod users;
+
+use std::io;
+use std::sync::Arc;
+
+use agentbench_auth::{AuthError, Grant, KeyRing};
+use agentbench_tls::Acceptor;
+
+use crate::config::Config;
+use crate::revocation::{Revocation, Revocations, Revoked};
+use addresses::Addresses;
+use doors::Doors;
+use issuer::Issuer;
+use keys::Keys;
+use penalties::Penalties;
+use places::Places;
+use producers::Producers;
+use users::Users;
+
+/// See the module.
+pub(crate) struct Gate {
+    keys: Keys,
+    /// Publishes keys, if there is one.
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) revocations: Revocations,
+    pub(crate) users: Users,
+    pub(crate) producers: Producers,
+    /// Places under `MAX_CONNECTIONS`.
+    pub(crate) places: Arc<Places>,
+    pub(crate) addresses: Addresses,
+    pub(crate) penalties: Penalties,
+    /// Puts TLS on what is accepted, if the port speaks it.
+    pub(crate) tls: Option<Acceptor>,
+    pub(crate) doors: Doors,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        config: &Config,
+        tls: Option<Acceptor>,
+        keys: KeyRing,
+        revocations: Revocations,
+    ) -> Self {
+        let security = &config.security;
+        Self {
+            keys: Keys::new(keys),
+            issuer: security.jwks.clone().map(Issuer::new),
+            revocations,
+            users: Users::new(config.user_rate, config.user_byte_rate, security.user_connections),
+            producers: Producers::default(),
+            places: Arc::new(Places::new(config.max_connections)),
+            addresses: Addresses::new(
+                security.address_connection_rate,
+                security.address_rate,
+                security.failed_token_rate,
+            ),
+            penalties: Penalties::default(),
+            tls,
+            doors: Doors::default(),
+        }
+    }
+
+    /// The keys that tokens are checked with.
+    pub(crate) fn keys(&self) -> Arc<KeyRing> {
+        self.keys.all()
+    }
+
+    /// Replaces the server's own keys; open connections keep the grants that they have.
+    pub(crate) fn set_keys(&self, keys: KeyRing) {
+        self.keys.set_own(keys);
+    }
+
+    /// Replaces the keys that the issuer publishes.
+    pub(crate) fn set_issuer_keys(&self, keys: KeyRing) {
+        self.keys.set_issuers(keys);
+    }
+
+    /// Which of an issuer's keys the server's own stand in front of.
+    pub(crate) fn hidden_by_own_keys(&self, issuers: &KeyRing) -> Vec<String> {
+        self.keys.hidden_by_own(issuers)
+    }
+
+    /// Whether asking the issuer could change that a token was refused.
+    pub(crate) fn issuer_may_know(&self, error: AuthError) -> Option<&Issuer> {
+        let issuer = self.issuer.as_ref()?;
+        let of_a_key =
+            matches!(error, AuthError::UnknownKey | AuthError::WrongAlgorithm | AuthError::BadSignature);
+        let may_know = error == AuthError::UnknownKey || (of_a_key && self.keys.has_no_issuers());
+        may_know.then_some(issuer)
+    }
+
+    /// What a token gives to its holder now, unless it was revoked.
+    pub(crate) fn authenticate(&self, token: &str, now: u64) -> Result<Grant, AuthError> {
+        let grant = self.keys().verify(token, now)?;
+        if self.revocations.holds(&grant) { Err(AuthError::Revoked) } else { Ok(grant) }
+    }
+
+    /// Revokes tokens: at once for whoever comes, within a tick for whoever is connected. Waits for the disk; gives the
+    /// time from which it holds.
+    ///
+    /// # Errors
+    /// If it holds but is not stored: it would end with the process.
+    pub(crate) fn revoke(&self, what: Revocation) -> io::Result<u64> {
+        let at = crate::clock::now_ms();
+        self.revocations.add(&Revoked { at, what }).map(|()| at)
+    }
+}

@@ -1,0 +1,109 @@
+//! Watches whether the workers turn, and answers probes on `HEALTH_PORT`, for which no worker has to turn.
+//!
+//! A worker that has panicked or hangs answers nobody, and its listener goes on accepting connections. So this job
+//! says so within seconds (readiness, alert, metric, log line), and ends the process if the worker does not come back: its
+//! supervisor starts another one, and everything acked is in the log.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::Config;
+use crate::ops::liveness::{Liveness, PERIOD};
+
+/// Starts the thread. It ends when `stopped` says so, which has to be after the workers' end.
+///
+/// # Errors
+/// If `HEALTH_PORT` cannot be listened on.
+pub(crate) fn start(
+    liveness: &Arc<Liveness>,
+    config: &Config,
+    probes: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let port = config.operations.health_port;
+    let listener = port.map(|port| bind(SocketAddr::new(config.host, port))).transpose()?;
+    let (liveness, patience) = (Arc::clone(liveness), config.operations.worker_timeout);
+    let keep = async move {
+        let serving = async {
+            if let Some(listener) = listener
+                && let Err(error) = serve(probes, listener).await
+            {
+                tracing::error!(%error, "HEALTH_PORT is not served any more");
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = watch_workers(&liveness, patience) => {}
+            () = serving => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    };
+    std::thread::Builder::new().name("liveness".to_owned()).spawn(move || runtime.block_on(keep))
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("HEALTH_PORT, {address}: {error}")))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Connections of probes at once; the next one waits. Probes are few, and the port may be reachable by others.
+const PROBES: usize = 32;
+/// Time that a probe has for its request, and that its connection is kept for the next one.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+
+async fn serve(router: Router, listener: std::net::TcpListener) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(PROBES));
+    loop {
+        // The semaphore is never closed.
+        let place = Arc::clone(&places).acquire_owned().await;
+        let Ok((socket, _)) = listener.accept().await else {
+            // Out of file descriptors, most likely.
+            tokio::time::sleep(PERIOD).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(PROBE_PATIENCE);
+        let connection = builder.serve_connection(TokioIo::new(socket), service);
+        tokio::spawn(async move {
+            let _place = place;
+            // A probe that goes away has its answer, or does not want it.
+            let _ = connection.await;
+        });
+    }
+}
+
+async fn watch_workers(liveness: &Liveness, patience: Option<Duration>) {
+    let mut interval = tokio::time::interval(PERIOD);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        for worker in liveness.look() {
+            tracing::error!(
+                worker,
+                "a worker does not turn; its connections get no answers, and the server is not ready"
+            );
+        }
+        let longest = liveness.longest();
+        if patience.is_some_and(|patience| longest >= patience) {
+            tracing::error!(
+                seconds = longest.as_secs(),
+                "a worker does not come back: the process ends (WORKER_TIMEOUT)"
+            );
+            std::process::abort();
+        }
+    }
+}

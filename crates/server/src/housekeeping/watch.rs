@@ -1,0 +1,53 @@
+//! The thread that watches over the server: twice a second it looks at machine, sessions and sums, and holds the rules of
+//! alerts against them; between that it sends what the webhook is to know.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::ops::alerts::webhook;
+use crate::overview::stats;
+use crate::shared::Shared;
+
+/// Time between looks.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Starts it. The first look is over when this returns, so that the figures are right from the start.
+pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+    let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shared = Arc::clone(shared);
+    stats::look(&shared, crate::clock::now_ms());
+    let keep = async move {
+        let looking = async {
+            let mut interval = tokio::time::interval(PERIOD);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                interval.tick().await;
+                let now = crate::clock::now_ms();
+                shared.clock.look(&shared.metrics);
+                shared.folder.look();
+                stats::look(&shared, now);
+                shared.auditor.report_left_out(now);
+                shared.alerts.evaluate(shared.clock.steady_ms(), &stats::readings(&shared, now));
+            }
+        };
+        let sending = async {
+            let webhook = (&shared.alerts.outgoing, &shared.config.watch.webhook, &target);
+            if let (Some(outgoing), Some(webhook), Some(target)) = webhook {
+                webhook::send_all(outgoing, &shared.metrics, webhook, target).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = looking => {}
+            () = sending => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    };
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || runtime.block_on(keep))
+}

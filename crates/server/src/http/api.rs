@@ -1,0 +1,43 @@
+//! What handlers know: the server, the worker that the request came by, the client's end of the connection.
+
+use std::sync::Arc;
+
+use axum::http::request::Parts;
+use tokio::sync::Notify;
+
+use crate::shared::Shared;
+
+/// What handlers know.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) shared: Arc<Shared>,
+    /// The worker whose socket the request came from.
+    pub(crate) worker: usize,
+}
+
+impl Api {
+    /// ms since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        crate::clock::now_ms()
+    }
+}
+
+/// The client's end of an HTTP connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Ends the connection at once, whatever waits for it.
+    pub(crate) cut: Notify,
+}
+
+impl Link {
+    /// The link that a request came by.
+    pub(crate) fn of(parts: &Parts) -> Arc<Self> {
+        let link = parts.extensions.get::<Arc<Self>>();
+        link.cloned().expect("every request is given its link before it is routed")
+    }
+}
+
+/// A part of the path, counted from 0. Names here are of letters, digits and hyphens: what is escaped is no name.
+pub(crate) fn segment(parts: &Parts, index: usize) -> &str {
+    parts.uri.path().split('/').nth(index + 1).unwrap_or("")
+}

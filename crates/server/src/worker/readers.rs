@@ -1,0 +1,38 @@
+//! Which readers of a worker are furthest behind.
+
+use std::cmp::Reverse;
+use std::rc::Rc;
+
+use agentbench_protocol::SessionId;
+
+use super::Worker;
+use crate::ops::readers::{SHOWN, SlowReader, slowest_of};
+use crate::transport::Connection;
+
+impl Worker {
+    /// The slowest of this worker's readers, each with the session in which it is furthest behind.
+    pub(crate) fn slow_readers(&self, connections: &[Rc<Connection>]) -> Vec<SlowReader> {
+        let mut behind: Vec<(u64, SessionId, &Rc<Connection>)> = connections
+            .iter()
+            .filter_map(|connection| {
+                connection.furthest_behind().map(|(session, lag)| (lag, session, connection))
+            })
+            .collect();
+        behind.sort_by_key(|(lag, _, connection)| (Reverse(*lag), connection.key));
+        let name = |(behind, session_id, connection): &(u64, SessionId, &Rc<Connection>)| SlowReader {
+            client_id: connection.who.client_id.clone(),
+            user_id: connection.who.user_id.clone(),
+            session_id: *session_id,
+            behind: *behind,
+        };
+        let mut slowest: Vec<_> = behind.iter().take(SHOWN).map(name).collect();
+        let streams = self.shared.streams.of_worker(self.index);
+        slowest.extend(streams.iter().filter(|stream| stream.lag() > 0).map(|stream| SlowReader {
+            client_id: stream.who.client_id.clone(),
+            user_id: stream.who.user_id.clone(),
+            session_id: stream.session,
+            behind: stream.lag(),
+        }));
+        slowest_of(slowest)
+    }
+}
