@@ -1,4 +1,4 @@
-//! Detects that the wall clock was set: what cannot be undone, or ends a session, must not follow such a jump at once.
+//! The only place where the server reads the time, and the detector of a wall clock that was set: what cannot be undone, or ends a session, must not follow such a jump at once.
 //!
 //! The wall clock is compared with a monotonic clock. A jump is a change of their difference by more than
 //! [`TOLERANCE`] beyond what the wall clock may have been steered by meanwhile (NTP slews it), which is followed. A machine that was
@@ -86,9 +86,35 @@ impl JumpDetector {
 /// reboots.
 const LONG_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 
+/// The wall clock.
+pub(crate) fn system() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The wall clock, ms since 1970.
 pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    system().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The wall clock, ns since 1970.
+pub(crate) fn now_ns() -> u64 {
+    let since = system().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The monotonic clock.
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
+
+/// The time since a reading of the monotonic clock.
+pub(crate) fn since(began: Instant) -> Duration {
+    instant().saturating_duration_since(began)
+}
+
+/// The monotonic clock as timers of the runtime count it.
+pub(crate) fn timer() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 /// The process's clocks, looked at twice a second and before each deletion.

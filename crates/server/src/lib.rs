@@ -40,7 +40,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbench_auth::KeyRing;
 use agentbench_event_log::LogError;
@@ -355,9 +355,9 @@ fn set_options(stream: &tokio::net::TcpStream, config: &Config) {
 /// Sends every client away with a time to come back, and waits until they have gone and the log has everything.
 async fn drain(worker: &Rc<Worker>) {
     let config = &worker.shared.config;
-    let deadline = Instant::now() + config.shutdown_timeout;
+    let deadline = clock::instant() + config.shutdown_timeout;
     // Events that were read are logged and acked before anybody is sent away.
-    while worker.has_uncommitted() && Instant::now() < deadline {
+    while worker.has_uncommitted() && clock::instant() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let connections = worker.all_connections();
@@ -380,7 +380,7 @@ async fn drain(worker: &Rc<Worker>) {
             || worker.shared.gate.doors.has_requests()
             || !worker.shared.streams.of_worker(worker.index).is_empty()
     };
-    while busy() && Instant::now() < deadline {
+    while busy() && clock::instant() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

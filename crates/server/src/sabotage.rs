@@ -148,7 +148,7 @@ mod broken {
             thread::spawn(move || {
                 for (appends, done) in queued {
                     done(appends.iter().map(|append| Appended::Committed(head_of(append))).collect());
-                    if late.send((Instant::now() + LATE_BY, appends)).is_err() {
+                    if late.send((crate::clock::instant() + LATE_BY, appends)).is_err() {
                         return;
                     }
                 }
@@ -161,7 +161,7 @@ mod broken {
 
     fn write_late(log: &dyn EventLog, to_write: &Receiver<(Instant, Vec<Append>)>) {
         for (due, appends) in to_write {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
+            thread::sleep(due.saturating_duration_since(crate::clock::instant()));
             log.submit(appends, Box::new(|_| {}));
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use crate::clock;
 use crate::config::Jwks;
 
 /// Longest time that one fetch may take.
@@ -31,7 +32,7 @@ impl Issuer {
     pub(crate) fn new(settings: Jwks) -> Self {
         let ended = watch::Sender::new(0);
         let (is_fetching, is_down) = (AtomicBool::new(false), AtomicBool::new(false));
-        let last_taken = Mutex::new(Instant::now());
+        let last_taken = Mutex::new(clock::instant());
         Self {
             settings,
             wanted: Notify::new(),
@@ -71,18 +72,18 @@ impl Issuer {
 
     /// Time since the issuer last gave its keys, or since the start.
     pub(crate) fn silent_for(&self) -> Duration {
-        self.last_taken.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        clock::since(*self.last_taken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Time until the keys may be fetched again.
     pub(crate) fn wait_before_next(&self) -> Duration {
         let last = *self.last_began.lock().unwrap_or_else(PoisonError::into_inner);
-        last.map_or(Duration::ZERO, |last| self.settings.min_interval.saturating_sub(last.elapsed()))
+        last.map_or(Duration::ZERO, |last| self.settings.min_interval.saturating_sub(clock::since(last)))
     }
 
     pub(crate) fn begin(&self) {
         self.is_fetching.store(true, Ordering::Release);
-        *self.last_began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.last_began.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::instant());
     }
 
     /// A fetch has ended, well or not.
@@ -93,7 +94,7 @@ impl Issuer {
 
     /// The issuer has given its keys.
     pub(crate) fn has_answered(&self) {
-        *self.last_taken.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.last_taken.lock().unwrap_or_else(PoisonError::into_inner) = clock::instant();
         self.is_down.store(false, Ordering::Relaxed);
     }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use agentbench_auth::{AuthError, Grant, KeyRing};
 use agentbench_tls::Acceptor;
 
+use crate::clock;
 use crate::config::Config;
 use crate::revocation::{Revocation, Revocations, Revoked};
 use addresses::Addresses;
@@ -111,7 +112,7 @@ impl Gate {
     /// # Errors
     /// If it holds but is not stored: it would end with the process.
     pub(crate) fn revoke(&self, what: Revocation) -> io::Result<u64> {
-        let at = crate::clock::now_ms();
+        let at = clock::now_ms();
         self.revocations.add(&Revoked { at, what }).map(|()| at)
     }
 }

@@ -2,6 +2,7 @@
 
 use agentbench_protocol::SessionId;
 
+use crate::clock;
 use crate::shared::Shared;
 
 /// Removes a session's evidence with the session.
@@ -21,7 +22,7 @@ pub(crate) fn sweep(shared: &Shared) {
     let all = shared.log_damaged;
     let is_known =
         |session| all || shared.catalog.get(session).is_some() || shared.log.head(session).is_some();
-    match shared.evidence.sweep(std::time::SystemTime::now(), is_known) {
+    match shared.evidence.sweep(clock::system(), is_known) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed evidence that nobody finished or whose session is gone"),
         Err(error) => tracing::warn!(%error, "evidence could not be swept"),

@@ -14,6 +14,7 @@ use hyper::{Request, StatusCode};
 use tokio::sync::watch;
 
 use super::Reports;
+use crate::clock;
 use crate::config::Jwks;
 use crate::gate::Gate;
 use crate::gate::issuer::{FETCH_TIMEOUT, Issuer};
@@ -98,7 +99,7 @@ async fn fetch_once(gate: &Gate, reports: &Reports, issuer: &Issuer, source: &De
                 tracing::info!(url, keys = names, "took the issuer's keys");
                 reports
                     .auditor
-                    .record(|| Record::allowed(crate::clock::now_ms(), "issuer_keys_changed").detail(names));
+                    .record(|| Record::allowed(clock::now_ms(), "issuer_keys_changed").detail(names));
             }
             fresh_for.unwrap_or(*max_age).clamp(*min_interval, (*max_age).max(*min_interval))
         }

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbench_event_log_disk::{DiskLog, Retention};
 use agentbench_protocol::Status;
 use tokio::sync::watch;
 
 use super::evidence;
+use crate::clock;
 use crate::clock::Clock;
 use crate::session::catalog::archive_now;
 use crate::shared::Shared;
@@ -39,8 +40,8 @@ pub(crate) fn start(
             enforce_retention(&shared, &disk, &mut held);
             shared.metrics.retention_rounds.inc();
             scrub_evidence(&shared, &stopped);
-            let until = Instant::now() + RETENTION_PERIOD;
-            while Instant::now() < until && !*stopped.borrow() {
+            let until = clock::instant() + RETENTION_PERIOD;
+            while clock::instant() < until && !*stopped.borrow() {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
@@ -113,7 +114,7 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
 /// Takes a start for a jump if the clock is far from where the last life of the server has left it.
 pub(crate) fn note_start(clock: &Clock, witnessed_at: Option<u64>) {
     let Some(before) = witnessed_at else { return };
-    let now = crate::clock::now_ms();
+    let now = clock::now_ms();
     if clock.note_start(before) {
         tracing::warn!(
             days = (now as i64 - before as i64) / 86_400_000,

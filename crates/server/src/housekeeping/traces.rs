@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 
+use crate::clock;
 use crate::outgoing::Destination;
 use crate::trace::{Item, Span, Tracer, encode};
 
@@ -79,7 +80,7 @@ fn export(
 
 /// Sends what still waits, as far as that goes quickly.
 async fn flush(node: &str, collector: &Collector, spans: &Receiver<Item>, stopping: &AtomicBool) {
-    let until = tokio::time::Instant::now() + FLUSH;
+    let until = clock::timer() + FLUSH;
     loop {
         let waiting = spans.try_iter().filter_map(|item| match item {
             Item::Span(span) => Some(*span),
@@ -104,9 +105,9 @@ fn gather(spans: &Receiver<Item>) -> (Vec<Span>, bool) {
         Ok(Item::Span(span)) => batch.push(*span),
         Ok(Item::Stop) | Err(_) => return (batch, true),
     }
-    let until = Instant::now() + DELAY;
+    let until = clock::instant() + DELAY;
     while batch.len() < BATCH {
-        match spans.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match spans.recv_timeout(until.saturating_duration_since(clock::instant())) {
             Ok(Item::Span(span)) => batch.push(*span),
             Ok(Item::Stop) | Err(RecvTimeoutError::Disconnected) => return (batch, true),
             Err(RecvTimeoutError::Timeout) => break,

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbench_audit::Record;
 use agentbench_tls::Refreshed;
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::gate::Gate;
 use crate::ops::audit::Auditor;
 use crate::ops::metrics::Metrics;
@@ -24,16 +25,16 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
 pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let keep = move || {
-        let mut next = Instant::now() + PERIOD;
-        let mut next_sweep = Instant::now() + SWEEP_DELAY;
+        let mut next = clock::instant() + PERIOD;
+        let mut next_sweep = clock::instant() + SWEEP_DELAY;
         while !*stopped.borrow() {
-            if Instant::now() >= next_sweep {
+            if clock::instant() >= next_sweep {
                 super::evidence::sweep(&shared);
-                next_sweep = Instant::now() + SWEEP_PERIOD;
+                next_sweep = clock::instant() + SWEEP_PERIOD;
             }
-            if Instant::now() >= next {
+            if clock::instant() >= next {
                 look_at_certificate(&shared.gate, &shared.metrics, &shared.auditor);
-                next = Instant::now() + PERIOD;
+                next = clock::instant() + PERIOD;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -48,12 +49,12 @@ pub(crate) fn look_at_certificate(gate: &Gate, metrics: &Metrics, auditor: &Audi
         Ok(Refreshed::Same) => {}
         Ok(Refreshed::Changed) => {
             metrics.reloads("certificate", "taken");
-            auditor.record(|| Record::allowed(crate::clock::now_ms(), "certificate_changed"));
+            auditor.record(|| Record::allowed(clock::now_ms(), "certificate_changed"));
             tracing::info!("new connections get the new certificate");
         }
         Err(error) => {
             metrics.reloads("certificate", "refused");
-            let refused = Record::refused(crate::clock::now_ms(), "certificate_changed", "unusable");
+            let refused = Record::refused(clock::now_ms(), "certificate_changed", "unusable");
             auditor.record(|| refused.detail(error.to_string()));
             tracing::error!(%error, "the certificate was not read again; the old one stays");
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::clock;
 use crate::ops::alerts::webhook;
 use crate::overview::stats;
 use crate::shared::Shared;
@@ -21,14 +22,14 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
     let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shared = Arc::clone(shared);
-    stats::look(&shared, crate::clock::now_ms());
+    stats::look(&shared, clock::now_ms());
     let keep = async move {
         let looking = async {
             let mut interval = tokio::time::interval(PERIOD);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 interval.tick().await;
-                let now = crate::clock::now_ms();
+                let now = clock::now_ms();
                 shared.clock.look(&shared.metrics);
                 shared.folder.look();
                 stats::look(&shared, now);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::request::Parts;
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::shared::Shared;
 
 /// What handlers know.
@@ -18,7 +19,7 @@ pub(crate) struct Api {
 impl Api {
     /// ms since 1970.
     pub(crate) fn now(&self) -> u64 {
-        crate::clock::now_ms()
+        clock::now_ms()
     }
 }
 

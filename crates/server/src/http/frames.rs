@@ -4,7 +4,7 @@
 //! looked at, when the token ends, or when the server drains.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbench_audit::Record;
 use agentbench_auth::Permission;
@@ -25,6 +25,7 @@ use super::events::NDJSON;
 use super::head;
 use super::pipe::{self, Unread, Writer};
 use super::query::Query;
+use crate::clock;
 use crate::letters::Letter;
 use crate::letters::connections::Transport;
 use crate::names;
@@ -175,7 +176,7 @@ impl Follow {
     async fn write_all(&mut self, first: Bytes) -> Result<(), Unread> {
         self.write(&first).await?;
         let heartbeat = self.guard.shared.config.heartbeat_interval;
-        let mut written = Instant::now();
+        let mut written = clock::instant();
         loop {
             if !self.may_look() {
                 break;
@@ -184,19 +185,19 @@ impl Follow {
                 line = self.lines.next() => line,
                 () = self.writer.gone() => return Err(Unread::Gone),
                 () = tokio::time::sleep(LOOK) => {
-                    if written.elapsed() >= heartbeat {
-                        let alive = json!({"at": crate::clock::now_ms(), "heartbeat": true}).to_string();
+                    if clock::since(written) >= heartbeat {
+                        let alive = json!({"at": clock::now_ms(), "heartbeat": true}).to_string();
                         self.write(alive.as_bytes()).await?;
-                        written = Instant::now();
+                        written = clock::instant();
                     }
                     continue;
                 }
             };
             let Some(line) = line else { break };
             self.write(&line).await?;
-            written = Instant::now();
+            written = clock::instant();
         }
-        let last = json!({"at": crate::clock::now_ms(), "ended": true}).to_string();
+        let last = json!({"at": clock::now_ms(), "ended": true}).to_string();
         let last = self.framed(last.as_bytes());
         self.writer.finish(last).await
     }
@@ -204,7 +205,7 @@ impl Follow {
     fn may_look(&self) -> bool {
         let (shared, grant) = (&self.guard.shared, &self.caller.grant);
         !shared.gate.doors.is_draining()
-            && !grant.has_expired(crate::clock::now_ms())
+            && !grant.has_expired(clock::now_ms())
             && !shared.gate.revocations.holds(grant)
     }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbench_auth::Grant;
 use agentbench_protocol::{ErrorCode, Refusal};
@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answer, Refused};
 use super::api::Link;
+use crate::clock;
 use crate::shared::Shared;
 
 /// Time for a whole request body: a publish of the largest size over a slow line, and no longer.
@@ -183,7 +184,7 @@ impl Writer {
 
     fn is_permitted(&self) -> bool {
         self.grant.as_ref().is_none_or(|grant| {
-            !grant.has_expired(crate::clock::now_ms()) && !self.shared.gate.revocations.holds(grant)
+            !grant.has_expired(clock::now_ms()) && !self.shared.gate.revocations.holds(grant)
         })
     }
 
@@ -197,13 +198,13 @@ impl Writer {
     /// Waits for the socket, as long as it may take nothing.
     async fn wait<T>(&self, socket: impl Future<Output = T>) -> Result<T, Unread> {
         let mut socket = pin!(socket);
-        let began = Instant::now();
+        let began = clock::instant();
         loop {
-            let left = self.patience().saturating_sub(began.elapsed());
+            let left = self.patience().saturating_sub(clock::since(began));
             if let Ok(taken) = tokio::time::timeout(left.min(LOOK), socket.as_mut()).await {
                 return Ok(taken);
             }
-            if began.elapsed() >= self.patience() {
+            if clock::since(began) >= self.patience() {
                 return Err(self.cut());
             }
         }

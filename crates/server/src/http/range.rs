@@ -8,6 +8,7 @@ use agentbench_protocol::event::write_system;
 use agentbench_protocol::{GapCause, Seq, SessionId, SystemMessage};
 use bytes::{Bytes, BytesMut};
 
+use crate::clock;
 use crate::session::reading::{STEP_BYTES, Step};
 use crate::shared::Shared;
 
@@ -84,7 +85,7 @@ impl Range {
             history: false,
         };
         let mut line = BytesMut::new();
-        write_system(&mut line, shared.names.next_number(), crate::clock::now_ms(), Some(self.session), &gap);
+        write_system(&mut line, shared.names.next_number(), clock::now_ms(), Some(self.session), &gap);
         line.extend_from_slice(b"\n");
         self.next = to + 1;
         line.freeze()

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbench_auth::Permission;
 use agentbench_event_log::LogError;
@@ -31,6 +31,7 @@ use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
 use super::query::Query;
 use super::range::{STEP, write_line};
 use super::streams::Stream;
+use crate::clock;
 use crate::gate::places::Place;
 use crate::letters::connections::Ending;
 use crate::letters::exchange::{Answered, Exchange};
@@ -249,7 +250,7 @@ impl Run {
     async fn follow(&mut self) -> Result<(), Unread> {
         let (shared, stream) = (Arc::clone(&self.shared), Arc::clone(&self.stream));
         let heartbeat = shared.config.heartbeat_interval;
-        let mut heard = Instant::now();
+        let mut heard = clock::instant();
         let mut generation = None;
         loop {
             // Made before the look at the head, so that no commit in between is missed.
@@ -260,17 +261,17 @@ impl Run {
             }
             if stream.next.load(Ordering::Relaxed) <= stream.entry.head().seq {
                 self.deliver().await?;
-                heard = Instant::now();
+                heard = clock::instant();
                 continue;
             }
             // The log has its last entry before the catalog says that the session has ended.
             if !self.stays && stream.entry.summary().status.has_ended() {
                 return self.end().await;
             }
-            let waiting = heartbeat.saturating_sub(heard.elapsed());
+            let waiting = heartbeat.saturating_sub(clock::since(heard));
             if waiting.is_zero() {
-                self.write(Bytes::from(format!(": heartbeat {}\n\n", crate::clock::now_ms()))).await?;
-                heard = Instant::now();
+                self.write(Bytes::from(format!(": heartbeat {}\n\n", clock::now_ms()))).await?;
+                heard = clock::instant();
             }
             tokio::select! {
                 () = moved => {}
@@ -282,7 +283,7 @@ impl Run {
                         let mut bytes = BytesMut::new();
                         write_sse(&mut bytes, None, &json);
                         self.write(bytes.freeze()).await?;
-                        heard = Instant::now();
+                        heard = clock::instant();
                     }
                 }
             }
@@ -294,7 +295,7 @@ impl Run {
         let (grant, end) = (&self.stream.grant, |detail| {
             self.stream.end(Ending { code: CloseCode::TokenExpired, detail, after_ms: None });
         });
-        let now = crate::clock::now_ms();
+        let now = clock::now_ms();
         if grant.expires_at.is_some_and(|until| now > until.saturating_add(TOKEN_GRACE_MS)) {
             end("the token has expired");
         }
@@ -328,7 +329,7 @@ impl Run {
     /// The frames from `next` on as the stream's events, and the seq after them.
     fn render(&self, step: Step, next: Seq) -> (Bytes, Seq) {
         let Step { frames, held, .. } = step;
-        let (mut bytes, mut reached, now) = (BytesMut::new(), next, crate::clock::now_ms());
+        let (mut bytes, mut reached, now) = (BytesMut::new(), next, clock::now_ms());
         for frame in &frames {
             let runs = owed(frame, reached, now);
             let start = reached;
@@ -364,7 +365,7 @@ impl Run {
 
     fn system(&self, message: &SystemMessage) -> BytesMut {
         let mut json = BytesMut::new();
-        let (number, now) = (self.shared.names.next_number(), crate::clock::now_ms());
+        let (number, now) = (self.shared.names.next_number(), clock::now_ms());
         write_system(&mut json, number, now, Some(self.stream.session), message);
         json
     }
@@ -433,7 +434,7 @@ impl Run {
         }
         self.writer.write(bytes).await?;
         stream.blocked_since.store(0, Ordering::Relaxed);
-        stream.last_written.store(crate::clock::now_ms(), Ordering::Relaxed);
+        stream.last_written.store(clock::now_ms(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -441,7 +442,7 @@ impl Run {
     fn remember(&self) {
         // A reader that was cut off although it had been told to go: the first reason counts.
         let ending = self.stream.ending().or_else(|| self.ended.clone());
-        let mut farewell = self.stream.farewell(crate::clock::now_ms());
+        let mut farewell = self.stream.farewell(clock::now_ms());
         match ending {
             Some(ending) => {
                 farewell.because(ending.code, ending.detail, ending.after_ms);

@@ -18,6 +18,7 @@ use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 
 use super::limits::Bucket;
 use super::metrics::Metrics;
+use crate::clock;
 use crate::config::Audit;
 use crate::letters::Asker;
 
@@ -230,13 +231,13 @@ impl Auditor {
     /// # Errors
     /// As [`Auditor::needs_room`], if there is no room by then.
     pub(crate) async fn wait_for_room(&self, is_draining: impl Fn() -> bool) -> Result<(), Refusal> {
-        let until = tokio::time::Instant::now() + ROOM_PATIENCE;
+        let until = clock::timer() + ROOM_PATIENCE;
         loop {
             let refused = match self.needs_room() {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
-            if tokio::time::Instant::now() >= until || is_draining() {
+            if clock::timer() >= until || is_draining() {
                 return Err(refused);
             }
             tokio::time::sleep(ROOM_LOOK).await;

@@ -7,6 +7,7 @@ use agentbench_event_log::{Frame, Kind};
 
 use super::histogram::{BYTES, COUNT, Cells, SECONDS, Scale, Snapshot};
 use super::registry::{Exemplar, Figure};
+use crate::clock;
 
 /// What one worker measures.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn at(millis: u64) -> Self {
-        Self { instant: Instant::now(), millis }
+        Self { instant: clock::instant(), millis }
     }
 
     /// Seconds from when an event was taken until now. Events of the moment's own millisecond are told exactly, others to
@@ -66,7 +67,7 @@ impl Meters {
     /// The log has a frame whose first event was taken at about `opened`. Gives how many events are in it, lifecycle apart,
     /// and when the newest was taken.
     pub(crate) fn frame_logged(&self, frame: &Frame, opened: Moment) -> (u64, u64) {
-        let elapsed = opened.instant.elapsed().as_secs_f64();
+        let elapsed = clock::since(opened.instant).as_secs_f64();
         let mut run = (0, 0);
         let (mut events, mut newest) = (0, 0);
         for (_, record) in frame.records() {
@@ -96,7 +97,7 @@ impl Exemplars {
     pub(crate) fn take(&self, frame: &Frame, opened: Moment, now: u64) {
         let Some((_, record)) = frame.records().next() else { return };
         let Some(trace) = trace_of(record.body) else { return };
-        let value = opened.seconds_since(opened.instant.elapsed().as_secs_f64(), record.received_at);
+        let value = opened.seconds_since(clock::since(opened.instant).as_secs_f64(), record.received_at);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let octave = |value: f64| value.max(f64::MIN_POSITIVE).log2().ceil();
         kept.retain(|it| octave(it.value) != octave(value));

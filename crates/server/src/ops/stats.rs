@@ -12,6 +12,7 @@ use super::histogram::Snapshot;
 use super::machine::{Disk, FileDescriptors, Machine, MemoryUsage};
 use super::meters::Delays;
 use super::readers::SlowReader;
+use crate::clock;
 use crate::session::catalog::Census;
 
 /// Time over which rates are told, ms.
@@ -147,7 +148,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn new() -> Self {
-        let now = Instant::now();
+        let now = clock::instant();
         Self {
             started: now,
             samples: Mutex::default(),
@@ -158,7 +159,7 @@ impl Stats {
     }
 
     pub(crate) fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        clock::since(self.started)
     }
 
     /// What was found last.
@@ -201,15 +202,16 @@ struct Rest(Mutex<Instant>);
 
 impl Rest {
     fn is_due(&self) -> bool {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= clock::instant()
     }
 
     /// Does it, and rests for [`REST`] times as long as it took.
     fn timed<T>(&self, rests: bool, work: impl FnOnce() -> T) -> T {
-        let began = Instant::now();
+        let began = clock::instant();
         let done = work();
         if rests {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + began.elapsed() * REST;
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+                clock::instant() + clock::since(began) * REST;
         }
         done
     }

@@ -16,6 +16,7 @@ use agentbench_session::Summary;
 use tokio::sync::Notify;
 
 use super::pace::Pace;
+use crate::clock;
 
 /// One session.
 #[derive(Debug)]
@@ -219,7 +220,7 @@ impl Catalog {
 
     /// A session as clients are told of it, with what is known of its pace.
     pub(crate) fn with_pace(&self, entry: &Entry, mut info: SessionInfo) -> SessionInfo {
-        entry.pace.describe(&mut info, crate::clock::now_ms(), self.stall_after);
+        entry.pace.describe(&mut info, clock::now_ms(), self.stall_after);
         info
     }
 

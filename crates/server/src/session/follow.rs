@@ -13,8 +13,8 @@ use super::catalog::Entry;
 use super::feed::{Feed, History};
 use super::reading::{STEP_BYTES, Step};
 use super::render::Form;
+use crate::clock;
 use crate::letters::{Asker, Letter, Request};
-use crate::trace::now_ns;
 use crate::transport::{Connection, Wanted};
 use crate::worker::Worker;
 
@@ -116,7 +116,7 @@ impl Worker {
         let over = self.tail_total.get() > budget;
         let limit = if over { config.tail_bytes.min(TAIL_OVER_BUDGET) } else { config.tail_bytes };
         let before = feed.borrow().tail_bytes();
-        let traced = self.shared.tracer.as_ref().map(|tracer| (tracer, frame.clone(), now_ns()));
+        let traced = self.shared.tracer.as_ref().map(|tracer| (tracer, frame.clone(), clock::now_ns()));
         feed.borrow_mut().push(frame, priority, opened, limit);
         self.meters().fan_out.add(feed.borrow().readers.len() as f64, 1);
         self.tail_total.set((self.tail_total.get() + feed.borrow().tail_bytes()).saturating_sub(before));
@@ -158,14 +158,14 @@ impl Worker {
         }
         self.shared.metrics.catch_up_reads.inc();
         let (worker, shared, id) = (Rc::clone(self), Arc::clone(&self.shared), feed.borrow().entry.id);
-        let began = Instant::now();
+        let began = clock::instant();
         tokio::task::spawn_local(async move {
             if shared.reader.budget.is_short() {
                 worker.forget_histories();
             }
             let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
             let read = shared.reader.step(id, from, limit).await;
-            worker.meters().catch_up.add(began.elapsed().as_secs_f64(), 1);
+            worker.meters().catch_up.add(clock::since(began).as_secs_f64(), 1);
             let failed = match &read {
                 Ok(step) => step.frames.is_empty().then(|| "the log is behind its own word".to_owned()),
                 Err(LogError::Unavailable(error) | LogError::Refused(error)) => Some(error.clone()),

@@ -7,10 +7,11 @@
 pub(crate) mod encode;
 mod parent;
 
+use crate::clock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use agentbench_event_log::{Frame, Kind};
 use agentbench_protocol::{Seq, SessionId};
@@ -67,12 +68,6 @@ pub(crate) struct Tracer {
     pub(crate) stopping: AtomicBool,
 }
 
-/// ns since 1970.
-pub(crate) fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl Tracer {
     pub(crate) fn new(endpoint: String) -> Self {
         let (spans, waiting) = sync_channel(QUEUE);
@@ -99,7 +94,7 @@ impl Tracer {
             };
             // The arrival is known to the millisecond.
             let arrived = record.received_at.saturating_mul(1_000_000).min(submitted);
-            self.offer(span(publish, parent.span, Stage::Publish, arrived, now_ns()));
+            self.offer(span(publish, parent.span, Stage::Publish, arrived, clock::now_ns()));
             let log = name(&parent, session, seq, "log");
             self.offer(span(log, publish, Stage::Log, submitted, settled));
         });
@@ -117,7 +112,7 @@ impl Tracer {
         if readers == 0 {
             return;
         }
-        let ended = now_ns();
+        let ended = clock::now_ns();
         each_traced(frame, |parent, seq, record| {
             self.offer(Span {
                 trace: parent.trace,

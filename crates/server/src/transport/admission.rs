@@ -8,10 +8,11 @@ use std::rc::Rc;
 use agentbench_tls::Stream;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::peer::Peer;
 use super::{handshake, proxy_header};
+use crate::clock;
 use crate::worker::Worker;
 
 /// Why a socket gets no further; the words are those of metrics and the audit log.
@@ -27,7 +28,7 @@ enum Turned {
 /// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
 pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAddr) {
     let shared = &worker.shared;
-    let deadline = Instant::now() + shared.config.auth_timeout;
+    let deadline = clock::timer() + shared.config.auth_timeout;
     let direct = Peer::new(from.ip());
     let settled = timeout_at(deadline, settle(&worker, socket, direct)).await;
     let cause = match settled {

@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connection::{Connection, Identity, Wire, drive};
 use super::peer::Peer;
 use super::prefixed::Prefixed;
+use crate::clock;
 use crate::config::Origins;
 use crate::gate::places::Place;
 use crate::gate::users::UserPlace;
@@ -223,7 +224,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
             };
             let rest = head.split_off(asked.size);
             accept(worker, stream, &asked, grant, (place, user), rest);
-            worker.meters().connect.add(began.elapsed().as_secs_f64(), 1);
+            worker.meters().connect.add(clock::timer().duration_since(began).as_secs_f64(), 1);
         }
         Err(error) => {
             // Whoever waits for a refusal holds nobody's place.

@@ -17,6 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use slab::Slab;
 
 use super::connection::{Connection, Phase};
+use crate::clock;
 use crate::session::feed::{Feed, Found, History};
 use crate::session::render::Rendered;
 use crate::worker::Worker;
@@ -125,7 +126,7 @@ impl Outbox {
             // Nearly every connection follows one session.
             self.follows = Slab::with_capacity(1);
         }
-        let since = Instant::now();
+        let since = clock::instant();
         self.follows.insert(Follow {
             feed,
             next,
@@ -514,7 +515,7 @@ impl Outbox {
     /// `count` bytes of the pieces are written: moves the cursors there.
     fn account(&mut self, worker: &Worker, pieces: Vec<Piece>, mut count: usize) {
         let mut delivered = 0;
-        let now = Instant::now();
+        let now = clock::instant();
         let mut pieces = pieces.into_iter();
         for mut piece in pieces.by_ref() {
             let size = piece.bytes.len();

@@ -13,7 +13,6 @@ mod tick;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use agentbench_event_log::Append;
 use agentbench_protocol::event::{write_error, write_system};
@@ -26,6 +25,7 @@ use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::clock;
 use crate::letters::Letter;
 use crate::letters::exchange::Answered;
 use crate::names;
@@ -357,7 +357,7 @@ impl Worker {
         self.meters().commit_events.add(events as f64, 1);
         self.meters().commit_bytes.add(bytes as f64, 1);
         self.commits_in_flight.set(self.commits_in_flight.get() + 1);
-        let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, Instant::now());
+        let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, clock::instant());
         let done = move |outcomes: Vec<_>| {
             let outcomes = sessions.into_iter().zip(outcomes).collect();
             shared.send(worker, Letter::Settled { outcomes, submitted });

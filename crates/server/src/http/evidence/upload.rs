@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use super::piece::{Piece, aside, refused};
 use super::range::ContentRange;
+use crate::clock;
 use crate::http::Api;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, ErrorBody, Refused, json};
@@ -190,12 +191,12 @@ fn part(parts: &Parts) -> Answer<(Part, Option<u64>)> {
 
 /// Begins, after having waited a little for another request that is uploading the same file.
 async fn begin(api: &Api, piece: Piece, media_type: MediaType, part: Part) -> Result<Begun, EvidenceError> {
-    let deadline = tokio::time::Instant::now() + BUSY_PATIENCE;
+    let deadline = clock::timer() + BUSY_PATIENCE;
     loop {
         let store = Arc::clone(&api.shared.evidence);
         let begun = aside(move || store.begin(piece.session, piece.hash, media_type, part)).await;
         match begun {
-            Err(EvidenceError::Busy { .. }) if tokio::time::Instant::now() < deadline => {
+            Err(EvidenceError::Busy { .. }) if clock::timer() < deadline => {
                 tokio::time::sleep(BUSY_LOOK).await;
             }
             other => return other,

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::rules::Rule;
 use super::state::Machine;
+use crate::clock;
 use crate::config::Webhook;
 use crate::ops::metrics::Metrics;
 use crate::outgoing::Destination;
@@ -121,7 +122,7 @@ async fn send(webhook: &Webhook, target: &Destination, body: &str) -> bool {
 }
 
 async fn post(webhook: &Webhook, target: &Destination, body: &str) -> Result<(), String> {
-    let timestamp = crate::clock::now_ms() / 1_000;
+    let timestamp = clock::now_ms() / 1_000;
     let request = Request::post(target.path())
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, concat!("agentbench/", env!("CARGO_PKG_VERSION")))

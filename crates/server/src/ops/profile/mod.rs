@@ -5,8 +5,9 @@
 pub(crate) mod flame;
 pub(crate) mod folded;
 
+use crate::clock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use folded::Folded;
 
@@ -54,9 +55,9 @@ pub(crate) async fn take(time: Duration, is_ending: impl Fn() -> bool) -> Result
         .blocklist(&["libc", "libgcc", "pthread", "vdso"])
         .build()
         .map_err(|error| failed(&error))?;
-    let until = Instant::now() + time;
-    while Instant::now() < until && !is_ending() {
-        tokio::time::sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
+    let until = clock::instant() + time;
+    while clock::instant() < until && !is_ending() {
+        tokio::time::sleep(LOOK.min(until.saturating_duration_since(clock::instant()))).await;
     }
     let folding = tokio::task::spawn_blocking(move || {
         let report = guard.report().build().map_err(|error| error.to_string())?;

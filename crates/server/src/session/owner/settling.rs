@@ -11,19 +11,19 @@ use agentbench_protocol::{Priority, Refusal, Seq, SessionId, Status};
 use agentbench_session::{Answer, ConnectionKey, Settled, Waiter};
 
 use super::Owned;
+use crate::clock;
 use crate::letters::Letter;
 use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
-use crate::trace::now_ns;
 use crate::worker::Worker;
 
 impl Worker {
     /// Takes the log's word on a batch.
     pub(crate) fn settled(self: &Rc<Self>, outcomes: Vec<(SessionId, Appended)>, submitted: Instant) {
         self.commits_in_flight.set(self.commits_in_flight.get() - 1);
-        let took = submitted.elapsed();
+        let took = clock::since(submitted);
         self.meters().commit_time.add(took.as_secs_f64(), 1);
-        let settled_at = self.shared.tracer.as_ref().map(|tracer| (tracer, now_ns()));
+        let settled_at = self.shared.tracer.as_ref().map(|tracer| (tracer, clock::now_ns()));
         let mut logged = 0;
         for (id, appended) in outcomes {
             let Some(owned) = self.sessions.borrow().get(&id).cloned() else { continue };
