@@ -7,8 +7,8 @@
 //! - [`connect`]: a connection, step by step.
 //! - [`arrival`]: when each message is due. [`latency`]: histograms from the planned and the real moment of
 //!   sending.
-//! - [`contender`]: any server as a child process. [`command`] and [`outcome`]: what `agentbench load` takes and tells.
-//! - [`child`]: a server started for a measurement, on a free port, with a scratch folder of its own.
+//! - [`child`]: a server as a child process, and one of ours, on a free port. [`contender`]: one of any kind.
+//! - [`command`] and [`outcome`]: what `agentbench load` takes and tells.
 
 pub mod arrival;
 pub mod bare;
