@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agentbench_load::child::Child;
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
@@ -21,18 +22,15 @@ struct Demo {
 
 impl Demo {
     fn start(data: &std::path::Path) -> Self {
-        let mut child = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .args(["serve", "--demo", "--port", "0", "--data-dir"])
             .arg(data)
             .env("AGENTBENCH_DEMO_SPEED", "60")
             .env_remove("JWT_SECRET")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let link = lines.map(|line| line.trim().to_owned()).find(|line| line.starts_with("http://"));
-        let link = link.expect("a link is printed");
+            .stderr(Stdio::null());
+        let link = |line: &str| line.trim().starts_with("http://").then(|| line.trim().to_owned());
+        let (child, link) = Child::start(command, None, PATIENCE, link).unwrap();
         let (address, token) = link.strip_prefix("http://").unwrap().split_once("/#token=").unwrap();
         Self { child, address: address.to_owned(), token: token.to_owned() }
     }
@@ -64,31 +62,10 @@ impl Demo {
     }
 }
 
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn terminate(demo: &mut Demo) {
-    let sent = Command::new("kill").args(["-TERM", &demo.child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = demo.child.try_wait().unwrap() {
-            assert!(status.success(), "{status}");
-            return;
-        }
-        assert!(Instant::now() < deadline, "the server does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn agents_play_are_judged_and_end_with_the_server() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = Demo::start(data.path());
+    let demo = Demo::start(data.path());
     demo.wait_until("three agents have ended a run each", || {
         let ended = demo.sessions("");
         let agents = ["MGX", "Replit", "Hunter"];
@@ -122,7 +99,8 @@ fn agents_play_are_judged_and_end_with_the_server() {
         let step = shot["data"]["of"].as_str().unwrap();
         assert!(events.iter().any(|event| event["id"] == step), "{step}");
     }
-    terminate(&mut demo);
+    let status = demo.child.stop(PATIENCE).unwrap();
+    assert!(status.success(), "{status}");
     // What was live has been ended by the agents themselves.
     let again = Demo::start(data.path());
     let earlier: Vec<Value> =
@@ -135,10 +113,9 @@ fn agents_play_are_judged_and_end_with_the_server() {
 #[test]
 fn what_a_killed_demo_left_is_ended_by_the_next() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = Demo::start(data.path());
+    let demo = Demo::start(data.path());
     demo.wait_until("somebody runs", || !demo.sessions("&status=running").is_empty());
     demo.child.kill().unwrap();
-    demo.child.wait().unwrap();
     let again = Demo::start(data.path());
     let all = again.sessions("");
     let left = all.iter().filter(|it| it["reason"] == "the demo that it belonged to has ended").count();

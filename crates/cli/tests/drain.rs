@@ -4,8 +4,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use agentbench_load::child::Child;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
 /// How long anything may take before the test gives up; no measure of speed.
@@ -15,24 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Server {
     child: Child,
     address: String,
-    output: std::io::BufReader<std::process::ChildStdout>,
 }
 
 impl Server {
     fn start(data: &std::path::Path) -> Self {
-        let mut child = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .args(["serve", "--port", "0", "--reconnect-spread", "100", "--data-dir"])
             .arg(data)
             .env_remove("JWT_SECRET")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ws://").unwrap().to_owned();
-        Self { child, address, output }
+            .stderr(Stdio::null());
+        let listening = |line: &str| line.strip_prefix("listening on ws://").map(str::to_owned);
+        let (child, address) = Child::start(command, None, PATIENCE, listening).unwrap();
+        Self { child, address }
     }
 
     fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> String {
@@ -47,13 +44,6 @@ impl Server {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -80,17 +70,8 @@ fn a_drained_server_ends_by_itself_and_keeps_what_it_acknowledged() {
     assert!(reloaded.starts_with("HTTP/1.1 200") && reloaded.contains("JWT_KEYS_FILE"), "{reloaded}");
     let drained = server.ask("POST", "/api/v1/drain", &admin, "");
     assert!(drained.starts_with("HTTP/1.1 202"), "{drained}");
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match server.child.try_wait().unwrap() {
-            Some(status) => break status,
-            None => assert!(Instant::now() < deadline, "it does not end"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let status = server.child.wait(PATIENCE).unwrap().expect("it ends");
     assert!(status.success(), "{status}");
-    let mut rest = String::new();
-    server.output.read_to_string(&mut rest).unwrap();
     let server = Server::start(data.path());
     let again = server.ask("POST", &events, &admin, event);
     assert!(again.contains("\"seq\":2,\"duplicate\":true"), "{again}");

@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use agentbench_load::child::Child;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbench");
 const SECRET: &str = "8f1d0c7ab2e94c6f9a35d1e07b46c28e-for-tests";
+/// How long a server may take to start; no measure of speed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn agentbench(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(BINARY);
@@ -24,33 +29,21 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A server that is ended with the test, and what it printed first.
-struct Server {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+/// A server that is ended with the test, and what follows each of these words at the beginning of a line that it prints.
+fn start(command: Command, words: &[&str]) -> (Child, Vec<String>) {
+    let mut rests: Vec<String> = Vec::new();
+    let started = Child::start(command, None, PATIENCE, |line| {
+        rests.extend(line.strip_prefix(words[rests.len()]).map(|rest| rest.trim().to_owned()));
+        (rests.len() == words.len()).then_some(())
+    });
+    (started.unwrap().0, rests)
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It is ours, and this is its end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// What follows the word at the beginning of a line.
-    fn line(&mut self, word: &str) -> String {
-        let mut lines = self.lines.by_ref().map(Result::unwrap);
-        let line = lines.find_map(|line| line.strip_prefix(word).map(|rest| rest.trim().to_owned()));
-        line.unwrap_or_else(|| panic!("no line begins with {word:?}"))
-    }
+/// `agentbench serve` on a free port, with nothing read of its log.
+fn serve(folder: &Path) -> Command {
+    let mut command = agentbench(&["serve", "--port", "0"], folder);
+    command.stderr(Stdio::null());
+    command
 }
 
 fn get(address: &str, path: &str, token: &str) -> String {
@@ -64,9 +57,10 @@ fn get(address: &str, path: &str, token: &str) -> String {
 #[test]
 fn a_development_server_prints_links_that_sign_in() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(agentbench(&["serve", "--port", "0"], folder.path()));
-    for (who, path) in [("administrator", "/api/v1/connections"), ("reviewer", "/api/v1/sessions")] {
-        let link = server.line(who);
+    let people = ["administrator", "reviewer"];
+    let (_server, links) = start(serve(folder.path()), &people);
+    let paths = ["/api/v1/connections", "/api/v1/sessions"];
+    for ((who, path), link) in people.into_iter().zip(paths).zip(links) {
         let (address, token) = link.strip_prefix("http://").unwrap().split_once("/#token=").unwrap();
         let answer = get(address, path, token);
         assert!(answer.starts_with("HTTP/1.0 200"), "{who}: {answer}");
@@ -79,9 +73,8 @@ fn a_development_server_prints_links_that_sign_in() {
 #[test]
 fn a_second_server_on_the_port_does_not_start_and_says_why() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut server = Server::start(agentbench(&["serve", "--port", "0"], one.path()));
-    let url = server.line("listening on ");
-    let port = url.rsplit_once(':').unwrap().1;
+    let (_server, urls) = start(serve(one.path()), &["listening on "]);
+    let port = urls[0].rsplit_once(':').unwrap().1;
     for host in ["127.0.0.1", "0.0.0.0"] {
         let serve = ["serve", "--host", host, "--port", port];
         let second = agentbench(&serve, two.path()).output().unwrap();
@@ -139,14 +132,11 @@ fn a_server_writes_what_surprises_about_its_secret_and_why_tokens_are_refused() 
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let mut command = agentbench(&["serve", "--port", "0"], folder.path());
-    command.env("JWT_SECRET", "short\n").stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut server = Server { child, lines };
-    let url = server.line("listening on ");
+    command.env("JWT_SECRET", "short\n").stderr(std::fs::File::create(&log).unwrap());
+    let (server, urls) = start(command, &["listening on "]);
     let minted = agentbench(&["token", "mint", "--secret", "short"], folder.path()).output().unwrap();
     let token = String::from_utf8(minted.stdout).unwrap();
-    let address = url.rsplit_once('/').unwrap().1;
+    let address = urls[0].rsplit_once('/').unwrap().1;
     let answer = get(address, "/api/v1/sessions", token.trim());
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     let answer = get(address, "/api/v1/sessions", "a.made-up.token");
@@ -192,10 +182,7 @@ fn a_log_level_that_is_none_stops_the_start() {
         assert_eq!(refused.status.code(), Some(2), "{word}");
         assert!(said(&refused).contains("try error, warn, info"), "{}", said(&refused));
     }
-    let mut server = Server::start({
-        let mut command = agentbench(&["serve", "--port", "0"], folder.path());
-        command.env("LOG_LEVEL", "Warning ");
-        command
-    });
-    server.line("listening on ");
+    let mut command = serve(folder.path());
+    command.env("LOG_LEVEL", "Warning ");
+    start(command, &["listening on "]);
 }

@@ -1,3 +1,5 @@
+//! Any process as a server: found by its line, on its core, ended as it should be, and told of where it does not start.
+
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(30);
