@@ -1,123 +1,118 @@
-//! Requests to a server's HTTP API: what commands ask for that does not go over the socket.
+//! Requests to a running server's HTTP API: what commands ask for that does not go over the socket.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use agentbench_http_client::header::AUTHORIZATION;
+use agentbench_http_client::{HttpClient, RequestBuilder, RequestError, Response, StatusCode};
+use anyhow::{Context, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-
-use crate::http::Target;
 
 /// Time to connect, and to wait for an answer's head or its next piece.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest answer that is read whole, in bytes: a flame graph of a busy minute has a few megabytes.
+const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Largest refusal that is read, in bytes.
 const MAX_REFUSAL: usize = 64 * 1024;
 
-/// A server, by the address that sockets connect to (`ws://…`), and who asks.
-pub(crate) struct Server {
-    target: Target,
-    token: String,
+/// The server at this address.
+///
+/// # Errors
+/// The address is invalid, or the authority cannot be read.
+pub(crate) fn client(url: &str, authority_file: Option<&Path>) -> anyhow::Result<HttpClient> {
+    Ok(HttpClient::new(&format!("{url:?}"), url, authority_file)?)
 }
 
-/// An answer whose body is read as it comes.
-pub(crate) struct Answer {
-    response: Response<Incoming>,
+/// A server, by the address that sockets connect to (`ws://…`), and the token of the requester.
+pub(crate) struct Server {
+    client: HttpClient,
+    token: String,
 }
 
 impl Server {
     /// # Errors
-    /// An address that is none, or an authority that cannot be read.
+    /// The address is invalid, or the authority cannot be read.
     pub(crate) fn new(url: &str, authority_file: Option<&Path>, token: String) -> anyhow::Result<Self> {
-        Ok(Self { target: Target::parse(url, authority_file)?, token })
+        Ok(Self { client: client(url, authority_file)?, token })
     }
 
-    /// # Errors
-    /// If no answer comes. A refusal is an answer.
-    pub(crate) async fn get(&self, target: &str) -> anyhow::Result<Answer> {
-        self.send(Method::GET, target, None, Bytes::new()).await
-    }
-
-    /// # Errors
-    /// If no answer comes. A refusal is an answer.
-    pub(crate) async fn put(&self, target: &str, content_type: &str, body: Bytes) -> anyhow::Result<Answer> {
-        self.send(Method::PUT, target, Some(content_type), body).await
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        target: &str,
-        content_type: Option<&str>,
-        body: Bytes,
-    ) -> anyhow::Result<Answer> {
-        let authority = format!("{}:{}", self.target.host, self.target.port);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, &authority)
-            .header(AUTHORIZATION, format!("Bearer {}", self.token));
-        if let Some(kind) = content_type {
-            request = request.header(CONTENT_TYPE, kind);
-        }
-        let request = request.body(Full::new(body))?;
-        let exchange = async {
-            let stream = self.target.connect().await?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            // It ends with the answer, or when nobody wants that any more.
-            tokio::spawn(connection);
-            anyhow::Ok(sender.send_request(request).await?)
-        };
-        let answered = tokio::time::timeout(PATIENCE, exchange).await;
-        let response = answered
-            .with_context(|| format!("no answer from {authority} in time"))?
-            .with_context(|| format!("cannot reach {authority}; is the server running?"))?;
-        Ok(Answer { response })
-    }
-}
-
-impl Answer {
-    pub(crate) fn is_success(&self) -> bool {
-        self.status().is_success()
-    }
-
-    pub(crate) fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    /// The next piece of the body; `None` at its end.
+    /// Sends a request with the token. The time limit is the caller's.
     ///
     /// # Errors
-    /// If the body breaks off: what came before is not all of it.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
-        loop {
-            let frame = tokio::time::timeout(PATIENCE, self.response.body_mut().frame());
-            match frame.await.context("the server sends nothing more")? {
-                None => return Ok(None),
-                Some(frame) => {
-                    if let Ok(data) = frame.context("the server's answer broke off")?.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
+    /// No answer comes. A refusal is an answer.
+    pub(crate) async fn send(&self, request: RequestBuilder, body: Bytes) -> anyhow::Result<Response> {
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
+        match self.client.send(request, body).await {
+            Err(error @ RequestError::Request(_)) => Err(error.into()),
+            response => {
+                response.with_context(|| format!("cannot reach {}; is the server running?", self.place()))
             }
         }
     }
 
-    /// What the server says that it refuses, in words.
+    /// Sends a request with the token.
     ///
     /// # Errors
-    /// If it does not come.
-    pub(crate) async fn refusal(self) -> anyhow::Result<String> {
-        let status = self.status();
-        let body = Limited::new(self.response.into_body(), MAX_REFUSAL).collect();
-        let body = tokio::time::timeout(PATIENCE, body).await.context("the server sends nothing more")?;
-        let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(value["data"]["error"].as_str().map_or_else(|| status.to_string(), str::to_owned))
+    /// No answer comes in time. A refusal is an answer.
+    pub(crate) async fn send_in_time(
+        &self,
+        request: RequestBuilder,
+        body: Bytes,
+    ) -> anyhow::Result<Response> {
+        let response = tokio::time::timeout(PATIENCE, self.send(request, body)).await;
+        response.with_context(|| format!("no answer from {} in time", self.place()))?
     }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.client.host(), self.client.port())
+    }
+}
+
+/// The next piece of an answer's body; `None` at its end.
+///
+/// # Errors
+/// It does not come in time, or the body breaks off: what came before is not all of it.
+pub(crate) async fn next(response: &mut Response) -> anyhow::Result<Option<Bytes>> {
+    let piece = tokio::time::timeout(PATIENCE, response.next()).await;
+    piece.context("the server sends nothing more")?.context("the server's answer broke off")
+}
+
+/// What the server says that it refuses, in words.
+///
+/// # Errors
+/// It does not come in time.
+pub(crate) async fn refusal(response: Response) -> anyhow::Result<String> {
+    let status = response.status();
+    let body = tokio::time::timeout(PATIENCE, response.whole(MAX_REFUSAL)).await;
+    let body = body.context("the server sends nothing more")??;
+    Ok(error_in(&body).unwrap_or_else(|| status.to_string()))
+}
+
+/// The whole body, as text. What is no UTF-8 is replaced.
+///
+/// # Errors
+/// A body that breaks off or has more than 64 MiB.
+pub(crate) async fn text(response: Response) -> anyhow::Result<String> {
+    let body = response.whole(MAX_BODY).await.context("the answer broke off")?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The answer if it is good.
+///
+/// # Errors
+/// Any status but 200, with what the server says is wrong.
+pub(crate) async fn expect_ok(response: Response) -> anyhow::Result<Response> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let body = text(response).await.unwrap_or_default();
+    let said = error_in(body.as_bytes()).unwrap_or_else(|| body.trim().to_owned());
+    bail!("the server answers {}: {said}", status.as_u16());
+}
+
+/// The words of a refusal as the server writes it.
+fn error_in(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    body["data"]["error"].as_str().map(str::to_owned)
 }

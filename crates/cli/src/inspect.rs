@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agentbench_auth::Role;
+use agentbench_http_client::{Request, header};
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use clap::Args;
-use http_body_util::BodyExt;
-use hyper::Method;
 use serde_json::Value;
 
 use crate::access::Access;
-use crate::http::{self, Target};
+use crate::api::{self, Server};
 
 /// Longest line that is taken from a server, in bytes: a payload is cut at 64 KiB there, and may be escaped.
 const MAX_LINE: usize = 1024 * 1024;
@@ -83,18 +83,16 @@ fn path_of(arguments: &Arguments) -> anyhow::Result<String> {
 
 async fn follow(arguments: &Arguments) -> anyhow::Result<()> {
     let path = path_of(arguments)?;
-    let target = Target::parse(&arguments.url, arguments.ca_file.as_deref())?;
     let token = arguments.access.token("inspect", Role::Admin)?;
+    let server = Server::new(&arguments.url, arguments.ca_file.as_deref(), token)?;
     let mut saved = match &arguments.save {
         Some(path) => Some(File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
         None => None,
     };
-    let response = target.send(Method::GET, &path, Some(&token), "application/x-ndjson").await?;
-    let mut body = http::expect_ok(response).await?.into_body();
+    let request = Request::get(path).header(header::ACCEPT, "application/x-ndjson");
+    let mut response = api::expect_ok(server.send(request, Bytes::new()).await?).await?;
     let (mut held, mut frames) = (Vec::new(), 0);
-    while let Some(piece) = body.frame().await {
-        let piece = piece.map_err(|error| anyhow::anyhow!("the server has gone: {error}"))?;
-        let Ok(bytes) = piece.into_data() else { continue };
+    while let Some(bytes) = response.next().await.context("the server has gone")? {
         held.extend_from_slice(&bytes);
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = held.drain(..=end).collect();

@@ -11,7 +11,6 @@ mod audit;
 mod demo;
 mod doctor;
 mod echo;
-mod http;
 mod inspect;
 mod load;
 mod logging;

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agentbench_auth::Role;
+use agentbench_http_client::{Request, header};
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use clap::Args;
-use hyper::Method;
 
 use crate::access::Access;
-use crate::http::{self, Target};
+use crate::api::{self, Server};
 
 /// Time for the answer beyond the profile's own: names are looked up in the server's debug information.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -58,15 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn fetch(arguments: &Arguments, url: &str) -> anyhow::Result<String> {
-    let target = Target::parse(url, arguments.ca_file.as_deref())?;
     let token = arguments.access.token("profile", Role::Admin)?;
+    let server = Server::new(url, arguments.ca_file.as_deref(), token)?;
     let is_svg = arguments.output.extension().is_some_and(|extension| extension == "svg");
     let accept = if is_svg { "image/svg+xml" } else { "text/plain" };
     let seconds = arguments.seconds;
-    let path = format!("/api/v1/profile?seconds={seconds}");
+    let request = Request::post(format!("/api/v1/profile?seconds={seconds}")).header(header::ACCEPT, accept);
     let answered = async {
-        let response = target.send(Method::POST, &path, Some(&token), accept).await?;
-        http::text(http::expect_ok(response).await?.into_body()).await
+        let response = server.send(request, Bytes::new()).await?;
+        api::text(api::expect_ok(response).await?).await
     };
     let patience = Duration::from_secs(seconds) + PATIENCE;
     tokio::time::timeout(patience, answered).await.context("the server does not answer")?

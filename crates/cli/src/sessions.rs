@@ -11,14 +11,16 @@ use agentbench_client::{
     Client, Config, Data, Error, Event, Item, NewSession, Outcome, SessionId, SessionInfo, StartAt, Status,
     Ticket,
 };
+use agentbench_http_client::Request;
 use agentbench_protocol::Outcome as TestOutcome;
 use agentbench_scenarios::target::sentence;
 use anyhow::Context;
+use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::sync::mpsc;
 
 use crate::access::Access;
-use crate::api::Server;
+use crate::api::{self, Server};
 
 /// How long the server may take to answer at first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -446,13 +448,14 @@ impl Target {
 
 /// The page that the server makes, as it comes.
 async fn export_page(server: &Server, session: SessionId, output: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let mut answer = server.get(&format!("/api/v1/sessions/{session}/export?format=html")).await?;
-    if !answer.is_success() {
-        eprintln!("agentbench: {}", answer.refusal().await?);
+    let request = Request::get(format!("/api/v1/sessions/{session}/export?format=html"));
+    let mut response = server.send_in_time(request, Bytes::new()).await?;
+    if !response.status().is_success() {
+        eprintln!("agentbench: {}", api::refusal(response).await?);
         return Ok(ExitCode::FAILURE);
     }
     let mut target = Target::open(output)?;
-    while let Some(piece) = answer.next().await? {
+    while let Some(piece) = api::next(&mut response).await? {
         target.write(&piece)?;
     }
     target.finish()?;

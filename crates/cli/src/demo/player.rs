@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agentbench_client::{Client, Config, Data, Event, NewSession, Publisher, SessionId};
 use agentbench_evidence::Hash;
+use agentbench_http_client::{Request, header};
 use agentbench_protocol::Outcome;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use super::PROJECT;
 use super::picture::{self, Screen};
 use super::script::{self, What};
 use super::story::Story;
-use crate::api::Server;
+use crate::api::{self, Server};
 
 /// Time between two runs, and before the next try after one that broke.
 const REST: Duration = Duration::from_secs(12);
@@ -130,10 +131,11 @@ impl Player {
     ) -> anyhow::Result<Value> {
         let png = screen.draw()?;
         let (hash, size) = (Hash::of(&png), png.len());
-        let target = format!("/api/v1/evidence/{hash}?sessionId={session}");
-        let answer = self.http.put(&target, "image/png", png.into()).await?;
-        if !answer.is_success() {
-            bail!("a screenshot was refused: {}", answer.refusal().await?);
+        let request = Request::put(format!("/api/v1/evidence/{hash}?sessionId={session}"));
+        let request = request.header(header::CONTENT_TYPE, "image/png");
+        let response = self.http.send_in_time(request, png.into()).await?;
+        if !response.status().is_success() {
+            bail!("a screenshot was refused: {}", api::refusal(response).await?);
         }
         Ok(json!({
             "eventType": "evidence", "kind": "screenshot", "hash": hash.to_string(), "contentType": "image/png",

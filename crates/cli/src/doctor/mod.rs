@@ -102,8 +102,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     checks.extend(folder::checks(&config));
     checks.extend(secrets::checks(&config));
     let host = arguments.name.clone().or_else(|| {
-        let target = crate::http::Target::parse(arguments.url.as_deref()?, arguments.ca_file.as_deref());
-        Some(target.ok()?.host)
+        let client = crate::api::client(arguments.url.as_deref()?, arguments.ca_file.as_deref());
+        Some(client.ok()?.host().to_owned())
     });
     let configured = config.security.tls.as_ref();
     let certificate =

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentbench_client::{Client, Config};
+use agentbench_http_client::{HttpClient, Request, header};
 use agentbench_scenarios::target::sentence;
 use agentbench_tls::{Certificate, TrustFault};
-use hyper::Method;
+use bytes::Bytes;
 
 use super::{Check, Verdict, certificate};
-use crate::http::{self, Target};
+use crate::api;
 
 /// How long each question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,8 +20,8 @@ const SAME_TIME: u64 = 2;
 const OTHER_TIME: u64 = 30;
 
 pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&str>) -> Vec<Check> {
-    let target = match Target::parse(url, authority) {
-        Ok(target) => target,
+    let client = match api::client(url, authority) {
+        Ok(client) => client,
         Err(error) => {
             return vec![Check::of(
                 "reachable",
@@ -32,7 +33,7 @@ pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&s
     };
     let mut checks = Vec::new();
     let started = Instant::now();
-    let stream = match tokio::time::timeout(PATIENCE, target.connect()).await {
+    let stream = match tokio::time::timeout(PATIENCE, client.connect()).await {
         Ok(Ok(stream)) => stream,
         failed => {
             let (figure, fault) = match failed {
@@ -44,10 +45,10 @@ pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&s
     };
     checks.push(Check::good("reachable", format!("{url} in {:.1} ms", millis(started))));
     if let Some(shown) = stream.peer_certificate().and_then(Certificate::from_der) {
-        checks.push(certificate::judge("server_certificate", &shown, Some(&target.host), SystemTime::now()));
+        checks.push(certificate::judge("server_certificate", &shown, Some(client.host()), SystemTime::now()));
     }
     drop(stream);
-    checks.extend(ready(&target).await);
+    checks.extend(ready(&client).await);
     checks.push(match token {
         Some(token) => handshake(url, authority, token).await,
         None => Check::good("handshake", "not tried: give --token"),
@@ -73,12 +74,14 @@ fn advice(fault: Option<TrustFault>) -> &'static str {
     }
 }
 
-async fn ready(target: &Target) -> Vec<Check> {
+async fn ready(client: &HttpClient) -> Vec<Check> {
     let asked = async {
-        let response = target.send(Method::GET, "/readyz", None, "*/*").await?;
-        let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+        let request = Request::get("/readyz").header(header::ACCEPT, "*/*");
+        let response = client.send(request, Bytes::new()).await?;
+        let date =
+            response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
-        Ok::<_, anyhow::Error>((status, date, http::text(response.into_body()).await?))
+        Ok::<_, anyhow::Error>((status, date, api::text(response).await?))
     };
     let advice = "the text says why: draining, a full disk, or a failed log (docs/troubleshooting.md)";
     match tokio::time::timeout(PATIENCE, asked).await {

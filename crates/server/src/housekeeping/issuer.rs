@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentbench_audit::Record;
 use agentbench_auth::{KeyRing, PassedOver};
-use http_body_util::Full;
+use bytes::Bytes;
 use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode};
 use tokio::sync::watch;
@@ -70,7 +70,7 @@ async fn keep_fresh(
 /// The keys that are served there, those that were passed over, and how long they are good.
 async fn keys(source: &Destination) -> Result<(KeyRing, Vec<PassedOver>, Option<Duration>), String> {
     let request = Request::get(source.path()).header(ACCEPT, "application/json");
-    let answer = source.send(request, Full::default()).await?;
+    let answer = source.send(request, Bytes::new()).await?;
     if answer.status != StatusCode::OK {
         return Err(format!("the answer is {}", answer.status));
     }

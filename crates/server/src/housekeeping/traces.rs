@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 
@@ -162,7 +161,7 @@ impl Collector {
 
     async fn post(&self, body: Bytes) -> Result<Outcome, String> {
         let request = Request::post(self.0.path()).header(CONTENT_TYPE, "application/json");
-        let status = self.0.send(request, Full::new(body)).await?.status;
+        let status = self.0.send(request, body).await?.status;
         let said = format!("the collector answers {status}");
         Ok(match status.as_u16() {
             200..=299 => Outcome::Taken,

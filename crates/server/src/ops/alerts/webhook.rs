@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{CONTENT_TYPE, USER_AGENT};
 use sha2::Sha256;
@@ -128,7 +127,7 @@ async fn post(webhook: &Webhook, target: &Destination, body: &str) -> Result<(),
         .header(USER_AGENT, concat!("agentbench/", env!("CARGO_PKG_VERSION")))
         .header("Agentbench-Timestamp", timestamp)
         .header("Agentbench-Signature", signature(&webhook.secret, timestamp, body));
-    let answer = target.send(request, Full::new(Bytes::copy_from_slice(body.as_bytes()))).await?;
+    let answer = target.send(request, Bytes::copy_from_slice(body.as_bytes())).await?;
     if answer.status.is_success() { Ok(()) } else { Err(format!("the answer is {}", answer.status)) }
 }
 
