@@ -31,8 +31,8 @@ use crate::rules::permission_for;
 use crate::rules::publishing_needs;
 use crate::session::reading::Held;
 use crate::shared::Shared;
-use crate::transport::{Connection, Held as HeldEvent};
 use crate::worker::Worker;
+use crate::worker::connection::{Connection, Held as HeldEvent};
 
 /// Messages refused by rate in a row that end a connection.
 const RATE_PATIENCE: u32 = 1000;
@@ -87,9 +87,9 @@ impl Worker {
     }
 
     fn take_envelope(self: &Rc<Self>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: u64) {
-        if connection.outbox.borrow().waiting() > FLUSH_AT_BYTES {
+        if connection.reader.outbox.borrow().waiting() > FLUSH_AT_BYTES {
             // Small questions can have large answers: those that came together go out before the next one is made.
-            self.flush(connection);
+            self.flush(&connection.reader);
         }
         if !connection.is_open() {
             return;
@@ -180,8 +180,8 @@ impl Worker {
             && let Some(owned) = self.sessions.borrow().get(&session).cloned()
         {
             let publish = Publish {
-                connection: Some(connection.key),
-                user: &connection.who.user_id,
+                connection: Some(connection.reader.key),
+                user: &connection.reader.who.user_id,
                 producer: &connection.producer,
                 body: EventBody {
                     id: &envelope.id,
@@ -228,7 +228,7 @@ impl Worker {
         let session =
             session_id.or_else(|| envelope.session_id.as_deref().and_then(|name| name.parse().ok()));
         let session = session.ok_or_else(|| invalid("data.sessionId"))?;
-        if !connection.sessions.borrow().contains(&session) {
+        if !connection.reader.sessions.borrow().contains(&session) {
             return Err(Refusal::new(
                 ErrorCode::NotAParticipant,
                 "only participants say how far they have read",
@@ -261,7 +261,7 @@ impl Worker {
                     let detail = "the token does not permit sessions in this project";
                     return Err(Refusal::new(ErrorCode::Forbidden, detail));
                 }
-                let session = derive_session_id(&connection.who.user_id, &id);
+                let session = derive_session_id(&connection.reader.who.user_id, &id);
                 self.request(connection, session, Request::Create { command: id, fields });
             }
             Command::JoinSession { session_id, follow, from, subscribe } => {
@@ -373,8 +373,8 @@ impl Worker {
                     worker.refuse(&connection, refusal.of(command), worker.now());
                 }
                 connection.pending.set(connection.pending.get().saturating_sub(1));
-                worker.flush(&connection);
-                connection.wake_if_paused();
+                worker.flush(&connection.reader);
+                connection.reader.wake_if_paused();
                 tokio::task::yield_now().await;
             }
         });
@@ -420,7 +420,8 @@ impl Worker {
             StartAt::After(Position { seq, last_id: Some(_), .. }) if *seq > 0 => Some(*seq),
             _ => None,
         };
-        let known = named.and_then(|seq| self.feeds.borrow().get(&session)?.borrow().id_at(seq));
+        let known =
+            named.and_then(|seq| self.audiences.borrow().get(&session)?.borrow().feed.borrow().id_at(seq));
         let Some(seq) = named.filter(|_| known.is_none()) else {
             let request = Request::Join { command, follow, from, id_at_position: known, subscribe };
             return self.ask(connection, session, request);
@@ -473,8 +474,8 @@ impl Worker {
                 Err(refusal) => worker.refuse(&connection, refusal.of(command), worker.now()),
             }
             connection.pending.set(connection.pending.get().saturating_sub(1));
-            worker.flush(&connection);
-            connection.wake_if_paused();
+            worker.flush(&connection.reader);
+            connection.reader.wake_if_paused();
             worker.drain(&connection, || held.is_some() && connection.is_open()).await;
             drop(held);
         });
@@ -520,8 +521,8 @@ impl Worker {
                 worker.refuse(&connection, refusal.of(command), now);
             }
             connection.pending.set(connection.pending.get().saturating_sub(1));
-            worker.flush(&connection);
-            connection.wake_if_paused();
+            worker.flush(&connection.reader);
+            connection.reader.wake_if_paused();
         });
         Ok(())
     }
@@ -539,7 +540,7 @@ impl Worker {
             refused(error.as_str());
             Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
         })?;
-        if grant.user_id != connection.who.user_id {
+        if grant.user_id != connection.reader.who.user_id {
             return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
         }
         if self.takes_part_outside(connection, &grant) {
@@ -564,7 +565,7 @@ impl Worker {
             entry.is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
         };
         let replayed = self.replayed_sessions(connection);
-        connection.sessions.borrow().iter().chain(&replayed).any(outside)
+        connection.reader.sessions.borrow().iter().chain(&replayed).any(outside)
     }
 }
 

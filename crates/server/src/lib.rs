@@ -12,6 +12,7 @@
 mod clock;
 pub mod config;
 mod control;
+mod delivery;
 mod dispatch;
 pub mod echo;
 mod gate;
@@ -367,7 +368,7 @@ async fn drain(worker: &Rc<Worker>) {
     for (place, connection) in connections.iter().enumerate() {
         let after_ms = spread * place as u64 / count;
         worker.close(connection, CloseCode::Restarting, "the server restarts", Some(after_ms));
-        worker.flush(connection);
+        worker.flush(&connection.reader);
     }
     for (place, stream) in streams.iter().enumerate() {
         let after_ms = Some(spread * (connections.len() + place) as u64 / count);

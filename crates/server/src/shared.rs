@@ -10,8 +10,8 @@ use agentbench_session::Context;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::delivery::streams::Streams;
 use crate::gate::Gate;
-use crate::http::streams::Streams;
 use crate::intake::Intake;
 use crate::letters::Letter;
 use crate::letters::exchange::Exchanges;
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) meters: AllMeters,
+    pub(crate) meters: Arc<AllMeters>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) intake: Intake,
     pub(crate) log: Arc<dyn EventLog>,
@@ -93,7 +93,7 @@ impl Shared {
         let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
         Self {
             clock: Arc::new(Clock::new(Arc::clone(&config.clock_skew))),
-            meters: AllMeters::new(workers),
+            meters: Arc::new(AllMeters::new(workers)),
             gate: Arc::new(gate),
             intake: Intake::new(&config, Arc::clone(&metrics)),
             reader: LogReader::new(Arc::clone(&log), config.read_budget),

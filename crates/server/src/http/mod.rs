@@ -32,7 +32,6 @@ pub(crate) mod query;
 mod range;
 mod sessions;
 mod stream;
-pub(crate) mod streams;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -10,13 +10,16 @@ use agentbench_protocol::event::{AckHead, write_ack, write_acks};
 use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 
 use super::catalog::Entry;
-use super::feed::{Feed, History};
 use super::reading::{STEP_BYTES, Step};
-use super::render::Form;
 use crate::clock;
+use crate::delivery::audience::Audience;
+use crate::delivery::feed::{Feed, History};
+use crate::delivery::outbox::Wanted;
+use crate::delivery::reader::Reader;
+use crate::delivery::render::Form;
 use crate::letters::{Asker, Letter, Request};
-use crate::transport::{Connection, Wanted};
 use crate::worker::Worker;
+use crate::worker::connection::Connection;
 
 /// Bytes of newest events that a session keeps when all together have too many.
 const TAIL_OVER_BUDGET: usize = 64 * 1024;
@@ -48,36 +51,31 @@ impl Worker {
         if let Some(gap) = gap {
             self.put(connection, gap);
         }
-        connection.sessions.borrow_mut().push(entry.id);
+        connection.reader.sessions.borrow_mut().push(entry.id);
         if let Some(after) = follow {
-            let feed = Rc::clone(
-                self.feeds
-                    .borrow_mut()
-                    .entry(entry.id)
-                    .or_insert_with(|| Rc::new(RefCell::new(Feed::new(Arc::clone(entry), head)))),
-            );
-            let index = connection.outbox.borrow_mut().add_follow(Rc::clone(&feed), after + 1);
-            feed.borrow_mut().add_reader(Rc::clone(connection), index);
-            connection.outbox.borrow_mut().mark_ready(index);
+            let mut audiences = self.audiences.borrow_mut();
+            let new = || Rc::new(RefCell::new(Audience::new(Feed::new(Arc::clone(entry), head))));
+            audiences.entry(entry.id).or_insert_with(new).borrow_mut().add(&connection.reader, after + 1);
         }
         connection.pending.set(connection.pending.get().saturating_sub(1));
-        self.flush_later(connection);
+        self.flush_later(&connection.reader);
     }
 
     /// Ends delivery of a session to a connection.
     pub(crate) fn unfollow(&self, connection: &Rc<Connection>, session: SessionId) {
-        connection.sessions.borrow_mut().retain(|joined| *joined != session);
-        let mut outbox = connection.outbox.borrow_mut();
+        connection.reader.sessions.borrow_mut().retain(|joined| *joined != session);
+        let mut outbox = connection.reader.outbox.borrow_mut();
         let index =
             outbox.follows().find(|(_, follow)| follow.feed.borrow().entry.id == session).map(|(at, _)| at);
-        if let Some(follow) = index.and_then(|index| outbox.remove_follow(index)) {
-            follow.feed.borrow_mut().remove_reader(connection);
+        let was_following = index.and_then(|index| outbox.remove_follow(index)).is_some();
+        if was_following && let Some(audience) = self.audiences.borrow().get(&session) {
+            audience.borrow_mut().remove(&connection.reader);
         }
     }
 
     /// The connection has ended: it leaves every session, so that presence never shows a dead one.
     pub(crate) fn leave_all(self: &Rc<Self>, connection: &Rc<Connection>) {
-        let sessions = std::mem::take(&mut *connection.sessions.borrow_mut());
+        let sessions = std::mem::take(&mut *connection.reader.sessions.borrow_mut());
         for session in sessions {
             self.unfollow(connection, session);
             self.ask(connection, session, Request::Gone);
@@ -87,8 +85,8 @@ impl Worker {
     /// Sends a request to the session's owner.
     pub(crate) fn ask(self: &Rc<Self>, connection: &Rc<Connection>, session: SessionId, request: Request) {
         let asker = Asker {
-            connection: connection.key,
-            who: Arc::clone(&connection.who),
+            connection: connection.reader.key,
+            who: Arc::clone(&connection.reader.who),
             grant: connection.grant(),
             address: connection.address,
         };
@@ -103,7 +101,8 @@ impl Worker {
         priority: Priority,
         opened: Instant,
     ) {
-        let Some(feed) = self.feeds.borrow().get(&session).cloned() else { return };
+        let Some(audience) = self.audiences.borrow().get(&session).cloned() else { return };
+        let feed = Rc::clone(&audience.borrow().feed);
         if frame.first_seq() != feed.borrow().head + 1 {
             // The feed was made after this commit was on its way, or commits were missed.
             if frame.first_seq() > feed.borrow().head {
@@ -118,42 +117,46 @@ impl Worker {
         let before = feed.borrow().tail_bytes();
         let traced = self.shared.tracer.as_ref().map(|tracer| (tracer, frame.clone(), clock::now_ns()));
         feed.borrow_mut().push(frame, priority, opened, limit);
-        self.meters().fan_out.add(feed.borrow().readers.len() as f64, 1);
+        let readers = audience.borrow().readers.len();
+        self.meters().fan_out.add(readers as f64, 1);
         self.tail_total.set((self.tail_total.get() + feed.borrow().tail_bytes()).saturating_sub(before));
-        self.move_on(&feed);
+        self.move_on(&audience);
         if let Some((tracer, frame, began)) = traced {
-            tracer.delivered(session, &frame, began, self.index, feed.borrow().readers.len());
+            tracer.delivered(session, &frame, began, self.index, readers);
         }
     }
 
     /// Commits of the session did not reach this worker: its followers read them from the log.
     pub(crate) fn resync(self: &Rc<Self>, session: SessionId) {
-        let Some(feed) = self.feeds.borrow().get(&session).cloned() else { return };
+        let Some(audience) = self.audiences.borrow().get(&session).cloned() else { return };
+        let feed = Rc::clone(&audience.borrow().feed);
         let head = feed.borrow().entry.head().seq;
         feed.borrow_mut().resync(head);
-        self.move_on(&feed);
+        self.move_on(&audience);
     }
 
-    fn move_on(self: &Rc<Self>, feed: &Rc<RefCell<Feed>>) {
+    fn move_on(self: &Rc<Self>, audience: &RefCell<Audience>) {
         // Followers cannot come or go meanwhile: a flush ends no connection by itself.
-        let readers = std::mem::take(&mut feed.borrow_mut().readers);
-        for (connection, index) in &readers {
-            connection.outbox.borrow_mut().mark_ready(*index);
-            self.flush(connection);
+        let readers = std::mem::take(&mut audience.borrow_mut().readers);
+        for (reader, index) in &readers {
+            reader.outbox.borrow_mut().mark_ready(*index);
+            self.flush(reader);
         }
-        let mut feed = feed.borrow_mut();
-        debug_assert!(feed.readers.is_empty(), "nobody joined during a fan-out");
-        feed.readers = readers;
+        let mut audience = audience.borrow_mut();
+        debug_assert!(audience.readers.is_empty(), "nobody joined during a fan-out");
+        audience.readers = readers;
     }
 
     /// Reads the log for a follower that is behind the tail. Followers that want the same place share one read.
-    pub(crate) fn read_for(self: &Rc<Self>, connection: &Rc<Connection>, wanted: Wanted) {
-        let feed = match connection.outbox.borrow().follow(wanted.follow) {
+    pub(crate) fn read_for(self: &Rc<Self>, reader: &Rc<Reader>, wanted: Wanted) {
+        let feed = match reader.outbox.borrow().follow(wanted.follow) {
             Some(follow) => Rc::clone(&follow.feed),
             None => return,
         };
-        let (from, form) = (wanted.from, connection.wire.form);
-        if !feed.borrow_mut().await_read(from, form, (Rc::clone(connection), wanted.follow)) {
+        let (from, form) = (wanted.from, reader.form);
+        let audience = self.audiences.borrow().get(&feed.borrow().entry.id).cloned();
+        let audience = audience.expect("a session that is followed has an audience");
+        if !audience.borrow_mut().await_read(from, form, (Rc::clone(reader), wanted.follow)) {
             return;
         }
         self.shared.metrics.catch_up_reads.inc();
@@ -176,17 +179,19 @@ impl Worker {
                 tokio::time::sleep(RETRY_READ).await;
             }
             let found = worker.interpret(&feed, from, form, read);
-            let waiting = feed.borrow_mut().end_read(from, form);
-            for (connection, follow) in waiting {
-                worker.caught_up(&connection, follow, &feed, from, &found);
+            let waiting = audience.borrow_mut().end_read(from, form);
+            for (reader, follow) in waiting {
+                worker.caught_up(&reader, follow, &feed, from, &found);
             }
         });
     }
 
     /// Gives up what is kept for readers that might come to the same place: others wait for the memory.
     fn forget_histories(&self) {
-        for feed in self.feeds.borrow().values() {
-            if let Ok(mut feed) = feed.try_borrow_mut() {
+        for audience in self.audiences.borrow().values() {
+            if let Ok(audience) = audience.try_borrow()
+                && let Ok(mut feed) = audience.feed.try_borrow_mut()
+            {
                 feed.forget_history();
             }
         }
@@ -202,7 +207,7 @@ impl Worker {
     ) -> CaughtUp {
         match read {
             Ok(Step { frames, held, .. }) if !frames.is_empty() => {
-                let rendered = self.renderer.borrow_mut().frames(&frames, form).held_by(held);
+                let rendered = self.delivery.renderer.borrow_mut().frames(&frames, form).held_by(held);
                 let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
                 let history = History { rendered, mortal: mortal.then(|| frames.into()) };
                 feed.borrow_mut().remember(form, history.clone());
@@ -222,14 +227,14 @@ impl Worker {
 
     fn caught_up(
         self: &Rc<Self>,
-        connection: &Rc<Connection>,
+        reader: &Rc<Reader>,
         index: usize,
         feed: &Rc<RefCell<Feed>>,
         from: Seq,
         found: &CaughtUp,
     ) {
         {
-            let mut outbox = connection.outbox.borrow_mut();
+            let mut outbox = reader.outbox.borrow_mut();
             let Some(follow) = outbox.follow_mut(index) else { return };
             // The place may be another session's by now, or another stay in the same one.
             if !Rc::ptr_eq(&follow.feed, feed) || follow.next != from || !follow.reading {
@@ -243,7 +248,7 @@ impl Worker {
             }
             outbox.mark_ready(index);
         }
-        self.flush(connection);
+        self.flush(reader);
     }
 
     /// Writes acks of one session into a connection's outbox: together for clients of version 1, one by one for others.
@@ -259,8 +264,8 @@ impl Worker {
         let now = self.now();
         let level = self.shared.config.ack_level.as_str();
         let head = AckHead { session: &entry.name, epoch: &entry.epoch_text, level };
-        let mut outbox = connection.outbox.borrow_mut();
-        let mut renderer = self.renderer.borrow_mut();
+        let mut outbox = connection.reader.outbox.borrow_mut();
+        let mut renderer = self.delivery.renderer.borrow_mut();
         let mut json = self.scribble.borrow_mut();
         json.clear();
         let fresh = acks.clone().filter(|(_, _, again)| !again).count();

@@ -13,9 +13,10 @@ use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMe
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
+use super::playing::Playing;
 use super::reading::{STEP_BYTES, Step};
-use crate::transport::Connection;
 use crate::worker::Worker;
+use crate::worker::connection::Connection;
 
 /// A pause longer than this keeps nothing of what was read in memory.
 const KEEP_FOR: Duration = Duration::from_secs(2);
@@ -28,36 +29,6 @@ const HOLD: Duration = Duration::from_millis(20);
 /// Longest wait for one event, at any speed. What a test did not do for days, or a clock that was set while it was recorded,
 /// nobody wants to wait out.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Time between looks whether the connection is still there.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// A replay as its connection knows it.
-pub(crate) struct Playing {
-    session: SessionId,
-    /// Id of the command that began it.
-    command: String,
-    /// The next seq to be sent.
-    next: Cell<Seq>,
-    is_stopped: Cell<bool>,
-    /// Wakes a replay that waits for an event's time when it is stopped.
-    stopped: Notify,
-}
-
-impl Playing {
-    fn is_wanted(&self, connection: &Connection) -> bool {
-        connection.is_open() && !self.is_stopped.get()
-    }
-
-    /// Waits, but not for a connection that has ended: it would be kept until then, with its socket.
-    async fn pause(&self, connection: &Connection, mut rest: Duration) {
-        while !rest.is_zero() && self.is_wanted(connection) {
-            let step = rest.min(LOOK);
-            // Woken or not: whether to go on is looked at again.
-            let _ = tokio::time::timeout(step, self.stopped.notified()).await;
-            rest -= step;
-        }
-    }
-}
 
 struct Replay {
     playing: Rc<Playing>,
@@ -79,7 +50,12 @@ impl Worker {
         if let Err(refusal) = self.shared.intake.may_read_more() {
             return self.refuse(connection, refusal.of(command), self.now());
         }
-        if self.replays.borrow().get(&connection.key).is_some_and(|running| running.len() >= MAX_REPLAYS) {
+        if self
+            .replays
+            .borrow()
+            .get(&connection.reader.key)
+            .is_some_and(|running| running.len() >= MAX_REPLAYS)
+        {
             let detail = format!("a connection may have {MAX_REPLAYS} replays at the same time");
             let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(1_000).of(command);
             return self.refuse(connection, refusal, self.now());
@@ -102,7 +78,7 @@ impl Worker {
             is_stopped: Cell::new(false),
             stopped: Notify::new(),
         });
-        self.replays.borrow_mut().entry(connection.key).or_default().push(Rc::clone(&playing));
+        self.replays.borrow_mut().entry(connection.reader.key).or_default().push(Rc::clone(&playing));
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
         let mut replay = Replay { playing, speed, last: to_seq, clock: None };
         tokio::task::spawn_local(async move {
@@ -142,7 +118,7 @@ impl Worker {
     /// The sessions that are replayed to a connection.
     pub(crate) fn replayed_sessions(&self, connection: &Connection) -> Vec<SessionId> {
         let replays = self.replays.borrow();
-        replays.get(&connection.key).into_iter().flatten().map(|playing| playing.session).collect()
+        replays.get(&connection.reader.key).into_iter().flatten().map(|playing| playing.session).collect()
     }
 
     /// Takes those of the connection's replays out that run no more.
@@ -152,17 +128,17 @@ impl Worker {
         is_over: impl Fn(&Rc<Playing>) -> bool,
     ) -> Vec<Rc<Playing>> {
         let mut replays = self.replays.borrow_mut();
-        let Some(running) = replays.get_mut(&connection.key) else { return Vec::new() };
+        let Some(running) = replays.get_mut(&connection.reader.key) else { return Vec::new() };
         let taken = running.extract_if(.., |playing| is_over(playing)).collect();
         if running.is_empty() {
-            replays.remove(&connection.key);
+            replays.remove(&connection.reader.key);
         }
         taken
     }
 
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {
         let playing = Rc::clone(&replay.playing);
-        while playing.next.get() <= replay.last && playing.is_wanted(connection) {
+        while playing.next.get() <= replay.last && playing.is_wanted(&connection.reader) {
             let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
             let read = self.shared.reader.step(playing.session, playing.next.get(), limit).await;
             if playing.is_stopped.get() {
@@ -178,7 +154,7 @@ impl Worker {
                 Err(error) => {
                     let refusal = Refusal::new(ErrorCode::LogUnavailable, error.to_string());
                     self.refuse(connection, refusal.of(&playing.command), self.now());
-                    self.flush(connection);
+                    self.flush(&connection.reader);
                     return;
                 }
             }
@@ -192,7 +168,7 @@ impl Worker {
         let finished =
             SystemMessage::ReplayFinished { original_message_id, session_id: playing.session, to_seq };
         self.say(connection, &finished);
-        self.flush(connection);
+        self.flush(&connection.reader);
     }
 
     /// Sends what was read, each event when its time has come. The memory is held until the socket has taken it; before a
@@ -207,16 +183,16 @@ impl Worker {
             let pause = record.received_at.saturating_sub(replay.clock.unwrap_or(record.received_at));
             replay.clock = Some(record.received_at);
             if pause > 0 {
-                self.flush(connection);
+                self.flush(&connection.reader);
                 let pause = Duration::from_secs_f64(pause as f64 / 1000.0 / replay.speed).min(LONGEST_PAUSE);
                 if pause > KEEP_FOR {
                     long_pause = Some(pause);
                     break;
                 }
-                playing.pause(connection, pause).await;
+                playing.pause(&connection.reader, pause).await;
             }
-            self.drain(connection, || playing.is_wanted(connection)).await;
-            if !playing.is_wanted(connection) {
+            self.drain(connection, || playing.is_wanted(&connection.reader)).await;
+            if !playing.is_wanted(&connection.reader) {
                 return;
             }
             let mut json = BytesMut::with_capacity(record.body.len() + 16);
@@ -225,19 +201,19 @@ impl Worker {
             drop(json);
             playing.next.set(seq + 1);
         }
-        self.flush(connection);
+        self.flush(&connection.reader);
         if let Some(pause) = long_pause {
             drop(step);
-            return playing.pause(connection, pause).await;
+            return playing.pause(&connection.reader, pause).await;
         }
         // What the outbox still holds of it is in the memory's account.
-        self.drain(connection, || playing.is_wanted(connection)).await;
+        self.drain(connection, || playing.is_wanted(&connection.reader)).await;
     }
 
     /// Waits until little waits in a connection's outbox, as long as that is wanted.
     pub(crate) async fn drain(self: &Rc<Self>, connection: &Rc<Connection>, is_wanted: impl Fn() -> bool) {
-        while is_wanted() && connection.outbox.borrow().waiting() > HOLD_AT_BYTES {
-            self.flush(connection);
+        while is_wanted() && connection.reader.outbox.borrow().waiting() > HOLD_AT_BYTES {
+            self.flush(&connection.reader);
             tokio::time::sleep(HOLD).await;
         }
     }

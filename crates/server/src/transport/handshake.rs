@@ -24,18 +24,19 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Connection, Identity, Wire, drive};
+use super::driver::drive;
 use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::clock;
 use crate::config::Origins;
+use crate::delivery::render::Form;
 use crate::gate::places::Place;
 use crate::gate::users::UserPlace;
 use crate::http::query::Query;
 use crate::networks::Networks;
 use crate::rules::bearer;
-use crate::session::render::Form;
 use crate::worker::Worker;
+use crate::worker::connection::{Connection, Identity, Wire};
 
 /// What a subprotocol begins with that carries a token.
 const BEARER: &str = "bearer.";
@@ -290,7 +291,7 @@ fn accept(
         connection.record(Record::allowed(worker.now(), "connect").detail(token_id))
     });
     write_opening(worker, &connection, asked, deflate.as_ref(), expires_at);
-    worker.flush(&connection);
+    worker.flush(&connection.reader);
     if !rest.is_empty() {
         connection.take_in(worker, &mut rest);
     }
@@ -307,7 +308,7 @@ fn write_opening(
 ) {
     let config = &worker.shared.config;
     let established = SystemMessage::ConnectionEstablished {
-        client_id: connection.who.client_id.clone(),
+        client_id: connection.reader.who.client_id.clone(),
         server: concat!("agentbench/", env!("CARGO_PKG_VERSION")).to_owned(),
         node: config.node_name.clone(),
         protocol_version: VERSION,
@@ -317,11 +318,11 @@ fn write_opening(
         ack_level: config.ack_level,
     };
     let extensions = deflate.map(Negotiated::response_value);
-    let mut outbox = connection.outbox.borrow_mut();
+    let mut outbox = connection.reader.outbox.borrow_mut();
     write_101(outbox.control(), &asked.upgrade.accept, asked.protocol, extensions.as_deref(), &[]);
     let mut json = BytesMut::new();
     write_system(&mut json, worker.next_number(), worker.now(), None, &established);
-    worker.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
+    worker.delivery.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
 }
 
 /// The 101, why nothing more comes of it, and the close.
@@ -338,7 +339,7 @@ async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code:
     let mut json = BytesMut::new();
     write_system(&mut json, worker.next_number(), worker.now(), None, &farewell);
     let form = Form { msgpack: asked.protocol == Some(SUBPROTOCOL_MSGPACK), deflate: false };
-    worker.renderer.borrow_mut().message(&mut bytes, &json, form);
+    worker.delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
     if stream.write_all(&bytes).await.is_ok() {
         linger(stream).await;

@@ -4,7 +4,7 @@
 //! to their sessions; [`Worker::commit`] gives all that came together to the log in one batch; when the log has answered
 //! (through the [`mailbox`](crate::letters::mailbox)), acks are written and followers' sockets are filled.
 
-mod inspect;
+pub(crate) mod connection;
 mod post;
 mod readers;
 mod survey;
@@ -26,16 +26,18 @@ use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock;
+use crate::delivery::Delivery;
+use crate::delivery::audience::Audience;
+use crate::delivery::reader::Reader;
+use crate::delivery::render::Renderer;
 use crate::letters::Letter;
 use crate::letters::exchange::Answered;
 use crate::names;
 use crate::ops::meters::Meters;
-use crate::session::feed::Feed;
-use crate::session::owner::{Loading, Owned};
-use crate::session::render::Renderer;
-use crate::session::replay::Playing;
+use crate::session::owned::{Loading, Owned};
+use crate::session::playing::Playing;
 use crate::shared::Shared;
-use crate::transport::Connection;
+use crate::worker::connection::Connection;
 
 /// Bytes read from a socket in one call; one buffer for all connections of a worker.
 const SCRATCH: usize = 128 * 1024;
@@ -50,7 +52,8 @@ pub(crate) struct Worker {
     serial: Cell<u64>,
     pub(crate) sessions: RefCell<HashMap<SessionId, Rc<RefCell<Owned>>>>,
     pub(crate) loading: RefCell<HashMap<SessionId, Loading>>,
-    pub(crate) feeds: RefCell<HashMap<SessionId, Rc<RefCell<Feed>>>>,
+    /// Sessions that connections here follow, or that are owned here.
+    pub(crate) audiences: RefCell<HashMap<SessionId, Rc<RefCell<Audience>>>>,
     /// Bytes in the tails of all feeds; counted anew with each look at the sessions.
     pub(crate) tail_total: Cell<usize>,
     /// Large sessions in which somebody came or went and nobody was told yet.
@@ -61,11 +64,11 @@ pub(crate) struct Worker {
     /// Connections with something to write.
     /// Replays that run for connections here; few have any.
     pub(crate) replays: RefCell<HashMap<ConnectionKey, Vec<Rc<Playing>>>>,
-    flush_queue: RefCell<Vec<Rc<Connection>>>,
+    flush_queue: RefCell<Vec<Rc<Reader>>>,
     flush_due: Notify,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) inflater: RefCell<Inflater>,
-    pub(crate) renderer: RefCell<Renderer>,
+    pub(crate) delivery: Delivery,
     /// Who may answer a command that costs far more than a message.
     pub(crate) costly_turns: Semaphore,
     pub(crate) router: axum::Router,
@@ -73,10 +76,6 @@ pub(crate) struct Worker {
     pub(crate) commits_in_flight: Cell<usize>,
     /// Where small messages are written before they are framed.
     pub(crate) scribble: RefCell<BytesMut>,
-    /// Messages that the server itself has written here.
-    written: Cell<u64>,
-    /// Who looks at frames.
-    pub(crate) inspection: inspect::Inspection,
     /// By how much the wall clock was ahead of the steady one at the last look, ms.
     wall_ahead: Cell<i64>,
     /// The revocations that the connections here have been held against.
@@ -87,13 +86,16 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, router: axum::Router) -> Rc<Self> {
         let config = &shared.config;
         let renderer = Renderer::new(config.compression_level, config.compression_threshold, shared.sabotage);
+        let (clock, metrics) = (Arc::clone(&shared.clock), Arc::clone(&shared.metrics));
+        let place = (index, config.workers);
+        let delivery = Delivery::new(place, clock, metrics, Arc::clone(&shared.meters), renderer);
         Rc::new(Self {
             index,
             connections: RefCell::new(Slab::new()),
             serial: Cell::new(0),
             sessions: RefCell::new(HashMap::new()),
             loading: RefCell::new(HashMap::new()),
-            feeds: RefCell::new(HashMap::new()),
+            audiences: RefCell::new(HashMap::new()),
             tail_total: Cell::new(0),
             untold: RefCell::new(Vec::new()),
             dirty: RefCell::new(Vec::new()),
@@ -103,39 +105,35 @@ impl Worker {
             flush_due: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             inflater: RefCell::new(Inflater::new()),
-            renderer: RefCell::new(renderer),
+            delivery,
             costly_turns: Semaphore::new(1),
             router,
             commits_in_flight: Cell::new(0),
             scribble: RefCell::new(BytesMut::new()),
-            written: Cell::new(0),
-            inspection: inspect::Inspection::new(),
             wall_ahead: Cell::new(0),
             revocations_seen: Cell::new(0),
             shared,
         })
     }
 
-    /// A number for the id of a message of the server: unique in the process, whichever connection it goes to.
+    /// See [`Delivery::next_number`].
     pub(crate) fn next_number(&self) -> u64 {
-        let count = self.written.get() + 1;
-        self.written.set(count);
-        count * self.shared.config.workers as u64 + self.index as u64
+        self.delivery.next_number()
     }
 
-    /// The figures that only this worker writes.
+    /// See [`Delivery::meters`].
     pub(crate) fn meters(&self) -> &Meters {
-        self.shared.meters.of(self.index)
+        self.delivery.meters()
     }
 
     /// ms since 1970.
     pub(crate) fn now(&self) -> u64 {
-        self.shared.clock.wall_ms()
+        self.delivery.now()
     }
 
     /// ms by a clock that only goes forward, at the pace of time: for everything that waits.
     pub(crate) fn steady(&self) -> u64 {
-        self.shared.clock.steady_ms()
+        self.delivery.steady()
     }
 
     /// The connection whose unfinished message began first.
@@ -174,8 +172,8 @@ impl Worker {
 
     /// Makes the connection its producer's; the one before has to go.
     fn claim_producer(&self, connection: &Connection) {
-        let (user, producer) = (&connection.who.user_id, &connection.producer);
-        if let Some(connection) = self.shared.gate.producers.claim(user, producer, connection.key) {
+        let (user, producer) = (&connection.reader.who.user_id, &connection.producer);
+        if let Some(connection) = self.shared.gate.producers.claim(user, producer, connection.reader.key) {
             let detail = "a newer connection of the same producer took over";
             let letter = Letter::Close { connection, code: CloseCode::Replaced, detail };
             self.shared.send(names::worker_of(connection), letter);
@@ -185,7 +183,7 @@ impl Worker {
     /// The connection with this key, if it is still there.
     pub(crate) fn connection(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
         let connections = self.connections.borrow();
-        connections.get(names::place_of(key)).filter(|connection| connection.key == key).cloned()
+        connections.get(names::place_of(key)).filter(|connection| connection.reader.key == key).cloned()
     }
 
     pub(crate) fn all_connections(&self) -> Vec<Rc<Connection>> {
@@ -207,17 +205,17 @@ impl Worker {
     /// Takes leave of a connection whose driver has ended.
     pub(crate) fn disconnected(self: &Rc<Self>, connection: &Rc<Connection>) {
         self.leave_all(connection);
-        connection.release(self);
-        if self.inspection.is_on() {
-            self.inspect_gone(connection.key);
+        connection.release(&self.shared.intake);
+        if self.delivery.inspection.is_on() {
+            self.delivery.inspection.gone(connection.reader.key);
         }
-        self.connections.borrow_mut().try_remove(names::place_of(connection.key));
+        self.connections.borrow_mut().try_remove(names::place_of(connection.reader.key));
         if !connection.producer.is_empty() {
-            let (user, producer) = (&connection.who.user_id, &connection.producer);
-            self.shared.gate.producers.release(user, producer, connection.key);
+            let (user, producer) = (&connection.reader.who.user_id, &connection.producer);
+            self.shared.gate.producers.release(user, producer, connection.reader.key);
         }
         self.shared.metrics.connections.dec();
-        self.shared.metrics.closed(connection.end_cause.get());
+        self.shared.metrics.closed(connection.reader.end_cause.get());
         self.remember_lost(connection);
     }
 
@@ -232,7 +230,7 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        connection.end_cause.set(code.cause());
+        connection.reader.end_cause.set(code.cause());
         self.remember_closed(connection, code, detail, after_ms);
         let message = SystemMessage::Disconnecting {
             code: code.as_u16(),
@@ -242,8 +240,8 @@ impl Worker {
             after_ms,
         };
         self.say(connection, &message);
-        encode_close(connection.outbox.borrow_mut().control(), Some((code.as_u16(), detail)), None);
-        connection.begin_closing(self);
+        encode_close(connection.reader.outbox.borrow_mut().control(), Some((code.as_u16(), detail)), None);
+        connection.begin_closing(self.steady());
     }
 
     /// Puts a message of the server's own into a connection's outbox.
@@ -268,8 +266,8 @@ impl Worker {
     /// Puts a message, given as JSON, into a connection's outbox.
     pub(crate) fn put(&self, connection: &Connection, json: &[u8]) {
         if connection.is_open() {
-            let mut outbox = connection.outbox.borrow_mut();
-            self.renderer.borrow_mut().message(outbox.control(), json, connection.wire.form);
+            let mut outbox = connection.reader.outbox.borrow_mut();
+            self.delivery.renderer.borrow_mut().message(outbox.control(), json, connection.wire.form);
         }
     }
 
@@ -295,28 +293,45 @@ impl Worker {
         self.put(connection, json);
         if json.len() > LARGE_REPLY {
             // To many connections at once, these would take much memory until the end of the turn.
-            self.flush(connection);
-            connection.wake_if_paused();
+            self.flush(&connection.reader);
+            connection.reader.wake_if_paused();
         } else {
-            self.flush_later(connection);
+            self.flush_later(&connection.reader);
         }
     }
 
-    /// Has the connection's outbox written at the end of this turn.
-    pub(crate) fn flush_later(&self, connection: &Rc<Connection>) {
+    /// Writes what the reader is owed, and starts what that needs.
+    pub(crate) fn flush(self: &Rc<Self>, reader: &Rc<Reader>) {
+        let flushed = reader.flush(&self.delivery);
+        for wanted in flushed.wanted {
+            self.read_for(reader, wanted);
+        }
+        if flushed.more {
+            self.flush_later(reader);
+        }
+        if flushed.too_much
+            && let Some(connection) = self.connection(reader.key)
+        {
+            let detail = "too many messages wait for this connection";
+            self.close(&connection, CloseCode::SlowConsumer, detail, None);
+        }
+    }
+
+    /// Has the reader's outbox written at the end of this turn.
+    pub(crate) fn flush_later(&self, reader: &Rc<Reader>) {
         let mut queue = self.flush_queue.borrow_mut();
         if queue.is_empty() {
             self.flush_due.notify_one();
         }
-        queue.push(Rc::clone(connection));
+        queue.push(Rc::clone(reader));
     }
 
     fn flush_queued(self: &Rc<Self>) {
         let queue = std::mem::take(&mut *self.flush_queue.borrow_mut());
-        for connection in &queue {
-            self.flush(connection);
-            // It may have stopped reading since too much waited.
-            connection.wake_if_paused();
+        for reader in &queue {
+            self.flush(reader);
+            // Its connection may have stopped reading since too much waited.
+            reader.wake_if_paused();
         }
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Worker;
 use crate::letters::Letter;
 use crate::names;
+use crate::ops::inspection::Target;
 
 impl Worker {
     /// Takes all letters and acts on them. Returns the emptied buffer.
@@ -39,7 +40,7 @@ impl Worker {
                         &entry,
                         acks.iter().map(|(id, seq, again)| (&**id, *seq, *again)),
                     );
-                    self.flush_later(&connection);
+                    self.flush_later(&connection.reader);
                 }
             }
             Letter::Joined { connection, entry, json, gap, follow, head } => {
@@ -61,15 +62,19 @@ impl Worker {
             }
             Letter::Survey(survey) => self.answer_survey(survey),
             Letter::Inspect { tap, begun } => {
-                self.inspect(tap);
+                // A look at a connection that is not there is over at once.
+                let is_gone = matches!(tap.target, Target::Connection(key) if self.connection(key).is_none());
+                if !is_gone {
+                    self.delivery.inspection.begin(tap);
+                }
                 // Whoever asked may have gone.
                 let _ = begun.send(());
             }
-            Letter::EndInspection { number } => self.end_inspection(number),
+            Letter::EndInspection { number } => self.delivery.inspection.end(number),
             Letter::Close { connection, code, detail } => {
                 if let Some(connection) = self.connection(connection) {
                     self.close(&connection, code, detail, None);
-                    self.flush(&connection);
+                    self.flush(&connection.reader);
                 }
             }
         }

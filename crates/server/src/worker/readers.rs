@@ -7,7 +7,7 @@ use agentbench_protocol::SessionId;
 
 use super::Worker;
 use crate::ops::readers::{SHOWN, SlowReader, slowest_of};
-use crate::transport::Connection;
+use crate::worker::connection::Connection;
 
 impl Worker {
     /// The slowest of this worker's readers, each with the session in which it is furthest behind.
@@ -15,13 +15,13 @@ impl Worker {
         let mut behind: Vec<(u64, SessionId, &Rc<Connection>)> = connections
             .iter()
             .filter_map(|connection| {
-                connection.furthest_behind().map(|(session, lag)| (lag, session, connection))
+                connection.reader.furthest_behind().map(|(session, lag)| (lag, session, connection))
             })
             .collect();
-        behind.sort_by_key(|(lag, _, connection)| (Reverse(*lag), connection.key));
+        behind.sort_by_key(|(lag, _, connection)| (Reverse(*lag), connection.reader.key));
         let name = |(behind, session_id, connection): &(u64, SessionId, &Rc<Connection>)| SlowReader {
-            client_id: connection.who.client_id.clone(),
-            user_id: connection.who.user_id.clone(),
+            client_id: connection.reader.who.client_id.clone(),
+            user_id: connection.reader.who.user_id.clone(),
             session_id: *session_id,
             behind: *behind,
         };

@@ -9,7 +9,7 @@ use super::Worker;
 use crate::letters::Survey;
 use crate::letters::connections::{ConnectionInfo, Transport};
 use crate::ops::farewell::{Evidence, Farewell, Limit};
-use crate::transport::Connection;
+use crate::worker::connection::Connection;
 
 impl Worker {
     /// Lists connections: its own, then the streams that came in here, by key.
@@ -21,9 +21,13 @@ impl Worker {
         };
         let mut found: Vec<(ConnectionKey, ConnectionInfo)> = Vec::new();
         let mut own: Vec<_> = self.all_connections();
-        own.retain(|connection| connection.is_open() && wanted(connection.key, &connection.who.user_id));
-        own.sort_unstable_by_key(|connection| connection.key);
-        found.extend(own.iter().take(limit).map(|connection| (connection.key, describe(self, connection))));
+        own.retain(|connection| {
+            connection.is_open() && wanted(connection.reader.key, &connection.reader.who.user_id)
+        });
+        own.sort_unstable_by_key(|connection| connection.reader.key);
+        found.extend(
+            own.iter().take(limit).map(|connection| (connection.reader.key, describe(self, connection))),
+        );
         let streams = self.shared.streams.of_worker(self.index);
         let streams = streams.iter().filter(|stream| wanted(stream.key, &stream.who.user_id));
         let room = limit - found.len();
@@ -43,25 +47,25 @@ impl Worker {
         let mut farewell = self.farewell(connection);
         farewell.because(code, detail, after_ms);
         farewell.evidence.limit = self.limit_behind(connection, code);
-        self.shared.farewells.keep(connection.key, farewell);
+        self.shared.farewells.keep(connection.reader.key, farewell);
     }
 
     /// The client ends the connection.
     pub(crate) fn remember_left(&self, connection: &Connection, code: Option<u16>) {
         let mut farewell = self.farewell(connection);
         farewell.by_client(code);
-        self.shared.farewells.keep(connection.key, farewell);
+        self.shared.farewells.keep(connection.reader.key, farewell);
     }
 
     /// The connection has ended, and perhaps nobody had said so.
     pub(super) fn remember_lost(&self, connection: &Connection) {
-        if !self.shared.farewells.has(connection.key) {
-            self.shared.farewells.keep(connection.key, self.farewell(connection));
+        if !self.shared.farewells.has(connection.reader.key) {
+            self.shared.farewells.keep(connection.reader.key, self.farewell(connection));
         }
     }
 
     fn farewell(&self, connection: &Connection) -> Farewell {
-        let outbox = connection.outbox.borrow();
+        let outbox = connection.reader.outbox.borrow();
         let evidence = Evidence {
             waiting_bytes: outbox.waiting() as u64,
             blocked_since: outbox.blocked_since,
@@ -73,13 +77,13 @@ impl Worker {
             limit: None,
         };
         let since = connection.connected_at;
-        Farewell::new(&connection.who, Transport::Websocket, since, self.now(), evidence)
+        Farewell::new(&connection.reader.who, Transport::Websocket, since, self.now(), evidence)
     }
 
     /// The setting whose limit a close code stands for.
     fn limit_behind(&self, connection: &Connection, code: CloseCode) -> Option<Limit> {
         let config = &self.shared.config;
-        let blocked_since = connection.outbox.borrow().blocked_since;
+        let blocked_since = connection.reader.outbox.borrow().blocked_since;
         let (setting, value) = match (code, blocked_since) {
             (CloseCode::SlowConsumer, Some(since)) => {
                 return Some(Limit::of_patience(config, self.steady().saturating_sub(since)));
@@ -97,23 +101,23 @@ impl Worker {
     }
 }
 
-fn lag(outbox: &crate::transport::Outbox) -> u64 {
+fn lag(outbox: &crate::delivery::outbox::Outbox) -> u64 {
     // A feed that is being filled right now is left out: this may be called from within.
-    let behind = |follow: &crate::transport::Follow| {
+    let behind = |follow: &crate::delivery::outbox::Follow| {
         follow.feed.try_borrow().map_or(0, |feed| (feed.head + 1).saturating_sub(follow.next))
     };
     outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
 }
 
 fn describe(worker: &Worker, connection: &Connection) -> ConnectionInfo {
-    let outbox = connection.outbox.borrow();
+    let outbox = connection.reader.outbox.borrow();
     let grant = connection.grant.borrow();
     let producer = Some(&*connection.producer).filter(|producer| !producer.is_empty());
     ConnectionInfo {
-        client_id: connection.who.client_id.clone(),
-        user_id: connection.who.user_id.clone(),
-        username: connection.who.username.clone(),
-        role: connection.who.role.clone(),
+        client_id: connection.reader.who.client_id.clone(),
+        user_id: connection.reader.who.user_id.clone(),
+        username: connection.reader.who.username.clone(),
+        role: connection.reader.who.role.clone(),
         project_id: grant.project.clone(),
         producer_id: producer.map(str::to_owned),
         transport: Transport::Websocket,
@@ -127,6 +131,6 @@ fn describe(worker: &Worker, connection: &Connection) -> ConnectionInfo {
         unanswered_pings: connection.unanswered_pings.get(),
         pending_commands: connection.pending.get(),
         lag: lag(&outbox),
-        sessions: connection.sessions.borrow().clone(),
+        sessions: connection.reader.sessions.borrow().clone(),
     }
 }

@@ -8,7 +8,7 @@ use agentbench_protocol::{CloseCode, SessionId, Status};
 use agentbench_websocket::{Opcode, encode_frame};
 
 use super::Worker;
-use crate::transport::Connection;
+use crate::worker::connection::Connection;
 
 /// One look at everything. All timeouts are at least this coarse, unless the heartbeat is set shorter.
 const TICK: Duration = Duration::from_millis(500);
@@ -76,7 +76,7 @@ impl Worker {
         for connection in self.all_connections() {
             if connection.is_open() && self.shared.gate.revocations.holds(&connection.grant()) {
                 self.close(&connection, CloseCode::TokenExpired, "the token was revoked", None);
-                self.flush(&connection);
+                self.flush(&connection.reader);
             }
         }
     }
@@ -103,7 +103,7 @@ impl Worker {
 
     fn look_at(self: &Rc<Self>, connection: &Rc<Connection>, now: u64, steady: u64) {
         if !connection.is_open() {
-            return connection.wake();
+            return connection.reader.wake();
         }
         if self.takes_nothing(connection, steady) {
             self.close(connection, CloseCode::SlowConsumer, "the connection was not read for too long", None);
@@ -122,14 +122,15 @@ impl Worker {
         } else {
             return;
         }
-        self.flush(connection);
+        self.flush(&connection.reader);
     }
 
     /// Whether its socket has taken nothing for longer than it may.
     fn takes_nothing(&self, connection: &Connection, steady: u64) -> bool {
-        let outbox = connection.outbox.borrow();
+        let outbox = connection.reader.outbox.borrow();
         let Some(since) = outbox.blocked_since else { return false };
-        let holds_memory = outbox.holds_history() || self.replays.borrow().contains_key(&connection.key);
+        let holds_memory =
+            outbox.holds_history() || self.replays.borrow().contains_key(&connection.reader.key);
         let longest = self.shared.config.slow_consumer_timeout;
         let patience = if holds_memory { self.shared.reader.budget.patience(longest) } else { longest };
         steady.saturating_sub(since) > patience.as_millis() as u64
@@ -142,7 +143,7 @@ impl Worker {
         }
         connection.unanswered_pings.set(unanswered + 1);
         connection.next_ping.set(steady + self.shared.config.heartbeat_interval.as_millis() as u64);
-        encode_frame(connection.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
+        encode_frame(connection.reader.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
     }
 
     /// Expires what nobody uses, and lets quiet sessions leave memory.
@@ -170,10 +171,11 @@ impl Worker {
             self.unload(id);
         }
         let mut total = 0;
-        self.feeds.borrow_mut().retain(|_, feed| {
-            let mut feed = feed.borrow_mut();
+        self.audiences.borrow_mut().retain(|_, audience| {
+            let audience = audience.borrow();
+            let mut feed = audience.feed.borrow_mut();
             feed.forget_history();
-            let keep = !feed.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id);
+            let keep = !audience.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id);
             total += if keep { feed.tail_bytes() } else { 0 };
             keep
         });

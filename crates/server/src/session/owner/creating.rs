@@ -9,11 +9,11 @@ use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::{Epoch, ErrorCode, Head, Refusal, Seq, SessionId, Status, SystemMessage};
 use agentbench_session::{ConnectionKey, Session, Summary, Waiter};
 
-use super::Owned;
 use crate::letters::Asker;
 use crate::letters::exchange::Answered;
 use crate::names;
 use crate::session::catalog::Entry;
+use crate::session::owned::Owned;
 use crate::worker::Worker;
 
 impl Worker {

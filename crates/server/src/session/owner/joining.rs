@@ -11,11 +11,11 @@ use agentbench_protocol::{Position, Seq, SessionId, StartAt, SystemMessage};
 use agentbench_session::{ConnectionKey, resolve};
 use bytes::Bytes;
 
-use super::Owned;
 use crate::letters::exchange::Answered;
 use crate::letters::{Asker, Letter};
 use crate::names;
 use crate::session::catalog::Entry;
+use crate::session::owned::Owned;
 use crate::worker::Worker;
 
 impl Worker {

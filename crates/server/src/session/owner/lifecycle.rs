@@ -10,8 +10,8 @@ use agentbench_protocol::{ErrorCode, Refusal, Status, SystemMessage};
 use agentbench_session::{ConnectionKey, Published, Session, Step, Waiter};
 use bytes::Bytes;
 
-use super::Owned;
 use crate::letters::Asker;
+use crate::session::owned::Owned;
 use crate::worker::Worker;
 
 impl Worker {

@@ -10,10 +10,10 @@ use agentbench_event_log::{Frame, Kind, LogError, ReadLimit};
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use agentbench_session::{Session, Summary};
 
-use super::Loading;
-use super::Owned;
 use crate::letters::Letter;
 use crate::session::catalog::{Entry, archive_now};
+use crate::session::owned::Loading;
+use crate::session::owned::Owned;
 use crate::session::progress::newest_progress;
 use crate::shared::Shared;
 use crate::worker::Worker;

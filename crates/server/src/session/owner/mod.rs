@@ -19,69 +19,14 @@ mod settling;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use agentbench_auth::Permission;
-use agentbench_protocol::{ErrorCode, Priority, Refusal, SessionId, SessionInfo, SystemMessage};
-use agentbench_session::{Batch, Session};
+use agentbench_protocol::{ErrorCode, Refusal, SessionId, SessionInfo, SystemMessage};
 
 use crate::letters::{Asker, Letter, Request};
-use crate::ops::meters::Moment;
 use crate::rules::publishing_needs;
-use crate::session::catalog::Entry;
+use crate::session::owned::{Loading, Owned};
 use crate::worker::Worker;
-
-/// A session in memory.
-pub(crate) struct Owned {
-    pub(crate) session: Session,
-    pub(crate) entry: Arc<Entry>,
-    /// Workers that have a feed of it, one bit each.
-    mirrors: u64,
-    /// The highest priority of what waits for the log.
-    priority: Priority,
-    /// A change of participants that was not told yet.
-    untold: Option<SystemMessage>,
-    /// Bytes of the commit backlog that it holds.
-    reserved: usize,
-    /// When the oldest event was taken of what waits for the log, and of what the log was given.
-    opened: Option<Moment>,
-    flying: Option<Moment>,
-}
-
-impl Owned {
-    /// A session that nothing waits for.
-    fn new(session: Session, entry: Arc<Entry>) -> Self {
-        Self {
-            session,
-            entry,
-            mirrors: 0,
-            priority: Priority::Normal,
-            untold: None,
-            reserved: 0,
-            opened: None,
-            flying: None,
-        }
-    }
-
-    fn take_back_progress(&mut self) {
-        let known = self.entry.progress();
-        self.session.set_progress(known);
-    }
-
-    /// The next frame for the log.
-    pub(crate) fn take_batch(&mut self, now: u64) -> Option<Batch> {
-        let batch = self.session.take_batch()?;
-        // Of what waited behind another frame it is only known to have been taken before.
-        self.flying = Some(self.opened.take().unwrap_or_else(|| Moment::at(now)));
-        Some(batch)
-    }
-}
-
-/// A session that is being read from its log, and the requests that wait for it.
-pub(crate) struct Loading {
-    waiting: Vec<(Asker, Request)>,
-    expire: bool,
-}
 
 impl Worker {
     /// The session as clients are told of it.

@@ -6,7 +6,7 @@ use agentbench_protocol::SystemMessage;
 use agentbench_protocol::message::Presence;
 use agentbench_session::{ConnectionKey, Member, Session};
 
-use super::Owned;
+use crate::session::owned::Owned;
 use crate::worker::Worker;
 
 /// Participants up to which everybody is told at once who came or went; beyond that, once a tick.

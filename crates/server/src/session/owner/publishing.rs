@@ -8,12 +8,12 @@ use agentbench_protocol::event::EventBody;
 use agentbench_protocol::{Outline, Priority, Seq};
 use agentbench_session::{ConnectionKey, Publish, Published};
 
-use super::Owned;
 use crate::letters::exchange::Answered;
 use crate::letters::{Asker, Letter, OwnedEvent};
 use crate::names;
 use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
+use crate::session::owned::Owned;
 use crate::worker::Worker;
 
 impl Worker {
@@ -109,7 +109,7 @@ impl Worker {
         }
         if let Some(connection) = self.connection(connection) {
             self.write_acks(&connection, entry, acks.iter().copied());
-            self.flush_later(&connection);
+            self.flush_later(&connection.reader);
         }
     }
 

@@ -10,11 +10,11 @@ use agentbench_protocol::message::Transition;
 use agentbench_protocol::{Priority, Refusal, Seq, SessionId, Status};
 use agentbench_session::{Answer, ConnectionKey, Settled, Waiter};
 
-use super::Owned;
 use crate::clock;
 use crate::letters::Letter;
 use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
+use crate::session::owned::Owned;
 use crate::worker::Worker;
 
 impl Worker {

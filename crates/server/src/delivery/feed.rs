@@ -1,7 +1,7 @@
-//! The newest part of a session's log on one worker, and the connections there that follow it.
+//! The newest part of a session's log on one worker.
 //!
 //! Every worker that has a follower of a session has such a feed; the owner sends each committed frame to all of them.
-//! Followers are cursors ([`Follow`]) kept by their connections; who is behind the tail reads the log.
+//! Followers are cursors ([`Follow`](super::outbox::Follow)) kept by their readers; a reader behind the tail reads the log.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -11,9 +11,8 @@ use std::time::Instant;
 use agentbench_event_log::Frame;
 use agentbench_protocol::{Priority, Seq};
 
-use super::catalog::Entry;
 use super::render::{Form, Rendered, Renderer};
-use crate::transport::Connection;
+use crate::session::catalog::Entry;
 
 /// A committed frame with what was made of it.
 struct Recent {
@@ -43,14 +42,7 @@ pub(crate) struct Feed {
     rendered_bytes: usize,
     /// Chunks that were read for readers behind the tail: others at the same place share them.
     history: VecDeque<(Form, History)>,
-    /// Reads of the log that are under way: where, in which form, and who waits.
-    reads: Vec<(Seq, Form, Vec<Reader>)>,
-    /// Connections that follow, each with the index of its [`Follow`].
-    pub(crate) readers: Vec<Reader>,
 }
-
-/// A connection that follows, and the index of its [`Follow`](crate::transport::Follow).
-pub(crate) type Reader = (Rc<Connection>, usize);
 
 /// A chunk that was read from the log.
 #[derive(Clone)]
@@ -81,8 +73,6 @@ impl Feed {
             tail_bytes: 0,
             rendered_bytes: 0,
             history: VecDeque::new(),
-            reads: Vec::new(),
-            readers: Vec::new(),
         }
     }
 
@@ -147,23 +137,6 @@ impl Feed {
         recent.frame.records().find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
     }
 
-    /// Has a reader wait for a read at `from`. Tells whether it has to be started.
-    pub(crate) fn await_read(&mut self, from: Seq, form: Form, reader: Reader) -> bool {
-        let running = self.reads.iter_mut().find(|(at, known, _)| (*at, *known) == (from, form));
-        if let Some((_, _, waiting)) = running {
-            waiting.push(reader);
-            return false;
-        }
-        self.reads.push((from, form, vec![reader]));
-        true
-    }
-
-    /// A read has ended: who waits for it.
-    pub(crate) fn end_read(&mut self, from: Seq, form: Form) -> Vec<Reader> {
-        let place = self.reads.iter().position(|(at, known, _)| (*at, *known) == (from, form));
-        place.map(|place| self.reads.swap_remove(place).2).unwrap_or_default()
-    }
-
     /// Keeps a chunk for readers that follow behind the one who asked for it.
     pub(crate) fn remember(&mut self, form: Form, history: History) {
         if self.history.len() == MAX_HISTORY {
@@ -175,13 +148,5 @@ impl Feed {
     /// Gives up what was read for readers that were behind.
     pub(crate) fn forget_history(&mut self) {
         self.history.clear();
-    }
-
-    pub(crate) fn add_reader(&mut self, connection: Rc<Connection>, follow: usize) {
-        self.readers.push((connection, follow));
-    }
-
-    pub(crate) fn remove_reader(&mut self, connection: &Rc<Connection>) {
-        self.readers.retain(|(reader, _)| !Rc::ptr_eq(reader, connection));
     }
 }

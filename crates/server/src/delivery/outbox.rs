@@ -1,4 +1,4 @@
-//! What one connection is owed, and writing it.
+//! What one reader is owed.
 //!
 //! Replies, acks and other small messages are bytes of their own and go first. Events are not queued: a [`Follow`] is a
 //! cursor in a session's log, and a flush writes what lies past the cursors, shared bytes, in one vectored call. A full
@@ -6,26 +6,24 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use agentbench_protocol::event::write_system;
-use agentbench_protocol::{CloseCode, GapCause, Priority, Seq, SystemMessage};
+use agentbench_protocol::{GapCause, Priority, Seq, SystemMessage};
 use agentbench_session::{Owed, owed};
 use bytes::{Buf, Bytes, BytesMut};
 use slab::Slab;
 
-use super::connection::{Connection, Phase};
+use super::Delivery;
+use super::feed::{Feed, Found, History};
+use super::render::{Form, Rendered};
 use crate::clock;
-use crate::session::feed::{Feed, Found, History};
-use crate::session::render::Rendered;
-use crate::worker::Worker;
 
 /// Slices of one vectored write.
-const MAX_SLICES: usize = 16;
+pub(super) const MAX_SLICES: usize = 16;
 /// Bytes written to one connection before others get their turn.
-const BYTES_PER_PASS: usize = 256 * 1024;
+pub(super) const BYTES_PER_PASS: usize = 256 * 1024;
 /// The rest of a half-written event up to this size is copied, so that it does not hold a large chunk in memory.
 const COPY_REST: usize = 64 * 1024;
 /// A control buffer that grew beyond this is given back when it is empty.
@@ -51,30 +49,30 @@ pub(crate) struct Follow {
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    control: BytesMut,
+    pub(super) control: BytesMut,
     /// The rest of an event that the socket took a part of. Goes before everything else.
     partial: Bytes,
     follows: Slab<Follow>,
     ready: VecDeque<usize>,
-    blocked: bool,
+    pub(super) blocked: bool,
     /// Since when the socket takes nothing, ms by the steady clock.
     pub(crate) blocked_since: Option<u64>,
     /// Control bytes are the last thing to go out.
-    closing: bool,
+    pub(super) closing: bool,
     /// Control bytes begin inside of a frame.
     torn: bool,
 }
 
 /// What a slice of a write was, to account for it when it is written.
-enum Part {
+pub(super) enum Part {
     Partial,
     Control,
     Events { follow: usize, rendered: Rendered, start: usize },
     Gap { follow: usize, to: Seq, from: Seq, cause: GapCause },
 }
 
-struct Piece {
-    bytes: Bytes,
+pub(super) struct Piece {
+    pub(super) bytes: Bytes,
     part: Part,
 }
 
@@ -90,11 +88,11 @@ impl Outbox {
     }
 
     /// What is written next begins inside of a frame.
-    fn is_inside(&self) -> bool {
+    pub(super) fn is_inside(&self) -> bool {
         self.torn || !self.partial.is_empty()
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.control.is_empty() && self.partial.is_empty()
     }
 
@@ -167,13 +165,13 @@ impl Outbox {
     }
 
     /// The common case of a publisher: acks and nothing else.
-    fn has_only_control(&self) -> bool {
+    pub(super) fn has_only_control(&self) -> bool {
         self.partial.is_empty() && self.ready.is_empty() && !self.control.is_empty()
     }
 
     /// So many control bytes are written. A buffer that was written in part no longer knows how much memory it
     /// holds: a small rest gets a buffer of its own.
-    fn control_written(&mut self, count: usize) {
+    pub(super) fn control_written(&mut self, count: usize) {
         let rest = self.control.len() - count;
         self.torn = rest > 0;
         if rest > COPY_REST {
@@ -187,18 +185,7 @@ impl Outbox {
         }
     }
 
-    /// Nothing could be written: the socket is full, or gone.
-    fn hold_up(&mut self, worker: &Worker, connection: &Connection, error: &io::Error) {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            self.blocked = true;
-            self.blocked_since.get_or_insert_with(|| worker.steady());
-            connection.wake();
-        } else {
-            end(connection, "lost");
-        }
-    }
-
-    fn has_something(&self) -> bool {
+    pub(super) fn has_something(&self) -> bool {
         !self.partial.is_empty() || !self.control.is_empty() || !self.ready.is_empty()
     }
 }
@@ -210,119 +197,15 @@ pub(crate) struct Wanted {
     pub(crate) from: Seq,
 }
 
-/// What one flush leaves behind.
-#[derive(Default)]
-pub(crate) struct Flushed {
-    pub(crate) wanted: Vec<Wanted>,
-    /// There is more to write, but others come first.
-    pub(crate) more: bool,
-}
-
-/// Writes what the connection is owed until its socket is full, it has everything, or the pass is over.
-pub(crate) fn flush(worker: &Worker, connection: &Connection) -> Flushed {
-    let mut flushed = Flushed::default();
-    let mut written = 0;
-    loop {
-        let mut outbox = connection.outbox.borrow_mut();
-        if outbox.blocked || connection.phase.get() == Phase::Ended {
-            break;
-        }
-        if !outbox.has_something() {
-            // What TLS has encrypted and the socket has not taken.
-            match connection.stream.borrow_mut().push() {
-                Ok(()) => outbox.blocked_since = None,
-                Err(error) => outbox.hold_up(worker, connection, &error),
-            }
-            break;
-        }
-        if written > BYTES_PER_PASS {
-            flushed.more = true;
-            break;
-        }
-        let is_looked_at = worker.inspection.is_on() && worker.inspect_next(connection, outbox.is_inside());
-        if outbox.has_only_control() {
-            match connection.stream.borrow_mut().try_write(&outbox.control) {
-                Ok(0) => end(connection, "lost"),
-                Ok(count) => {
-                    written += count;
-                    outbox.blocked_since = None;
-                    if is_looked_at {
-                        worker.inspect_out(connection, std::iter::once(&*outbox.control), count);
-                    }
-                    outbox.control_written(count);
-                }
-                Err(error) => outbox.hold_up(worker, connection, &error),
-            }
-            continue;
-        }
-        let pieces = outbox.gather(worker, connection, &mut flushed);
-        if pieces.is_empty() {
-            continue;
-        }
-        match write(connection, &pieces) {
-            Ok(0) => end(connection, "lost"),
-            Ok(count) => {
-                written += count;
-                outbox.blocked_since = None;
-                if is_looked_at {
-                    worker.inspect_out(connection, pieces.iter().map(|piece| &*piece.bytes), count);
-                }
-                outbox.account(worker, pieces, count);
-            }
-            Err(error) => {
-                outbox.put_back(pieces);
-                outbox.hold_up(worker, connection, &error);
-            }
-        }
-    }
-    if written > 0 {
-        worker.shared.metrics.bytes_sent.inc_by(written as u64);
-    }
-    let mut outbox = connection.outbox.borrow_mut();
-    if outbox.closing && outbox.is_empty() && !outbox.blocked {
-        // The peer reads our close, and its own end tells us so; the time limit is in the phase.
-        let finished = connection.stream.borrow_mut().finish();
-        match finished {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                outbox.hold_up(worker, connection, &error);
-            }
-            Err(_) => connection.phase.set(Phase::Ended),
-            Ok(()) => {}
-        }
-        connection.wake();
-    }
-    flushed
-}
-
-fn measure(worker: &Worker, lag: Option<Duration>, events: u64) {
+fn measure(delivery: &Delivery, lag: Option<Duration>, events: u64) {
     if let (Some(lag), true) = (lag, events > 0) {
-        worker.meters().delivered.add(lag.as_secs_f64(), events);
+        delivery.meters().delivered.add(lag.as_secs_f64(), events);
     }
-}
-
-fn end(connection: &Connection, cause: &'static str) {
-    if connection.is_open() {
-        connection.end_cause.set(cause);
-    }
-    connection.phase.set(Phase::Ended);
-    connection.wake();
-}
-
-fn write(connection: &Connection, pieces: &[Piece]) -> io::Result<usize> {
-    let mut stream = connection.stream.borrow_mut();
-    if let [piece] = pieces {
-        return stream.try_write(&piece.bytes);
-    }
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    for (slice, piece) in slices.iter_mut().zip(pieces) {
-        *slice = IoSlice::new(&piece.bytes);
-    }
-    stream.try_write_vectored(&slices[..pieces.len()])
 }
 
 impl Outbox {
     /// Collects slices for one write: the half-written event, what is outside any log, then events.
-    fn gather(&mut self, worker: &Worker, connection: &Connection, flushed: &mut Flushed) -> Vec<Piece> {
+    pub(super) fn gather(&mut self, delivery: &Delivery, form: Form, wanted: &mut Vec<Wanted>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         if !self.partial.is_empty() {
             pieces.push(Piece { bytes: self.partial.clone(), part: Part::Partial });
@@ -336,19 +219,18 @@ impl Outbox {
         // Where each follow stands when the pieces so far are written.
         let mut ahead: Option<(usize, Seq)> = None;
         while pieces.len() < MAX_SLICES - 1 && bytes < BYTES_PER_PASS {
-            let Some(index) = ahead.map(|(index, _)| index).or_else(|| self.choose(worker, connection))
-            else {
+            let Some(index) = ahead.map(|(index, _)| index).or_else(|| self.choose(delivery, form)) else {
                 break;
             };
             let next = ahead.map_or_else(|| self.follows[index].next, |(_, next)| next);
             if ahead.is_none()
                 && let Some((to, cause)) = self.follows[index].gap
             {
-                pieces.push(self.gap_piece(worker, connection, index, next, to, cause));
+                pieces.push(self.gap_piece(delivery, form, index, next, to, cause));
                 ahead = Some((index, to + 1));
                 continue;
             }
-            match self.find(worker, connection, index, next) {
+            match self.find(delivery, form, index, next) {
                 Found::Nothing => {
                     if ahead.is_none() {
                         self.not_ready(index);
@@ -360,7 +242,7 @@ impl Outbox {
                     if ahead.is_none() {
                         self.not_ready(index);
                         self.follows[index].reading = true;
-                        flushed.wanted.push(Wanted { follow: index, from: next });
+                        wanted.push(Wanted { follow: index, from: next });
                         continue;
                     }
                     break;
@@ -368,8 +250,8 @@ impl Outbox {
                 Found::Chunk(rendered, mortal, _) => {
                     let before = pieces.len();
                     let reached = self.add_chunk(
-                        worker,
-                        connection,
+                        delivery,
+                        form,
                         index,
                         next,
                         &rendered,
@@ -385,7 +267,7 @@ impl Outbox {
     }
 
     /// The ready follow whose next events have the highest priority; the longest waiting of them.
-    fn choose(&mut self, worker: &Worker, connection: &Connection) -> Option<usize> {
+    fn choose(&mut self, delivery: &Delivery, form: Form) -> Option<usize> {
         if self.ready.len() < 2 {
             return self.ready.front().copied();
         }
@@ -394,7 +276,7 @@ impl Outbox {
         let considered: Vec<usize> = self.ready.iter().take(CONSIDERED).copied().collect();
         let priority = |index: &usize| {
             let next = self.follows[*index].next;
-            match self.find(worker, connection, *index, next) {
+            match self.find(delivery, form, *index, next) {
                 Found::Chunk(_, _, priority) => priority,
                 Found::Nothing | Found::Behind => Priority::Normal,
             }
@@ -415,7 +297,7 @@ impl Outbox {
         self.follows[index].ready = false;
     }
 
-    fn find(&self, worker: &Worker, connection: &Connection, index: usize, next: Seq) -> Found {
+    fn find(&self, delivery: &Delivery, form: Form, index: usize, next: Seq) -> Found {
         let follow = &self.follows[index];
         if follow.reading {
             return Found::Nothing;
@@ -425,15 +307,15 @@ impl Outbox {
         {
             return Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal);
         }
-        follow.feed.borrow_mut().find(next, connection.wire.form, &mut worker.renderer.borrow_mut())
+        follow.feed.borrow_mut().find(next, form, &mut delivery.renderer.borrow_mut())
     }
 
     /// Adds what the reader gets of a chunk from `next` on; returns the seq after it.
     #[expect(clippy::too_many_arguments, reason = "one step of gather, apart for its length")]
     fn add_chunk(
         &mut self,
-        worker: &Worker,
-        connection: &Connection,
+        delivery: &Delivery,
+        form: Form,
         index: usize,
         mut next: Seq,
         rendered: &Rendered,
@@ -449,7 +331,7 @@ impl Outbox {
             });
             return rendered.last_seq() + 1;
         };
-        let (begin, now) = (next, worker.now());
+        let (begin, now) = (next, delivery.now());
         for run in frames.iter().flat_map(|frame| owed(frame, begin, now)) {
             if pieces.len() >= MAX_SLICES {
                 break;
@@ -465,7 +347,7 @@ impl Outbox {
                     next = to + 1;
                 }
                 Owed::Expired { from, to } => {
-                    pieces.push(self.gap_piece(worker, connection, index, from, to, GapCause::Expired));
+                    pieces.push(self.gap_piece(delivery, form, index, from, to, GapCause::Expired));
                     next = to + 1;
                 }
             }
@@ -475,8 +357,8 @@ impl Outbox {
 
     fn gap_piece(
         &mut self,
-        worker: &Worker,
-        connection: &Connection,
+        delivery: &Delivery,
+        form: Form,
         follow: usize,
         from: Seq,
         to: Seq,
@@ -486,14 +368,14 @@ impl Outbox {
         let history = cause == GapCause::Expired;
         let gap = SystemMessage::Gap { session_id, from_seq: from, to_seq: to, cause, history };
         let mut json = BytesMut::new();
-        write_system(&mut json, worker.next_number(), worker.now(), Some(session_id), &gap);
+        write_system(&mut json, delivery.next_number(), delivery.now(), Some(session_id), &gap);
         let mut bytes = BytesMut::new();
-        worker.renderer.borrow_mut().message(&mut bytes, &json, connection.wire.form);
+        delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
         Piece { bytes: bytes.freeze(), part: Part::Gap { follow, to, from, cause } }
     }
 
     /// Nothing was written: what was taken out goes back.
-    fn put_back(&mut self, pieces: Vec<Piece>) {
+    pub(super) fn put_back(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
             if matches!(piece.part, Part::Control) {
                 self.restore_control(piece.bytes);
@@ -513,7 +395,7 @@ impl Outbox {
     }
 
     /// `count` bytes of the pieces are written: moves the cursors there.
-    fn account(&mut self, worker: &Worker, pieces: Vec<Piece>, mut count: usize) {
+    pub(super) fn account(&mut self, delivery: &Delivery, pieces: Vec<Piece>, mut count: usize) {
         let mut delivered = 0;
         let now = clock::instant();
         let mut pieces = pieces.into_iter();
@@ -522,8 +404,8 @@ impl Outbox {
             if count >= size {
                 count -= size;
                 let lag = self.lag(&piece, now);
-                let events = self.written_whole(worker, piece);
-                measure(worker, lag, events);
+                let events = self.written_whole(delivery, piece);
+                measure(delivery, lag, events);
                 delivered += events;
                 continue;
             }
@@ -538,20 +420,20 @@ impl Outbox {
                 Part::Events { follow, rendered, start } => {
                     let lag = self.lag(&piece, now);
                     let events = self.written_partly(*follow, rendered, *start, count);
-                    measure(worker, lag, events);
+                    measure(delivery, lag, events);
                     delivered += events;
                 }
                 Part::Gap { follow, to, cause, .. } => {
                     if count > 0 {
                         self.partial = piece.bytes.slice(count..);
-                        self.passed_gap(worker, *follow, *to, *cause);
+                        self.passed_gap(delivery, *follow, *to, *cause);
                     }
                 }
             }
             break;
         }
         self.put_back(pieces.collect());
-        worker.shared.metrics.events_delivered.inc_by(delivered);
+        delivery.metrics.events_delivered.inc_by(delivered);
     }
 
     /// How long ago the oldest event of a piece was taken, unless the reader is catching up.
@@ -561,7 +443,7 @@ impl Outbox {
         Some(now.saturating_duration_since(opened))
     }
 
-    fn written_whole(&mut self, worker: &Worker, piece: Piece) -> u64 {
+    fn written_whole(&mut self, delivery: &Delivery, piece: Piece) -> u64 {
         match piece.part {
             Part::Partial => {
                 self.partial = Bytes::new();
@@ -596,14 +478,14 @@ impl Outbox {
             }
             Part::Gap { follow, to, from, cause } => {
                 debug_assert!(from <= to, "gaps are not empty");
-                self.passed_gap(worker, follow, to, cause);
+                self.passed_gap(delivery, follow, to, cause);
                 0
             }
         }
     }
 
-    fn passed_gap(&mut self, worker: &Worker, follow: usize, to: Seq, cause: GapCause) {
-        worker.shared.metrics.gap(cause.as_str());
+    fn passed_gap(&mut self, delivery: &Delivery, follow: usize, to: Seq, cause: GapCause) {
+        delivery.metrics.gap(cause.as_str());
         self.follows[follow].next = to + 1;
         self.follows[follow].gap = None;
     }
@@ -628,31 +510,6 @@ impl Outbox {
         next - first
     }
 }
-
-impl Worker {
-    /// Writes what the connection is owed, and starts what that needs.
-    pub(crate) fn flush(self: &Rc<Self>, connection: &Rc<Connection>) {
-        let flushed = flush(self, connection);
-        for wanted in flushed.wanted {
-            self.read_for(connection, wanted);
-        }
-        if flushed.more {
-            self.flush_later(connection);
-        }
-        let too_much = connection.outbox.borrow().waiting() > MAX_WAITING;
-        if too_much && connection.is_open() {
-            self.close(
-                connection,
-                CloseCode::SlowConsumer,
-                "too many messages wait for this connection",
-                None,
-            );
-        }
-    }
-}
-
-/// Bytes apart from events that may wait for one connection.
-const MAX_WAITING: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -6,15 +6,22 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use agentbench_protocol::msgpack;
+use agentbench_protocol::{SessionId, msgpack};
 use agentbench_session::ConnectionKey;
 use agentbench_websocket::{Decoder, DeflatePolicy, Inflater, Input, Limits, Message, Role, negotiate};
 use bytes::BytesMut;
 use foldhash::{HashMap, HashMapExt};
 
-use super::Worker;
+use super::render::Form;
 use crate::ops::inspection::{Direction, Met, Tap, Target};
-use crate::transport::Connection;
+
+/// A connection as it is looked at.
+pub(crate) struct Subject<'a> {
+    pub(crate) key: ConnectionKey,
+    pub(crate) client_id: &'a str,
+    pub(crate) form: Form,
+    pub(crate) sessions: &'a RefCell<Vec<SessionId>>,
+}
 
 /// What goes to one connection, read as its client reads it.
 struct Output {
@@ -40,15 +47,15 @@ impl Inspection {
         self.is_on.get()
     }
 
-    fn concerns(tap: &Tap, connection: &Connection) -> bool {
+    fn concerns(tap: &Tap, subject: &Subject<'_>) -> bool {
         match tap.target {
-            Target::Connection(key) => key == connection.key,
-            Target::Session(session) => connection.sessions.borrow().contains(&session),
+            Target::Connection(key) => key == subject.key,
+            Target::Session(session) => subject.sessions.borrow().contains(&session),
         }
     }
 
-    fn is_looked_at(&self, connection: &Connection) -> bool {
-        self.taps.borrow().iter().any(|tap| Self::concerns(tap, connection))
+    fn is_looked_at(&self, subject: &Subject<'_>) -> bool {
+        self.taps.borrow().iter().any(|tap| Self::concerns(tap, subject))
     }
 
     fn remove(&self, is_over: impl Fn(&Tap) -> bool) {
@@ -60,63 +67,58 @@ impl Inspection {
             *self.outputs.borrow_mut() = HashMap::new();
         }
     }
-}
 
-impl Worker {
-    /// Begins a look. One at a connection that is not there is over at once.
-    pub(super) fn inspect(&self, tap: Arc<Tap>) {
-        if let Target::Connection(key) = tap.target
-            && self.connection(key).is_none()
-        {
-            return;
-        }
-        self.inspection.taps.borrow_mut().push(tap);
-        self.inspection.is_on.set(true);
+    /// Begins a look.
+    pub(crate) fn begin(&self, tap: Arc<Tap>) {
+        self.taps.borrow_mut().push(tap);
+        self.is_on.set(true);
     }
 
-    pub(super) fn end_inspection(&self, number: u64) {
-        self.inspection.remove(|tap| tap.number == number);
+    /// Ends a look.
+    pub(crate) fn end(&self, number: u64) {
+        self.remove(|tap| tap.number == number);
     }
 
     /// A connection has ended, and looks at it with it.
-    pub(super) fn inspect_gone(&self, key: ConnectionKey) {
-        self.inspection.outputs.borrow_mut().remove(&key);
-        self.inspection.remove(|tap| tap.target == Target::Connection(key));
+    pub(crate) fn gone(&self, key: ConnectionKey) {
+        self.outputs.borrow_mut().remove(&key);
+        self.remove(|tap| tap.target == Target::Connection(key));
     }
 
     /// A message came in.
-    pub(crate) fn inspect_in(&self, connection: &Connection, message: &Message<'_>) {
-        if self.inspection.is_looked_at(connection) {
-            self.tell(connection, Direction::In, message);
+    pub(crate) fn take_in(&self, subject: &Subject<'_>, now: u64, message: &Message<'_>) {
+        if self.is_looked_at(subject) {
+            self.tell(subject, now, Direction::In, message);
         }
     }
 
     /// Something is about to be written. Whether what of it is taken shall be told; `is_inside` if it begins inside of a frame.
-    pub(crate) fn inspect_next(&self, connection: &Connection, is_inside: bool) -> bool {
-        let mut outputs = self.inspection.outputs.borrow_mut();
-        if !self.inspection.is_looked_at(connection) {
-            outputs.remove(&connection.key);
+    pub(crate) fn next(&self, subject: &Subject<'_>, is_inside: bool) -> bool {
+        let mut outputs = self.outputs.borrow_mut();
+        if !self.is_looked_at(subject) {
+            outputs.remove(&subject.key);
             return false;
         }
-        if outputs.contains_key(&connection.key) {
+        if outputs.contains_key(&subject.key) {
             return true;
         }
         if is_inside {
             return false;
         }
         let offer = "permessage-deflate; server_no_context_takeover";
-        let deflate = connection.wire.form.deflate;
+        let deflate = subject.form.deflate;
         let agreed = deflate.then(|| negotiate(offer, &DeflatePolicy::default())).flatten();
         let limits = Limits { max_message: usize::MAX };
         let decoder = Decoder::new(Role::Client, limits, agreed.as_ref());
-        outputs.insert(connection.key, Output { decoder, inflater: Inflater::new() });
+        outputs.insert(subject.key, Output { decoder, inflater: Inflater::new() });
         true
     }
 
     /// The socket has taken `count` bytes of the slices.
-    pub(crate) fn inspect_out<'a>(
+    pub(crate) fn out<'a>(
         &self,
-        connection: &Connection,
+        subject: &Subject<'_>,
+        now: u64,
         slices: impl Iterator<Item = &'a [u8]>,
         mut count: usize,
     ) {
@@ -126,12 +128,12 @@ impl Worker {
             bytes.extend_from_slice(&slice[..part]);
             count -= part;
         }
-        let mut outputs = self.inspection.outputs.borrow_mut();
-        let Some(output) = outputs.get_mut(&connection.key) else { return };
+        let mut outputs = self.outputs.borrow_mut();
+        let Some(output) = outputs.get_mut(&subject.key) else { return };
         let mut input = Input::new(&mut bytes);
         loop {
             match output.decoder.next(&mut input, &mut output.inflater) {
-                Ok(Some(message)) => self.tell(connection, Direction::Out, &message),
+                Ok(Some(message)) => self.tell(subject, now, Direction::Out, &message),
                 Ok(None) => return,
                 Err(error) => {
                     // Our own frames; the look goes on from the next whole one.
@@ -140,15 +142,15 @@ impl Worker {
                 }
             }
         }
-        outputs.remove(&connection.key);
+        outputs.remove(&subject.key);
     }
 
-    fn tell(&self, connection: &Connection, direction: Direction, message: &Message<'_>) {
+    fn tell(&self, subject: &Subject<'_>, now: u64, direction: Direction, message: &Message<'_>) {
         let mut translated = BytesMut::new();
         let (opcode, bytes, json, code) = match message {
             Message::Text(text) => ("text", text.len(), Some(*text), None),
             Message::Binary(bytes) => {
-                let is_json = !connection.wire.form.msgpack;
+                let is_json = !subject.form.msgpack;
                 let json = if is_json {
                     std::str::from_utf8(bytes).ok()
                 } else {
@@ -164,10 +166,10 @@ impl Worker {
                 ("close", size, None, close.map(|close| close.code))
             }
         };
-        let client = connection.who.client_id.as_str();
-        let met = Met { at: self.now(), client, direction, opcode, bytes, json, code };
-        for tap in &*self.inspection.taps.borrow() {
-            if Inspection::concerns(tap, connection) {
+        let client = subject.client_id;
+        let met = Met { at: now, client, direction, opcode, bytes, json, code };
+        for tap in &*self.taps.borrow() {
+            if Self::concerns(tap, subject) {
                 tap.offer(&met);
             }
         }

@@ -8,8 +8,8 @@ use agentbench_protocol::msgpack::Packer;
 use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
 use bytes::{Bytes, BytesMut};
 
-use super::reading::Held;
 use crate::sabotage::Sabotage;
+use crate::session::reading::Held;
 
 /// How one reader's messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

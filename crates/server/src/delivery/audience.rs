@@ -1,0 +1,56 @@
+//! The readers that follow a session on one worker, and those of them that wait for the same read of its log.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use agentbench_protocol::Seq;
+
+use super::feed::Feed;
+use super::reader::Reader;
+use super::render::Form;
+
+/// A reader, and the index of its [`Follow`](super::outbox::Follow).
+pub(crate) type Following = (Rc<Reader>, usize);
+
+/// A session's feed with those that follow it.
+pub(crate) struct Audience {
+    pub(crate) feed: Rc<RefCell<Feed>>,
+    /// Reads of the log that are under way: where, in which form, and which readers wait.
+    reads: Vec<(Seq, Form, Vec<Following>)>,
+    pub(crate) readers: Vec<Following>,
+}
+
+impl Audience {
+    pub(crate) fn new(feed: Feed) -> Self {
+        Self { feed: Rc::new(RefCell::new(feed)), reads: Vec::new(), readers: Vec::new() }
+    }
+
+    /// Begins to deliver everything from `next` on to a reader.
+    pub(crate) fn add(&mut self, reader: &Rc<Reader>, next: Seq) {
+        let index = reader.outbox.borrow_mut().add_follow(Rc::clone(&self.feed), next);
+        self.readers.push((Rc::clone(reader), index));
+        reader.outbox.borrow_mut().mark_ready(index);
+    }
+
+    /// Ends delivery to a reader.
+    pub(crate) fn remove(&mut self, reader: &Rc<Reader>) {
+        self.readers.retain(|(other, _)| !Rc::ptr_eq(other, reader));
+    }
+
+    /// Has a reader wait for a read at `from`. Returns whether it has to be started.
+    pub(crate) fn await_read(&mut self, from: Seq, form: Form, reader: Following) -> bool {
+        let running = self.reads.iter_mut().find(|(at, known, _)| (*at, *known) == (from, form));
+        if let Some((_, _, waiting)) = running {
+            waiting.push(reader);
+            return false;
+        }
+        self.reads.push((from, form, vec![reader]));
+        true
+    }
+
+    /// A read has ended: returns the readers that wait for it.
+    pub(crate) fn end_read(&mut self, from: Seq, form: Form) -> Vec<Following> {
+        let place = self.reads.iter().position(|(at, known, _)| (*at, *known) == (from, form));
+        place.map(|place| self.reads.swap_remove(place).2).unwrap_or_default()
+    }
+}

@@ -1,0 +1,210 @@
+//! The driver that reads a connection's socket.
+//!
+//! It is one task and stays boring: read what the socket has, decode every message in it, hand each on. It writes
+//! only what the outbox could not write at once. One scratch buffer per worker serves all connections' reads.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use agentbench_auth::{Grant, Permission};
+use agentbench_protocol::{CloseCode, ErrorCode, Refusal};
+use agentbench_tls::Stream;
+use agentbench_websocket::{Input, Message, Opcode, encode_close, encode_frame};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::delivery::reader::Phase;
+use crate::worker::Worker;
+use crate::worker::connection::Connection;
+
+/// Reads of one connection before others get their turn.
+const READS_PER_TURN: usize = 8;
+/// Bytes of messages taken in before others get their turn: inflated, a few bytes of the socket can be very many.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+/// From this size on a message is looked at only if its sender may publish: an array of as many commands as one may have is
+/// smaller.
+const LARGE_MESSAGE: usize = 256 * 1024;
+
+fn may_send_large(grant: &Grant) -> bool {
+    grant.allows(Permission::SessionPublish) || grant.allows(Permission::SessionReview)
+}
+
+impl Connection {
+    /// One turn of the driver. Ready when the connection has ended.
+    fn poll(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) -> Poll<()> {
+        let known = self.reader.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !known {
+            *self.reader.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        self.poll_writable(worker, cx);
+        self.poll_readable(worker, cx);
+        match self.reader.phase.get() {
+            Phase::Ended => Poll::Ready(()),
+            Phase::Closing { until } if worker.steady() >= until => Poll::Ready(()),
+            Phase::Open | Phase::Closing { .. } => Poll::Pending,
+        }
+    }
+
+    fn poll_writable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        while self.reader.outbox.borrow().is_blocked() {
+            let ready = self.reader.stream.borrow().poll_write_ready(cx);
+            match ready {
+                Poll::Pending => return,
+                Poll::Ready(Err(_)) => return self.reader.phase.set(Phase::Ended),
+                Poll::Ready(Ok(())) => {
+                    self.reader.outbox.borrow_mut().unblock();
+                    worker.flush(&self.reader);
+                }
+            }
+        }
+    }
+
+    fn poll_readable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        if self.has_unread() && self.is_open() && self.is_paused() {
+            return self.reader.paused.set(true);
+        }
+        if let Some(mut bytes) = self.unread.take() {
+            if self.is_open() {
+                self.decode(worker, &mut bytes, worker.now());
+                worker.flush(&self.reader);
+            }
+            return cx.waker().wake_by_ref();
+        }
+        for _ in 0..READS_PER_TURN {
+            if self.reader.phase.get() == Phase::Ended {
+                return;
+            }
+            if self.is_paused() || (self.is_open() && worker.shared.gate.doors.is_draining()) {
+                return self.reader.paused.set(true);
+            }
+            let mut scratch = worker.scratch.borrow_mut();
+            let read = poll_read(&mut self.reader.stream.borrow_mut(), cx, &mut scratch);
+            match read {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0) | Err(_)) => return self.reader.phase.set(Phase::Ended),
+                Poll::Ready(Ok(count)) => self.take_in(worker, &mut scratch[..count]),
+            }
+            if self.has_unread() {
+                break;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Takes bytes from the socket.
+    pub(crate) fn take_in(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
+        worker.shared.metrics.bytes_received.inc_by(bytes.len() as u64);
+        let now = worker.now();
+        self.last_heard.set(now);
+        self.unanswered_pings.set(0);
+        if self.is_open() {
+            self.decode(worker, bytes, now);
+        }
+        worker.flush(&self.reader);
+    }
+
+    fn decode(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8], now: u64) {
+        let mut input = Input::new(bytes);
+        let mut decoder = self.decoder.borrow_mut();
+        let mut inflater = worker.inflater.borrow_mut();
+        let mut taken = 0;
+        while self.is_open() {
+            match decoder.next(&mut input, &mut inflater) {
+                Ok(None) => break,
+                Ok(Some(message)) => {
+                    taken += message.size();
+                    self.take_message(worker, message, now);
+                    if taken > BYTES_PER_TURN && input.remaining() > 0 {
+                        self.unread.set(Some(input.rest().into()));
+                        self.reader.wake();
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let code = CloseCode::from_u16(error.close_code()).unwrap_or(CloseCode::Protocol);
+                    if code == CloseCode::TooBig {
+                        let limit = worker.shared.config.max_payload;
+                        let detail = format!("a message may have at most {limit} bytes");
+                        worker.refuse(self, Refusal::new(ErrorCode::PayloadTooLarge, detail), now);
+                    }
+                    worker.close(self, code, &error.to_string(), None);
+                }
+            }
+        }
+        self.count_buffered(worker, decoder.buffered());
+    }
+
+    /// Keeps the receive budget's account. If it is broken, the message that has been coming for longest has to go; a user who
+    /// has half of it for unfinished messages gets no more.
+    fn count_buffered(self: &Rc<Self>, worker: &Rc<Worker>, buffered: usize) {
+        let before = self.unfinished.get();
+        if before.bytes == buffered {
+            return;
+        }
+        self.unfinished.set(before.grown_to(buffered, worker.steady()));
+        let budget = worker.shared.config.receive_budget;
+        let total = worker.shared.intake.count_receiving(before.bytes, buffered);
+        let of_user = self.count_of_user(before.bytes, buffered);
+        if buffered <= before.bytes || !self.is_open() {
+            return;
+        }
+        if of_user > budget / 2 {
+            return self.turn_away(worker, "the user has too many incomplete messages");
+        }
+        if total > budget {
+            let oldest = worker.oldest_unfinished().unwrap_or_else(|| Rc::clone(self));
+            oldest.turn_away(worker, "the server holds too many incomplete messages");
+            worker.flush_later(&oldest.reader);
+        }
+    }
+
+    /// Asks to come back later.
+    fn turn_away(self: &Rc<Self>, worker: &Rc<Worker>, detail: &str) {
+        worker.shared.metrics.clients_slow_to_send.inc();
+        worker.refuse(self, Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000), worker.now());
+        worker.close(self, CloseCode::TryLater, detail, Some(1_000));
+    }
+
+    fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: u64) {
+        if worker.delivery.inspection.is_on() {
+            worker.delivery.inspection.take_in(&self.reader.subject(), now, &message);
+        }
+        if message.size() > LARGE_MESSAGE && !may_send_large(&self.grant.borrow()) {
+            let detail = "the token permits no messages of this size: it may not publish";
+            return worker.refuse(self, Refusal::new(ErrorCode::Forbidden, detail), now);
+        }
+        match message {
+            Message::Text(text) => worker.take_text(self, text, now),
+            Message::Binary(bytes) => worker.take_binary(self, bytes, now),
+            Message::Ping(payload) => {
+                let mut outbox = self.reader.outbox.borrow_mut();
+                encode_frame(outbox.control(), Opcode::Pong, false, payload, None);
+            }
+            Message::Pong(_) => {}
+            Message::Close(close) => {
+                let code = close.map(|close| (close.code, ""));
+                encode_close(self.reader.outbox.borrow_mut().control(), code, None);
+                self.reader.end_cause.set("client");
+                worker.remember_left(self, close.map(|close| close.code));
+                self.begin_closing(worker.steady());
+            }
+        }
+    }
+}
+
+fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(scratch);
+    match Pin::new(stream).poll_read(cx, &mut buffer) {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+    }
+}
+
+/// Runs one connection to its end.
+pub(crate) async fn drive(worker: Rc<Worker>, connection: Rc<Connection>) {
+    poll_fn(|cx| connection.poll(&worker, cx)).await;
+    worker.disconnected(&connection);
+}
