@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::ops::metrics::Metrics;
+use crate::figures::metrics::Metrics;
 
 /// Change of the difference between the clocks from which it is a jump. NTP steps a clock that is off by more than
 /// 128 ms, and short steps delete nothing that would not be deleted seconds later.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use agentbench_protocol::{ErrorCode, Priority, Refusal};
 
 use crate::config::Config;
+use crate::figures::metrics::Metrics;
 use crate::memory::{Memory, default_budget};
-use crate::ops::metrics::Metrics;
 
 /// See the module.
 pub(crate) struct Intake {

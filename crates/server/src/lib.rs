@@ -9,17 +9,22 @@
 //! `worker` hands everybody's frames to the log in one batch, the log's word comes back through the `mailbox`, and
 //! `session::follow` and `transport::outbox` fill the followers' sockets.
 
+mod alerts;
+mod cgroup;
 mod clock;
 pub mod config;
 mod control;
 mod delivery;
 mod dispatch;
 pub mod echo;
+mod figures;
 mod gate;
 mod housekeeping;
 mod http;
+mod inspection;
 mod intake;
 mod letters;
+mod limits;
 mod memory;
 mod names;
 mod networks;
@@ -27,6 +32,7 @@ mod opening;
 mod ops;
 mod outgoing;
 mod overview;
+mod query;
 pub mod revocation;
 mod rules;
 mod sabotage;
@@ -55,21 +61,21 @@ use tokio::task::LocalSet;
 use agentbench_audit::Record;
 
 use crate::config::{Config, TlsFiles};
+use crate::figures::metrics::Metrics;
 use crate::gate::Gate;
 use crate::housekeeping::{Jobs, Reports, retention};
 use crate::letters::connections::Ending;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::ops::liveness::WORKER_THREAD;
-use crate::ops::metrics::Metrics;
 use crate::revocation::Revocations;
 use crate::shared::{Opened, Shared};
 use crate::worker::Worker;
 
+pub use crate::alerts::prometheus::prometheus_rules;
 pub use crate::control::Control;
 #[cfg(feature = "schema")]
 pub use crate::http::openapi::document as openapi;
-pub use crate::ops::alerts::prometheus::prometheus_rules;
 pub use crate::ops::liveness::end_process_when_a_worker_panics;
 pub use crate::overview::probe::Probe;
 pub use crate::transport::listen::bind;
@@ -296,7 +302,7 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
     let local = LocalSet::new();
     let patience = shared.config.shutdown_timeout;
     let router = http::router(Arc::clone(shared), index);
-    let worker = Worker::new(index, Arc::clone(shared), router);
+    let worker = Worker::new(index, Arc::clone(shared), router, dispatch::take);
     local.block_on(&runtime, async {
         let mut run = tokio::task::spawn_local(Rc::clone(&worker).run());
         tokio::select! {

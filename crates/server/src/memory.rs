@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentbench_protocol::Priority;
 
-use crate::ops::cgroup;
+use crate::cgroup;
 
 /// The process's resident memory beside its budget.
 #[derive(Debug)]

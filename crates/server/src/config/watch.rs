@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::texts::{ConfigError, DAY_MS, Texts};
-use crate::ops::alerts::rules::RULES;
-pub use crate::ops::alerts::state::Limit;
+use crate::alerts::rules::RULES;
+pub use crate::alerts::state::Limit;
 
 /// Where alerts are sent.
 #[derive(Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use foldhash::{HashMap, HashMapExt};
 
 use super::render::Form;
-use crate::ops::inspection::{Direction, Met, Tap, Target};
+use crate::inspection::{Direction, Met, Tap, Target};
 
 /// A connection as it is looked at.
 pub(crate) struct Subject<'a> {

@@ -4,6 +4,7 @@ pub(crate) mod audience;
 pub(crate) mod feed;
 pub(crate) mod inspection;
 pub(crate) mod outbox;
+pub(crate) mod playing;
 pub(crate) mod reader;
 pub(crate) mod render;
 pub(crate) mod streams;
@@ -12,8 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::ops::meters::{AllMeters, Meters};
-use crate::ops::metrics::Metrics;
+use crate::figures::meters::{AllMeters, Meters};
+use crate::figures::metrics::Metrics;
 use inspection::Inspection;
 use render::Renderer;
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use crate::limits::Bucket;
 use crate::networks::counted;
-use crate::ops::limits::Bucket;
 
 /// Entries of one generation; both together are about 13 MB.
 const GENERATION: usize = 65_536;

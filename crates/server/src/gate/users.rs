@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentbench_protocol::{ErrorCode, Refusal};
 
-use crate::ops::limits::Bucket;
+use crate::limits::Bucket;
 
 /// Time without a request after which a user is forgotten: by then the user's bucket is full again.
 const FORGET_MS: u64 = 5_000;

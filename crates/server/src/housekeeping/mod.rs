@@ -11,8 +11,8 @@ pub(crate) mod watch;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crate::figures::metrics::Metrics;
 use crate::ops::audit::Auditor;
-use crate::ops::metrics::Metrics;
 
 /// Where a job reports what it has done.
 #[derive(Clone)]

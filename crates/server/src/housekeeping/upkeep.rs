@@ -10,9 +10,9 @@ use agentbench_tls::Refreshed;
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::figures::metrics::Metrics;
 use crate::gate::Gate;
 use crate::ops::audit::Auditor;
-use crate::ops::metrics::Metrics;
 use crate::shared::Shared;
 
 /// Time between looks at files. They are small, and whoever has just renewed a certificate watches.

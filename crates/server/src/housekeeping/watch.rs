@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::alerts::webhook;
 use crate::clock;
-use crate::ops::alerts::webhook;
 use crate::overview::stats;
 use crate::shared::Shared;
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::http::request::Parts;
-use tokio::sync::Notify;
 
 use crate::clock;
 use crate::shared::Shared;
@@ -20,21 +19,6 @@ impl Api {
     /// ms since 1970.
     pub(crate) fn now(&self) -> u64 {
         clock::now_ms()
-    }
-}
-
-/// The client's end of an HTTP connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    /// Ends the connection at once, whatever waits for it.
-    pub(crate) cut: Notify,
-}
-
-impl Link {
-    /// The link that a request came by.
-    pub(crate) fn of(parts: &Parts) -> Arc<Self> {
-        let link = parts.extensions.get::<Arc<Self>>();
-        link.cloned().expect("every request is given its link before it is routed")
     }
 }
 

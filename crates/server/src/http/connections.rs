@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use super::access::Caller;
 use super::answer::{Answer, json};
 use super::api::{Api, segment};
-use super::query::Query;
 use crate::letters::connections::{ConnectionInfo, Ending};
 use crate::letters::{Letter, Survey};
 use crate::names;
+use crate::query::Query;
 
 /// Page size if none is asked for, and the largest.
 const PAGE: u64 = 100;

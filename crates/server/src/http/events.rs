@@ -15,13 +15,14 @@ use bytes::Bytes;
 
 use super::access::Caller;
 use super::answer::Answer;
-use super::api::{Api, Link, segment};
+use super::api::{Api, segment};
 use super::pipe::{self, Unread, Writer};
-use super::query::Query;
 use super::range::Range;
+use crate::query::Query;
 use crate::rules::COST_OF_PAGE;
 use crate::rules::parse_session_id;
 use crate::shared::Shared;
+use crate::transport::plain::Link;
 
 /// Media type of one JSON document a line.
 pub(crate) const NDJSON: &str = "application/x-ndjson";

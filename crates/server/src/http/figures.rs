@@ -10,7 +10,7 @@ use super::access::Caller;
 use super::answer::{Answer, json};
 use super::api::Api;
 use super::head;
-use crate::ops::exposition::Format;
+use crate::figures::exposition::Format;
 use crate::overview;
 use crate::overview::figures::gather;
 

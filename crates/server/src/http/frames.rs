@@ -19,19 +19,20 @@ use tokio::sync::oneshot;
 
 use super::access::Caller;
 use super::answer::Answer;
-use super::api::{Api, Link, segment};
+use super::api::{Api, segment};
 use super::connections::find;
 use super::events::NDJSON;
 use super::head;
 use super::pipe::{self, Unread, Writer};
-use super::query::Query;
 use crate::clock;
+use crate::inspection::{Filter, Lines, Tap, Target};
 use crate::letters::Letter;
 use crate::letters::connections::Transport;
 use crate::names;
-use crate::ops::inspection::{Filter, Lines, Tap, Target};
+use crate::query::Query;
 use crate::rules::parse_session_id;
 use crate::shared::Shared;
+use crate::transport::plain::Link;
 
 /// Time between looks at the token and the server.
 const LOOK: Duration = Duration::from_millis(500);

@@ -28,12 +28,10 @@ mod pages;
 mod pipe;
 mod profile;
 mod publish;
-pub(crate) mod query;
 mod range;
 mod sessions;
 mod stream;
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use agentbench_protocol::{ErrorCode, Refusal};
@@ -42,17 +40,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use hyper::service::Service as _;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use tokio::sync::Notify;
 
 use crate::overview;
 use crate::shared::Shared;
-use crate::transport::{Peer, Prefixed};
-use crate::worker::Worker;
 use answer::Refused;
-use api::{Api, Link};
+use api::Api;
 
 /// The API's description, as the code gives it (`cargo xtask codegen`, fresh by test).
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
@@ -106,57 +98,6 @@ pub(crate) fn probes(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(figures::metrics))
         .with_state(api)
-}
-
-/// Serves one connection that turned out to speak plain HTTP. Handlers find the [`Peer`] among the request's extensions: who
-/// asked, with what trusted proxies said of it; and the [`Link`].
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {
-    let link = Arc::new(Link { cut: Notify::new() });
-    let router = TowerToHyperService::new(worker.router.clone());
-    let shared = Arc::clone(&worker.shared);
-    let given = Arc::clone(&link);
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let trusted = &shared.config.security.trusted_proxies;
-        let said = request.headers().get_all("x-forwarded-for").into_iter();
-        let peer = peer.forwarded(trusted, said.map(header::HeaderValue::as_bytes));
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(Arc::clone(&given));
-        let (busy, answer) = (Busy::begin(&shared), router.call(request));
-        async move {
-            let _busy = busy;
-            answer.await
-        }
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    // The first head is here already; this is the time until the next one is whole.
-    builder.timer(hyper_util::rt::TokioTimer::new());
-    builder.header_read_timeout(worker.shared.config.http_keep_alive);
-    tokio::select! {
-        served = builder.serve_connection(TokioIo::new(stream), service) => {
-            if let Err(error) = served {
-                tracing::debug!(%error, "an HTTP connection ended with an error");
-            }
-        }
-        () = link.cut.notified() => {}
-    }
-}
-
-/// A request that has not been answered: a server that stops waits for it.
-struct Busy {
-    shared: Arc<Shared>,
-}
-
-impl Busy {
-    fn begin(shared: &Arc<Shared>) -> Self {
-        shared.gate.doors.count_request(1);
-        Self { shared: Arc::clone(shared) }
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.shared.gate.doors.count_request(-1);
-    }
 }
 
 async fn nothing_here() -> Refused {

@@ -21,8 +21,8 @@ use super::events::NDJSON;
 use super::evidence::{Received, StoredBody};
 use super::publish::Published;
 use super::sessions::SessionPage;
+use crate::alerts::AlertsInfo;
 use crate::letters::connections::ConnectionInfo;
-use crate::ops::alerts::AlertsInfo;
 use crate::ops::farewell::Farewell;
 use crate::ops::stats::StatsInfo;
 

@@ -18,12 +18,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::access::Caller;
 use super::answer::Answer;
-use super::api::{Api, Link, segment};
+use super::api::{Api, segment};
 use super::evidence::piece;
 use super::pipe::{self, Unread, Writer};
 use super::range::Range;
 use crate::rules::parse_session_id;
 use crate::shared::Shared;
+use crate::transport::plain::Link;
 
 /// What is about to be written.
 struct Export {

@@ -21,9 +21,9 @@ use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Refused};
-use super::api::Link;
 use crate::clock;
 use crate::shared::Shared;
+use crate::transport::plain::Link;
 
 /// Time for a whole request body: a publish of the largest size over a slow line, and no longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -13,8 +13,8 @@ use super::access::Caller;
 use super::answer::Answer;
 use super::api::Api;
 use super::head;
-use super::query::Query;
 use crate::ops::profile::{NoProfile, flame, take};
+use crate::query::Query;
 
 /// Longest profile, in seconds.
 pub(crate) const MAX_SECONDS: u64 = 60;

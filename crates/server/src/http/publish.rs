@@ -24,9 +24,9 @@ use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use super::head;
 use super::pipe;
-use super::query::Query;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::letters::{OwnedEvent, Request};
+use crate::query::Query;
 use crate::rules::parse_session_id;
 use crate::rules::{may_not_publish, publishing_needs};
 

@@ -15,9 +15,9 @@ use super::access::Caller;
 use super::answer::{Answer, json};
 use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
-use super::query::Query;
 use crate::letters::Request;
 use crate::letters::exchange::{Answered, Exchange};
+use crate::query::Query;
 use crate::rules::parse_session_id;
 use crate::rules::{COST_OF_PAGE, COST_OF_SEARCH};
 

@@ -24,23 +24,24 @@ use bytes::{Bytes, BytesMut};
 
 use super::access::{Caller, address_of};
 use super::answer::Answer;
-use super::api::{Api, Link, segment};
+use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use super::head;
 use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
-use super::query::Query;
 use super::range::{STEP, write_line};
 use crate::clock;
 use crate::delivery::streams::Stream;
+use crate::figures::metrics::Metrics;
 use crate::gate::places::Place;
 use crate::letters::connections::Ending;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::letters::{Letter, Request};
 use crate::ops::farewell::Limit;
-use crate::ops::metrics::Metrics;
+use crate::query::Query;
 use crate::rules::parse_session_id;
 use crate::session::reading::Step;
 use crate::shared::Shared;
+use crate::transport::plain::Link;
 
 /// Time before a read that the log could not answer is tried again.
 const RETRY_READ: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::ops::inspection::Tap;
+use crate::inspection::Tap;
 use crate::session::catalog::Entry;
 use connections::ConnectionInfo;
 

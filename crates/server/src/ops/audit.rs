@@ -16,11 +16,11 @@ use agentbench_audit::{Log, OpenError, Outcome, Record, Settings, Stuck};
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 
-use super::limits::Bucket;
-use super::metrics::Metrics;
 use crate::clock;
 use crate::config::Audit;
+use crate::figures::metrics::Metrics;
 use crate::letters::Asker;
+use crate::limits::Bucket;
 
 /// Lines a second about those who were not let in. Whoever knocks more often must not fill the disk: the rest are counted.
 const REFUSALS: u64 = 100;

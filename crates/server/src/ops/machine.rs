@@ -71,7 +71,7 @@ impl Machine {
         let open = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
         Self {
             memory: memory(&read("/proc/self/status")),
-            memory_limit: memory_limit(super::cgroup::memory_limit(), &read("/proc/meminfo")),
+            memory_limit: memory_limit(crate::cgroup::memory_limit(), &read("/proc/meminfo")),
             cpu_seconds: cpu_seconds(&read("/proc/self/stat"), rustix::param::clock_ticks_per_second()),
             // One of them was the look itself.
             descriptors: FileDescriptors {

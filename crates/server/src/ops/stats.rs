@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::alerts::Firing;
-use super::histogram::Snapshot;
 use super::machine::{Disk, FileDescriptors, Machine, MemoryUsage};
-use super::meters::Delays;
 use super::readers::SlowReader;
+use crate::alerts::Firing;
 use crate::clock;
+use crate::figures::histogram::Snapshot;
+use crate::figures::meters::Delays;
 use crate::session::catalog::Census;
 
 /// Time over which rates are told, ms.
@@ -268,7 +268,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::meters::AllMeters;
+    use crate::figures::meters::AllMeters;
 
     #[test]
     fn rates_are_of_what_came_between() {

@@ -1,6 +1,6 @@
 //! Everything that `/metrics` serves.
 
-use crate::ops::registry::Figure;
+use crate::figures::registry::Figure;
 use crate::ops::stats::{Looked, Queue};
 use crate::shared::Shared;
 

@@ -3,9 +3,9 @@
 use agentbench_event_log::Health;
 use agentbench_protocol::Status;
 
+use crate::alerts::rules::{ENOUGH_MESSAGES, LOST, Readings};
+use crate::figures::histogram::Snapshot;
 use crate::letters::mailbox::Mailbox;
-use crate::ops::alerts::rules::{ENOUGH_MESSAGES, LOST, Readings};
-use crate::ops::histogram::Snapshot;
 use crate::ops::stats::{ConnectionsByKind, Delay, Looked, Queue, Sample, StatsInfo};
 use crate::shared::Shared;
 

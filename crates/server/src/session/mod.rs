@@ -1,11 +1,7 @@
-//! Sessions in the server: who exists, who owns, who reads.
+//! Sessions in the server: the catalog of all, those in memory, and reading their logs.
 
 pub(crate) mod catalog;
-mod follow;
 pub(crate) mod owned;
-pub(crate) mod owner;
 pub(crate) mod pace;
-pub(crate) mod playing;
 pub(crate) mod progress;
 pub(crate) mod reading;
-pub(crate) mod replay;

@@ -6,8 +6,8 @@ use agentbench_protocol::{Priority, SystemMessage};
 use agentbench_session::{Batch, Session};
 
 use super::catalog::Entry;
+use crate::figures::meters::Moment;
 use crate::letters::{Asker, Request};
-use crate::ops::meters::Moment;
 
 /// A session in memory.
 pub(crate) struct Owned {

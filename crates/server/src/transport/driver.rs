@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::delivery::reader::Phase;
 use crate::worker::Worker;
-use crate::worker::connection::Connection;
+use crate::worker::connection::{Connection, Received};
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -176,8 +176,8 @@ impl Connection {
             return worker.refuse(self, Refusal::new(ErrorCode::Forbidden, detail), now);
         }
         match message {
-            Message::Text(text) => worker.take_text(self, text, now),
-            Message::Binary(bytes) => worker.take_binary(self, bytes, now),
+            Message::Text(text) => (worker.dispatch)(worker, self, Received::Text(text), now),
+            Message::Binary(bytes) => (worker.dispatch)(worker, self, Received::Binary(bytes), now),
             Message::Ping(payload) => {
                 let mut outbox = self.reader.outbox.borrow_mut();
                 encode_frame(outbox.control(), Opcode::Pong, false, payload, None);

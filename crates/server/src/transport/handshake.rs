@@ -32,8 +32,8 @@ use crate::config::Origins;
 use crate::delivery::render::Form;
 use crate::gate::places::Place;
 use crate::gate::users::UserPlace;
-use crate::http::query::Query;
 use crate::networks::Networks;
+use crate::query::Query;
 use crate::rules::bearer;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Identity, Wire};
@@ -54,7 +54,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, de
             let began = deadline - worker.shared.config.auth_timeout;
             upgrade(&worker, stream, head, peer, began).await;
         }
-        Ok(Ok(Some(false))) => crate::http::serve(worker, Prefixed::new(head.freeze(), stream), peer).await,
+        Ok(Ok(Some(false))) => super::plain::serve(worker, Prefixed::new(head.freeze(), stream), peer).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => refuse(&worker, stream, error.status(), &error.to_string(), "bad_request").await,
         Err(_) => {

@@ -6,6 +6,7 @@ mod framing;
 pub(crate) mod handshake;
 pub(crate) mod listen;
 pub(crate) mod peer;
+pub(crate) mod plain;
 mod prefixed;
 mod proxy_header;
 

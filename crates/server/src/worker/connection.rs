@@ -21,8 +21,8 @@ use crate::delivery::render::Form;
 use crate::gate::places::Place;
 use crate::gate::users::{User, UserPlace};
 use crate::intake::Intake;
+use crate::limits::Bucket;
 use crate::ops::audit::by;
-use crate::ops::limits::Bucket;
 
 /// Replies that wait for a socket before its connection is not read any more.
 const PAUSE_AT_BYTES: usize = 256 * 1024;
@@ -39,6 +39,16 @@ pub(crate) struct Wire {
     /// The client asked for version 1: it may get coalesced acks.
     pub(crate) versioned: bool,
 }
+
+/// A message that a connection has brought.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Received<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+/// Takes the messages of connections: of a worker, for a connection, at a time (ms since 1970).
+pub(crate) type Dispatch<Worker> = fn(&Rc<Worker>, &Rc<Connection>, Received<'_>, u64);
 
 /// Whose connection it is.
 pub(crate) struct Identity {

@@ -5,8 +5,11 @@
 //! (through the [`mailbox`](crate::letters::mailbox)), acks are written and followers' sockets are filled.
 
 pub(crate) mod connection;
+mod follow;
+mod owner;
 mod post;
 mod readers;
+mod replay;
 mod survey;
 mod tick;
 
@@ -28,16 +31,16 @@ use tokio::sync::{Notify, Semaphore};
 use crate::clock;
 use crate::delivery::Delivery;
 use crate::delivery::audience::Audience;
+use crate::delivery::playing::Playing;
 use crate::delivery::reader::Reader;
 use crate::delivery::render::Renderer;
+use crate::figures::meters::Meters;
 use crate::letters::Letter;
 use crate::letters::exchange::Answered;
 use crate::names;
-use crate::ops::meters::Meters;
 use crate::session::owned::{Loading, Owned};
-use crate::session::playing::Playing;
 use crate::shared::Shared;
-use crate::worker::connection::Connection;
+use crate::worker::connection::{Connection, Dispatch};
 
 /// Bytes read from a socket in one call; one buffer for all connections of a worker.
 const SCRATCH: usize = 128 * 1024;
@@ -71,7 +74,10 @@ pub(crate) struct Worker {
     pub(crate) delivery: Delivery,
     /// Who may answer a command that costs far more than a message.
     pub(crate) costly_turns: Semaphore,
+    /// Serves connections that speak plain HTTP.
     pub(crate) router: axum::Router,
+    /// Takes the messages of the others.
+    pub(crate) dispatch: Dispatch<Self>,
     /// Batches that the log has not answered.
     pub(crate) commits_in_flight: Cell<usize>,
     /// Where small messages are written before they are framed.
@@ -83,7 +89,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, router: axum::Router) -> Rc<Self> {
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        router: axum::Router,
+        dispatch: Dispatch<Self>,
+    ) -> Rc<Self> {
         let config = &shared.config;
         let renderer = Renderer::new(config.compression_level, config.compression_threshold, shared.sabotage);
         let (clock, metrics) = (Arc::clone(&shared.clock), Arc::clone(&shared.metrics));
@@ -108,6 +119,7 @@ impl Worker {
             delivery,
             costly_turns: Semaphore::new(1),
             router,
+            dispatch,
             commits_in_flight: Cell::new(0),
             scribble: RefCell::new(BytesMut::new()),
             wall_ahead: Cell::new(0),

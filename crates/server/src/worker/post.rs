@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::Worker;
+use crate::inspection::Target;
 use crate::letters::Letter;
 use crate::names;
-use crate::ops::inspection::Target;
 
 impl Worker {
     /// Takes all letters and acts on them. Returns the emptied buffer.

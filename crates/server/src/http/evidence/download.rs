@@ -15,9 +15,10 @@ use super::piece::{Piece, aside, refused};
 use super::range::Ranged;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Refused};
+use crate::http::api::Api;
 use crate::http::head;
 use crate::http::pipe::{self, Unread, Writer};
-use crate::http::{Api, Link};
+use crate::transport::plain::Link;
 
 /// `GET /api/v1/evidence/{hash}`
 pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Response> {

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 
 use crate::http::answer::{Answer, Refused};
 use crate::http::api::segment;
-use crate::http::query::Query;
+use crate::query::Query;
 use crate::rules::parse_session_id;
 
 /// What a request is about.

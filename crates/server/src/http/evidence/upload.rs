@@ -21,9 +21,9 @@ use serde::Serialize;
 use super::piece::{Piece, aside, refused};
 use super::range::ContentRange;
 use crate::clock;
-use crate::http::Api;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, ErrorBody, Refused, json};
+use crate::http::api::Api;
 use crate::http::head;
 use crate::shared::Shared;
 

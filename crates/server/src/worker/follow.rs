@@ -9,8 +9,6 @@ use agentbench_event_log::{Frame, LogError, ReadLimit};
 use agentbench_protocol::event::{AckHead, write_ack, write_acks};
 use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 
-use super::catalog::Entry;
-use super::reading::{STEP_BYTES, Step};
 use crate::clock;
 use crate::delivery::audience::Audience;
 use crate::delivery::feed::{Feed, History};
@@ -18,6 +16,8 @@ use crate::delivery::outbox::Wanted;
 use crate::delivery::reader::Reader;
 use crate::delivery::render::Form;
 use crate::letters::{Asker, Letter, Request};
+use crate::session::catalog::Entry;
+use crate::session::reading::{STEP_BYTES, Step};
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 

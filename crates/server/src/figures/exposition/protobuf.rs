@@ -3,8 +3,8 @@
 //!
 //! Written by hand: it is five messages of plain fields, and a generator would be a dependency and a build step.
 
-use crate::ops::histogram::{SCHEMA, Snapshot};
-use crate::ops::registry::{Exemplar, Figure, Kind, Sample, Value};
+use crate::figures::histogram::{SCHEMA, Snapshot};
+use crate::figures::registry::{Exemplar, Figure, Kind, Sample, Value};
 
 pub(super) fn delimited(figures: &[Figure]) -> Vec<u8> {
     let mut all = Vec::new();
@@ -149,7 +149,7 @@ fn exemplar(exemplar: &Exemplar) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::histogram::{COUNT, Cells};
+    use crate::figures::histogram::{COUNT, Cells};
 
     /// A field as any reader of protobuf finds it.
     #[derive(Debug, Clone, PartialEq)]

@@ -14,8 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::registry::Figure;
 use crate::config::Watch;
+use crate::figures::registry::Figure;
 use rules::{RULES, Readings, Rule, Severity};
 use state::{Machine, State};
 use webhook::Outgoing;

@@ -13,8 +13,8 @@ use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMe
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
-use super::playing::Playing;
-use super::reading::{STEP_BYTES, Step};
+use crate::delivery::playing::Playing;
+use crate::session::reading::{STEP_BYTES, Step};
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 

@@ -8,10 +8,10 @@ use agentbench_protocol::event::EventBody;
 use agentbench_protocol::{Outline, Priority, Seq};
 use agentbench_session::{ConnectionKey, Publish, Published};
 
+use crate::figures::meters::Moment;
 use crate::letters::exchange::Answered;
 use crate::letters::{Asker, Letter, OwnedEvent};
 use crate::names;
-use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
 use crate::session::owned::Owned;
 use crate::worker::Worker;

@@ -11,8 +11,8 @@ use agentbench_protocol::{Priority, Refusal, Seq, SessionId, Status};
 use agentbench_session::{Answer, ConnectionKey, Settled, Waiter};
 
 use crate::clock;
+use crate::figures::meters::Moment;
 use crate::letters::Letter;
-use crate::ops::meters::Moment;
 use crate::session::catalog::Entry;
 use crate::session::owned::Owned;
 use crate::worker::Worker;

@@ -21,7 +21,7 @@ use super::rules::Rule;
 use super::state::Machine;
 use crate::clock;
 use crate::config::Webhook;
-use crate::ops::metrics::Metrics;
+use crate::figures::metrics::Metrics;
 use crate::outgoing::Destination;
 
 /// Messages that may wait; beyond that the oldest is given up, since the newest is the truth.

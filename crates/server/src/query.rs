@@ -4,8 +4,6 @@ use std::ops::RangeInclusive;
 
 use agentbench_protocol::Refusal;
 
-use super::answer::Answer;
-
 /// Names and values, decoded. Of a name that is given twice the first counts.
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
@@ -35,13 +33,17 @@ impl Query {
     }
 
     /// A whole number in the range, or nothing.
-    pub(crate) fn number(&self, name: &'static str, range: RangeInclusive<u64>) -> Answer<Option<u64>> {
+    pub(crate) fn number(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.then(|| text.parse().ok()).flatten().filter(|number| range.contains(number));
         number.map(Some).ok_or_else(|| {
             let detail = format!("{name} must be a whole number from {} to {}", range.start(), range.end());
-            Refusal::invalid(name, detail).into()
+            Refusal::invalid(name, detail)
         })
     }
 
@@ -51,10 +53,10 @@ impl Query {
         name: &'static str,
         words: &str,
         parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Answer<Option<T>> {
+    ) -> Result<Option<T>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let refusal = || Refusal::invalid(name, format!("{name} must be one of {words}"));
-        parse(text).map(Some).ok_or_else(|| refusal().into())
+        parse(text).map(Some).ok_or_else(refusal)
     }
 }
 
@@ -84,7 +86,7 @@ mod tests {
         assert_eq!(query.number("none", 1..=10).unwrap(), None);
         for name in ["b", "c", "d", "e", "f", "g"] {
             let refused = query.number(name, 1..=10).unwrap_err();
-            assert_eq!(refused.refusal.field.as_deref(), Some(name));
+            assert_eq!(refused.field.as_deref(), Some(name));
         }
     }
 

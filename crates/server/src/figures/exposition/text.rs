@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::ops::histogram::Snapshot;
-use crate::ops::registry::{Exemplar, Figure, Kind, Sample, Value};
+use crate::figures::histogram::Snapshot;
+use crate::figures::registry::{Exemplar, Figure, Kind, Sample, Value};
 
 /// Prometheus text, version 0.0.4.
 pub(super) fn prometheus(figures: &[Figure]) -> String {
@@ -95,7 +95,7 @@ fn escaped(text: &str, quotes: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::histogram::{COUNT, Cells};
+    use crate::figures::histogram::{COUNT, Cells};
 
     fn figures() -> Vec<Figure> {
         let cells = Cells::new(&COUNT);

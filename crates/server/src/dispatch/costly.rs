@@ -1,0 +1,135 @@
+//! Commands that cost far more than a message: few of a connection at a time, and everybody else gets turns between them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_protocol::{ErrorCode, Refusal, Seq, SessionId, SystemMessage};
+use serde_json::value::RawValue;
+
+use crate::rules::no_such_session;
+use crate::session::reading::Held;
+use crate::shared::Shared;
+use crate::worker::Worker;
+use crate::worker::connection::Connection;
+
+/// Bytes of one page of `get_history`.
+const HISTORY_BYTES: usize = 1024 * 1024;
+
+/// Answers a command that costs far more than a message: one after the other on this worker, and everybody else gets a
+/// turn between two of them.
+pub(super) fn costly(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    command: String,
+    answer: impl FnOnce(&Rc<Worker>, &Rc<Connection>, String) -> Result<(), Refusal> + 'static,
+) {
+    connection.pending.set(connection.pending.get() + 1);
+    let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
+    tokio::task::spawn_local(async move {
+        // Few of a connection's commands at a time look whether it takes its answers; those that nobody takes are not made.
+        let place = connection.costly_commands.acquire().await;
+        if place.is_err() {
+            return;
+        }
+        worker.drain(&connection, || connection.is_open()).await;
+        let turn = worker.costly_turns.acquire().await;
+        if turn.is_ok() && connection.is_open() {
+            if let Err(refusal) = answer(&worker, &connection, command.clone()) {
+                worker.refuse(&connection, refusal.of(command), worker.now());
+            }
+            connection.pending.set(connection.pending.get().saturating_sub(1));
+            worker.flush(&connection.reader);
+            connection.reader.wake_if_paused();
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+pub(super) fn history(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    session: SessionId,
+    command: String,
+    from: Seq,
+    limit: u32,
+) {
+    connection.pending.set(connection.pending.get() + 1);
+    let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
+    tokio::task::spawn_local(async move {
+        let turn = connection.costly_commands.acquire().await;
+        if turn.is_err() || !connection.is_open() {
+            return;
+        }
+        // In the account of what readers hold until the socket has taken it.
+        let mut held = None;
+        let page = match shared.intake.may_read_more() {
+            Ok(()) => read_page(&shared, session, from, limit as usize).await,
+            Err(refusal) => Err(refusal),
+        };
+        // The token may be another one by now, and not reach this session any more.
+        let page = page.and_then(|page| readable_still(&worker, &connection, session).map(|()| page));
+        match page {
+            Ok((events, next_seq, memory)) => {
+                held = Some(memory);
+                let original_message_id = command;
+                let message = SystemMessage::SessionHistory {
+                    original_message_id,
+                    session_id: session,
+                    events,
+                    next_seq,
+                };
+                worker.say(&connection, &message);
+            }
+            Err(refusal) => worker.refuse(&connection, refusal.of(command), worker.now()),
+        }
+        connection.pending.set(connection.pending.get().saturating_sub(1));
+        worker.flush(&connection.reader);
+        connection.reader.wake_if_paused();
+        worker.drain(&connection, || held.is_some() && connection.is_open()).await;
+        drop(held);
+    });
+}
+
+/// Whether the connection's token reaches a session that it has begun to read.
+fn readable_still(worker: &Worker, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
+    let entry = worker.shared.catalog.get(session);
+    let is_readable =
+        entry.is_none_or(|entry| connection.grant.borrow().may_access(&entry.summary().project_id));
+    if is_readable { Ok(()) } else { Err(worker.shared.no_such_session()) }
+}
+
+type Page = (Vec<Box<RawValue>>, Option<Seq>, Held);
+
+/// A page of a log as messages, and where the next one begins.
+async fn read_page(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    from: Seq,
+    limit: usize,
+) -> Result<Page, Refusal> {
+    let step = shared.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
+    let step = step.map_err(|error| match error {
+        LogError::NotFound(_) => no_such_session(),
+        LogError::Damaged { from, to, .. } => {
+            let detail = format!("events {from} to {to} are damaged and never served; ask from {}", to + 1);
+            Refusal::new(ErrorCode::LogUnavailable, detail)
+        }
+        LogError::Trimmed { first_seq } => {
+            Refusal::new(ErrorCode::InvalidPosition, format!("the log begins at seq {first_seq}"))
+        }
+        LogError::Refused(why) | LogError::Unavailable(why) => Refusal::new(ErrorCode::LogUnavailable, why),
+    })?;
+    let mut events = Vec::new();
+    for (seq, record) in step.frames.iter().flat_map(Frame::records) {
+        if seq >= from && events.len() < limit {
+            let body = String::from_utf8_lossy(record.body).into_owned();
+            let raw = RawValue::from_string(body);
+            events.push(
+                raw.map_err(|_| Refusal::new(ErrorCode::Internal, format!("event {seq} is not JSON")))?,
+            );
+        }
+    }
+    let next = from + events.len() as u64;
+    Ok((events, (next <= step.head).then_some(next), step.held))
+}

@@ -1,0 +1,96 @@
+//! Events: checked, and on their way to the session's owner.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_protocol::event::EventBody;
+use agentbench_protocol::message::Ack;
+use agentbench_protocol::{Envelope, ErrorCode, Refusal, SystemMessage, outline};
+use agentbench_session::Publish;
+
+use crate::letters::{OwnedEvent, Request};
+use crate::rules::may_not_publish;
+use crate::rules::parse_session_id;
+use crate::rules::publishing_needs;
+use crate::worker::Worker;
+use crate::worker::connection::Connection;
+
+pub(super) fn take_event(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    envelope: &Envelope<'_>,
+    now: u64,
+) -> Result<(), Refusal> {
+    let name = envelope.session_id.as_deref();
+    let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
+    let session = parse_session_id(name)?;
+    let outline = outline(envelope.data)?;
+    if !connection.grant.borrow().allows(publishing_needs(outline)) {
+        return Err(may_not_publish(outline));
+    }
+    let metadata = &envelope.metadata;
+    if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
+        let detail = "data does not have the checksum that metadata.checksum names";
+        return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
+    }
+    worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now)?;
+    let size = envelope.data.len() + 256;
+    worker.shared.intake.reserve_backlog(size, metadata.priority)?;
+    worker.shared.metrics.events_received.inc();
+    if worker.shared.names.owner_of(session) == worker.index
+        && let Some(owned) = worker.sessions.borrow().get(&session).cloned()
+    {
+        let publish = Publish {
+            connection: Some(connection.reader.key),
+            user: &connection.reader.who.user_id,
+            producer: &connection.producer,
+            body: EventBody {
+                id: &envelope.id,
+                timestamp: envelope.timestamp,
+                data: envelope.data,
+                metadata: metadata.raw,
+                sender: connection.sender_json(),
+            },
+            ttl_ms: metadata.ttl_ms,
+            requires_ack: metadata.requires_ack,
+            in_order: connection.wire.versioned,
+        };
+        worker.publish(&owned, &publish, metadata.priority, outline, size, now);
+        return Ok(());
+    }
+    let event = OwnedEvent {
+        id: (*envelope.id).into(),
+        timestamp: envelope.timestamp.into(),
+        data: envelope.data.into(),
+        metadata: metadata.raw.map(Into::into),
+        producer: connection.producer.clone(),
+        sender: Arc::clone(connection.sender_json()),
+        ttl_ms: metadata.ttl_ms,
+        requires_ack: metadata.requires_ack,
+        in_order: connection.wire.versioned,
+        priority: metadata.priority,
+        outline,
+    };
+    worker.ask(connection, session, Request::Publish(event));
+    Ok(())
+}
+
+pub(super) fn take_reader_ack(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    envelope: &Envelope<'_>,
+) -> Result<(), Refusal> {
+    let detail = "a client's system_message is an ack: {type: \"ack\", sessionId, seq}";
+    let invalid = |field: &str| Refusal::invalid(field, detail);
+    let message: SystemMessage = serde_json::from_str(envelope.data).map_err(|_| invalid("data"))?;
+    let SystemMessage::Ack(Ack { session_id, seq: Some(seq), .. }) = message else {
+        return Err(invalid("data.type"));
+    };
+    let session = session_id.or_else(|| envelope.session_id.as_deref().and_then(|name| name.parse().ok()));
+    let session = session.ok_or_else(|| invalid("data.sessionId"))?;
+    if !connection.reader.sessions.borrow().contains(&session) {
+        return Err(Refusal::new(ErrorCode::NotAParticipant, "only participants say how far they have read"));
+    }
+    worker.ask(connection, session, Request::Acknowledge { seq });
+    Ok(())
+}

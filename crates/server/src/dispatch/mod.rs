@@ -1,0 +1,156 @@
+//! From a decoded message to what it asks for: limits, permissions, and the way to the session's owner.
+//!
+//! `events` and `commands` are the two kinds of messages, `costly` the commands that take long, `turns` keeps a producer's
+//! order when an event is refused, `tokens` renews them.
+
+mod commands;
+mod costly;
+mod events;
+mod tokens;
+mod turns;
+
+use std::rc::Rc;
+
+use agentbench_audit::Record;
+use agentbench_protocol::envelope::{MessageType, read_frame};
+use agentbench_protocol::event::write_heartbeat;
+use agentbench_protocol::msgpack::Flaw;
+use agentbench_protocol::{CloseCode, Envelope, ErrorCode, Refusal, msgpack};
+use bytes::BytesMut;
+
+use crate::worker::Worker;
+use crate::worker::connection::Connection;
+
+use crate::worker::connection::Received;
+use commands::take_command;
+use events::{take_event, take_reader_ack};
+use turns::{check_turn, hold_turn};
+
+/// Messages refused by rate in a row that end a connection.
+const RATE_PATIENCE: u32 = 1000;
+/// Bytes of answers that are written before more of the same input is looked at.
+const FLUSH_AT_BYTES: usize = 256 * 1024;
+
+/// Takes what a connection's socket has brought.
+pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received<'_>, now: u64) {
+    match received {
+        Received::Text(text) => take_frame(worker, connection, text, &[], now),
+        Received::Binary(bytes) => take_binary(worker, connection, bytes, now),
+    }
+}
+
+/// Takes the messages of one frame. `flaws` are places of the text that could not be translated.
+fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaws: &[Flaw], now: u64) {
+    let read = read_frame(text, |envelope| match envelope {
+        Ok(envelope) => match flaw_of(&envelope, text, flaws) {
+            None => take_envelope(worker, connection, &envelope, now),
+            Some(flaw) => worker.refuse(connection, flaw.refusal.clone().of(&*envelope.id), now),
+        },
+        Err(refusal) => worker.refuse(connection, refusal, now),
+    });
+    if let Err(refusal) = read {
+        worker.refuse(connection, refusal, now);
+    }
+}
+
+/// A binary message arrived: MessagePack, or JSON from clients that send text as bytes.
+fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], now: u64) {
+    if connection.wire.form.msgpack {
+        let mut json = BytesMut::with_capacity(bytes.len() * 2);
+        match msgpack::intake(bytes, &mut json, worker.shared.config.max_payload) {
+            Ok(flaws) => {
+                // The translation writes JSON only.
+                let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
+                take_frame(worker, connection, text, &flaws, now);
+            }
+            Err(refusal) => worker.refuse(connection, refusal, now),
+        }
+        return;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => take_frame(worker, connection, text, &[], now),
+        Err(_) => {
+            let detail = "a binary message on a JSON connection must hold UTF-8 text";
+            worker.refuse(connection, Refusal::new(ErrorCode::MalformedJson, detail), now);
+        }
+    }
+}
+
+fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: u64) {
+    if connection.reader.outbox.borrow().waiting() > FLUSH_AT_BYTES {
+        // Small questions can have large answers: those that came together go out before the next one is made.
+        worker.flush(&connection.reader);
+    }
+    if !connection.is_open() {
+        return;
+    }
+    let in_turn = check_turn(connection, envelope, || worker.steady())
+        .and_then(|()| check_rates(worker, connection, now));
+    if let Err(refusal) = in_turn {
+        hold_turn(connection, envelope, &refusal, worker.steady());
+        return worker.refuse(connection, refusal.of(&*envelope.id), now);
+    }
+    let taken = match envelope.kind {
+        MessageType::TestEvent => take_event(worker, connection, envelope, now),
+        MessageType::ControlCommand => take_command(worker, connection, envelope, now),
+        MessageType::SystemMessage => take_reader_ack(worker, connection, envelope),
+        MessageType::Heartbeat | MessageType::Error => {
+            answer_heartbeat(worker, connection, envelope, now);
+            Ok(())
+        }
+    };
+    match taken {
+        Ok(()) => {
+            connection.count_malformed(false);
+        }
+        Err(refusal) => {
+            if !refusal.code.is_malformed_input() {
+                connection.count_malformed(false);
+            }
+            if envelope.kind == MessageType::ControlCommand && refusal.code == ErrorCode::Forbidden {
+                let detail = refusal.detail.clone();
+                let refused = || Record::refused(now, "command", refusal.code.as_str()).detail(detail);
+                worker.shared.audit(|| connection.record(refused()));
+            }
+            hold_turn(connection, envelope, &refusal, worker.steady());
+            worker.refuse(connection, refusal.of(&*envelope.id), now);
+        }
+    }
+}
+
+fn check_rates(worker: &Rc<Worker>, connection: &Rc<Connection>, now: u64) -> Result<(), Refusal> {
+    let config = &worker.shared.config;
+    let taken = connection
+        .take_rate(config.connection_rate, 1, now)
+        .and_then(|()| worker.shared.gate.users.take_rate(&connection.user, 1, now))
+        .and_then(|()| worker.shared.gate.addresses.take_message(connection.address, now));
+    let Err(retry_after) = taken else { return Ok(()) };
+    if connection.refused_by_rate() > RATE_PATIENCE {
+        worker.shared.audit(|| connection.record(Record::refused(now, "send", "rate_limited")));
+        worker.close(
+            connection,
+            CloseCode::RateLimited,
+            "sent far beyond the rate limit",
+            Some(retry_after.max(1_000)),
+        );
+    }
+    let detail = "sent faster than the limit allows";
+    Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(retry_after))
+}
+
+fn answer_heartbeat(worker: &Worker, connection: &Connection, envelope: &Envelope<'_>, now: u64) {
+    let mut json = BytesMut::new();
+    write_heartbeat(&mut json, worker.next_number(), now, &envelope.id, envelope.data);
+    worker.put(connection, &json);
+}
+
+/// The flaw in what a message says, if there is one: outside of it the fields' own checks decide.
+fn flaw_of<'a>(envelope: &Envelope<'_>, text: &str, flaws: &'a [Flaw]) -> Option<&'a Flaw> {
+    let holds = |part: &str, at: usize| {
+        let start = part.as_ptr() as usize - text.as_ptr() as usize;
+        (start..=start + part.len()).contains(&at)
+    };
+    flaws.iter().find(|flaw| {
+        holds(envelope.data, flaw.at) || envelope.metadata.raw.is_some_and(|raw| holds(raw, flaw.at))
+    })
+}

@@ -1,0 +1,80 @@
+//! New tokens for open connections.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_audit::Record;
+use agentbench_auth::Grant;
+use agentbench_protocol::{ErrorCode, Refusal, SessionId, SystemMessage};
+
+use crate::worker::Worker;
+use crate::worker::connection::Connection;
+
+/// A token whose key is not known waits for the issuer's word.
+pub(super) fn refresh_perhaps_later(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    command: String,
+    token: String,
+    now: u64,
+) -> Result<(), Refusal> {
+    let refused = worker.shared.gate.keys().verify(&token, now).err();
+    if refused.and_then(|error| worker.shared.gate.issuer_may_know(error)).is_none() {
+        return refresh(worker, connection, command, &token, now);
+    }
+    connection.pending.set(connection.pending.get() + 1);
+    let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
+    tokio::task::spawn_local(async move {
+        if let Some(issuer) = &worker.shared.gate.issuer {
+            issuer.asked_again().await;
+        }
+        let now = worker.now();
+        if connection.is_open()
+            && let Err(refusal) = refresh(&worker, &connection, command.clone(), &token, now)
+        {
+            worker.refuse(&connection, refusal.of(command), now);
+        }
+        connection.pending.set(connection.pending.get().saturating_sub(1));
+        worker.flush(&connection.reader);
+        connection.reader.wake_if_paused();
+    });
+    Ok(())
+}
+
+fn refresh(
+    worker: &Worker,
+    connection: &Connection,
+    command: String,
+    token: &str,
+    now: u64,
+) -> Result<(), Refusal> {
+    let refused =
+        |code| worker.shared.audit(|| connection.record(Record::refused(now, "refresh_token", code)));
+    let grant = worker.shared.gate.authenticate(token, now).map_err(|error| {
+        refused(error.as_str());
+        Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
+    })?;
+    if grant.user_id != connection.reader.who.user_id {
+        return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
+    }
+    if takes_part_outside(worker, connection, &grant) {
+        let detail = "the connection takes part in a session of a project that the new token does not permit; leave it first";
+        return Err(Refusal::new(ErrorCode::Forbidden, detail));
+    }
+    let token_expires_at = grant.expires_at;
+    let token_id = grant.token_id.clone().unwrap_or_default();
+    worker.shared.audit(|| connection.record(Record::allowed(now, "refresh_token").detail(token_id)));
+    *connection.grant.borrow_mut() = Arc::new(grant);
+    worker.say(connection, &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at });
+    Ok(())
+}
+
+/// Whether the connection has joined, or has replayed to it, a session that `grant` would not let it read.
+fn takes_part_outside(worker: &Worker, connection: &Connection, grant: &Grant) -> bool {
+    let outside = |session: &SessionId| {
+        let entry = worker.shared.catalog.get(*session);
+        entry.is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
+    };
+    let replayed = worker.replayed_sessions(connection);
+    connection.reader.sessions.borrow().iter().chain(&replayed).any(outside)
+}

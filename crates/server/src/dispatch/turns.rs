@@ -1,0 +1,50 @@
+//! A producer's order when one of its events was refused for now: later ones wait for it.
+
+use agentbench_protocol::envelope::MessageType;
+use agentbench_protocol::{Envelope, ErrorCode, Refusal};
+
+use crate::worker::connection::{Connection, Held as HeldEvent};
+
+/// Sessions of one connection in which later events wait for one that was refused.
+const MAX_HELD: usize = 64;
+
+/// Clients of version 1 send an event that was refused for now again, before later ones of the session. Those that were on
+/// their way already are refused, too, until it comes or the time is over that its sender was told to wait: so a
+/// producer's order holds although one of its events was refused.
+pub(super) fn check_turn(
+    connection: &Connection,
+    envelope: &Envelope<'_>,
+    steady: impl FnOnce() -> u64,
+) -> Result<(), Refusal> {
+    let mut held = connection.held.borrow_mut();
+    if held.is_empty() || envelope.kind != MessageType::TestEvent {
+        return Ok(());
+    }
+    let steady = steady();
+    held.retain(|held| held.until > steady);
+    let session = envelope.session_id.as_deref().unwrap_or("");
+    let Some(place) = held.iter().position(|held| *held.session == *session) else { return Ok(()) };
+    if *held[place].id == *envelope.id {
+        held.swap_remove(place);
+        return Ok(());
+    }
+    if envelope.metadata.priority > held[place].priority { Ok(()) } else { Err(Refusal::out_of_turn()) }
+}
+
+pub(super) fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusal: &Refusal, steady: u64) {
+    let for_now = matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
+    let (Some(session), Some(wait)) = (envelope.session_id.as_deref(), refusal.retry_after_ms) else {
+        return;
+    };
+    let mut held = connection.held.borrow_mut();
+    let new = !held.iter().any(|held| *held.session == *session);
+    if for_now
+        && new
+        && connection.wire.versioned
+        && envelope.kind == MessageType::TestEvent
+        && held.len() < MAX_HELD
+    {
+        let (session, id, priority) = (session.into(), (*envelope.id).into(), envelope.metadata.priority);
+        held.push(HeldEvent { session, id, priority, until: steady + wait });
+    }
+}
