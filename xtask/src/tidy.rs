@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, bail};
 
-use crate::{codegen, output, root};
+use crate::{codegen, floors, output, root};
 
 /// Crates that decide without touching the world: time, randomness and IO are arguments to them.
 const PURE: [&str; 5] = [
@@ -27,6 +27,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     pure_crates(&mut broken)?;
     module_docs(&mut broken)?;
     attacks(&mut broken)?;
+    floors::check(&mut broken)?;
     broken.extend(codegen::stale()?);
     if broken.is_empty() {
         println!(
