@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentbench_event_log::{Frame, LogError, ReadLimit};
-use agentbench_protocol::{ErrorCode, Refusal, Seq, SessionId, SystemMessage};
+use agentbench_event_log::{Frame, ReadLimit};
+use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMessage};
 use serde_json::value::RawValue;
 
 use crate::rules::no_such_session;
+use crate::session::cursor::{Found, interpret};
 use crate::session::reading::Held;
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -71,7 +72,7 @@ pub(super) fn history(
         let page = page.and_then(|page| readable_still(&worker, &connection, session).map(|()| page));
         match page {
             Ok((events, next_seq, memory)) => {
-                held = Some(memory);
+                held = memory;
                 let original_message_id = command;
                 let message = SystemMessage::SessionHistory {
                     original_message_id,
@@ -99,27 +100,28 @@ fn readable_still(worker: &Worker, connection: &Connection, session: SessionId) 
     if is_readable { Ok(()) } else { Err(worker.shared.no_such_session()) }
 }
 
-type Page = (Vec<Box<RawValue>>, Option<Seq>, Held);
+type Page = (Vec<Box<RawValue>>, Option<Seq>, Option<Held>);
 
 /// A page of a log as messages, and where the next one begins.
-async fn read_page(
-    shared: &Arc<Shared>,
-    session: SessionId,
-    from: Seq,
-    limit: usize,
-) -> Result<Page, Refusal> {
-    let step = shared.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
-    let step = step.map_err(|error| match error {
-        LogError::NotFound(_) => no_such_session(),
-        LogError::Damaged { from, to, .. } => {
+async fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Result<Page, Refusal> {
+    let head = shared.catalog.get(session).ok_or_else(no_such_session)?.head().seq;
+    if from > head {
+        return Ok((Vec::new(), None, None));
+    }
+    let read = shared.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
+    let step = match interpret(session, from, read) {
+        Found::Frames(step) => step,
+        Found::Gone => return Err(no_such_session()),
+        Found::Gap { to, cause: GapCause::Retention } => {
+            let detail = format!("the log begins at seq {}", to + 1);
+            return Err(Refusal::new(ErrorCode::InvalidPosition, detail));
+        }
+        Found::Gap { to, .. } => {
             let detail = format!("events {from} to {to} are damaged and never served; ask from {}", to + 1);
-            Refusal::new(ErrorCode::LogUnavailable, detail)
+            return Err(Refusal::new(ErrorCode::LogUnavailable, detail));
         }
-        LogError::Trimmed { first_seq } => {
-            Refusal::new(ErrorCode::InvalidPosition, format!("the log begins at seq {first_seq}"))
-        }
-        LogError::Refused(why) | LogError::Unavailable(why) => Refusal::new(ErrorCode::LogUnavailable, why),
-    })?;
+        Found::NotYet(why) => return Err(Refusal::new(ErrorCode::LogUnavailable, why).retry_after(1_000)),
+    };
     let mut events = Vec::new();
     for (seq, record) in step.frames.iter().flat_map(Frame::records) {
         if seq >= from && events.len() < limit {
@@ -131,5 +133,5 @@ async fn read_page(
         }
     }
     let next = from + events.len() as u64;
-    Ok((events, (next <= step.head).then_some(next), step.held))
+    Ok((events, (next <= step.head).then_some(next), Some(step.held)))
 }

@@ -103,7 +103,7 @@ async fn write_range(shared: Arc<Shared>, mut range: Range, writer: Writer) {
             Ok(Some(lines)) => lines,
             Ok(None) => break,
             Err(error) => {
-                tracing::warn!(session = %range.session, %error, "a range of events could not be read to its end");
+                tracing::warn!(session = %range.session(), error, "a range of events could not be read to its end");
                 return writer.fail().await;
             }
         };

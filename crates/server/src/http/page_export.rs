@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use agentbench_audit::Record;
-use agentbench_event_log::LogError;
 use agentbench_evidence::{EvidenceError, Hash, Stored};
 use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use axum::http::request::Parts;
@@ -129,7 +128,7 @@ impl Export {
                 Ok(Some(lines)) => size += escaped_size(&lines),
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    let refusal = Refusal::new(ErrorCode::LogUnavailable, error.to_string());
+                    let refusal = Refusal::new(ErrorCode::LogUnavailable, error);
                     return Err(refusal.retry_after(1_000).into());
                 }
             }
@@ -156,7 +155,7 @@ impl Export {
     async fn try_write(&mut self, shared: &Arc<Shared>, writer: &Writer) -> Result<(), Broken> {
         writer.write(self.head.clone()).await?;
         let mut separator: &[u8] = b"";
-        let missing = |error: LogError| Broken::Missing(error.to_string());
+        let missing = Broken::Missing;
         while let Some(lines) = self.range.step(shared).await.map_err(missing)? {
             let mut piece = BytesMut::with_capacity(lines.len() + lines.len() / 8);
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

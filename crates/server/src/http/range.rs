@@ -1,19 +1,16 @@
 //! Events of a log as lines (NDJSON), read in steps. What the log cannot serve is a line, too: the `gap` message that a
 //! follower would get.
 
-use std::sync::Arc;
-
-use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_event_log::Frame;
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::{GapCause, Seq, SessionId, SystemMessage};
 use bytes::{Bytes, BytesMut};
 
 use crate::clock;
-use crate::session::reading::{STEP_BYTES, Step};
+use crate::session::cursor::{Cursor, Found};
+use crate::session::reading::Step;
 use crate::shared::Shared;
 
-/// What one step reads.
-pub(super) const STEP: ReadLimit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
 /// Appends an event's text without line breaks: in JSON these stand only between tokens.
 pub(crate) fn write_line(dst: &mut BytesMut, body: &[u8]) {
     let start = dst.len();
@@ -28,66 +25,68 @@ pub(crate) fn write_line(dst: &mut BytesMut, body: &[u8]) {
 /// The events of a range.
 #[derive(Clone, Copy)]
 pub(super) struct Range {
-    pub(super) session: SessionId,
-    next: Seq,
-    last: Seq,
+    cursor: Cursor,
 }
 
 impl Range {
     /// The events from `next` to `last`.
     pub(super) fn new(session: SessionId, next: Seq, last: Seq) -> Self {
-        Self { session, next, last }
+        Self { cursor: Cursor { session, next, last } }
     }
 
     /// The whole log up to this seq.
     pub(super) fn whole(session: SessionId, last: Seq) -> Self {
-        Self { session, next: 1, last }
+        Self::new(session, 1, last)
+    }
+
+    /// Whose events they are.
+    pub(super) fn session(&self) -> SessionId {
+        self.cursor.session
     }
 
     /// The next lines, a message each; `None` at the end.
-    pub(super) async fn step(&mut self, shared: &Arc<Shared>) -> Result<Option<Bytes>, LogError> {
-        if self.next > self.last {
+    ///
+    /// # Errors
+    /// Why the log cannot be read.
+    pub(super) async fn step(&mut self, shared: &Shared) -> Result<Option<Bytes>, String> {
+        if self.cursor.is_over() {
             return Ok(None);
         }
-        match shared.reader.step(self.session, self.next, STEP).await {
-            Ok(step) if step.frames.is_empty() => Ok(None),
-            Ok(step) => Ok(Some(self.lines(step))),
-            Err(LogError::Damaged { to, .. }) => Ok(Some(self.gap(shared, to, GapCause::Damaged))),
-            Err(LogError::Trimmed { first_seq }) => {
-                Ok(Some(self.gap(shared, first_seq - 1, GapCause::Retention)))
-            }
-            Err(LogError::NotFound(_)) => Ok(Some(self.gap(shared, self.last, GapCause::Retention))),
-            Err(error) => Err(error),
-        }
+        Ok(match self.cursor.step(&shared.reader).await? {
+            Found::Frames(step) => Some(self.lines(step)),
+            Found::Gap { to, cause } => Some(self.gap(shared, to, cause)),
+            // A cursor with an end tells these as a gap and as an error.
+            Found::Gone | Found::NotYet(_) => None,
+        })
     }
 
     fn lines(&mut self, step: Step) -> Bytes {
         let Step { frames, held, .. } = step;
         let mut lines = BytesMut::with_capacity(frames.iter().map(|frame| frame.bytes().len()).sum());
         for (seq, record) in frames.iter().flat_map(Frame::records) {
-            if (self.next..=self.last).contains(&seq) {
+            if (self.cursor.next..=self.cursor.last).contains(&seq) {
                 write_line(&mut lines, record.body);
                 lines.extend_from_slice(b"\n");
-                self.next = seq + 1;
+                self.cursor.next = seq + 1;
             }
         }
         held.with(lines)
     }
 
     fn gap(&mut self, shared: &Shared, to: Seq, cause: GapCause) -> Bytes {
-        let to = to.min(self.last).max(self.next);
+        let to = to.min(self.cursor.last).max(self.cursor.next);
         shared.metrics.gap(cause.as_str());
         let gap = SystemMessage::Gap {
-            session_id: self.session,
-            from_seq: self.next,
+            session_id: self.cursor.session,
+            from_seq: self.cursor.next,
             to_seq: to,
             cause,
             history: false,
         };
         let mut line = BytesMut::new();
-        write_system(&mut line, shared.names.next_number(), clock::now_ms(), Some(self.session), &gap);
+        write_system(&mut line, shared.names.next_number(), clock::now_ms(), Some(self.cursor.session), &gap);
         line.extend_from_slice(b"\n");
-        self.next = to + 1;
+        self.cursor.next = to + 1;
         line.freeze()
     }
 }

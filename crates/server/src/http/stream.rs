@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentbench_auth::Permission;
-use agentbench_event_log::LogError;
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::{
     CloseCode, ErrorCode, GapCause, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
@@ -28,7 +27,7 @@ use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use super::head;
 use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
-use super::range::{STEP, write_line};
+use super::range::write_line;
 use crate::clock;
 use crate::delivery::streams::Stream;
 use crate::figures::metrics::Metrics;
@@ -39,12 +38,11 @@ use crate::letters::{Letter, Request};
 use crate::ops::farewell::Limit;
 use crate::query::Query;
 use crate::rules::parse_session_id;
+use crate::session::cursor::{Found, RETRY, STEP, interpret};
 use crate::session::reading::Step;
 use crate::shared::Shared;
 use crate::transport::plain::Link;
 
-/// Time before a read that the log could not answer is tried again.
-const RETRY_READ: Duration = Duration::from_millis(500);
 /// Presence messages that may wait; the last ones are lost by a reader that is slower.
 const PRESENCE_ROOM: usize = 32;
 /// Time that an expired token is still good for on an open stream; as on the socket.
@@ -309,15 +307,13 @@ impl Run {
     /// Reads one step past the cursor, and writes it.
     async fn deliver(&mut self) -> Result<(), Unread> {
         let next = self.stream.next.load(Ordering::Relaxed);
-        let (bytes, reached) = match self.shared.reader.step(self.stream.session, next, STEP).await {
-            Ok(step) if !step.frames.is_empty() => self.render(step, next),
-            Err(LogError::Damaged { to, .. }) => self.gap(next, to, GapCause::Damaged),
-            Err(LogError::Trimmed { first_seq }) => self.gap(next, first_seq - 1, GapCause::Retention),
-            Err(LogError::NotFound(_)) => {
-                self.gap(next, self.stream.entry.head().seq.max(next), GapCause::Retention)
-            }
-            Ok(_) | Err(LogError::Refused(_) | LogError::Unavailable(_)) => {
-                tokio::time::sleep(RETRY_READ).await;
+        let read = self.shared.reader.step(self.stream.session, next, STEP).await;
+        let (bytes, reached) = match interpret(self.stream.session, next, read) {
+            Found::Frames(step) => self.render(step, next),
+            Found::Gap { to, cause } => self.gap(next, to, cause),
+            Found::Gone => self.gap(next, self.stream.entry.head().seq.max(next), GapCause::Retention),
+            Found::NotYet(_) => {
+                tokio::time::sleep(RETRY).await;
                 return Ok(());
             }
         };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_event_log::Frame;
 use agentbench_protocol::event::{AckHead, write_ack, write_acks};
 use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
 
@@ -17,14 +17,13 @@ use crate::delivery::reader::Reader;
 use crate::delivery::render::Form;
 use crate::letters::{Asker, Letter, Request};
 use crate::session::catalog::Entry;
-use crate::session::reading::{STEP_BYTES, Step};
+use crate::session::cursor::{Found, RETRY, STEP, interpret};
+use crate::session::reading::Step;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
 /// Bytes of newest events that a session keeps when all together have too many.
 const TAIL_OVER_BUDGET: usize = 64 * 1024;
-/// Time before a read that the log could not answer is tried again.
-const RETRY_READ: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What a catch-up read has found.
 enum CaughtUp {
@@ -166,19 +165,14 @@ impl Worker {
             if shared.reader.budget.is_short() {
                 worker.forget_histories();
             }
-            let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-            let read = shared.reader.step(id, from, limit).await;
+            let read = shared.reader.step(id, from, STEP).await;
             worker.meters().catch_up.add(clock::since(began).as_secs_f64(), 1);
-            let failed = match &read {
-                Ok(step) => step.frames.is_empty().then(|| "the log is behind its own word".to_owned()),
-                Err(LogError::Unavailable(error) | LogError::Refused(error)) => Some(error.clone()),
-                Err(_) => None,
-            };
-            if let Some(error) = failed {
+            let found = interpret(id, from, read);
+            if let Found::NotYet(error) = &found {
                 tracing::warn!(session = %id, from, error, "a catch-up read failed; it is tried again");
-                tokio::time::sleep(RETRY_READ).await;
+                tokio::time::sleep(RETRY).await;
             }
-            let found = worker.interpret(&feed, from, form, read);
+            let found = worker.render_history(&feed, from, form, found);
             let waiting = audience.borrow_mut().end_read(from, form);
             for (reader, follow) in waiting {
                 worker.caught_up(&reader, follow, &feed, from, &found);
@@ -197,31 +191,25 @@ impl Worker {
         }
     }
 
-    /// What a read means for the followers that wait for it.
-    fn interpret(
+    /// What a read has found, for the followers that wait for it.
+    fn render_history(
         &self,
         feed: &Rc<RefCell<Feed>>,
         from: Seq,
         form: Form,
-        read: Result<Step, LogError>,
+        found: Found<Step>,
     ) -> CaughtUp {
-        match read {
-            Ok(Step { frames, held, .. }) if !frames.is_empty() => {
+        match found {
+            Found::Frames(Step { frames, held, .. }) => {
                 let rendered = self.delivery.renderer.borrow_mut().frames(&frames, form).held_by(held);
                 let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
                 let history = History { rendered, mortal: mortal.then(|| frames.into()) };
                 feed.borrow_mut().remember(form, history.clone());
                 CaughtUp::Events(history)
             }
-            // The log's head may be behind what it told us of a moment ago, never for long.
-            Ok(_) | Err(LogError::Unavailable(_) | LogError::Refused(_)) => CaughtUp::Again,
-            Err(LogError::Trimmed { first_seq }) => CaughtUp::Gap(first_seq - 1, GapCause::Retention),
-            Err(LogError::Damaged { to, detail, .. }) => {
-                tracing::error!(session = %feed.borrow().entry.id, from, to, detail, "damaged events are left out");
-                CaughtUp::Gap(to, GapCause::Damaged)
-            }
-            // Removed by retention while somebody read it.
-            Err(LogError::NotFound(_)) => CaughtUp::Gap(feed.borrow().head.max(from), GapCause::Retention),
+            Found::Gap { to, cause } => CaughtUp::Gap(to, cause),
+            Found::Gone => CaughtUp::Gap(feed.borrow().head.max(from), GapCause::Retention),
+            Found::NotYet(_) => CaughtUp::Again,
         }
     }
 

@@ -7,14 +7,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use agentbench_event_log::{Frame, LogError, ReadLimit};
+use agentbench_event_log::Frame;
 use agentbench_protocol::event::write_replayed;
 use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMessage};
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use crate::delivery::playing::Playing;
-use crate::session::reading::{STEP_BYTES, Step};
+use crate::session::cursor::{Cursor, Found};
+use crate::session::reading::Step;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -139,20 +140,18 @@ impl Worker {
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {
         let playing = Rc::clone(&replay.playing);
         while playing.next.get() <= replay.last && playing.is_wanted(&connection.reader) {
-            let limit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-            let read = self.shared.reader.step(playing.session, playing.next.get(), limit).await;
+            let cursor = Cursor { session: playing.session, next: playing.next.get(), last: replay.last };
+            let read = cursor.step(&self.shared.reader).await;
             if playing.is_stopped.get() {
                 break;
             }
             match read {
-                Ok(step) if step.frames.is_empty() => break,
-                Ok(step) => self.play(connection, replay, step).await,
-                Err(LogError::Damaged { to, .. }) => self.skip(connection, &playing, to, GapCause::Damaged),
-                Err(LogError::Trimmed { first_seq }) => {
-                    self.skip(connection, &playing, first_seq - 1, GapCause::Retention);
-                }
+                Ok(Found::Frames(step)) => self.play(connection, replay, step).await,
+                Ok(Found::Gap { to, cause }) => self.skip(connection, &playing, to, cause),
+                // A cursor with an end tells these as a gap and as an error.
+                Ok(Found::Gone | Found::NotYet(_)) => break,
                 Err(error) => {
-                    let refusal = Refusal::new(ErrorCode::LogUnavailable, error.to_string());
+                    let refusal = Refusal::new(ErrorCode::LogUnavailable, error);
                     self.refuse(connection, refusal.of(&playing.command), self.now());
                     self.flush(&connection.reader);
                     return;

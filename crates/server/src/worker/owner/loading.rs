@@ -12,6 +12,7 @@ use agentbench_session::{Session, Summary};
 
 use crate::letters::Letter;
 use crate::session::catalog::{Entry, archive_now};
+use crate::session::cursor::{Found, interpret};
 use crate::session::owned::Loading;
 use crate::session::owned::Owned;
 use crate::session::progress::newest_progress;
@@ -130,16 +131,16 @@ fn read_tail(shared: &Shared, id: SessionId) -> Result<Vec<Frame>, LogError> {
     let mut from = head.seq.saturating_sub(window - 1).max(1);
     let mut frames: Vec<Frame> = Vec::new();
     while from <= head.seq {
-        match shared.log.read(id, from, ReadLimit { bytes: LOAD_STEP, events: usize::MAX }) {
-            Ok(reading) if reading.frames.is_empty() => break,
-            Ok(reading) => {
+        let read = shared.log.read(id, from, ReadLimit { bytes: LOAD_STEP, events: usize::MAX });
+        match interpret(id, from, read) {
+            Found::Frames(reading) => {
                 from = reading.frames.last().map_or(from, Frame::last_seq) + 1;
                 frames.extend(reading.frames);
             }
-            Err(LogError::Trimmed { first_seq }) => from = first_seq,
             // What is damaged is not served and not remembered: the rest of the window still is.
-            Err(LogError::Damaged { to, .. }) => from = to + 1,
-            Err(error) => return Err(error),
+            Found::Gap { to, .. } => from = to + 1,
+            Found::NotYet(why) => return Err(LogError::Unavailable(why)),
+            Found::Gone => return Err(LogError::NotFound(id)),
         }
     }
     Ok(frames)
