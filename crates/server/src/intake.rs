@@ -4,18 +4,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-use agentbench_protocol::{ErrorCode, Priority, Refusal};
+use agentbench_auth::Grant;
+use agentbench_protocol::{Envelope, ErrorCode, Outline, Priority, Refusal, outline};
 
 use crate::config::Config;
 use crate::figures::metrics::Metrics;
 use crate::memory::{Memory, default_budget};
+use crate::rules::{may_not_publish, publishing_needs};
 
 /// See the module.
 pub(crate) struct Intake {
     pub(crate) memory: Memory,
-    /// Bytes of events that the log has not answered, and how many there may be.
-    backlog: AtomicUsize,
-    backlog_limit: usize,
+    backlog: Arc<Backlog>,
     /// Bytes of messages that have not arrived whole.
     receiving: AtomicI64,
     metrics: Arc<Metrics>,
@@ -25,8 +25,7 @@ impl Intake {
     pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         Self {
             memory: Memory::new(config.memory_budget.unwrap_or_else(default_budget)),
-            backlog: AtomicUsize::new(0),
-            backlog_limit: config.commit_backlog,
+            backlog: Arc::new(Backlog { used: AtomicUsize::new(0), limit: config.commit_backlog }),
             receiving: AtomicI64::new(0),
             metrics,
         }
@@ -50,9 +49,35 @@ impl Intake {
         Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(2_000))
     }
 
+    /// The door for events, by whichever way they come: what the event is, whether its sender may publish it, whether it has
+    /// arrived as it was sent, what it costs (`charge`), and room in the commit backlog.
+    ///
+    /// # Errors
+    /// The refusal of the event.
+    pub(crate) fn admit(
+        &self,
+        grant: &Grant,
+        envelope: &Envelope<'_>,
+        charge: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<Admitted, Refusal> {
+        let outline = outline(envelope.data)?;
+        if !grant.allows(publishing_needs(outline)) {
+            return Err(may_not_publish(outline));
+        }
+        let metadata = &envelope.metadata;
+        if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
+            let detail = "data does not have the checksum that metadata.checksum names";
+            return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
+        }
+        charge()?;
+        let permit = self.reserve_backlog(envelope.data.len() + EVENT_OVERHEAD, metadata.priority)?;
+        self.metrics.events_received.inc();
+        Ok(Admitted { outline, permit })
+    }
+
     /// Takes room in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused, for want of
     /// room there or of memory.
-    pub(crate) fn reserve_backlog(&self, bytes: usize, priority: Priority) -> Result<(), Refusal> {
+    fn reserve_backlog(&self, bytes: usize, priority: Priority) -> Result<Permit, Refusal> {
         if self.memory.refuses(priority) {
             let detail = "the server is short of memory and takes the more important events only";
             return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000));
@@ -63,23 +88,102 @@ impl Intake {
             Priority::High => 90,
             Priority::Critical => 100,
         };
-        let limit = self.backlog_limit / 100 * share;
-        let before = self.backlog.fetch_add(bytes, Ordering::Relaxed);
-        // A single event larger than the whole backlog is let through when nothing else waits.
-        if before == 0 || before + bytes <= limit {
-            return Ok(());
-        }
-        self.give_back_backlog(bytes);
-        let detail = "the server has more events than its log can take now";
-        Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(250))
+        self.backlog.take(bytes, share).ok_or_else(|| {
+            let detail = "the server has more events than its log can take now";
+            Refusal::new(ErrorCode::Overloaded, detail).retry_after(250)
+        })
     }
 
-    pub(crate) fn give_back_backlog(&self, bytes: usize) {
-        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+    /// A permit of no bytes, to which others can be added.
+    pub(crate) fn empty_permit(&self) -> Permit {
+        Permit { backlog: Arc::clone(&self.backlog), bytes: 0 }
     }
 
     /// Bytes of events that the log has not answered.
     pub(crate) fn backlog(&self) -> usize {
-        self.backlog.load(Ordering::Relaxed)
+        self.backlog.used.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes of an event beside its data.
+const EVENT_OVERHEAD: usize = 256;
+
+/// An event that may go to its session's owner.
+pub(crate) struct Admitted {
+    pub(crate) outline: Outline,
+    pub(crate) permit: Permit,
+}
+
+/// Bytes of events that the log has not answered, and how many there may be.
+#[derive(Debug)]
+struct Backlog {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Backlog {
+    /// Takes room up to `share` percent of the limit. A single event larger than all of it is let through when nothing
+    /// else waits.
+    fn take(self: &Arc<Self>, bytes: usize, share: usize) -> Option<Permit> {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let permit = Permit { backlog: Arc::clone(self), bytes };
+        (before == 0 || before + bytes <= self.limit / 100 * share).then_some(permit)
+    }
+}
+
+/// Room in the commit backlog, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    backlog: Arc<Backlog>,
+    bytes: usize,
+}
+
+impl Permit {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds the room of another one.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Takes all but `bytes` out.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) -> Self {
+        let freed = self.bytes.saturating_sub(bytes);
+        self.bytes -= freed;
+        Self { backlog: Arc::clone(&self.backlog), bytes: freed }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.backlog.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_in_the_backlog_comes_back_however_permits_are_joined_and_parted() {
+        let backlog = Arc::new(Backlog { used: AtomicUsize::new(0), limit: 1_000 });
+        let used = || backlog.used.load(Ordering::Relaxed);
+        let mut all = backlog.take(300, 50).unwrap();
+        assert!(backlog.take(300, 50).is_none());
+        assert_eq!(used(), 300, "what was refused holds nothing");
+        all.absorb(backlog.take(600, 100).unwrap());
+        assert_eq!((all.bytes(), used()), (900, 900));
+        let freed = all.shrink_to(200);
+        assert_eq!((all.bytes(), freed.bytes(), used()), (200, 700, 900));
+        drop(freed);
+        assert_eq!(used(), 200);
+        drop(all);
+        assert_eq!(used(), 0);
+        let large = backlog.take(5_000, 50).unwrap();
+        assert!(backlog.take(1, 100).is_none(), "behind a large one nothing fits");
+        drop(large);
+        assert!(backlog.take(1, 100).is_some());
     }
 }

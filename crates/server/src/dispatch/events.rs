@@ -1,17 +1,14 @@
 //! Events: checked, and on their way to the session's owner.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use agentbench_protocol::event::EventBody;
 use agentbench_protocol::message::Ack;
-use agentbench_protocol::{Envelope, ErrorCode, Refusal, SystemMessage, outline};
+use agentbench_protocol::{Envelope, ErrorCode, Refusal, SystemMessage};
 use agentbench_session::Publish;
 
-use crate::letters::{OwnedEvent, Request};
-use crate::rules::may_not_publish;
+use crate::letters::{Origin, OwnedEvent, Request};
 use crate::rules::parse_session_id;
-use crate::rules::publishing_needs;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -24,19 +21,9 @@ pub(super) fn take_event(
     let name = envelope.session_id.as_deref();
     let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
     let session = parse_session_id(name)?;
-    let outline = outline(envelope.data)?;
-    if !connection.grant.borrow().allows(publishing_needs(outline)) {
-        return Err(may_not_publish(outline));
-    }
+    let charge = || worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now);
+    let admitted = worker.shared.intake.admit(&connection.grant.borrow(), envelope, charge)?;
     let metadata = &envelope.metadata;
-    if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
-        let detail = "data does not have the checksum that metadata.checksum names";
-        return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
-    }
-    worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now)?;
-    let size = envelope.data.len() + 256;
-    worker.shared.intake.reserve_backlog(size, metadata.priority)?;
-    worker.shared.metrics.events_received.inc();
     if worker.shared.names.owner_of(session) == worker.index
         && let Some(owned) = worker.sessions.borrow().get(&session).cloned()
     {
@@ -55,22 +42,16 @@ pub(super) fn take_event(
             requires_ack: metadata.requires_ack,
             in_order: connection.wire.versioned,
         };
-        worker.publish(&owned, &publish, metadata.priority, outline, size, now);
+        worker.publish(&owned, &publish, metadata.priority, admitted, now);
         return Ok(());
     }
-    let event = OwnedEvent {
-        id: (*envelope.id).into(),
-        timestamp: envelope.timestamp.into(),
-        data: envelope.data.into(),
-        metadata: metadata.raw.map(Into::into),
-        producer: connection.producer.clone(),
-        sender: Arc::clone(connection.sender_json()),
-        ttl_ms: metadata.ttl_ms,
+    let origin = Origin {
+        producer: &connection.producer,
+        sender: connection.sender_json(),
         requires_ack: metadata.requires_ack,
         in_order: connection.wire.versioned,
-        priority: metadata.priority,
-        outline,
     };
+    let event = OwnedEvent::new(envelope, origin, admitted);
     worker.ask(connection, session, Request::Publish(event));
     Ok(())
 }

@@ -10,7 +10,7 @@ use agentbench_protocol::envelope::{MessageType, is_visible, read_frame};
 use agentbench_protocol::event::sender_json;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
 use agentbench_protocol::message::{AckLevel, ErrorData};
-use agentbench_protocol::{Envelope, Epoch, ErrorCode, Outline, Refusal, Seq, SessionId, outline};
+use agentbench_protocol::{Envelope, Epoch, ErrorCode, Refusal, Seq, SessionId};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,11 +24,11 @@ use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use super::head;
 use super::pipe;
+use crate::intake::Admitted;
 use crate::letters::exchange::{Answered, Exchange};
-use crate::letters::{OwnedEvent, Request};
+use crate::letters::{Origin, OwnedEvent, Request};
 use crate::query::Query;
 use crate::rules::parse_session_id;
-use crate::rules::{may_not_publish, publishing_needs};
 
 /// What became of a request's events.
 #[derive(Debug, Serialize)]
@@ -164,21 +164,9 @@ impl Batch {
         sender: &Arc<str>,
     ) {
         match self.check(api, caller, session, envelope) {
-            Ok(outline) => {
-                api.shared.metrics.events_received.inc();
-                self.events.push(OwnedEvent {
-                    id: (*envelope.id).into(),
-                    timestamp: envelope.timestamp.into(),
-                    data: envelope.data.into(),
-                    metadata: envelope.metadata.raw.map(Into::into),
-                    producer: producer.into(),
-                    sender: Arc::clone(sender),
-                    ttl_ms: envelope.metadata.ttl_ms,
-                    requires_ack: true,
-                    in_order: false,
-                    priority: envelope.metadata.priority,
-                    outline,
-                });
+            Ok(admitted) => {
+                let origin = Origin { producer, sender, requires_ack: true, in_order: false };
+                self.events.push(OwnedEvent::new(envelope, origin, admitted));
             }
             Err(refusal) => {
                 self.held |= matches!(refusal.code, ErrorCode::Overloaded | ErrorCode::RateLimited);
@@ -194,7 +182,7 @@ impl Batch {
         caller: &Caller,
         session: SessionId,
         envelope: &Envelope<'_>,
-    ) -> Result<Outline, Refusal> {
+    ) -> Result<Admitted, Refusal> {
         if envelope.kind != MessageType::TestEvent {
             return Err(Refusal::invalid("type", "only messages of type test_event can be published"));
         }
@@ -202,24 +190,16 @@ impl Batch {
         if named.is_some_and(|name| name.parse::<SessionId>().ok() != Some(session)) {
             return Err(Refusal::invalid("sessionId", "sessionId must be absent or the one of the address"));
         }
-        let outline = outline(envelope.data)?;
-        if !caller.grant.allows(publishing_needs(outline)) {
-            return Err(may_not_publish(outline));
-        }
-        let metadata = &envelope.metadata;
-        if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
-            let detail = "data does not have the checksum that metadata.checksum names";
-            return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
-        }
-        if self.held {
-            return Err(Refusal::out_of_turn());
-        }
-        if let Err(wait) = api.shared.gate.users.take_guest_rate(&caller.grant.user_id, 1, api.now()) {
-            let detail = "sent faster than the limit allows";
-            return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait));
-        }
-        api.shared.gate.users.take_guest_bytes(&caller.grant.user_id, envelope.data.len(), api.now())?;
-        api.shared.intake.reserve_backlog(envelope.data.len() + 256, metadata.priority)?;
-        Ok(outline)
+        api.shared.intake.admit(&caller.grant, envelope, || {
+            if self.held {
+                return Err(Refusal::out_of_turn());
+            }
+            let (users, user) = (&api.shared.gate.users, &caller.grant.user_id);
+            users.take_guest_rate(user, 1, api.now()).map_err(|wait| {
+                let detail = "sent faster than the limit allows";
+                Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
+            })?;
+            users.take_guest_bytes(user, envelope.data.len(), api.now())
+        })
     }
 }

@@ -12,12 +12,13 @@ use agentbench_auth::Grant;
 use agentbench_event_log::{Appended, Frame, LogError};
 use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::message::Sender;
-use agentbench_protocol::{CloseCode, Outline, Priority, Seq, SessionId, StartAt};
+use agentbench_protocol::{CloseCode, Envelope, Outline, Priority, Seq, SessionId, StartAt};
 use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::inspection::Tap;
+use crate::intake::{Admitted, Permit};
 use crate::session::catalog::Entry;
 use connections::ConnectionInfo;
 
@@ -44,6 +45,38 @@ pub(crate) struct OwnedEvent {
     pub(crate) in_order: bool,
     pub(crate) priority: Priority,
     pub(crate) outline: Outline,
+    /// Its room in the commit backlog.
+    pub(crate) permit: Permit,
+}
+
+/// From whom an event is, and how it is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) producer: &'a str,
+    pub(crate) sender: &'a Arc<str>,
+    pub(crate) requires_ack: bool,
+    pub(crate) in_order: bool,
+}
+
+impl OwnedEvent {
+    /// The event of an envelope that was admitted.
+    pub(crate) fn new(envelope: &Envelope<'_>, origin: Origin<'_>, admitted: Admitted) -> Self {
+        let metadata = &envelope.metadata;
+        Self {
+            id: (*envelope.id).into(),
+            timestamp: envelope.timestamp.into(),
+            data: envelope.data.into(),
+            metadata: metadata.raw.map(Into::into),
+            producer: origin.producer.into(),
+            sender: Arc::clone(origin.sender),
+            ttl_ms: metadata.ttl_ms,
+            requires_ack: origin.requires_ack,
+            in_order: origin.in_order,
+            priority: metadata.priority,
+            outline: admitted.outline,
+            permit: admitted.permit,
+        }
+    }
 }
 
 /// What a session's owner is asked to do.

@@ -7,6 +7,7 @@ use agentbench_session::{Batch, Session};
 
 use super::catalog::Entry;
 use crate::figures::meters::Moment;
+use crate::intake::Permit;
 use crate::letters::{Asker, Request};
 
 /// A session in memory.
@@ -19,8 +20,8 @@ pub(crate) struct Owned {
     pub(crate) priority: Priority,
     /// A change of participants that was not told yet.
     pub(crate) untold: Option<SystemMessage>,
-    /// Bytes of the commit backlog that it holds.
-    pub(crate) reserved: usize,
+    /// What it holds of the commit backlog.
+    pub(crate) permit: Permit,
     /// When the oldest event was taken of what waits for the log, and of what the log was given.
     pub(crate) opened: Option<Moment>,
     pub(crate) flying: Option<Moment>,
@@ -28,14 +29,14 @@ pub(crate) struct Owned {
 
 impl Owned {
     /// A session that nothing waits for.
-    pub(crate) fn new(session: Session, entry: Arc<Entry>) -> Self {
+    pub(crate) fn new(session: Session, entry: Arc<Entry>, permit: Permit) -> Self {
         Self {
             session,
             entry,
             mirrors: 0,
             priority: Priority::Normal,
             untold: None,
-            reserved: 0,
+            permit,
             opened: None,
             flying: None,
         }

@@ -10,7 +10,6 @@ use agentbench_session::ConnectionKey;
 use bytes::{Bytes, BytesMut};
 
 use super::lifecycle::step_name;
-use super::publishing::event_size;
 use crate::letters::exchange::Answered;
 use crate::letters::{Asker, Request};
 use crate::names;
@@ -26,13 +25,9 @@ impl Worker {
     ) {
         if let Request::PublishAll(events) = request {
             for event in events {
-                self.shared.intake.give_back_backlog(event_size(event));
                 self.answer_refusal(asker.connection, refusal.clone().of(&*event.id), false);
             }
             return;
-        }
-        if let Request::Publish(event) = request {
-            self.shared.intake.give_back_backlog(event_size(event));
         }
         let refusal = match request_id(request) {
             Some(id) => refusal.of(id),

@@ -53,7 +53,7 @@ impl Worker {
             session.join(asker.connection, Arc::clone(&asker.who), summary.1, now);
         }
         let entry = Entry::new(id, head, summary.0, now);
-        let owned = Owned::new(session, entry);
+        let owned = Owned::new(session, entry, self.shared.intake.empty_permit());
         self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
         self.mark_dirty(id);
     }

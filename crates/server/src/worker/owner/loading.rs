@@ -69,7 +69,7 @@ impl Worker {
                 session.set_progress(Some(percent));
                 entry.set_progress(Some(percent));
             }
-            let owned = Owned::new(session, entry);
+            let owned = Owned::new(session, entry, self.shared.intake.empty_permit());
             self.sessions.borrow_mut().insert(id, Rc::new(RefCell::new(owned)));
             for (asker, request) in loading.waiting {
                 self.handle(id, asker, request);
@@ -102,7 +102,7 @@ impl Worker {
     pub(crate) fn unload(self: &Rc<Self>, id: SessionId) {
         let owned = self.sessions.borrow().get(&id).cloned();
         if let Some(owned) = owned.filter(|owned| owned.borrow().session.is_quiet()) {
-            debug_assert_eq!(owned.borrow().reserved, 0, "a quiet session holds no backlog");
+            debug_assert_eq!(owned.borrow().permit.bytes(), 0, "a quiet session holds no backlog");
             let guard = owned.borrow();
             // Requests use a session without taking part in it.
             guard.entry.last_used.fetch_max(guard.session.last_used(), Ordering::Relaxed);

@@ -90,9 +90,9 @@ impl Worker {
                     &SystemMessage::SessionInfo { original_message_id: command, session },
                 );
             }
-            Request::Publish(event) => self.publish_owned(owned, asker, &event, now),
+            Request::Publish(event) => self.publish_owned(owned, asker, event, now),
             Request::PublishAll(events) => {
-                for event in &events {
+                for event in events {
                     self.publish_owned(owned, asker, event, now);
                 }
             }

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentbench_protocol::event::EventBody;
-use agentbench_protocol::{Outline, Priority, Seq};
+use agentbench_protocol::{Priority, Seq};
 use agentbench_session::{ConnectionKey, Publish, Published};
 
 use crate::figures::meters::Moment;
+use crate::intake::Admitted;
 use crate::letters::exchange::Answered;
 use crate::letters::{Asker, Letter, OwnedEvent};
 use crate::names;
@@ -21,7 +22,7 @@ impl Worker {
         self: &Rc<Self>,
         owned: &Rc<RefCell<Owned>>,
         asker: &Asker,
-        event: &OwnedEvent,
+        event: OwnedEvent,
         now: u64,
     ) {
         let publish = Publish {
@@ -39,19 +40,20 @@ impl Worker {
             requires_ack: event.requires_ack,
             in_order: event.in_order,
         };
-        self.publish(owned, &publish, event.priority, event.outline, event_size(event), now);
+        let admitted = Admitted { outline: event.outline, permit: event.permit };
+        self.publish(owned, &publish, event.priority, admitted, now);
     }
 
-    /// Takes an event whose `size` is reserved in the backlog.
+    /// Takes an event that was admitted. What is not queued gives its room in the backlog back.
     pub(crate) fn publish(
         self: &Rc<Self>,
         owned: &Rc<RefCell<Owned>>,
         event: &Publish<'_>,
         priority: Priority,
-        outline: Outline,
-        size: usize,
+        admitted: Admitted,
         now: u64,
     ) {
+        let Admitted { outline, permit } = admitted;
         let mut guard = owned.borrow_mut();
         let taken = if event.connection.is_some_and(names::is_exchange) {
             guard.session.publish_from_outside(event, now)
@@ -61,7 +63,7 @@ impl Worker {
         match taken {
             Ok(Published::Queued(_)) => {
                 guard.priority = guard.priority.max(priority);
-                guard.reserved += size;
+                guard.permit.absorb(permit);
                 if outline.progress.is_some() {
                     guard.session.set_progress(outline.progress);
                 }
@@ -71,7 +73,6 @@ impl Worker {
                 self.mark_dirty(id);
             }
             Ok(Published::Repeat(seq)) => {
-                self.shared.intake.give_back_backlog(size);
                 self.shared.metrics.events_duplicate.inc();
                 let entry = Arc::clone(&guard.entry);
                 drop(guard);
@@ -80,12 +81,10 @@ impl Worker {
                 }
             }
             Ok(Published::RepeatQueued(_)) => {
-                self.shared.intake.give_back_backlog(size);
                 self.shared.metrics.events_duplicate.inc();
             }
             Err(refusal) => {
                 drop(guard);
-                self.shared.intake.give_back_backlog(size);
                 if let Some(connection) = event.connection {
                     self.answer_refusal(connection, refusal.of(event.body.id), false);
                 }
@@ -120,9 +119,4 @@ impl Worker {
             self.shared.exchanges.answer(key, Answered::Ack { id, seq: *seq, epoch, duplicate: *duplicate });
         }
     }
-}
-
-/// What an event takes of the commit backlog.
-pub(super) fn event_size(event: &OwnedEvent) -> usize {
-    event.data.len() + 256
 }

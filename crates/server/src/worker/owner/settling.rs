@@ -32,8 +32,7 @@ impl Worker {
                 let priority = std::mem::take(&mut guard.priority);
                 let settled = guard.session.settle(&appended);
                 let left = guard.session.queued_bytes();
-                let freed = if left == 0 { guard.reserved } else { guard.reserved.saturating_sub(left) };
-                guard.reserved -= freed;
+                let freed = guard.permit.shrink_to(left);
                 (settled, priority, freed, guard.session.has_batch())
             };
             if more {
@@ -52,7 +51,7 @@ impl Worker {
                 }
             }
             // After the answers: a server that stops waits for the backlog before it sends clients away.
-            self.shared.intake.give_back_backlog(freed);
+            drop(freed);
         }
         self.shared.metrics.events_logged.inc_by(logged);
     }
