@@ -1,13 +1,12 @@
 //! The Tokio shell: the only crate that wires the parts together.
 //!
 //! - [`Server::start`] opens the log, starts the workers on given listeners, and returns a handle that stops them.
-//! - `worker` is one thread: its runtime, connections and sessions. `transport` is sockets, `session` is owners and followers,
-//!   `dispatch` is what messages ask for, `http` is what is served beside WebSockets, `ops` is figures and limits.
+//! - Every file stands on a floor and uses what is there or below; ARCHITECTURE.md draws them.
 //! - [`config`] is every setting.
 //!
-//! The data's way: `transport` reads and decodes, `dispatch` finds the session, its owner (`session::owner`) orders the events,
-//! `worker` hands everybody's frames to the log in one batch, the log's word comes back through the `mailbox`, and
-//! `session::follow` and `transport::outbox` fill the followers' sockets.
+//! The data's way: `transport` reads and decodes, `dispatch` finds the session, its owner (`worker::owner`) orders the events,
+//! `worker` hands everybody's frames to the log in one batch, the outcome comes back through the mailbox, and
+//! `delivery` fills the followers' sockets.
 
 mod alerts;
 mod cgroup;

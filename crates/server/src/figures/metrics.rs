@@ -255,7 +255,7 @@ impl Metrics {
         self.errors.sum()
     }
 
-    /// What is counted here. The rest of what is served is worked out by [`super::gather`].
+    /// What is counted here. The rest of what is served is worked out by [`crate::overview::figures::gather`].
     pub(crate) fn gather(&self) -> Vec<Figure> {
         self.registry.gather()
     }

@@ -1,9 +1,9 @@
 //! Plain HTTP beside the WebSocket: health, readiness, metrics, and the API under `/api/v1`.
 //!
 //! Handlers change nothing themselves: what a session or a connection has to do is a letter to its worker, and the answer
-//! comes back through an [`exchange`]. So a session's owner stays the only one who changes it.
+//! comes back through an [exchange](crate::letters::exchange). So a session's owner stays the only one who changes it.
 //!
-//! - `access` is who asks, `query` and `pipe` are what comes in and goes out, `answer` is refusals, `cors` is other origins,
+//! - `access` is who asks, `asking` is how owners are asked, `pipe` is what comes in and goes out, `answer` is refusals, `cors` is other origins,
 //!   `head` is what a request's head must be, `entry` what comes before every route.
 //! - `sessions`, `events`, `publish`, `commands`, `stream`, `connections`, `control`, `figures` are the routes; `openapi` describes them.
 

@@ -37,7 +37,7 @@ pub(crate) async fn aside<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(EvidenceError::Disk(std::io::Error::other(error))))
 }
 
-/// The answer to what went wrong, but for uploads in the wrong place ([`super::upload`] answers them).
+/// The answer to what went wrong, but for uploads in the wrong place ([`super::upload()`] answers them).
 pub(crate) fn refused(error: &EvidenceError) -> Refused {
     let detail = error.to_string();
     let (code, status) = match error {
