@@ -28,6 +28,7 @@ const FLOORS: [&[&str]; 9] = [
         "names",
         "networks",
         "outgoing",
+        "traceparent",
         "query",
         "revocation",
         "rules",

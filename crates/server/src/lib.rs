@@ -38,6 +38,7 @@ mod sabotage;
 mod session;
 mod shared;
 mod trace;
+mod traceparent;
 mod transport;
 mod worker;
 

@@ -8,6 +8,7 @@ use agentbench_event_log::{Frame, Kind};
 use super::histogram::{BYTES, COUNT, Cells, SECONDS, Scale, Snapshot};
 use super::registry::{Exemplar, Figure};
 use crate::clock;
+use crate::traceparent::TraceParent;
 
 /// What one worker measures.
 #[derive(Debug)]
@@ -96,7 +97,8 @@ impl Exemplars {
     /// Takes the first event of a frame, if its sender named a trace.
     pub(crate) fn take(&self, frame: &Frame, opened: Moment, now: u64) {
         let Some((_, record)) = frame.records().next() else { return };
-        let Some(trace) = trace_of(record.body) else { return };
+        let Some(parent) = TraceParent::of_event(record.body) else { return };
+        let trace = parent.trace.iter().map(|byte| format!("{byte:02x}")).collect();
         let value = opened.seconds_since(clock::since(opened.instant).as_secs_f64(), record.received_at);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let octave = |value: f64| value.max(f64::MIN_POSITIVE).log2().ceil();
@@ -112,17 +114,6 @@ impl Exemplars {
         kept.reverse();
         kept
     }
-}
-
-/// The trace id of an envelope's `traceparent` (W3C Trace Context §3.2). The server has written the envelope's outside, but
-/// a text inside `data` may look the same; then the trace is whatever its sender wrote, and still 32 digits.
-fn trace_of(body: &[u8]) -> Option<String> {
-    const KEY: &[u8] = b"\"traceparent\":\"00-";
-    let at = body.windows(KEY.len()).rposition(|window| window == KEY)? + KEY.len();
-    let digits = body.get(at..at + 32)?;
-    let is_trace = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        && digits.iter().any(|digit| *digit != b'0');
-    is_trace.then(|| String::from_utf8_lossy(digits).into_owned())
 }
 
 /// The cells of all workers.
@@ -225,17 +216,5 @@ mod tests {
         assert!((moment.seconds_since(0.25, 900) - 0.35).abs() < 1e-9);
         assert!((moment.seconds_since(0.25, 1_100) - 0.15).abs() < 1e-9);
         assert_eq!(moment.seconds_since(0.25, 2_000), 0.0);
-    }
-
-    #[test]
-    fn a_trace_is_found_or_none() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let body = format!("{{\"metadata\":{{\"traceparent\":\"00-{trace}-00f067aa0ba902b7-01\"}}}}");
-        assert_eq!(trace_of(body.as_bytes()).as_deref(), Some(trace));
-        for none in
-            ["{}", "\"traceparent\":\"00-xyz", "\"traceparent\":\"00-00000000000000000000000000000000-1"]
-        {
-            assert_eq!(trace_of(none.as_bytes()), None, "{none}");
-        }
     }
 }

@@ -1,13 +1,10 @@
 //! Spans of events that carry a `traceparent`: publish → log → delivery, for an OpenTelemetry collector.
 //!
 //! Nothing is kept for an event under way. A span is made when it is over, from the committed frame: the event's metadata are in it, and
-//! names of spans follow from the event's place, so that workers agree on them without a word. `parent` is what the event says,
-//! `encode` the collector's form; the job that sends is [`crate::housekeeping::traces`].
+//! names of spans follow from the event's place, so that workers agree on them without a word. `encode` has the collector's form; the job that sends is [`crate::housekeeping::traces`].
 
 pub(crate) mod encode;
-mod parent;
 
-use crate::clock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +14,8 @@ use agentbench_event_log::{Frame, Kind};
 use agentbench_protocol::{Seq, SessionId};
 use sha2::{Digest, Sha256};
 
-use parent::Parent;
+use crate::clock;
+use crate::traceparent::TraceParent;
 
 /// Spans that may wait for the collector.
 const QUEUE: usize = 8_192;
@@ -149,10 +147,10 @@ impl Tracer {
 }
 
 /// Calls for every event of the frame whose trace is sampled.
-fn each_traced(frame: &Frame, mut with: impl FnMut(Parent, Seq, &agentbench_event_log::Record<'_>)) {
+fn each_traced(frame: &Frame, mut with: impl FnMut(TraceParent, Seq, &agentbench_event_log::Record<'_>)) {
     for (seq, record) in frame.records() {
         if record.kind == Kind::Event
-            && let Some(parent) = Parent::of_event(record.body)
+            && let Some(parent) = TraceParent::of_event(record.body).filter(|parent| parent.is_sampled)
         {
             with(parent, seq, &record);
         }
@@ -160,7 +158,7 @@ fn each_traced(frame: &Frame, mut with: impl FnMut(Parent, Seq, &agentbench_even
 }
 
 /// The name of a span: whoever knows the event knows it.
-fn name(parent: &Parent, session: SessionId, seq: Seq, stage: &str) -> [u8; 8] {
+fn name(parent: &TraceParent, session: SessionId, seq: Seq, stage: &str) -> [u8; 8] {
     let mut hash = Sha256::new();
     hash.update(parent.trace);
     hash.update(parent.span);

@@ -5,10 +5,10 @@
 pub(crate) mod flame;
 pub(crate) mod folded;
 
-use crate::clock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::clock;
 use folded::Folded;
 
 /// Samples for each second of CPU: no divisor of what programs do by the clock.

@@ -7,11 +7,12 @@ const SAMPLED: u8 = 1;
 /// What an envelope has somewhere if it has one; looked for before anything is parsed.
 const KEY: &[u8] = b"\"traceparent\"";
 
-/// The caller's span.
+/// The caller's span, and whether the caller records its trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Parent {
-    pub(super) trace: [u8; 16],
-    pub(super) span: [u8; 8],
+pub(crate) struct TraceParent {
+    pub(crate) trace: [u8; 16],
+    pub(crate) span: [u8; 8],
+    pub(crate) is_sampled: bool,
 }
 
 #[derive(Deserialize)]
@@ -24,9 +25,9 @@ struct Metadata {
     traceparent: Option<String>,
 }
 
-impl Parent {
-    /// Of an event as readers get it; `None` if it has none that is sampled.
-    pub(super) fn of_event(body: &[u8]) -> Option<Self> {
+impl TraceParent {
+    /// Of an event as readers get it; `None` if it has none.
+    pub(crate) fn of_event(body: &[u8]) -> Option<Self> {
         if !body.windows(KEY.len()).any(|window| window == KEY) {
             return None;
         }
@@ -43,7 +44,7 @@ impl Parent {
         }
         let (trace, span, flags) = (bytes::<16>(trace)?, bytes::<8>(span)?, bytes::<1>(flags)?);
         let is_real = trace != [0; 16] && span != [0; 8];
-        (is_real && flags[0] & SAMPLED != 0).then_some(Self { trace, span })
+        is_real.then_some(Self { trace, span, is_sampled: flags[0] & SAMPLED != 0 })
     }
 }
 
@@ -71,13 +72,14 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn a_sampled_parent_is_read_and_nothing_else() {
-        let parent = Parent::parse(GOOD).unwrap();
+    fn a_parent_is_read_with_its_flag_and_nothing_else() {
+        let parent = TraceParent::parse(GOOD).unwrap();
         assert_eq!((parent.trace[0], parent.trace[15], parent.span[7]), (0x0a, 0x9c, 0x31));
-        assert!(Parent::parse(&GOOD.replace("-01", "-03")).is_some());
+        for (flags, is_sampled) in [("-00", false), ("-01", true), ("-02", false), ("-03", true)] {
+            let parent = TraceParent::parse(&GOOD.replace("-01", flags));
+            assert_eq!(parent.map(|parent| parent.is_sampled), Some(is_sampled), "{flags}");
+        }
         for wrong in [
-            GOOD.replace("-01", "-00"),
-            GOOD.replace("-01", "-02"),
             GOOD.replacen("00-", "ff-", 1),
             GOOD.to_uppercase(),
             format!("{GOOD}-x"),
@@ -87,7 +89,7 @@ mod tests {
             String::new(),
             "äöü-".repeat(9),
         ] {
-            assert_eq!(Parent::parse(&wrong), None, "{wrong}");
+            assert_eq!(TraceParent::parse(&wrong), None, "{wrong}");
         }
     }
 
@@ -97,10 +99,10 @@ mod tests {
             format!(r#"{{"id":"e","type":"test_event","data":{data},"metadata":{metadata}}}"#)
         };
         let named = format!(r#"{{"traceparent":"{GOOD}"}}"#);
-        assert!(Parent::of_event(event(&named, "{}").as_bytes()).is_some());
-        assert!(Parent::of_event(event("{}", &named).as_bytes()).is_none());
-        assert!(Parent::of_event(event(r#"{"traceparent":5}"#, "{}").as_bytes()).is_none());
-        assert!(Parent::of_event(b"\"traceparent\" and no JSON").is_none());
-        assert!(Parent::of_event(b"{}").is_none());
+        assert!(TraceParent::of_event(event(&named, "{}").as_bytes()).is_some());
+        assert!(TraceParent::of_event(event("{}", &named).as_bytes()).is_none());
+        assert!(TraceParent::of_event(event(r#"{"traceparent":5}"#, "{}").as_bytes()).is_none());
+        assert!(TraceParent::of_event(b"\"traceparent\" and no JSON").is_none());
+        assert!(TraceParent::of_event(b"{}").is_none());
     }
 }
