@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use anyhow::Context;
-
-use crate::{output, root};
+use crate::{root, tidy};
 
 const SOURCES: &str = "crates/server/src/";
 
@@ -55,11 +53,9 @@ const WIDE: [(&str, usize); 3] = [("Connection", 22), ("Shared", 27), ("Worker",
 const TABLES: [&str; 3] = ["Config", "Metrics", "Readings"];
 
 /// Checks the floors and prints the counts.
-pub(crate) fn check(broken: &mut Vec<String>) -> anyhow::Result<()> {
-    let listed =
-        output("git", &["ls-files", "-co", "--exclude-standard", SOURCES]).context("git ls-files failed")?;
+pub(crate) fn check(broken: &mut Vec<String>) {
     let mut files = BTreeMap::new();
-    for path in listed.lines().filter(|path| path.ends_with(".rs")) {
+    for path in tidy::sources(&["rs"]).iter().filter(|path| path.starts_with(SOURCES)) {
         // A file that was deleted and not committed yet is still listed.
         if let Ok(text) = fs::read_to_string(root().join(path)) {
             files.insert(module_of(&path[SOURCES.len()..]), without_tests(&text));
@@ -91,7 +87,6 @@ pub(crate) fn check(broken: &mut Vec<String>) -> anyhow::Result<()> {
         circle.len(),
         wide.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", "),
     );
-    Ok(())
 }
 
 /// `worker/mod.rs` is `worker`, `lib.rs` is `lib`.

@@ -9,6 +9,7 @@ mod openapi;
 mod peers;
 mod serve_flags;
 mod tidy;
+mod titles;
 mod web;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ cargo xtask TASK
   setup      install what builds and tests need (Debian packages, as root), or say what is missing
   test       setup, then every test; `cargo xtask test NAME` runs those whose names hold NAME
   lint       formatting and clippy, warnings are errors
-  tidy       house rules: pure crates stay pure, no file of the server looks up from its floor, attacks have tests, generated files are fresh
+  tidy       house rules: pure crates stay pure, no file of the server looks up from its floor, attacks have tests, titles of commits
+               are short, generated files are fresh
   deny       licences, sources and, where they can be reached, advisories of dependencies (cargo-deny)
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)

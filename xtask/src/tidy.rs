@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::{codegen, floors, output, root};
+use crate::{codegen, floors, output, root, titles};
 
 /// Crates that decide without touching the world: time, randomness and IO are arguments to them.
 const PURE: [&str; 5] = [
@@ -22,16 +23,20 @@ const IMPURE: [&str; 8] = ["tokio", "mio", "socket2", "getrandom", "rand", "hype
 /// Below `agentbench-auth` stands `jsonwebtoken`, whose signing needs randomness; verifying, all that the server does, uses none.
 const EXCUSED: [(&str, &[&str]); 1] = [("agentbench-auth", &["getrandom", "rand"])];
 
+/// Folders that hold what builds and installs have made.
+const NO_SOURCES: [&str; 3] = ["target", "node_modules", "dist"];
+
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut broken = Vec::new();
     pure_crates(&mut broken)?;
-    module_docs(&mut broken)?;
+    module_docs(&mut broken);
     attacks(&mut broken)?;
-    floors::check(&mut broken)?;
+    floors::check(&mut broken);
+    titles::check(&mut broken);
     broken.extend(codegen::stale()?);
     if broken.is_empty() {
         println!(
-            "tidy: pure crates are pure, modules say their role, attacks have tests, generated files are fresh"
+            "tidy: pure crates are pure, modules say their role, attacks have tests, titles of commits are short, generated files are fresh"
         );
         return Ok(());
     }
@@ -43,8 +48,8 @@ fn attacks(broken: &mut Vec<String>) -> anyhow::Result<()> {
     let page = fs::read_to_string(root().join("docs/security.md"))?;
     let (_, table) =
         page.split_once("## Attacks that were tried").context("docs/security.md has no attacks")?;
-    let sources = output("git", &["grep", "-hE", r"^\s*(fn|test\(|it\()", "--", "*.rs", "*.ts"])
-        .context("git grep failed")?;
+    let sources: String =
+        sources(&["rs", "ts"]).iter().filter_map(|file| fs::read_to_string(root().join(file)).ok()).collect();
     for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
         let tests = row.trim_end_matches('|').rsplit('|').next().unwrap_or("");
         let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
@@ -83,14 +88,42 @@ fn pure_crates(broken: &mut Vec<String>) -> anyhow::Result<()> {
 }
 
 /// Every source file begins with what it is for.
-fn module_docs(broken: &mut Vec<String>) -> anyhow::Result<()> {
-    let files = output("git", &["ls-files", "*.rs"]).context("git ls-files failed")?;
-    for file in files.lines() {
+fn module_docs(broken: &mut Vec<String>) {
+    for file in sources(&["rs"]) {
         // A file that was deleted and not committed yet is still listed.
-        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+        let Ok(text) = fs::read_to_string(root().join(&file)) else { continue };
         if !text.starts_with("//!") && !text.starts_with("#![no_main]") {
             broken.push(format!("{file} does not begin with its role (//!)"));
         }
     }
-    Ok(())
+}
+
+/// Source files with these extensions: those that git lists or, in a checkout without git, those in the folders.
+pub(crate) fn sources(extensions: &[&str]) -> Vec<String> {
+    let patterns: Vec<String> = extensions.iter().map(|extension| format!("*.{extension}")).collect();
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    if let Some(files) =
+        output("git", &[&["ls-files", "-co", "--exclude-standard", "--"], &patterns[..]].concat())
+    {
+        return files.lines().map(str::to_owned).collect();
+    }
+    let mut files = Vec::new();
+    walk(root(), &mut files);
+    let is_one = |file: &String| {
+        Path::new(file).extension().is_some_and(|own| extensions.iter().any(|extension| own == *extension))
+    };
+    files.retain(is_one);
+    files
+}
+
+/// Files below this folder, without hidden folders and those of builds.
+fn walk(folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if !path.is_dir() {
+            files.extend(path.strip_prefix(root()).ok().map(|path| path.to_string_lossy().into_owned()));
+        } else if !name.starts_with('.') && !NO_SOURCES.contains(&name.as_str()) {
+            walk(&path, files);
+        }
+    }
 }

@@ -1,0 +1,70 @@
+//! Titles of commits: short, and each used once.
+
+use std::collections::BTreeSet;
+
+use crate::output;
+
+/// Characters that a title may have.
+const LONGEST: usize = 72;
+/// The rule holds for commits after this one.
+const SINCE: &str = "cc5f3048dd15f2e314b6e70afb6f5f469749cb88";
+
+/// Adds what is wrong with the titles of the commits that this checkout has.
+pub(crate) fn check(broken: &mut Vec<String>) {
+    let Some(range) = range() else {
+        eprintln!("tidy: without the history after {}; titles of commits are not checked", &SINCE[..7]);
+        return;
+    };
+    let log = output("git", &["log", "--no-merges", "--format=%s", &range]).unwrap_or_default();
+    broken.extend(faults(log.lines()));
+}
+
+/// The commits to check: those after [`SINCE`]; in a shallow clone that does not reach it, all that it has. None without
+/// a history, or with another one.
+fn range() -> Option<String> {
+    if output("git", &["cat-file", "-e", &format!("{SINCE}^{{commit}}")]).is_some() {
+        return Some(format!("{SINCE}..HEAD"));
+    }
+    let shallow = output("git", &["rev-parse", "--is-shallow-repository"])?;
+    let has_commit = output("git", &["rev-parse", "--verify", "--quiet", "HEAD"]).is_some();
+    (shallow.trim() == "true" && has_commit).then(|| "HEAD".to_owned())
+}
+
+/// Titles that are too long, and those that an earlier line has as well.
+fn faults<'a>(titles: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let (mut seen, mut faults) = (BTreeSet::new(), Vec::new());
+    for title in titles {
+        let length = title.chars().count();
+        if length > LONGEST {
+            faults.push(format!("a commit's title has {length} characters, {LONGEST} are allowed: {title}"));
+        }
+        if !seen.insert(title) {
+            faults.push(format!("two commits have the title {title:?}"));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_of_72_characters_that_differ_are_fine() {
+        let longest = "ü".repeat(LONGEST);
+        assert_eq!(
+            faults([longest.as_str(), "Count readers", "Count writers"].into_iter()),
+            Vec::<String>::new()
+        );
+        assert!(faults(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn long_titles_and_repeated_ones_are_named() {
+        let long = "x".repeat(LONGEST + 1);
+        let faults = faults(["Count readers", &long, "Count readers", "count readers"].into_iter());
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].contains("has 73 characters") && faults[0].ends_with(&long), "{faults:?}");
+        assert!(faults[1].contains("\"Count readers\""), "{faults:?}");
+    }
+}
