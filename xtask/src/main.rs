@@ -8,6 +8,7 @@ mod instructions;
 mod openapi;
 mod peers;
 mod serve_flags;
+mod test;
 mod tidy;
 mod titles;
 mod web;
@@ -21,7 +22,8 @@ const HELP: &str = "\
 cargo xtask TASK
 
   setup      install what builds and tests need (Debian packages, as root), or say what is missing
-  test       setup, then every test; `cargo xtask test NAME` runs those whose names hold NAME
+  test       setup, then every test; `cargo xtask test NAME` runs those whose names hold NAME, and with -p PACKAGE before it
+               those of one package, which is the quickest after a change in it
   lint       formatting and clippy, warnings are errors
   tidy       house rules: pure crates stay pure, no file of the server looks up from its floor, attacks have tests, titles of commits
                are short, generated files are fresh
@@ -44,14 +46,14 @@ fn main() -> ExitCode {
     let rest: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
     let done = match task {
         "setup" => setup(),
-        "test" => setup().and_then(|()| test(&rest)),
+        "test" => setup().and_then(|()| test::run(&rest)),
         "lint" => lint(),
         "tidy" => tidy::run(),
         "deny" => deny::check(),
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "bench" if rest.first() == Some(&"--instructions") => instructions::count(&rest[1..]),
-        "openapi-check" => openapi::check(),
+        "openapi-check" => cargo(&["build", "-p", "agentbench-cli"]).and_then(|()| openapi::check()),
         "dashboard" => dashboard::build(),
         "serve" => serve(&rest),
         "web" => dashboard::build().and_then(|()| release()).and_then(|()| web::check()),
@@ -144,25 +146,6 @@ fn from_debian() -> anyhow::Result<()> {
     run("apt-get", &[&["install", "-y", "-qq", "--no-install-recommends"], &missing[..]].concat())
 }
 
-fn has_nextest() -> bool {
-    output("cargo", &["nextest", "--version"]).is_some()
-}
-
-fn test(filter: &[&str]) -> anyhow::Result<()> {
-    // The tests that start the server as a process use the binary of the same build.
-    cargo(&["build", "--workspace", "--bins"])?;
-    let features = ["--workspace", "--all-features"];
-    if has_nextest() {
-        cargo(&[&["nextest", "run", "--no-fail-fast"], &features[..], filter].concat())?;
-    } else {
-        cargo(&[&["test", "--no-fail-fast", "--lib", "--bins", "--tests"], &features[..], filter].concat())?;
-    }
-    if filter.is_empty() {
-        cargo(&["test", "--doc", "--workspace"])?;
-    }
-    Ok(())
-}
-
 fn lint() -> anyhow::Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
@@ -197,7 +180,8 @@ fn ci() -> anyhow::Result<()> {
     lint()?;
     tidy::run()?;
     deny::check()?;
-    test(&[])?;
+    test::run(&[])?;
+    // With the binary that the tests were run with.
     openapi::check()?;
     dashboard::build()?;
     release()?;

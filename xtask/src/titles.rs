@@ -19,15 +19,11 @@ pub(crate) fn check(broken: &mut Vec<String>) {
     broken.extend(faults(log.lines()));
 }
 
-/// The commits to check: those after [`SINCE`]; in a shallow clone that does not reach it, all that it has. None without
-/// a history, or with another one.
+/// The commits to check: those after [`SINCE`]. None without it: which of a shallow clone's commits come after it, nobody
+/// can tell there.
 fn range() -> Option<String> {
-    if output("git", &["cat-file", "-e", &format!("{SINCE}^{{commit}}")]).is_some() {
-        return Some(format!("{SINCE}..HEAD"));
-    }
-    let shallow = output("git", &["rev-parse", "--is-shallow-repository"])?;
-    let has_commit = output("git", &["rev-parse", "--verify", "--quiet", "HEAD"]).is_some();
-    (shallow.trim() == "true" && has_commit).then(|| "HEAD".to_owned())
+    output("git", &["merge-base", "--is-ancestor", SINCE, "HEAD"])?;
+    Some(format!("{SINCE}..HEAD"))
 }
 
 /// Titles that are too long, and those that an earlier line has as well.
