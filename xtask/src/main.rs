@@ -1,6 +1,7 @@
 //! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
+mod coverage;
 mod dashboard;
 mod deny;
 mod floors;
@@ -11,6 +12,7 @@ mod serve_flags;
 mod test;
 mod tidy;
 mod titles;
+mod tools;
 mod web;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +40,8 @@ cargo xtask TASK
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
   bench --instructions  instructions for each event, by callgrind; --against COMMIT compares with another commit
   microbench criterion benchmarks of codec, envelope, session and log
+  coverage   lines that the tests run, for each package, and the files with most that they do not; `cargo xtask coverage NAME…`
+               measures these crates (agentbench-session) and packages (web/client); not part of ci
   ci         all that continuous integration runs: lint, tidy, deny, test, openapi-check, a release build, web and every scenario of the suite, a tenth of each";
 
 fn main() -> ExitCode {
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         "web" => dashboard::build().and_then(|()| release()).and_then(|()| web::check()),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
+        "coverage" => coverage::measure(&rest),
         "ci" => ci(),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
