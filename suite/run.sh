@@ -3,7 +3,9 @@
 # that it has to compile, and does.
 set -eu
 cd "$(dirname "$0")/.."
-built="${CARGO_TARGET_DIR:-target}/release/agentbench"
+target="${CARGO_TARGET_DIR:-target}"
+# The newer of what `cargo xtask serve` and `cargo build --release` leave.
+built=$(ls -t "$target/serve/agentbench" "$target/release/agentbench" 2>/dev/null | head -n 1)
 if [ -x "$built" ]; then
     exec "$built" suite "$@"
 elif command -v agentbench >/dev/null 2>&1; then

@@ -33,8 +33,8 @@ cargo xtask TASK
   codegen    write the generated references in docs/
   openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
   dashboard  build the dashboard's pages (npm); the next cargo build embeds them
-  serve      build the dashboard if npm is there, then `cargo run --release -- serve` with the further words (--demo, --port …)
-  web        the TypeScript SDK and the dashboard: lint, build, tests in Node and in Chromium, against the release build
+  serve      build the dashboard if npm is there, then `cargo run --profile serve -- serve` with the further words (--demo, --port …)
+  web        the TypeScript SDK and the dashboard: lint, build, tests in Node and in Chromium, against the build of profile serve
   bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
                --against BINARY: old and new in turn, twenty pairs of each row, the ratio with its 95 % interval
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
@@ -42,7 +42,11 @@ cargo xtask TASK
   microbench criterion benchmarks of codec, envelope, session and log
   coverage   lines that the tests run, for each package, and the files with most that they do not; `cargo xtask coverage NAME…`
                measures these crates (agentbench-session) and packages (web/client); not part of ci
-  ci         all that continuous integration runs: lint, tidy, deny, test, openapi-check, a release build, web and every scenario of the suite, a tenth of each";
+  ci         all that continuous integration runs: lint, tidy, deny, test, openapi-check, a build of profile serve, web and every scenario of the suite,
+               a tenth of each
+
+Profiles of cargo (docs/adr/0017): `serve` takes half the time to build: serve, web, ci and its suite. `release` is what is measured and
+shipped: bench and `cargo build --release`. `dev` is for test and openapi-check.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
         "openapi-check" => cargo(&["build", "-p", "agentbench-cli"]).and_then(|()| openapi::check()),
         "dashboard" => dashboard::build(),
         "serve" => serve(&rest),
-        "web" => dashboard::build().and_then(|()| release()).and_then(|()| web::check()),
+        "web" => dashboard::build().and_then(|()| build()).and_then(|()| web::check()),
         "bench" => bench(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "coverage" => coverage::measure(&rest),
@@ -163,17 +167,25 @@ fn serve(rest: &[&str]) -> anyhow::Result<()> {
     if let Err(error) = dashboard::build() {
         eprintln!("serve: without the dashboard's pages: {error:#}");
     }
-    cargo(&[&["run", "--release", "--", "serve"], rest].concat())
+    cargo(&[&["run", "--profile", "serve", "--", "serve"], rest].concat())
 }
 
+/// What is measured is what is shipped: the release profile.
 fn bench(rest: &[&str]) -> anyhow::Result<()> {
-    release()?;
+    let bins = ["--bin", "agentbench", "--bin", "budgets"];
+    cargo(&[&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"], &bins[..]].concat())?;
     let budgets = target().join("release/budgets");
     run(&budgets.to_string_lossy(), rest)
 }
 
-fn release() -> anyhow::Result<()> {
-    cargo(&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"])
+/// Builds [`binary`].
+fn build() -> anyhow::Result<()> {
+    cargo(&["build", "--profile", "serve", "-p", "agentbench-cli"])
+}
+
+/// The server that is tested from outside, in the profile that is quick to build.
+pub(crate) fn binary() -> PathBuf {
+    target().join("serve/agentbench")
 }
 
 pub(crate) fn target() -> PathBuf {
@@ -189,18 +201,18 @@ fn ci() -> anyhow::Result<()> {
     // With the binary that the tests were run with.
     openapi::check()?;
     dashboard::build()?;
-    release()?;
+    build()?;
     web::check()?;
     suite()
 }
 
-/// Every scenario, a tenth of each, on the release build; and one by the name that web developers know.
+/// Every scenario, a tenth of each, on the build of profile `serve`; and one by the name that web developers know.
 fn suite() -> anyhow::Result<()> {
     let output = target().join("suite");
     let output = output.to_string_lossy();
-    let status = Command::new(target().join("release/agentbench"))
+    let status = Command::new(binary())
         .args(["suite", "full", "--quick", "--output", &output])
-        // A release has none of the defects that this asks for; the suite would find it if it had.
+        // This build has none of the defects that this asks for; the suite would find it if it had.
         .env("AGENTBENCH_SABOTAGE", "ack_before_log")
         .current_dir(root())
         .status()?;

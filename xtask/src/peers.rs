@@ -14,8 +14,8 @@ const FOLDER: &str = "bench/peers";
 pub(crate) fn run(rest: &[&str]) -> anyhow::Result<()> {
     install();
     let has_server = rest.iter().any(|word| *word == "--server" || word.starts_with("--server="));
-    let ours: &[&str] = if has_server { &[] } else { &["-p", "agentbench-cli"] };
-    cargo(&[&["build", "--release", "-p", "agentbench-load"], ours].concat())?;
+    let ours: &[&str] = if has_server { &[] } else { &["-p", "agentbench-cli", "--bin", "agentbench"] };
+    cargo(&[&["build", "--release", "-p", "agentbench-load", "--bin", "peers"], ours].concat())?;
     let measurement = target().join("release/peers");
     eprintln!("› {} {}", measurement.display(), rest.join(" "));
     // In our place, so that Ctrl-C and SIGTERM reach what has servers to end.

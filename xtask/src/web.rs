@@ -1,10 +1,10 @@
-//! The TypeScript SDK and the dashboard: types that are fresh, lint, build, tests in Node and in a real browser, against the release
-//! build.
+//! The TypeScript SDK and the dashboard: types that are fresh, lint, build, tests in Node and in a real browser, against the build
+//! of profile `serve`.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::{output, root, run, target};
+use crate::{binary, output, root, run};
 
 /// Where Debian's browser is.
 const BROWSER: &str = "/usr/bin/chromium";
@@ -18,16 +18,13 @@ pub(crate) fn check() -> anyhow::Result<()> {
         eprintln!("web: no Chromium at {BROWSER}; the tests in a browser are left out");
         words.extend(["--", "--exclude", "test/browser.test.ts"]);
     }
-    let status = Command::new("npm")
-        .args(&words)
-        .env("AGENTBENCH_BINARY", target().join("release/agentbench"))
-        .current_dir(root())
-        .status()?;
+    let status =
+        Command::new("npm").args(&words).env("AGENTBENCH_BINARY", binary()).current_dir(root()).status()?;
     anyhow::ensure!(status.success(), "npm {}: {status}", words.join(" "));
     dashboard()
 }
 
-/// The dashboard that is in the release build; [`crate::dashboard`] has installed what it needs.
+/// The dashboard that is in the build of profile `serve`; [`crate::dashboard`] has installed what it needs.
 fn dashboard() -> anyhow::Result<()> {
     for task in ["lint", "test"] {
         run("npm", &["--prefix", "web/dashboard", "run", "--silent", task])?;
@@ -38,7 +35,7 @@ fn dashboard() -> anyhow::Result<()> {
     }
     let status = Command::new("npm")
         .args(["--prefix", "web/dashboard", "run", "--silent", "e2e"])
-        .env("AGENTBENCH_BIN", target().join("release/agentbench"))
+        .env("AGENTBENCH_BIN", binary())
         .current_dir(root())
         .status()?;
     anyhow::ensure!(status.success(), "the dashboard's tests in a browser: {status}");
