@@ -12,11 +12,7 @@ use agentbench_session::Step;
 
 use crate::letters::Request;
 use crate::overview;
-use crate::rules::cost_of;
-use crate::rules::derive_session_id;
-use crate::rules::is_written_down;
-use crate::rules::parse_session_id;
-use crate::rules::permission_for;
+use crate::rules::{cost_of, derive_session_id, is_written_down, parse_session_id, permission_for};
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 

@@ -16,8 +16,7 @@ use super::api::Api;
 use super::head;
 use crate::letters::Asker;
 use crate::query::Query;
-use crate::rules::bearer;
-use crate::rules::no_such_session;
+use crate::rules::{bearer, no_such_session};
 use crate::transport::Peer;
 
 /// Somebody with a good token.

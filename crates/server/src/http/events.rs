@@ -19,8 +19,7 @@ use super::api::{Api, segment};
 use super::pipe::{self, Unread, Writer};
 use super::range::Range;
 use crate::query::Query;
-use crate::rules::COST_OF_PAGE;
-use crate::rules::parse_session_id;
+use crate::rules::{COST_OF_PAGE, parse_session_id};
 use crate::shared::Shared;
 use crate::transport::plain::Link;
 

@@ -18,8 +18,7 @@ use super::asking::{ask, one_answer};
 use crate::letters::Request;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::query::Query;
-use crate::rules::parse_session_id;
-use crate::rules::{COST_OF_PAGE, COST_OF_SEARCH};
+use crate::rules::{COST_OF_PAGE, COST_OF_SEARCH, parse_session_id};
 
 /// A page of sessions, newest first.
 #[derive(Debug, Serialize)]

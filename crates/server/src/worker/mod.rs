@@ -64,9 +64,9 @@ pub(crate) struct Worker {
     /// Sessions with entries for the log.
     dirty: RefCell<Vec<SessionId>>,
     commit_due: Notify,
-    /// Connections with something to write.
     /// Replays that run for connections here; few have any.
     pub(crate) replays: RefCell<HashMap<ConnectionKey, Vec<Rc<Playing>>>>,
+    /// Readers with something to write.
     flush_queue: RefCell<Vec<Rc<Reader>>>,
     flush_due: Notify,
     pub(crate) scratch: RefCell<Box<[u8]>>,
