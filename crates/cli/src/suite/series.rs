@@ -214,6 +214,6 @@ fn machine() -> Machine {
     Machine {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         platform: format!("{} {} {}", std::env::consts::OS, kernel.trim(), std::env::consts::ARCH),
-        optimised: !cfg!(debug_assertions),
+        optimised: cfg!(release_build),
     }
 }

@@ -19,9 +19,7 @@ use agentbench_protocol::{CloseCode, Envelope, ErrorCode, Refusal, msgpack};
 use bytes::BytesMut;
 
 use crate::worker::Worker;
-use crate::worker::connection::Connection;
-
-use crate::worker::connection::Received;
+use crate::worker::connection::{Connection, Received};
 use commands::take_command;
 use events::{take_event, take_reader_ack};
 use turns::{check_turn, hold_turn};

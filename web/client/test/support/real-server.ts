@@ -13,7 +13,7 @@ const PATIENCE = 30_000;
 function findBinary(): string {
   const root = fileURLToPath(new URL("../../../../", import.meta.url));
   const given = process.env.AGENTBENCH_BINARY;
-  const places = given === undefined ? [`${root}target/release/agentbench`, `${root}target/debug/agentbench`] : [given];
+  const places = given === undefined ? [`${root}target/release/agentbench`, `${root}target/serve/agentbench`, `${root}target/debug/agentbench`] : [given];
   const found = places.find((place) => existsSync(place));
   if (found === undefined) {
     throw new Error(`no server to test against (looked for ${places.join(", ")}): run "cargo build --release" at the repository's root, or set AGENTBENCH_BINARY`);

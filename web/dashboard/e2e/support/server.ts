@@ -15,7 +15,7 @@ const PATIENCE = 30_000;
 export function findBinary(): string {
   const root = fileURLToPath(new URL("../../../../", import.meta.url));
   const given = process.env.AGENTBENCH_BIN;
-  const places = given === undefined ? [`${root}target/release/agentbench`, `${root}target/debug/agentbench`] : [given];
+  const places = given === undefined ? [`${root}target/release/agentbench`, `${root}target/serve/agentbench`, `${root}target/debug/agentbench`] : [given];
   const found = places.find((place) => existsSync(place));
   if (found === undefined) throw new Error(`no server to test against (looked for ${places.join(", ")}): set AGENTBENCH_BIN`);
   return found;
