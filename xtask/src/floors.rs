@@ -45,7 +45,7 @@ const FLOORS: [&[&str]; 9] = [
 /// Files that may use each other in a circle.
 const CIRCLE: usize = 2;
 /// Lines of methods of `Worker` and of functions that take one.
-const WORKER_LINES: usize = 2_853;
+const WORKER_LINES: usize = 2_817;
 /// Fields of one type, those of bags inside it counted: a bag is a type of the crate without methods.
 const FIELDS: usize = 15;
 /// Types that have more, and how many. Tables (settings, figures, JSON) are as long as what they list.
