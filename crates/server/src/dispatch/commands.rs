@@ -90,7 +90,7 @@ pub(super) fn take_command(
 
 /// A request that will be answered once: the connection is not read further if too many are under way.
 fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, session: SessionId, request: Request) {
-    connection.pending.set(connection.pending.get() + 1);
+    connection.begin_request();
     worker.ask(connection, session, request);
 }
 
@@ -159,7 +159,7 @@ fn ask_join(
     from: StartAt,
     subscribe: bool,
 ) {
-    connection.pending.set(connection.pending.get() + 1);
+    connection.begin_request();
     let named = match &from {
         StartAt::After(Position { seq, last_id: Some(_), .. }) if *seq > 0 => Some(*seq),
         _ => None,

@@ -25,7 +25,7 @@ pub(super) fn costly(
     command: String,
     answer: impl FnOnce(&Rc<Worker>, &Rc<Connection>, String) -> Result<(), Refusal> + 'static,
 ) {
-    connection.pending.set(connection.pending.get() + 1);
+    connection.begin_request();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         // Few of a connection's commands at a time look whether it takes its answers; those that nobody takes are not made.
@@ -39,9 +39,7 @@ pub(super) fn costly(
             if let Err(refusal) = answer(&worker, &connection, command.clone()) {
                 worker.refuse(&connection, refusal.of(command), worker.now());
             }
-            connection.pending.set(connection.pending.get().saturating_sub(1));
-            worker.flush(&connection.reader);
-            connection.reader.wake_if_paused();
+            worker.end_request(&connection);
             tokio::task::yield_now().await;
         }
     });
@@ -55,7 +53,7 @@ pub(super) fn history(
     from: Seq,
     limit: u32,
 ) {
-    connection.pending.set(connection.pending.get() + 1);
+    connection.begin_request();
     let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
     tokio::task::spawn_local(async move {
         let turn = connection.costly_commands.acquire().await;
@@ -84,9 +82,7 @@ pub(super) fn history(
             }
             Err(refusal) => worker.refuse(&connection, refusal.of(command), worker.now()),
         }
-        connection.pending.set(connection.pending.get().saturating_sub(1));
-        worker.flush(&connection.reader);
-        connection.reader.wake_if_paused();
+        worker.end_request(&connection);
         worker.drain(&connection, || held.is_some() && connection.is_open()).await;
         drop(held);
     });

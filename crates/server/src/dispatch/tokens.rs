@@ -22,7 +22,7 @@ pub(super) fn refresh_perhaps_later(
     if refused.and_then(|error| worker.shared.gate.issuer_may_know(error)).is_none() {
         return refresh(worker, connection, command, &token, now);
     }
-    connection.pending.set(connection.pending.get() + 1);
+    connection.begin_request();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         if let Some(issuer) = &worker.shared.gate.issuer {
@@ -34,9 +34,7 @@ pub(super) fn refresh_perhaps_later(
         {
             worker.refuse(&connection, refusal.of(command), now);
         }
-        connection.pending.set(connection.pending.get().saturating_sub(1));
-        worker.flush(&connection.reader);
-        connection.reader.wake_if_paused();
+        worker.end_request(&connection);
     });
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A place in a session's log, and what a read there means. Whoever reads a log, reads it by this table: followers, streams,
+//! A place in a session's log, and what a read there means. All readers use this table: followers, streams,
 //! ranges, exports, replays, pages of history, and owners that load a session.
 //!
 //! | the log says | it means |

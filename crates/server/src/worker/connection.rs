@@ -191,6 +191,11 @@ impl Connection {
         &self.reader.who
     }
 
+    /// A request begins that will be answered once: the connection is not read further if too many are under way.
+    pub(crate) fn begin_request(&self) {
+        self.pending.set(self.pending.get() + 1);
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.reader.is_open()
     }

@@ -298,6 +298,13 @@ impl Worker {
         }
     }
 
+    /// A request of the connection has been answered: what was written goes out, and the connection is read on.
+    pub(crate) fn end_request(self: &Rc<Self>, connection: &Connection) {
+        connection.pending.set(connection.pending.get().saturating_sub(1));
+        self.flush(&connection.reader);
+        connection.reader.wake_if_paused();
+    }
+
     pub(crate) fn deliver_reply(self: &Rc<Self>, connection: &Rc<Connection>, json: &[u8], settles: bool) {
         if settles {
             connection.pending.set(connection.pending.get().saturating_sub(1));
