@@ -34,7 +34,7 @@ const FLOORS: [&[&str]; 9] = [
     ],
     &["letters", "session", "intake"],
     &["delivery", "ops", "trace"],
-    &["gate", "opening"],
+    &["gate", "opening", "owner"],
     &["shared", "overview", "worker", "housekeeping"],
     &["transport", "echo"],
     &["dispatch"],

@@ -116,14 +116,68 @@ impl Frame {
 
     /// The events with their seqs, in order.
     pub fn records(&self) -> impl Iterator<Item = (Seq, Record<'_>)> {
-        let mut rest = &self.bytes[HEADER..];
-        (self.first_seq..=self.last_seq()).map(move |seq| {
-            // Both constructors have checked every record.
-            let (record, next) = split_record(rest).expect("a frame holds whole records");
-            rest = next;
-            (seq, record)
-        })
+        records_of(&self.bytes[HEADER..], self.first_seq, self.count())
     }
+
+    /// Cuts the frame into runs of events, front to back.
+    pub fn runs(&self) -> Runs<'_> {
+        Runs { frame: self, offset: HEADER, next_seq: self.first_seq }
+    }
+}
+
+/// Events that stand side by side in a frame. Cloning shares the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    bytes: Bytes,
+    first_seq: Seq,
+    count: usize,
+}
+
+impl Run {
+    /// The events with their seqs, in order.
+    pub fn records(&self) -> impl Iterator<Item = (Seq, Record<'_>)> + Clone {
+        records_of(&self.bytes, self.first_seq, self.count)
+    }
+
+    /// Number of events.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// A frame that is being cut into runs; see [`Frame::runs`].
+#[derive(Debug, Clone)]
+pub struct Runs<'a> {
+    frame: &'a Frame,
+    offset: usize,
+    next_seq: Seq,
+}
+
+impl Runs<'_> {
+    /// The next `count` events, or as many as are left.
+    pub fn take(&mut self, count: usize) -> Run {
+        let (start, first_seq) = (self.offset, self.next_seq);
+        let left = (self.frame.last_seq() + 1 - first_seq) as usize;
+        let count = count.min(left);
+        for _ in 0..count {
+            self.offset += 4 + u32_at(&self.frame.bytes, self.offset) as usize;
+        }
+        self.next_seq += count as u64;
+        Run { bytes: self.frame.bytes.slice(start..self.offset), first_seq, count }
+    }
+}
+
+fn records_of(
+    mut rest: &[u8],
+    first_seq: Seq,
+    count: usize,
+) -> impl Iterator<Item = (Seq, Record<'_>)> + Clone {
+    (first_seq..first_seq + count as u64).map(move |seq| {
+        // Both constructors of frames have checked every record.
+        let (record, next) = split_record(rest).expect("a frame holds whole records");
+        rest = next;
+        (seq, record)
+    })
 }
 
 /// Collects events into a frame.
@@ -255,4 +309,36 @@ fn split_record(bytes: &[u8]) -> Result<(Record<'_>, &[u8]), FrameError> {
         body,
     };
     Ok((record, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_cut_a_frame_into_all_of_its_events_in_order() {
+        let mut builder = FrameBuilder::new(7, 0);
+        for n in 0..5_u8 {
+            let (id, body) = (format!("e{n}"), vec![n; usize::from(n) * 3]);
+            let record = Record {
+                kind: Kind::Event,
+                user: "u",
+                producer: "p",
+                id: &id,
+                received_at: u64::from(n),
+                ttl_ms: 0,
+                digest: 0,
+                body: &body,
+            };
+            builder.push(&record);
+        }
+        let frame = builder.finish();
+        for lengths in [vec![5], vec![1, 4], vec![2, 0, 2, 1], vec![1; 5], vec![3, 9]] {
+            let mut runs = frame.runs();
+            let cut: Vec<Run> = lengths.iter().map(|length| runs.take(*length)).collect();
+            let joined: Vec<_> = cut.iter().flat_map(Run::records).collect();
+            assert_eq!(joined, frame.records().collect::<Vec<_>>(), "{lengths:?}");
+            assert_eq!(cut.iter().map(Run::count).sum::<usize>(), 5);
+        }
+    }
 }

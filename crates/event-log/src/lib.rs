@@ -24,4 +24,6 @@ pub mod memory;
 pub use contract::{
     Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,
 };
-pub use frame::{Frame, FrameBuilder, FrameError, Kind, MAX_FRAME_BYTES, MAX_FRAME_EVENTS, Record};
+pub use frame::{
+    Frame, FrameBuilder, FrameError, Kind, MAX_FRAME_BYTES, MAX_FRAME_EVENTS, Record, Run, Runs,
+};

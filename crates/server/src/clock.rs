@@ -107,6 +107,14 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+/// A moment on both clocks: the one that events are stamped with, and the one that does not jump.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) instant: Instant,
+    /// ms since 1970.
+    pub(crate) millis: u64,
+}
+
 /// The time since a reading of the monotonic clock.
 pub(crate) fn since(began: Instant) -> Duration {
     instant().saturating_duration_since(began)
@@ -143,6 +151,11 @@ impl Clock {
     /// The wall clock, ms since 1970.
     pub(crate) fn wall_ms(&self) -> u64 {
         now_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed))
+    }
+
+    /// Both clocks.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { instant: instant(), millis: self.wall_ms() }
     }
 
     /// ms by the monotonic clock, counted on from what the wall clock said at the start: for everything that waits.

@@ -95,7 +95,7 @@ impl Intake {
     }
 
     /// A permit of no bytes, to which others can be added.
-    pub(crate) fn empty_permit(&self) -> Permit {
+    pub(crate) fn no_permit(&self) -> Permit {
         Permit { backlog: Arc::clone(&self.backlog), bytes: 0 }
     }
 
@@ -141,6 +141,11 @@ pub(crate) struct Permit {
 impl Permit {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// One of the same backlog without any bytes.
+    pub(crate) fn empty(&self) -> Self {
+        Self { backlog: Arc::clone(&self.backlog), bytes: 0 }
     }
 
     /// Adds the room of another one.

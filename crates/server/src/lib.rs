@@ -31,6 +31,7 @@ mod opening;
 mod ops;
 mod outgoing;
 mod overview;
+mod owner;
 mod query;
 pub mod revocation;
 mod rules;
@@ -367,7 +368,7 @@ async fn drain(worker: &Rc<Worker>) {
     while worker.has_uncommitted() && clock::instant() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let connections = worker.all_connections();
+    let connections = worker.connections.all();
     let spread = config.reconnect_spread.as_millis() as u64;
     let streams = worker.shared.streams.of_worker(worker.index);
     let count = (connections.len() + streams.len()).max(1) as u64;
@@ -382,7 +383,7 @@ async fn drain(worker: &Rc<Worker>) {
     }
     drop((connections, streams));
     let busy = || {
-        worker.has_connections()
+        !worker.connections.is_empty()
             || worker.has_uncommitted()
             || worker.shared.gate.doors.has_requests()
             || !worker.shared.streams.of_worker(worker.index).is_empty()

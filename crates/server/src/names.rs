@@ -3,6 +3,7 @@
 //! A [`ConnectionKey`] holds, from its highest bits down, the worker, the exchange bit, a serial number and the place in
 //! the worker's table. Keys live as long as the process; client ids add a random part, so that ids of different processes differ.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentbench_protocol::SessionId;
@@ -38,6 +39,28 @@ pub(crate) fn worker_of(key: ConnectionKey) -> usize {
 /// The connection's place in its worker's table.
 pub(crate) fn place_of(key: ConnectionKey) -> usize {
     (key.0 & ((1 << SERIAL_SHIFT) - 1)) as usize
+}
+
+/// Numbers for the ids of messages that one worker writes: unique in the process, whichever connection they go to.
+#[derive(Debug)]
+pub(crate) struct MessageNumbers {
+    worker: usize,
+    workers: usize,
+    written: Cell<u64>,
+}
+
+impl MessageNumbers {
+    /// Of worker number `worker`, of so many.
+    pub(crate) fn new(worker: usize, workers: usize) -> Self {
+        Self { worker, workers, written: Cell::new(0) }
+    }
+
+    /// The next number.
+    pub(crate) fn next(&self) -> u64 {
+        let count = self.written.get() + 1;
+        self.written.set(count);
+        count * self.workers as u64 + self.worker as u64
+    }
 }
 
 /// Client ids, message numbers and session owners of this process.

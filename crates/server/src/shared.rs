@@ -1,5 +1,6 @@
 //! What all workers share: settings, the gate, the log, the catalog, the counts that bound the whole process.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use agentbench_audit::Record;
@@ -20,7 +21,7 @@ use crate::intake::Intake;
 use crate::letters::Letter;
 use crate::letters::exchange::Exchanges;
 use crate::letters::mailbox::Mailbox;
-use crate::names::Names;
+use crate::names::{MessageNumbers, Names};
 use crate::opening::LogCondition;
 use crate::ops::audit::Auditor;
 use crate::ops::farewell::Farewells;
@@ -28,6 +29,7 @@ use crate::ops::folder::DataFolder;
 use crate::ops::liveness::Liveness;
 use crate::ops::readers::Readers;
 use crate::ops::stats::Stats;
+use crate::owner::{OwnerParts, Reporting, SessionLimits};
 use crate::rules;
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
@@ -122,18 +124,8 @@ impl Shared {
         }
     }
 
-    /// What sessions are made with.
-    pub(crate) fn context(&self) -> Context {
-        Context { seed: self.seed, window: self.config.dedupe_window }
-    }
-
     pub(crate) fn send(&self, worker: usize, letter: Letter) {
         self.mailboxes[worker].send(letter);
-    }
-
-    /// Whether a session that has got so many bytes takes no more events.
-    pub(crate) fn is_full(&self, bytes: u64) -> bool {
-        self.config.max_session_bytes.is_some_and(|limit| bytes >= limit)
     }
 
     /// As [`Auditor::record`].
@@ -147,6 +139,35 @@ impl Shared {
     /// The refusal, if there is no room in time.
     pub(crate) async fn audit_room(&self) -> Result<(), Refusal> {
         self.auditor.wait_for_room(|| self.gate.doors.is_draining()).await
+    }
+
+    /// What the owners of sessions on a worker are made of.
+    pub(crate) fn owner_parts(&self, worker: usize, numbers: Rc<MessageNumbers>) -> OwnerParts {
+        let config = &self.config;
+        OwnerParts {
+            worker,
+            catalog: Arc::clone(&self.catalog),
+            metrics: Arc::clone(&self.metrics),
+            meters: Arc::clone(&self.meters),
+            numbers,
+            sessions: Context { seed: self.seed, window: config.dedupe_window },
+            limits: SessionLimits {
+                of_user: config.security.user_sessions,
+                of_all: config.max_sessions,
+                timeout_ms: config.session_timeout.as_millis() as u64,
+                bytes: config.max_session_bytes,
+            },
+            permit: self.intake.no_permit(),
+            reporting: Reporting {
+                audit: config.security.audit.is_some(),
+                traces: self.tracer.is_some(),
+                exemplars: config.watch.exemplars,
+            },
+            no_such_session: self.no_such_session(),
+            // Without randomness there are no epochs, and without epochs no honest positions: the process cannot go on.
+            random: Box::new(|| getrandom::u64().expect("the system gives random numbers")),
+            sabotage: self.sabotage,
+        }
     }
 
     /// The refusal of a name that no session has. Where live sessions cannot be read, their absence proves nothing.

@@ -1,7 +1,10 @@
 //! Delivery on one worker: feeds, the readers that follow them, and what each of these is owed.
 
+mod acks;
 pub(crate) mod audience;
+pub(crate) mod audiences;
 pub(crate) mod feed;
+pub(crate) mod flushing;
 pub(crate) mod inspection;
 pub(crate) mod outbox;
 pub(crate) mod playing;
@@ -9,52 +12,77 @@ pub(crate) mod reader;
 pub(crate) mod render;
 pub(crate) mod streams;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use agentbench_protocol::SystemMessage;
+use agentbench_protocol::event::write_system;
+use bytes::BytesMut;
+
+use crate::clock::{Clock, Moment};
 use crate::figures::meters::{AllMeters, Meters};
 use crate::figures::metrics::Metrics;
+use crate::names::MessageNumbers;
 use inspection::Inspection;
+use reader::Reader;
 use render::Renderer;
 
 /// What a worker delivers with.
 pub(crate) struct Delivery {
     worker: usize,
-    workers: usize,
     clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     meters: Arc<AllMeters>,
     pub(crate) renderer: RefCell<Renderer>,
     /// The looks at frames.
     pub(crate) inspection: Inspection,
-    /// Messages that the server itself has written here.
-    written: Cell<u64>,
+    pub(crate) numbers: Rc<MessageNumbers>,
+    /// The level of acks.
+    ack_level: &'static str,
+    /// Where small messages are written before they are framed.
+    json_buf: RefCell<BytesMut>,
 }
 
 impl Delivery {
-    /// Of worker number `worker`, of so many.
+    /// Of worker number `worker`.
     pub(crate) fn new(
-        (worker, workers): (usize, usize),
+        worker: usize,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
         meters: Arc<AllMeters>,
+        numbers: Rc<MessageNumbers>,
         renderer: Renderer,
+        ack_level: &'static str,
     ) -> Self {
         let (renderer, inspection) = (RefCell::new(renderer), Inspection::new());
-        Self { worker, workers, clock, metrics, meters, renderer, inspection, written: Cell::new(0) }
-    }
-
-    /// A number for the id of a message of the server: unique in the process, whichever connection it goes to.
-    pub(crate) fn next_number(&self) -> u64 {
-        let count = self.written.get() + 1;
-        self.written.set(count);
-        count * self.workers as u64 + self.worker as u64
+        let json_buf = RefCell::default();
+        Self { worker, clock, metrics, meters, renderer, inspection, numbers, ack_level, json_buf }
     }
 
     /// The figures that only this worker writes.
     pub(crate) fn meters(&self) -> &Meters {
         self.meters.of(self.worker)
+    }
+
+    /// Puts a message of the server's own into a reader's outbox.
+    pub(crate) fn send_system(&self, reader: &Reader, message: &SystemMessage) {
+        let mut json = BytesMut::new();
+        write_system(&mut json, self.numbers.next(), self.now(), None, message);
+        self.send_json(reader, &json);
+    }
+
+    /// Puts a message, given as JSON, into a reader's outbox.
+    pub(crate) fn send_json(&self, reader: &Reader, json: &[u8]) {
+        if reader.is_open() {
+            let mut outbox = reader.outbox.borrow_mut();
+            self.renderer.borrow_mut().message(outbox.control(), json, reader.wire.form);
+        }
+    }
+
+    /// Both clocks.
+    pub(crate) fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// ms since 1970.

@@ -36,14 +36,50 @@ pub(crate) struct Follow {
     pub(crate) next: Seq,
     /// When it began to follow: what was taken before is catching up, not delivery.
     since: Instant,
-    /// The log is being read for it.
-    pub(crate) reading: bool,
+    source: Source,
     /// It stands in the list of those that may have something.
-    pub(crate) ready: bool,
-    /// What was read from the log for it.
-    pub(crate) history: Option<History>,
-    /// Events that it will not get, to be said before the next one: up to this seq.
-    pub(crate) gap: Option<(Seq, GapCause)>,
+    ready: bool,
+}
+
+/// Where a follow gets what comes next.
+enum Source {
+    /// From the feed: it is at the tail, or it does not know yet that it is behind it.
+    Feed,
+    /// It is behind the tail and waits for a read of the log.
+    Read,
+    /// It is behind the tail, in a chunk that was read.
+    History(History),
+    /// Events up to this seq cannot be had; a gap record goes out before the next event.
+    Gap(Seq, GapCause),
+}
+
+impl Follow {
+    /// Whether it waits for a read of the log.
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self.source, Source::Read)
+    }
+
+    /// The read has found events.
+    pub(super) fn enter_history(&mut self, history: History) {
+        self.source = Source::History(history);
+    }
+
+    /// The read has found that nothing can be had up to `to`.
+    pub(super) fn enter_gap(&mut self, to: Seq, cause: GapCause) {
+        self.source = Source::Gap(to, cause);
+    }
+
+    /// The read has found nothing, or what it found is passed.
+    pub(super) fn ask_feed(&mut self) {
+        self.source = Source::Feed;
+    }
+
+    /// Leaves a chunk that ends at `last` or before.
+    fn leave_history(&mut self, last: Seq) {
+        if matches!(&self.source, Source::History(history) if history.rendered.last_seq() <= last) {
+            self.source = Source::Feed;
+        }
+    }
 }
 
 /// See the module.
@@ -98,7 +134,7 @@ impl Outbox {
 
     /// Whether something of it is in the memory of readers that are behind.
     pub(crate) fn holds_history(&self) -> bool {
-        self.follows.iter().any(|(_, follow)| follow.history.is_some())
+        self.follows.iter().any(|(_, follow)| matches!(follow.source, Source::History(_)))
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -125,15 +161,7 @@ impl Outbox {
             self.follows = Slab::with_capacity(1);
         }
         let since = clock::instant();
-        self.follows.insert(Follow {
-            feed,
-            next,
-            since,
-            reading: false,
-            ready: false,
-            history: None,
-            gap: None,
-        })
+        self.follows.insert(Follow { feed, next, since, source: Source::Feed, ready: false })
     }
 
     pub(crate) fn follow(&self, index: usize) -> Option<&Follow> {
@@ -224,7 +252,7 @@ impl Outbox {
             };
             let next = ahead.map_or_else(|| self.follows[index].next, |(_, next)| next);
             if ahead.is_none()
-                && let Some((to, cause)) = self.follows[index].gap
+                && let Source::Gap(to, cause) = self.follows[index].source
             {
                 pieces.push(self.gap_piece(delivery, form, index, next, to, cause));
                 ahead = Some((index, to + 1));
@@ -241,7 +269,7 @@ impl Outbox {
                 Found::Behind => {
                     if ahead.is_none() {
                         self.not_ready(index);
-                        self.follows[index].reading = true;
+                        self.follows[index].source = Source::Read;
                         wanted.push(Wanted { follow: index, from: next });
                         continue;
                     }
@@ -299,13 +327,14 @@ impl Outbox {
 
     fn find(&self, delivery: &Delivery, form: Form, index: usize, next: Seq) -> Found {
         let follow = &self.follows[index];
-        if follow.reading {
-            return Found::Nothing;
-        }
-        if let Some(history) = &follow.history
-            && (history.rendered.first_seq()..=history.rendered.last_seq()).contains(&next)
-        {
-            return Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal);
+        match &follow.source {
+            Source::Read => return Found::Nothing,
+            Source::History(history)
+                if (history.rendered.first_seq()..=history.rendered.last_seq()).contains(&next) =>
+            {
+                return Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal);
+            }
+            Source::Feed | Source::History(_) | Source::Gap(..) => {}
         }
         follow.feed.borrow_mut().find(next, form, &mut delivery.renderer.borrow_mut())
     }
@@ -368,7 +397,7 @@ impl Outbox {
         let history = cause == GapCause::Expired;
         let gap = SystemMessage::Gap { session_id, from_seq: from, to_seq: to, cause, history };
         let mut json = BytesMut::new();
-        write_system(&mut json, delivery.next_number(), delivery.now(), Some(session_id), &gap);
+        write_system(&mut json, delivery.numbers.next(), delivery.now(), Some(session_id), &gap);
         let mut bytes = BytesMut::new();
         delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
         Piece { bytes: bytes.freeze(), part: Part::Gap { follow, to, from, cause } }
@@ -467,13 +496,7 @@ impl Outbox {
                 let last =
                     if end == rendered.bytes.len() { rendered.last_seq() } else { rendered.seq_at(end) - 1 };
                 self.follows[follow].next = last + 1;
-                if self.follows[follow]
-                    .history
-                    .as_ref()
-                    .is_some_and(|history| history.rendered.last_seq() <= last)
-                {
-                    self.follows[follow].history = None;
-                }
+                self.follows[follow].leave_history(last);
                 last - first + 1
             }
             Part::Gap { follow, to, from, cause } => {
@@ -487,7 +510,9 @@ impl Outbox {
     fn passed_gap(&mut self, delivery: &Delivery, follow: usize, to: Seq, cause: GapCause) {
         delivery.metrics.gap(cause.as_str());
         self.follows[follow].next = to + 1;
-        self.follows[follow].gap = None;
+        if matches!(self.follows[follow].source, Source::Gap(..)) {
+            self.follows[follow].ask_feed();
+        }
     }
 
     /// `count` bytes of a run of events that begins at `start` are written: the reader is inside one event, whose rest is kept.
@@ -506,7 +531,7 @@ impl Outbox {
         }
         self.follows[follow].next = next;
         // A slow reader keeps no chunk: it reads again when its socket drains.
-        self.follows[follow].history = None;
+        self.follows[follow].leave_history(Seq::MAX);
         next - first
     }
 }

@@ -30,12 +30,20 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// What the handshake has settled about the bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wire {
+    pub(crate) form: Form,
+    /// The client asked for version 1: it may get coalesced acks.
+    pub(crate) versioned: bool,
+}
+
 /// See the module.
 pub(crate) struct Reader {
     pub(crate) key: ConnectionKey,
     pub(crate) who: Arc<Sender>,
     /// How its messages are written.
-    pub(crate) form: Form,
+    pub(crate) wire: Wire,
     pub(crate) stream: RefCell<Stream>,
     pub(crate) outbox: RefCell<Outbox>,
     /// Sessions that it has joined.
@@ -62,11 +70,11 @@ pub(crate) struct Flushed {
 }
 
 impl Reader {
-    pub(crate) fn new(key: ConnectionKey, who: Arc<Sender>, form: Form, stream: Stream) -> Self {
+    pub(crate) fn new(key: ConnectionKey, who: Arc<Sender>, wire: Wire, stream: Stream) -> Self {
         Self {
             key,
             who,
-            form,
+            wire,
             stream: RefCell::new(stream),
             outbox: RefCell::default(),
             sessions: RefCell::default(),
@@ -112,8 +120,8 @@ impl Reader {
 
     /// The connection as it is looked at.
     pub(crate) fn subject(&self) -> Subject<'_> {
-        let Self { key, who, form, sessions, .. } = self;
-        Subject { key: *key, client_id: &who.client_id, form: *form, sessions }
+        let Self { key, who, wire, sessions, .. } = self;
+        Subject { key: *key, client_id: &who.client_id, form: wire.form, sessions }
     }
 
     fn end(&self, cause: &'static str) {
@@ -192,7 +200,7 @@ impl Reader {
             outbox.control_written(count);
             return count;
         }
-        let pieces = outbox.gather(delivery, self.form, wanted);
+        let pieces = outbox.gather(delivery, self.wire.form, wanted);
         if pieces.is_empty() {
             return 0;
         }

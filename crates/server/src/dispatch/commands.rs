@@ -10,7 +10,7 @@ use agentbench_protocol::{
 };
 use agentbench_session::Step;
 
-use crate::letters::Request;
+use crate::letters::{Join, Request};
 use crate::overview;
 use crate::rules::{cost_of, derive_session_id, is_written_down, parse_session_id, permission_for};
 use crate::worker::Worker;
@@ -121,13 +121,13 @@ fn take_cost(worker: &Worker, connection: &Connection, count: u64, now: u64) -> 
 
 fn list_sessions(worker: &Rc<Worker>, connection: &Rc<Connection>, command: String, query: GetSessionList) {
     costly(worker, connection, command, move |worker, connection, original_message_id| {
-        let page = worker.shared.catalog.page(&query, connection.grant().scope());
+        let page = worker.shared.catalog.page(&query, connection.grant().scope(), worker.now());
         let page = page.ok_or_else(|| {
             Refusal::invalid("data.cursor", "data.cursor must be the nextCursor of an earlier page")
         })?;
         let (sessions, next_cursor) = (page.sessions, page.next_cursor);
         let list = SystemMessage::SessionList { original_message_id, sessions, next_cursor };
-        worker.say(connection, &list);
+        worker.delivery.send_system(&connection.reader, &list);
         Ok(())
     });
 }
@@ -136,7 +136,9 @@ fn say_stats(worker: &Worker, connection: &Connection, command: String) {
     let stats = serde_json::to_value(overview::stats::describe(&worker.shared));
     // An own type with texts for keys is always an object.
     let stats = stats.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    worker.say(connection, &SystemMessage::Stats { original_message_id: command, stats });
+    worker
+        .delivery
+        .send_system(&connection.reader, &SystemMessage::Stats { original_message_id: command, stats });
 }
 
 /// A session whose log this connection may read.
@@ -164,17 +166,16 @@ fn ask_join(
         StartAt::After(Position { seq, last_id: Some(_), .. }) if *seq > 0 => Some(*seq),
         _ => None,
     };
-    let known =
-        named.and_then(|seq| worker.audiences.borrow().get(&session)?.borrow().feed.borrow().id_at(seq));
+    let known = named.and_then(|seq| worker.audiences.id_at(session, seq));
     let Some(seq) = named.filter(|_| known.is_none()) else {
-        let request = Request::Join { command, follow, from, id_at_position: known, subscribe };
+        let request = Request::Join(Join { command, follow, from, id_at_position: known, subscribe });
         return worker.ask(connection, session, request);
     };
     let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
     tokio::task::spawn_local(async move {
         let id_at_position = shared.reader.id_at(session, seq).await;
         if connection.is_open() {
-            let request = Request::Join { command, follow, from, id_at_position, subscribe };
+            let request = Request::Join(Join { command, follow, from, id_at_position, subscribe });
             worker.ask(&connection, session, request);
         }
     });

@@ -78,7 +78,7 @@ pub(super) fn history(
                     events,
                     next_seq,
                 };
-                worker.say(&connection, &message);
+                worker.delivery.send_system(&connection.reader, &message);
             }
             Err(refusal) => worker.refuse(&connection, refusal.of(command), worker.now()),
         }

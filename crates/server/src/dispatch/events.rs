@@ -4,9 +4,11 @@ use std::rc::Rc;
 
 use agentbench_protocol::event::EventBody;
 use agentbench_protocol::message::Ack;
-use agentbench_protocol::{Envelope, ErrorCode, Refusal, SystemMessage};
+use agentbench_protocol::{Envelope, ErrorCode, Refusal, SessionId, SystemMessage};
 use agentbench_session::Publish;
 
+use crate::clock::Moment;
+use crate::intake::Admitted;
 use crate::letters::{Origin, OwnedEvent, Request};
 use crate::rules::parse_session_id;
 use crate::worker::Worker;
@@ -16,44 +18,58 @@ pub(super) fn take_event(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     envelope: &Envelope<'_>,
-    now: u64,
+    now: Moment,
 ) -> Result<(), Refusal> {
     let name = envelope.session_id.as_deref();
     let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
     let session = parse_session_id(name)?;
-    let charge = || worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now);
+    let charge = || worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now.millis);
     let admitted = worker.shared.intake.admit(&connection.grant.borrow(), envelope, charge)?;
     let metadata = &envelope.metadata;
-    if worker.shared.names.owner_of(session) == worker.index
-        && let Some(owned) = worker.sessions.borrow().get(&session).cloned()
-    {
-        let publish = Publish {
-            connection: Some(connection.reader.key),
-            user: &connection.reader.who.user_id,
-            producer: &connection.producer,
-            body: EventBody {
-                id: &envelope.id,
-                timestamp: envelope.timestamp,
-                data: envelope.data,
-                metadata: metadata.raw,
-                sender: connection.sender_json(),
-            },
-            ttl_ms: metadata.ttl_ms,
-            requires_ack: metadata.requires_ack,
-            in_order: connection.wire.versioned,
-        };
-        worker.publish(&owned, &publish, metadata.priority, admitted, now);
+    if worker.shared.names.owner_of(session) != worker.index {
+        ask(worker, connection, envelope, session, admitted);
         return Ok(());
     }
+    let publish = Publish {
+        connection: Some(connection.reader.key),
+        user: &connection.reader.who.user_id,
+        producer: &connection.producer,
+        body: EventBody {
+            id: &envelope.id,
+            timestamp: envelope.timestamp,
+            data: envelope.data,
+            metadata: metadata.raw,
+            sender: connection.sender_json(),
+        },
+        ttl_ms: metadata.ttl_ms,
+        requires_ack: metadata.requires_ack,
+        in_order: connection.reader.wire.versioned,
+    };
+    let priority = metadata.priority;
+    let taken = worker.with_owners(|owners| owners.publish(now, session, &publish, priority, admitted));
+    if let Err(admitted) = taken {
+        // It has to be read from the log first, or there is no such session.
+        ask(worker, connection, envelope, session, admitted);
+    }
+    Ok(())
+}
+
+/// Sends the event to its session's owner.
+fn ask(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    envelope: &Envelope<'_>,
+    session: SessionId,
+    admitted: Admitted,
+) {
     let origin = Origin {
         producer: &connection.producer,
         sender: connection.sender_json(),
-        requires_ack: metadata.requires_ack,
-        in_order: connection.wire.versioned,
+        requires_ack: envelope.metadata.requires_ack,
+        in_order: connection.reader.wire.versioned,
     };
     let event = OwnedEvent::new(envelope, origin, admitted);
     worker.ask(connection, session, Request::Publish(event));
-    Ok(())
 }
 
 pub(super) fn take_reader_ack(

@@ -18,6 +18,7 @@ use agentbench_protocol::msgpack::Flaw;
 use agentbench_protocol::{CloseCode, Envelope, ErrorCode, Refusal, msgpack};
 use bytes::BytesMut;
 
+use crate::clock::Moment;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Received};
 use commands::take_command;
@@ -30,7 +31,7 @@ const RATE_PATIENCE: u32 = 1000;
 const FLUSH_AT_BYTES: usize = 256 * 1024;
 
 /// Takes what a connection's socket has brought.
-pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received<'_>, now: u64) {
+pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received<'_>, now: Moment) {
     match received {
         Received::Text(text) => take_frame(worker, connection, text, &[], now),
         Received::Binary(bytes) => take_binary(worker, connection, bytes, now),
@@ -38,22 +39,22 @@ pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
 }
 
 /// Takes the messages of one frame. `flaws` are places of the text that could not be translated.
-fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaws: &[Flaw], now: u64) {
+fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaws: &[Flaw], now: Moment) {
     let read = read_frame(text, |envelope| match envelope {
         Ok(envelope) => match flaw_of(&envelope, text, flaws) {
             None => take_envelope(worker, connection, &envelope, now),
-            Some(flaw) => worker.refuse(connection, flaw.refusal.clone().of(&*envelope.id), now),
+            Some(flaw) => worker.refuse(connection, flaw.refusal.clone().of(&*envelope.id), now.millis),
         },
-        Err(refusal) => worker.refuse(connection, refusal, now),
+        Err(refusal) => worker.refuse(connection, refusal, now.millis),
     });
     if let Err(refusal) = read {
-        worker.refuse(connection, refusal, now);
+        worker.refuse(connection, refusal, now.millis);
     }
 }
 
 /// A binary message arrived: MessagePack, or JSON from clients that send text as bytes.
-fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], now: u64) {
-    if connection.wire.form.msgpack {
+fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], now: Moment) {
+    if connection.reader.wire.form.msgpack {
         let mut json = BytesMut::with_capacity(bytes.len() * 2);
         match msgpack::intake(bytes, &mut json, worker.shared.config.max_payload) {
             Ok(flaws) => {
@@ -61,7 +62,7 @@ fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], n
                 let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
                 take_frame(worker, connection, text, &flaws, now);
             }
-            Err(refusal) => worker.refuse(connection, refusal, now),
+            Err(refusal) => worker.refuse(connection, refusal, now.millis),
         }
         return;
     }
@@ -69,12 +70,12 @@ fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], n
         Ok(text) => take_frame(worker, connection, text, &[], now),
         Err(_) => {
             let detail = "a binary message on a JSON connection must hold UTF-8 text";
-            worker.refuse(connection, Refusal::new(ErrorCode::MalformedJson, detail), now);
+            worker.refuse(connection, Refusal::new(ErrorCode::MalformedJson, detail), now.millis);
         }
     }
 }
 
-fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: u64) {
+fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: Moment) {
     if connection.reader.outbox.borrow().waiting() > FLUSH_AT_BYTES {
         // Small questions can have large answers: those that came together go out before the next one is made.
         worker.flush(&connection.reader);
@@ -82,18 +83,19 @@ fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &En
     if !connection.is_open() {
         return;
     }
+    let millis = now.millis;
     let in_turn = check_turn(connection, envelope, || worker.steady())
-        .and_then(|()| check_rates(worker, connection, now));
+        .and_then(|()| check_rates(worker, connection, millis));
     if let Err(refusal) = in_turn {
         hold_turn(connection, envelope, &refusal, worker.steady());
-        return worker.refuse(connection, refusal.of(&*envelope.id), now);
+        return worker.refuse(connection, refusal.of(&*envelope.id), millis);
     }
     let taken = match envelope.kind {
         MessageType::TestEvent => take_event(worker, connection, envelope, now),
-        MessageType::ControlCommand => take_command(worker, connection, envelope, now),
+        MessageType::ControlCommand => take_command(worker, connection, envelope, millis),
         MessageType::SystemMessage => take_reader_ack(worker, connection, envelope),
         MessageType::Heartbeat | MessageType::Error => {
-            answer_heartbeat(worker, connection, envelope, now);
+            answer_heartbeat(worker, connection, envelope, millis);
             Ok(())
         }
     };
@@ -107,11 +109,11 @@ fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &En
             }
             if envelope.kind == MessageType::ControlCommand && refusal.code == ErrorCode::Forbidden {
                 let detail = refusal.detail.clone();
-                let refused = || Record::refused(now, "command", refusal.code.as_str()).detail(detail);
+                let refused = || Record::refused(millis, "command", refusal.code.as_str()).detail(detail);
                 worker.shared.audit(|| connection.record(refused()));
             }
             hold_turn(connection, envelope, &refusal, worker.steady());
-            worker.refuse(connection, refusal.of(&*envelope.id), now);
+            worker.refuse(connection, refusal.of(&*envelope.id), millis);
         }
     }
 }
@@ -138,8 +140,8 @@ fn check_rates(worker: &Rc<Worker>, connection: &Rc<Connection>, now: u64) -> Re
 
 fn answer_heartbeat(worker: &Worker, connection: &Connection, envelope: &Envelope<'_>, now: u64) {
     let mut json = BytesMut::new();
-    write_heartbeat(&mut json, worker.next_number(), now, &envelope.id, envelope.data);
-    worker.put(connection, &json);
+    write_heartbeat(&mut json, worker.delivery.numbers.next(), now, &envelope.id, envelope.data);
+    worker.delivery.send_json(&connection.reader, &json);
 }
 
 /// The flaw in what a message says, if there is one: outside of it the fields' own checks decide.

@@ -63,7 +63,10 @@ fn refresh(
     let token_id = grant.token_id.clone().unwrap_or_default();
     worker.shared.audit(|| connection.record(Record::allowed(now, "refresh_token").detail(token_id)));
     *connection.grant.borrow_mut() = Arc::new(grant);
-    worker.say(connection, &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at });
+    worker.delivery.send_system(
+        &connection.reader,
+        &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at },
+    );
     Ok(())
 }
 

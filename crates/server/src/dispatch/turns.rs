@@ -40,7 +40,7 @@ pub(super) fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusa
     let new = !held.iter().any(|held| *held.session == *session);
     if for_now
         && new
-        && connection.wire.versioned
+        && connection.reader.wire.versioned
         && envelope.kind == MessageType::TestEvent
         && held.len() < MAX_HELD
     {

@@ -1,13 +1,12 @@
 //! Times and sizes, measured by each worker in cells of its own and put together when somebody asks.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use agentbench_event_log::{Frame, Kind};
 
 use super::histogram::{BYTES, COUNT, Cells, SECONDS, Scale, Snapshot};
 use super::registry::{Exemplar, Figure};
-use crate::clock;
+use crate::clock::Moment;
 use crate::traceparent::TraceParent;
 
 /// What one worker measures.
@@ -43,32 +42,22 @@ impl Meters {
     }
 }
 
-/// A moment on both clocks: the one that events are stamped with, and the one that does not jump.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
-    pub(crate) instant: Instant,
-    /// ms since 1970.
-    pub(crate) millis: u64,
+/// Seconds from when an event was taken until now, `elapsed` seconds after `opened`. Events of that moment's own millisecond are
+/// measured exactly, others to the millisecond, since that is how they are stamped.
+fn seconds_since(opened: Moment, elapsed: f64, received_at: u64) -> f64 {
+    let earlier = opened.millis as i64 - received_at as i64;
+    (elapsed + earlier as f64 / 1_000.0).max(0.0)
 }
 
-impl Moment {
-    pub(crate) fn at(millis: u64) -> Self {
-        Self { instant: clock::instant(), millis }
-    }
-
-    /// Seconds from when an event was taken until now. Events of the moment's own millisecond are told exactly, others to
-    /// the millisecond, since that is how they are stamped.
-    fn seconds_since(self, elapsed: f64, received_at: u64) -> f64 {
-        let earlier = self.millis as i64 - received_at as i64;
-        (elapsed + earlier as f64 / 1_000.0).max(0.0)
-    }
+fn elapsed(opened: Moment, now: Moment) -> f64 {
+    now.instant.saturating_duration_since(opened.instant).as_secs_f64()
 }
 
 impl Meters {
     /// The log has a frame whose first event was taken at about `opened`. Gives how many events are in it, lifecycle apart,
     /// and when the newest was taken.
-    pub(crate) fn frame_logged(&self, frame: &Frame, opened: Moment) -> (u64, u64) {
-        let elapsed = clock::since(opened.instant).as_secs_f64();
+    pub(crate) fn frame_logged(&self, frame: &Frame, opened: Moment, now: Moment) -> (u64, u64) {
+        let elapsed = elapsed(opened, now);
         let mut run = (0, 0);
         let (mut events, mut newest) = (0, 0);
         for (_, record) in frame.records() {
@@ -76,12 +65,12 @@ impl Meters {
                 (events, newest) = (events + 1, record.received_at);
             }
             if run.0 != record.received_at && run.1 > 0 {
-                self.published.add(opened.seconds_since(elapsed, run.0), run.1);
+                self.published.add(seconds_since(opened, elapsed, run.0), run.1);
                 run.1 = 0;
             }
             run = (record.received_at, run.1 + 1);
         }
-        self.published.add(opened.seconds_since(elapsed, run.0), run.1);
+        self.published.add(seconds_since(opened, elapsed, run.0), run.1);
         (events, newest)
     }
 }
@@ -95,18 +84,18 @@ pub(crate) struct Exemplars(Mutex<Vec<Exemplar>>);
 
 impl Exemplars {
     /// Takes the first event of a frame, if its sender named a trace.
-    pub(crate) fn take(&self, frame: &Frame, opened: Moment, now: u64) {
+    pub(crate) fn take(&self, frame: &Frame, opened: Moment, now: Moment) {
         let Some((_, record)) = frame.records().next() else { return };
         let Some(parent) = TraceParent::of_event(record.body) else { return };
         let trace = parent.trace.iter().map(|byte| format!("{byte:02x}")).collect();
-        let value = opened.seconds_since(clock::since(opened.instant).as_secs_f64(), record.received_at);
+        let value = seconds_since(opened, elapsed(opened, now), record.received_at);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let octave = |value: f64| value.max(f64::MIN_POSITIVE).log2().ceil();
         kept.retain(|it| octave(it.value) != octave(value));
         if kept.len() == MAX_EXEMPLARS {
             kept.remove(0);
         }
-        kept.push(Exemplar { trace, value, at: now });
+        kept.push(Exemplar { trace, value, at: now.millis });
     }
 
     fn get(&self) -> Vec<Exemplar> {
@@ -211,10 +200,10 @@ mod tests {
 
     #[test]
     fn an_event_is_measured_from_when_it_was_taken() {
-        let moment = Moment::at(1_000);
-        assert!((moment.seconds_since(0.25, 1_000) - 0.25).abs() < 1e-9);
-        assert!((moment.seconds_since(0.25, 900) - 0.35).abs() < 1e-9);
-        assert!((moment.seconds_since(0.25, 1_100) - 0.15).abs() < 1e-9);
-        assert_eq!(moment.seconds_since(0.25, 2_000), 0.0);
+        let moment = Moment { instant: crate::clock::instant(), millis: 1_000 };
+        assert!((seconds_since(moment, 0.25, 1_000) - 0.25).abs() < 1e-9);
+        assert!((seconds_since(moment, 0.25, 900) - 0.35).abs() < 1e-9);
+        assert!((seconds_since(moment, 0.25, 1_100) - 0.15).abs() < 1e-9);
+        assert_eq!(seconds_since(moment, 0.25, 2_000), 0.0);
     }
 }

@@ -14,7 +14,7 @@ use axum::http::{Method, header};
 use super::answer::Answer;
 use super::api::Api;
 use super::head;
-use crate::letters::Asker;
+use crate::letters::Requester;
 use crate::query::Query;
 use crate::rules::{bearer, no_such_session};
 use crate::transport::Peer;
@@ -131,14 +131,14 @@ impl Caller {
     }
 
     /// The caller as an owner knows it, under the key of an exchange.
-    pub(crate) fn asker(&self, api: &Api, key: ConnectionKey) -> Asker {
+    pub(crate) fn requester(&self, api: &Api, key: ConnectionKey) -> Requester {
         let who = Arc::new(Sender {
             client_id: api.shared.names.client_id(key),
             user_id: self.grant.user_id.clone(),
             username: self.grant.username.clone(),
             role: self.grant.role.as_str().to_owned(),
         });
-        Asker { connection: key, who, grant: Arc::clone(&self.grant), address: self.address }
+        Requester { connection: key, who, grant: Arc::clone(&self.grant), address: self.address }
     }
 }
 

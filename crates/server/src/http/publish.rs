@@ -89,8 +89,8 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
     let mut exchange =
         Exchange::open(&api.shared.exchanges, api.worker, agentbench_protocol::limits::MAX_BATCH);
-    let asker = caller.asker(&api, exchange.key);
-    let sender: Arc<str> = sender_json(&asker.who).into();
+    let requester = caller.requester(&api, exchange.key);
+    let sender: Arc<str> = sender_json(&requester.who).into();
     let mut batch = Batch::default();
     let mut alone = true;
     let text = taken.text()?;

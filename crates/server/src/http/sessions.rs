@@ -15,6 +15,7 @@ use super::access::Caller;
 use super::answer::{Answer, json};
 use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
+use crate::clock;
 use crate::letters::Request;
 use crate::letters::exchange::{Answered, Exchange};
 use crate::query::Query;
@@ -48,7 +49,7 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
         cursor: query.get("cursor").map(str::to_owned),
     };
     caller.charge(&api, if asked.q.is_some() { COST_OF_SEARCH } else { COST_OF_PAGE } - 1)?;
-    let page = api.shared.catalog.page(&asked, caller.grant.scope());
+    let page = api.shared.catalog.page(&asked, caller.grant.scope(), clock::now_ms());
     let page =
         page.ok_or_else(|| Refusal::invalid("cursor", "cursor must be the nextCursor of an earlier page"))?;
     let page = SessionPage { sessions: page.sessions, next_cursor: page.next_cursor };

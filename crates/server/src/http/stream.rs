@@ -34,7 +34,7 @@ use crate::figures::metrics::Metrics;
 use crate::gate::places::Place;
 use crate::letters::connections::Ending;
 use crate::letters::exchange::{Answered, Exchange};
-use crate::letters::{Letter, Request};
+use crate::letters::{Join, Letter, Request};
 use crate::ops::farewell::Limit;
 use crate::query::Query;
 use crate::rules::parse_session_id;
@@ -70,14 +70,19 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     api.shared.intake.may_read_more()?;
     let place = StreamPlace::take(&api.shared)?;
     let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, PRESENCE_ROOM);
-    let request =
-        Request::Join { command: "stream".to_owned(), follow: true, from, id_at_position, subscribe: false };
+    let request = Request::Join(Join {
+        command: "stream".to_owned(),
+        follow: true,
+        from,
+        id_at_position,
+        subscribe: false,
+    });
     // From here on the owner may count it among the participants, so it has to be told when it goes.
-    let asker = caller.asker(&api, exchange.key);
+    let requester = caller.requester(&api, exchange.key);
     let guard = Membership { shared: Arc::clone(&api.shared), session, exchange_key: exchange.key };
     ask(&api, &caller, &exchange, session, request);
     let (json, gap, after) = match one_answer(&mut exchange).await? {
-        Answered::Joined { json, gap, after } => (json, gap, after),
+        Answered::Joined { json, gap, after, .. } => (json, gap, after),
         Answered::Refused(refusal) => return Err(Refusal { original_message_id: None, ..refusal }.into()),
         other => return Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
     };
@@ -91,7 +96,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let writer = writer.of_log();
     let stream = Arc::new(Stream::new(
         exchange.key,
-        asker.who,
+        requester.who,
         Arc::clone(&caller.grant),
         entry,
         address_of(&parts),

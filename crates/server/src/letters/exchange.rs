@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agentbench_protocol::{Epoch, Refusal, Seq};
+use agentbench_protocol::{Epoch, Refusal, Seq, SessionId};
 use agentbench_session::ConnectionKey;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -25,8 +25,8 @@ pub(crate) enum Answered {
     Message(Bytes),
     /// `create_session` is answered with this message; `again` if there was such a session already.
     Created { json: Bytes, again: bool },
-    /// A stream's join is answered: what to say, and the seq after which it begins.
-    Joined { json: Bytes, gap: Option<Bytes>, after: Seq },
+    /// A stream's join is answered: the reply, and the seq after which it begins.
+    Joined { session: SessionId, json: Bytes, gap: Option<Bytes>, after: Seq },
 }
 
 /// All exchanges that wait for something.
@@ -40,10 +40,8 @@ impl Exchanges {
     /// Hands an answer over. Tells whether somebody is there to take it.
     pub(crate) fn answer(&self, key: ConnectionKey, answered: Answered) -> bool {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get(&key).map(|sender| sender.try_send(answered)) {
-            Some(Ok(()) | Err(mpsc::error::TrySendError::Full(_))) => true,
-            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => false,
-        }
+        let Some(sender) = waiting.get(&key) else { return false };
+        !matches!(sender.try_send(answered), Err(mpsc::error::TrySendError::Closed(_)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agentbench_auth::Grant;
-use agentbench_event_log::{Appended, Frame, LogError};
+use agentbench_event_log::{Appended, Frame, LogError, Run};
 use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::message::Sender;
 use agentbench_protocol::{CloseCode, Envelope, Outline, Priority, Seq, SessionId, StartAt};
@@ -24,7 +24,7 @@ use connections::ConnectionInfo;
 
 /// Who asks.
 #[derive(Clone)]
-pub(crate) struct Asker {
+pub(crate) struct Requester {
     pub(crate) connection: ConnectionKey,
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: Arc<Grant>,
@@ -79,19 +79,49 @@ impl OwnedEvent {
     }
 }
 
+/// A wish to take part in a session.
+pub(crate) struct Join {
+    pub(crate) command: String,
+    pub(crate) follow: bool,
+    pub(crate) from: StartAt,
+    /// The id of the event at the position in `from`, if that was looked up.
+    pub(crate) id_at_position: Option<String>,
+    pub(crate) subscribe: bool,
+}
+
+/// Acks of one session for one connection.
+pub(crate) enum Acks {
+    /// Events that are in the log now.
+    Logged(Run),
+    /// An event that is in the log already.
+    Repeat { id: String, seq: Seq },
+}
+
+impl Acks {
+    /// Number of acks.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Logged(run) => run.count(),
+            Self::Repeat { .. } => 1,
+        }
+    }
+
+    /// Calls `take` with id and seq of each event, and whether the event is a repeat.
+    pub(crate) fn each(&self, mut take: impl FnMut(&str, Seq, bool)) {
+        match self {
+            Self::Logged(run) => run.records().for_each(|(seq, record)| take(record.id, seq, false)),
+            Self::Repeat { id, seq } => take(id, *seq, true),
+        }
+    }
+}
+
 /// What a session's owner is asked to do.
 pub(crate) enum Request {
     Create {
         command: String,
         fields: CreateSession,
     },
-    Join {
-        command: String,
-        follow: bool,
-        from: StartAt,
-        id_at_position: Option<String>,
-        subscribe: bool,
-    },
+    Join(Join),
     Leave {
         command: String,
         unsubscribe: bool,
@@ -127,11 +157,11 @@ pub(crate) struct Survey {
 /// One message from one thread to a worker.
 pub(crate) enum Letter {
     /// To the owner of a session.
-    Request { session: SessionId, asker: Asker, request: Request },
+    Request { session: SessionId, requester: Requester, request: Request },
     /// To a connection: a message as JSON. `settles` if it ends something that the connection has under way.
     Reply { connection: ConnectionKey, json: Bytes, settles: bool },
     /// To a connection: acks of one session.
-    Acks { connection: ConnectionKey, entry: Arc<Entry>, acks: Vec<(String, Seq, bool)> },
+    Acks { connection: ConnectionKey, entry: Arc<Entry>, acks: Acks },
     /// To a connection that joined: the reply, then everything after `after`.
     Joined {
         connection: ConnectionKey,

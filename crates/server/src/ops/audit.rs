@@ -19,7 +19,7 @@ use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use crate::clock;
 use crate::config::Audit;
 use crate::figures::metrics::Metrics;
-use crate::letters::Asker;
+use crate::letters::Requester;
 use crate::limits::Bucket;
 
 /// Lines a second about those who were not let in. Whoever knocks more often must not fill the disk: the rest are counted.
@@ -265,8 +265,8 @@ pub(crate) fn by(who: &Sender, address: IpAddr, record: Record) -> Record {
     }
 }
 
-impl Asker {
-    /// The record of what this asker asked of a session.
+impl Requester {
+    /// The record of what this requester asked of a session.
     pub(crate) fn record(&self, session: SessionId, record: Record) -> Record {
         Record { session: session.to_string(), ..by(&self.who, self.address, record) }
     }

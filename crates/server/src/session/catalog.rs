@@ -16,7 +16,6 @@ use agentbench_session::Summary;
 use tokio::sync::Notify;
 
 use super::pace::Pace;
-use crate::clock;
 
 /// One session.
 #[derive(Debug)]
@@ -213,14 +212,39 @@ pub(crate) struct Page {
     pub(crate) next_cursor: Option<String>,
 }
 
+/// A place among the live sessions, for one that the log does not have yet; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct SessionPlace {
+    /// Whose place it is; `None` once the session is in the catalog.
+    reserved: Option<(Arc<Catalog>, String)>,
+}
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        if let Some((catalog, user)) = self.reserved.take() {
+            catalog.active.fetch_sub(1, Ordering::Relaxed);
+            catalog.give_back_of_user(&user);
+        }
+    }
+}
+
+/// Why no place could be reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// The user has as many live sessions as one may have.
+    OfUser,
+    /// There are as many live sessions as there may be.
+    OfAll,
+}
+
 impl Catalog {
     pub(crate) fn new(stall_after: u64) -> Self {
         Self { stall_after, ..Self::default() }
     }
 
-    /// A session as clients are told of it, with what is known of its pace.
-    pub(crate) fn with_pace(&self, entry: &Entry, mut info: SessionInfo) -> SessionInfo {
-        entry.pace.describe(&mut info, clock::now_ms(), self.stall_after);
+    /// A session as clients see it, with what is known of its pace.
+    pub(crate) fn with_pace(&self, entry: &Entry, mut info: SessionInfo, now: u64) -> SessionInfo {
+        entry.pace.describe(&mut info, now, self.stall_after);
         info
     }
 
@@ -250,6 +274,13 @@ impl Catalog {
                 Some((place, _)) if slice.len() == SLICE => cursor = Some(*place),
                 _ => return,
             }
+        }
+    }
+
+    /// Calls `visit` with every session that has not ended.
+    pub(crate) fn each_live(&self, mut visit: impl FnMut(&Arc<Entry>)) {
+        for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
+            self.each(status, &mut visit);
         }
     }
 
@@ -288,18 +319,34 @@ impl Catalog {
         let summary = entry.summary();
         if self.put(entry) && !summary.status.has_ended() {
             self.active.fetch_add(1, Ordering::Relaxed);
-            self.reserve_for(&summary.created_by, 0);
+            self.take_of_user(&summary.created_by, 0);
         }
     }
 
-    /// Takes a place under `limit` for a session that the log does not have yet.
-    pub(crate) fn reserve(&self, limit: usize) -> bool {
-        let take = |count| (count < limit).then_some(count + 1);
-        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    /// Takes a place for a session that the log does not have yet, among the user's live sessions and among all of them. 0 is
+    /// no limit for the user.
+    ///
+    /// # Errors
+    /// Which of the two has no room.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        user: &str,
+        of_user: usize,
+        of_all: usize,
+    ) -> Result<SessionPlace, NoPlace> {
+        if !self.take_of_user(user, of_user) {
+            return Err(NoPlace::OfUser);
+        }
+        let take = |count| (count < of_all).then_some(count + 1);
+        if self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            self.give_back_of_user(user);
+            return Err(NoPlace::OfAll);
+        }
+        Ok(SessionPlace { reserved: Some((Arc::clone(self), user.to_owned())) })
     }
 
-    /// Takes a place among a user's live sessions, under a limit of the user's own; 0 is no limit.
-    pub(crate) fn reserve_for(&self, user: &str, limit: usize) -> bool {
+    /// Counts a live session of the user, if that stays within the limit.
+    fn take_of_user(&self, user: &str, limit: usize) -> bool {
         let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let count = live.entry(user.to_owned()).or_default();
         let has_room = limit == 0 || *count < limit;
@@ -307,8 +354,8 @@ impl Catalog {
         has_room
     }
 
-    /// One of the user's sessions has ended, or did not come about.
-    pub(crate) fn give_back_for(&self, user: &str) {
+    /// One of the user's sessions has ended, or was not made.
+    fn give_back_of_user(&self, user: &str) {
         let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = live.get_mut(user) else { return };
         *count -= 1;
@@ -317,14 +364,10 @@ impl Catalog {
         }
     }
 
-    /// The log has the session that a place was reserved for.
-    pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>) {
+    /// Adds a session that the log has now, under the place that was reserved for it.
+    pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>, mut place: SessionPlace) {
+        place.reserved = None;
         self.put(entry);
-    }
-
-    /// The log did not take the session that a place was reserved for.
-    pub(crate) fn give_back(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Tells whether it is new here.
@@ -337,7 +380,7 @@ impl Catalog {
         let Some(summary) = removed.map(|entry| entry.summary()) else { return };
         if !summary.status.has_ended() {
             self.active.fetch_sub(1, Ordering::Relaxed);
-            self.give_back_for(&summary.created_by);
+            self.give_back_of_user(&summary.created_by);
         }
     }
 
@@ -350,7 +393,7 @@ impl Catalog {
         let before = entry.summary().status;
         if summary.status.has_ended() && !before.has_ended() {
             self.active.fetch_sub(1, Ordering::Relaxed);
-            self.give_back_for(&summary.created_by);
+            self.give_back_of_user(&summary.created_by);
         }
         if summary.status == before {
             return entry.set_summary(summary);
@@ -374,7 +417,7 @@ impl Catalog {
     /// A page of the sessions of `scope`, which is a project or all of them, newest first. The cursor is the creation time
     /// and name of the last session that was looked at, so a page stays right while sessions come and go. `None` if the
     /// query's cursor is none.
-    pub(crate) fn page(&self, query: &GetSessionList, scope: Option<&str>) -> Option<Page> {
+    pub(crate) fn page(&self, query: &GetSessionList, scope: Option<&str>, now: u64) -> Option<Page> {
         let start = match &query.cursor {
             None => Bound::Unbounded,
             Some(cursor) => Bound::Excluded(parse_cursor(cursor)?),
@@ -398,7 +441,7 @@ impl Catalog {
             if search.as_ref().is_none_or(|search| search.finds(entry, &summary)) {
                 let info = summary.describe(entry.id, entry.head());
                 let info = SessionInfo { progress: entry.progress(), ..info };
-                page.sessions.push(self.with_pace(entry, info));
+                page.sessions.push(self.with_pace(entry, info, now));
             }
         }
         Some(page)
@@ -488,7 +531,7 @@ mod tests {
         }
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
-            let page = catalog.page(&query(3, cursor), Some("p")).unwrap();
+            let page = catalog.page(&query(3, cursor), Some("p"), 0).unwrap();
             seen.extend(page.sessions.iter().map(|session| (session.created_at, session.session_id)));
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -497,7 +540,7 @@ mod tests {
         }
         assert_eq!(seen.len(), 20);
         assert!(seen.is_sorted_by(|a, b| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)));
-        assert!(catalog.page(&query(3, Some("nonsense".into())), None).is_none());
+        assert!(catalog.page(&query(3, Some("nonsense".into())), None, 0).is_none());
     }
 
     #[test]
@@ -509,7 +552,7 @@ mod tests {
         catalog.insert(&Entry::new(SessionId::from_u128(0xabc), head, named("ÄRGER"), 0));
         let found = |text: &str| {
             let query = GetSessionList { q: Some(text.into()), ..query(9, None) };
-            catalog.page(&query, None).unwrap().sessions.len()
+            catalog.page(&query, None, 0).unwrap().sessions.len()
         };
         assert_eq!([found(""), found("shop"), found("mgx"), found("Gx")], [2, 2, 1, 1]);
         assert_eq!([found("ärg"), found("0ABC"), found("nothing"), found("idle")], [1, 1, 0, 0]);
@@ -553,7 +596,7 @@ mod tests {
                     };
                     let expected: Vec<_> = all.iter().filter(wanted).map(|entry| entry.id).collect();
                     let ids = |query: &GetSessionList, scope| {
-                        let page = catalog.page(query, scope).unwrap();
+                        let page = catalog.page(query, scope, 0).unwrap();
                         page.sessions.iter().map(|session| session.session_id).collect::<Vec<_>>()
                     };
                     let asked = GetSessionList { status, ..query(500, None) };
@@ -585,7 +628,7 @@ mod tests {
         let mut cursor = None;
         loop {
             let query = GetSessionList { q: Some("NEEDLE".into()), ..query(50, cursor) };
-            let page = catalog.page(&query, None).unwrap();
+            let page = catalog.page(&query, None, 0).unwrap();
             sizes.push(page.sessions.len());
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -600,7 +643,7 @@ mod tests {
 
     #[test]
     fn the_count_of_active_sessions_follows_ends_and_removals() {
-        let catalog = Catalog::default();
+        let catalog = Arc::new(Catalog::default());
         let head = Head { epoch: Epoch::from_u64(1), seq: 1 };
         let ids = [1, 2, 3].map(SessionId::from_u128);
         for id in ids {
@@ -613,10 +656,15 @@ mod tests {
         catalog.remove(ids[0]);
         catalog.remove(ids[1]);
         assert_eq!((catalog.active(), catalog.len()), (1, 1));
-        assert!(catalog.reserve(2) && !catalog.reserve(2));
-        catalog.insert_reserved(&Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0));
-        assert!(catalog.active() == 2 && catalog.reserve(3));
-        catalog.give_back();
+        let place = catalog.reserve("u", 0, 2).unwrap();
+        assert_eq!(catalog.reserve("u", 0, 2).unwrap_err(), NoPlace::OfAll);
+        let entry = Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0);
+        catalog.insert_reserved(&entry, place);
+        assert_eq!(catalog.active(), 2);
+        let place = catalog.reserve("u", 3, 9).unwrap();
+        assert_eq!(catalog.reserve("u", 3, 9).unwrap_err(), NoPlace::OfUser);
+        drop(place);
+        assert!(catalog.reserve("u", 3, 9).is_ok(), "a place that is not used comes back");
         assert_eq!((catalog.active(), catalog.len()), (2, 2));
     }
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod catalog;
 pub(crate) mod cursor;
-pub(crate) mod owned;
 pub(crate) mod pace;
 pub(crate) mod progress;
 pub(crate) mod reading;

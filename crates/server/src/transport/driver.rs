@@ -15,6 +15,7 @@ use agentbench_tls::Stream;
 use agentbench_websocket::{Input, Message, Opcode, encode_close, encode_frame};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::clock::Moment;
 use crate::delivery::reader::Phase;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Received};
@@ -67,7 +68,7 @@ impl Connection {
         }
         if let Some(mut bytes) = self.unread.take() {
             if self.is_open() {
-                self.decode(worker, &mut bytes, worker.now());
+                self.decode(worker, &mut bytes, worker.delivery.moment());
                 worker.flush(&self.reader);
             }
             return cx.waker().wake_by_ref();
@@ -96,8 +97,8 @@ impl Connection {
     /// Takes bytes from the socket.
     pub(crate) fn take_in(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
         worker.shared.metrics.bytes_received.inc_by(bytes.len() as u64);
-        let now = worker.now();
-        self.last_heard.set(now);
+        let now = worker.delivery.moment();
+        self.last_heard.set(now.millis);
         self.unanswered_pings.set(0);
         if self.is_open() {
             self.decode(worker, bytes, now);
@@ -105,7 +106,7 @@ impl Connection {
         worker.flush(&self.reader);
     }
 
-    fn decode(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8], now: u64) {
+    fn decode(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8], now: Moment) {
         let mut input = Input::new(bytes);
         let mut decoder = self.decoder.borrow_mut();
         let mut inflater = worker.inflater.borrow_mut();
@@ -127,7 +128,7 @@ impl Connection {
                     if code == CloseCode::TooBig {
                         let limit = worker.shared.config.max_payload;
                         let detail = format!("a message may have at most {limit} bytes");
-                        worker.refuse(self, Refusal::new(ErrorCode::PayloadTooLarge, detail), now);
+                        worker.refuse(self, Refusal::new(ErrorCode::PayloadTooLarge, detail), now.millis);
                     }
                     worker.close(self, code, &error.to_string(), None);
                 }
@@ -154,9 +155,9 @@ impl Connection {
             return self.turn_away(worker, "the user has too many incomplete messages");
         }
         if total > budget {
-            let oldest = worker.oldest_unfinished().unwrap_or_else(|| Rc::clone(self));
+            let oldest = worker.connections.oldest_unfinished().unwrap_or_else(|| Rc::clone(self));
             oldest.turn_away(worker, "the server holds too many incomplete messages");
-            worker.flush_later(&oldest.reader);
+            worker.flush_queue.push(&oldest.reader);
         }
     }
 
@@ -167,13 +168,13 @@ impl Connection {
         worker.close(self, CloseCode::TryLater, detail, Some(1_000));
     }
 
-    fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: u64) {
+    fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: Moment) {
         if worker.delivery.inspection.is_on() {
-            worker.delivery.inspection.take_in(&self.reader.subject(), now, &message);
+            worker.delivery.inspection.take_in(&self.reader.subject(), now.millis, &message);
         }
         if message.size() > LARGE_MESSAGE && !may_send_large(&self.grant.borrow()) {
             let detail = "the token permits no messages of this size: it may not publish";
-            return worker.refuse(self, Refusal::new(ErrorCode::Forbidden, detail), now);
+            return worker.refuse(self, Refusal::new(ErrorCode::Forbidden, detail), now.millis);
         }
         match message {
             Message::Text(text) => (worker.dispatch)(worker, self, Received::Text(text), now),
@@ -206,5 +207,5 @@ fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, scratch: &mut [u8]) -> P
 /// Runs one connection to its end.
 pub(crate) async fn drive(worker: Rc<Worker>, connection: Rc<Connection>) {
     poll_fn(|cx| connection.poll(&worker, cx)).await;
-    worker.disconnected(&connection);
+    worker.on_disconnect(&connection);
 }

@@ -29,6 +29,7 @@ use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::clock;
 use crate::config::Origins;
+use crate::delivery::reader::Wire;
 use crate::delivery::render::Form;
 use crate::gate::places::Place;
 use crate::gate::users::UserPlace;
@@ -36,7 +37,7 @@ use crate::networks::Networks;
 use crate::query::Query;
 use crate::rules::bearer;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Identity, Wire};
+use crate::worker::connection::{Connection, Identity};
 
 /// What a subprotocol begins with that carries a token.
 const BEARER: &str = "bearer.";
@@ -225,7 +226,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
             };
             let rest = head.split_off(asked.size);
             accept(worker, stream, &asked, grant, (place, user), rest);
-            worker.meters().connect.add(clock::timer().duration_since(began).as_secs_f64(), 1);
+            worker.delivery.meters().connect.add(clock::timer().duration_since(began).as_secs_f64(), 1);
         }
         Err(error) => {
             // Whoever waits for a refusal holds nobody's place.
@@ -321,8 +322,8 @@ fn write_opening(
     let mut outbox = connection.reader.outbox.borrow_mut();
     write_101(outbox.control(), &asked.upgrade.accept, asked.protocol, extensions.as_deref(), &[]);
     let mut json = BytesMut::new();
-    write_system(&mut json, worker.next_number(), worker.now(), None, &established);
-    worker.delivery.renderer.borrow_mut().message(outbox.control(), &json, connection.wire.form);
+    write_system(&mut json, worker.delivery.numbers.next(), worker.now(), None, &established);
+    worker.delivery.renderer.borrow_mut().message(outbox.control(), &json, connection.reader.wire.form);
 }
 
 /// The 101, why nothing more comes of it, and the close.
@@ -337,7 +338,7 @@ async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code:
     let mut bytes = BytesMut::new();
     write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
     let mut json = BytesMut::new();
-    write_system(&mut json, worker.next_number(), worker.now(), None, &farewell);
+    write_system(&mut json, worker.delivery.numbers.next(), worker.now(), None, &farewell);
     let form = Form { msgpack: asked.protocol == Some(SUBPROTOCOL_MSGPACK), deflate: false };
     worker.delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);

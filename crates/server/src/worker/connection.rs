@@ -16,8 +16,8 @@ use agentbench_tls::Stream;
 use agentbench_websocket::Decoder;
 use tokio::sync::Semaphore;
 
-use crate::delivery::reader::{Phase, Reader};
-use crate::delivery::render::Form;
+use crate::clock::Moment;
+use crate::delivery::reader::{Phase, Reader, Wire};
 use crate::gate::places::Place;
 use crate::gate::users::{User, UserPlace};
 use crate::intake::Intake;
@@ -32,14 +32,6 @@ const PAUSE_AT_REQUESTS: u32 = 1024;
 /// Costly commands of one connection that are under way at the same time.
 const COSTLY_COMMANDS: usize = 4;
 
-/// What the handshake has settled about the bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wire {
-    pub(crate) form: Form,
-    /// The client asked for version 1: it may get coalesced acks.
-    pub(crate) versioned: bool,
-}
-
 /// A message that a connection has brought.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Received<'a> {
@@ -47,8 +39,8 @@ pub(crate) enum Received<'a> {
     Binary(&'a [u8]),
 }
 
-/// Takes the messages of connections: of a worker, for a connection, at a time (ms since 1970).
-pub(crate) type Dispatch<Worker> = fn(&Rc<Worker>, &Rc<Connection>, Received<'_>, u64);
+/// Takes the messages of connections: of a worker, for a connection, at a moment.
+pub(crate) type Dispatch<Worker> = fn(&Rc<Worker>, &Rc<Connection>, Received<'_>, Moment);
 
 /// Whose connection it is.
 pub(crate) struct Identity {
@@ -110,7 +102,6 @@ impl Unfinished {
 pub(crate) struct Connection {
     /// Its writing half.
     pub(crate) reader: Rc<Reader>,
-    pub(crate) wire: Wire,
     pub(crate) grant: RefCell<Arc<Grant>>,
     pub(crate) user: Arc<User>,
     /// Its places under `MAX_CONNECTIONS` and under the user's own limit, until it has ended.
@@ -149,8 +140,7 @@ impl Connection {
         now: u64,
     ) -> Self {
         Self {
-            wire,
-            reader: Rc::new(Reader::new(key, identity.who, wire.form, stream)),
+            reader: Rc::new(Reader::new(key, identity.who, wire, stream)),
             grant: RefCell::new(identity.grant),
             user: identity.places.1.account(),
             places: Cell::new(Some(identity.places)),
@@ -194,6 +184,11 @@ impl Connection {
     /// A request begins that will be answered once: the connection is not read further if too many are under way.
     pub(crate) fn begin_request(&self) {
         self.pending.set(self.pending.get() + 1);
+    }
+
+    /// A request was answered.
+    pub(crate) fn end_request(&self) {
+        self.pending.set(self.pending.get().saturating_sub(1));
     }
 
     pub(crate) fn is_open(&self) -> bool {

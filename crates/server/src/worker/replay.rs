@@ -71,7 +71,7 @@ impl Worker {
             speed,
             longest_pause_ms: LONGEST_PAUSE.as_millis() as u64,
         };
-        self.say(connection, &started);
+        self.delivery.send_system(&connection.reader, &started);
         let playing = Rc::new(Playing {
             session,
             command,
@@ -109,8 +109,8 @@ impl Worker {
             playing.stopped.notify_one();
         }
         let session_id = stopped[0].session;
-        self.say(
-            connection,
+        self.delivery.send_system(
+            &connection.reader,
             &SystemMessage::ReplayStopped { original_message_id: command, session_id, seq: last },
         );
         Ok(())
@@ -166,7 +166,7 @@ impl Worker {
         let to_seq = playing.next.get().saturating_sub(1);
         let finished =
             SystemMessage::ReplayFinished { original_message_id, session_id: playing.session, to_seq };
-        self.say(connection, &finished);
+        self.delivery.send_system(&connection.reader, &finished);
         self.flush(&connection.reader);
     }
 
@@ -196,7 +196,7 @@ impl Worker {
             }
             let mut json = BytesMut::with_capacity(record.body.len() + 16);
             write_replayed(&mut json, record.body);
-            self.put(connection, &json);
+            self.delivery.send_json(&connection.reader, &json);
             drop(json);
             playing.next.set(seq + 1);
         }
@@ -226,7 +226,7 @@ impl Worker {
             cause,
             history: false,
         };
-        self.say(connection, &gap);
+        self.delivery.send_system(&connection.reader, &gap);
         playing.next.set(to + 1);
     }
 }

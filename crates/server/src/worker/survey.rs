@@ -20,7 +20,7 @@ impl Worker {
             placed && user.as_ref().is_none_or(|user| user == owner)
         };
         let mut found: Vec<(ConnectionKey, ConnectionInfo)> = Vec::new();
-        let mut own: Vec<_> = self.all_connections();
+        let mut own: Vec<_> = self.connections.all();
         own.retain(|connection| {
             connection.is_open() && wanted(connection.reader.key, &connection.reader.who.user_id)
         });

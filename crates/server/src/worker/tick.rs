@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentbench_protocol::{CloseCode, SessionId, Status};
+use agentbench_protocol::CloseCode;
 use agentbench_websocket::{Opcode, encode_frame};
 
 use super::Worker;
@@ -16,8 +16,6 @@ const TICK: Duration = Duration::from_millis(500);
 const TICKS_BETWEEN_SWEEPS: u64 = 20;
 /// Longest time between looks at the sessions in memory.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// Time that a session without anything going on stays in memory.
-const UNLOAD_AFTER_MS: u64 = 60_000;
 /// Change of the wall clock against the steady one, between two ticks, from which it was set and not steered.
 const JUMP_MS: u64 = 1_000;
 /// Time that an expired token is still good for on an open connection, so that a refresh under way can arrive.
@@ -31,20 +29,26 @@ impl Worker {
         // Looking at all sessions costs with their number; a session may expire that much late.
         let patience = (self.shared.config.session_timeout / 4).min(LONGEST_LOOK);
         let ticks_between_looks = (patience.as_millis() / period.as_millis()).max(1) as u64;
+        // By how much the wall clock was ahead of the steady one, ms; the revocations that connections were checked against.
+        let (mut wall_ahead, mut revocations_seen) = (0, 0);
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for count in 1_u64.. {
             interval.tick().await;
             self.shared.liveness.turned(self.index);
             let (now, steady) = (self.now(), self.steady());
-            self.follow_wall_clock(now, steady);
+            let ahead = now as i64 - steady as i64;
+            self.follow_wall_clock(now, ahead - std::mem::replace(&mut wall_ahead, ahead));
             if let Some(release) =
                 self.shared.config.release_memory.filter(|_| self.shared.intake.memory.is_short())
             {
                 release();
             }
-            self.enforce_revocations();
-            let connections = self.all_connections();
+            let connections = self.connections.all();
+            let newest = self.shared.gate.revocations.generation();
+            if std::mem::replace(&mut revocations_seen, newest) != newest {
+                self.enforce_revocations(&connections);
+            }
             for connection in &connections {
                 self.look_at(connection, now, steady);
             }
@@ -57,9 +61,9 @@ impl Worker {
                 self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
                 self.shared.metrics.commit_backlog_bytes.set(self.shared.intake.backlog() as i64);
             }
-            self.tell_presence();
+            self.with_owners(|owners| owners.announce_changes(now));
             if count % ticks_between_looks == 0 {
-                self.look_at_sessions(now);
+                self.check_sessions(now);
             }
             if count % TICKS_BETWEEN_SWEEPS == 0 {
                 self.sweep_catalog(now);
@@ -67,15 +71,11 @@ impl Worker {
         }
     }
 
-    /// Ends connections whose token was revoked since the last look.
-    fn enforce_revocations(self: &Rc<Self>) {
-        let newest = self.shared.gate.revocations.generation();
-        if self.revocations_seen.replace(newest) == newest {
-            return;
-        }
-        for connection in self.all_connections() {
+    /// Ends connections whose token was revoked.
+    fn enforce_revocations(self: &Rc<Self>, connections: &[Rc<Connection>]) {
+        for connection in connections {
             if connection.is_open() && self.shared.gate.revocations.holds(&connection.grant()) {
-                self.close(&connection, CloseCode::TokenExpired, "the token was revoked", None);
+                self.close(connection, CloseCode::TokenExpired, "the token was revoked", None);
                 self.flush(&connection.reader);
             }
         }
@@ -83,22 +83,16 @@ impl Worker {
 
     /// If the wall clock was set, everything that waits by it waits on as long as it would have: nothing expires for a jump,
     /// and nothing lives longer for one.
-    fn follow_wall_clock(&self, now: u64, steady: u64) {
-        let ahead = now as i64 - steady as i64;
-        let jump = ahead - self.wall_ahead.replace(ahead);
+    fn follow_wall_clock(&self, now: u64, jump: i64) {
         if jump.unsigned_abs() < JUMP_MS {
             return;
         }
-        for owned in self.sessions.borrow().values() {
-            owned.borrow_mut().session.clock_was_set(jump, now);
-        }
-        for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
-            self.shared.catalog.each(status, |entry| {
-                if self.shared.names.owner_of(entry.id) == self.index {
-                    entry.clock_was_set(jump, now);
-                }
-            });
-        }
+        self.owners.borrow_mut().clock_was_set(jump, now);
+        self.shared.catalog.each_live(|entry| {
+            if self.shared.names.owner_of(entry.id) == self.index {
+                entry.clock_was_set(jump, now);
+            }
+        });
     }
 
     fn look_at(self: &Rc<Self>, connection: &Rc<Connection>, now: u64, steady: u64) {
@@ -146,56 +140,26 @@ impl Worker {
         encode_frame(connection.reader.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
     }
 
-    /// Expires what nobody uses, and lets quiet sessions leave memory.
-    fn look_at_sessions(self: &Rc<Self>, now: u64) {
-        let timeout = self.shared.config.session_timeout.as_millis() as u64;
-        let mut quiet: Vec<SessionId> = Vec::new();
-        let mut expired: Vec<SessionId> = Vec::new();
-        let all: Vec<_> = self.sessions.borrow().iter().map(|(id, owned)| (*id, Rc::clone(owned))).collect();
+    /// Expires unused sessions, and unloads quiet ones.
+    fn check_sessions(self: &Rc<Self>, now: u64) {
         if self.index == 0 {
-            self.shared.metrics.sessions_loaded.set(all.len() as i64);
+            self.shared.metrics.sessions_loaded.set(self.owners.borrow().len() as i64);
         }
-        for (id, owned) in all {
-            let owned = owned.borrow();
-            let ended = owned.session.status().has_ended();
-            if !ended && owned.session.is_unused(now, timeout) {
-                expired.push(id);
-            } else if owned.session.is_unused(now, UNLOAD_AFTER_MS) || (ended && owned.session.is_quiet()) {
-                quiet.push(id);
-            }
-        }
-        for id in expired {
-            self.expire(id, now);
-        }
-        for id in quiet {
-            self.unload(id);
-        }
-        let mut total = 0;
-        self.audiences.borrow_mut().retain(|_, audience| {
-            let audience = audience.borrow();
-            let mut feed = audience.feed.borrow_mut();
-            feed.forget_history();
-            let keep = !audience.readers.is_empty() || self.sessions.borrow().contains_key(&feed.entry.id);
-            total += if keep { feed.tail_bytes() } else { 0 };
-            keep
-        });
-        self.tail_total.set(total);
+        self.with_owners(|owners| owners.check_sessions(now));
+        let owners = self.owners.borrow();
+        self.audiences.retain(|session| owners.has(session));
     }
 
-    /// Finds sessions of this worker that are not in memory and have not been used for too long.
+    /// Expires sessions of this worker that are not in memory and have not been used for too long.
     fn sweep_catalog(self: &Rc<Self>, now: u64) {
         let timeout = self.shared.config.session_timeout.as_millis() as u64;
         let mut unused = Vec::new();
-        for status in Status::ALL.into_iter().filter(|status| !status.has_ended()) {
-            self.shared.catalog.each(status, |entry| {
-                let is_unused = now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout;
-                if is_unused && self.shared.names.owner_of(entry.id) == self.index {
-                    unused.push(entry.id);
-                }
-            });
-        }
-        for id in unused {
-            self.expire(id, now);
-        }
+        self.shared.catalog.each_live(|entry| {
+            let is_unused = now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout;
+            if is_unused && self.shared.names.owner_of(entry.id) == self.index {
+                unused.push(entry.id);
+            }
+        });
+        self.with_owners(|owners| owners.expire_all(unused, now));
     }
 }

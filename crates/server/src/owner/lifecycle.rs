@@ -1,7 +1,4 @@
-//! Steps of a session's lifecycle, and who hears of them.
-
-use std::cell::RefCell;
-use std::rc::Rc;
+//! Steps of a session's lifecycle, and their announcement.
 
 use agentbench_audit::Record;
 use agentbench_event_log::{Frame, Kind};
@@ -10,55 +7,44 @@ use agentbench_protocol::{ErrorCode, Refusal, Status, SystemMessage};
 use agentbench_session::{ConnectionKey, Published, Session, Step, Waiter};
 use bytes::Bytes;
 
-use crate::letters::Asker;
-use crate::session::owned::Owned;
-use crate::worker::Worker;
+use super::context::OwnerContext;
+use super::loaded::LoadedSession;
+use crate::letters::Requester;
 
-impl Worker {
+impl OwnerContext {
     pub(super) fn control(
-        self: &Rc<Self>,
-        owned: &Rc<RefCell<Owned>>,
-        asker: &Asker,
+        &mut self,
+        now: u64,
+        loaded: &mut LoadedSession,
+        requester: &Requester,
         command: String,
         step: &Step,
-        now: u64,
     ) {
-        let mut guard = owned.borrow_mut();
-        let taken = guard.session.control(step, &command, &asker.who, Some(asker.connection), now);
-        match taken {
+        let (id, connection) = (loaded.session.id(), requester.connection);
+        match loaded.session.control(step, &command, &requester.who, Some(connection), now) {
             Ok(Published::Queued(_)) => {
-                let id = guard.session.id();
-                drop(guard);
-                self.shared.audit(|| asker.record(id, Record::allowed(now, step_name(step))));
+                self.audit(|| requester.record(id, Record::allowed(now, step_name(step))));
                 self.mark_dirty(id);
             }
             Ok(Published::RepeatQueued(_)) => {}
-            Ok(Published::Repeat(seq)) => {
-                let again = guard.session.transition_at(seq).cloned();
-                drop(guard);
-                match again {
-                    Some(transition) => self.answer_transition(asker.connection, &command, &transition, true),
-                    None => {
-                        let detail = "the id belongs to another command";
-                        self.answer_refusal(
-                            asker.connection,
-                            Refusal::new(ErrorCode::IdConflict, detail).of(command),
-                            true,
-                        );
-                    }
+            Ok(Published::Repeat(seq)) => match loaded.session.transition_at(seq) {
+                Some(transition) => self.answer_transition(now, connection, &command, transition, true),
+                None => {
+                    let detail = "the id belongs to another command";
+                    let refusal = Refusal::new(ErrorCode::IdConflict, detail).of(command);
+                    self.refuse(connection, refusal, true, now);
                 }
-            }
+            },
             Err(refusal) => {
-                let id = guard.session.id();
-                drop(guard);
-                self.audit_refusal(asker, id, step_name(step), &refusal);
-                self.answer_refusal(asker.connection, refusal.of(command), true);
+                self.audit_refusal(now, requester, id, step_name(step), &refusal);
+                self.refuse(connection, refusal.of(command), true, now);
             }
         }
     }
 
     pub(super) fn answer_transition(
-        self: &Rc<Self>,
+        &mut self,
+        now: u64,
         connection: ConnectionKey,
         command: &str,
         transition: &Transition,
@@ -66,11 +52,11 @@ impl Worker {
     ) {
         let transition =
             Transition { original_message_id: Some(command.to_owned()), duplicate, ..transition.clone() };
-        self.answer(connection, &lifecycle_message(transition));
+        self.answer(connection, &lifecycle_message(transition), now);
     }
 
-    /// Participants that do not follow hear of lifecycle entries all the same; whoever asked for it has the reply.
-    pub(super) fn broadcast_lifecycle(self: &Rc<Self>, session: &Session, frame: &Frame, waiters: &[Waiter]) {
+    /// Sends lifecycle entries to participants that do not follow; the sender of the command has the reply.
+    pub(super) fn broadcast_lifecycle(&mut self, session: &Session, frame: &Frame, waiters: &[Waiter]) {
         for ((seq, record), waiter) in frame.records().zip(waiters) {
             if record.kind != Kind::Lifecycle || seq == 1 {
                 continue;
@@ -78,7 +64,7 @@ impl Worker {
             let json = Bytes::copy_from_slice(record.body);
             for (key, member) in session.participants.iter() {
                 if !member.following && waiter.connection() != Some(key) {
-                    self.reply(key, json.clone(), false);
+                    self.send_json(key, json.clone(), false);
                 }
             }
         }

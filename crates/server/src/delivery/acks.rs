@@ -1,0 +1,36 @@
+//! Acks: written into outboxes, together for clients of version 1, one by one for others.
+
+use agentbench_protocol::event::{AckHead, write_ack, write_acks};
+
+use super::Delivery;
+use super::reader::Reader;
+use crate::letters::Acks;
+use crate::session::catalog::Entry;
+
+impl Delivery {
+    /// Puts acks of one session into a reader's outbox.
+    pub(crate) fn send_acks(&self, reader: &Reader, entry: &Entry, acks: &Acks) {
+        if !reader.is_open() {
+            return;
+        }
+        let (now, form) = (self.now(), reader.wire.form);
+        let head = AckHead { session: &entry.name, epoch: &entry.epoch_text, level: self.ack_level };
+        let mut outbox = reader.outbox.borrow_mut();
+        let mut renderer = self.renderer.borrow_mut();
+        let mut json = self.json_buf.borrow_mut();
+        match acks {
+            Acks::Logged(run) if reader.wire.versioned && run.count() > 1 => {
+                json.clear();
+                let pairs = run.records().map(|(seq, record)| (record.id, seq));
+                write_acks(&mut json, self.numbers.next(), now, &head, pairs);
+                renderer.message(outbox.control(), &json, form);
+            }
+            _ => acks.each(|id, seq, duplicate| {
+                json.clear();
+                write_ack(&mut json, self.numbers.next(), now, &head, id, seq, duplicate);
+                renderer.message(outbox.control(), &json, form);
+            }),
+        }
+        self.metrics.acks.inc_by(acks.count() as u64);
+    }
+}

@@ -1,0 +1,228 @@
+//! The audiences of one worker: the sessions that readers here follow or that are owned here, what a commit or a missed one
+//! means for them, and reads of the log for readers that are behind.
+//!
+//! Writing to readers is the caller's: functions that move readers on are given `flush`, which writes what one reader is owed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use agentbench_event_log::Frame;
+use agentbench_protocol::{GapCause, Priority, Seq, SessionId};
+use foldhash::HashMap;
+
+use super::Delivery;
+use super::audience::Audience;
+use super::feed::{Feed, History};
+use super::outbox::{Follow, Wanted};
+use super::reader::Reader;
+use super::render::Form;
+use crate::session::catalog::Entry;
+use crate::session::cursor::Found;
+use crate::session::reading::Step;
+
+/// Bytes of newest events that a session keeps when all together have too many.
+const TAIL_OVER_BUDGET: usize = 64 * 1024;
+
+/// Bytes of newest events that are kept for followers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailLimits {
+    pub(crate) session: usize,
+    /// Of all sessions on this worker.
+    pub(crate) all: usize,
+}
+
+/// See the module.
+pub(crate) struct Audiences {
+    of: RefCell<HashMap<SessionId, Rc<RefCell<Audience>>>>,
+    /// Bytes in the tails of all feeds; counted anew with each [`Audiences::retain`].
+    tail_bytes: Cell<usize>,
+    limits: TailLimits,
+}
+
+impl Audiences {
+    pub(crate) fn new(limits: TailLimits) -> Self {
+        Self { of: RefCell::default(), tail_bytes: Cell::new(0), limits }
+    }
+
+    fn get(&self, session: SessionId) -> Option<Rc<RefCell<Audience>>> {
+        self.of.borrow().get(&session).cloned()
+    }
+
+    /// Begins to deliver everything from `next` on to a reader. The session's log ends at `head`, as far as its owner knew.
+    pub(crate) fn add(&self, entry: &Arc<Entry>, head: Seq, reader: &Rc<Reader>, next: Seq) {
+        let mut of = self.of.borrow_mut();
+        let new = || Rc::new(RefCell::new(Audience::new(Feed::new(Arc::clone(entry), head))));
+        of.entry(entry.id).or_insert_with(new).borrow_mut().add(reader, next);
+    }
+
+    /// Ends participation of a reader in a session, and delivery if it follows.
+    pub(crate) fn remove(&self, reader: &Rc<Reader>, session: SessionId) {
+        reader.sessions.borrow_mut().retain(|joined| *joined != session);
+        let mut outbox = reader.outbox.borrow_mut();
+        let is_it = |follow: &Follow| follow.feed.borrow().entry.id == session;
+        let index = outbox.follows().find(|(_, follow)| is_it(follow)).map(|(at, _)| at);
+        let was_following = index.and_then(|index| outbox.remove_follow(index)).is_some();
+        if was_following && let Some(audience) = self.of.borrow().get(&session) {
+            audience.borrow_mut().remove(reader);
+        }
+    }
+
+    /// The id of the event at `seq`, if it is in the session's tail here.
+    pub(crate) fn id_at(&self, session: SessionId, seq: Seq) -> Option<String> {
+        let audience = self.get(session)?;
+        let feed = Rc::clone(&audience.borrow().feed);
+        feed.borrow().id_at(seq)
+    }
+
+    /// A frame was committed: every follower here that is not held up gets it now. Returns their number; `None` if there are
+    /// none, or commits before it were missed.
+    pub(crate) fn commit(
+        &self,
+        session: SessionId,
+        frame: Frame,
+        priority: Priority,
+        opened: Instant,
+        flush: impl FnMut(&Rc<Reader>),
+    ) -> Option<usize> {
+        let audience = self.get(session)?;
+        let feed = Rc::clone(&audience.borrow().feed);
+        let head = feed.borrow().head;
+        if frame.first_seq() != head + 1 {
+            // The feed was made after this commit was on its way, or commits were missed.
+            if frame.first_seq() > head {
+                self.resync(session, flush);
+            }
+            return None;
+        }
+        let over = self.tail_bytes.get() > self.limits.all;
+        let limit = if over { self.limits.session.min(TAIL_OVER_BUDGET) } else { self.limits.session };
+        let before = feed.borrow().tail_bytes();
+        feed.borrow_mut().push(frame, priority, opened, limit);
+        let readers = audience.borrow().readers.len();
+        self.tail_bytes.set((self.tail_bytes.get() + feed.borrow().tail_bytes()).saturating_sub(before));
+        move_on(&audience, flush);
+        Some(readers)
+    }
+
+    /// Commits of the session did not reach this worker: its followers read them from the log.
+    pub(crate) fn resync(&self, session: SessionId, flush: impl FnMut(&Rc<Reader>)) {
+        let Some(audience) = self.get(session) else { return };
+        let feed = Rc::clone(&audience.borrow().feed);
+        let head = feed.borrow().entry.head().seq;
+        feed.borrow_mut().resync(head);
+        move_on(&audience, flush);
+    }
+
+    /// A reader that is behind the tail needs a read of the log. `None` if it shares the read of another reader at the same
+    /// place.
+    pub(crate) fn want(&self, reader: &Rc<Reader>, wanted: Wanted) -> Option<CatchUp> {
+        let feed = Rc::clone(&reader.outbox.borrow().follow(wanted.follow)?.feed);
+        let session = feed.borrow().entry.id;
+        let audience = self.get(session).expect("a session that is followed has an audience");
+        let (from, form) = (wanted.from, reader.wire.form);
+        let is_first = audience.borrow_mut().await_read(from, form, (Rc::clone(reader), wanted.follow));
+        is_first.then_some(CatchUp { audience, feed, session, from, form })
+    }
+
+    /// Gives up what is kept for readers that might come to the same place: others wait for the memory.
+    pub(crate) fn forget_histories(&self) {
+        for audience in self.of.borrow().values() {
+            if let Ok(audience) = audience.try_borrow()
+                && let Ok(mut feed) = audience.feed.try_borrow_mut()
+            {
+                feed.forget_history();
+            }
+        }
+    }
+
+    /// Removes audiences without readers, unless the session is owned here.
+    pub(crate) fn retain(&self, is_owned: impl Fn(SessionId) -> bool) {
+        let mut total = 0;
+        self.of.borrow_mut().retain(|_, audience| {
+            let audience = audience.borrow();
+            let mut feed = audience.feed.borrow_mut();
+            feed.forget_history();
+            let keep = !audience.readers.is_empty() || is_owned(feed.entry.id);
+            total += if keep { feed.tail_bytes() } else { 0 };
+            keep
+        });
+        self.tail_bytes.set(total);
+    }
+}
+
+fn move_on(audience: &RefCell<Audience>, mut flush: impl FnMut(&Rc<Reader>)) {
+    // Followers cannot come or go meanwhile: a flush ends no connection by itself.
+    let readers = std::mem::take(&mut audience.borrow_mut().readers);
+    for (reader, index) in &readers {
+        reader.outbox.borrow_mut().mark_ready(*index);
+        flush(reader);
+    }
+    let mut audience = audience.borrow_mut();
+    debug_assert!(audience.readers.is_empty(), "nobody joined during a fan-out");
+    audience.readers = readers;
+}
+
+/// A read of the log that readers wait for.
+pub(crate) struct CatchUp {
+    audience: Rc<RefCell<Audience>>,
+    feed: Rc<RefCell<Feed>>,
+    pub(crate) session: SessionId,
+    pub(crate) from: Seq,
+    form: Form,
+}
+
+/// What it means for readers at its place.
+enum CaughtUp {
+    Events(History),
+    /// Nothing can be had up to this seq.
+    Gap(Seq, GapCause),
+    /// Nothing yet: they ask again.
+    Again,
+}
+
+impl CatchUp {
+    /// The read has found this: readers that wait for it move on.
+    pub(crate) fn finish(self, delivery: &Delivery, found: Found<Step>, mut flush: impl FnMut(&Rc<Reader>)) {
+        let caught_up = self.render(delivery, found);
+        let waiting = self.audience.borrow_mut().end_read(self.from, self.form);
+        for (reader, index) in waiting {
+            if self.apply(&reader, index, &caught_up) {
+                flush(&reader);
+            }
+        }
+    }
+
+    fn render(&self, delivery: &Delivery, found: Found<Step>) -> CaughtUp {
+        match found {
+            Found::Frames(Step { frames, held, .. }) => {
+                let rendered = delivery.renderer.borrow_mut().frames(&frames, self.form).held_by(held);
+                let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
+                let history = History { rendered, mortal: mortal.then(|| frames.into()) };
+                self.feed.borrow_mut().remember(self.form, history.clone());
+                CaughtUp::Events(history)
+            }
+            Found::Gap { to, cause } => CaughtUp::Gap(to, cause),
+            Found::Gone => CaughtUp::Gap(self.feed.borrow().head.max(self.from), GapCause::Retention),
+            Found::NotYet(_) => CaughtUp::Again,
+        }
+    }
+
+    /// Returns whether the reader still waited for it.
+    fn apply(&self, reader: &Reader, index: usize, caught_up: &CaughtUp) -> bool {
+        let mut outbox = reader.outbox.borrow_mut();
+        let Some(follow) = outbox.follow_mut(index) else { return false };
+        // The place may be another session's by now, or another stay in the same one.
+        if !Rc::ptr_eq(&follow.feed, &self.feed) || follow.next != self.from || !follow.is_reading() {
+            return false;
+        }
+        match caught_up {
+            CaughtUp::Events(history) => follow.enter_history(history.clone()),
+            CaughtUp::Gap(to, cause) => follow.enter_gap(*to, *cause),
+            CaughtUp::Again => follow.ask_feed(),
+        }
+        outbox.mark_ready(index);
+        true
+    }
+}

@@ -1,0 +1,32 @@
+//! Readers with something to write, until the end of the turn.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use super::reader::Reader;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct FlushQueue {
+    readers: RefCell<Vec<Rc<Reader>>>,
+    due: Notify,
+}
+
+impl FlushQueue {
+    /// Has the reader's outbox written at the end of this turn.
+    pub(crate) fn push(&self, reader: &Rc<Reader>) {
+        let mut readers = self.readers.borrow_mut();
+        if readers.is_empty() {
+            self.due.notify_one();
+        }
+        readers.push(Rc::clone(reader));
+    }
+
+    /// All readers, once there are some.
+    pub(crate) async fn next(&self) -> Vec<Rc<Reader>> {
+        self.due.notified().await;
+        std::mem::take(&mut *self.readers.borrow_mut())
+    }
+}

@@ -1,0 +1,153 @@
+//! What all sessions of one worker share, and the ways out: effects, and replies as effects.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_audit::Record;
+use agentbench_protocol::event::{write_error, write_system};
+use agentbench_protocol::message::ErrorData;
+use agentbench_protocol::{Refusal, SessionId, SessionInfo, SystemMessage};
+use agentbench_session::{ConnectionKey, Context};
+use bytes::{Bytes, BytesMut};
+
+use super::effect::Effect;
+use super::loaded::LoadedSession;
+use crate::figures::meters::{AllMeters, Meters};
+use crate::figures::metrics::Metrics;
+use crate::intake::Permit;
+use crate::letters::Letter;
+use crate::letters::exchange::Answered;
+use crate::names::{self, MessageNumbers};
+use crate::sabotage::Sabotage;
+use crate::session::catalog::Catalog;
+
+/// Bounds of sessions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionLimits {
+    /// Live sessions of one user, and of all; 0 is no limit for a user.
+    pub(crate) of_user: usize,
+    pub(crate) of_all: usize,
+    /// Time without use after which a session expires, ms.
+    pub(crate) timeout_ms: u64,
+    /// Bytes of one session.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl SessionLimits {
+    /// Whether a session of so many bytes takes no more events.
+    pub(super) fn is_full(&self, bytes: u64) -> bool {
+        self.bytes.is_some_and(|limit| bytes >= limit)
+    }
+}
+
+/// What owners report, beside what they do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reporting {
+    /// There is an audit log.
+    pub(crate) audit: bool,
+    /// Spans are made of frames.
+    pub(crate) traces: bool,
+    /// Traces are kept as exemplars of figures.
+    pub(crate) exemplars: bool,
+}
+
+/// What owners are made of.
+pub(crate) struct OwnerParts {
+    pub(crate) worker: usize,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) meters: Arc<AllMeters>,
+    pub(crate) numbers: Rc<MessageNumbers>,
+    /// What sessions are made with.
+    pub(crate) sessions: Context,
+    pub(crate) limits: SessionLimits,
+    /// A permit of no bytes.
+    pub(crate) permit: Permit,
+    pub(crate) reporting: Reporting,
+    /// The refusal of a name that no session has.
+    pub(crate) no_such_session: Refusal,
+    /// Random numbers, for epochs.
+    pub(crate) random: Box<dyn FnMut() -> u64>,
+    pub(crate) sabotage: Sabotage,
+}
+
+/// See the module.
+pub(super) struct OwnerContext {
+    pub(super) parts: OwnerParts,
+    pub(super) effects: Vec<Effect>,
+    /// Sessions with entries for the log.
+    pub(super) dirty: Vec<SessionId>,
+    /// The log has to be given a batch: `dirty` is not empty any more.
+    pub(super) is_due: bool,
+    /// Large sessions in which somebody came or went and nobody was told yet.
+    pub(super) unannounced: Vec<SessionId>,
+}
+
+impl OwnerContext {
+    pub(super) fn new(parts: OwnerParts) -> Self {
+        let (effects, dirty, unannounced) = (Vec::new(), Vec::new(), Vec::new());
+        Self { parts, effects, dirty, is_due: false, unannounced }
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        self.parts.meters.of(self.parts.worker)
+    }
+
+    /// Notes that a session has entries for the log.
+    pub(super) fn mark_dirty(&mut self, session: SessionId) {
+        self.is_due |= self.dirty.is_empty();
+        if self.dirty.last() != Some(&session) {
+            self.dirty.push(session);
+        }
+    }
+
+    /// The session as clients see it.
+    pub(super) fn describe(&self, loaded: &LoadedSession, now: u64) -> SessionInfo {
+        self.parts.catalog.with_pace(&loaded.entry, loaded.session.describe(), now)
+    }
+
+    /// Sends a letter to a connection's worker.
+    pub(super) fn post_to(&mut self, connection: ConnectionKey, letter: Letter) {
+        self.effects.push(Effect::Post { worker: names::worker_of(connection), letter });
+    }
+
+    /// Sends a message, given as JSON. `settles` ends a request of the connection.
+    pub(super) fn send_json(&mut self, connection: ConnectionKey, json: Bytes, settles: bool) {
+        if names::is_exchange(connection) {
+            return self.answer_exchange(connection, Answered::Message(json));
+        }
+        self.post_to(connection, Letter::Reply { connection, json, settles });
+    }
+
+    pub(super) fn answer_exchange(&mut self, exchange: ConnectionKey, answered: Answered) {
+        self.effects.push(Effect::Answer { exchange, answered });
+    }
+
+    /// Answers a command.
+    pub(super) fn answer(&mut self, connection: ConnectionKey, message: &SystemMessage, now: u64) {
+        let json = self.system_json(None, message, now);
+        self.send_json(connection, json, true);
+    }
+
+    pub(super) fn refuse(&mut self, connection: ConnectionKey, refusal: Refusal, settles: bool, now: u64) {
+        self.parts.metrics.error(refusal.code);
+        if names::is_exchange(connection) {
+            return self.answer_exchange(connection, Answered::Refused(refusal));
+        }
+        let mut json = BytesMut::new();
+        write_error(&mut json, self.parts.numbers.next(), now, None, &ErrorData::from(refusal));
+        self.send_json(connection, json.freeze(), settles);
+    }
+
+    pub(super) fn system_json(&self, session: Option<SessionId>, message: &SystemMessage, now: u64) -> Bytes {
+        let mut json = BytesMut::new();
+        write_system(&mut json, self.parts.numbers.next(), now, session, message);
+        json.freeze()
+    }
+
+    pub(super) fn audit(&mut self, record: impl FnOnce() -> Record) {
+        if self.parts.reporting.audit {
+            self.effects.push(Effect::Audit(record()));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Loading sessions from their logs, unloading quiet ones, expiring unused ones.
+
+use std::sync::atomic::Ordering;
+
+use agentbench_event_log::{EventLog, Frame, Kind, LogError, ReadLimit};
+use agentbench_protocol::{ErrorCode, Refusal, SessionId};
+use agentbench_session::{Session, Summary};
+
+use super::Owners;
+use super::effect::Effect;
+use super::loaded::{LoadedSession, PendingLoad};
+use crate::clock::Moment;
+use crate::session::catalog::Entry;
+use crate::session::cursor::{Found, interpret};
+use crate::session::progress::newest_progress;
+
+/// Frames are read in steps of this many bytes when a session is loaded.
+const LOAD_STEP: usize = 1024 * 1024;
+/// Time that a session without anything going on stays in memory.
+const UNLOAD_AFTER_MS: u64 = 60_000;
+
+impl Owners {
+    /// Asks for the part of a session's log that its owner has to know.
+    pub(super) fn load(&mut self, id: SessionId, pending: PendingLoad) {
+        self.loading.insert(id, pending);
+        self.context.effects.push(Effect::Load(id));
+    }
+
+    /// The end of a session's log was read: `tail` is what [`read_tail`] returned.
+    pub(crate) fn loaded(&mut self, now: Moment, id: SessionId, tail: Result<Vec<Frame>, LogError>) {
+        let Some(pending) = self.loading.remove(&id) else { return };
+        let context = &mut self.context;
+        let entry = context.parts.catalog.get(id);
+        let (tail, entry) = match (tail, entry) {
+            (Ok(tail), Some(entry)) => (tail, entry),
+            (tail, entry) => {
+                let refusal = refusal_of_load(id, tail.err().filter(|_| entry.is_some()));
+                for (requester, request) in pending.waiting {
+                    context.refuse_request(now.millis, id, &requester, &request, refusal.clone());
+                }
+                return;
+            }
+        };
+        let summary = Summary::clone(&entry.summary());
+        remember_pace(&entry, &tail);
+        let last_used = entry.last_used.load(Ordering::Relaxed);
+        let tail = context.parts.sabotage.dedupe_tail(&tail);
+        let mut session =
+            Session::recover(id, entry.head(), context.parts.sessions, summary, tail, last_used);
+        session.set_full(context.parts.limits.is_full(entry.add_bytes(0)));
+        if let Some(percent) = newest_progress(tail) {
+            session.set_progress(Some(percent));
+            entry.set_progress(Some(percent));
+        }
+        let loaded = LoadedSession::new(session, entry, context.parts.permit.empty());
+        self.sessions.insert(id, Box::new(loaded));
+        for (requester, request) in pending.waiting {
+            self.handle(now, id, requester, request);
+        }
+        if pending.expire {
+            self.expire(id, now.millis);
+        }
+    }
+
+    /// Ends a session that is not used any more; one that is not in memory is loaded for it.
+    fn expire(&mut self, id: SessionId, now: u64) {
+        let Some(loaded) = self.sessions.get_mut(&id) else {
+            if let Some(pending) = self.loading.get_mut(&id) {
+                pending.expire = true;
+                return;
+            }
+            return self.load(id, PendingLoad { waiting: Vec::new(), expire: true });
+        };
+        let timeout = self.context.parts.limits.timeout_ms;
+        if loaded.session.is_unused(now, timeout) && loaded.session.expire(now).is_ok() {
+            self.context.mark_dirty(id);
+        }
+    }
+
+    /// Expires sessions of `unused` that are still unused. They come from the catalog and need not be in memory.
+    pub(crate) fn expire_all(&mut self, unused: Vec<SessionId>, now: u64) {
+        for id in unused {
+            self.expire(id, now);
+        }
+    }
+
+    /// Expires unused sessions that are in memory, and unloads quiet ones.
+    pub(crate) fn check_sessions(&mut self, now: u64) {
+        let timeout = self.context.parts.limits.timeout_ms;
+        let (mut quiet, mut expired) = (Vec::new(), Vec::new());
+        for (id, loaded) in &self.sessions {
+            let session = &loaded.session;
+            let ended = session.status().has_ended();
+            if !ended && session.is_unused(now, timeout) {
+                expired.push(*id);
+            } else if session.is_unused(now, UNLOAD_AFTER_MS) || (ended && session.is_quiet()) {
+                quiet.push(*id);
+            }
+        }
+        self.expire_all(expired, now);
+        for id in quiet {
+            self.unload(id);
+        }
+    }
+
+    fn unload(&mut self, id: SessionId) {
+        if let Some(loaded) = self.sessions.remove(&id) {
+            debug_assert!(loaded.session.is_quiet() && loaded.permit.bytes() == 0, "it holds no backlog");
+            // Requests use a session without taking part in it.
+            loaded.entry.last_used.fetch_max(loaded.session.last_used(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The refusal of requests that wait for a session whose log could not be read, for this reason, or is gone.
+fn refusal_of_load(id: SessionId, error: Option<LogError>) -> Refusal {
+    match error {
+        None | Some(LogError::NotFound(_)) => {
+            Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
+        }
+        Some(error) => {
+            tracing::error!(session = %id, %error, "cannot read a session's log");
+            Refusal::new(ErrorCode::LogUnavailable, "the session's log cannot be read now").retry_after(1_000)
+        }
+    }
+}
+
+/// What a session's log tells of its pace, if this process has not seen any event of it.
+fn remember_pace(entry: &Entry, tail: &[Frame]) {
+    let events = tail.iter().flat_map(Frame::records).filter(|(_, record)| record.kind == Kind::Event);
+    if !entry.pace.is_known() {
+        events.for_each(|(_, record)| entry.pace.remember(record.received_at));
+    }
+}
+
+/// Reads the newest `window` events of a session. Waits for the disk.
+///
+/// # Errors
+/// Why the log cannot be read; damaged parts are left out.
+pub(crate) fn read_tail(log: &dyn EventLog, window: usize, id: SessionId) -> Result<Vec<Frame>, LogError> {
+    let head = log.head(id).ok_or(LogError::NotFound(id))?;
+    let mut from = head.seq.saturating_sub((window as u64).saturating_sub(1)).max(1);
+    let mut frames: Vec<Frame> = Vec::new();
+    while from <= head.seq {
+        let read = log.read(id, from, ReadLimit { bytes: LOAD_STEP, events: usize::MAX });
+        match interpret(id, from, read) {
+            Found::Frames(reading) => {
+                from = reading.frames.last().map_or(from, Frame::last_seq) + 1;
+                frames.extend(reading.frames);
+            }
+            // What is damaged is not served and not remembered: the rest of the window still is.
+            Found::Gap { to, .. } => from = to + 1,
+            Found::NotYet(why) => return Err(LogError::Unavailable(why)),
+            Found::Gone => return Err(LogError::NotFound(id)),
+        }
+    }
+    Ok(frames)
+}

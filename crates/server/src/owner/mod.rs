@@ -1,0 +1,228 @@
+//! The owners of sessions: the one place where a session's state changes.
+//!
+//! [`Owners`] are all sessions of one worker as a machine without sockets, threads or clock. Requests, outcomes of the log and
+//! the time come in as values; what follows comes out as [`Effect`]s, which the worker carries out. Requests of a session
+//! are handled in order. What has to wait for the log is answered by [`Owners::settled`]. A session that is not in memory is
+//! read from its log first; requests wait for it.
+//!
+//! - `creating`, `joining`, `presence`: sessions and their participants.
+//! - `publishing`, `lifecycle`: what goes into their logs.
+//! - `settling`: outcomes of the log. `answering`: what can be answered without it.
+//! - `loading`: into memory and out of it.
+//! - `context`, `effect`, `loaded`: what they share, what they want done, what they keep of a session.
+
+mod answering;
+mod context;
+mod creating;
+mod effect;
+mod joining;
+mod lifecycle;
+mod loaded;
+pub(crate) mod loading;
+mod presence;
+mod publishing;
+mod settling;
+
+use agentbench_auth::Permission;
+use agentbench_event_log::Append;
+use agentbench_protocol::{ErrorCode, Refusal, SessionId, SystemMessage};
+use agentbench_session::ConnectionKey;
+use foldhash::{HashMap, HashMapExt};
+
+use crate::clock::Moment;
+use crate::letters::{Letter, Request, Requester};
+use crate::rules::publishing_needs;
+use context::OwnerContext;
+use loaded::{LoadedSession, PendingLoad};
+
+pub(crate) use context::{OwnerParts, Reporting, SessionLimits};
+pub(crate) use effect::Effect;
+
+/// See the module.
+pub(crate) struct Owners {
+    sessions: HashMap<SessionId, Box<LoadedSession>>,
+    loading: HashMap<SessionId, PendingLoad>,
+    context: OwnerContext,
+    /// Batches that the log has not answered.
+    in_flight: usize,
+}
+
+impl Owners {
+    /// Owners without any session.
+    pub(crate) fn new(parts: OwnerParts) -> Self {
+        let (sessions, loading) = (HashMap::new(), HashMap::new());
+        Self { sessions, loading, context: OwnerContext::new(parts), in_flight: 0 }
+    }
+
+    /// What is to be done since the last call, in order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.context.effects)
+    }
+
+    /// Uses the memory of a list again that was carried out.
+    pub(crate) fn reuse(&mut self, spare: Vec<Effect>) {
+        if self.context.effects.capacity() == 0 {
+            self.context.effects = spare;
+        }
+    }
+
+    /// Whether [`Owners::take_batches`] became due since the last call.
+    pub(crate) fn take_due(&mut self) -> bool {
+        std::mem::take(&mut self.context.is_due)
+    }
+
+    /// Whether entries wait for the log, or for its answer.
+    pub(crate) fn has_uncommitted(&self) -> bool {
+        self.in_flight > 0 || !self.context.dirty.is_empty()
+    }
+
+    /// Whether the session is in memory.
+    pub(crate) fn has(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// Sessions in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The next frame of every session that has one, for the log; its answer goes to [`Owners::settled`] with the names of
+    /// the sessions.
+    pub(crate) fn take_batches(&mut self, now: Moment) -> Vec<Append> {
+        let dirty = std::mem::take(&mut self.context.dirty);
+        let mut appends = Vec::with_capacity(dirty.len());
+        for session in dirty {
+            let Some(loaded) = self.sessions.get_mut(&session) else { continue };
+            let Some(batch) = loaded.take_batch(now) else { continue };
+            let (expected, frame, summary) = (batch.expected, batch.frame, batch.summary);
+            appends.push(Append { session, expected, frame, summary });
+        }
+        self.in_flight += usize::from(!appends.is_empty());
+        appends
+    }
+
+    /// Carries out a request, or lets it wait until the session is in memory.
+    pub(crate) fn handle(&mut self, now: Moment, id: SessionId, requester: Requester, request: Request) {
+        let context = &mut self.context;
+        if let Some(loaded) = self.sessions.get_mut(&id) {
+            return context.carry_out(now, loaded, &requester, request);
+        }
+        if matches!(request, Request::Gone | Request::Acknowledge { .. }) {
+            return;
+        }
+        if let Some(pending) = self.loading.get_mut(&id) {
+            return pending.waiting.push((requester, request));
+        }
+        if context.parts.catalog.get(id).is_some() {
+            return self.load(id, PendingLoad { waiting: vec![(requester, request)], expire: false });
+        }
+        match request {
+            Request::Create { command, fields } => {
+                if let Some(loaded) = context.create(now.millis, id, &requester, command, fields) {
+                    self.sessions.insert(id, Box::new(loaded));
+                    context.mark_dirty(id);
+                }
+            }
+            other => {
+                let refusal = context.parts.no_such_session.clone();
+                context.refuse_request(now.millis, id, &requester, &other, refusal);
+            }
+        }
+    }
+
+    /// A connection or exchange that may be a participant has ended.
+    pub(crate) fn on_disconnect(&mut self, now: u64, session: SessionId, connection: ConnectionKey) {
+        if let Some(loaded) = self.sessions.get_mut(&session) {
+            self.context.leave(now, loaded, connection);
+        }
+    }
+
+    /// The wall clock was set by `by_ms` and says `now`: sessions wait on as long as they would have.
+    pub(crate) fn clock_was_set(&mut self, by_ms: i64, now: u64) {
+        for loaded in self.sessions.values_mut() {
+            loaded.session.clock_was_set(by_ms, now);
+        }
+    }
+}
+
+impl OwnerContext {
+    fn carry_out(
+        &mut self,
+        now: Moment,
+        loaded: &mut LoadedSession,
+        requester: &Requester,
+        request: Request,
+    ) {
+        let session_id = loaded.session.id();
+        if let Err(refusal) = may_use(loaded, requester, &request) {
+            return self.refuse_request(now.millis, session_id, requester, &request, refusal);
+        }
+        let connection = requester.connection;
+        match request {
+            Request::Create { command, fields } => {
+                self.create_again(now.millis, loaded, requester, command, &fields);
+            }
+            Request::Join(join) => self.join(now.millis, loaded, requester, join),
+            Request::Leave { command, unsubscribe } => {
+                self.leave(now.millis, loaded, connection);
+                let message = if unsubscribe {
+                    SystemMessage::SessionUnsubscribed { original_message_id: command, session_id }
+                } else {
+                    SystemMessage::SessionLeft { original_message_id: command, session_id }
+                };
+                let json = self.system_json(None, &message, now.millis);
+                self.post_to(connection, Letter::Left { connection, session: session_id, json });
+            }
+            Request::Control { command, step } => {
+                self.control(now.millis, loaded, requester, command, &step);
+            }
+            Request::Info { command } => {
+                let session = self.describe(loaded, now.millis);
+                let info = SystemMessage::SessionInfo { original_message_id: command, session };
+                self.answer(connection, &info, now.millis);
+            }
+            Request::Publish(event) => self.publish_for(now, loaded, requester, event),
+            Request::PublishAll(events) => {
+                for event in events {
+                    self.publish_for(now, loaded, requester, event);
+                }
+            }
+            Request::Acknowledge { seq } => {
+                let seq = seq.min(loaded.session.head().seq);
+                loaded.session.participants.acknowledge(connection, seq);
+            }
+            Request::Gone => self.leave(now.millis, loaded, connection),
+        }
+    }
+}
+
+fn may_use(loaded: &LoadedSession, requester: &Requester, request: &Request) -> Result<(), Refusal> {
+    let summary = loaded.entry.summary();
+    let permission = match request {
+        Request::Create { .. } => Permission::SessionCreate,
+        Request::Join(_) | Request::Info { .. } => Permission::SessionRead,
+        Request::Control { .. } => Permission::SessionControl,
+        Request::Publish(event) => publishing_needs(event.outline),
+        // Each event's own permission was checked when the request came in.
+        Request::PublishAll(events) => {
+            events.first().map_or(Permission::SessionPublish, |event| publishing_needs(event.outline))
+        }
+        // Participants may report how far they have read, and leave.
+        Request::Acknowledge { .. } | Request::Gone => return Ok(()),
+        Request::Leave { .. } if loaded.session.participants.get(requester.connection).is_some() => {
+            return Ok(());
+        }
+        Request::Leave { .. } => Permission::Connect,
+    };
+    if !requester.grant.may_access(&summary.project_id) && !matches!(request, Request::Create { .. }) {
+        // As if it were not there: a name that was guessed or leaked says nothing of another project.
+        return Err(Refusal::new(ErrorCode::SessionNotFound, "there is no such session"));
+    }
+    if !requester.grant.allows(permission) || !requester.grant.may_access(&summary.project_id) {
+        return Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "the token does not permit this in the session's project",
+        ));
+    }
+    Ok(())
+}

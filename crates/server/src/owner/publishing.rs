@@ -1,0 +1,119 @@
+//! Taking events, and acknowledging them.
+
+use std::sync::Arc;
+
+use agentbench_protocol::event::EventBody;
+use agentbench_protocol::{Priority, SessionId};
+use agentbench_session::{ConnectionKey, Publish, Published};
+
+use super::Owners;
+use super::context::OwnerContext;
+use super::loaded::LoadedSession;
+use crate::clock::Moment;
+use crate::intake::Admitted;
+use crate::letters::exchange::Answered;
+use crate::letters::{Acks, Letter, OwnedEvent, Requester};
+use crate::names;
+use crate::session::catalog::Entry;
+
+impl Owners {
+    /// Takes an event of a session that is in memory. Any other way in copies it: this is the hot path.
+    ///
+    /// # Errors
+    /// What was admitted, if the session is not in memory.
+    pub(crate) fn publish(
+        &mut self,
+        now: Moment,
+        session: SessionId,
+        event: &Publish<'_>,
+        priority: Priority,
+        admitted: Admitted,
+    ) -> Result<(), Admitted> {
+        let Some(loaded) = self.sessions.get_mut(&session) else { return Err(admitted) };
+        self.context.publish(now, loaded, event, priority, admitted);
+        Ok(())
+    }
+}
+
+impl OwnerContext {
+    pub(super) fn publish_for(
+        &mut self,
+        now: Moment,
+        loaded: &mut LoadedSession,
+        requester: &Requester,
+        event: OwnedEvent,
+    ) {
+        let publish = Publish {
+            connection: Some(requester.connection),
+            user: &requester.who.user_id,
+            producer: &event.producer,
+            body: EventBody {
+                id: &event.id,
+                timestamp: &event.timestamp,
+                data: &event.data,
+                metadata: event.metadata.as_deref(),
+                sender: &event.sender,
+            },
+            ttl_ms: event.ttl_ms,
+            requires_ack: event.requires_ack,
+            in_order: event.in_order,
+        };
+        let admitted = Admitted { outline: event.outline, permit: event.permit };
+        self.publish(now, loaded, &publish, event.priority, admitted);
+    }
+
+    /// Takes an event that was admitted. What is not queued gives its room in the backlog back.
+    fn publish(
+        &mut self,
+        now: Moment,
+        loaded: &mut LoadedSession,
+        event: &Publish<'_>,
+        priority: Priority,
+        admitted: Admitted,
+    ) {
+        let Admitted { outline, permit } = admitted;
+        let taken = if event.connection.is_some_and(names::is_exchange) {
+            loaded.session.publish_from_outside(event, now.millis)
+        } else {
+            loaded.session.publish(event, now.millis)
+        };
+        match taken {
+            Ok(Published::Queued(_)) => {
+                loaded.priority = loaded.priority.max(priority);
+                loaded.permit.absorb(permit);
+                if outline.progress.is_some() {
+                    loaded.session.set_progress(outline.progress);
+                }
+                loaded.opened.get_or_insert(now);
+                self.mark_dirty(loaded.session.id());
+            }
+            Ok(Published::Repeat(seq)) => {
+                self.parts.metrics.events_duplicate.inc();
+                if let (true, Some(connection)) = (event.requires_ack, event.connection) {
+                    let acks = Acks::Repeat { id: event.body.id.to_owned(), seq };
+                    self.acknowledge(connection, &loaded.entry, acks);
+                }
+            }
+            Ok(Published::RepeatQueued(_)) => {
+                self.parts.metrics.events_duplicate.inc();
+            }
+            Err(refusal) => {
+                if let Some(connection) = event.connection {
+                    self.refuse(connection, refusal.of(event.body.id), false, now.millis);
+                }
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, connection: ConnectionKey, entry: &Arc<Entry>, acks: Acks) {
+        if !names::is_exchange(connection) {
+            let entry = Arc::clone(entry);
+            return self.post_to(connection, Letter::Acks { connection, entry, acks });
+        }
+        self.parts.metrics.acks.inc_by(acks.count() as u64);
+        acks.each(|id, seq, duplicate| {
+            let answered = Answered::Ack { id: id.to_owned(), seq, epoch: entry.epoch, duplicate };
+            self.answer_exchange(connection, answered);
+        });
+    }
+}

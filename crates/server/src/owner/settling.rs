@@ -1,0 +1,185 @@
+//! Outcomes of the log: heads move, requests are answered, feeds get the frame; or all of it is taken back.
+
+use std::time::Duration;
+
+use agentbench_event_log::{Appended, Frame};
+use agentbench_protocol::message::Transition;
+use agentbench_protocol::{Priority, Refusal, SessionId, Status};
+use agentbench_session::{Answer, ConnectionKey, Settled, Waiter};
+
+use super::Owners;
+use super::context::OwnerContext;
+use super::effect::Effect;
+use super::loaded::LoadedSession;
+use crate::clock::Moment;
+use crate::letters::{Acks, Letter};
+
+impl Owners {
+    /// Takes the log's answer to a batch, which took it so long.
+    pub(crate) fn settled(&mut self, now: Moment, outcomes: Vec<(SessionId, Appended)>, took: Duration) {
+        self.in_flight -= 1;
+        self.context.meters().commit_time.add(took.as_secs_f64(), 1);
+        let mut logged = 0;
+        for (id, appended) in outcomes {
+            logged += self.settle(now, id, &appended, took);
+        }
+        self.context.parts.metrics.events_logged.inc_by(logged);
+    }
+
+    /// Returns how many entries were logged.
+    fn settle(&mut self, now: Moment, id: SessionId, appended: &Appended, took: Duration) -> u64 {
+        let Some(loaded) = self.sessions.get_mut(&id) else { return 0 };
+        let context = &mut self.context;
+        let priority = std::mem::take(&mut loaded.priority);
+        let settled = loaded.session.settle(appended);
+        let permit = loaded.permit.shrink_to(loaded.session.queued_bytes());
+        if loaded.session.has_batch() {
+            context.mark_dirty(id);
+        }
+        let mut logged = 0;
+        match settled {
+            Settled::Committed { frame, waiters, repeats, transitions } => {
+                logged = frame.count() as u64;
+                let committed = Committed { frame, waiters, repeats, transitions, priority };
+                context.committed(now, loaded, &committed);
+                if context.parts.reporting.traces {
+                    let (session, frame) = (id, committed.frame);
+                    context.effects.push(Effect::Trace { session, frame, took });
+                }
+            }
+            Settled::Refused { answers, refusal } => {
+                context.parts.metrics.log_refused.inc();
+                tracing::warn!(session = %id, outcome = ?appended, "the log did not take a frame");
+                context.take_back(now.millis, loaded, &answers, &refusal);
+                if loaded.session.head().seq == 0 || matches!(appended, Appended::Conflict(_)) {
+                    // Either there is no such session after all, or ours is not the log's: forget it.
+                    self.sessions.remove(&id);
+                }
+            }
+        }
+        context.effects.push(Effect::Release { _permit: permit });
+        logged
+    }
+}
+
+/// A frame that the log has taken.
+struct Committed {
+    frame: Frame,
+    waiters: Vec<Waiter>,
+    repeats: Vec<Answer>,
+    transitions: Vec<Transition>,
+    priority: Priority,
+}
+
+impl OwnerContext {
+    fn committed(&mut self, now: Moment, loaded: &mut LoadedSession, committed: &Committed) {
+        let Committed { frame, waiters, repeats, transitions, priority } = committed;
+        let opened = loaded.in_flight_since.take().unwrap_or(now);
+        self.account(now, loaded, frame, opened);
+        if transitions.iter().any(|transition| transition.status == Status::Running) {
+            loaded.entry.pace.resumed(now.millis);
+        }
+        if let Some(place) = loaded.place.take() {
+            self.parts.catalog.insert_reserved(&loaded.entry, place);
+        }
+        if !transitions.is_empty() {
+            self.parts.catalog.update(&loaded.entry, loaded.session.summary());
+        }
+        self.answer_committed(now.millis, loaded, committed);
+        for answer in repeats {
+            self.answer_repeat(now.millis, loaded, answer);
+        }
+        if !transitions.is_empty() {
+            self.broadcast_lifecycle(&loaded.session, frame, waiters);
+        }
+        let (session, mut mirrors) = (loaded.session.id(), loaded.mirrors);
+        while mirrors != 0 {
+            let worker = mirrors.trailing_zeros() as usize;
+            mirrors &= mirrors - 1;
+            let (frame, priority, opened) = (frame.clone(), *priority, opened.instant);
+            let letter = Letter::Commit { session, frame, priority, opened };
+            self.effects.push(Effect::Post { worker, letter });
+        }
+        if transitions.iter().any(|transition| transition.status.has_ended()) {
+            self.effects.push(Effect::Archive(session));
+        }
+    }
+
+    /// Moves the session's head, size and pace, and the figures.
+    fn account(&self, now: Moment, loaded: &mut LoadedSession, frame: &Frame, opened: Moment) {
+        let entry = &loaded.entry;
+        entry.set_head(frame.last_seq());
+        let bytes = entry.add_bytes(frame.bytes().len());
+        loaded.session.set_full(self.parts.limits.is_full(bytes));
+        entry.set_progress(loaded.session.progress());
+        let (events, newest) = self.meters().frame_logged(frame, opened, now);
+        entry.pace.events(events, newest);
+        if self.parts.reporting.exemplars {
+            self.parts.meters.exemplars.take(frame, opened, now);
+        }
+    }
+
+    /// Answers every request for an entry of the frame. Acks of one connection that stand side by side go together.
+    fn answer_committed(&mut self, now: u64, loaded: &mut LoadedSession, committed: &Committed) {
+        let mut runs = committed.frame.runs();
+        let mut seq = committed.frame.first_seq();
+        for same in committed.waiters.chunk_by(|a, b| a == b && matches!(a, Waiter::Ack(_))) {
+            let run = runs.take(same.len());
+            match same[0] {
+                Waiter::Ack(connection) => self.acknowledge(connection, &loaded.entry, Acks::Logged(run)),
+                Waiter::Command(connection) => {
+                    let id = run.records().next().map(|(_, record)| record.id).unwrap_or_default();
+                    let step = committed.transitions.iter().find(|step| step.seq == Some(seq));
+                    match step {
+                        _ if seq == 1 => self.answer_first(now, loaded, connection, id, false),
+                        Some(step) => self.answer_transition(now, connection, id, step, false),
+                        None => {}
+                    }
+                }
+                Waiter::Nobody | Waiter::Unacked(_) => {}
+            }
+            seq += same.len() as u64;
+        }
+    }
+
+    /// Answers the command that made the session.
+    fn answer_first(
+        &mut self,
+        now: u64,
+        loaded: &mut LoadedSession,
+        connection: ConnectionKey,
+        id: &str,
+        again: bool,
+    ) {
+        let follow = loaded.is_followed_by(connection).then_some(0);
+        self.answer_created(now, loaded, connection, id, follow, again);
+    }
+
+    fn answer_repeat(&mut self, now: u64, loaded: &mut LoadedSession, answer: &Answer) {
+        match answer.waiter {
+            Waiter::Ack(connection) => {
+                let acks = Acks::Repeat { id: answer.id.clone(), seq: answer.seq };
+                self.acknowledge(connection, &loaded.entry, acks);
+            }
+            Waiter::Command(connection) if answer.seq == 1 => {
+                self.answer_first(now, loaded, connection, &answer.id, true);
+            }
+            Waiter::Command(connection) => {
+                if let Some(step) = loaded.session.transition_at(answer.seq) {
+                    self.answer_transition(now, connection, &answer.id, step, true);
+                }
+            }
+            Waiter::Nobody | Waiter::Unacked(_) => {}
+        }
+    }
+
+    fn take_back(&mut self, now: u64, loaded: &mut LoadedSession, answers: &[Answer], refusal: &Refusal) {
+        loaded.take_back_progress();
+        for answer in answers {
+            if let Some(connection) = answer.waiter.connection() {
+                let settles = matches!(answer.waiter, Waiter::Command(_));
+                self.refuse(connection, refusal.clone().of(&answer.id), settles, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The owners' way to the world: their effects are carried out, their frames are given to the log.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_protocol::SessionId;
+
+use super::Worker;
+use crate::clock;
+use crate::letters::Letter;
+use crate::letters::exchange::Answered;
+use crate::owner::loading::read_tail;
+use crate::owner::{Effect, Owners};
+use crate::session::catalog::archive_now;
+
+impl Worker {
+    /// Calls the owners, and carries out what follows.
+    pub(crate) fn with_owners<T>(self: &Rc<Self>, call: impl FnOnce(&mut Owners) -> T) -> T {
+        let mut owners = self.owners.borrow_mut();
+        let result = call(&mut owners);
+        if owners.take_due() {
+            self.commit_due.notify_one();
+        }
+        let mut effects = owners.take_effects();
+        drop(owners);
+        if !effects.is_empty() {
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+            self.owners.borrow_mut().reuse(effects);
+        }
+        result
+    }
+
+    fn carry_out(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::Post { worker, letter } => self.post(worker, letter),
+            Effect::Answer { exchange, answered } => {
+                let joins = match &answered {
+                    Answered::Joined { session, .. } => Some(*session),
+                    _ => None,
+                };
+                let is_taken = self.shared.exchanges.answer(exchange, answered);
+                if let Some(session) = joins.filter(|_| !is_taken) {
+                    self.shared.send(self.index, Letter::Gone { session, connection: exchange });
+                }
+            }
+            Effect::Load(session) => self.load(session),
+            Effect::Archive(session) => {
+                let shared = Arc::clone(&self.shared);
+                tokio::task::spawn_blocking(move || archive_now(&*shared.log, &shared.catalog, session));
+            }
+            Effect::Audit(record) => self.shared.audit(|| record),
+            Effect::Trace { session, frame, took } => {
+                if let Some(tracer) = &self.shared.tracer {
+                    tracer.logged(session, &frame, took, clock::now_ns());
+                }
+            }
+            Effect::Release { .. } => {}
+        }
+    }
+
+    fn load(&self, session: SessionId) {
+        let (shared, worker) = (Arc::clone(&self.shared), self.index);
+        tokio::task::spawn_blocking(move || {
+            let tail = read_tail(&*shared.log, shared.config.dedupe_window, session);
+            shared.send(worker, Letter::Loaded { session, tail });
+        });
+    }
+
+    /// Gives the next frame of every session that has one to the log, in one batch.
+    pub(super) fn commit(&self) {
+        let appends = self.owners.borrow_mut().take_batches(self.delivery.moment());
+        if appends.is_empty() {
+            return;
+        }
+        let events: usize = appends.iter().map(|append| append.frame.count()).sum();
+        let bytes: usize = appends.iter().map(|append| append.frame.bytes().len()).sum();
+        self.shared.metrics.commits.inc();
+        self.delivery.meters().commit_events.add(events as f64, 1);
+        self.delivery.meters().commit_bytes.add(bytes as f64, 1);
+        let sessions: Vec<SessionId> = appends.iter().map(|append| append.session).collect();
+        let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, clock::instant());
+        let done = move |outcomes: Vec<_>| {
+            let outcomes = sessions.into_iter().zip(outcomes).collect();
+            shared.send(worker, Letter::Settled { outcomes, submitted });
+        };
+        self.shared.log.submit(appends, Box::new(done));
+    }
+}
