@@ -1,8 +1,9 @@
 //! What may come in and wait: the commit backlog, messages that have not arrived whole, and the process's memory, which decides
 //! who is refused first.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentbench_auth::Grant;
 use agentbench_protocol::{Envelope, ErrorCode, Outline, Priority, Refusal, outline};
@@ -17,7 +18,7 @@ pub(crate) struct Intake {
     pub(crate) memory: Memory,
     backlog: Arc<Backlog>,
     /// Bytes of messages that have not arrived whole.
-    receiving: AtomicI64,
+    receiving: Arc<Total>,
     metrics: Arc<Metrics>,
 }
 
@@ -26,17 +27,14 @@ impl Intake {
         Self {
             memory: Memory::new(config.memory_budget.unwrap_or_else(default_budget)),
             backlog: Arc::new(Backlog { used: AtomicUsize::new(0), limit: config.commit_backlog }),
-            receiving: AtomicI64::new(0),
+            receiving: Arc::new(Total { bytes: AtomicUsize::new(0), gauge: Some(Arc::clone(&metrics)) }),
             metrics,
         }
     }
 
-    /// Changes one connection's part of the receive budget; returns the whole.
-    pub(crate) fn count_receiving(&self, before: usize, after: usize) -> usize {
-        let change = after as i64 - before as i64;
-        let total = self.receiving.fetch_add(change, Ordering::Relaxed) + change;
-        self.metrics.receive_buffer_bytes.set(total);
-        usize::try_from(total).unwrap_or(0)
+    /// A share of the receive budget, of no bytes yet.
+    pub(crate) fn receive_share(&self) -> Share {
+        self.receiving.share()
     }
 
     /// Whether somebody may begin to read a log now. Readers are refused before publishers are.
@@ -105,6 +103,54 @@ impl Intake {
     }
 }
 
+/// Bytes of messages that have not arrived whole, as a sum of shares.
+#[derive(Default)]
+pub(crate) struct Total {
+    bytes: AtomicUsize,
+    /// Where the sum is shown, if it is.
+    gauge: Option<Arc<Metrics>>,
+}
+
+impl fmt::Debug for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Total").field(&self.bytes).finish()
+    }
+}
+
+impl Total {
+    /// A share of no bytes yet.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        Share { total: Arc::clone(self), bytes: 0 }
+    }
+}
+
+/// What one holder has of a [`Total`]; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    total: Arc<Total>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Changes the share; returns the new total.
+    pub(crate) fn set(&mut self, bytes: usize) -> usize {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        // Wraps where the share shrinks; the sum does not.
+        let change = bytes.wrapping_sub(before);
+        let total = self.total.bytes.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+        if let Some(metrics) = &self.total.gauge {
+            metrics.receive_buffer_bytes.set(total as i64);
+        }
+        total
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 /// Bytes of an event beside its data.
 const EVENT_OVERHEAD: usize = 256;
 
@@ -170,6 +216,17 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_come_back_when_they_are_dropped() {
+        let total = Arc::new(Total::default());
+        let (mut one, mut other) = (total.share(), total.share());
+        assert_eq!([one.set(10), other.set(5), one.set(3), one.set(4)], [10, 15, 8, 9]);
+        drop(one);
+        assert_eq!(other.set(6), 6);
+        drop(other);
+        assert_eq!(total.bytes.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn room_in_the_backlog_comes_back_however_permits_are_joined_and_parted() {

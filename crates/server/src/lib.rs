@@ -38,6 +38,7 @@ mod rules;
 mod sabotage;
 mod session;
 mod shared;
+mod storage;
 mod trace;
 mod traceparent;
 mod transport;
@@ -70,7 +71,8 @@ use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::ops::liveness::WORKER_THREAD;
 use crate::revocation::Revocations;
-use crate::shared::{Opened, Shared};
+use crate::shared::Shared;
+use crate::storage::Opened;
 use crate::worker::Worker;
 
 pub use crate::alerts::prometheus::prometheus_rules;
@@ -157,7 +159,7 @@ impl Server {
         let shared = Arc::new(shared);
         retention::note_start(&shared.clock, recovery.witnessed_at);
         let now = clock::now_ms();
-        for session in shared.catalog.load(shared.log.list()?, now) {
+        for session in shared.storage.catalog.load(shared.storage.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
         }
         let first = listeners.first().ok_or_else(|| io::Error::other("no listener was given"))?;
@@ -166,7 +168,8 @@ impl Server {
         let (ended, when_ended) = watch::channel(false);
         let mut jobs = Jobs::default();
         let probes = http::probes(Arc::clone(&shared));
-        let liveness = housekeeping::liveness::start(&shared.liveness, &shared.config, probes, when_ended)?;
+        let liveness =
+            housekeeping::liveness::start(&shared.ops.liveness, &shared.config, probes, when_ended)?;
         jobs.add("what watches the workers", liveness);
         let mut workers = Vec::new();
         for index in 0..shared.config.workers {
@@ -212,8 +215,8 @@ impl Server {
 
     /// Looks at the certificate's files again; they are looked at every few seconds anyway.
     pub fn refresh_certificate(&self) {
-        let Shared { gate, metrics, auditor, .. } = &*self.shared;
-        housekeeping::upkeep::look_at_certificate(gate, metrics, auditor);
+        let Shared { gate, metrics, ops, .. } = &*self.shared;
+        housekeeping::upkeep::look_at_certificate(gate, metrics, &ops.auditor);
     }
 
     /// What a watchdog asks.
@@ -223,7 +226,7 @@ impl Server {
 
     /// The rules that watch over the server with their states: the object of `GET /api/v1/alerts`.
     pub fn alerts(&self) -> serde_json::Value {
-        serde_json::to_value(self.shared.alerts.describe()).expect("own types serialise")
+        serde_json::to_value(self.shared.ops.alerts.describe()).expect("own types serialise")
     }
 
     /// Open connections.
@@ -237,7 +240,7 @@ impl Server {
     /// If the log could not be made durable.
     pub fn stop(mut self) -> Result<(), LogError> {
         self.shared.gate.doors.start_draining();
-        self.shared.auditor.hurry();
+        self.shared.ops.auditor.hurry();
         self.stop.send_replace(true);
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
@@ -245,14 +248,14 @@ impl Server {
             }
         }
         self.ended.send_replace(true);
-        if let Some(tracer) = &self.shared.tracer {
+        if let Some(tracer) = &self.shared.ops.tracer {
             tracer.close();
         }
         // Whoever starts on the same folder next must find nobody in it.
         self.jobs.join();
         self.shared.audit(|| Record::allowed(clock::now_ms(), "server_stopped"));
-        self.shared.auditor.close();
-        self.shared.log.close()
+        self.shared.ops.auditor.close();
+        self.shared.storage.log.close()
     }
 }
 
@@ -264,8 +267,8 @@ fn start_jobs(
     stopped: &watch::Receiver<bool>,
 ) -> io::Result<()> {
     let stopped = || stopped.clone();
-    let reports = Reports { metrics: Arc::clone(&shared.metrics), auditor: Arc::clone(&shared.auditor) };
-    if let Some(tracer) = &shared.tracer
+    let reports = Reports { metrics: Arc::clone(&shared.metrics), auditor: Arc::clone(&shared.ops.auditor) };
+    if let Some(tracer) = &shared.ops.tracer
         && let Some(traces) = housekeeping::traces::start(tracer, &shared.config.node_name)?
     {
         jobs.add("what exports spans", traces);
@@ -316,7 +319,7 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
             }
         }
     });
-    shared.liveness.ended(index);
+    shared.ops.liveness.ended(index);
     // What is still under way there holds the log open; what has not begun is dropped.
     runtime.shutdown_timeout(patience);
 }

@@ -4,37 +4,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentbench_audit::Record;
-use agentbench_event_log::EventLog;
-use agentbench_evidence::{Limits, Store};
-use agentbench_protocol::{ErrorCode, Refusal};
+use agentbench_protocol::Refusal;
 use agentbench_session::Context;
 
-use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::streams::Streams;
 use crate::figures::meters::AllMeters;
 use crate::figures::metrics::Metrics;
 use crate::gate::Gate;
-use crate::inspection::Inspections;
 use crate::intake::Intake;
 use crate::letters::Letter;
-use crate::letters::exchange::Exchanges;
-use crate::letters::mailbox::Mailbox;
-use crate::names::{MessageNumbers, Names};
-use crate::opening::LogCondition;
+use crate::letters::post::PostOffice;
+use crate::names::MessageNumbers;
 use crate::ops::audit::Auditor;
-use crate::ops::farewell::Farewells;
-use crate::ops::folder::DataFolder;
-use crate::ops::liveness::Liveness;
-use crate::ops::readers::Readers;
-use crate::ops::stats::Stats;
+use crate::ops::operations::Operations;
 use crate::owner::{OwnerParts, Reporting, SessionLimits};
-use crate::rules;
 use crate::sabotage::Sabotage;
-use crate::session::catalog::Catalog;
-use crate::session::reading::LogReader;
-use crate::trace::Tracer;
+use crate::storage::{Opened, Storage};
 
 /// See the module.
 pub(crate) struct Shared {
@@ -44,39 +31,13 @@ pub(crate) struct Shared {
     pub(crate) meters: Arc<AllMeters>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) intake: Intake,
-    pub(crate) log: Arc<dyn EventLog>,
-    /// What opening the log found.
-    pub(crate) log_condition: LogCondition,
-    /// What the log found at its start was not all as it should be.
-    pub(crate) log_damaged: bool,
-    /// Reads the log for readers that are behind.
-    pub(crate) reader: LogReader,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) evidence: Arc<Store>,
-    pub(crate) names: Names,
-    pub(crate) mailboxes: Vec<Mailbox>,
-    pub(crate) exchanges: Arc<Exchanges>,
+    pub(crate) storage: Storage,
+    pub(crate) post: PostOffice,
     pub(crate) streams: Streams,
-    pub(crate) auditor: Arc<Auditor>,
-    /// Makes spans, if they are wanted.
-    pub(crate) tracer: Option<Arc<Tracer>>,
-    pub(crate) stats: Stats,
-    pub(crate) readers: Readers,
-    pub(crate) farewells: Farewells,
-    pub(crate) inspections: Inspections,
-    pub(crate) liveness: Arc<Liveness>,
-    pub(crate) alerts: Alerts,
-    pub(crate) folder: DataFolder,
+    pub(crate) ops: Operations,
     pub(crate) sabotage: Sabotage,
     /// Secret of this process's dedupe keys.
     seed: u64,
-}
-
-/// An open log, and what opening it found.
-pub(crate) struct Opened {
-    pub(crate) log: Arc<dyn EventLog>,
-    pub(crate) condition: LogCondition,
-    pub(crate) is_damaged: bool,
 }
 
 impl Shared {
@@ -89,34 +50,16 @@ impl Shared {
         random: [u64; 2],
     ) -> Self {
         let sabotage = Sabotage::from_env();
-        let log = sabotage.log(opened.log);
-        let workers = config.workers;
-        let stall_after = config.watch.stall_after.as_millis() as u64;
-        let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
+        let opened = Opened { log: sabotage.log(opened.log), ..opened };
         Self {
             clock: Arc::new(Clock::new(Arc::clone(&config.clock_skew))),
-            meters: Arc::new(AllMeters::new(workers)),
+            meters: Arc::new(AllMeters::new(config.workers)),
             gate: Arc::new(gate),
             intake: Intake::new(&config, Arc::clone(&metrics)),
-            reader: LogReader::new(Arc::clone(&log), config.read_budget),
-            log,
-            log_condition: opened.condition,
-            log_damaged: opened.is_damaged,
-            catalog: Arc::new(Catalog::new(stall_after)),
-            evidence: Store::new(config.data_dir.join("evidence"), limits),
-            names: Names::new(random[1] as u32, workers),
-            mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
-            exchanges: Arc::default(),
+            storage: Storage::new(opened, &config),
+            post: PostOffice::new(random[1] as u32, config.workers),
             streams: Streams::default(),
-            auditor: Arc::new(auditor),
-            tracer: config.operations.otlp_endpoint.clone().map(Tracer::new).map(Arc::new),
-            stats: Stats::new(),
-            readers: Readers::new(workers),
-            farewells: Farewells::default(),
-            inspections: Inspections::default(),
-            liveness: Arc::new(Liveness::new(workers)),
-            alerts: Alerts::new(&config.watch, &config.node_name),
-            folder: DataFolder::new(&config.data_dir),
+            ops: Operations::new(&config, auditor),
             sabotage,
             seed: random[0],
             metrics,
@@ -125,12 +68,12 @@ impl Shared {
     }
 
     pub(crate) fn send(&self, worker: usize, letter: Letter) {
-        self.mailboxes[worker].send(letter);
+        self.post.send(worker, letter);
     }
 
     /// As [`Auditor::record`].
     pub(crate) fn audit(&self, record: impl FnOnce() -> Record) {
-        self.auditor.record(record);
+        self.ops.auditor.record(record);
     }
 
     /// As [`Auditor::wait_for_room`].
@@ -138,7 +81,7 @@ impl Shared {
     /// # Errors
     /// The refusal, if there is no room in time.
     pub(crate) async fn audit_room(&self) -> Result<(), Refusal> {
-        self.auditor.wait_for_room(|| self.gate.doors.is_draining()).await
+        self.ops.auditor.wait_for_room(|| self.gate.doors.is_draining()).await
     }
 
     /// What the owners of sessions on a worker are made of.
@@ -146,7 +89,7 @@ impl Shared {
         let config = &self.config;
         OwnerParts {
             worker,
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::clone(&self.storage.catalog),
             metrics: Arc::clone(&self.metrics),
             meters: Arc::clone(&self.meters),
             numbers,
@@ -160,23 +103,13 @@ impl Shared {
             permit: self.intake.no_permit(),
             reporting: Reporting {
                 audit: config.security.audit.is_some(),
-                traces: self.tracer.is_some(),
+                traces: self.ops.tracer.is_some(),
                 exemplars: config.watch.exemplars,
             },
-            no_such_session: self.no_such_session(),
+            no_such_session: self.storage.no_such_session(),
             // Without randomness there are no epochs, and without epochs no honest positions: the process cannot go on.
             random: Box::new(|| getrandom::u64().expect("the system gives random numbers")),
             sabotage: self.sabotage,
         }
-    }
-
-    /// The refusal of a name that no session has. Where live sessions cannot be read, their absence proves nothing.
-    pub(crate) fn no_such_session(&self) -> Refusal {
-        if matches!(self.log_condition, LogCondition::ArchiveOnly(_)) {
-            let detail =
-                "the log of live sessions cannot be opened; only ended sessions are served, see /readyz";
-            return Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(30_000);
-        }
-        rules::no_such_session()
     }
 }

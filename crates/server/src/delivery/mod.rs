@@ -1,6 +1,5 @@
 //! Delivery on one worker: feeds, the readers that follow them, and what each of these is owed.
 
-mod acks;
 pub(crate) mod audience;
 pub(crate) mod audiences;
 pub(crate) mod feed;
@@ -10,14 +9,13 @@ pub(crate) mod outbox;
 pub(crate) mod playing;
 pub(crate) mod reader;
 pub(crate) mod render;
+mod sending;
 pub(crate) mod streams;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentbench_protocol::SystemMessage;
-use agentbench_protocol::event::write_system;
 use bytes::BytesMut;
 
 use crate::clock::{Clock, Moment};
@@ -25,7 +23,6 @@ use crate::figures::meters::{AllMeters, Meters};
 use crate::figures::metrics::Metrics;
 use crate::names::MessageNumbers;
 use inspection::Inspection;
-use reader::Reader;
 use render::Renderer;
 
 /// What a worker delivers with.
@@ -63,21 +60,6 @@ impl Delivery {
     /// The figures that only this worker writes.
     pub(crate) fn meters(&self) -> &Meters {
         self.meters.of(self.worker)
-    }
-
-    /// Puts a message of the server's own into a reader's outbox.
-    pub(crate) fn send_system(&self, reader: &Reader, message: &SystemMessage) {
-        let mut json = BytesMut::new();
-        write_system(&mut json, self.numbers.next(), self.now(), None, message);
-        self.send_json(reader, &json);
-    }
-
-    /// Puts a message, given as JSON, into a reader's outbox.
-    pub(crate) fn send_json(&self, reader: &Reader, json: &[u8]) {
-        if reader.is_open() {
-            let mut outbox = reader.outbox.borrow_mut();
-            self.renderer.borrow_mut().message(outbox.control(), json, reader.wire.form);
-        }
     }
 
     /// Both clocks.

@@ -1,9 +1,12 @@
-//! A replay under way, as its connection knows it.
+//! Replays under way, as their connections know them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use agentbench_protocol::{Seq, SessionId};
+use agentbench_session::ConnectionKey;
+use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::delivery::reader::Reader;
@@ -36,5 +39,35 @@ impl Playing {
             let _ = tokio::time::timeout(step, self.stopped.notified()).await;
             rest -= step;
         }
+    }
+}
+
+/// The replays that run for the connections of a worker; few connections have any.
+#[derive(Default)]
+pub(crate) struct Replays(RefCell<HashMap<ConnectionKey, Vec<Rc<Playing>>>>);
+
+impl Replays {
+    pub(crate) fn add(&self, connection: ConnectionKey, playing: &Rc<Playing>) {
+        self.0.borrow_mut().entry(connection).or_default().push(Rc::clone(playing));
+    }
+
+    /// The sessions that are replayed to a connection.
+    pub(crate) fn sessions_of(&self, connection: ConnectionKey) -> Vec<SessionId> {
+        self.0.borrow().get(&connection).into_iter().flatten().map(|playing| playing.session).collect()
+    }
+
+    /// Takes those of the connection's replays out that are over.
+    pub(crate) fn take(
+        &self,
+        connection: ConnectionKey,
+        is_over: impl Fn(&Rc<Playing>) -> bool,
+    ) -> Vec<Rc<Playing>> {
+        let mut replays = self.0.borrow_mut();
+        let Some(running) = replays.get_mut(&connection) else { return Vec::new() };
+        let taken = running.extract_if(.., |playing| is_over(playing)).collect();
+        if running.is_empty() {
+            replays.remove(&connection);
+        }
+        taken
     }
 }

@@ -13,6 +13,7 @@ use agentbench_session::Step;
 use crate::letters::{Join, Request};
 use crate::overview;
 use crate::rules::{cost_of, derive_session_id, is_written_down, parse_session_id, permission_for};
+use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -32,9 +33,9 @@ pub(super) fn take_command(
         let detail = format!("the token does not permit {}", command.name());
         return Err(Refusal::new(ErrorCode::Forbidden, detail));
     }
-    take_cost(worker, connection, cost_of(&command) - 1, now)?;
+    take_cost(&worker.shared, connection, cost_of(&command) - 1, now)?;
     if is_written_down(&command) {
-        worker.shared.auditor.needs_room()?;
+        worker.shared.ops.auditor.needs_room()?;
     }
     match command {
         Command::CreateSession(fields) => {
@@ -67,20 +68,20 @@ pub(super) fn take_command(
         }
         Command::GetSessionList(query) => list_sessions(worker, connection, id, query),
         Command::GetHistory { session_id, from_seq, limit } => {
-            let session = readable(worker, connection, &session_id)?;
-            audit_export(worker, connection, session, "get_history", from_seq, now);
+            let session = readable(&worker.shared, connection, &session_id)?;
+            audit_export(&worker.shared, connection, session, "get_history", from_seq, now);
             history(worker, connection, session, id, from_seq, limit);
         }
         Command::ReplaySession { session_id, speed, from_seq } => {
-            let session = readable(worker, connection, &session_id)?;
-            audit_export(worker, connection, session, "replay_session", from_seq, now);
+            let session = readable(&worker.shared, connection, &session_id)?;
+            audit_export(&worker.shared, connection, session, "replay_session", from_seq, now);
             worker.replay(connection, session, id, speed, from_seq);
         }
         Command::StopReplay { session_id, original_message_id } => {
             worker.stop_replay(connection, id, &session_id, &original_message_id)?;
         }
         Command::GetStats => costly(worker, connection, id, |worker, connection, id| {
-            say_stats(worker, connection, id);
+            worker.delivery.send_system(&connection.reader, &stats(&worker.shared, id));
             Ok(())
         }),
         Command::RefreshToken { token } => refresh_perhaps_later(worker, connection, id, token, now)?,
@@ -90,7 +91,7 @@ pub(super) fn take_command(
 
 /// A request that will be answered once: the connection is not read further if too many are under way.
 fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, session: SessionId, request: Request) {
-    connection.begin_request();
+    connection.requests.begin();
     worker.ask(connection, session, request);
 }
 
@@ -106,13 +107,14 @@ fn step(
 }
 
 /// Takes what a command costs beyond one message from the connection's and the user's rates.
-fn take_cost(worker: &Worker, connection: &Connection, count: u64, now: u64) -> Result<(), Refusal> {
+fn take_cost(shared: &Shared, connection: &Connection, count: u64, now: u64) -> Result<(), Refusal> {
     if count == 0 {
         return Ok(());
     }
     let taken = connection
-        .take_rate(worker.shared.config.connection_rate, count, now)
-        .and_then(|()| worker.shared.gate.users.take_rate(&connection.user, count, now));
+        .rate
+        .take(shared.config.connection_rate, count, now)
+        .and_then(|()| shared.gate.users.take_rate(&connection.user, count, now));
     taken.map_err(|wait| {
         let detail = "asked for more than the limit allows: such a command counts as many messages";
         Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
@@ -121,7 +123,7 @@ fn take_cost(worker: &Worker, connection: &Connection, count: u64, now: u64) -> 
 
 fn list_sessions(worker: &Rc<Worker>, connection: &Rc<Connection>, command: String, query: GetSessionList) {
     costly(worker, connection, command, move |worker, connection, original_message_id| {
-        let page = worker.shared.catalog.page(&query, connection.grant().scope(), worker.now());
+        let page = worker.shared.storage.catalog.page(&query, connection.grant().scope(), worker.now());
         let page = page.ok_or_else(|| {
             Refusal::invalid("data.cursor", "data.cursor must be the nextCursor of an earlier page")
         })?;
@@ -132,21 +134,19 @@ fn list_sessions(worker: &Rc<Worker>, connection: &Rc<Connection>, command: Stri
     });
 }
 
-fn say_stats(worker: &Worker, connection: &Connection, command: String) {
-    let stats = serde_json::to_value(overview::stats::describe(&worker.shared));
+fn stats(shared: &Shared, original_message_id: String) -> SystemMessage {
+    let stats = serde_json::to_value(overview::stats::describe(shared));
     // An own type with texts for keys is always an object.
     let stats = stats.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    worker
-        .delivery
-        .send_system(&connection.reader, &SystemMessage::Stats { original_message_id: command, stats });
+    SystemMessage::Stats { original_message_id, stats }
 }
 
 /// A session whose log this connection may read.
-fn readable(worker: &Worker, connection: &Connection, name: &str) -> Result<SessionId, Refusal> {
+fn readable(shared: &Shared, connection: &Connection, name: &str) -> Result<SessionId, Refusal> {
     let id = parse_session_id(name)?;
-    let entry = worker.shared.catalog.get(id).ok_or_else(|| worker.shared.no_such_session())?;
+    let entry = shared.storage.catalog.get(id).ok_or_else(|| shared.storage.no_such_session())?;
     if !connection.grant.borrow().may_access(&entry.summary().project_id) {
-        return Err(worker.shared.no_such_session());
+        return Err(shared.storage.no_such_session());
     }
     Ok(id)
 }
@@ -161,7 +161,7 @@ fn ask_join(
     from: StartAt,
     subscribe: bool,
 ) {
-    connection.begin_request();
+    connection.requests.begin();
     let named = match &from {
         StartAt::After(Position { seq, last_id: Some(_), .. }) if *seq > 0 => Some(*seq),
         _ => None,
@@ -173,7 +173,7 @@ fn ask_join(
     };
     let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
     tokio::task::spawn_local(async move {
-        let id_at_position = shared.reader.id_at(session, seq).await;
+        let id_at_position = shared.storage.reader.id_at(session, seq).await;
         if connection.is_open() {
             let request = Request::Join(Join { command, follow, from, id_at_position, subscribe });
             worker.ask(&connection, session, request);
@@ -183,14 +183,14 @@ fn ask_join(
 
 /// Writes down who takes a session's log with him.
 fn audit_export(
-    worker: &Worker,
+    shared: &Shared,
     connection: &Connection,
     session: SessionId,
     action: &'static str,
     from: Seq,
     now: u64,
 ) {
-    worker.shared.audit(|| Record {
+    shared.audit(|| Record {
         session: session.to_string(),
         ..connection.record(Record::allowed(now, action).detail(format!("from seq {from}")))
     });

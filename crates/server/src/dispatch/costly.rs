@@ -25,12 +25,12 @@ pub(super) fn costly(
     command: String,
     answer: impl FnOnce(&Rc<Worker>, &Rc<Connection>, String) -> Result<(), Refusal> + 'static,
 ) {
-    connection.begin_request();
+    connection.requests.begin();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         // Few of a connection's commands at a time look whether it takes its answers; those that nobody takes are not made.
-        let place = connection.costly_commands.acquire().await;
-        if place.is_err() {
+        let place = connection.requests.costly_turn().await;
+        if place.is_none() {
             return;
         }
         worker.drain(&connection, || connection.is_open()).await;
@@ -53,11 +53,11 @@ pub(super) fn history(
     from: Seq,
     limit: u32,
 ) {
-    connection.begin_request();
+    connection.requests.begin();
     let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
     tokio::task::spawn_local(async move {
-        let turn = connection.costly_commands.acquire().await;
-        if turn.is_err() || !connection.is_open() {
+        let turn = connection.requests.costly_turn().await;
+        if turn.is_none() || !connection.is_open() {
             return;
         }
         // In the account of what readers hold until the socket has taken it.
@@ -67,7 +67,7 @@ pub(super) fn history(
             Err(refusal) => Err(refusal),
         };
         // The token may be another one by now, and not reach this session any more.
-        let page = page.and_then(|page| readable_still(&worker, &connection, session).map(|()| page));
+        let page = page.and_then(|page| readable_still(&shared, &connection, session).map(|()| page));
         match page {
             Ok((events, next_seq, memory)) => {
                 held = memory;
@@ -89,22 +89,23 @@ pub(super) fn history(
 }
 
 /// Whether the connection's token reaches a session that it has begun to read.
-fn readable_still(worker: &Worker, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
-    let entry = worker.shared.catalog.get(session);
+fn readable_still(shared: &Shared, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
+    let entry = shared.storage.catalog.get(session);
     let is_readable =
         entry.is_none_or(|entry| connection.grant.borrow().may_access(&entry.summary().project_id));
-    if is_readable { Ok(()) } else { Err(worker.shared.no_such_session()) }
+    if is_readable { Ok(()) } else { Err(shared.storage.no_such_session()) }
 }
 
 type Page = (Vec<Box<RawValue>>, Option<Seq>, Option<Held>);
 
 /// A page of a log as messages, and where the next one begins.
 async fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Result<Page, Refusal> {
-    let head = shared.catalog.get(session).ok_or_else(no_such_session)?.head().seq;
+    let head = shared.storage.catalog.get(session).ok_or_else(no_such_session)?.head().seq;
     if from > head {
         return Ok((Vec::new(), None, None));
     }
-    let read = shared.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
+    let read =
+        shared.storage.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
     let step = match interpret(session, from, read) {
         Found::Frames(step) => step,
         Found::Gone => return Err(no_such_session()),

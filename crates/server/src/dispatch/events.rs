@@ -26,7 +26,7 @@ pub(super) fn take_event(
     let charge = || worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now.millis);
     let admitted = worker.shared.intake.admit(&connection.grant.borrow(), envelope, charge)?;
     let metadata = &envelope.metadata;
-    if worker.shared.names.owner_of(session) != worker.index {
+    if worker.shared.post.names.owner_of(session) != worker.index {
         ask(worker, connection, envelope, session, admitted);
         return Ok(());
     }

@@ -19,6 +19,7 @@ use agentbench_protocol::{CloseCode, Envelope, ErrorCode, Refusal, msgpack};
 use bytes::BytesMut;
 
 use crate::clock::Moment;
+use crate::delivery::Delivery;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Received};
 use commands::take_command;
@@ -95,7 +96,7 @@ fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &En
         MessageType::ControlCommand => take_command(worker, connection, envelope, millis),
         MessageType::SystemMessage => take_reader_ack(worker, connection, envelope),
         MessageType::Heartbeat | MessageType::Error => {
-            answer_heartbeat(worker, connection, envelope, millis);
+            answer_heartbeat(&worker.delivery, connection, envelope, millis);
             Ok(())
         }
     };
@@ -121,11 +122,12 @@ fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &En
 fn check_rates(worker: &Rc<Worker>, connection: &Rc<Connection>, now: u64) -> Result<(), Refusal> {
     let config = &worker.shared.config;
     let taken = connection
-        .take_rate(config.connection_rate, 1, now)
+        .rate
+        .take(config.connection_rate, 1, now)
         .and_then(|()| worker.shared.gate.users.take_rate(&connection.user, 1, now))
         .and_then(|()| worker.shared.gate.addresses.take_message(connection.address, now));
     let Err(retry_after) = taken else { return Ok(()) };
-    if connection.refused_by_rate() > RATE_PATIENCE {
+    if connection.rate.refused_in_row() > RATE_PATIENCE {
         worker.shared.audit(|| connection.record(Record::refused(now, "send", "rate_limited")));
         worker.close(
             connection,
@@ -138,10 +140,10 @@ fn check_rates(worker: &Rc<Worker>, connection: &Rc<Connection>, now: u64) -> Re
     Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(retry_after))
 }
 
-fn answer_heartbeat(worker: &Worker, connection: &Connection, envelope: &Envelope<'_>, now: u64) {
+fn answer_heartbeat(delivery: &Delivery, connection: &Connection, envelope: &Envelope<'_>, now: u64) {
     let mut json = BytesMut::new();
-    write_heartbeat(&mut json, worker.delivery.numbers.next(), now, &envelope.id, envelope.data);
-    worker.delivery.send_json(&connection.reader, &json);
+    write_heartbeat(&mut json, delivery.numbers.next(), now, &envelope.id, envelope.data);
+    delivery.send_json(&connection.reader, &json);
 }
 
 /// The flaw in what a message says, if there is one: outside of it the fields' own checks decide.

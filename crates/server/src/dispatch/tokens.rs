@@ -7,6 +7,7 @@ use agentbench_audit::Record;
 use agentbench_auth::Grant;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId, SystemMessage};
 
+use crate::session::catalog::Catalog;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -22,7 +23,7 @@ pub(super) fn refresh_perhaps_later(
     if refused.and_then(|error| worker.shared.gate.issuer_may_know(error)).is_none() {
         return refresh(worker, connection, command, &token, now);
     }
-    connection.begin_request();
+    connection.requests.begin();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         if let Some(issuer) = &worker.shared.gate.issuer {
@@ -55,7 +56,9 @@ fn refresh(
     if grant.user_id != connection.reader.who.user_id {
         return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
     }
-    if takes_part_outside(worker, connection, &grant) {
+    let mut sessions = worker.replays.sessions_of(connection.reader.key);
+    sessions.extend(&*connection.reader.sessions.borrow());
+    if takes_part_outside(&worker.shared.storage.catalog, &sessions, &grant) {
         let detail = "the connection takes part in a session of a project that the new token does not permit; leave it first";
         return Err(Refusal::new(ErrorCode::Forbidden, detail));
     }
@@ -70,12 +73,10 @@ fn refresh(
     Ok(())
 }
 
-/// Whether the connection has joined, or has replayed to it, a session that `grant` would not let it read.
-fn takes_part_outside(worker: &Worker, connection: &Connection, grant: &Grant) -> bool {
+/// Whether one of the sessions is of a project that `grant` does not permit.
+fn takes_part_outside(catalog: &Catalog, sessions: &[SessionId], grant: &Grant) -> bool {
     let outside = |session: &SessionId| {
-        let entry = worker.shared.catalog.get(*session);
-        entry.is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
+        catalog.get(*session).is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
     };
-    let replayed = worker.replayed_sessions(connection);
-    connection.reader.sessions.borrow().iter().chain(&replayed).any(outside)
+    sessions.iter().any(outside)
 }

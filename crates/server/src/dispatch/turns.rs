@@ -3,7 +3,7 @@
 use agentbench_protocol::envelope::MessageType;
 use agentbench_protocol::{Envelope, ErrorCode, Refusal};
 
-use crate::worker::connection::{Connection, Held as HeldEvent};
+use crate::worker::connection::{Connection, HeldTurn};
 
 /// Sessions of one connection in which later events wait for one that was refused.
 const MAX_HELD: usize = 64;
@@ -16,7 +16,7 @@ pub(super) fn check_turn(
     envelope: &Envelope<'_>,
     steady: impl FnOnce() -> u64,
 ) -> Result<(), Refusal> {
-    let mut held = connection.held.borrow_mut();
+    let mut held = connection.turns.borrow_mut();
     if held.is_empty() || envelope.kind != MessageType::TestEvent {
         return Ok(());
     }
@@ -36,7 +36,7 @@ pub(super) fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusa
     let (Some(session), Some(wait)) = (envelope.session_id.as_deref(), refusal.retry_after_ms) else {
         return;
     };
-    let mut held = connection.held.borrow_mut();
+    let mut held = connection.turns.borrow_mut();
     let new = !held.iter().any(|held| *held.session == *session);
     if for_now
         && new
@@ -45,6 +45,6 @@ pub(super) fn hold_turn(connection: &Connection, envelope: &Envelope<'_>, refusa
         && held.len() < MAX_HELD
     {
         let (session, id, priority) = (session.into(), (*envelope.id).into(), envelope.metadata.priority);
-        held.push(HeldEvent { session, id, priority, until: steady + wait });
+        held.push(HeldTurn { session, id, priority, until: steady + wait });
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Gate {
     pub(crate) issuer: Option<Issuer>,
     pub(crate) revocations: Revocations,
     pub(crate) users: Users,
-    pub(crate) producers: Producers,
+    pub(crate) producers: Arc<Producers>,
     /// Places under `MAX_CONNECTIONS`.
     pub(crate) places: Arc<Places>,
     pub(crate) addresses: Addresses,
@@ -58,7 +58,7 @@ impl Gate {
             issuer: security.jwks.clone().map(Issuer::new),
             revocations,
             users: Users::new(config.user_rate, config.user_byte_rate, security.user_connections),
-            producers: Producers::default(),
+            producers: Arc::default(),
             places: Arc::new(Places::new(config.max_connections)),
             addresses: Addresses::new(
                 security.address_connection_rate,

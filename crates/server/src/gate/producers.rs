@@ -1,7 +1,7 @@
 //! Which connection is a user's producer: the newest one that names it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentbench_session::ConnectionKey;
 
@@ -14,17 +14,33 @@ impl Producers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes `key` the connection of a producer. Returns the one before, which has to be closed.
-    pub(crate) fn claim(&self, user: &str, producer: &str, key: ConnectionKey) -> Option<ConnectionKey> {
-        self.lock().insert((user.to_owned(), producer.to_owned()), key)
-    }
-
-    /// The connection is the producer's no longer, if it still was.
-    pub(crate) fn release(&self, user: &str, producer: &str, key: ConnectionKey) {
-        let mut producers = self.lock();
+    /// Makes `key` the connection of a producer, as long as the claim is kept. Returns also the one before, which has to be
+    /// closed.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        user: &str,
+        producer: &str,
+        key: ConnectionKey,
+    ) -> (ProducerClaim, Option<ConnectionKey>) {
         let name = (user.to_owned(), producer.to_owned());
-        if producers.get(&name) == Some(&key) {
-            producers.remove(&name);
+        let before = self.lock().insert(name.clone(), key);
+        (ProducerClaim { producers: Arc::clone(self), name, key }, before)
+    }
+}
+
+/// A connection is its producer's. Dropped, it is no longer, if it still was.
+#[derive(Debug)]
+pub(crate) struct ProducerClaim {
+    producers: Arc<Producers>,
+    name: (String, String),
+    key: ConnectionKey,
+}
+
+impl Drop for ProducerClaim {
+    fn drop(&mut self) {
+        let mut producers = self.producers.lock();
+        if producers.get(&self.name) == Some(&self.key) {
+            producers.remove(&self.name);
         }
     }
 }
@@ -35,13 +51,16 @@ mod tests {
 
     #[test]
     fn the_newest_connection_is_the_producers_and_an_older_one_releases_nothing() {
-        let (producers, [old, new]) = (Producers::default(), [1, 2].map(ConnectionKey));
-        assert_eq!(producers.claim("ann", "p", old), None);
-        assert_eq!(producers.claim("ben", "p", old), None, "another user's");
-        assert_eq!(producers.claim("ann", "p", new), Some(old));
-        producers.release("ann", "p", old);
-        assert_eq!(producers.claim("ann", "p", new), Some(new));
-        producers.release("ann", "p", new);
-        assert_eq!(producers.claim("ann", "p", old), None);
+        let (producers, [old, new]) = (Arc::new(Producers::default()), [1, 2].map(ConnectionKey));
+        let (of_old, before) = producers.claim("ann", "p", old);
+        assert_eq!(before, None);
+        assert_eq!(producers.claim("ben", "p", old).1, None, "another user's");
+        let (of_new, before) = producers.claim("ann", "p", new);
+        assert_eq!(before, Some(old));
+        drop(of_old);
+        let (again, before) = producers.claim("ann", "p", new);
+        assert_eq!(before, Some(new));
+        drop((of_new, again));
+        assert_eq!(producers.claim("ann", "p", old).1, None);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentbench_protocol::{ErrorCode, Refusal};
 
+use crate::intake::Total;
 use crate::limits::Bucket;
 
 /// Time without a request after which a user is forgotten: by then the user's bucket is full again.
@@ -21,7 +22,7 @@ pub(crate) struct User {
     /// Bytes of events.
     bytes: Mutex<Bucket>,
     /// Bytes of messages that have not arrived whole.
-    pub(crate) receiving: AtomicUsize,
+    pub(crate) receiving: Arc<Total>,
 }
 
 /// The accounts of all users who are here or were a moment ago.
@@ -55,7 +56,7 @@ impl Users {
             connections: AtomicUsize::new(0),
             rate: Mutex::new(Bucket::new(self.rate, now)),
             bytes: Mutex::new(Bucket::new(self.byte_rate, now)),
-            receiving: AtomicUsize::new(0),
+            receiving: Arc::default(),
         };
         Arc::clone(self.accounts().entry(user.to_owned()).or_insert_with(|| Arc::new(new())))
     }

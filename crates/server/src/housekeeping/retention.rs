@@ -51,7 +51,7 @@ pub(crate) fn start(
 
 /// One round of reading stored evidence again.
 fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
-    match shared.evidence.scrub(SCRUB_BYTES, || *stopped.borrow()) {
+    match shared.storage.evidence.scrub(SCRUB_BYTES, || *stopped.borrow()) {
         Ok(done) if done.is_over && done.files > 0 => {
             tracing::debug!(files = done.files, "the scrub has read all stored evidence");
         }
@@ -64,14 +64,14 @@ fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
 fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
     let mut ended = Vec::new();
     for status in Status::ALL.into_iter().filter(|status| status.has_ended()) {
-        shared.catalog.each(status, |entry| {
+        shared.storage.catalog.each(status, |entry| {
             if !entry.archived.load(Ordering::Relaxed) {
                 ended.push(entry.id);
             }
         });
     }
     for id in ended.into_iter().take_while(|_| !*stopped.borrow()) {
-        archive_now(&*shared.log, &shared.catalog, id);
+        archive_now(&*shared.storage.log, &shared.storage.catalog, id);
     }
 }
 
@@ -103,7 +103,7 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
                 tracing::info!(RETENTION_ROUND, "retention removes more in the next round");
             }
             for removed in removed {
-                shared.catalog.remove(removed.session);
+                shared.storage.catalog.remove(removed.session);
                 evidence::remove(shared, removed.session);
             }
         }

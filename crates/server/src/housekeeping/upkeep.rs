@@ -33,7 +33,7 @@ pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io:
                 next_sweep = clock::instant() + SWEEP_PERIOD;
             }
             if clock::instant() >= next {
-                look_at_certificate(&shared.gate, &shared.metrics, &shared.auditor);
+                look_at_certificate(&shared.gate, &shared.metrics, &shared.ops.auditor);
                 next = clock::instant() + PERIOD;
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -31,14 +31,14 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
                 interval.tick().await;
                 let now = clock::now_ms();
                 shared.clock.look(&shared.metrics);
-                shared.folder.look();
+                shared.ops.folder.look();
                 stats::look(&shared, now);
-                shared.auditor.report_left_out(now);
-                shared.alerts.evaluate(shared.clock.steady_ms(), &stats::readings(&shared, now));
+                shared.ops.auditor.report_left_out(now);
+                shared.ops.alerts.evaluate(shared.clock.steady_ms(), &stats::readings(&shared, now));
             }
         };
         let sending = async {
-            let webhook = (&shared.alerts.outgoing, &shared.config.watch.webhook, &target);
+            let webhook = (&shared.ops.alerts.outgoing, &shared.config.watch.webhook, &target);
             if let (Some(outgoing), Some(webhook), Some(target)) = webhook {
                 webhook::send_all(outgoing, &shared.metrics, webhook, target).await;
             }

@@ -64,7 +64,7 @@ impl Caller {
             Ok(grant) => Ok(Self { grant: Arc::new(grant), address }),
             Err(error) => {
                 api.shared.metrics.refused(error.as_str());
-                api.shared.auditor.record_stranger(api.now(), error.as_str(), address, "over HTTP");
+                api.shared.ops.auditor.record_stranger(api.now(), error.as_str(), address, "over HTTP");
                 let code = if error == AuthError::NotPermitted {
                     ErrorCode::Forbidden
                 } else {
@@ -123,7 +123,8 @@ impl Caller {
         api: &Api,
         session: SessionId,
     ) -> Answer<Arc<crate::session::catalog::Entry>> {
-        let entry = api.shared.catalog.get(session).ok_or_else(|| api.shared.no_such_session())?;
+        let entry =
+            api.shared.storage.catalog.get(session).ok_or_else(|| api.shared.storage.no_such_session())?;
         if !self.grant.may_access(&entry.summary().project_id) {
             return Err(no_such_session().into());
         }
@@ -133,7 +134,7 @@ impl Caller {
     /// The caller as an owner knows it, under the key of an exchange.
     pub(crate) fn requester(&self, api: &Api, key: ConnectionKey) -> Requester {
         let who = Arc::new(Sender {
-            client_id: api.shared.names.client_id(key),
+            client_id: api.shared.post.names.client_id(key),
             user_id: self.grant.user_id.clone(),
             username: self.grant.username.clone(),
             role: self.grant.role.as_str().to_owned(),

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends a request to a session's owner, in the name of an exchange.
 pub(crate) fn ask(api: &Api, caller: &Caller, exchange: &Exchange, session: SessionId, request: Request) {
     let requester = caller.requester(api, exchange.key);
-    api.shared.send(api.shared.names.owner_of(session), Letter::Request { session, requester, request });
+    api.shared.send(api.shared.post.names.owner_of(session), Letter::Request { session, requester, request });
 }
 
 /// What comes next from an owner.

@@ -184,7 +184,7 @@ fn in_body(refusal: Refusal) -> Refusal {
 
 /// Asks the session's owner, and gives its reply.
 async fn carry_out(api: &Api, caller: &Caller, session: SessionId, request: Request) -> Answer<Response> {
-    let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, 1);
+    let mut exchange = Exchange::open(&api.shared.post.exchanges, api.worker, 1);
     ask(api, caller, &exchange, session, request);
     match one_answer(&mut exchange).await? {
         Answered::Created { json, again } => {

@@ -81,19 +81,19 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let query = Query::parse(parts.uri.query())?;
     let limit = query.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE) as usize;
     let cursor = query.word("cursor", "the nextCursor of an earlier page", |text| {
-        api.shared.names.connection_named(text)
+        api.shared.post.names.connection_named(text)
     })?;
     // One more than asked for tells whether there is a next page.
     let mut found = survey(&api, cursor, false, limit + 1, query.get("userId")).await;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|(key, _)| api.shared.names.client_id(*key));
+    let next_cursor = found.last().filter(|_| more).map(|(key, _)| api.shared.post.names.client_id(*key));
     let connections = found.into_iter().map(|(_, info)| info).collect();
     Ok(json(StatusCode::OK, &ConnectionPage { connections, next_cursor }))
 }
 
 pub(super) async fn find(api: &Api, parts: &Parts) -> Answer<(ConnectionKey, ConnectionInfo)> {
-    let key = api.shared.names.connection_named(segment(parts, 3)).ok_or_else(no_such_connection)?;
+    let key = api.shared.post.names.connection_named(segment(parts, 3)).ok_or_else(no_such_connection)?;
     let found = survey(api, Some(key), true, 1, None).await.pop();
     found.ok_or_else(|| no_such_connection().into())
 }
@@ -131,8 +131,8 @@ pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Respon
 /// `GET /api/v1/connections/{clientId}/why`
 pub(crate) async fn why(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
-    let key = api.shared.names.connection_named(segment(&parts, 3));
-    let farewell = key.and_then(|key| api.shared.farewells.get(key, api.now()));
+    let key = api.shared.post.names.connection_named(segment(&parts, 3));
+    let farewell = key.and_then(|key| api.shared.ops.farewells.get(key, api.now()));
     let farewell = farewell.ok_or_else(|| {
         let detail = "no connection of this name has ended within the last hour";
         Refusal::new(ErrorCode::NotFound, detail)

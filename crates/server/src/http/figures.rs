@@ -34,5 +34,5 @@ pub(super) async fn stats(State(api): State<Api>, parts: Parts) -> Answer<Respon
 /// `GET /api/v1/alerts`
 pub(super) async fn alerts(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
-    Ok(json(StatusCode::OK, &api.shared.alerts.describe()))
+    Ok(json(StatusCode::OK, &api.shared.ops.alerts.describe()))
 }

@@ -92,7 +92,7 @@ impl Asked {
 
     async fn follow(self, api: &Api, parts: &Parts, target: Target, name: &str) -> Answer<Response> {
         let shared = &api.shared;
-        let number = shared.inspections.begin().ok_or_else(|| {
+        let number = shared.ops.inspections.begin().ok_or_else(|| {
             let detail = "there are as many looks at frames as there may be";
             Refusal::new(ErrorCode::Overloaded, detail).retry_after(5_000)
         })?;
@@ -156,7 +156,7 @@ impl Drop for Guard {
         for worker in self.workers.clone() {
             self.shared.send(worker, Letter::EndInspection { number: self.number });
         }
-        self.shared.inspections.end();
+        self.shared.ops.inspections.end();
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn export(api: &Api, parts: &Parts) -> Answer<Response> {
     // Own types have string keys and no failing parts.
     write_escaped(&mut opening, &serde_json::to_vec(&info).expect("own types serialise"));
     opening.extend_from_slice(b",\"events\":[");
-    let store = Arc::clone(&api.shared.evidence);
+    let store = Arc::clone(&api.shared.storage.evidence);
     let evidence = piece::aside(move || store.list(session)).await;
     let (evidence, damaged) =
         intact(&api.shared, session, evidence.map_err(|error| piece::refused(&error))?).await?;
@@ -105,7 +105,7 @@ async fn intact(
 ) -> Answer<(Vec<(Hash, Stored)>, Vec<Hash>)> {
     let (mut good, mut damaged) = (Vec::new(), Vec::new());
     for (hash, stored) in all {
-        let store = Arc::clone(&shared.evidence);
+        let store = Arc::clone(&shared.storage.evidence);
         match piece::aside(move || store.check(session, hash)).await {
             Ok(()) => good.push((hash, stored)),
             Err(EvidenceError::Damaged { .. }) => damaged.push(hash),
@@ -182,7 +182,7 @@ impl Export {
     }
 
     async fn write_evidence(&self, shared: &Arc<Shared>, writer: &Writer, hash: Hash) -> Result<(), Broken> {
-        let (store, session) = (Arc::clone(&shared.evidence), self.session);
+        let (store, session) = (Arc::clone(&shared.storage.evidence), self.session);
         let missing = |what: String| Broken::Missing(format!("evidence {hash}: {what}"));
         let opened = piece::aside(move || store.read(session, hash)).await;
         let opened = opened.map_err(|error| missing(error.to_string()))?;

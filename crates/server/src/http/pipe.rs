@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answer, Refused};
 use crate::clock;
+use crate::intake::Share;
 use crate::shared::Shared;
 use crate::transport::plain::Link;
 
@@ -30,20 +31,20 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads a request's body. Its bytes are in the receive budget until the value is dropped.
 pub(crate) async fn read(shared: &Arc<Shared>, body: Body, limit: usize) -> Answer<Taken> {
-    let mut taken = Taken { shared: Arc::clone(shared), bytes: BytesMut::new(), counted: 0 };
+    let mut taken = Taken { bytes: BytesMut::new(), share: shared.intake.receive_share() };
+    let budget = shared.config.receive_budget;
     let too_slow = |_| Refused {
         refusal: Refusal::new(ErrorCode::InvalidMessage, "the body did not arrive in time"),
         status: Some(StatusCode::REQUEST_TIMEOUT),
     };
-    tokio::time::timeout(BODY_TIMEOUT, taken.fill(body, limit)).await.map_err(too_slow)??;
+    tokio::time::timeout(BODY_TIMEOUT, taken.fill(body, limit, budget)).await.map_err(too_slow)??;
     Ok(taken)
 }
 
 /// A body that has arrived.
 pub(crate) struct Taken {
-    shared: Arc<Shared>,
     bytes: BytesMut,
-    counted: usize,
+    share: Share,
 }
 
 impl Taken {
@@ -53,7 +54,7 @@ impl Taken {
             .map_err(|_| Refusal::new(ErrorCode::MalformedJson, "the body must be UTF-8").into())
     }
 
-    async fn fill(&mut self, body: Body, limit: usize) -> Answer<()> {
+    async fn fill(&mut self, body: Body, limit: usize, budget: usize) -> Answer<()> {
         let too_large =
             || Refusal::new(ErrorCode::PayloadTooLarge, format!("a body may have at most {limit} bytes"));
         if body.size_hint().lower() > limit as u64 {
@@ -67,19 +68,12 @@ impl Taken {
                 return Err(too_large().into());
             }
             self.bytes.extend_from_slice(&data);
-            let before = std::mem::replace(&mut self.counted, self.bytes.len());
-            if self.shared.intake.count_receiving(before, self.counted) > self.shared.config.receive_budget {
+            if self.share.set(self.bytes.len()) > budget {
                 let detail = "the server holds too many incomplete messages";
                 return Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000).into());
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.shared.intake.count_receiving(self.counted, 0);
     }
 }
 
@@ -140,7 +134,7 @@ impl Writer {
     /// How long the socket may take nothing, as things are now.
     pub(crate) fn patience(&self) -> Duration {
         let longest = self.shared.config.slow_consumer_timeout;
-        if self.is_of_log { self.shared.reader.budget.patience(longest) } else { longest }
+        if self.is_of_log { self.shared.storage.reader.budget.patience(longest) } else { longest }
     }
 
     /// Waits until the client has taken the piece before.

@@ -88,7 +88,7 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
     let producer = producer(&parts)?;
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
     let mut exchange =
-        Exchange::open(&api.shared.exchanges, api.worker, agentbench_protocol::limits::MAX_BATCH);
+        Exchange::open(&api.shared.post.exchanges, api.worker, agentbench_protocol::limits::MAX_BATCH);
     let requester = caller.requester(&api, exchange.key);
     let sender: Arc<str> = sender_json(&requester.who).into();
     let mut batch = Batch::default();

@@ -52,7 +52,7 @@ impl Range {
         if self.cursor.is_over() {
             return Ok(None);
         }
-        Ok(match self.cursor.step(&shared.reader).await? {
+        Ok(match self.cursor.step(&shared.storage.reader).await? {
             Found::Frames(step) => Some(self.lines(step)),
             Found::Gap { to, cause } => Some(self.gap(shared, to, cause)),
             // A cursor with an end tells these as a gap and as an error.
@@ -84,7 +84,13 @@ impl Range {
             history: false,
         };
         let mut line = BytesMut::new();
-        write_system(&mut line, shared.names.next_number(), clock::now_ms(), Some(self.cursor.session), &gap);
+        write_system(
+            &mut line,
+            shared.post.names.next_number(),
+            clock::now_ms(),
+            Some(self.cursor.session),
+            &gap,
+        );
         line.extend_from_slice(b"\n");
         self.cursor.next = to + 1;
         line.freeze()

@@ -49,7 +49,7 @@ pub(crate) async fn list(State(api): State<Api>, parts: Parts) -> Answer<Respons
         cursor: query.get("cursor").map(str::to_owned),
     };
     caller.charge(&api, if asked.q.is_some() { COST_OF_SEARCH } else { COST_OF_PAGE } - 1)?;
-    let page = api.shared.catalog.page(&asked, caller.grant.scope(), clock::now_ms());
+    let page = api.shared.storage.catalog.page(&asked, caller.grant.scope(), clock::now_ms());
     let page =
         page.ok_or_else(|| Refusal::invalid("cursor", "cursor must be the nextCursor of an earlier page"))?;
     let page = SessionPage { sessions: page.sessions, next_cursor: page.next_cursor };
@@ -84,7 +84,7 @@ pub(crate) async fn one(State(api): State<Api>, parts: Parts) -> Answer<Response
     let caller = Caller::of(&api, &parts)?;
     let session = parse_session_id(segment(&parts, 3))?;
     caller.may_read(&api, session)?;
-    let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, 1);
+    let mut exchange = Exchange::open(&api.shared.post.exchanges, api.worker, 1);
     ask(&api, &caller, &exchange, session, Request::Info { command: "info".to_owned() });
     match one_answer(&mut exchange).await? {
         Answered::Message(message) => {

@@ -69,7 +69,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let id_at_position = id_at(&api.shared, session, &from).await;
     api.shared.intake.may_read_more()?;
     let place = StreamPlace::take(&api.shared)?;
-    let mut exchange = Exchange::open(&api.shared.exchanges, api.worker, PRESENCE_ROOM);
+    let mut exchange = Exchange::open(&api.shared.post.exchanges, api.worker, PRESENCE_ROOM);
     let request = Request::Join(Join {
         command: "stream".to_owned(),
         follow: true,
@@ -162,7 +162,7 @@ fn position(stream: &Stream, seq: Seq, id: &str) -> String {
 /// The id of the log's event at the position, if the position names one: the owner does not wait for the disk.
 async fn id_at(shared: &Shared, session: SessionId, from: &StartAt) -> Option<String> {
     let StartAt::After(Position { seq, last_id: Some(_), .. }) = from else { return None };
-    shared.reader.id_at(session, *seq).await
+    shared.storage.reader.id_at(session, *seq).await
 }
 
 /// Appends one event of the stream (HTML standard, §9.2).
@@ -219,7 +219,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let (session, connection) = (self.session, self.exchange_key);
         self.shared.streams.remove(connection);
-        self.shared.send(self.shared.names.owner_of(session), Letter::Gone { session, connection });
+        self.shared.send(self.shared.post.names.owner_of(session), Letter::Gone { session, connection });
     }
 }
 
@@ -312,7 +312,7 @@ impl Run {
     /// Reads one step past the cursor, and writes it.
     async fn deliver(&mut self) -> Result<(), Unread> {
         let next = self.stream.next.load(Ordering::Relaxed);
-        let read = self.shared.reader.step(self.stream.session, next, STEP).await;
+        let read = self.shared.storage.reader.step(self.stream.session, next, STEP).await;
         let (bytes, reached) = match interpret(self.stream.session, next, read) {
             Found::Frames(step) => self.render(step, next),
             Found::Gap { to, cause } => self.gap(next, to, cause),
@@ -367,7 +367,7 @@ impl Run {
 
     fn system(&self, message: &SystemMessage) -> BytesMut {
         let mut json = BytesMut::new();
-        let (number, now) = (self.shared.names.next_number(), clock::now_ms());
+        let (number, now) = (self.shared.post.names.next_number(), clock::now_ms());
         write_system(&mut json, number, now, Some(self.stream.session), message);
         json
     }
@@ -457,7 +457,7 @@ impl Run {
             }
             None => self.shared.metrics.closed("client"),
         }
-        self.shared.farewells.keep(self.stream.key, farewell);
+        self.shared.ops.farewells.keep(self.stream.key, farewell);
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod connections;
 pub(crate) mod exchange;
 pub(crate) mod mailbox;
+pub(crate) mod post;
 
 use std::net::IpAddr;
 use std::sync::Arc;

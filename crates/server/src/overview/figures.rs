@@ -13,12 +13,12 @@ pub(crate) fn gather(shared: &Shared) -> Vec<Figure> {
     figures.extend(of_machine(shared));
     figures.extend(of_sessions(shared));
     figures.extend(of_queues(shared));
-    figures.push(shared.alerts.gather());
+    figures.push(shared.ops.alerts.gather());
     figures
 }
 
 fn of_machine(shared: &Shared) -> Vec<Figure> {
-    let Looked { machine, .. } = shared.stats.looked();
+    let Looked { machine, .. } = shared.ops.stats.looked();
     let bytes = |name, help, value: u64| Figure::gauge(name, help, Some("bytes"), value as f64);
     let mut figures = vec![
         bytes("memory_resident", "Resident memory of the process", machine.memory.rss),
@@ -39,18 +39,23 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         bytes("disk_used", "Bytes of the data folder", machine.disk.used_bytes),
         bytes("disk_free", "Bytes that are free on the data folder's disk", machine.disk.free_bytes),
         bytes("disk_size", "Bytes of the data folder's disk", machine.disk.size_bytes),
-        Figure::gauge("uptime", "Time since the start", Some("seconds"), shared.stats.uptime().as_secs_f64()),
+        Figure::gauge(
+            "uptime",
+            "Time since the start",
+            Some("seconds"),
+            shared.ops.stats.uptime().as_secs_f64(),
+        ),
         Figure::counter(
             "worker_turns",
             "Turns of the workers' own loops: twice a second each, or none if one hangs",
             None,
-            shared.liveness.turns() as f64,
+            shared.ops.liveness.turns() as f64,
         ),
         Figure::gauge(
             "workers_stuck",
             "Workers that have not turned for three seconds",
             None,
-            shared.liveness.stuck() as f64,
+            shared.ops.liveness.stuck() as f64,
         ),
         Figure::gauge(
             "log_state",
@@ -63,7 +68,7 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         "log_damage",
         "What the start found of the log: 0 whole, 1 acknowledged events are missing, 2 only the archive can be read",
         None,
-        f64::from(shared.log_condition.level()),
+        f64::from(shared.storage.condition.level()),
     ));
     figures.push(Figure::gauge(
         "deletions_held",
@@ -71,17 +76,17 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         Some("seconds"),
         held_seconds(shared),
     ));
-    let damaged = shared.evidence.damaged() as f64;
+    let damaged = shared.storage.evidence.damaged() as f64;
     figures.push(Figure::gauge(
         "evidence_damaged",
         "Files of evidence that are known to be damaged",
         None,
         damaged,
     ));
-    let found = shared.evidence.found_damaged() as f64;
+    let found = shared.storage.evidence.found_damaged() as f64;
     let help = "Times that stored evidence was found not to be what its name says";
     figures.push(Figure::counter("evidence_damage", help, None, found));
-    let stuck = shared.auditor.stuck_for().unwrap_or_default();
+    let stuck = shared.ops.auditor.stuck_for().unwrap_or_default();
     let help = "Time for which the audit log has not taken a line that waits";
     figures.push(Figure::gauge("audit_stuck", help, Some("seconds"), stuck.as_secs_f64()));
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
@@ -114,7 +119,7 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
 
 fn log_state(shared: &Shared) -> f64 {
     use agentbench_event_log::Health;
-    match shared.log.health() {
+    match shared.storage.log.health() {
         Health::Writable => 0.0,
         Health::Full => 1.0,
         Health::Failed(_) => 2.0,
@@ -122,7 +127,7 @@ fn log_state(shared: &Shared) -> f64 {
 }
 
 fn of_sessions(shared: &Shared) -> Vec<Figure> {
-    let Looked { census, .. } = shared.stats.looked();
+    let Looked { census, .. } = shared.ops.stats.looked();
     let states = agentbench_protocol::Status::ALL.into_iter().zip(census.by_state);
     let states = states.map(|(status, count)| (vec![("state", status.as_str().to_owned())], count as f64));
     let kind = |kind: &str| vec![("kind", kind.to_owned())];
@@ -131,7 +136,7 @@ fn of_sessions(shared: &Shared) -> Vec<Figure> {
         (kind("stream"), shared.streams.count() as f64),
     ];
     // The connection's name, not the user's: whoever may read this page need not know who people are.
-    let readers = shared.readers.slowest().into_iter().map(|reader| {
+    let readers = shared.ops.readers.slowest().into_iter().map(|reader| {
         (vec![("client", reader.client_id), ("session", reader.session_id.to_string())], reader.behind as f64)
     });
     let slow = "Events between the log's end and a reader's place: the ten that are furthest behind";

@@ -11,8 +11,8 @@ use crate::shared::Shared;
 
 /// Looks at machine and sessions, and takes a sample of the sums; called by the thread that watches.
 pub(crate) fn look(shared: &Shared, now: u64) {
-    shared.stats.keep(&shared.config.data_dir, || shared.catalog.census(now));
-    shared.stats.sample(sums(shared));
+    shared.ops.stats.keep(&shared.config.data_dir, || shared.storage.catalog.census(now));
+    shared.ops.stats.sample(sums(shared));
 }
 
 fn sums(shared: &Shared) -> Sample {
@@ -27,16 +27,16 @@ fn sums(shared: &Shared) -> Sample {
         lost: metrics.gaps.sum_of(is_lost),
         gaps: metrics.gaps.sum_of(|cause| !is_lost(cause)),
         log_refused: metrics.log_refused.get(),
-        cpu_seconds: shared.stats.looked().machine.cpu_seconds,
+        cpu_seconds: shared.ops.stats.looked().machine.cpu_seconds,
         delays: shared.meters.delays(),
     }
 }
 
 /// What rules are held against.
 pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
-    let recent = shared.stats.recent(&sums(shared));
-    let looked = shared.stats.looked();
-    let not_writable = u64::from(shared.log.health() != Health::Writable);
+    let recent = shared.ops.stats.recent(&sums(shared));
+    let looked = shared.ops.stats.looked();
+    let not_writable = u64::from(shared.storage.log.health() != Health::Writable);
     let certificate = shared.gate.tls.as_ref().and_then(agentbench_tls::Acceptor::expires_at);
     let days = |end: u64| (end as f64 - now as f64) / 86_400_000.0;
     let millis = |all: &Snapshot| all.quantile(0.99).map(|seconds| seconds * 1_000.0);
@@ -49,9 +49,9 @@ pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
         lost: Some(recent.lost as f64),
         gaps_per_second: Some(recent.per_second(recent.gaps)),
         log_errors: Some((recent.log_refused + not_writable) as f64),
-        log_damage: Some(f64::from(shared.log_condition.level())),
-        audit_stuck_seconds: shared.auditor.stuck_for().map(|stuck| stuck.as_secs_f64()),
-        evidence_damaged: Some(shared.evidence.damaged() as f64),
+        log_damage: Some(f64::from(shared.storage.condition.level())),
+        audit_stuck_seconds: shared.ops.auditor.stuck_for().map(|stuck| stuck.as_secs_f64()),
+        evidence_damaged: Some(shared.storage.evidence.damaged() as f64),
         held_seconds: Some(held_seconds(shared)),
         commit_p99_ms: millis(&recent.delays.commit),
         memory_percent: looked.machine.memory_percent(),
@@ -59,20 +59,20 @@ pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
         certificate_days: certificate.map(days),
         issuer_seconds: shared.gate.issuer.as_ref().map(|issuer| issuer.silent_for().as_secs_f64()),
         stalled: Some(looked.census.stalled as f64),
-        workers_stuck: Some(shared.liveness.stuck() as f64),
+        workers_stuck: Some(shared.ops.liveness.stuck() as f64),
     }
 }
 
 /// What `get_stats` and `GET /api/v1/stats` answer.
 pub(crate) fn describe(shared: &Shared) -> StatsInfo {
-    let recent = shared.stats.recent(&sums(shared));
-    let Looked { machine, census } = shared.stats.looked();
+    let recent = shared.ops.stats.recent(&sums(shared));
+    let Looked { machine, census } = shared.ops.stats.looked();
     let mean = |all: &Snapshot| all.mean().map_or(0.0, |seconds| seconds * 1_000.0);
     let states = Status::ALL.into_iter().zip(census.by_state);
     let websocket = u64::try_from(shared.metrics.connections.get()).unwrap_or(0);
     StatsInfo {
         connected_clients: shared.gate.places.taken(),
-        active_sessions: shared.catalog.active(),
+        active_sessions: shared.storage.catalog.active(),
         total_messages: shared.metrics.events_received.get(),
         messages_per_second: recent.per_second(recent.messages),
         average_latency: mean(&recent.delays.delivered),
@@ -87,10 +87,10 @@ pub(crate) fn describe(shared: &Shared) -> StatsInfo {
         file_descriptors: machine.descriptors,
         disk: machine.disk,
         queues: queues(shared),
-        slowest_readers: shared.readers.slowest(),
+        slowest_readers: shared.ops.readers.slowest(),
         stalled_sessions: census.stalled,
-        alerts: shared.alerts.firing(),
-        uptime_ms: shared.stats.uptime().as_millis() as u64,
+        alerts: shared.ops.alerts.firing(),
+        uptime_ms: shared.ops.stats.uptime().as_millis() as u64,
         version: env!("CARGO_PKG_VERSION"),
         node: shared.config.node_name.clone(),
     }
@@ -105,21 +105,21 @@ pub(crate) fn held_seconds(shared: &Shared) -> f64 {
 pub(crate) fn queues(shared: &Shared) -> Vec<Queue> {
     let config = &shared.config;
     let queue = |name, depth: usize, bound: usize| Queue { name, depth: depth as u64, bound: bound as u64 };
-    let letters = shared.mailboxes.iter().map(Mailbox::commit_bytes);
+    let letters = shared.post.mailboxes.iter().map(Mailbox::commit_bytes);
     let (letters, room) = letters.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
     let receiving = usize::try_from(shared.metrics.receive_buffer_bytes.get()).unwrap_or(0);
     let mut queues = vec![
         queue("connections", shared.gate.places.taken(), config.max_connections),
-        queue("sessions", shared.catalog.active(), config.max_sessions),
+        queue("sessions", shared.storage.catalog.active(), config.max_sessions),
         queue("commit_backlog", shared.intake.backlog(), config.commit_backlog),
         queue("receive_buffer", receiving, config.receive_budget),
-        queue("read_buffer", shared.reader.budget.used().0, shared.reader.budget.used().1),
+        queue("read_buffer", shared.storage.reader.budget.used().0, shared.storage.reader.budget.used().1),
         queue("mailboxes", letters, room),
     ];
-    if let Some((depth, bound)) = shared.auditor.depth() {
+    if let Some((depth, bound)) = shared.ops.auditor.depth() {
         queues.push(queue("audit", depth, bound));
     }
-    if let Some(outgoing) = &shared.alerts.outgoing {
+    if let Some(outgoing) = &shared.ops.alerts.outgoing {
         let (depth, bound) = outgoing.depth();
         queues.push(queue("alert_webhook", depth, bound));
     }

@@ -71,34 +71,53 @@ pub(crate) struct OwnerParts {
     pub(crate) sabotage: Sabotage,
 }
 
+/// Sessions with entries for the log.
+#[derive(Default)]
+pub(super) struct DirtySessions {
+    sessions: Vec<SessionId>,
+    is_due: bool,
+}
+
+impl DirtySessions {
+    /// Notes that a session has entries for the log.
+    pub(super) fn mark(&mut self, session: SessionId) {
+        self.is_due |= self.sessions.is_empty();
+        if self.sessions.last() != Some(&session) {
+            self.sessions.push(session);
+        }
+    }
+
+    /// Whether the first session was marked since the last call.
+    pub(super) fn take_due(&mut self) -> bool {
+        std::mem::take(&mut self.is_due)
+    }
+
+    pub(super) fn take(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.sessions)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}
+
 /// See the module.
 pub(super) struct OwnerContext {
     pub(super) parts: OwnerParts,
     pub(super) effects: Vec<Effect>,
-    /// Sessions with entries for the log.
-    pub(super) dirty: Vec<SessionId>,
-    /// The log has to be given a batch: `dirty` is not empty any more.
-    pub(super) is_due: bool,
+    pub(super) dirty: DirtySessions,
     /// Large sessions in which somebody came or went and nobody was told yet.
     pub(super) unannounced: Vec<SessionId>,
 }
 
 impl OwnerContext {
     pub(super) fn new(parts: OwnerParts) -> Self {
-        let (effects, dirty, unannounced) = (Vec::new(), Vec::new(), Vec::new());
-        Self { parts, effects, dirty, is_due: false, unannounced }
+        let (effects, unannounced) = (Vec::new(), Vec::new());
+        Self { parts, effects, dirty: DirtySessions::default(), unannounced }
     }
 
     pub(super) fn meters(&self) -> &Meters {
         self.parts.meters.of(self.parts.worker)
-    }
-
-    /// Notes that a session has entries for the log.
-    pub(super) fn mark_dirty(&mut self, session: SessionId) {
-        self.is_due |= self.dirty.is_empty();
-        if self.dirty.last() != Some(&session) {
-            self.dirty.push(session);
-        }
     }
 
     /// The session as clients see it.

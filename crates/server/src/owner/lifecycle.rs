@@ -24,7 +24,7 @@ impl OwnerContext {
         match loaded.session.control(step, &command, &requester.who, Some(connection), now) {
             Ok(Published::Queued(_)) => {
                 self.audit(|| requester.record(id, Record::allowed(now, step_name(step))));
-                self.mark_dirty(id);
+                self.dirty.mark(id);
             }
             Ok(Published::RepeatQueued(_)) => {}
             Ok(Published::Repeat(seq)) => match loaded.session.transition_at(seq) {

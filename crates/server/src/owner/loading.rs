@@ -73,7 +73,7 @@ impl Owners {
         };
         let timeout = self.context.parts.limits.timeout_ms;
         if loaded.session.is_unused(now, timeout) && loaded.session.expire(now).is_ok() {
-            self.context.mark_dirty(id);
+            self.context.dirty.mark(id);
         }
     }
 

@@ -68,7 +68,7 @@ impl Owners {
 
     /// Whether [`Owners::take_batches`] became due since the last call.
     pub(crate) fn take_due(&mut self) -> bool {
-        std::mem::take(&mut self.context.is_due)
+        self.context.dirty.take_due()
     }
 
     /// Whether entries wait for the log, or for its answer.
@@ -89,7 +89,7 @@ impl Owners {
     /// The next frame of every session that has one, for the log; its answer goes to [`Owners::settled`] with the names of
     /// the sessions.
     pub(crate) fn take_batches(&mut self, now: Moment) -> Vec<Append> {
-        let dirty = std::mem::take(&mut self.context.dirty);
+        let dirty = self.context.dirty.take();
         let mut appends = Vec::with_capacity(dirty.len());
         for session in dirty {
             let Some(loaded) = self.sessions.get_mut(&session) else { continue };
@@ -120,7 +120,7 @@ impl Owners {
             Request::Create { command, fields } => {
                 if let Some(loaded) = context.create(now.millis, id, &requester, command, fields) {
                     self.sessions.insert(id, Box::new(loaded));
-                    context.mark_dirty(id);
+                    context.dirty.mark(id);
                 }
             }
             other => {

@@ -85,7 +85,7 @@ impl OwnerContext {
                     loaded.session.set_progress(outline.progress);
                 }
                 loaded.opened.get_or_insert(now);
-                self.mark_dirty(loaded.session.id());
+                self.dirty.mark(loaded.session.id());
             }
             Ok(Published::Repeat(seq)) => {
                 self.parts.metrics.events_duplicate.inc();

@@ -34,7 +34,7 @@ impl Owners {
         let settled = loaded.session.settle(appended);
         let permit = loaded.permit.shrink_to(loaded.session.queued_bytes());
         if loaded.session.has_batch() {
-            context.mark_dirty(id);
+            context.dirty.mark(id);
         }
         let mut logged = 0;
         match settled {

@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use super::peer::Peer;
 use super::{handshake, proxy_header};
 use crate::clock;
+use crate::shared::Shared;
 use crate::worker::Worker;
 
 /// Why a socket gets no further; the words are those of metrics and the audit log.
@@ -30,7 +31,7 @@ pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAdd
     let shared = &worker.shared;
     let deadline = clock::timer() + shared.config.auth_timeout;
     let direct = Peer::new(from.ip());
-    let settled = timeout_at(deadline, settle(&worker, socket, direct)).await;
+    let settled = timeout_at(deadline, settle(shared, socket, direct)).await;
     let cause = match settled {
         Ok(Ok((stream, peer))) => {
             return Box::pin(handshake::serve(worker, stream, peer, deadline)).await;
@@ -45,16 +46,16 @@ pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAdd
             "tls_failed"
         }
         Ok(Err(Turned::TooMany(stream, peer, retry_after))) => {
-            return Box::pin(handshake::too_many(&worker, stream, peer, retry_after)).await;
+            return Box::pin(handshake::too_many(shared, stream, peer, retry_after)).await;
         }
         Err(_) => "auth_timeout",
     };
     shared.metrics.refused(cause);
-    shared.auditor.record_stranger(worker.now(), cause, direct.address, "");
+    shared.ops.auditor.record_stranger(worker.now(), cause, direct.address, "");
 }
 
-async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Stream, Peer), Turned> {
-    let security = &worker.shared.config.security;
+async fn settle(shared: &Shared, socket: TcpStream, direct: Peer) -> Result<(Stream, Peer), Turned> {
+    let security = &shared.config.security;
     let mut peer = direct;
     let mut socket = socket;
     if security.proxy_protocol && security.trusted_proxies.contains(direct.address) {
@@ -63,12 +64,12 @@ async fn settle(worker: &Worker, socket: TcpStream, direct: Peer) -> Result<(Str
     }
     // For a trusted proxy's client this waits until the request tells who it is.
     if !security.trusted_proxies.contains(peer.address)
-        && let Err(retry_after) = worker.shared.gate.addresses.take_connection(peer.address, worker.now())
+        && let Err(retry_after) = shared.gate.addresses.take_connection(peer.address, shared.clock.wall_ms())
     {
         // Said without TLS: a handshake is what the limit spares.
         return Err(Turned::TooMany(Stream::Plain(socket), peer, retry_after));
     }
-    let Some(tls) = &worker.shared.gate.tls else { return Ok((Stream::Plain(socket), peer)) };
+    let Some(tls) = &shared.gate.tls else { return Ok((Stream::Plain(socket), peer)) };
     let mut stream = tls.accept(socket).map_err(|error| Turned::TlsFailed(io::Error::other(error)))?;
     match stream.handshake().await {
         Ok(()) => Ok((stream, peer)),

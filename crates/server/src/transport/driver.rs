@@ -63,10 +63,10 @@ impl Connection {
     }
 
     fn poll_readable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
-        if self.has_unread() && self.is_open() && self.is_paused() {
+        if self.input.has_unread() && self.is_open() && self.is_paused() {
             return self.reader.paused.set(true);
         }
-        if let Some(mut bytes) = self.unread.take() {
+        if let Some(mut bytes) = self.input.take_unread() {
             if self.is_open() {
                 self.decode(worker, &mut bytes, worker.delivery.moment());
                 worker.flush(&self.reader);
@@ -87,7 +87,7 @@ impl Connection {
                 Poll::Ready(Ok(0) | Err(_)) => return self.reader.phase.set(Phase::Ended),
                 Poll::Ready(Ok(count)) => self.take_in(worker, &mut scratch[..count]),
             }
-            if self.has_unread() {
+            if self.input.has_unread() {
                 break;
             }
         }
@@ -98,8 +98,7 @@ impl Connection {
     pub(crate) fn take_in(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
         worker.shared.metrics.bytes_received.inc_by(bytes.len() as u64);
         let now = worker.delivery.moment();
-        self.last_heard.set(now.millis);
-        self.unanswered_pings.set(0);
+        self.heartbeat.heard(now.millis);
         if self.is_open() {
             self.decode(worker, bytes, now);
         }
@@ -108,7 +107,7 @@ impl Connection {
 
     fn decode(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8], now: Moment) {
         let mut input = Input::new(bytes);
-        let mut decoder = self.decoder.borrow_mut();
+        let mut decoder = self.input.decoder.borrow_mut();
         let mut inflater = worker.inflater.borrow_mut();
         let mut taken = 0;
         while self.is_open() {
@@ -118,7 +117,7 @@ impl Connection {
                     taken += message.size();
                     self.take_message(worker, message, now);
                     if taken > BYTES_PER_TURN && input.remaining() > 0 {
-                        self.unread.set(Some(input.rest().into()));
+                        self.input.keep(input.rest());
                         self.reader.wake();
                         break;
                     }
@@ -140,21 +139,14 @@ impl Connection {
     /// Keeps the receive budget's account. If it is broken, the message that has been coming for longest has to go; a user who
     /// has half of it for unfinished messages gets no more.
     fn count_buffered(self: &Rc<Self>, worker: &Rc<Worker>, buffered: usize) {
-        let before = self.unfinished.get();
-        if before.bytes == buffered {
+        let Some(receiving) = self.input.grow(buffered, worker.steady()).filter(|_| self.is_open()) else {
             return;
-        }
-        self.unfinished.set(before.grown_to(buffered, worker.steady()));
+        };
         let budget = worker.shared.config.receive_budget;
-        let total = worker.shared.intake.count_receiving(before.bytes, buffered);
-        let of_user = self.count_of_user(before.bytes, buffered);
-        if buffered <= before.bytes || !self.is_open() {
-            return;
-        }
-        if of_user > budget / 2 {
+        if receiving.of_user > budget / 2 {
             return self.turn_away(worker, "the user has too many incomplete messages");
         }
-        if total > budget {
+        if receiving.of_all > budget {
             let oldest = worker.connections.oldest_unfinished().unwrap_or_else(|| Rc::clone(self));
             oldest.turn_away(worker, "the server holds too many incomplete messages");
             worker.flush_queue.push(&oldest.reader);

@@ -17,6 +17,7 @@ use agentbench_protocol::message::Sender;
 use agentbench_protocol::{
     CloseCode, Refusal, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SystemMessage, VERSION, envelope,
 };
+use agentbench_session::ConnectionKey;
 use agentbench_tls::Stream;
 use agentbench_websocket::handshake::{HandshakeError, Request, Upgrade, write_101, write_response};
 use agentbench_websocket::{Decoder, DeflatePolicy, Limits, Negotiated, Role, encode_close, negotiate};
@@ -29,15 +30,21 @@ use super::peer::Peer;
 use super::prefixed::Prefixed;
 use crate::clock;
 use crate::config::Origins;
+use crate::delivery::Delivery;
 use crate::delivery::reader::Wire;
 use crate::delivery::render::Form;
 use crate::gate::places::Place;
+use crate::gate::producers::ProducerClaim;
 use crate::gate::users::UserPlace;
+use crate::letters::Letter;
+use crate::names;
 use crate::networks::Networks;
 use crate::query::Query;
 use crate::rules::bearer;
+use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Identity};
+use crate::worker::connection::{Claims, Connection, Identity};
+use crate::worker::input::Input;
 
 /// What a subprotocol begins with that carries a token.
 const BEARER: &str = "bearer.";
@@ -55,9 +62,19 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, de
             let began = deadline - worker.shared.config.auth_timeout;
             upgrade(&worker, stream, head, peer, began).await;
         }
-        Ok(Ok(Some(false))) => super::plain::serve(worker, Prefixed::new(head.freeze(), stream), peer).await,
+        Ok(Ok(Some(false))) => {
+            super::plain::serve(
+                &worker.shared,
+                worker.router.clone(),
+                Prefixed::new(head.freeze(), stream),
+                peer,
+            )
+            .await;
+        }
         Ok(Ok(None)) => {}
-        Ok(Err(error)) => refuse(&worker, stream, error.status(), &error.to_string(), "bad_request").await,
+        Ok(Err(error)) => {
+            refuse(&worker.shared, stream, error.status(), &error.to_string(), "bad_request").await;
+        }
         Err(_) => {
             worker.shared.metrics.refused("auth_timeout");
             if !head.is_empty() {
@@ -176,31 +193,31 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     let shared = &worker.shared;
     let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
         Ok(asked) => asked,
-        Err(error) => return refuse(worker, stream, error.status, &error.detail, "bad_request").await,
+        Err(error) => return refuse(shared, stream, error.status, &error.detail, "bad_request").await,
     };
     let address = asked.peer.address;
     if asked.peer != peer
         && let Err(retry_after) = shared.gate.addresses.take_connection(address, worker.now())
     {
-        return too_many(worker, stream, asked.peer, retry_after).await;
+        return too_many(shared, stream, asked.peer, retry_after).await;
     }
     if !asked.known_path {
-        return refuse(worker, stream, 404, "connect to / or /ws", "not_found").await;
+        return refuse(shared, stream, 404, "connect to / or /ws", "not_found").await;
     }
     if !asked.origin_allowed(&shared.config.allowed_origins) {
         let detail = "pages of this origin may not connect (ALLOWED_ORIGINS)";
-        return refuse(worker, stream, 403, detail, "origin").await;
+        return refuse(shared, stream, 403, detail, "origin").await;
     }
     if shared.gate.doors.are_closed() {
-        return unavailable(worker, stream, "the server is restarting", "draining").await;
+        return unavailable(shared, stream, "the server is restarting", "draining").await;
     }
     let Some(place) = shared.gate.places.take() else {
         let detail = "the server has as many connections as it may have";
-        return unavailable(worker, stream, detail, "max_connections").await;
+        return unavailable(shared, stream, detail, "max_connections").await;
     };
     if !asked.producer.is_empty() && !envelope::is_visible(&asked.producer, MAX_PRODUCER_CHARS) {
         let detail = format!("producerId must have at most {MAX_PRODUCER_CHARS} visible characters");
-        return refuse(worker, stream, 400, &detail, "bad_request").await;
+        return refuse(shared, stream, 400, &detail, "bad_request").await;
     }
     let mut verified = match &asked.token {
         None => Err(AuthError::Missing),
@@ -216,13 +233,13 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
         Ok(grant) => {
             if shared.audit_room().await.is_err() {
                 let detail = "connections are written down, and the audit log takes no lines now";
-                return unavailable(worker, stream, detail, "audit_stuck").await;
+                return unavailable(shared, stream, detail, "audit_stuck").await;
             }
             let Some(user) = shared.gate.users.enter(&grant.user_id, worker.now()) else {
                 shared.metrics.refused("user_connections");
-                shared.auditor.record_stranger(worker.now(), "user_connections", address, &grant.user_id);
+                shared.ops.auditor.record_stranger(worker.now(), "user_connections", address, &grant.user_id);
                 let reason = "The user has as many connections as one may have";
-                return close_at_once(worker, stream, &asked, CloseCode::RateLimited, reason).await;
+                return close_at_once(&worker.delivery, stream, &asked, CloseCode::RateLimited, reason).await;
             };
             let rest = head.split_off(asked.size);
             accept(worker, stream, &asked, grant, (place, user), rest);
@@ -231,19 +248,19 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
         Err(error) => {
             // Whoever waits for a refusal holds nobody's place.
             drop(place);
-            refuse_token(worker, stream, &asked, error).await;
+            refuse_token(shared, &worker.delivery, stream, &asked, error).await;
         }
     }
 }
 
 /// Says why a token is refused, in the same words wherever it came from: by status to clients that sent it in a header, else
 /// by a close whose reason a browser's page can read.
-async fn refuse_token(worker: &Worker, stream: Stream, asked: &Asked, error: AuthError) {
-    let (shared, address) = (&worker.shared, asked.peer.address);
+async fn refuse_token(shared: &Shared, delivery: &Delivery, stream: Stream, asked: &Asked, error: AuthError) {
+    let address = asked.peer.address;
     tracing::info!(reason = error.as_str(), %address, "refused a connection: {error}");
     shared.metrics.refused(error.as_str());
-    shared.auditor.record_stranger(worker.now(), error.as_str(), address, "");
-    shared.gate.penalties.wait(&shared.gate.addresses, address, worker.now()).await;
+    shared.ops.auditor.record_stranger(shared.clock.wall_ms(), error.as_str(), address, "");
+    shared.gate.penalties.wait(&shared.gate.addresses, address, shared.clock.wall_ms()).await;
     let detail = error.to_string();
     let forbidden = error == AuthError::NotPermitted;
     if asked.token.as_ref().is_some_and(|token| token.in_header) {
@@ -252,7 +269,7 @@ async fn refuse_token(worker: &Worker, stream: Stream, asked: &Asked, error: Aut
         return respond(stream, status, reason, headers, &format!("{detail}\n")).await;
     }
     let code = if forbidden { CloseCode::Forbidden } else { CloseCode::Policy };
-    close_at_once(worker, stream, asked, code, &detail).await;
+    close_at_once(delivery, stream, asked, code, &detail).await;
 }
 
 fn accept(
@@ -271,21 +288,26 @@ fn accept(
     let wire = Wire { form: Form { msgpack, deflate: full_window }, versioned: asked.protocol.is_some() };
     let decoder = Decoder::new(Role::Server, Limits { max_message: config.max_payload }, deflate.as_ref());
     let expires_at = grant.expires_at;
+    let of_user = places.1.account().receiving.share();
     let connection = worker.register(|key| {
         let who = Arc::new(Sender {
-            client_id: worker.shared.names.client_id(key),
+            client_id: worker.shared.post.names.client_id(key),
             user_id: grant.user_id.clone(),
             username: grant.username.clone(),
             role: grant.role.as_str().to_owned(),
         });
         let identity = Identity {
-            places,
+            claims: Claims {
+                places,
+                _producer: claim_producer(&worker.shared, &who.user_id, &asked.producer, key),
+            },
             who,
             grant: Arc::new(grant),
             producer: asked.producer.as_str().into(),
             address: asked.peer.address,
         };
-        Connection::new(key, stream, decoder, wire, identity, config.connection_rate, worker.now())
+        let input = Input::new(decoder, worker.shared.intake.receive_share(), of_user);
+        Connection::new(key, stream, wire, input, identity, config.connection_rate, worker.now())
     });
     worker.shared.audit(|| {
         let token_id = connection.grant.borrow().token_id.clone().unwrap_or_default();
@@ -297,6 +319,25 @@ fn accept(
         connection.take_in(worker, &mut rest);
     }
     tokio::task::spawn_local(drive(Rc::clone(worker), connection));
+}
+
+/// Makes the connection its producer's, if it names one; the one before has to go.
+fn claim_producer(
+    shared: &Shared,
+    user: &str,
+    producer: &str,
+    connection: ConnectionKey,
+) -> Option<ProducerClaim> {
+    if producer.is_empty() {
+        return None;
+    }
+    let (claim, before) = shared.gate.producers.claim(user, producer, connection);
+    if let Some(connection) = before {
+        let detail = "a newer connection of the same producer took over";
+        let letter = Letter::Close { connection, code: CloseCode::Replaced, detail };
+        shared.send(names::worker_of(connection), letter);
+    }
+    Some(claim)
 }
 
 /// The 101 and the first message, in one write.
@@ -327,7 +368,13 @@ fn write_opening(
 }
 
 /// The 101, why nothing more comes of it, and the close.
-async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code: CloseCode, reason: &str) {
+async fn close_at_once(
+    delivery: &Delivery,
+    mut stream: Stream,
+    asked: &Asked,
+    code: CloseCode,
+    reason: &str,
+) {
     let farewell = SystemMessage::Disconnecting {
         code: code.as_u16(),
         cause: code.cause().to_owned(),
@@ -338,9 +385,9 @@ async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code:
     let mut bytes = BytesMut::new();
     write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
     let mut json = BytesMut::new();
-    write_system(&mut json, worker.delivery.numbers.next(), worker.now(), None, &farewell);
+    write_system(&mut json, delivery.numbers.next(), delivery.now(), None, &farewell);
     let form = Form { msgpack: asked.protocol == Some(SUBPROTOCOL_MSGPACK), deflate: false };
-    worker.delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
+    delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
     if stream.write_all(&bytes).await.is_ok() {
         linger(stream).await;
@@ -348,16 +395,16 @@ async fn close_at_once(worker: &Worker, mut stream: Stream, asked: &Asked, code:
 }
 
 /// The address opens connections faster than one may.
-pub(super) async fn too_many(worker: &Worker, stream: Stream, peer: Peer, retry_after_ms: u64) {
-    worker.shared.metrics.refused("address_rate");
-    worker.shared.auditor.record_stranger(worker.now(), "address_rate", peer.address, "");
+pub(super) async fn too_many(shared: &Shared, stream: Stream, peer: Peer, retry_after_ms: u64) {
+    shared.metrics.refused("address_rate");
+    shared.ops.auditor.record_stranger(shared.clock.wall_ms(), "address_rate", peer.address, "");
     let seconds = retry_after_ms.div_ceil(1000).to_string();
     let detail = "this address opens connections faster than the limit allows; try again later\n";
     respond(stream, 429, "Too Many Requests", &[("Retry-After", &seconds)], detail).await;
 }
 
-async fn unavailable(worker: &Worker, stream: Stream, detail: &str, cause: &'static str) {
-    worker.shared.metrics.refused(cause);
+async fn unavailable(shared: &Shared, stream: Stream, detail: &str, cause: &'static str) {
+    shared.metrics.refused(cause);
     respond(
         stream,
         503,
@@ -368,8 +415,8 @@ async fn unavailable(worker: &Worker, stream: Stream, detail: &str, cause: &'sta
     .await;
 }
 
-async fn refuse(worker: &Worker, stream: Stream, status: u16, detail: &str, cause: &'static str) {
-    worker.shared.metrics.refused(cause);
+async fn refuse(shared: &Shared, stream: Stream, status: u16, detail: &str, cause: &'static str) {
+    shared.metrics.refused(cause);
     let reason = match status {
         403 => "Forbidden",
         404 => "Not Found",

@@ -1,6 +1,5 @@
 //! Connections that turned out to speak plain HTTP: served by the router that the worker was given.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::http::header;
@@ -12,7 +11,6 @@ use tokio::sync::Notify;
 
 use super::{Peer, Prefixed};
 use crate::shared::Shared;
-use crate::worker::Worker;
 
 /// The client's end of an HTTP connection.
 #[derive(Debug)]
@@ -31,11 +29,11 @@ impl Link {
 
 /// Serves one connection that turned out to speak plain HTTP. Handlers find the [`Peer`] among the request's extensions: who
 /// asked, with what trusted proxies said of it; and the [`Link`].
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {
+pub(crate) async fn serve(shared: &Arc<Shared>, router: axum::Router, stream: Prefixed, peer: Peer) {
     let link = Arc::new(Link { cut: Notify::new() });
-    let router = TowerToHyperService::new(worker.router.clone());
-    let shared = Arc::clone(&worker.shared);
-    let given = Arc::clone(&link);
+    let router = TowerToHyperService::new(router);
+    let keep_alive = shared.config.http_keep_alive;
+    let (shared, given) = (Arc::clone(shared), Arc::clone(&link));
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let trusted = &shared.config.security.trusted_proxies;
         let said = request.headers().get_all("x-forwarded-for").into_iter();
@@ -51,7 +49,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Prefixed, peer: Peer) {
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The first head is here already; this is the time until the next one is whole.
     builder.timer(hyper_util::rt::TokioTimer::new());
-    builder.header_read_timeout(worker.shared.config.http_keep_alive);
+    builder.header_read_timeout(keep_alive);
     tokio::select! {
         served = builder.serve_connection(TokioIo::new(stream), service) => {
             if let Err(error) = served {

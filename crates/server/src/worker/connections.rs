@@ -53,7 +53,7 @@ impl Connections {
     pub(crate) fn oldest_unfinished(&self) -> Option<Rc<Connection>> {
         let table = self.table.borrow();
         let open = table.iter().map(|(_, connection)| connection).filter(|it| it.is_open());
-        let begun = open.filter_map(|connection| Some((connection.unfinished_since()?, connection)));
+        let begun = open.filter_map(|connection| Some((connection.input.unfinished_since()?, connection)));
         begun.min_by_key(|(since, _)| *since).map(|(_, connection)| Rc::clone(connection))
     }
 }

@@ -40,7 +40,7 @@ impl Worker {
                     Answered::Joined { session, .. } => Some(*session),
                     _ => None,
                 };
-                let is_taken = self.shared.exchanges.answer(exchange, answered);
+                let is_taken = self.shared.post.exchanges.answer(exchange, answered);
                 if let Some(session) = joins.filter(|_| !is_taken) {
                     self.shared.send(self.index, Letter::Gone { session, connection: exchange });
                 }
@@ -48,11 +48,13 @@ impl Worker {
             Effect::Load(session) => self.load(session),
             Effect::Archive(session) => {
                 let shared = Arc::clone(&self.shared);
-                tokio::task::spawn_blocking(move || archive_now(&*shared.log, &shared.catalog, session));
+                tokio::task::spawn_blocking(move || {
+                    archive_now(&*shared.storage.log, &shared.storage.catalog, session);
+                });
             }
             Effect::Audit(record) => self.shared.audit(|| record),
             Effect::Trace { session, frame, took } => {
-                if let Some(tracer) = &self.shared.tracer {
+                if let Some(tracer) = &self.shared.ops.tracer {
                     tracer.logged(session, &frame, took, clock::now_ns());
                 }
             }
@@ -63,7 +65,7 @@ impl Worker {
     fn load(&self, session: SessionId) {
         let (shared, worker) = (Arc::clone(&self.shared), self.index);
         tokio::task::spawn_blocking(move || {
-            let tail = read_tail(&*shared.log, shared.config.dedupe_window, session);
+            let tail = read_tail(&*shared.storage.log, shared.config.dedupe_window, session);
             shared.send(worker, Letter::Loaded { session, tail });
         });
     }
@@ -85,6 +87,6 @@ impl Worker {
             let outcomes = sessions.into_iter().zip(outcomes).collect();
             shared.send(worker, Letter::Settled { outcomes, submitted });
         };
-        self.shared.log.submit(appends, Box::new(done));
+        self.shared.storage.log.submit(appends, Box::new(done));
     }
 }

@@ -37,7 +37,7 @@ impl Worker {
         if let Some(after) = follow {
             self.audiences.add(entry, head, reader, after + 1);
         }
-        connection.end_request();
+        connection.requests.end();
         self.flush_queue.push(reader);
     }
 
@@ -58,7 +58,7 @@ impl Worker {
             grant: connection.grant(),
             address: connection.address,
         };
-        let owner = self.shared.names.owner_of(session);
+        let owner = self.shared.post.names.owner_of(session);
         self.post(owner, Letter::Request { session, requester, request });
     }
 
@@ -70,7 +70,7 @@ impl Worker {
         priority: Priority,
         opened: Instant,
     ) {
-        let traced = self.shared.tracer.as_ref().map(|tracer| (tracer, frame.clone(), clock::now_ns()));
+        let traced = self.shared.ops.tracer.as_ref().map(|tracer| (tracer, frame.clone(), clock::now_ns()));
         let flush = |reader: &Rc<Reader>| self.flush(reader);
         let Some(readers) = self.audiences.commit(session, frame, priority, opened, flush) else { return };
         self.delivery.meters().fan_out.add(readers as f64, 1);
@@ -85,11 +85,11 @@ impl Worker {
         self.shared.metrics.catch_up_reads.inc();
         let (worker, shared, began) = (Rc::clone(self), Arc::clone(&self.shared), clock::instant());
         tokio::task::spawn_local(async move {
-            if shared.reader.budget.is_short() {
+            if shared.storage.reader.budget.is_short() {
                 worker.audiences.forget_histories();
             }
             let (session, from) = (catch_up.session, catch_up.from);
-            let read = shared.reader.step(session, from, STEP).await;
+            let read = shared.storage.reader.step(session, from, STEP).await;
             worker.delivery.meters().catch_up.add(clock::since(began).as_secs_f64(), 1);
             let found = interpret(session, from, read);
             if let Found::NotYet(error) = &found {

@@ -8,6 +8,8 @@ pub(crate) mod connection;
 pub(crate) mod connections;
 mod effects;
 mod follow;
+pub(crate) mod heartbeat;
+pub(crate) mod input;
 mod post;
 mod readers;
 mod replay;
@@ -24,17 +26,15 @@ use agentbench_protocol::{CloseCode, Refusal, SystemMessage};
 use agentbench_session::ConnectionKey;
 use agentbench_websocket::{Inflater, encode_close};
 use bytes::BytesMut;
-use foldhash::HashMap;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::delivery::Delivery;
 use crate::delivery::audiences::{Audiences, TailLimits};
 use crate::delivery::flushing::FlushQueue;
-use crate::delivery::playing::Playing;
+use crate::delivery::playing::Replays;
 use crate::delivery::reader::Reader;
 use crate::delivery::render::Renderer;
-use crate::letters::Letter;
-use crate::names::{self, MessageNumbers};
+use crate::names::MessageNumbers;
 use crate::owner::Owners;
 use crate::shared::Shared;
 use crate::worker::connection::{Connection, Dispatch};
@@ -53,8 +53,7 @@ pub(crate) struct Worker {
     owners: RefCell<Owners>,
     commit_due: Notify,
     pub(crate) audiences: Audiences,
-    /// Replays that run for connections here; few have any.
-    pub(crate) replays: RefCell<HashMap<ConnectionKey, Vec<Rc<Playing>>>>,
+    pub(crate) replays: Replays,
     pub(crate) flush_queue: FlushQueue,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) inflater: RefCell<Inflater>,
@@ -89,7 +88,7 @@ impl Worker {
             owners: RefCell::new(owners),
             commit_due: Notify::new(),
             audiences: Audiences::new(tails),
-            replays: RefCell::default(),
+            replays: Replays::default(),
             flush_queue: FlushQueue::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             inflater: RefCell::new(Inflater::new()),
@@ -118,48 +117,30 @@ impl Worker {
             let connection = make(key);
             // A storm of connections should not become a storm of pings.
             let phase = (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (interval / 2 + 1);
-            connection.next_ping.set(self.steady() + interval - phase);
+            connection.heartbeat.begin_at(self.steady() + interval - phase);
             connection
         });
         let metrics = &self.shared.metrics;
         metrics.connections.inc();
         metrics.connections_total.inc();
-        self.claim_producer(&connection);
         connection
-    }
-
-    /// Makes the connection its producer's; the one before has to go.
-    fn claim_producer(&self, connection: &Connection) {
-        if connection.producer.is_empty() {
-            return;
-        }
-        let (user, producer) = (&connection.reader.who.user_id, &connection.producer);
-        if let Some(connection) = self.shared.gate.producers.claim(user, producer, connection.reader.key) {
-            let detail = "a newer connection of the same producer took over";
-            let letter = Letter::Close { connection, code: CloseCode::Replaced, detail };
-            self.shared.send(names::worker_of(connection), letter);
-        }
     }
 
     /// Whether events wait for the log or for their owner, or answers for their connections.
     pub(crate) fn has_uncommitted(&self) -> bool {
         self.owners.borrow().has_uncommitted()
             || self.shared.intake.backlog() > 0
-            || !self.shared.mailboxes[self.index].is_empty()
+            || !self.shared.post.mailboxes[self.index].is_empty()
     }
 
     /// Removes a connection whose driver has ended.
     pub(crate) fn on_disconnect(self: &Rc<Self>, connection: &Rc<Connection>) {
         self.leave_all(connection);
-        connection.release(&self.shared.intake);
+        connection.release();
         if self.delivery.inspection.is_on() {
             self.delivery.inspection.gone(connection.reader.key);
         }
         self.connections.remove(connection.reader.key);
-        if !connection.producer.is_empty() {
-            let (user, producer) = (&connection.reader.who.user_id, &connection.producer);
-            self.shared.gate.producers.release(user, producer, connection.reader.key);
-        }
         self.shared.metrics.connections.dec();
         self.shared.metrics.closed(connection.reader.end_cause.get());
         self.remember_lost(connection);
@@ -204,7 +185,7 @@ impl Worker {
 
     /// A request of the connection was answered: what was written goes out, and the connection is read on.
     pub(crate) fn end_request(self: &Rc<Self>, connection: &Connection) {
-        connection.end_request();
+        connection.requests.end();
         self.flush(&connection.reader);
         connection.reader.wake_if_paused();
     }
@@ -212,7 +193,7 @@ impl Worker {
     /// Sends a reply of an owner. `settles` if it ends a request of the connection.
     fn reply(self: &Rc<Self>, connection: &Rc<Connection>, json: &[u8], settles: bool) {
         if settles {
-            connection.end_request();
+            connection.requests.end();
         }
         self.delivery.send_json(&connection.reader, json);
         if json.len() > LARGE_REPLY {
@@ -261,7 +242,7 @@ impl Worker {
         let reading_post = async {
             let mut spare = Vec::new();
             loop {
-                self.shared.mailboxes[self.index].filled.notified().await;
+                self.shared.post.mailboxes[self.index].filled.notified().await;
                 spare = self.read_post(spare);
             }
         };

@@ -11,7 +11,7 @@ use crate::letters::Letter;
 impl Worker {
     /// Takes all letters and acts on them. Returns the emptied buffer.
     pub(super) fn read_post(self: &Rc<Self>, spare: Vec<Letter>) -> Vec<Letter> {
-        let mut delivery = self.shared.mailboxes[self.index].take(spare);
+        let mut delivery = self.shared.post.mailboxes[self.index].take(spare);
         for letter in delivery.letters.drain(..) {
             self.read_letter(letter);
         }
@@ -66,7 +66,7 @@ impl Worker {
                 } else {
                     // It has left all sessions that it knew of, and this was not one of them yet.
                     let session = entry.id;
-                    let owner = self.shared.names.owner_of(session);
+                    let owner = self.shared.post.names.owner_of(session);
                     self.shared.send(owner, Letter::Gone { session, connection });
                 }
             }

@@ -2,37 +2,35 @@
 
 use std::cmp::Reverse;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use agentbench_protocol::SessionId;
 
-use super::Worker;
+use crate::delivery::streams::Stream;
 use crate::ops::readers::{SHOWN, SlowReader, slowest_of};
 use crate::worker::connection::Connection;
 
-impl Worker {
-    /// The slowest of this worker's readers, each with the session in which it is furthest behind.
-    pub(crate) fn slow_readers(&self, connections: &[Rc<Connection>]) -> Vec<SlowReader> {
-        let mut behind: Vec<(u64, SessionId, &Rc<Connection>)> = connections
-            .iter()
-            .filter_map(|connection| {
-                connection.reader.furthest_behind().map(|(session, lag)| (lag, session, connection))
-            })
-            .collect();
-        behind.sort_by_key(|(lag, _, connection)| (Reverse(*lag), connection.reader.key));
-        let name = |(behind, session_id, connection): &(u64, SessionId, &Rc<Connection>)| SlowReader {
-            client_id: connection.reader.who.client_id.clone(),
-            user_id: connection.reader.who.user_id.clone(),
-            session_id: *session_id,
-            behind: *behind,
-        };
-        let mut slowest: Vec<_> = behind.iter().take(SHOWN).map(name).collect();
-        let streams = self.shared.streams.of_worker(self.index);
-        slowest.extend(streams.iter().filter(|stream| stream.lag() > 0).map(|stream| SlowReader {
-            client_id: stream.who.client_id.clone(),
-            user_id: stream.who.user_id.clone(),
-            session_id: stream.session,
-            behind: stream.lag(),
-        }));
-        slowest_of(slowest)
-    }
+/// The slowest of this worker's readers, each with the session in which it is furthest behind.
+pub(super) fn slow_readers(connections: &[Rc<Connection>], streams: &[Arc<Stream>]) -> Vec<SlowReader> {
+    let mut behind: Vec<(u64, SessionId, &Rc<Connection>)> = connections
+        .iter()
+        .filter_map(|connection| {
+            connection.reader.furthest_behind().map(|(session, lag)| (lag, session, connection))
+        })
+        .collect();
+    behind.sort_by_key(|(lag, _, connection)| (Reverse(*lag), connection.reader.key));
+    let name = |(behind, session_id, connection): &(u64, SessionId, &Rc<Connection>)| SlowReader {
+        client_id: connection.reader.who.client_id.clone(),
+        user_id: connection.reader.who.user_id.clone(),
+        session_id: *session_id,
+        behind: *behind,
+    };
+    let mut slowest: Vec<_> = behind.iter().take(SHOWN).map(name).collect();
+    slowest.extend(streams.iter().filter(|stream| stream.lag() > 0).map(|stream| SlowReader {
+        client_id: stream.who.client_id.clone(),
+        user_id: stream.who.user_id.clone(),
+        session_id: stream.session,
+        behind: stream.lag(),
+    }));
+    slowest_of(slowest)
 }

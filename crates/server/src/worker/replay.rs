@@ -51,17 +51,12 @@ impl Worker {
         if let Err(refusal) = self.shared.intake.may_read_more() {
             return self.refuse(connection, refusal.of(command), self.now());
         }
-        if self
-            .replays
-            .borrow()
-            .get(&connection.reader.key)
-            .is_some_and(|running| running.len() >= MAX_REPLAYS)
-        {
+        if self.replays.sessions_of(connection.reader.key).len() >= MAX_REPLAYS {
             let detail = format!("a connection may have {MAX_REPLAYS} replays at the same time");
             let refusal = Refusal::new(ErrorCode::RateLimited, detail).retry_after(1_000).of(command);
             return self.refuse(connection, refusal, self.now());
         }
-        let to_seq = self.shared.catalog.get(session).map_or(0, |entry| entry.head().seq);
+        let to_seq = self.shared.storage.catalog.get(session).map_or(0, |entry| entry.head().seq);
         let original_message_id = command.clone();
         let started = SystemMessage::ReplayStarted {
             original_message_id,
@@ -79,12 +74,12 @@ impl Worker {
             is_stopped: Cell::new(false),
             stopped: Notify::new(),
         });
-        self.replays.borrow_mut().entry(connection.reader.key).or_default().push(Rc::clone(&playing));
+        self.replays.add(connection.reader.key, &playing);
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
         let mut replay = Replay { playing, speed, last: to_seq, clock: None };
         tokio::task::spawn_local(async move {
             worker.run_replay(&connection, &mut replay).await;
-            worker.take_replays(&connection, |playing| Rc::ptr_eq(playing, &replay.playing));
+            worker.replays.take(connection.reader.key, |playing| Rc::ptr_eq(playing, &replay.playing));
         });
     }
 
@@ -99,7 +94,7 @@ impl Worker {
         let named: Option<SessionId> = session.parse().ok();
         let is_it = |playing: &Rc<Playing>| Some(playing.session) == named && playing.command == began;
         // A client may have used the id twice: then it means both.
-        let stopped = self.take_replays(connection, is_it);
+        let stopped = self.replays.take(connection.reader.key, is_it);
         let Some(last) = stopped.iter().map(|playing| playing.next.get() - 1).max() else {
             let detail = "this connection has no replay of the session under the id in data.originalMessageId; it may have finished";
             return Err(Refusal::invalid("data.originalMessageId", detail));
@@ -116,32 +111,11 @@ impl Worker {
         Ok(())
     }
 
-    /// The sessions that are replayed to a connection.
-    pub(crate) fn replayed_sessions(&self, connection: &Connection) -> Vec<SessionId> {
-        let replays = self.replays.borrow();
-        replays.get(&connection.reader.key).into_iter().flatten().map(|playing| playing.session).collect()
-    }
-
-    /// Takes those of the connection's replays out that run no more.
-    fn take_replays(
-        &self,
-        connection: &Connection,
-        is_over: impl Fn(&Rc<Playing>) -> bool,
-    ) -> Vec<Rc<Playing>> {
-        let mut replays = self.replays.borrow_mut();
-        let Some(running) = replays.get_mut(&connection.reader.key) else { return Vec::new() };
-        let taken = running.extract_if(.., |playing| is_over(playing)).collect();
-        if running.is_empty() {
-            replays.remove(&connection.reader.key);
-        }
-        taken
-    }
-
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {
         let playing = Rc::clone(&replay.playing);
         while playing.next.get() <= replay.last && playing.is_wanted(&connection.reader) {
             let cursor = Cursor { session: playing.session, next: playing.next.get(), last: replay.last };
-            let read = cursor.step(&self.shared.reader).await;
+            let read = cursor.step(&self.shared.storage.reader).await;
             if playing.is_stopped.get() {
                 break;
             }

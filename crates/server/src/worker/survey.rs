@@ -6,6 +6,7 @@ use agentbench_protocol::CloseCode;
 use agentbench_session::ConnectionKey;
 
 use super::Worker;
+use crate::config::Config;
 use crate::letters::Survey;
 use crate::letters::connections::{ConnectionInfo, Transport};
 use crate::ops::farewell::{Evidence, Farewell, Limit};
@@ -26,7 +27,9 @@ impl Worker {
         });
         own.sort_unstable_by_key(|connection| connection.reader.key);
         found.extend(
-            own.iter().take(limit).map(|connection| (connection.reader.key, describe(self, connection))),
+            own.iter()
+                .take(limit)
+                .map(|connection| (connection.reader.key, describe(self.index, connection))),
         );
         let streams = self.shared.streams.of_worker(self.index);
         let streams = streams.iter().filter(|stream| wanted(stream.key, &stream.who.user_id));
@@ -44,61 +47,60 @@ impl Worker {
         detail: &str,
         after_ms: Option<u64>,
     ) {
-        let mut farewell = self.farewell(connection);
+        let mut farewell = farewell(connection, self.now());
         farewell.because(code, detail, after_ms);
-        farewell.evidence.limit = self.limit_behind(connection, code);
-        self.shared.farewells.keep(connection.reader.key, farewell);
+        farewell.evidence.limit = limit_behind(&self.shared.config, connection, code, self.steady());
+        self.shared.ops.farewells.keep(connection.reader.key, farewell);
     }
 
     /// The client ends the connection.
     pub(crate) fn remember_left(&self, connection: &Connection, code: Option<u16>) {
-        let mut farewell = self.farewell(connection);
+        let mut farewell = farewell(connection, self.now());
         farewell.by_client(code);
-        self.shared.farewells.keep(connection.reader.key, farewell);
+        self.shared.ops.farewells.keep(connection.reader.key, farewell);
     }
 
     /// The connection has ended, and perhaps nobody had said so.
     pub(super) fn remember_lost(&self, connection: &Connection) {
-        if !self.shared.farewells.has(connection.reader.key) {
-            self.shared.farewells.keep(connection.reader.key, self.farewell(connection));
+        if !self.shared.ops.farewells.has(connection.reader.key) {
+            self.shared.ops.farewells.keep(connection.reader.key, farewell(connection, self.now()));
         }
     }
+}
 
-    fn farewell(&self, connection: &Connection) -> Farewell {
-        let outbox = connection.reader.outbox.borrow();
-        let evidence = Evidence {
-            waiting_bytes: outbox.waiting() as u64,
-            blocked_since: outbox.blocked_since,
-            last_heard_at: connection.last_heard.get(),
-            unanswered_pings: connection.unanswered_pings.get(),
-            pending_commands: connection.pending.get(),
-            token_expires_at: connection.grant.borrow().expires_at,
-            lag: lag(&outbox),
-            limit: None,
-        };
-        let since = connection.connected_at;
-        Farewell::new(&connection.reader.who, Transport::Websocket, since, self.now(), evidence)
-    }
+fn farewell(connection: &Connection, now: u64) -> Farewell {
+    let outbox = connection.reader.outbox.borrow();
+    let evidence = Evidence {
+        waiting_bytes: outbox.waiting() as u64,
+        blocked_since: outbox.blocked_since,
+        last_heard_at: connection.heartbeat.last_heard(),
+        unanswered_pings: connection.heartbeat.unanswered(),
+        pending_commands: connection.requests.pending(),
+        token_expires_at: connection.grant.borrow().expires_at,
+        lag: lag(&outbox),
+        limit: None,
+    };
+    let since = connection.connected_at;
+    Farewell::new(&connection.reader.who, Transport::Websocket, since, now, evidence)
+}
 
-    /// The setting whose limit a close code stands for.
-    fn limit_behind(&self, connection: &Connection, code: CloseCode) -> Option<Limit> {
-        let config = &self.shared.config;
-        let blocked_since = connection.reader.outbox.borrow().blocked_since;
-        let (setting, value) = match (code, blocked_since) {
-            (CloseCode::SlowConsumer, Some(since)) => {
-                return Some(Limit::of_patience(config, self.steady().saturating_sub(since)));
-            }
-            (CloseCode::SlowConsumer, None) => {
-                ("HEARTBEAT_INTERVAL", config.heartbeat_interval.as_millis() as u64)
-            }
-            (CloseCode::Policy, _) => ("MALFORMED_LIMIT", u64::from(config.malformed_limit)),
-            (CloseCode::TooBig, _) => ("MAX_PAYLOAD", config.max_payload as u64),
-            (CloseCode::TryLater, _) => ("RECEIVE_BUDGET", config.receive_budget as u64),
-            (CloseCode::RateLimited, _) => ("CONNECTION_RATE", config.connection_rate),
-            _ => return None,
-        };
-        Some(Limit { setting, value })
-    }
+/// The setting whose limit a close code stands for.
+fn limit_behind(config: &Config, connection: &Connection, code: CloseCode, steady: u64) -> Option<Limit> {
+    let blocked_since = connection.reader.outbox.borrow().blocked_since;
+    let (setting, value) = match (code, blocked_since) {
+        (CloseCode::SlowConsumer, Some(since)) => {
+            return Some(Limit::of_patience(config, steady.saturating_sub(since)));
+        }
+        (CloseCode::SlowConsumer, None) => {
+            ("HEARTBEAT_INTERVAL", config.heartbeat_interval.as_millis() as u64)
+        }
+        (CloseCode::Policy, _) => ("MALFORMED_LIMIT", u64::from(config.malformed_limit)),
+        (CloseCode::TooBig, _) => ("MAX_PAYLOAD", config.max_payload as u64),
+        (CloseCode::TryLater, _) => ("RECEIVE_BUDGET", config.receive_budget as u64),
+        (CloseCode::RateLimited, _) => ("CONNECTION_RATE", config.connection_rate),
+        _ => return None,
+    };
+    Some(Limit { setting, value })
 }
 
 fn lag(outbox: &crate::delivery::outbox::Outbox) -> u64 {
@@ -109,7 +111,7 @@ fn lag(outbox: &crate::delivery::outbox::Outbox) -> u64 {
     outbox.follows().map(|(_, follow)| behind(follow)).max().unwrap_or(0)
 }
 
-fn describe(worker: &Worker, connection: &Connection) -> ConnectionInfo {
+fn describe(worker: usize, connection: &Connection) -> ConnectionInfo {
     let outbox = connection.reader.outbox.borrow();
     let grant = connection.grant.borrow();
     let producer = Some(&*connection.producer).filter(|producer| !producer.is_empty());
@@ -122,14 +124,14 @@ fn describe(worker: &Worker, connection: &Connection) -> ConnectionInfo {
         producer_id: producer.map(str::to_owned),
         transport: Transport::Websocket,
         address: Some(connection.address.to_string()),
-        worker: worker.index,
+        worker,
         connected_at: connection.connected_at,
-        last_heard_at: connection.last_heard.get(),
+        last_heard_at: connection.heartbeat.last_heard(),
         token_expires_at: grant.expires_at,
         waiting_bytes: outbox.waiting() as u64,
         blocked_since: outbox.blocked_since,
-        unanswered_pings: connection.unanswered_pings.get(),
-        pending_commands: connection.pending.get(),
+        unanswered_pings: connection.heartbeat.unanswered(),
+        pending_commands: connection.requests.pending(),
         lag: lag(&outbox),
         sessions: connection.reader.sessions.borrow().clone(),
     }

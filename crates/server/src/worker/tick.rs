@@ -8,6 +8,8 @@ use agentbench_protocol::CloseCode;
 use agentbench_websocket::{Opcode, encode_frame};
 
 use super::Worker;
+use super::heartbeat::Due;
+use super::readers::slow_readers;
 use crate::worker::connection::Connection;
 
 /// One look at everything. All timeouts are at least this coarse, unless the heartbeat is set shorter.
@@ -20,8 +22,6 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 const JUMP_MS: u64 = 1_000;
 /// Time that an expired token is still good for on an open connection, so that a refresh under way can arrive.
 const TOKEN_GRACE_MS: u64 = 10_000;
-/// Pings without an answer that end a connection.
-const MAX_UNANSWERED_PINGS: u8 = 2;
 
 impl Worker {
     pub(super) async fn tick(self: &Rc<Self>) {
@@ -35,7 +35,7 @@ impl Worker {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for count in 1_u64.. {
             interval.tick().await;
-            self.shared.liveness.turned(self.index);
+            self.shared.ops.liveness.turned(self.index);
             let (now, steady) = (self.now(), self.steady());
             let ahead = now as i64 - steady as i64;
             self.follow_wall_clock(now, ahead - std::mem::replace(&mut wall_ahead, ahead));
@@ -52,13 +52,16 @@ impl Worker {
             for connection in &connections {
                 self.look_at(connection, now, steady);
             }
-            self.shared.readers.tell(self.index, self.slow_readers(&connections));
+            self.shared
+                .ops
+                .readers
+                .tell(self.index, slow_readers(&connections, &self.shared.streams.of_worker(self.index)));
             if self.index == 0 {
                 self.shared.intake.memory.look();
                 self.shared.gate.users.forget(now);
-                self.shared.metrics.slowest_reader_lag.set(self.shared.readers.furthest_behind() as i64);
-                self.shared.metrics.sessions_active.set(self.shared.catalog.active() as i64);
-                self.shared.metrics.sessions_stored.set(self.shared.catalog.len() as i64);
+                self.shared.metrics.slowest_reader_lag.set(self.shared.ops.readers.furthest_behind() as i64);
+                self.shared.metrics.sessions_active.set(self.shared.storage.catalog.active() as i64);
+                self.shared.metrics.sessions_stored.set(self.shared.storage.catalog.len() as i64);
                 self.shared.metrics.commit_backlog_bytes.set(self.shared.intake.backlog() as i64);
             }
             self.with_owners(|owners| owners.announce_changes(now));
@@ -88,8 +91,8 @@ impl Worker {
             return;
         }
         self.owners.borrow_mut().clock_was_set(jump, now);
-        self.shared.catalog.each_live(|entry| {
-            if self.shared.names.owner_of(entry.id) == self.index {
+        self.shared.storage.catalog.each_live(|entry| {
+            if self.shared.post.names.owner_of(entry.id) == self.index {
                 entry.clock_was_set(jump, now);
             }
         });
@@ -108,13 +111,25 @@ impl Worker {
             .is_some_and(|end| now > end.saturating_add(TOKEN_GRACE_MS))
         {
             self.close(connection, CloseCode::TokenExpired, "the token has expired", None);
-        } else if connection.has_stopped_sending(steady) {
+        } else if connection.input.has_stopped(steady) {
             self.shared.metrics.clients_slow_to_send.inc();
             self.close(connection, CloseCode::SlowConsumer, "a message did not go on for ten seconds", None);
-        } else if steady >= connection.next_ping.get() {
-            self.ping(connection, steady);
         } else {
-            return;
+            match connection.heartbeat.due(steady, self.shared.config.heartbeat_interval.as_millis() as u64) {
+                Due::Nothing => return,
+                Due::Ping => {
+                    encode_frame(
+                        connection.reader.outbox.borrow_mut().control(),
+                        Opcode::Ping,
+                        false,
+                        b"",
+                        None,
+                    );
+                }
+                Due::End => {
+                    self.close(connection, CloseCode::SlowConsumer, "two pings were not answered", None);
+                }
+            }
         }
         self.flush(&connection.reader);
     }
@@ -124,20 +139,11 @@ impl Worker {
         let outbox = connection.reader.outbox.borrow();
         let Some(since) = outbox.blocked_since else { return false };
         let holds_memory =
-            outbox.holds_history() || self.replays.borrow().contains_key(&connection.reader.key);
+            outbox.holds_history() || !self.replays.sessions_of(connection.reader.key).is_empty();
         let longest = self.shared.config.slow_consumer_timeout;
-        let patience = if holds_memory { self.shared.reader.budget.patience(longest) } else { longest };
+        let patience =
+            if holds_memory { self.shared.storage.reader.budget.patience(longest) } else { longest };
         steady.saturating_sub(since) > patience.as_millis() as u64
-    }
-
-    fn ping(&self, connection: &Rc<Connection>, steady: u64) {
-        let unanswered = connection.unanswered_pings.get();
-        if unanswered >= MAX_UNANSWERED_PINGS {
-            return self.close(connection, CloseCode::SlowConsumer, "two pings were not answered", None);
-        }
-        connection.unanswered_pings.set(unanswered + 1);
-        connection.next_ping.set(steady + self.shared.config.heartbeat_interval.as_millis() as u64);
-        encode_frame(connection.reader.outbox.borrow_mut().control(), Opcode::Ping, false, b"", None);
     }
 
     /// Expires unused sessions, and unloads quiet ones.
@@ -154,9 +160,9 @@ impl Worker {
     fn sweep_catalog(self: &Rc<Self>, now: u64) {
         let timeout = self.shared.config.session_timeout.as_millis() as u64;
         let mut unused = Vec::new();
-        self.shared.catalog.each_live(|entry| {
+        self.shared.storage.catalog.each_live(|entry| {
             let is_unused = now.saturating_sub(entry.last_used.load(Ordering::Relaxed)) > timeout;
-            if is_unused && self.shared.names.owner_of(entry.id) == self.index {
+            if is_unused && self.shared.post.names.owner_of(entry.id) == self.index {
                 unused.push(entry.id);
             }
         });

@@ -26,7 +26,7 @@ pub(crate) async fn download(State(api): State<Api>, parts: Parts) -> Answer<Res
     api.shared.audit_room().await?;
     let piece = Piece::of(&parts)?;
     caller.may_read(&api, piece.session)?;
-    let store = Arc::clone(&api.shared.evidence);
+    let store = Arc::clone(&api.shared.storage.evidence);
     let found =
         aside(move || store.read(piece.session, piece.hash)).await.map_err(|error| refused(&error))?;
     let reader =

@@ -25,6 +25,7 @@ use crate::http::access::Caller;
 use crate::http::answer::{Answer, ErrorBody, Refused, json};
 use crate::http::api::Api;
 use crate::http::head;
+use crate::intake::Share;
 use crate::shared::Shared;
 
 /// Bytes that are collected before the disk is asked to take them.
@@ -68,7 +69,7 @@ pub(crate) async fn progress(State(api): State<Api>, parts: Parts) -> Answer<Res
     caller.needs(Permission::SessionPublish).or_else(|_| caller.needs(Permission::SessionRead))?;
     let piece = Piece::of(&parts)?;
     caller.reaches(&api, piece.session)?;
-    let store = Arc::clone(&api.shared.evidence);
+    let store = Arc::clone(&api.shared.storage.evidence);
     let found =
         aside(move || store.find(piece.session, piece.hash)).await.map_err(|error| refused(&error))?;
     match found {
@@ -110,7 +111,8 @@ async fn take(api: &Api, parts: &Parts, body: Body) -> Answer<Response> {
     let media_type = media_type(parts)?;
     let (part, length) = part(parts)?;
     may_upload(api, &caller, piece)?;
-    let mut body = Incoming { shared: Arc::clone(&api.shared), body, step: BytesMut::new() };
+    let share = api.shared.intake.receive_share();
+    let mut body = Incoming { shared: Arc::clone(&api.shared), body, step: BytesMut::new(), share };
     match begin(api, piece, media_type, part).await {
         Ok(Begun::There(stored)) => {
             body.pass_over(api.shared.config.max_evidence_bytes).await;
@@ -142,7 +144,7 @@ async fn take(api: &Api, parts: &Parts, body: Body) -> Answer<Response> {
 fn may_upload(api: &Api, caller: &Caller, piece: Piece) -> Answer<()> {
     let entry = caller.reaches(api, piece.session)?;
     // What is damaged may be mended whenever its bytes are still somewhere: that adds nothing to the session.
-    let is_damaged = api.shared.evidence.is_damaged(piece.session, piece.hash);
+    let is_damaged = api.shared.storage.evidence.is_damaged(piece.session, piece.hash);
     if entry.summary().status.has_ended() && !is_damaged {
         return Err(
             Refusal::new(ErrorCode::SessionClosed, "the session has ended and takes no evidence").into()
@@ -193,7 +195,7 @@ fn part(parts: &Parts) -> Answer<(Part, Option<u64>)> {
 async fn begin(api: &Api, piece: Piece, media_type: MediaType, part: Part) -> Result<Begun, EvidenceError> {
     let deadline = clock::timer() + BUSY_PATIENCE;
     loop {
-        let store = Arc::clone(&api.shared.evidence);
+        let store = Arc::clone(&api.shared.storage.evidence);
         let begun = aside(move || store.begin(piece.session, piece.hash, media_type, part)).await;
         match begun {
             Err(EvidenceError::Busy { .. }) if clock::timer() < deadline => {
@@ -240,6 +242,7 @@ struct Incoming {
     shared: Arc<Shared>,
     body: Body,
     step: BytesMut,
+    share: Share,
 }
 
 impl Incoming {
@@ -248,10 +251,8 @@ impl Incoming {
         while self.step.len() < STEP_BYTES {
             match self.frame().await {
                 Ok(Some(data)) => {
-                    let before = self.step.len();
                     self.step.extend_from_slice(&data);
-                    let held = self.shared.intake.count_receiving(before, self.step.len());
-                    if held > self.shared.config.receive_budget {
+                    if self.share.set(self.step.len()) > self.shared.config.receive_budget {
                         let detail = "the server holds too many incomplete messages";
                         let refusal = Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000);
                         return Err((self.take_step(), refusal.into()));
@@ -266,7 +267,7 @@ impl Incoming {
     }
 
     fn take_step(&mut self) -> Bytes {
-        self.shared.intake.count_receiving(self.step.len(), 0);
+        self.share.set(0);
         self.step.split().freeze()
     }
 
@@ -293,12 +294,6 @@ impl Incoming {
         {
             passed += data.len() as u64;
         }
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        self.shared.intake.count_receiving(self.step.len(), 0);
     }
 }
 

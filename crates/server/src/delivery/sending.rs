@@ -1,6 +1,8 @@
-//! Acks: written into outboxes, together for clients of version 1, one by one for others.
+//! Putting messages into outboxes: acks together for clients of version 1, one by one for others.
 
-use agentbench_protocol::event::{AckHead, write_ack, write_acks};
+use agentbench_protocol::SystemMessage;
+use agentbench_protocol::event::{AckHead, write_ack, write_acks, write_system};
+use bytes::BytesMut;
 
 use super::Delivery;
 use super::reader::Reader;
@@ -8,6 +10,21 @@ use crate::letters::Acks;
 use crate::session::catalog::Entry;
 
 impl Delivery {
+    /// Puts a message of the server's own into a reader's outbox.
+    pub(crate) fn send_system(&self, reader: &Reader, message: &SystemMessage) {
+        let mut json = BytesMut::new();
+        write_system(&mut json, self.numbers.next(), self.now(), None, message);
+        self.send_json(reader, &json);
+    }
+
+    /// Puts a message, given as JSON, into a reader's outbox.
+    pub(crate) fn send_json(&self, reader: &Reader, json: &[u8]) {
+        if reader.is_open() {
+            let mut outbox = reader.outbox.borrow_mut();
+            self.renderer.borrow_mut().message(outbox.control(), json, reader.wire.form);
+        }
+    }
+
     /// Puts acks of one session into a reader's outbox.
     pub(crate) fn send_acks(&self, reader: &Reader, entry: &Entry, acks: &Acks) {
         if !reader.is_open() {

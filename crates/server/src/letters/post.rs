@@ -1,0 +1,27 @@
+//! Where letters go: the mailbox of each worker, the exchanges, and the names that lead there.
+
+use std::sync::Arc;
+
+use super::Letter;
+use super::exchange::Exchanges;
+use super::mailbox::Mailbox;
+use crate::names::Names;
+
+/// See the module.
+pub(crate) struct PostOffice {
+    pub(crate) names: Names,
+    pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) exchanges: Arc<Exchanges>,
+}
+
+impl PostOffice {
+    /// For so many workers. `instance` tells this process's client ids from those of others.
+    pub(crate) fn new(instance: u32, workers: usize) -> Self {
+        let mailboxes = (0..workers).map(|_| Mailbox::default()).collect();
+        Self { names: Names::new(instance, workers), mailboxes, exchanges: Arc::default() }
+    }
+
+    pub(crate) fn send(&self, worker: usize, letter: Letter) {
+        self.mailboxes[worker].send(letter);
+    }
+}

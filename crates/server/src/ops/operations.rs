@@ -1,0 +1,44 @@
+//! All that operators see of a running server, in one place.
+
+use std::sync::Arc;
+
+use super::audit::Auditor;
+use super::farewell::Farewells;
+use super::folder::DataFolder;
+use super::liveness::Liveness;
+use super::readers::Readers;
+use super::stats::Stats;
+use crate::alerts::Alerts;
+use crate::config::Config;
+use crate::inspection::Inspections;
+use crate::trace::Tracer;
+
+/// See the module.
+pub(crate) struct Operations {
+    pub(crate) auditor: Arc<Auditor>,
+    /// Makes spans, if they are wanted.
+    pub(crate) tracer: Option<Arc<Tracer>>,
+    pub(crate) stats: Stats,
+    pub(crate) readers: Readers,
+    pub(crate) farewells: Farewells,
+    pub(crate) inspections: Inspections,
+    pub(crate) liveness: Arc<Liveness>,
+    pub(crate) alerts: Alerts,
+    pub(crate) folder: DataFolder,
+}
+
+impl Operations {
+    pub(crate) fn new(config: &Config, auditor: Auditor) -> Self {
+        Self {
+            auditor: Arc::new(auditor),
+            tracer: config.operations.otlp_endpoint.clone().map(Tracer::new).map(Arc::new),
+            stats: Stats::new(),
+            readers: Readers::new(config.workers),
+            farewells: Farewells::default(),
+            inspections: Inspections::default(),
+            liveness: Arc::new(Liveness::new(config.workers)),
+            alerts: Alerts::new(&config.watch, &config.node_name),
+            folder: DataFolder::new(&config.data_dir),
+        }
+    }
+}

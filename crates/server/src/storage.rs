@@ -1,0 +1,58 @@
+//! What the server keeps: the log of sessions with its catalog and readers, and the evidence.
+
+use std::sync::Arc;
+
+use agentbench_event_log::EventLog;
+use agentbench_evidence::{Limits, Store};
+use agentbench_protocol::{ErrorCode, Refusal};
+
+use crate::config::Config;
+use crate::opening::LogCondition;
+use crate::rules;
+use crate::session::catalog::Catalog;
+use crate::session::reading::LogReader;
+
+/// See the module.
+pub(crate) struct Storage {
+    pub(crate) log: Arc<dyn EventLog>,
+    /// What opening the log found.
+    pub(crate) condition: LogCondition,
+    /// The log was damaged when it was opened.
+    pub(crate) is_damaged: bool,
+    /// Reads the log for readers that are behind.
+    pub(crate) reader: LogReader,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) evidence: Arc<Store>,
+}
+
+/// An open log, and what opening it found.
+pub(crate) struct Opened {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) condition: LogCondition,
+    pub(crate) is_damaged: bool,
+}
+
+impl Storage {
+    pub(crate) fn new(opened: Opened, config: &Config) -> Self {
+        let Opened { log, condition, is_damaged } = opened;
+        let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
+        Self {
+            reader: LogReader::new(Arc::clone(&log), config.read_budget),
+            log,
+            condition,
+            is_damaged,
+            catalog: Arc::new(Catalog::new(config.watch.stall_after.as_millis() as u64)),
+            evidence: Store::new(config.data_dir.join("evidence"), limits),
+        }
+    }
+
+    /// The refusal of a name that no session has. Where live sessions cannot be read, their absence proves nothing.
+    pub(crate) fn no_such_session(&self) -> Refusal {
+        if matches!(self.condition, LogCondition::ArchiveOnly(_)) {
+            let detail =
+                "the log of live sessions cannot be opened; only ended sessions are served, see /readyz";
+            return Refusal::new(ErrorCode::LogUnavailable, detail).retry_after(30_000);
+        }
+        rules::no_such_session()
+    }
+}

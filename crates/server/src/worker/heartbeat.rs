@@ -1,0 +1,85 @@
+//! Signs of life: when a connection was last heard, and the pings that ask for one.
+
+use std::cell::Cell;
+
+/// Pings without an answer that end a connection.
+const MAX_UNANSWERED: u8 = 2;
+
+/// See the module.
+pub(crate) struct Heartbeat {
+    /// ms since 1970.
+    last_heard: Cell<u64>,
+    /// ms by the steady clock.
+    next_ping: Cell<u64>,
+    unanswered: Cell<u8>,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    Ping,
+    /// Too many pings were not answered.
+    End,
+}
+
+impl Heartbeat {
+    /// Of a connection that came at `now`, ms since 1970.
+    pub(crate) fn new(now: u64) -> Self {
+        Self { last_heard: Cell::new(now), next_ping: Cell::new(0), unanswered: Cell::new(0) }
+    }
+
+    /// Sends the first ping at this time, ms by the steady clock.
+    pub(crate) fn begin_at(&self, steady: u64) {
+        self.next_ping.set(steady);
+    }
+
+    /// Something came.
+    pub(crate) fn heard(&self, now: u64) {
+        self.last_heard.set(now);
+        self.unanswered.set(0);
+    }
+
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.last_heard.get()
+    }
+
+    pub(crate) fn unanswered(&self) -> u8 {
+        self.unanswered.get()
+    }
+
+    /// What is due at `steady`; a ping is taken as sent, and the next one comes after `interval`, both ms.
+    pub(crate) fn due(&self, steady: u64, interval: u64) -> Due {
+        if steady < self.next_ping.get() {
+            return Due::Nothing;
+        }
+        let unanswered = self.unanswered.get();
+        if unanswered >= MAX_UNANSWERED {
+            return Due::End;
+        }
+        self.unanswered.set(unanswered + 1);
+        self.next_ping.set(steady + interval);
+        Due::Ping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_ends_when_the_third_ping_is_due_and_none_was_answered() {
+        let heartbeat = Heartbeat::new(0);
+        heartbeat.begin_at(100);
+        assert_eq!(heartbeat.due(99, 50), Due::Nothing);
+        assert_eq!(
+            [100, 120, 150, 200].map(|at| heartbeat.due(at, 50)),
+            [Due::Ping, Due::Nothing, Due::Ping, Due::End]
+        );
+        heartbeat.heard(210);
+        assert_eq!(
+            (heartbeat.due(210, 50), heartbeat.last_heard(), heartbeat.unanswered()),
+            (Due::Ping, 210, 1)
+        );
+    }
+}
