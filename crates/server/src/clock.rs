@@ -4,6 +4,8 @@
 //! [`TOLERANCE`] beyond what the wall clock may have been steered by meanwhile (NTP slews it), which is followed. A machine that was
 //! suspended counts as a jump, too: the monotonic clock stands still meanwhile.
 
+#[cfg(test)]
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -134,6 +136,9 @@ pub(crate) struct Clock {
     detector: Mutex<JumpDetector>,
     /// ms that tests add to the wall clock.
     skew: Arc<AtomicI64>,
+    /// ms since the base, where a test moves the steady clock by hand.
+    #[cfg(test)]
+    by_hand: Option<Arc<AtomicU64>>,
 }
 
 impl Clock {
@@ -141,7 +146,34 @@ impl Clock {
         let base = Instant::now();
         let began_ms = now_ms();
         let first = ClockReading { wall_ms: began_ms, monotonic: base.elapsed() };
-        Self { base, began_ms, detector: Mutex::new(JumpDetector::new(first)), skew }
+        Self {
+            base,
+            began_ms,
+            detector: Mutex::new(JumpDetector::new(first)),
+            skew,
+            #[cfg(test)]
+            by_hand: None,
+        }
+    }
+
+    /// Clocks that begin at `began_ms` and move only with `by_hand`, ms; `skew` sets the wall clock alone.
+    #[cfg(test)]
+    pub(crate) fn by_hand(began_ms: u64, by_hand: Arc<AtomicU64>, skew: Arc<AtomicI64>) -> Self {
+        Self { began_ms, by_hand: Some(by_hand), ..Self::new(skew) }
+    }
+
+    /// Time since the base.
+    fn elapsed(&self) -> Duration {
+        #[cfg(test)]
+        if let Some(by_hand) = &self.by_hand {
+            return Duration::from_millis(by_hand.load(Ordering::Relaxed));
+        }
+        self.base.elapsed()
+    }
+
+    /// The monotonic clock.
+    pub(crate) fn instant(&self) -> Instant {
+        self.base + self.elapsed()
     }
 
     fn detector(&self) -> MutexGuard<'_, JumpDetector> {
@@ -150,21 +182,25 @@ impl Clock {
 
     /// The wall clock, ms since 1970.
     pub(crate) fn wall_ms(&self) -> u64 {
+        #[cfg(test)]
+        if self.by_hand.is_some() {
+            return self.steady_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed));
+        }
         now_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed))
     }
 
     /// Both clocks.
     pub(crate) fn moment(&self) -> Moment {
-        Moment { instant: instant(), millis: self.wall_ms() }
+        Moment { instant: self.instant(), millis: self.wall_ms() }
     }
 
     /// ms by the monotonic clock, counted on from what the wall clock said at the start: for everything that waits.
     pub(crate) fn steady_ms(&self) -> u64 {
-        self.began_ms + self.base.elapsed().as_millis() as u64
+        self.began_ms + self.elapsed().as_millis() as u64
     }
 
     fn read(&self) -> ClockReading {
-        ClockReading { wall_ms: self.wall_ms(), monotonic: self.base.elapsed() }
+        ClockReading { wall_ms: self.wall_ms(), monotonic: self.elapsed() }
     }
 
     /// Looks at both clocks. A jump is said and counted.
@@ -177,7 +213,7 @@ impl Clock {
 
     /// What is left of a hold that began with the last jump.
     pub(crate) fn held_for(&self, hold: Duration) -> Option<Duration> {
-        self.detector().held_for(self.base.elapsed(), hold)
+        self.detector().held_for(self.elapsed(), hold)
     }
 
     /// Compares the clock at the start with the last time that is known of the run before. Tells whether that is taken
@@ -187,7 +223,7 @@ impl Clock {
         let behind = before_ms.saturating_sub(now) > TOLERANCE.as_millis() as u64;
         let far = now.saturating_sub(before_ms) > LONG_PAUSE.as_millis() as u64;
         if behind || far {
-            self.detector().note_jump(self.base.elapsed());
+            self.detector().note_jump(self.elapsed());
         }
         behind || far
     }

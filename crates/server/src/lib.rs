@@ -44,6 +44,10 @@ mod traceparent;
 mod transport;
 mod worker;
 
+#[cfg(test)]
+#[path = "../tests/pair/mod.rs"]
+mod pair;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use agentbench_protocol::Seq;
 
@@ -25,9 +26,9 @@ impl Audience {
         Self { feed: Rc::new(RefCell::new(feed)), reads: Vec::new(), readers: Vec::new() }
     }
 
-    /// Begins to deliver everything from `next` on to a reader.
-    pub(crate) fn add(&mut self, reader: &Rc<Reader>, next: Seq) {
-        let index = reader.outbox.borrow_mut().add_follow(Rc::clone(&self.feed), next);
+    /// Begins, at `since`, to deliver everything from `next` on to a reader.
+    pub(crate) fn add(&mut self, reader: &Rc<Reader>, next: Seq, since: Instant) {
+        let index = reader.outbox.borrow_mut().add_follow(Rc::clone(&self.feed), next, since);
         self.readers.push((Rc::clone(reader), index));
         reader.outbox.borrow_mut().mark_ready(index);
     }

@@ -50,11 +50,12 @@ impl Audiences {
         self.of.borrow().get(&session).cloned()
     }
 
-    /// Begins to deliver everything from `next` on to a reader. The session's log ends at `head`, as far as its owner knew.
-    pub(crate) fn add(&self, entry: &Arc<Entry>, head: Seq, reader: &Rc<Reader>, next: Seq) {
+    /// Begins, at `since`, to deliver everything from `next` on to a reader. The session's log ends at `head`, as far as its
+    /// owner knew.
+    pub(crate) fn add(&self, entry: &Arc<Entry>, head: Seq, reader: &Rc<Reader>, next: Seq, since: Instant) {
         let mut of = self.of.borrow_mut();
         let new = || Rc::new(RefCell::new(Audience::new(Feed::new(Arc::clone(entry), head))));
-        of.entry(entry.id).or_insert_with(new).borrow_mut().add(reader, next);
+        of.entry(entry.id).or_insert_with(new).borrow_mut().add(reader, next, since);
     }
 
     /// Ends participation of a reader in a session, and delivery if it follows.

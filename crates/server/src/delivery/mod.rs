@@ -10,11 +10,13 @@ pub(crate) mod playing;
 pub(crate) mod reader;
 pub(crate) mod render;
 mod sending;
+pub(crate) mod socket;
 pub(crate) mod streams;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 
@@ -65,6 +67,11 @@ impl Delivery {
     /// Both clocks.
     pub(crate) fn moment(&self) -> Moment {
         self.clock.moment()
+    }
+
+    /// The clock that does not jump.
+    pub(crate) fn instant(&self) -> Instant {
+        self.clock.instant()
     }
 
     /// ms since 1970.

@@ -18,7 +18,6 @@ use slab::Slab;
 use super::Delivery;
 use super::feed::{Feed, Found, History};
 use super::render::{Form, Rendered};
-use crate::clock;
 
 /// Slices of one vectored write.
 pub(super) const MAX_SLICES: usize = 16;
@@ -155,12 +154,11 @@ impl Outbox {
         self.follows.iter()
     }
 
-    pub(crate) fn add_follow(&mut self, feed: Rc<RefCell<Feed>>, next: Seq) -> usize {
+    pub(crate) fn add_follow(&mut self, feed: Rc<RefCell<Feed>>, next: Seq, since: Instant) -> usize {
         if self.follows.capacity() == 0 {
             // Nearly every connection follows one session.
             self.follows = Slab::with_capacity(1);
         }
-        let since = clock::instant();
         self.follows.insert(Follow { feed, next, since, source: Source::Feed, ready: false })
     }
 
@@ -426,7 +424,7 @@ impl Outbox {
     /// `count` bytes of the pieces are written: moves the cursors there.
     pub(super) fn account(&mut self, delivery: &Delivery, pieces: Vec<Piece>, mut count: usize) {
         let mut delivered = 0;
-        let now = clock::instant();
+        let now = delivery.instant();
         let mut pieces = pieces.into_iter();
         for mut piece in pieces.by_ref() {
             let size = piece.bytes.len();

@@ -8,12 +8,12 @@ use std::task::Waker;
 use agentbench_protocol::SessionId;
 use agentbench_protocol::message::Sender;
 use agentbench_session::ConnectionKey;
-use agentbench_tls::Stream;
 
 use super::Delivery;
 use super::inspection::Subject;
 use super::outbox::{BYTES_PER_PASS, MAX_SLICES, Outbox, Piece, Wanted};
 use super::render::Form;
+use super::socket::Socket;
 
 /// Bytes apart from events that may wait for one reader.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
@@ -44,7 +44,7 @@ pub(crate) struct Reader {
     pub(crate) who: Arc<Sender>,
     /// How its messages are written.
     pub(crate) wire: Wire,
-    pub(crate) stream: RefCell<Stream>,
+    pub(crate) socket: RefCell<Socket>,
     pub(crate) outbox: RefCell<Outbox>,
     /// Sessions that it has joined.
     pub(crate) sessions: RefCell<Vec<SessionId>>,
@@ -70,12 +70,12 @@ pub(crate) struct Flushed {
 }
 
 impl Reader {
-    pub(crate) fn new(key: ConnectionKey, who: Arc<Sender>, wire: Wire, stream: Stream) -> Self {
+    pub(crate) fn new(key: ConnectionKey, who: Arc<Sender>, wire: Wire, socket: Socket) -> Self {
         Self {
             key,
             who,
             wire,
-            stream: RefCell::new(stream),
+            socket: RefCell::new(socket),
             outbox: RefCell::default(),
             sessions: RefCell::default(),
             phase: Cell::new(Phase::Open),
@@ -144,15 +144,15 @@ impl Reader {
     }
 
     fn write(&self, pieces: &[Piece]) -> io::Result<usize> {
-        let mut stream = self.stream.borrow_mut();
+        let mut socket = self.socket.borrow_mut();
         if let [piece] = pieces {
-            return stream.try_write(&piece.bytes);
+            return socket.try_write(&piece.bytes);
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(&piece.bytes);
         }
-        stream.try_write_vectored(&slices[..pieces.len()])
+        socket.try_write_vectored(&slices[..pieces.len()])
     }
 
     /// Writes what the reader is owed until its socket is full, it has everything, or the pass is over.
@@ -166,7 +166,7 @@ impl Reader {
             }
             if !outbox.has_something() {
                 // What TLS has encrypted and the socket has not taken.
-                let pushed = self.stream.borrow_mut().push();
+                let pushed = self.socket.borrow_mut().push();
                 match pushed {
                     Ok(()) => outbox.blocked_since = None,
                     Err(error) => self.handle_write_error(delivery, &mut outbox, &error),
@@ -192,7 +192,7 @@ impl Reader {
         let inspection = &delivery.inspection;
         let is_looked_at = inspection.is_on() && inspection.next(&self.subject(), outbox.is_inside());
         if outbox.has_only_control() {
-            let taken = self.stream.borrow_mut().try_write(&outbox.control);
+            let taken = self.socket.borrow_mut().try_write(&outbox.control);
             let Some(count) = self.taken(delivery, outbox, taken) else { return 0 };
             if is_looked_at {
                 inspection.out(&self.subject(), delivery.now(), std::iter::once(&*outbox.control), count);
@@ -253,7 +253,7 @@ impl Reader {
             return;
         }
         // The peer reads our close, and its own end tells us so; the time limit is in the phase.
-        let finished = self.stream.borrow_mut().finish();
+        let finished = self.socket.borrow_mut().finish();
         match finished {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.handle_write_error(delivery, &mut outbox, &error);

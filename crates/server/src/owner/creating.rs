@@ -111,6 +111,10 @@ impl OwnerContext {
             // A request is over with its answer: it takes no part.
             return self.answer_exchange(connection, Answered::Created { json, again });
         }
+        if loaded.session.participants.get(connection).is_none() {
+            // It left before the log had the session: it has its answer, and nothing more comes.
+            return self.send_json(connection, json, true);
+        }
         self.start_following(loaded, connection, json, None, follow);
     }
 }

@@ -5,18 +5,17 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use agentbench_auth::{Grant, Permission};
 use agentbench_protocol::{CloseCode, ErrorCode, Refusal};
-use agentbench_tls::Stream;
 use agentbench_websocket::{Input, Message, Opcode, encode_close, encode_frame};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 
 use crate::clock::Moment;
 use crate::delivery::reader::Phase;
+use crate::delivery::socket::Socket;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Received};
 
@@ -50,7 +49,7 @@ impl Connection {
 
     fn poll_writable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
         while self.reader.outbox.borrow().is_blocked() {
-            let ready = self.reader.stream.borrow().poll_write_ready(cx);
+            let ready = self.reader.socket.borrow().poll_write_ready(cx);
             match ready {
                 Poll::Pending => return,
                 Poll::Ready(Err(_)) => return self.reader.phase.set(Phase::Ended),
@@ -81,7 +80,7 @@ impl Connection {
                 return self.reader.paused.set(true);
             }
             let mut scratch = worker.scratch.borrow_mut();
-            let read = poll_read(&mut self.reader.stream.borrow_mut(), cx, &mut scratch);
+            let read = poll_read(&mut self.reader.socket.borrow_mut(), cx, &mut scratch);
             match read {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0) | Err(_)) => return self.reader.phase.set(Phase::Ended),
@@ -187,13 +186,10 @@ impl Connection {
     }
 }
 
-fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(socket: &mut Socket, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(scratch);
-    match Pin::new(stream).poll_read(cx, &mut buffer) {
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-    }
+    let read = socket.poll_read(cx, &mut buffer);
+    read.map_ok(|()| buffer.filled().len())
 }
 
 /// Runs one connection to its end.

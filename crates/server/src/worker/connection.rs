@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::clock::Moment;
 use crate::delivery::reader::{Phase, Reader, Wire};
+use crate::delivery::socket::Socket;
 use crate::gate::places::Place;
 use crate::gate::producers::ProducerClaim;
 use crate::gate::users::{User, UserPlace};
@@ -157,7 +158,7 @@ impl Connection {
         now: u64,
     ) -> Self {
         Self {
-            reader: Rc::new(Reader::new(key, identity.who, wire, stream)),
+            reader: Rc::new(Reader::new(key, identity.who, wire, Socket::Stream(stream))),
             input,
             grant: RefCell::new(identity.grant),
             user: identity.claims.places.1.account(),

@@ -35,7 +35,7 @@ impl Worker {
         }
         reader.sessions.borrow_mut().push(entry.id);
         if let Some(after) = follow {
-            self.audiences.add(entry, head, reader, after + 1);
+            self.audiences.add(entry, head, reader, after + 1, self.delivery.instant());
         }
         connection.requests.end();
         self.flush_queue.push(reader);

@@ -1,0 +1,146 @@
+//! The other end: a connection's client, which reads what its pipe takes and checks the order of what it follows.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_auth::{Grant, Role};
+use agentbench_protocol::message::Sender;
+use agentbench_protocol::{Seq, SessionId};
+use agentbench_session::ConnectionKey;
+use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Role as End};
+use serde_json::Value;
+
+use crate::delivery::reader::{Reader, Wire};
+use crate::delivery::render::Form;
+use crate::delivery::socket::Socket;
+use crate::delivery::socket::pipe::Pipe;
+use crate::letters::Requester;
+use crate::names;
+
+/// A client and its connection.
+pub(crate) struct Client {
+    pub(crate) reader: Rc<Reader>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) pipe: Pipe,
+    pub(crate) is_connected: bool,
+    decoder: Decoder,
+    inflater: Inflater,
+    /// Everything that it received, in order.
+    pub(crate) received: Vec<Value>,
+    /// The seq that has to come next, of each session that it follows.
+    pub(crate) expected: BTreeMap<SessionId, Seq>,
+}
+
+impl Client {
+    pub(crate) fn new(key: ConnectionKey, user: &str, versioned: bool) -> Self {
+        let grant = Grant {
+            user_id: user.to_owned(),
+            username: user.to_owned(),
+            role: Role::Evaluator,
+            permissions: Role::Evaluator.permissions(),
+            project: None,
+            token_id: None,
+            issued_at: None,
+            expires_at: None,
+        };
+        let who = Sender {
+            client_id: format!("c{:x}", key.0),
+            user_id: user.to_owned(),
+            username: user.to_owned(),
+            role: Role::Evaluator.as_str().to_owned(),
+        };
+        let wire = Wire { form: Form { msgpack: false, deflate: false }, versioned };
+        let pipe = Pipe::default();
+        pipe.make_room(usize::MAX);
+        Self {
+            reader: Rc::new(Reader::new(key, Arc::new(who), wire, Socket::Pipe(pipe.clone()))),
+            grant: Arc::new(grant),
+            pipe,
+            is_connected: true,
+            decoder: Decoder::new(End::Client, Limits { max_message: 1 << 24 }, None),
+            inflater: Inflater::new(),
+            received: Vec::new(),
+            expected: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> ConnectionKey {
+        self.reader.key
+    }
+
+    pub(crate) fn worker(&self) -> usize {
+        names::worker_of(self.key())
+    }
+
+    pub(crate) fn requester(&self) -> Requester {
+        Requester {
+            connection: self.key(),
+            who: Arc::clone(&self.reader.who),
+            grant: Arc::clone(&self.grant),
+            address: std::net::IpAddr::from([127, 0, 0, 1]),
+        }
+    }
+
+    /// Reads what has arrived. Panics if a followed session's events are out of order, or one is missing without a gap.
+    pub(crate) fn receive(&mut self) {
+        let mut bytes = self.pipe.read();
+        let mut input = Input::new(&mut bytes);
+        while let Some(message) = self.decoder.next(&mut input, &mut self.inflater).expect("sound frames") {
+            let Message::Text(text) = message else { continue };
+            let json: Value = serde_json::from_str(text).expect("JSON");
+            check_order(&mut self.expected, &json);
+            self.received.push(json);
+        }
+    }
+
+    /// Takes the messages of these types out of what was received, but no entries of logs.
+    pub(crate) fn take(&mut self, kinds: &[&str]) -> Vec<Value> {
+        let is_wanted = |it: &mut Value| it["seq"].is_null() && kinds.contains(&kind(it));
+        self.received.extract_if(.., is_wanted).collect()
+    }
+
+    /// The received entry with this seq.
+    pub(crate) fn entry(&self, seq: Seq) -> &Value {
+        self.received.iter().find(|it| it["seq"] == seq).expect("it was received")
+    }
+
+    /// Seqs of the entries that were received, in order.
+    pub(crate) fn seqs(&self) -> Vec<Seq> {
+        self.received.iter().filter_map(|it| it["seq"].as_u64()).collect()
+    }
+}
+
+/// The type of a message of the server's own, or that of the envelope.
+pub(crate) fn kind(message: &Value) -> &str {
+    message["data"]["type"].as_str().or_else(|| message["type"].as_str()).unwrap_or_default()
+}
+
+fn check_order(expected: &mut BTreeMap<SessionId, Seq>, message: &Value) {
+    let session = |value: &Value| value.as_str().and_then(|name| name.parse::<SessionId>().ok());
+    let data = &message["data"];
+    if let Some(seq) = message["seq"].as_u64() {
+        let id = session(&message["sessionId"]).expect("entries name their session");
+        let next = expected.get_mut(&id).expect("it follows");
+        assert_eq!(seq, *next, "events come in order, each once: {message}");
+        *next += 1;
+        return;
+    }
+    match kind(message) {
+        "session_joined" => {
+            let next = data["from"]["seq"].as_u64().expect("a position") + 1;
+            expected.insert(session(&data["sessionId"]).expect("a name"), next);
+        }
+        "session_created" => {
+            expected.insert(session(&data["sessionId"]).expect("a name"), 1);
+        }
+        // What the reader has and the log does not vouch for is no step forward.
+        "gap" if data["cause"] == "diverged" || data["cause"] == "epoch" => {}
+        "gap" => {
+            let next = expected.get_mut(&session(&data["sessionId"]).expect("a name")).expect("it follows");
+            assert_eq!(data["fromSeq"], *next, "a gap begins where something is missing: {message}");
+            *next = data["toSeq"].as_u64().expect("a seq") + 1;
+        }
+        _ => {}
+    }
+}
