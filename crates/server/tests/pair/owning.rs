@@ -252,6 +252,15 @@ fn presence_of_a_large_session_is_announced_once_a_tick() {
         world.tick(false);
         world.settle();
         assert_eq!(world.clients[ada].take(&["user_joined"]).len(), 0, "nothing new");
+        for client in crowd {
+            world.disconnect(client);
+        }
+        world.settle();
+        world.tick(false);
+        world.settle();
+        let left = world.clients[ada].take(&["user_left"]);
+        assert_eq!(left.last().unwrap()["data"]["count"], 1, "the last ones go one by one");
+        assert_eq!(left.len(), 20);
     });
 }
 

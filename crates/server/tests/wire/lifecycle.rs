@@ -253,28 +253,6 @@ fn a_session_that_nobody_uses_expires(workers: usize) {
     assert_eq!(ids_of(&listed), [session]);
 }
 
-/// A session that nobody has touched since the server started expires as well.
-#[test]
-fn a_session_of_an_earlier_life_expires() {
-    // A short heartbeat makes for quick looks at what is not in memory.
-    let mut server = TestServer::with(1, |config| {
-        config.session_timeout = Duration::from_millis(1000);
-        config.heartbeat_interval = Duration::from_millis(200);
-    });
-    let mut client = server.connect("ada");
-    let session = client.create("s");
-    drop(client);
-    server.restart();
-    let expired = json!({"command": "get_session_list", "status": "expired"});
-    crate::support::wait_until("it expires", || {
-        ids_of(&server.connect("ada").command(&expired)) == [session.clone()]
-    });
-    let mut client = server.connect("ada");
-    assert_eq!(client.info(&session)["status"], "expired");
-    client.join(&session, &json!("start"));
-    expect_kind(&client.events_to(2)[1], "session_expired");
-}
-
 fn ended_sessions_are_archived_and_stay_readable(workers: usize) {
     let mut server = TestServer::with(workers, |config| config.tail_bytes = 1024);
     let mut client = server.connect("ada");

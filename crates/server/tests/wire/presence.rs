@@ -98,29 +98,8 @@ fn nobody_stays_behind_who_left_before_the_answer(workers: usize) {
     }
 }
 
-/// Beyond a number of participants, presence is told in turns, with the first names and the right count.
-fn large_sessions_are_told_in_turns(workers: usize) {
-    let server = TestServer::with_workers(workers);
-    let mut watcher = server.connect("ada");
-    let session = watcher.create_following("s");
-    let mut crowd: Vec<_> = (0..70).map(|n| server.connect(&format!("u{n}"))).collect();
-    for client in &mut crowd {
-        client.join(&session, &json!("live"));
-    }
-    let full = watcher.wait_for("everybody", |it| kind_of(it) == "user_joined" && it["data"]["count"] == 71);
-    assert_eq!(full["data"]["participants"].as_array().map(Vec::len), Some(50));
-    watcher.send(&numbered(&session, 1));
-    for client in &mut crowd {
-        client.events_to(2);
-    }
-    drop(crowd);
-    let alone = watcher.wait_for("nobody", |it| kind_of(it) == "user_left" && it["data"]["count"] == 1);
-    expect_kind(&alone, "user_left");
-}
-
 on_one_and_three_workers!(
     coming_and_going_is_told,
     a_newer_connection_of_a_producer_replaces_the_older,
     nobody_stays_behind_who_left_before_the_answer,
-    large_sessions_are_told_in_turns,
 );
