@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::create_session;
 use crate::support::tokens::evaluator;
-use crate::support::{
-    TestServer, expect_kind, kind_of, message, numbered, on_one_and_three_workers, wait_until,
-};
+use crate::support::{TestServer, kind_of, message, on_one_and_three_workers, wait_until};
 
 fn names(presence: &Value) -> Vec<&str> {
     let list = presence["data"]["participants"].as_array().expect("a list");
