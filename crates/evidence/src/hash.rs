@@ -18,7 +18,8 @@ impl Hash {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+    /// The hash with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

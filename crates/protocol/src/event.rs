@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 use crate::ids::{Seq, SessionId};
 use crate::json::{write_str, write_u64, write_value};
 use crate::message::{ErrorData, Sender, SystemMessage};
+use crate::warning::Warning;
 
 /// A published event as it is written to the log. Texts marked raw are JSON already.
 #[derive(Debug, Clone, Copy)]
@@ -136,16 +137,22 @@ pub struct AckHead<'a> {
     pub level: &'a str,
 }
 
+/// An event that is acked alone.
+#[derive(Debug, Clone, Copy)]
+pub struct AckedEvent<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its place in the log.
+    pub seq: Seq,
+    /// The log had it before.
+    pub duplicate: bool,
+    /// Fields that readers will not understand.
+    pub warnings: &'a [Warning],
+}
+
 /// Writes one ack in its single form.
-pub fn write_ack(
-    dst: &mut BytesMut,
-    id: u64,
-    timestamp: u64,
-    head: &AckHead<'_>,
-    event: &str,
-    seq: Seq,
-    duplicate: bool,
-) {
+pub fn write_ack(dst: &mut BytesMut, id: u64, timestamp: u64, head: &AckHead<'_>, event: &AckedEvent<'_>) {
+    let AckedEvent { id: event, seq, duplicate, warnings } = *event;
     write_ack_outside(dst, id, timestamp, head);
     dst.put_slice(b",\"originalMessageId\":");
     write_str(dst, event);
@@ -153,6 +160,10 @@ pub fn write_ack(
     write_u64(dst, seq);
     if duplicate {
         dst.put_slice(b",\"duplicate\":true");
+    }
+    if !warnings.is_empty() {
+        dst.put_slice(b",\"warnings\":");
+        dst.put_slice(&serde_json::to_vec(warnings).expect("own types serialise"));
     }
     dst.put_slice(b"}}");
 }
@@ -252,7 +263,9 @@ mod tests {
         let (name, epoch) = (session.to_string(), Epoch::from_u64(5));
         let epoch_text = epoch.to_string();
         let head = AckHead { session: &name, epoch: &epoch_text, level: AckLevel::Logged.as_str() };
-        let single = text(|dst| write_ack(dst, 1, 2, &head, "e1", 3, true));
+        let single = text(|dst| {
+            write_ack(dst, 1, 2, &head, &AckedEvent { id: "e1", seq: 3, duplicate: true, warnings: &[] });
+        });
         let many = text(|dst| write_acks(dst, 1, 2, &head, [("e1", 3), ("e2", 4)].into_iter()));
         let read = |body: &str| {
             let delivery: Delivery<'_> = serde_json::from_str(body).unwrap();

@@ -25,6 +25,7 @@ pub mod message;
 pub mod msgpack;
 pub mod outline;
 pub mod session;
+pub mod warning;
 
 pub use close::{CloseCode, Reconnect};
 pub use command::{Command, StartAt};
@@ -34,6 +35,7 @@ pub use ids::{Epoch, Head, InvalidId, Position, Seq, SessionId};
 pub use message::{AckLevel, GapCause, NotRecovered, SystemMessage};
 pub use outline::{Authorship, Outline, outline};
 pub use session::{Outcome, SessionInfo, Status};
+pub use warning::{Doubtful, Doubts, Warning};
 
 /// Version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;

@@ -11,6 +11,7 @@ use crate::envelope::MessageType;
 use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Epoch, Position, Seq, SessionId};
 use crate::session::{Participant, SessionInfo, Status};
+use crate::warning::Warning;
 
 /// What an ack vouches for. Ordered: a later one includes the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -398,6 +399,9 @@ pub struct Ack {
     /// The log had this event already; `seq` is its first one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
+    /// Fields of the event that readers will not understand; it is in the log all the same. Only in the single form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// The coalesced form: event and seq of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acks: Vec<(String, Seq)>,

@@ -1,15 +1,18 @@
-//! The little that the server has to know of an event's `data`: whether it is a reviewer's, and how far the test has come.
+//! The little that the server has to know of an event's `data`: whether it is a reviewer's, how far the test has come, and
+//! whether readers will understand the fields that they compute with.
 //!
 //! Everything else in `data` is the publishers' and readers' own. Nearly all events are neither, so first their bytes are
-//! searched for the words that one of the two has to hold; only then the top level is read. A word can be hidden from the
-//! search by writing its letters as `\u…`, so that is searched for as well.
+//! searched, in one pass, for the words that one of them has to hold; only then the top level is read. A word can be hidden
+//! from the search by writing its letters as `\u…`, so that is searched for as well.
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use aho_corasick::packed::Searcher;
+use memchr::memmem::{self, Finder};
 
 use crate::error::Refusal;
 use crate::json::{JsonKind, RawValue, Scanner};
+use crate::warning::{Doubtful, Doubts};
 
 /// Whose event it is, by its `eventType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,24 +31,26 @@ pub struct Outline {
     pub author: Authorship,
     /// Of an event of type `progress`: its `percent`, 0 to 100.
     pub progress: Option<f64>,
+    /// Fields that readers will not understand, and evidence that has to be there.
+    pub doubts: Doubts,
 }
 
-/// What every reviewer's event holds, unless it is written with escapes.
-const REVIEW: &str = "review_";
+/// One of these is in every event whose top level is read: types whose fields are checked, and the mark of letters that are
+/// written as escapes.
+const WORDS: [&str; 5] = ["review_", PROGRESS, "score_update", "evidence", "\\u"];
 /// What every progress event holds, unless it is written with escapes.
 const PROGRESS: &str = "progress";
 
-struct Words {
-    review: Finder<'static>,
-    progress: Finder<'static>,
-    escape: Finder<'static>,
-}
+/// `None` on a machine without the vector instructions that it needs.
+static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(WORDS));
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROGRESS));
 
-static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
-    review: Finder::new(REVIEW),
-    progress: Finder::new(PROGRESS),
-    escape: Finder::new("\\u"),
-});
+fn holds_a_word(bytes: &[u8]) -> bool {
+    match &*SEARCHER {
+        Some(searcher) => searcher.find(bytes).is_some(),
+        None => WORDS.iter().any(|word| memmem::find(bytes, word.as_bytes()).is_some()),
+    }
+}
 
 /// Reads the outline of `data`, which is a JSON object.
 ///
@@ -53,17 +58,13 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
 /// An `eventType` that is given twice, one of them a reviewer's: JSON parsers differ in which of two they take, so readers
 /// would not agree on whose event it is.
 pub fn outline(data: &str) -> Result<Outline, Refusal> {
-    let bytes = data.as_bytes();
-    let suspicious = WORDS.review.find(bytes).is_some()
-        || WORDS.progress.find(bytes).is_some()
-        || WORDS.escape.find(bytes).is_some();
-    if suspicious { read(data) } else { Ok(Outline::default()) }
+    if holds_a_word(data.as_bytes()) { read(data) } else { Ok(Outline::default()) }
 }
 
 /// The percent that an event says which is a `progress` event; `body` is the whole message as readers get it.
 pub fn progress_of_event(body: &[u8]) -> Option<f64> {
     // Nearly no event holds the word at all.
-    WORDS.progress.find(body)?;
+    FINDER.find(body)?;
     let mut data = None;
     let found = Scanner::new(std::str::from_utf8(body).ok()?).object::<Refusal>(|key, value| {
         if key.text == "\"data\"" && value.kind == JsonKind::Object {
@@ -75,42 +76,116 @@ pub fn progress_of_event(body: &[u8]) -> Option<f64> {
     outline(data?).ok()?.progress
 }
 
+/// The types whose fields are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ReviewNote,
+    ReviewScore,
+    ScoreUpdate,
+    Progress,
+    Evidence,
+}
+
+impl Kind {
+    fn of(value: &RawValue<'_>) -> Option<Self> {
+        let names = [
+            ("review_note", Self::ReviewNote),
+            ("review_score", Self::ReviewScore),
+            ("score_update", Self::ScoreUpdate),
+            (PROGRESS, Self::Progress),
+            ("evidence", Self::Evidence),
+        ];
+        names.into_iter().find(|(name, _)| says(value, name)).map(|(_, kind)| kind)
+    }
+
+    fn is_review(self) -> bool {
+        matches!(self, Self::ReviewNote | Self::ReviewScore)
+    }
+
+    fn is_score(self) -> bool {
+        matches!(self, Self::ReviewScore | Self::ScoreUpdate)
+    }
+}
+
 #[cold]
 fn read(data: &str) -> Result<Outline, Refusal> {
-    let (mut types, mut reviews) = (0, 0);
-    let (mut is_progress, mut percent) = (false, None);
+    let (mut types, mut reviews, mut kind) = (0, 0, None);
+    let [mut percent, mut score, mut max, mut hash] = [None; 4];
     Scanner::new(data).object::<Refusal>(|key, value| {
         if says(&key, "eventType") {
             types += 1;
-            reviews += i32::from(says(&value, "review_note") || says(&value, "review_score"));
-            is_progress = says(&value, "progress");
-        } else if says(&key, "percent") {
-            percent = number(&value);
+            kind = Kind::of(&value);
+            reviews += i32::from(kind.is_some_and(Kind::is_review));
+        } else {
+            let fields =
+                [("percent", &mut percent), ("score", &mut score), ("max", &mut max), ("hash", &mut hash)];
+            if let Some((_, field)) = fields.into_iter().find(|(name, _)| says(&key, name)) {
+                *field = Some(value).filter(|value| value.kind != JsonKind::Null);
+            }
         }
         Ok(())
     })?;
     if reviews > 0 && types > 1 {
         return Err(Refusal::invalid("data.eventType", "data.eventType is given twice"));
     }
-    let author = if reviews > 0 { Authorship::Reviewer } else { Authorship::Publisher };
-    Ok(Outline { author, progress: percent.filter(|_| is_progress) })
+    let mut outline = Outline::default();
+    if reviews > 0 {
+        outline.author = Authorship::Reviewer;
+    }
+    let doubts = &mut outline.doubts;
+    match kind {
+        Some(Kind::Progress) => {
+            outline.progress = percent.as_ref().and_then(share);
+            doubts.set(Doubtful::Percent, percent.is_some() && outline.progress.is_none());
+        }
+        Some(kind) if kind.is_score() => {
+            doubts.set(Doubtful::Score, score.is_some_and(|score| number(&score).is_none()));
+            doubts.set(Doubtful::Max, max.is_some_and(|max| number(&max).is_none_or(|max| max <= 0.0)));
+        }
+        Some(Kind::Evidence) => {
+            doubts.evidence = hash.as_ref().and_then(parse_hash);
+            doubts.set(Doubtful::Hash, hash.is_some() && doubts.evidence.is_none());
+        }
+        _ => {}
+    }
+    Ok(outline)
 }
 
 fn says(value: &RawValue<'_>, word: &str) -> bool {
     value.to_str().is_some_and(|text| text == word)
 }
 
-/// A share of a hundred; what is none is no progress.
 fn number(value: &RawValue<'_>) -> Option<f64> {
     let number = (value.kind == JsonKind::Number).then(|| value.text.parse::<f64>().ok()).flatten();
-    number.filter(|percent| (0.0..=100.0).contains(percent))
+    number.filter(|number| number.is_finite())
+}
+
+/// A share of a hundred; what is none is no progress.
+fn share(value: &RawValue<'_>) -> Option<f64> {
+    number(value).filter(|percent| (0.0..=100.0).contains(percent))
+}
+
+/// The bytes of 64 lowercase hexadecimal digits.
+fn parse_hash(value: &RawValue<'_>) -> Option<[u8; 32]> {
+    let text = value.to_str()?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const REVIEWER: Outline = Outline { author: Authorship::Reviewer, progress: None };
+    const REVIEWER: Outline = Outline { author: Authorship::Reviewer, progress: None, doubts: Doubts::NONE };
 
     #[test]
     fn reviewers_events_are_known_however_they_are_spelt() {
@@ -140,6 +215,34 @@ mod tests {
             r#"{"eventType":"console_log","eventType":"error","text":"\u0072eview_"}"#,
         ] {
             assert_eq!(outline(data), Ok(Outline::default()), "{data}");
+        }
+    }
+
+    #[test]
+    fn fields_that_readers_will_not_understand_are_doubtful() {
+        let long = "0".repeat(64);
+        let cases = [
+            (r#"{"eventType":"score_update","score":"0.9"}"#.to_owned(), vec!["data.score"]),
+            (r#"{"eventType":"score_update","score":0.9,"max":0}"#.to_owned(), vec!["data.max"]),
+            (
+                r#"{"max":"1","score":1e999,"eventType":"review_score"}"#.to_owned(),
+                vec!["data.score", "data.max"],
+            ),
+            (r#"{"eventType":"score_\u0075pdate","score":true}"#.to_owned(), vec!["data.score"]),
+            (r#"{"eventType":"progress","percent":"50 %"}"#.to_owned(), vec!["data.percent"]),
+            (r#"{"eventType":"progress","percent":100.5}"#.to_owned(), vec!["data.percent"]),
+            (r#"{"eventType":"evidence","hash":"AF"}"#.to_owned(), vec!["data.hash"]),
+            (r#"{"eventType":"score_update","score":0.5,"max":2,"percent":"x"}"#.to_owned(), vec![]),
+            (r#"{"eventType":"score_update","score":null}"#.to_owned(), vec![]),
+            (r#"{"eventType":"progress","message":"half"}"#.to_owned(), vec![]),
+            (r#"{"eventType":"console_log","score":"0.9 evidence"}"#.to_owned(), vec![]),
+            (format!(r#"{{"eventType":"evidence","hash":"{long}"}}"#), vec![]),
+        ];
+        for (data, fields) in cases {
+            let doubts = outline(&data).unwrap().doubts;
+            let warned: Vec<_> = doubts.warnings().into_iter().map(|warning| warning.field).collect();
+            assert_eq!(warned, fields, "{data}");
+            assert_eq!(doubts.evidence.is_some(), data.contains(&long));
         }
     }
 

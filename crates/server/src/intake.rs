@@ -48,7 +48,8 @@ impl Intake {
     }
 
     /// The door for events, by whichever way they come: what the event is, whether its sender may publish it, whether it has
-    /// arrived as it was sent, what it costs (`charge`), and room in the commit backlog.
+    /// arrived as it was sent, what it costs (`charge`), and room in the commit backlog. A `strict` sender's event is refused
+    /// if readers would not understand a field of it.
     ///
     /// # Errors
     /// The refusal of the event.
@@ -56,6 +57,7 @@ impl Intake {
         &self,
         grant: &Grant,
         envelope: &Envelope<'_>,
+        strict: bool,
         charge: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Admitted, Refusal> {
         let outline = outline(envelope.data)?;
@@ -66,6 +68,9 @@ impl Intake {
         if metadata.checksum.is_some_and(|checksum| checksum != crc32c::crc32c(envelope.data.as_bytes())) {
             let detail = "data does not have the checksum that metadata.checksum names";
             return Err(Refusal::new(ErrorCode::ChecksumMismatch, detail));
+        }
+        if strict {
+            outline.doubts.refuse()?;
         }
         charge()?;
         let permit = self.reserve_backlog(envelope.data.len() + EVENT_OVERHEAD, metadata.priority)?;

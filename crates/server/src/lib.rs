@@ -42,6 +42,7 @@ mod storage;
 mod trace;
 mod traceparent;
 mod transport;
+mod uploads;
 mod worker;
 
 #[cfg(test)]

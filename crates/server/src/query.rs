@@ -47,6 +47,16 @@ impl Query {
         })
     }
 
+    /// Whether a switch is on: `1` or `0`, off if it is not named.
+    pub(crate) fn switch(&self, name: &'static str) -> Result<bool, Refusal> {
+        let parse = |text: &str| match text {
+            "0" => Some(false),
+            "1" => Some(true),
+            _ => None,
+        };
+        Ok(self.word(name, "0, 1", parse)?.unwrap_or(false))
+    }
+
     /// One of the words of `parse`, or nothing.
     pub(crate) fn word<T>(
         &self,

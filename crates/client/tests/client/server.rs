@@ -6,7 +6,8 @@ use agentbench_client::{ErrorCode, ErrorData, Position, Sender, Seq, SessionId, 
 use agentbench_event_log::{Appended, Frame};
 use agentbench_protocol::envelope::{Envelope, read_frame};
 use agentbench_protocol::event::{
-    AckHead, EventBody, sender_json, write_ack, write_acks, write_error, write_heartbeat, write_system,
+    AckHead, AckedEvent, EventBody, sender_json, write_ack, write_acks, write_error, write_heartbeat,
+    write_system,
 };
 use agentbench_protocol::message::{Joined, Transition};
 use agentbench_protocol::{
@@ -519,7 +520,9 @@ impl Server {
         let head = AckHead { session: &session, epoch: &epoch, level: "logged" };
         match acks {
             [] => {}
-            [(event, seq)] => self.send(|dst| write_ack(dst, 1, 2, &head, event, *seq, duplicate)),
+            [(event, seq)] => self.send(|dst| {
+                write_ack(dst, 1, 2, &head, &AckedEvent { id: event, seq: *seq, duplicate, warnings: &[] });
+            }),
             many => {
                 let pairs = many.iter().map(|(event, seq)| (&**event, *seq));
                 self.send(|dst| write_acks(dst, 1, 2, &head, pairs));

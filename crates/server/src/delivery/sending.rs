@@ -1,12 +1,12 @@
 //! Putting messages into outboxes: acks together for clients of version 1, one by one for others.
 
 use agentbench_protocol::SystemMessage;
-use agentbench_protocol::event::{AckHead, write_ack, write_acks, write_system};
+use agentbench_protocol::event::{AckHead, AckedEvent, write_ack, write_acks, write_system};
 use bytes::BytesMut;
 
 use super::Delivery;
 use super::reader::Reader;
-use crate::letters::Acks;
+use crate::letters::{Acks, SingleAck};
 use crate::session::catalog::Entry;
 
 impl Delivery {
@@ -36,17 +36,27 @@ impl Delivery {
         let mut renderer = self.renderer.borrow_mut();
         let mut json = self.json_buf.borrow_mut();
         match acks {
-            Acks::Logged(run) if reader.wire.versioned && run.count() > 1 => {
+            Acks::Run(run) if reader.wire.versioned && run.count() > 1 => {
                 json.clear();
                 let pairs = run.records().map(|(seq, record)| (record.id, seq));
                 write_acks(&mut json, self.numbers.next(), now, &head, pairs);
                 renderer.message(outbox.control(), &json, form);
             }
-            _ => acks.each(|id, seq, duplicate| {
+            Acks::Run(run) => {
+                for (seq, record) in run.records() {
+                    json.clear();
+                    let event = AckedEvent { id: record.id, seq, duplicate: false, warnings: &[] };
+                    write_ack(&mut json, self.numbers.next(), now, &head, &event);
+                    renderer.message(outbox.control(), &json, form);
+                }
+            }
+            Acks::Single(SingleAck { id, seq, duplicate, doubts }) => {
                 json.clear();
-                write_ack(&mut json, self.numbers.next(), now, &head, id, seq, duplicate);
+                let warnings = doubts.warnings();
+                let event = AckedEvent { id, seq: *seq, duplicate: *duplicate, warnings: &warnings };
+                write_ack(&mut json, self.numbers.next(), now, &head, &event);
                 renderer.message(outbox.control(), &json, form);
-            }),
+            }
         }
         self.metrics.acks.inc_by(acks.count() as u64);
     }

@@ -24,7 +24,8 @@ pub(super) fn take_event(
     let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
     let session = parse_session_id(name)?;
     let charge = || worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now.millis);
-    let admitted = worker.shared.intake.admit(&connection.grant.borrow(), envelope, charge)?;
+    let admitted =
+        worker.shared.intake.admit(&connection.grant.borrow(), envelope, connection.strict, charge)?;
     let metadata = &envelope.metadata;
     if worker.shared.post.names.owner_of(session) != worker.index {
         ask(worker, connection, envelope, session, admitted);

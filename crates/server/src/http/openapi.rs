@@ -130,6 +130,7 @@ impl Book {
             ("/sessions/{sessionId}/events", "post", operation("publishEvents", "Publish one event or several; a repeat is stored once").taking(vec![
                 session_id(),
                 query("producerId", producer(), "Which of the user's producers this is"),
+                query("strict", json!({"type": "string", "enum": ["0", "1"]}), "1: refuse events with fields that readers will not understand"),
                 header("Agentbench-Producer", producer(), "The same; goes before producerId"),
             ]).reading(json!({"$ref": "#/components/schemas/Publish"})).giving(200, all_acked).giving(207, some_refused)
                 .refusing(&[404, 408, 409, 413, 429, 503])),

@@ -10,7 +10,7 @@ use agentbench_protocol::envelope::{MessageType, is_visible, read_frame};
 use agentbench_protocol::event::sender_json;
 use agentbench_protocol::limits::MAX_PRODUCER_CHARS;
 use agentbench_protocol::message::{AckLevel, ErrorData};
-use agentbench_protocol::{Envelope, Epoch, ErrorCode, Refusal, Seq, SessionId};
+use agentbench_protocol::{Envelope, Epoch, ErrorCode, Refusal, Seq, SessionId, Warning};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -26,9 +26,10 @@ use super::head;
 use super::pipe;
 use crate::intake::Admitted;
 use crate::letters::exchange::{Answered, Exchange};
-use crate::letters::{Origin, OwnedEvent, Request};
+use crate::letters::{Origin, OwnedEvent, Request, SingleAck};
 use crate::query::Query;
 use crate::rules::parse_session_id;
+use crate::uploads;
 
 /// What became of a request's events.
 #[derive(Debug, Serialize)]
@@ -62,6 +63,9 @@ pub(crate) struct EventAck {
     /// The log had it already; `seq` is its first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
+    /// Fields of the event that readers will not understand; it is in the log all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
 }
 
 /// What a body holds, each event judged by itself.
@@ -71,6 +75,8 @@ struct Batch {
     errors: Vec<Refusal>,
     /// An event was refused for now: later ones wait for it.
     held: bool,
+    /// Events with fields that readers will not understand are refused.
+    strict: bool,
 }
 
 /// `POST /api/v1/sessions/{sessionId}/events`
@@ -91,7 +97,7 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
         Exchange::open(&api.shared.post.exchanges, api.worker, agentbench_protocol::limits::MAX_BATCH);
     let requester = caller.requester(&api, exchange.key);
     let sender: Arc<str> = sender_json(&requester.who).into();
-    let mut batch = Batch::default();
+    let mut batch = Batch { strict: Query::parse(parts.uri.query())?.switch("strict")?, ..Batch::default() };
     let mut alone = true;
     let text = taken.text()?;
     read_frame(text, |envelope| match envelope {
@@ -115,9 +121,12 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
     }
     for _ in 0..count {
         match one_answer(&mut exchange).await? {
-            Answered::Ack { id, seq, epoch, duplicate } => {
+            Answered::Ack { ack, epoch } => {
                 published.epoch = Some(epoch);
-                published.acks.push(EventAck { original_message_id: id, seq, duplicate });
+                let doubts = uploads::check(&api.shared.storage.evidence, session, ack.doubts).await;
+                let SingleAck { id: original_message_id, seq, duplicate, .. } = ack;
+                let warnings = doubts.warnings();
+                published.acks.push(EventAck { original_message_id, seq, duplicate, warnings });
             }
             Answered::Refused(refusal) => batch.errors.push(refusal),
             other => {
@@ -190,7 +199,7 @@ impl Batch {
         if named.is_some_and(|name| name.parse::<SessionId>().ok() != Some(session)) {
             return Err(Refusal::invalid("sessionId", "sessionId must be absent or the one of the address"));
         }
-        api.shared.intake.admit(&caller.grant, envelope, || {
+        api.shared.intake.admit(&caller.grant, envelope, self.strict, || {
             if self.held {
                 return Err(Refusal::out_of_turn());
             }

@@ -56,12 +56,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let entry = caller.may_read(&api, session)?;
     caller.needs(Permission::Connect)?;
     let from = start_at(&parts, &query)?;
-    let yes_or_no = |text: &str| match text {
-        "1" | "true" => Some(true),
-        "0" | "false" => Some(false),
-        _ => None,
-    };
-    let stays = query.word("stay", "1, 0", yes_or_no)?.unwrap_or(false);
+    let stays = query.switch("stay")?;
     let named = match &from {
         StartAt::After(position) => Some(position.clone()),
         StartAt::Live | StartAt::Start => None,

@@ -12,13 +12,14 @@ use agentbench_session::ConnectionKey;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::SingleAck;
 use crate::names;
 
 /// What an owner says to an exchange.
 #[derive(Debug)]
 pub(crate) enum Answered {
     /// An event is in the log.
-    Ack { id: String, seq: Seq, epoch: Epoch, duplicate: bool },
+    Ack { ack: SingleAck, epoch: Epoch },
     /// A request or an event is refused.
     Refused(Refusal),
     /// A message, as JSON.

@@ -13,7 +13,7 @@ use agentbench_auth::Grant;
 use agentbench_event_log::{Appended, Frame, LogError, Run};
 use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::message::Sender;
-use agentbench_protocol::{CloseCode, Envelope, Outline, Priority, Seq, SessionId, StartAt};
+use agentbench_protocol::{CloseCode, Doubts, Envelope, Outline, Priority, Seq, SessionId, StartAt};
 use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -92,26 +92,29 @@ pub(crate) struct Join {
 
 /// Acks of one session for one connection.
 pub(crate) enum Acks {
-    /// Events that are in the log now.
-    Logged(Run),
-    /// An event that is in the log already.
-    Repeat { id: String, seq: Seq },
+    /// Events that are in the log now, without any doubt.
+    Run(Run),
+    /// One event.
+    Single(SingleAck),
+}
+
+/// The ack of an event that is answered alone.
+#[derive(Debug)]
+pub(crate) struct SingleAck {
+    pub(crate) id: String,
+    pub(crate) seq: Seq,
+    /// The log had it before.
+    pub(crate) duplicate: bool,
+    /// What readers will not understand of it.
+    pub(crate) doubts: Doubts,
 }
 
 impl Acks {
     /// Number of acks.
     pub(crate) fn count(&self) -> usize {
         match self {
-            Self::Logged(run) => run.count(),
-            Self::Repeat { .. } => 1,
-        }
-    }
-
-    /// Calls `take` with id and seq of each event, and whether the event is a repeat.
-    pub(crate) fn each(&self, mut take: impl FnMut(&str, Seq, bool)) {
-        match self {
-            Self::Logged(run) => run.records().for_each(|(seq, record)| take(record.id, seq, false)),
-            Self::Repeat { id, seq } => take(id, *seq, true),
+            Self::Run(run) => run.count(),
+            Self::Single(_) => 1,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentbench_protocol::{Priority, SystemMessage};
+use agentbench_protocol::{Doubts, Priority, Seq, SystemMessage};
 use agentbench_session::{Batch, ConnectionKey, Session};
 
 use crate::clock::Moment;
@@ -22,6 +22,8 @@ pub(crate) struct LoadedSession {
     pub(crate) priority: Priority,
     /// A change of participants that was not announced yet.
     pub(crate) unannounced: Option<SystemMessage>,
+    /// Seqs of queued events with doubtful fields: their acks say so.
+    pub(crate) doubtful: Vec<(Seq, Doubts)>,
     /// What it holds of the commit backlog.
     pub(crate) permit: Permit,
     /// When the oldest event was taken of what waits for the log, and of what the log was given.
@@ -39,6 +41,7 @@ impl LoadedSession {
             mirrors: 0,
             priority: Priority::Normal,
             unannounced: None,
+            doubtful: Vec::new(),
             permit,
             opened: None,
             in_flight_since: None,

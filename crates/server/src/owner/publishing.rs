@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentbench_protocol::event::EventBody;
-use agentbench_protocol::{Priority, SessionId};
+use agentbench_protocol::{Doubts, Priority, SessionId};
 use agentbench_session::{ConnectionKey, Publish, Published};
 
 use super::Owners;
@@ -12,7 +12,7 @@ use super::loaded::LoadedSession;
 use crate::clock::Moment;
 use crate::intake::Admitted;
 use crate::letters::exchange::Answered;
-use crate::letters::{Acks, Letter, OwnedEvent, Requester};
+use crate::letters::{Acks, Letter, OwnedEvent, Requester, SingleAck};
 use crate::names;
 use crate::session::catalog::Entry;
 
@@ -78,7 +78,10 @@ impl OwnerContext {
             loaded.session.publish(event, now.millis)
         };
         match taken {
-            Ok(Published::Queued(_)) => {
+            Ok(Published::Queued(seq)) => {
+                if !outline.doubts.is_none() {
+                    loaded.doubtful.push((seq, outline.doubts));
+                }
                 loaded.priority = loaded.priority.max(priority);
                 loaded.permit.absorb(permit);
                 if outline.progress.is_some() {
@@ -90,7 +93,8 @@ impl OwnerContext {
             Ok(Published::Repeat(seq)) => {
                 self.parts.metrics.events_duplicate.inc();
                 if let (true, Some(connection)) = (event.requires_ack, event.connection) {
-                    let acks = Acks::Repeat { id: event.body.id.to_owned(), seq };
+                    let (id, doubts) = (event.body.id.to_owned(), outline.doubts);
+                    let acks = Acks::Single(SingleAck { id, seq, duplicate: true, doubts });
                     self.acknowledge(connection, &loaded.entry, acks);
                 }
             }
@@ -111,9 +115,16 @@ impl OwnerContext {
             return self.post_to(connection, Letter::Acks { connection, entry, acks });
         }
         self.parts.metrics.acks.inc_by(acks.count() as u64);
-        acks.each(|id, seq, duplicate| {
-            let answered = Answered::Ack { id: id.to_owned(), seq, epoch: entry.epoch, duplicate };
-            self.answer_exchange(connection, answered);
-        });
+        let epoch = entry.epoch;
+        match acks {
+            Acks::Single(ack) => self.answer_exchange(connection, Answered::Ack { ack, epoch }),
+            Acks::Run(run) => {
+                for (seq, record) in run.records() {
+                    let (id, doubts) = (record.id.to_owned(), Doubts::NONE);
+                    let ack = SingleAck { id, seq, duplicate: false, doubts };
+                    self.answer_exchange(connection, Answered::Ack { ack, epoch });
+                }
+            }
+        }
     }
 }

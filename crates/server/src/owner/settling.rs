@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use agentbench_event_log::{Appended, Frame};
+use agentbench_event_log::{Appended, Frame, Run};
 use agentbench_protocol::message::Transition;
-use agentbench_protocol::{Priority, Refusal, SessionId, Status};
+use agentbench_protocol::{Doubts, Priority, Refusal, Seq, SessionId, Status};
 use agentbench_session::{Answer, ConnectionKey, Settled, Waiter};
 
 use super::Owners;
@@ -12,7 +12,7 @@ use super::context::OwnerContext;
 use super::effect::Effect;
 use super::loaded::LoadedSession;
 use crate::clock::Moment;
-use crate::letters::{Acks, Letter};
+use crate::letters::{Acks, Letter, SingleAck};
 
 impl Owners {
     /// Takes the log's answer to a batch, which took it so long.
@@ -40,7 +40,9 @@ impl Owners {
         match settled {
             Settled::Committed { frame, waiters, repeats, transitions } => {
                 logged = frame.count() as u64;
-                let committed = Committed { frame, waiters, repeats, transitions, priority };
+                let last = frame.last_seq();
+                let doubtful = loaded.doubtful.extract_if(.., |(seq, _)| *seq <= last).collect();
+                let committed = Committed { frame, waiters, repeats, transitions, doubtful, priority };
                 context.committed(now, loaded, &committed);
                 if context.parts.reporting.traces {
                     let (session, frame) = (id, committed.frame);
@@ -68,12 +70,13 @@ struct Committed {
     waiters: Vec<Waiter>,
     repeats: Vec<Answer>,
     transitions: Vec<Transition>,
+    doubtful: Vec<(Seq, Doubts)>,
     priority: Priority,
 }
 
 impl OwnerContext {
     fn committed(&mut self, now: Moment, loaded: &mut LoadedSession, committed: &Committed) {
-        let Committed { frame, waiters, repeats, transitions, priority } = committed;
+        let Committed { frame, waiters, repeats, transitions, priority, .. } = committed;
         let opened = loaded.in_flight_since.take().unwrap_or(now);
         self.account(now, loaded, frame, opened);
         if transitions.iter().any(|transition| transition.status == Status::Running) {
@@ -87,7 +90,7 @@ impl OwnerContext {
         }
         self.answer_committed(now.millis, loaded, committed);
         for answer in repeats {
-            self.answer_repeat(now.millis, loaded, answer);
+            self.answer_repeat(now.millis, loaded, answer, &committed.doubtful);
         }
         if !transitions.is_empty() {
             self.broadcast_lifecycle(&loaded.session, frame, waiters);
@@ -122,11 +125,26 @@ impl OwnerContext {
     /// Answers every request for an entry of the frame. Acks of one connection that stand side by side go together.
     fn answer_committed(&mut self, now: u64, loaded: &mut LoadedSession, committed: &Committed) {
         let mut runs = committed.frame.runs();
+        let mut doubtful = committed.doubtful.iter().peekable();
         let mut seq = committed.frame.first_seq();
         for same in committed.waiters.chunk_by(|a, b| a == b && matches!(a, Waiter::Ack(_))) {
+            if let Waiter::Ack(connection) = same[0] {
+                let mut left = same.len();
+                while let Some((at, doubts)) = doubtful.next_if(|(at, _)| *at < seq + left as u64) {
+                    let before = (*at - seq) as usize;
+                    self.acknowledge_run(connection, loaded, runs.take(before));
+                    self.acknowledge_alone(connection, loaded, &runs.take(1), *doubts);
+                    seq = at + 1;
+                    left -= before + 1;
+                }
+                self.acknowledge_run(connection, loaded, runs.take(left));
+                seq += left as u64;
+                continue;
+            }
+            // Nobody hears of the doubts of an event that is not acked.
+            while doubtful.next_if(|(at, _)| *at < seq + same.len() as u64).is_some() {}
             let run = runs.take(same.len());
             match same[0] {
-                Waiter::Ack(connection) => self.acknowledge(connection, &loaded.entry, Acks::Logged(run)),
                 Waiter::Command(connection) => {
                     let id = run.records().next().map(|(_, record)| record.id).unwrap_or_default();
                     let step = committed.transitions.iter().find(|step| step.seq == Some(seq));
@@ -136,9 +154,29 @@ impl OwnerContext {
                         None => {}
                     }
                 }
-                Waiter::Nobody | Waiter::Unacked(_) => {}
+                Waiter::Ack(_) | Waiter::Nobody | Waiter::Unacked(_) => {}
             }
             seq += same.len() as u64;
+        }
+    }
+
+    fn acknowledge_run(&mut self, connection: ConnectionKey, loaded: &LoadedSession, run: Run) {
+        if run.count() > 0 {
+            self.acknowledge(connection, &loaded.entry, Acks::Run(run));
+        }
+    }
+
+    /// Acknowledges an event whose ack has more to say.
+    fn acknowledge_alone(
+        &mut self,
+        connection: ConnectionKey,
+        loaded: &LoadedSession,
+        run: &Run,
+        doubts: Doubts,
+    ) {
+        for (seq, record) in run.records() {
+            let ack = SingleAck { id: record.id.to_owned(), seq, duplicate: false, doubts };
+            self.acknowledge(connection, &loaded.entry, Acks::Single(ack));
         }
     }
 
@@ -155,11 +193,20 @@ impl OwnerContext {
         self.answer_created(now, loaded, connection, id, follow, again);
     }
 
-    fn answer_repeat(&mut self, now: u64, loaded: &mut LoadedSession, answer: &Answer) {
+    fn answer_repeat(
+        &mut self,
+        now: u64,
+        loaded: &mut LoadedSession,
+        answer: &Answer,
+        doubtful: &[(Seq, Doubts)],
+    ) {
         match answer.waiter {
             Waiter::Ack(connection) => {
-                let acks = Acks::Repeat { id: answer.id.clone(), seq: answer.seq };
-                self.acknowledge(connection, &loaded.entry, acks);
+                let (id, seq) = (answer.id.clone(), answer.seq);
+                let doubts =
+                    doubtful.iter().find(|(at, _)| *at == seq).map_or(Doubts::NONE, |(_, doubts)| *doubts);
+                let ack = SingleAck { id, seq, duplicate: true, doubts };
+                self.acknowledge(connection, &loaded.entry, Acks::Single(ack));
             }
             Waiter::Command(connection) if answer.seq == 1 => {
                 self.answer_first(now, loaded, connection, &answer.id, true);
@@ -175,6 +222,7 @@ impl OwnerContext {
 
     fn take_back(&mut self, now: u64, loaded: &mut LoadedSession, answers: &[Answer], refusal: &Refusal) {
         loaded.take_back_progress();
+        loaded.doubtful.clear();
         for answer in answers {
             if let Some(connection) = answer.waiter.connection() {
                 let settles = matches!(answer.waiter, Waiter::Command(_));

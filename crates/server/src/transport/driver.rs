@@ -18,6 +18,7 @@ use crate::delivery::reader::Phase;
 use crate::delivery::socket::Socket;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Received};
+use crate::worker::farewells::remember_left;
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -179,7 +180,7 @@ impl Connection {
                 let code = close.map(|close| (close.code, ""));
                 encode_close(self.reader.outbox.borrow_mut().control(), code, None);
                 self.reader.end_cause.set("client");
-                worker.remember_left(self, close.map(|close| close.code));
+                remember_left(&worker.shared, self, close.map(|close| close.code));
                 self.begin_closing(worker.steady());
             }
         }

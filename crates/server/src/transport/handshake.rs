@@ -103,6 +103,7 @@ struct Asked {
     size: usize,
     token: Option<Token>,
     producer: String,
+    strict: bool,
     protocol: Option<&'static str>,
     known_path: bool,
     /// The origin of the page that asks, and the name that it knows this server by.
@@ -156,6 +157,7 @@ fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, Un
         size: request.size,
         token,
         producer: producer.unwrap_or_default().to_owned(),
+        strict: query.switch("strict")?,
         protocol,
         known_path: matches!(target.path, "/" | "/ws"),
         origin,
@@ -305,6 +307,7 @@ fn accept(
             grant: Arc::new(grant),
             producer: asked.producer.as_str().into(),
             address: asked.peer.address,
+            strict: asked.strict,
         };
         let input = Input::new(decoder, worker.shared.intake.receive_share(), of_user);
         Connection::new(key, stream, wire, input, identity, config.connection_rate, worker.now())

@@ -50,6 +50,7 @@ pub(crate) struct Identity {
     pub(crate) grant: Arc<Grant>,
     pub(crate) producer: Box<str>,
     pub(crate) address: IpAddr,
+    pub(crate) strict: bool,
 }
 
 /// An event that was refused for now: later ones of its session wait for it.
@@ -139,6 +140,8 @@ pub(crate) struct Connection {
     pub(crate) address: IpAddr,
     pub(crate) turns: RefCell<Vec<HeldTurn>>,
     pub(crate) producer: Box<str>,
+    /// Events with fields that readers will not understand are refused.
+    pub(crate) strict: bool,
     sender_json: OnceCell<Arc<str>>,
     malformed: Cell<u32>,
     pub(crate) rate: MessageRate,
@@ -166,6 +169,7 @@ impl Connection {
             address: identity.address,
             turns: RefCell::new(Vec::new()),
             producer: identity.producer,
+            strict: identity.strict,
             sender_json: OnceCell::new(),
             malformed: Cell::new(0),
             rate: MessageRate::new(rate, now),

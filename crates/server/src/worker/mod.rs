@@ -7,6 +7,7 @@
 pub(crate) mod connection;
 pub(crate) mod connections;
 mod effects;
+pub(crate) mod farewells;
 mod follow;
 pub(crate) mod heartbeat;
 pub(crate) mod input;
@@ -39,6 +40,7 @@ use crate::owner::Owners;
 use crate::shared::Shared;
 use crate::worker::connection::{Connection, Dispatch};
 use crate::worker::connections::Connections;
+use crate::worker::farewells::{remember_closed, remember_lost};
 
 /// Bytes read from a socket in one call; one buffer for all connections of a worker.
 const SCRATCH: usize = 128 * 1024;
@@ -143,7 +145,7 @@ impl Worker {
         self.connections.remove(connection.reader.key);
         self.shared.metrics.connections.dec();
         self.shared.metrics.closed(connection.reader.end_cause.get());
-        self.remember_lost(connection);
+        remember_lost(&self.shared, connection);
     }
 
     /// Tells the client why, and ends the connection.
@@ -158,7 +160,7 @@ impl Worker {
             return;
         }
         connection.reader.end_cause.set(code.cause());
-        self.remember_closed(connection, code, detail, after_ms);
+        remember_closed(&self.shared, connection, code, detail, after_ms);
         let message = SystemMessage::Disconnecting {
             code: code.as_u16(),
             cause: code.cause().to_owned(),

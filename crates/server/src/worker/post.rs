@@ -1,12 +1,19 @@
 //! Reading the worker's mailbox.
 
 use std::rc::Rc;
+use std::sync::Arc;
+
+use agentbench_evidence::Store;
+use agentbench_protocol::{Doubts, SessionId};
+use agentbench_session::ConnectionKey;
 
 use super::Worker;
 use crate::clock;
 use crate::delivery::reader::Reader;
 use crate::inspection::Target;
-use crate::letters::Letter;
+use crate::letters::{Acks, Letter, SingleAck};
+use crate::session::catalog::Entry;
+use crate::uploads;
 
 impl Worker {
     /// Takes all letters and acts on them. Returns the emptied buffer.
@@ -54,12 +61,7 @@ impl Worker {
                     self.reply(&connection, &json, settles);
                 }
             }
-            Letter::Acks { connection, entry, acks } => {
-                if let Some(connection) = self.connections.get(connection) {
-                    self.delivery.send_acks(&connection.reader, &entry, &acks);
-                    self.flush_queue.push(&connection.reader);
-                }
-            }
+            Letter::Acks { connection, entry, acks } => self.acknowledge(connection, entry, acks),
             Letter::Joined { connection, entry, json, gap, follow, head } => {
                 if let Some(connection) = self.connections.get(connection) {
                     self.joined(&connection, &entry, &json, gap.as_deref(), follow, head);
@@ -95,5 +97,29 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Sends acks. That of an event which names evidence waits until it was looked up.
+    fn acknowledge(self: &Rc<Self>, connection: ConnectionKey, entry: Arc<Entry>, acks: Acks) {
+        if let Acks::Single(SingleAck { doubts: Doubts { evidence: Some(_), .. }, .. }) = acks {
+            let worker = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                let acks = with_upload_checked(&worker.shared.storage.evidence, entry.id, acks).await;
+                worker.acknowledge(connection, entry, acks);
+            });
+        } else if let Some(connection) = self.connections.get(connection) {
+            self.delivery.send_acks(&connection.reader, &entry, &acks);
+            self.flush_queue.push(&connection.reader);
+        }
+    }
+}
+
+async fn with_upload_checked(store: &Arc<Store>, session: SessionId, acks: Acks) -> Acks {
+    match acks {
+        Acks::Single(ack) => {
+            let doubts = uploads::check(store, session, ack.doubts).await;
+            Acks::Single(SingleAck { doubts, ..ack })
+        }
+        run @ Acks::Run(_) => run,
     }
 }

@@ -30,7 +30,7 @@ use crate::figures::meters::AllMeters;
 use crate::figures::metrics::Metrics;
 use crate::intake::Intake;
 use crate::letters::exchange::Answered;
-use crate::letters::{Join, Letter, Origin, OwnedEvent, Request};
+use crate::letters::{Acks, Join, Letter, Origin, OwnedEvent, Request};
 use crate::names::{self, MessageNumbers, Names};
 use crate::owner::loading::read_tail;
 use crate::owner::{Effect, OwnerParts, Owners, Reporting, SessionLimits};
@@ -284,7 +284,7 @@ impl World {
         let read = read_frame(&text, |envelope| {
             let envelope = envelope.expect("a sound envelope");
             let mut admitted =
-                self.intake.admit(&requester.grant, &envelope, || Ok(())).expect("room for an event");
+                self.intake.admit(&requester.grant, &envelope, false, || Ok(())).expect("room for an event");
             let (sender, producer) = (sender_json(&requester.who), "producer");
             if owner == from {
                 let publish = Publish {
@@ -378,10 +378,12 @@ impl World {
             }
             Letter::Acks { connection, entry, acks } => {
                 if let Some(reader) = self.client_of(connection) {
-                    acks.each(|_, seq, _| {
-                        let head = self.log.head(entry.id).expect("what is acked has a log").seq;
-                        assert!(seq <= head, "an ack never lies");
-                    });
+                    let last = match &acks {
+                        Acks::Run(run) => run.records().last().map_or(0, |(seq, _)| seq),
+                        Acks::Single(ack) => ack.seq,
+                    };
+                    let head = self.log.head(entry.id).expect("what is acked has a log").seq;
+                    assert!(last <= head, "an ack never lies");
                     node.delivery.send_acks(&reader, &entry, &acks);
                     flush(&reader);
                 }

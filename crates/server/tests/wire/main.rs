@@ -50,3 +50,4 @@ mod streams;
 mod support;
 mod tokens;
 mod traced;
+mod warnings;
