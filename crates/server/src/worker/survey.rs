@@ -6,10 +6,8 @@ use agentbench_session::ConnectionKey;
 
 use super::Worker;
 use super::farewells::lag;
-use crate::config::Config;
 use crate::letters::Survey;
 use crate::letters::connections::{ConnectionInfo, Transport};
-use crate::shared::Shared;
 use crate::worker::connection::Connection;
 
 impl Worker {
