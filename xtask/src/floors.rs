@@ -46,7 +46,7 @@ const FLOORS: [&[&str]; 9] = [
 /// Files that may use each other in a circle.
 const CIRCLE: usize = 2;
 /// Lines of methods of `Worker` and of functions that take one.
-const WORKER_LINES: usize = 1_518;
+const WORKER_LINES: usize = 1_527;
 /// Fields of one type, those of bags inside it counted: a bag is a type of the crate without methods.
 const FIELDS: usize = 15;
 /// Tables (settings, figures, JSON) are as long as what they list.

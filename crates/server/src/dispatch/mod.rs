@@ -28,6 +28,8 @@ use turns::{check_turn, hold_turn};
 
 /// Messages refused by rate in a row that end a connection.
 const RATE_PATIENCE: u32 = 1000;
+/// MessagePack from this size on is converted on another thread: a worker that converts does nothing else meanwhile.
+const CONVERTED_ASIDE: usize = 256 * 1024;
 /// Bytes of answers that are written before more of the same input is looked at.
 const FLUSH_AT_BYTES: usize = 256 * 1024;
 
@@ -56,16 +58,11 @@ fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaw
 /// A binary message arrived: MessagePack, or JSON from clients that send text as bytes.
 fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], now: Moment) {
     if connection.reader.wire.form.msgpack {
-        let mut json = BytesMut::with_capacity(bytes.len() * 2);
-        match msgpack::intake(bytes, &mut json, worker.shared.config.max_payload) {
-            Ok(flaws) => {
-                // The translation writes JSON only.
-                let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
-                take_frame(worker, connection, text, &flaws, now);
-            }
-            Err(refusal) => worker.refuse(connection, refusal, now.millis),
+        if bytes.len() > CONVERTED_ASIDE {
+            return convert_aside(worker, connection, bytes);
         }
-        return;
+        let converted = convert(bytes, worker.shared.config.max_payload);
+        return take_converted(worker, connection, converted, now);
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => take_frame(worker, connection, text, &[], now),
@@ -74,6 +71,47 @@ fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], n
             worker.refuse(connection, Refusal::new(ErrorCode::MalformedJson, detail), now.millis);
         }
     }
+}
+
+/// JSON text, and the places that could not be translated.
+type Converted = Result<(BytesMut, Vec<Flaw>), Refusal>;
+
+fn convert(bytes: &[u8], max_payload: usize) -> Converted {
+    let mut json = BytesMut::with_capacity(bytes.len() * 2);
+    let flaws = msgpack::intake(bytes, &mut json, max_payload)?;
+    Ok((json, flaws))
+}
+
+fn take_converted(worker: &Rc<Worker>, connection: &Rc<Connection>, converted: Converted, now: Moment) {
+    match converted {
+        Ok((json, flaws)) => {
+            // The translation writes JSON only.
+            let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
+            take_frame(worker, connection, text, &flaws, now);
+        }
+        Err(refusal) => worker.refuse(connection, refusal, now.millis),
+    }
+}
+
+/// Converts a large message on another thread; nothing of the connection is taken until that is done, so that order holds.
+fn convert_aside(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8]) {
+    let (bytes, max_payload) = (bytes.to_vec(), worker.shared.config.max_payload);
+    let mut share = worker.shared.intake.receive_share();
+    share.set(bytes.len());
+    connection.input.suspend();
+    let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
+    tokio::task::spawn_local(async move {
+        let converted = tokio::task::spawn_blocking(move || convert(&bytes, max_payload)).await;
+        let lost = |_| Refusal::new(ErrorCode::Internal, "the message could not be converted");
+        if connection.is_open() {
+            let now = worker.delivery.moment();
+            take_converted(&worker, &connection, converted.map_err(lost).flatten(), now);
+        }
+        drop(share);
+        connection.input.resume();
+        worker.flush(&connection.reader);
+        connection.reader.wake();
+    });
 }
 
 fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: Moment) {

@@ -8,6 +8,7 @@ use agentbench_auth::Grant;
 use agentbench_protocol::{ErrorCode, Refusal, SessionId, SystemMessage};
 
 use crate::session::catalog::Catalog;
+use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -21,7 +22,7 @@ pub(super) fn refresh_perhaps_later(
 ) -> Result<(), Refusal> {
     let refused = worker.shared.gate.keys().verify(&token, now).err();
     if refused.and_then(|error| worker.shared.gate.issuer_may_know(error)).is_none() {
-        return refresh(worker, connection, command, &token, now);
+        return refresh_now(worker, connection, command, &token, now);
     }
     connection.requests.begin();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
@@ -31,7 +32,7 @@ pub(super) fn refresh_perhaps_later(
         }
         let now = worker.now();
         if connection.is_open()
-            && let Err(refusal) = refresh(&worker, &connection, command.clone(), &token, now)
+            && let Err(refusal) = refresh_now(&worker, &connection, command.clone(), &token, now)
         {
             worker.refuse(&connection, refusal.of(command), now);
         }
@@ -40,37 +41,47 @@ pub(super) fn refresh_perhaps_later(
     Ok(())
 }
 
-fn refresh(
+fn refresh_now(
     worker: &Worker,
     connection: &Connection,
     command: String,
     token: &str,
     now: u64,
 ) -> Result<(), Refusal> {
-    let refused =
-        |code| worker.shared.audit(|| connection.record(Record::refused(now, "refresh_token", code)));
-    let grant = worker.shared.gate.authenticate(token, now).map_err(|error| {
+    let replayed = worker.replays.sessions_of(connection.reader.key);
+    let refreshed = refresh(&worker.shared, connection, replayed, command, token, now)?;
+    worker.delivery.send_system(&connection.reader, &refreshed);
+    Ok(())
+}
+
+/// Puts a new token in the place of the old one. Returns the reply.
+fn refresh(
+    shared: &Shared,
+    connection: &Connection,
+    replayed: Vec<SessionId>,
+    original_message_id: String,
+    token: &str,
+    now: u64,
+) -> Result<SystemMessage, Refusal> {
+    let refused = |code| shared.audit(|| connection.record(Record::refused(now, "refresh_token", code)));
+    let grant = shared.gate.authenticate(token, now).map_err(|error| {
         refused(error.as_str());
         Refusal::new(ErrorCode::NotAuthenticated, format!("the new token is not accepted: {error}"))
     })?;
     if grant.user_id != connection.reader.who.user_id {
         return Err(Refusal::new(ErrorCode::Forbidden, "the new token names another user"));
     }
-    let mut sessions = worker.replays.sessions_of(connection.reader.key);
+    let mut sessions = replayed;
     sessions.extend(&*connection.reader.sessions.borrow());
-    if takes_part_outside(&worker.shared.storage.catalog, &sessions, &grant) {
+    if takes_part_outside(&shared.storage.catalog, &sessions, &grant) {
         let detail = "the connection takes part in a session of a project that the new token does not permit; leave it first";
         return Err(Refusal::new(ErrorCode::Forbidden, detail));
     }
     let token_expires_at = grant.expires_at;
     let token_id = grant.token_id.clone().unwrap_or_default();
-    worker.shared.audit(|| connection.record(Record::allowed(now, "refresh_token").detail(token_id)));
+    shared.audit(|| connection.record(Record::allowed(now, "refresh_token").detail(token_id)));
     *connection.grant.borrow_mut() = Arc::new(grant);
-    worker.delivery.send_system(
-        &connection.reader,
-        &SystemMessage::TokenRefreshed { original_message_id: command, token_expires_at },
-    );
-    Ok(())
+    Ok(SystemMessage::TokenRefreshed { original_message_id, token_expires_at })
 }
 
 /// Whether one of the sessions is of a project that `grant` does not permit.

@@ -63,6 +63,9 @@ impl Connection {
     }
 
     fn poll_readable(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) {
+        if self.input.is_suspended() {
+            return;
+        }
         if self.input.has_unread() && self.is_open() && self.is_paused() {
             return self.reader.paused.set(true);
         }
@@ -87,7 +90,7 @@ impl Connection {
                 Poll::Ready(Ok(0) | Err(_)) => return self.reader.phase.set(Phase::Ended),
                 Poll::Ready(Ok(count)) => self.take_in(worker, &mut scratch[..count]),
             }
-            if self.input.has_unread() {
+            if self.input.has_unread() || self.input.is_suspended() {
                 break;
             }
         }
@@ -116,8 +119,10 @@ impl Connection {
                 Ok(Some(message)) => {
                     taken += message.size();
                     self.take_message(worker, message, now);
-                    if taken > BYTES_PER_TURN && input.remaining() > 0 {
-                        self.input.keep(input.rest());
+                    if self.input.is_suspended() || (taken > BYTES_PER_TURN && input.remaining() > 0) {
+                        if input.remaining() > 0 {
+                            self.input.keep(input.rest());
+                        }
                         self.reader.wake();
                         break;
                     }

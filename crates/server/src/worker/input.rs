@@ -57,6 +57,8 @@ pub(crate) struct Input {
     pub(crate) decoder: RefCell<Decoder>,
     /// What was read and not decoded yet: others come first.
     unread: Cell<Option<Box<[u8]>>>,
+    /// A message is converted on another thread: nothing behind it is taken until that is done.
+    is_suspended: Cell<bool>,
     unfinished: Cell<Unfinished>,
     /// What the unfinished message holds of the process's budget and of the user's.
     shares: RefCell<(Share, Share)>,
@@ -67,6 +69,7 @@ impl Input {
         Self {
             decoder: RefCell::new(decoder),
             unread: Cell::new(None),
+            is_suspended: Cell::new(false),
             unfinished: Cell::default(),
             shares: RefCell::new((of_all, of_user)),
         }
@@ -86,6 +89,20 @@ impl Input {
         let has_some = unread.is_some();
         self.unread.set(unread);
         has_some
+    }
+
+    /// Takes nothing more until [`Input::resume`].
+    pub(crate) fn suspend(&self) {
+        self.is_suspended.set(true);
+    }
+
+    /// Takes what follows; the connection's driver has to be woken.
+    pub(crate) fn resume(&self) {
+        self.is_suspended.set(false);
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.is_suspended.get()
     }
 
     /// The unfinished message has `bytes` now; `None` if that is no more than before.

@@ -156,7 +156,45 @@ fn one_message_that_cannot_be_taken_is_refused_alone(workers: usize) {
     packer.reply_to("still-here");
 }
 
+/// Seqs of the acked events by their ids, once all of them are acked.
+fn acked(client: &mut Client, ids: &[String]) -> Vec<u64> {
+    let mut seqs = std::collections::BTreeMap::new();
+    while ids.iter().any(|id| !seqs.contains_key(id)) {
+        let answer = client.wait_for("an answer", |it| kind_of(it) == "ack" || it["type"] == "error");
+        expect_kind(&answer, "ack");
+        let data = answer["data"].clone();
+        let alone = json!([[data["originalMessageId"], data["seq"]]]);
+        let pairs = data["acks"].as_array().or(alone.as_array()).expect("pairs").clone();
+        let pair = |it: &Value| (it[0].as_str().expect("an id").to_owned(), it[1].as_u64().expect("a seq"));
+        seqs.extend(pairs.iter().map(pair));
+    }
+    ids.iter().map(|id| seqs[id]).collect()
+}
+
+/// A large message is converted beside the worker, and what its sender sends after it waits.
+fn a_large_message_keeps_its_place_among_small_ones(workers: usize) {
+    let server = TestServer::with(workers, |config| config.max_payload = 8 * 1024 * 1024);
+    let mut client = server.opening(&evaluator("ada")).msgpack().connect();
+    let session = client.create("s");
+    for round in 0..3 {
+        let ids: Vec<_> = (0..6).map(|n| format!("e{round}-{n}")).collect();
+        for (n, id) in ids.iter().enumerate() {
+            let text = "x".repeat(if n % 3 == 1 { 2_000_000 } else { 10 });
+            client.send(&event(&session, id, &json!({"text": text})));
+        }
+        assert_eq!(acked(&mut client, &ids), (2 + 6 * round..8 + 6 * round).collect::<Vec<u64>>());
+    }
+    // What cannot be converted is refused, and what follows is taken.
+    let cut = [&[0x81][..], &[0xa1; 300_000]].concat();
+    client.send_raw(&crate::support::client::frame(agentbench_websocket::Opcode::Binary, &cut));
+    client.send(&event(&session, "after", &json!({})));
+    let refused = client.wait_for("a refusal", |it| it["type"] == "error");
+    expect_code(&refused, "malformed_json");
+    assert_eq!(acked(&mut client, &["after".to_owned()]), [20]);
+}
+
 on_one_and_three_workers!(
+    a_large_message_keeps_its_place_among_small_ones,
     every_text_that_intake_takes_reaches_every_reader,
     awkward_metadata_of_a_session_is_listed_in_every_form,
     the_deepest_event_can_be_read_by_strict_parsers,
