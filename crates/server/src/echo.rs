@@ -5,12 +5,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use agentbench_websocket::handshake::{
-    Request, Response, accept_key, key, parse_response, write_101, write_request, write_response,
-};
+use agentbench_websocket::handshake::{Offer, Opening, Request, write_101, write_response};
 use agentbench_websocket::{
     Decoder, DeflatePolicy, Deflater, Inflater, Input, Limits, Message, Negotiated, Opcode, Role,
-    accept_response, encode_close, encode_deflated, encode_frame, negotiate, offer_value,
+    encode_close, encode_deflated, encode_frame, negotiate,
 };
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,26 +74,20 @@ pub async fn connect(address: SocketAddr, target: &str) -> io::Result<Option<Str
     stream.set_nodelay(true)?;
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
-    let key = key(nonce);
-    let policy = DeflatePolicy::default();
+    let host = address.to_string();
+    let deflate = Some(DeflatePolicy::default());
+    let offer = Offer { host: &host, target, protocols: &[], deflate, headers: &[] };
     let mut out = BytesMut::new();
-    write_request(&mut out, &address.to_string(), target, &key, &[], Some(&offer_value(&policy)), &[]);
+    let mut opening = Opening::new(&mut out, &offer, nonce);
     stream.write_all(&out).await?;
-    let mut head = BytesMut::with_capacity(1024);
+    let mut piece = BytesMut::with_capacity(1024);
     loop {
-        if stream.read_buf(&mut head).await? == 0 {
-            return Err(io::Error::other("the server ended the connection during the handshake"));
+        piece.clear();
+        if stream.read_buf(&mut piece).await? == 0 {
+            return Err(io::Error::other(opening.end()));
         }
-        match parse_response(&head, &accept_key(&key)).map_err(io::Error::other)? {
-            Response::Incomplete => {}
-            Response::Rejected { status, .. } => {
-                return Err(io::Error::other(format!("the server answered {status}")));
-            }
-            Response::Accepted { extensions, consumed, .. } => {
-                let agreed = accept_response(&extensions, &policy).map_err(io::Error::other)?;
-                let rest = head.split_off(consumed);
-                return echo(stream, Role::Client, agreed, rest, BytesMut::new()).await;
-            }
+        if let Some(opened) = opening.feed(&piece).map_err(io::Error::other)? {
+            return echo(stream, Role::Client, opened.deflate, opened.rest, BytesMut::new()).await;
         }
     }
 }

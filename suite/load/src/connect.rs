@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use agentbench_protocol::SUBPROTOCOL_JSON;
-use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_websocket::handshake::{Offer, Opening, OpeningError};
 use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Role};
 use anyhow::{Context, bail};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// It only has to be 16 bytes: nothing here could be fooled.
+const NONCE: [u8; 16] = *b"a constant nonce";
 
 /// The steps of a connection that came about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,23 +52,38 @@ async fn step_by_step(address: SocketAddr, token: &str) -> anyhow::Result<Steps>
     Ok(Steps { tcp, upgrade: upgraded - tcp, first_message: begun.elapsed() - upgraded })
 }
 
-/// Gives what came behind the answer's head.
-async fn upgrade(stream: &mut TcpStream, address: SocketAddr, token: &str) -> anyhow::Result<BytesMut> {
-    let key = key(*b"a constant nonce");
+/// Asks our own server for a WebSocket in JSON. Gives what came behind the answer's head.
+pub(crate) async fn upgrade(
+    stream: &mut TcpStream,
+    address: SocketAddr,
+    token: &str,
+) -> anyhow::Result<BytesMut> {
     let (host, bearer) = (address.to_string(), format!("Bearer {token}"));
-    let mut out = BytesMut::new();
     let headers = [("Authorization", bearer.as_str())];
-    write_request(&mut out, &host, "/ws", &key, &[SUBPROTOCOL_JSON], None, &headers);
-    stream.write_all(&out).await?;
-    let mut head = BytesMut::with_capacity(1024);
+    let protocols = [SUBPROTOCOL_JSON];
+    open(
+        stream,
+        &Offer { host: &host, target: "/ws", protocols: &protocols, deflate: None, headers: &headers },
+    )
+    .await
+}
+
+/// Goes through the opening handshake. Gives what came behind the answer's head.
+pub(crate) async fn open(stream: &mut TcpStream, offer: &Offer<'_>) -> anyhow::Result<BytesMut> {
+    let mut bytes = BytesMut::with_capacity(1024);
+    let mut opening = Opening::new(&mut bytes, offer, NONCE);
+    stream.write_all(&bytes).await.context("the connection broke during the handshake")?;
     loop {
-        if stream.read_buf(&mut head).await? == 0 {
-            bail!("the server ended the connection during the handshake");
+        bytes.clear();
+        let count = stream.read_buf(&mut bytes).await.context("the connection broke during the handshake")?;
+        if count == 0 {
+            return Err(opening.end().into());
         }
-        match parse_response(&head, &accept_key(&key))? {
-            Response::Incomplete => {}
-            Response::Accepted { consumed, .. } => return Ok(head.split_off(consumed)),
-            Response::Rejected { status, .. } => bail!("the server refused the connection: {status}"),
+        match opening.feed(&bytes) {
+            Ok(None) => {}
+            Ok(Some(opened)) => return Ok(opened.rest),
+            Err(refused @ OpeningError::Refused(_)) => return Err(refused.into()),
+            Err(error) => return Err(error).context("this is no WebSocket server"),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use agentbench_websocket::handshake::{Offer, Opening, OpeningError};
+use agentbench_websocket::{Opcode, encode_header};
 use anyhow::ensure;
+use bytes::BytesMut;
 
 /// Longest wait for anything from a server on the same machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,17 +22,22 @@ impl Raw {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        // The nonce is RFC 6455's own: the answer to it is not checked.
-        write!(
-            stream,
-            "GET /ws HTTP/1.1\r\nHost: selftest\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
-        )?;
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            ensure!(head.len() < 16 * 1024 && stream.read(&mut byte)? == 1, "no answer to an upgrade");
-            head.push(byte[0]);
+        let bearer = format!("Bearer {token}");
+        let headers = [("Authorization", bearer.as_str())];
+        let offer =
+            Offer { host: "selftest", target: "/ws", protocols: &[], deflate: None, headers: &headers };
+        let mut request = BytesMut::new();
+        let mut opening = Opening::new(&mut request, &offer, *b"a constant nonce");
+        stream.write_all(&request)?;
+        let mut piece = [0; 1024];
+        loop {
+            let count = stream.read(&mut piece)?;
+            ensure!(count > 0, opening.end());
+            match opening.feed(&piece[..count]) {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(OpeningError::Refused(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(Self(stream))
     }
@@ -42,20 +50,7 @@ impl Raw {
 
     /// Begins a message of so many bytes. The mask is zero: nothing between here and there could be fooled.
     fn begin(&mut self, size: usize) -> anyhow::Result<()> {
-        // The shortest form of a length is the only right one (RFC 6455 §5.2).
-        let mut head = vec![0x81];
-        match size {
-            0..=125 => head.push(0x80 | size as u8),
-            126..=0xffff => {
-                head.push(0x80 | 126);
-                head.extend_from_slice(&(size as u16).to_be_bytes());
-            }
-            _ => {
-                head.push(0x80 | 127);
-                head.extend_from_slice(&(size as u64).to_be_bytes());
-            }
-        }
-        head.extend_from_slice(&[0; 4]);
+        let head = encode_header(Opcode::Text, false, size, Some([0; 4]));
         Ok(self.0.write_all(&head)?)
     }
 

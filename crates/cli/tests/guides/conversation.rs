@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_websocket::handshake::{Offer, Opening};
 use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Opcode, Role, encode_frame};
 use bytes::BytesMut;
 use serde_json::Value;
@@ -34,23 +34,20 @@ impl Socket {
     pub(crate) fn open(address: SocketAddr, target: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let nonce = key(*b"a constant nonce");
+        let host = &address.to_string();
+        let offer = Offer { host, target, protocols: &[], deflate: None, headers: &[] };
         let mut head = BytesMut::new();
-        write_request(&mut head, &address.to_string(), target, &nonce, &[], None, &[]);
+        let mut opening = Opening::new(&mut head, &offer, *b"a constant nonce");
         stream.write_all(&head).unwrap();
-        let mut bytes = BytesMut::new();
-        loop {
-            read_more(&mut stream, &mut bytes);
-            match parse_response(&bytes, &accept_key(&nonce)).unwrap() {
-                Response::Incomplete => {}
-                Response::Accepted { consumed, .. } => {
-                    let bytes = bytes.split_off(consumed);
-                    let decoder = Decoder::new(Role::Client, Limits::default(), None);
-                    return Self { stream, decoder, inflater: Inflater::new(), bytes };
-                }
-                Response::Rejected { status, .. } => panic!("refused with {status}"),
+        let mut piece = BytesMut::new();
+        let bytes = loop {
+            read_more(&mut stream, &mut piece);
+            if let Some(opened) = opening.feed(&piece.split()).unwrap() {
+                break opened.rest;
             }
-        }
+        };
+        let decoder = Decoder::new(Role::Client, Limits::default(), None);
+        Self { stream, decoder, inflater: Inflater::new(), bytes }
     }
 
     pub(crate) fn send(&mut self, message: &Value) {

@@ -65,7 +65,7 @@ impl<T> Machine<T> {
         let Some(connection) = self.connection() else { return };
         let lost = match &connection.farewell {
             Some(_) => connection.closed(None, String::new()),
-            None => Lost::Io(why.into()),
+            None => connection.refusal().unwrap_or_else(|| Lost::Io(why.into())),
         };
         self.lost(now, &lost);
     }
@@ -339,7 +339,8 @@ impl<T> Machine<T> {
             }
             Link::Connecting { deadline } if *deadline <= at => self.lost(now, &Lost::TooSlow),
             Link::Open(connection) if !connection.is_live() && connection.deadline <= at => {
-                self.lost(now, &Lost::TooSlow);
+                let lost = self.connection().and_then(Connection::refusal).unwrap_or(Lost::TooSlow);
+                self.lost(now, &lost);
             }
             Link::Open(_) => self.connection_timeout(now),
             Link::Waiting { until: next, .. }

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use agentbench_protocol::{Reconnect, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
-use agentbench_websocket::handshake::{self, Response, accept_key, parse_response, write_request};
-use agentbench_websocket::{
-    Decoder, DeflatePolicy, Limits, Role, accept_response, encode_close, offer_value,
-};
+use agentbench_websocket::handshake::{Offer, Opening, OpeningError};
+use agentbench_websocket::{Decoder, DeflatePolicy, Limits, Role, encode_close};
 use bytes::BytesMut;
 
 use super::outbound::Framing;
@@ -14,7 +12,7 @@ use super::verdict::Lost;
 use crate::address::with_producer;
 use crate::config::{Format, Settings};
 
-/// Most bytes of a refused upgrade's body that are kept for the user.
+/// Most characters of a refused upgrade's body that are kept for the user.
 const MAX_BODY: usize = 200;
 /// Most bytes of a ping, and of the pong that answers it.
 const MAX_PING: usize = 125;
@@ -40,7 +38,7 @@ pub(super) enum Link {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Waits for the answer to the upgrade.
-    Opening { accept: [u8; 28], head: Vec<u8> },
+    Opening(Opening),
     /// Waits for the server's first message.
     Greeting,
     /// In use.
@@ -91,16 +89,19 @@ impl Connection {
         now: Duration,
         deadline: Duration,
     ) -> Self {
-        let key = handshake::key(key);
         let mut control = BytesMut::new();
-        let protocol = subprotocol(settings.format);
         let bearer = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.as_deref().map(|bearer| ("Authorization", bearer)).into_iter().collect();
-        let offer = settings.compression.then(|| offer_value(&DeflatePolicy::default()));
         let target = with_producer(&settings.target, &settings.producer_id);
-        write_request(&mut control, &settings.host, &target, &key, &[protocol], offer.as_deref(), &headers);
+        let offer = Offer {
+            host: &settings.host,
+            target: &target,
+            protocols: &[subprotocol(settings.format)],
+            deflate: settings.compression.then(DeflatePolicy::default),
+            headers: &headers,
+        };
         Self {
-            phase: Phase::Opening { accept: accept_key(&key), head: Vec::new() },
+            phase: Phase::Opening(Opening::new(&mut control, &offer, key)),
             deadline,
             decoder: None,
             framing: Framing { format: settings.format, deflate: None },
@@ -122,34 +123,24 @@ impl Connection {
     }
 
     /// Takes bytes of the answer to the upgrade. Gives the first bytes behind it, once it is whole.
-    pub(super) fn answer(&mut self, bytes: &[u8], settings: &Settings) -> Result<Option<Vec<u8>>, Lost> {
-        let Phase::Opening { accept, head } = &mut self.phase else { return Ok(None) };
-        head.extend_from_slice(bytes);
-        let violation = |error: &dyn std::fmt::Display| Lost::Violation(error.to_string());
-        match parse_response(head, accept).map_err(|error| violation(&error))? {
-            Response::Incomplete => Ok(None),
-            Response::Rejected { status, body, retry_after } => {
-                let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]).trim().to_owned();
-                Err(Lost::Http { status, retry_after: retry_after.map(Duration::from_secs), body })
-            }
-            Response::Accepted { protocol, extensions, consumed } => {
-                if protocol != Some(subprotocol(settings.format)) {
-                    return Err(Lost::Violation(
-                        "the server does not speak version 1 of the protocol".into(),
-                    ));
-                }
-                if !settings.compression && !extensions.is_empty() {
-                    return Err(Lost::Violation("the server chose an extension that was not offered".into()));
-                }
-                let agreed = accept_response(&extensions, &DeflatePolicy::default());
-                self.framing.deflate = agreed.map_err(|error| violation(&error))?;
-                let limits = Limits { max_message: settings.max_message };
-                self.decoder = Some(Decoder::new(Role::Client, limits, self.framing.deflate.as_ref()));
-                let rest = head.split_off(consumed);
-                self.phase = Phase::Greeting;
-                Ok(Some(rest))
-            }
+    pub(super) fn answer(&mut self, bytes: &[u8], settings: &Settings) -> Result<Option<BytesMut>, Lost> {
+        let Phase::Opening(opening) = &mut self.phase else { return Ok(None) };
+        let Some(opened) = opening.feed(bytes).map_err(refused)? else { return Ok(None) };
+        if opened.protocol.is_none() {
+            return Err(Lost::Violation("the server does not speak version 1 of the protocol".into()));
         }
+        self.framing.deflate = opened.deflate;
+        let limits = Limits { max_message: settings.max_message };
+        self.decoder = Some(Decoder::new(Role::Client, limits, self.framing.deflate.as_ref()));
+        self.phase = Phase::Greeting;
+        Ok(Some(opened.rest))
+    }
+
+    /// Nothing more comes, or too late: a refusal counts although its body is not whole.
+    pub(super) fn refusal(&mut self) -> Option<Lost> {
+        let Phase::Opening(opening) = &mut self.phase else { return None };
+        let error = opening.end();
+        matches!(error, OpeningError::Refused(_)).then(|| refused(error))
     }
 
     pub(super) fn pinged(&mut self, payload: &[u8]) {
@@ -177,6 +168,17 @@ pub(super) fn last_words(code: u16, reason: &str, mask: [u8; 4]) -> BytesMut {
     let mut bytes = BytesMut::new();
     encode_close(&mut bytes, Some((code, reason)), Some(mask));
     bytes
+}
+
+fn refused(error: OpeningError) -> Lost {
+    match error {
+        OpeningError::Refused(refusal) => Lost::Http {
+            status: refusal.status,
+            retry_after: refusal.retry_after.map(Duration::from_secs),
+            body: refusal.text().chars().take(MAX_BODY).collect(),
+        },
+        error => Lost::Violation(error.to_string()),
+    }
 }
 
 fn subprotocol(format: Format) -> &'static str {

@@ -44,7 +44,7 @@ impl<T> Machine<T> {
         let Link::Open(connection) = &mut self.link else { return };
         connection.last_received = now.since_start;
         self.stats.bytes_in += bytes.len() as u64;
-        if !matches!(connection.phase, Phase::Opening { .. }) {
+        if !matches!(connection.phase, Phase::Opening(_)) {
             return self.decode(now, bytes, codec);
         }
         match connection.answer(bytes, &self.settings) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentbench_client::machine::FollowKey;
+use agentbench_client::machine::{Action, Codec, FollowKey};
 use agentbench_client::{
     Backoff, ConnectionEvent, Data, Ended, Epoch, Error, ErrorCode, Event, Format, Gap, GapCause, GaveUp,
     Item, NotRecovered, OutboxPolicy, Outcome, Position, SessionId, StartAt, SystemMessage, Usage, Violation,
@@ -460,6 +460,30 @@ fn a_full_server_is_asked_again_after_the_time_that_it_names() {
     pair.server.faults.http = Some((404, None));
     pair.settle();
     assert!(matches!(pair.machine.ended(), Some(Ended::Http { status: 404, .. })));
+}
+
+#[test]
+fn a_refusal_counts_although_its_text_does_not_come_whole() {
+    for ends in [true, false] {
+        let mut pair = Pair::new(settings(|config| config));
+        let now = pair.now();
+        assert_eq!(pair.machine.poll_action(), Some(Action::Connect));
+        pair.machine.connected(now);
+        let mut codec = Codec::default();
+        for piece in ["HTTP/1.1 404 Not Found\r\nContent-Le", "ngth: 100\r\n\r\nno", " such"] {
+            pair.machine.received(now, &mut piece.as_bytes().to_vec(), &mut codec);
+            assert!(pair.machine.ended().is_none(), "the rest of the text may come");
+        }
+        if ends {
+            pair.machine.disconnected(now, "ended");
+        } else {
+            pair.at += MINUTE;
+            let later = pair.now();
+            pair.machine.timeout(later);
+        }
+        let ended = Ended::Http { status: 404, detail: "no such".to_owned() };
+        assert_eq!(pair.machine.ended(), Some(&ended));
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //!
 //! - [`Request`] and [`write_101`] for a server; which requests to take (tokens, paths, origins, capacity) is
 //!   its own affair.
-//! - [`write_request`] and [`parse_response`] for a client.
+//! - [`Opening`] for a client.
+//! - [`Request`] and [`parse_response`] for a proxy that watches.
 
+mod opening;
 mod request;
 mod response;
 
@@ -12,7 +14,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
 use sha1::{Digest as _, Sha1};
 
-pub use request::{Request, Target, Upgrade, write_request};
+pub use opening::{MAX_REFUSAL, Offer, Opened, Opening, OpeningError, Refusal};
+pub use request::{Request, Target, Upgrade};
 pub use response::{Response, parse_response, write_101, write_response};
 
 /// Most bytes of a head; tokens in headers or in the query string fit many times.
@@ -99,7 +102,7 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// A `Sec-WebSocket-Key` of 16 random bytes, which the caller brings.
-pub fn key(random: [u8; 16]) -> String {
+fn key(random: [u8; 16]) -> String {
     BASE64.encode(random)
 }
 
@@ -139,15 +142,10 @@ impl<'a> Headers<'a> {
         self.all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
     }
 
-    /// The values of a header that may be spread over several lines, as one list; those that are not text left out.
-    fn joined(&self, name: &str) -> String {
-        self.all(name).collect::<Vec<_>>().join(", ")
-    }
-
-    /// As [`Headers::joined`], and a value that is not text is an error.
+    /// The values of a header that may be spread over several lines, as one list; empty if it is absent.
     fn list(&self, name: &'static str) -> Result<String, HandshakeError> {
-        let is_text = self.raw(name).all(|value| header_text(value).is_some());
-        if is_text { Ok(self.joined(name)) } else { Err(HandshakeError::NotText(name)) }
+        let values: Option<Vec<_>> = self.raw(name).map(header_text).collect();
+        values.map(|values| values.join(", ")).ok_or(HandshakeError::NotText(name))
     }
 }
 

@@ -184,7 +184,7 @@ fn is_key(key: &str) -> bool {
 
 /// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in
 /// order of preference.
-pub fn write_request(
+pub(super) fn write_request(
     dst: &mut BytesMut,
     host: &str,
     target: &str,

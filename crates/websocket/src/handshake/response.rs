@@ -77,14 +77,16 @@ pub enum Response<'a> {
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// As much of the body as is in `bytes`.
-        body: &'a [u8],
         /// `Retry-After`, if given in seconds.
         retry_after: Option<u64>,
+        /// `Content-Length`, if there is one that can be read.
+        length: Option<u64>,
+        /// Bytes of the head; what follows is the body.
+        consumed: usize,
     },
 }
 
-/// Reads a server's answer. `expected_accept` is [`accept_key`](super::accept_key) of the key that was sent.
+/// Reads a server's answer, for those who watch a handshake; a client uses [`Opening`](super::Opening). `expected_accept` is [`accept_key`](super::accept_key) of the key that was sent.
 ///
 /// # Errors
 /// If it is not HTTP/1, over the limits, or a 101 that does not fit our request (RFC 6455 §4.1).
@@ -102,8 +104,9 @@ pub fn parse_response<'a>(
     let status = response.code.ok_or(HandshakeError::Malformed)?;
     let headers = Headers(response.headers.to_vec());
     if status != 101 {
-        let retry_after = headers.one("retry-after").and_then(|seconds| seconds.parse().ok());
-        return Ok(Response::Rejected { status, body: &bytes[consumed..], retry_after });
+        let number = |name| headers.one(name).and_then(|digits| digits.parse().ok());
+        let (retry_after, length) = (number("retry-after"), number("content-length"));
+        return Ok(Response::Rejected { status, retry_after, length, consumed });
     }
     if !headers.lists("upgrade", "websocket") {
         return Err(HandshakeError::Upgrade);
@@ -115,8 +118,8 @@ pub fn parse_response<'a>(
         return Err(HandshakeError::Accept);
     }
     Ok(Response::Accepted {
-        protocol: headers.one("sec-websocket-protocol"),
-        extensions: headers.joined("sec-websocket-extensions"),
+        protocol: headers.single("sec-websocket-protocol")?,
+        extensions: headers.list("sec-websocket-extensions")?,
         consumed,
     })
 }

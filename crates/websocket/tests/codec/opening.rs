@@ -1,7 +1,7 @@
 //! Handshake heads, and the negotiation of compression.
 
 use agentbench_websocket::handshake::{
-    HandshakeError, MAX_HEAD, Request, Response, accept_key, key, parse_response, write_101, write_request,
+    HandshakeError, MAX_HEAD, Offer, Opening, Request, Response, accept_key, parse_response, write_101,
     write_response,
 };
 use agentbench_websocket::{
@@ -34,7 +34,11 @@ fn head(change: impl Fn(&str) -> String) -> String {
 #[test]
 fn the_key_of_the_rfc() {
     assert_eq!(&accept_key(KEY), ACCEPT);
-    assert_eq!(key(*b"the sample nonce"), KEY);
+    let mut wire = BytesMut::new();
+    let offer = Offer { host: "h", target: "/", protocols: &[], deflate: None, headers: &[] };
+    let opening = Opening::new(&mut wire, &offer, *b"the sample nonce");
+    assert_eq!(opening.expected_accept(), ACCEPT);
+    assert_eq!(Request::parse(&wire).unwrap().unwrap().header("Sec-WebSocket-Key"), Some(KEY));
 }
 
 #[test]
@@ -147,16 +151,14 @@ fn heads_that_are_none() {
 #[test]
 fn both_ends_understand_each_other() {
     let mut wire = BytesMut::new();
-    let offer = offer_value(&DeflatePolicy::default());
-    write_request(
-        &mut wire,
-        "localhost:3001",
-        "/ws",
-        KEY,
-        &["agentbench.v1.json", "bearer.t"],
-        Some(&offer),
-        &[("Origin", "http://x\r\nInjected: yes")],
-    );
+    let offer = Offer {
+        host: "localhost:3001",
+        target: "/ws",
+        protocols: &["agentbench.v1.json", "bearer.t"],
+        deflate: Some(DeflatePolicy::default()),
+        headers: &[("Origin", "http://x\r\nInjected: yes")],
+    };
+    let mut opening = Opening::new(&mut wire, &offer, *b"the sample nonce");
     let request = Request::parse(&wire).unwrap().unwrap();
     assert_eq!(request.size, wire.len());
     assert_eq!(request.header("origin"), Some("http://xInjected: yes"));
@@ -171,6 +173,9 @@ fn both_ends_understand_each_other() {
     for cut in 0..consumed {
         assert_eq!(parse_response(&answer[..cut], ACCEPT), Ok(Response::Incomplete));
     }
+    let opened = opening.feed(&answer).unwrap().unwrap();
+    assert_eq!(opened.protocol.as_deref(), Some("agentbench.v1.json"));
+    assert_eq!((opened.deflate.is_some(), &opened.rest[..]), (true, &b"\x81\x00"[..]));
     let expected = Response::Accepted {
         protocol: Some("agentbench.v1.json"),
         extensions: agreed.response_value(),
@@ -184,7 +189,8 @@ fn both_ends_understand_each_other() {
 fn refusals_keep_their_reasons() {
     let mut wire = BytesMut::new();
     write_response(&mut wire, 503, "Service Unavailable", &[("Retry-After", "7")], "full");
-    let expected = Response::Rejected { status: 503, body: b"full", retry_after: Some(7) };
+    let consumed = wire.len() - 4;
+    let expected = Response::Rejected { status: 503, retry_after: Some(7), length: Some(4), consumed };
     assert_eq!(parse_response(&wire, ACCEPT), Ok(expected));
 
     wire.clear();

@@ -2,16 +2,23 @@
 
 use std::num::NonZeroUsize;
 
-use agentbench_websocket::handshake::{accept_key, key, write_request};
+use agentbench_websocket::handshake::{self, Offer};
 use agentbench_websocket::{encode_fragments, encode_frame};
 use proptest::prelude::*;
 
 use super::*;
 
+/// A client's head, and what waits for the answer.
+fn opening() -> (BytesMut, handshake::Opening) {
+    let mut head = BytesMut::new();
+    let offer = Offer { host: "host", target: "/", protocols: &[], deflate: None, headers: &[] };
+    let opening = handshake::Opening::new(&mut head, &offer, [1; 16]);
+    (head, opening)
+}
+
 /// A client's head and frames: of each message its text and the size of its fragments, a ping after each.
 fn wire(messages: &[(Vec<u8>, usize)]) -> (BytesMut, BytesMut) {
-    let (mut head, mut frames) = (BytesMut::new(), BytesMut::new());
-    write_request(&mut head, "host", "/", &key([1; 16]), &[], None, &[]);
+    let ((head, _), mut frames) = (opening(), BytesMut::new());
     for (text, most) in messages {
         let most = NonZeroUsize::new(*most).unwrap();
         encode_fragments(&mut frames, Opcode::Binary, false, text, most, || Some([5, 6, 7, 8]));
@@ -22,14 +29,14 @@ fn wire(messages: &[(Vec<u8>, usize)]) -> (BytesMut, BytesMut) {
 
 /// Everything that comes out when the bytes come in pieces of these sizes, over and over.
 fn split(bytes: &[u8], sizes: &[usize]) -> Vec<Unit> {
-    let opening = Opening::default();
+    let (opening, (_, asked)) = (Opening::default(), opening());
     let mut splitter = Splitter::new(Way::Up);
     let (mut units, mut rest) = (Vec::new(), bytes);
     for size in sizes.iter().cycle() {
         let (piece, next) = rest.split_at((*size).min(rest.len()));
         splitter.input.extend_from_slice(piece);
         units.extend(std::iter::from_fn(|| splitter.next(&opening)));
-        if matches!(opening.mode(), Mode::Asked(accept) if accept == accept_key(&key([1; 16]))) {
+        if matches!(opening.mode(), Mode::Asked(accept) if accept == *asked.expected_accept()) {
             opening.set(Mode::WebSocket(Compression::default()));
         }
         if next.is_empty() {

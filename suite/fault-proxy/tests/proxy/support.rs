@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use agentbench_fault_proxy::{Direction, Effect, Fault, Proxy, Strike, When};
-use agentbench_websocket::handshake::{Request, Response, parse_response, write_101, write_request};
+use agentbench_websocket::handshake::{Offer, Opening, Request, write_101};
 use agentbench_websocket::{
     DecodeError, Decoder, DeflatePolicy, Inflater, Input, Limits, Message, Negotiated, Opcode,
-    RetainingDeflater, Role, accept_response, encode_close, encode_frame, negotiate, offer_value,
+    RetainingDeflater, Role, encode_close, encode_frame, negotiate,
 };
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,23 +102,15 @@ impl Socket {
 
     pub(crate) async fn connect(address: SocketAddr, policy: Option<DeflatePolicy>) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let key = agentbench_websocket::handshake::key([7; 16]);
-        let expected = agentbench_websocket::handshake::accept_key(&key);
-        let offer = policy.map(|policy| offer_value(&policy));
+        let offer = Offer { host: "echo", target: "/", protocols: &[], deflate: policy, headers: &[] };
         let mut head = BytesMut::new();
-        write_request(&mut head, "echo", "/", &key, &[], offer.as_deref(), &[]);
+        let mut opening = Opening::new(&mut head, &offer, [7; 16]);
         stream.write_all(&head).await.unwrap();
-        let mut input = BytesMut::new();
+        let mut piece = BytesMut::new();
         loop {
-            assert!(stream.read_buf(&mut input).await.unwrap() > 0, "no answer to the handshake");
-            match parse_response(&input, &expected).unwrap() {
-                Response::Incomplete => {}
-                Response::Rejected { status, .. } => panic!("status {status}"),
-                Response::Accepted { extensions, consumed, .. } => {
-                    let negotiated = policy.and_then(|policy| accept_response(&extensions, &policy).unwrap());
-                    let rest = input.split_off(consumed);
-                    return Self::new(stream, Role::Client, rest, negotiated);
-                }
+            assert!(stream.read_buf(&mut piece).await.unwrap() > 0, "no answer to the handshake");
+            if let Some(opened) = opening.feed(&piece.split()).unwrap() {
+                return Self::new(stream, Role::Client, opened.rest, opened.deflate);
             }
         }
     }

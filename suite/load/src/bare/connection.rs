@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use agentbench_protocol::message::Delivery;
-use agentbench_protocol::{MessageType, SUBPROTOCOL_JSON, SystemMessage};
-use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_protocol::{MessageType, SystemMessage};
 use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Opcode, Role, encode_frame};
 use anyhow::{Context, bail};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::connect::upgrade;
 
 const SCRATCH: usize = 64 * 1024;
 /// What load sends is not secret and goes through no proxy that could be fooled (RFC 6455 §10.3), so a constant will do.
@@ -53,30 +54,7 @@ impl Connection {
     async fn handshake(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
         stream.set_nodelay(true)?;
-        let key = key(*b"a constant nonce");
-        let mut out = BytesMut::new();
-        let bearer = format!("Bearer {token}");
-        write_request(
-            &mut out,
-            &address.to_string(),
-            "/ws",
-            &key,
-            &[SUBPROTOCOL_JSON],
-            None,
-            &[("Authorization", &bearer)],
-        );
-        stream.write_all(&out).await?;
-        let mut head = BytesMut::with_capacity(1024);
-        let consumed = loop {
-            if stream.read_buf(&mut head).await? == 0 {
-                bail!("the server ended the connection during the handshake");
-            }
-            match parse_response(&head, &accept_key(&key))? {
-                Response::Incomplete => {}
-                Response::Accepted { consumed, .. } => break consumed,
-                Response::Rejected { status, .. } => bail!("the server refused the connection: {status}"),
-            }
-        };
+        let mut rest = upgrade(&mut stream, address, token).await?;
         let mut connection = Self {
             stream,
             decoder: Decoder::new(Role::Client, Limits::default(), None),
@@ -85,7 +63,6 @@ impl Connection {
             out: BytesMut::new(),
             next_id: 0,
         };
-        let mut rest = head.split_off(consumed);
         let mut established = false;
         connection.decode(&mut rest, &mut |text| established |= text.contains("connection_established"))?;
         while !established {

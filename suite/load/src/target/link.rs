@@ -7,15 +7,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_websocket::handshake::Offer;
 use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Role};
 use anyhow::{Context as _, bail};
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::dialect::{Dialect, Frames, Heard, Incoming};
 use super::place::Place;
+use crate::connect::open;
 
 const SCRATCH: usize = 256 * 1024;
 
@@ -200,24 +201,14 @@ async fn connect(place: &Place, source: Option<IpAddr>) -> anyhow::Result<TcpStr
 /// Returns what came behind the server's head.
 async fn handshake(stream: &mut TcpStream, place: &Place, dialect: &dyn Dialect) -> anyhow::Result<BytesMut> {
     let opening = dialect.opening();
-    let key = key(*b"a constant nonce");
     let headers: Vec<(&str, &str)> =
         opening.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut out = BytesMut::new();
-    write_request(&mut out, &place.host, &opening.path, &key, &opening.protocols, None, &headers);
-    stream.write_all(&out).await.context("the connection broke during the handshake")?;
-    let mut head = BytesMut::with_capacity(1024);
-    loop {
-        let count = stream.read_buf(&mut head).await.context("the connection broke during the handshake")?;
-        if count == 0 {
-            bail!("the server ended the connection during the handshake");
-        }
-        match parse_response(&head, &accept_key(&key)).context("this is no WebSocket server")? {
-            Response::Incomplete => {}
-            Response::Accepted { consumed, .. } => return Ok(head.split_off(consumed)),
-            Response::Rejected { status, .. } => {
-                bail!("the server refused the connection with HTTP status {status}")
-            }
-        }
-    }
+    let offer = Offer {
+        host: &place.host,
+        target: &opening.path,
+        protocols: &opening.protocols,
+        deflate: None,
+        headers: &headers,
+    };
+    open(stream, &offer).await
 }

@@ -7,10 +7,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use agentbench_protocol::{SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, msgpack};
-use agentbench_websocket::handshake::{Response, accept_key, key, parse_response, write_request};
+use agentbench_websocket::handshake::{self, Offer, OpeningError};
 use agentbench_websocket::{
     Decoder, DeflatePolicy, Deflater, Inflater, Input, Limits, Message, Negotiated, Opcode, Role,
-    accept_response, encode_deflated, encode_frame, encode_message, offer_value,
+    encode_deflated, encode_frame, encode_message,
 };
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -102,41 +102,35 @@ impl Opening {
     /// Opens, and reads nothing but the head.
     pub(crate) fn open(self) -> Result<Client, Refused> {
         let mut stream = self.socket();
-        let nonce = key(*b"a constant nonce");
-        let policy = DeflatePolicy::default();
-        let offer = self.compress.then(|| offer_value(&policy));
         let headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let protocols: Vec<_> = self.protocols.iter().map(String::as_str).collect();
+        let offer = Offer {
+            host: &self.address.to_string(),
+            target: &self.target,
+            protocols: &protocols,
+            deflate: self.compress.then(DeflatePolicy::default),
+            headers: &headers,
+        };
         let mut out = BytesMut::new();
-        let host = self.address.to_string();
-        write_request(&mut out, &host, &self.target, &nonce, &protocols, offer.as_deref(), &headers);
+        let mut opening = handshake::Opening::new(&mut out, &offer, *b"a constant nonce");
         stream.write_all(&out).expect("the request goes out");
-        let mut head = Vec::new();
         loop {
             let mut piece = [0; 4096];
             let count = stream.read(&mut piece).expect("the server answers");
             assert!(count > 0, "the server ended the connection inside its answer");
-            head.extend_from_slice(&piece[..count]);
-            match parse_response(&head, &accept_key(&nonce)).expect("the answer is right") {
-                Response::Incomplete => {}
-                Response::Rejected { status, retry_after, body } => {
-                    let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
-                    let length = text.split_once("content-length: ").and_then(|it| it.1.lines().next());
-                    let length = length.and_then(|digits| digits.parse().ok()).unwrap_or(0);
-                    let mut body = body.to_vec();
-                    let missing = length - body.len().min(length);
-                    stream.take(missing as u64).read_to_end(&mut body).expect("the rest of the answer");
-                    let detail = String::from_utf8_lossy(&body).trim_end().to_owned();
-                    return Err(Refused { status, retry_after, detail });
-                }
-                Response::Accepted { protocol, extensions, consumed } => {
-                    let deflate = accept_response(&extensions, &policy).expect("it fits the offer");
-                    let protocol = protocol.map(str::to_owned);
-                    let mut client = Client::new(stream, protocol, deflate);
-                    client.take_in(&mut head[consumed..]);
+            match opening.feed(&piece[..count]) {
+                Ok(None) => {}
+                Ok(Some(mut opened)) => {
+                    let mut client = Client::new(stream, opened.protocol, opened.deflate);
+                    client.take_in(&mut opened.rest);
                     return Ok(client);
                 }
+                Err(OpeningError::Refused(refusal)) => {
+                    let detail = refusal.text();
+                    return Err(Refused { status: refusal.status, retry_after: refusal.retry_after, detail });
+                }
+                Err(error) => panic!("the answer is wrong: {error}"),
             }
         }
     }
