@@ -52,7 +52,7 @@ pub enum Seen {
     New,
     /// The same content came before and got this seq.
     Repeat(Seq),
-    /// Other content, or the same in other bytes, came before under this key and got this seq.
+    /// Other content, or the same in another spelling, came before under this key and got this seq.
     Conflict(Seq),
 }
 

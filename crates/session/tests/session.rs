@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use agentbench_event_log::{Appended, Frame, Kind};
 use agentbench_protocol::event::EventBody;
+use agentbench_protocol::json::{Spelling, respell};
 use agentbench_protocol::message::Sender;
-use agentbench_protocol::{Epoch, ErrorCode, Head, Outcome, Seq, SessionId, Status};
+use agentbench_protocol::{Epoch, ErrorCode, Head, Outcome, Seq, SessionId, Status, msgpack};
 use agentbench_session::{
     ConnectionKey, Context, Publish, Published, Session, Settled, Step, Summary, Waiter,
 };
+use bytes::BytesMut;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 const CONTEXT: Context = Context { seed: 7, window: 1000 };
 const KEY: ConnectionKey = ConnectionKey(1);
@@ -192,6 +195,181 @@ fn check(world: &World, asked: &HashMap<String, usize>) -> Result<(), TestCaseEr
         prop_assert_eq!(told, *count, "every publish of {} is answered once", id);
     }
     Ok(())
+}
+
+/// Where the first event stands when its repeat comes.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Queued,
+    InFlight,
+    Committed,
+    Recovered,
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let text = || prop_oneof!["[a-z ,:{}/é😀\"\\\\\u{1}\n]{0,6}", "\\PC{0,4}"];
+    let leaf = prop_oneof![
+        any::<i8>().prop_map(Value::from),
+        (-9..9_i8).prop_map(|number| Value::from(f64::from(number) / 4.0)),
+        any::<bool>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(text(), inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Values of which two are often nearly alike.
+fn small() -> impl Strategy<Value = Value> {
+    let leaf = prop::sample::select(vec![
+        json!(0),
+        json!(0.0),
+        json!("0"),
+        json!(" 0"),
+        json!("\\u0030"),
+        json!([]),
+        json!({}),
+    ]);
+    prop_oneof![leaf.clone(), prop::collection::vec(leaf, 0..3).prop_map(Value::from)]
+}
+
+/// The value with these blanks around each token, and all characters of its strings as escapes or none that need not be.
+fn spell(value: &Value, blanks: &str, escapes: bool) -> String {
+    let text = |text: &str| match escapes {
+        true => {
+            text.encode_utf16().fold(String::from("\""), |dst, unit| dst + &format!("\\u{unit:04X}")) + "\""
+        }
+        false => Value::from(text).to_string(),
+    };
+    let token = match value {
+        Value::String(string) => text(string),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| spell(item, blanks, escapes)).collect();
+            format!("[{blanks}{}]", items.join(","))
+        }
+        Value::Object(members) => {
+            let member = |(key, value): (&String, &Value)| {
+                format!("{blanks}{}{blanks}:{}", text(key), spell(value, blanks, escapes))
+            };
+            format!("{{{blanks}{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+        }
+        plain => plain.to_string(),
+    };
+    format!("{blanks}{token}{blanks}")
+}
+
+fn usual(value: &Value, spelling: Spelling) -> String {
+    let mut text = String::new();
+    respell(&value.to_string(), spelling, &mut text);
+    text
+}
+
+proptest! {
+    #[test]
+    fn a_repeat_is_known_in_any_spelling(
+        value in value(),
+        first in prop::sample::select(&Spelling::USUAL[..]),
+        blanks in prop::sample::select(&["", " ", "\n  ", "\t"][..]),
+        escapes: bool,
+        stage in prop::sample::select(&[Stage::Queued, Stage::InFlight, Stage::Committed, Stage::Recovered][..]),
+    ) {
+        let mut world = World::new();
+        world.log(true);
+        let value = json!({ "v": value });
+        prop_assert_eq!(world.publish("a", &usual(&value, first)), Ok(Published::Queued(2)));
+        match stage {
+            Stage::Queued => {}
+            Stage::InFlight => drop(world.session.take_batch()),
+            Stage::Committed => drop(world.log(true)),
+            Stage::Recovered => {
+                world.log(true);
+                world.session = world.recovered();
+                world.session.join(KEY, Arc::new(sender()), true, 7);
+            }
+        }
+        let is_stored = matches!(stage, Stage::Committed | Stage::Recovered);
+        let expected = if is_stored { Published::Repeat(2) } else { Published::RepeatQueued(2) };
+        prop_assert_eq!(world.publish("a", &spell(&value, blanks, escapes)), Ok(expected));
+        prop_assert_eq!(world.publish("b", &usual(&value, first)), Ok(Published::Queued(3)));
+    }
+
+    #[test]
+    fn another_value_is_a_conflict_in_any_spelling(
+        one in small(),
+        other in small(),
+        first in prop::sample::select(&Spelling::USUAL[..]),
+        blanks in prop::sample::select(&["", " "][..]),
+        escapes: bool,
+    ) {
+        let mut world = World::new();
+        world.log(true);
+        world.publish("a", &usual(&one, first)).unwrap();
+        let again = world.publish("a", &spell(&other, blanks, escapes));
+        prop_assert_eq!(again == Ok(Published::RepeatQueued(2)), one == other);
+        prop_assert_eq!(again == Err(ErrorCode::IdConflict), one != other);
+    }
+}
+
+#[test]
+fn what_a_repeat_may_not_change() {
+    let first = r#"{"a":1,"b":1.0}"#;
+    let unusual = "{ \"a\":1}";
+    for (first, again, is_known) in [
+        (first, r#"{ "a": 1, "b": 1.0 }"#, true),
+        (first, r#"{"b":1.0,"a":1}"#, false),
+        (first, r#"{"a":1,"b":1}"#, false),
+        (first, r#"{"a":1,"b":1.00}"#, false),
+        (first, r#"{"a":1,"b":1.0,"b":1.0}"#, false),
+        (unusual, unusual, true),
+        // Only a digest is left of the first one, and nobody can tell how it was spelt.
+        (unusual, r#"{"a":1}"#, false),
+    ] {
+        let mut world = World::new();
+        world.log(true);
+        world.publish("a", first).unwrap();
+        let expected = if is_known { Ok(Published::RepeatQueued(2)) } else { Err(ErrorCode::IdConflict) };
+        assert_eq!(world.publish("a", again), expected, "{first} {again}");
+    }
+}
+
+#[test]
+fn what_comes_as_messagepack_and_then_as_json_is_stored_once() {
+    let mut world = World::new();
+    world.log(true);
+    let json = "{ \"name\": \"\\u00fc/\\ud83d\\ude00\", \"list\": [1, -2, 0.5, null] }";
+    let (mut packed, mut text) = (BytesMut::new(), BytesMut::new());
+    msgpack::from_json(json.as_bytes(), &mut packed).unwrap();
+    msgpack::to_json(&packed, &mut text).unwrap();
+    world.publish("a", std::str::from_utf8(&text).unwrap()).unwrap();
+    assert_eq!(world.publish("a", json), Ok(Published::RepeatQueued(2)));
+}
+
+#[test]
+fn a_session_is_created_once_however_its_metadata_is_spelt() {
+    let with = |metadata: &str| {
+        let metadata = serde_json::value::RawValue::from_string(metadata.to_owned()).unwrap();
+        Summary { metadata: Some(metadata), ..summary() }
+    };
+    let create = |summary: Summary| {
+        let head = Head { epoch: EPOCH, seq: 0 };
+        Session::create(SessionId::from_u128(9), head, CONTEXT, summary, ("c", Waiter::Nobody), &sender())
+    };
+    let session = create(with(r#"{"a":["é"]}"#));
+    assert!(session.was_created_as(&with("{ \"a\" :\n[\"\\u00e9\"]}")));
+    assert!(!session.was_created_as(&with(r#"{"a":["e"]}"#)) && !session.was_created_as(&summary()));
+    for other in [
+        Summary { test_id: "t2".into(), ..summary() },
+        Summary { project_id: "p2".into(), ..summary() },
+        Summary { agent_name: "a2".into(), ..summary() },
+        Summary { created_by: "u2".into(), ..summary() },
+    ] {
+        assert!(!create(summary()).was_created_as(&other));
+    }
+    assert!(create(summary()).was_created_as(&Summary { created_at: 2, ..summary() }));
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! JSON as the wire has it: read by scanning, written without building.
+//! JSON as the wire has it: read by scanning, written without building, compared by spelling it alike.
 
 mod scan;
+mod spelling;
 
 use bytes::{BufMut, BytesMut};
 
 pub use scan::{JsonError, JsonKind, RawValue, Scanner};
+pub use spelling::{Spelling, respell};
 
 /// Appends `text` as a JSON string, escaped as RFC 8259 §7 asks for.
 pub fn write_str(dst: &mut BytesMut, text: &str) {

@@ -381,7 +381,7 @@ const BLOCK: usize = 64;
 
 /// How many bytes from the start need no look inside a string: no quote, backslash or control character.
 #[inline]
-fn plain_run(bytes: &[u8]) -> usize {
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
     // Keys and most values end here.
     let (head, rest) = bytes.split_at(bytes.len().min(BLOCK));
     let run = plain_run_by_words(head);

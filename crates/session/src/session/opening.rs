@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use agentbench_event_log::{Frame, Kind};
+use agentbench_protocol::json::{Spelling, respell};
 use agentbench_protocol::message::{Delivery, Sender, SystemMessage, Transition};
 use agentbench_protocol::{Head, Seq, SessionId, SessionInfo};
 use xxhash_rust::xxh3::xxh3_64;
@@ -108,7 +109,12 @@ impl Session {
 
     /// Whether `other` is what this session was created with, but for its times.
     pub fn was_created_as(&self, other: &Summary) -> bool {
-        self.summary.created_by == other.created_by && create_digest(&self.summary) == create_digest(other)
+        let own = &self.summary;
+        own.created_by == other.created_by
+            && own.project_id == other.project_id
+            && own.test_id == other.test_id
+            && own.agent_name == other.agent_name
+            && compact_metadata(own) == compact_metadata(other)
     }
 }
 
@@ -116,6 +122,15 @@ pub(super) fn create_digest(summary: &Summary) -> u64 {
     let metadata = summary.metadata.as_ref().map_or("", |metadata| metadata.get());
     let parts = [&*summary.project_id, &*summary.test_id, &*summary.agent_name, metadata];
     xxh3_64(parts.join("\u{0}").as_bytes())
+}
+
+/// The metadata in one spelling, so that a repeat in another one is still a repeat.
+fn compact_metadata(summary: &Summary) -> String {
+    let mut compact = String::new();
+    if let Some(metadata) = &summary.metadata {
+        respell(metadata.get(), Spelling::COMPACT, &mut compact);
+    }
+    compact
 }
 
 /// Reads a step back from its entry in the log.

@@ -2,6 +2,7 @@
 
 use agentbench_event_log::{Kind, Record};
 use agentbench_protocol::event::write_event;
+use agentbench_protocol::json::{Spelling, respell};
 use agentbench_protocol::{ErrorCode, Refusal, Seq};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -49,6 +50,9 @@ impl Session {
         match self.window.find(key, digest) {
             Seen::New => {}
             Seen::Repeat(seq) => return Ok(self.repeat(seq, waiter, event.body.id)),
+            Seen::Conflict(seq) if self.is_respelt(key, event.body.data) => {
+                return Ok(self.repeat(seq, waiter, event.body.id));
+            }
             Seen::Conflict(seq) => return Err(conflict("event", seq)),
         }
         self.refuse_if_ended()?;
@@ -74,6 +78,18 @@ impl Session {
         draft.waiters.push(waiter);
         self.name = name;
         Ok(Published::Queued(seq))
+    }
+
+    /// Whether the event under this key is the same in one of the usual spellings. Only its digest is left, and a digest of content
+    /// would cost every event a second reading of its text; so the repeat, which is rare, is written as the first may have been.
+    #[cold]
+    fn is_respelt(&self, key: EventKey, data: &str) -> bool {
+        let mut text = String::with_capacity(data.len());
+        Spelling::USUAL.iter().any(|spelling| {
+            text.clear();
+            respell(data, *spelling, &mut text);
+            matches!(self.window.find(key, xxh3_64(text.as_bytes())), Seen::Repeat(_))
+        })
     }
 
     /// A new event behind one that was refused for now has to wait for it.
@@ -125,12 +141,11 @@ impl Session {
     }
 }
 
-/// Repeats are compared byte by byte, so the same content with other blanks or keys in another order is another one. Its
-/// sender can look at the first one, and see whether it is meant.
+/// Not every respelling of a repeat is recognised (docs/protocol.md), so the sender is given the place of the first one.
 pub(super) fn conflict(what: &str, seq: Seq) -> Refusal {
     let detail = format!(
-        "this producer used the id for another {what} before (seq {seq}), or for the same one in other bytes \
-         (blanks, order of keys); use a new id for new content"
+        "this producer used the id for another {what} before (seq {seq}); use a new id for new content, and send a \
+         repeat as it was first sent (order of keys and digits of numbers count)"
     );
     Refusal::new(ErrorCode::IdConflict, detail)
 }
