@@ -1,7 +1,7 @@
 //! Load for a server that speaks the protocol, and a look at what it costs the server's process.
 //!
-//! - [`bare`]: connections on the codec alone, for sheer load: many of them, little work for each message.
-//! - [`target`]: the same for servers of any kind (echo, broadcast, Socket.IO, NATS), and ours beside them.
+//! - [`target`]: publishing and fan-out, for our server and those of any other kind (echo, broadcast, Socket.IO, NATS).
+//! - [`bare`]: connections on the codec alone: many that wait, many that come at once, many that follow for the budgets.
 //! - [`generator`]: whether a run's figures are the server's or the generator's own. [`files`]: room for its connections.
 //! - [`process`]: CPU, memory, threads and files of a process, from `/proc`.
 //! - [`connect`]: a connection, step by step.

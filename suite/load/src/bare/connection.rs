@@ -171,6 +171,13 @@ impl Connection {
         }
         Ok(reply["data"].clone())
     }
+
+    /// Opens a session and returns its name.
+    pub(super) async fn open_session(&mut self) -> anyhow::Result<String> {
+        let data = serde_json::json!({"command": "create_session", "projectId": "load", "testId": "load", "agentName": "load"});
+        let created = self.command(&data).await?;
+        Ok(created["sessionId"].as_str().context("no sessionId in the reply")?.to_owned())
+    }
 }
 
 impl Inbound {

@@ -1,4 +1,7 @@
 //! One publisher, many followers of its session.
+//!
+//! [`broadcast`](crate::target::broadcast) does the same for servers of any kind. Its readers record the latency of each delivery, and a
+//! reader's speed decides how often the server has to wake it: figures of the two differ, so the budgets keep this one.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -8,9 +11,9 @@ use std::time::{Duration, Instant};
 use agentbench_auth::Role;
 use anyhow::Context;
 
-use super::publish::{message_parts, open_session};
 use super::{Connection, Inbound};
 use crate::child::token;
+use crate::target::{Template, event};
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +49,7 @@ pub async fn fan_out(
     mut measure: impl FnMut(),
 ) -> anyhow::Result<FanOutResult> {
     let mut publisher = Connection::open(address, &token("publisher", Role::Evaluator)?).await?;
-    let session = open_session(&mut publisher).await?;
+    let session = publisher.open_session().await?;
     let (delivered, done) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(false)));
     let arrived = Rc::new(tokio::sync::Notify::new());
     let expected = Rc::new(Cell::new(u64::MAX));
@@ -61,14 +64,14 @@ pub async fn fan_out(
             (Rc::clone(&delivered), Rc::clone(&done), Rc::clone(&arrived), Rc::clone(&expected));
         tasks.push(tokio::task::spawn_local(follow(follower, delivered, done, arrived, expected)));
     }
-    let (head, tail) = message_parts(&session, plan.size, false);
+    let mut template = Template::new(&event(plan.size, Some(&session), false));
     let mut sent = 0_u64;
     let mut started: Option<(Instant, u64)> = None;
     let begin = Instant::now();
     let result = loop {
         for _ in 0..plan.together {
             sent += 1;
-            publisher.put(format!("{head}{sent:012}{tail}").as_bytes());
+            publisher.put(template.fill(sent));
         }
         expected.set(sent * plan.followers as u64);
         publisher.write().await?;

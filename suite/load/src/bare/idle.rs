@@ -7,7 +7,6 @@ use agentbench_auth::Role;
 use anyhow::Context;
 
 use super::Connection;
-use super::publish::open_session;
 use crate::child::token;
 
 /// What came of it.
@@ -114,7 +113,7 @@ impl Drop for IdleResult {
 
 async fn open_named(connection: &mut Connection, serial: usize) -> anyhow::Result<String> {
     if serial == 0 {
-        return open_session(connection).await;
+        return connection.open_session().await;
     }
     let data = serde_json::json!({"command": "create_session", "projectId": "load", "testId": "idle", "agentName": "load"});
     let created = connection.command_as(&format!("create-{serial}"), &data).await?;

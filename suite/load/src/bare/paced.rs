@@ -11,7 +11,6 @@ use agentbench_auth::Role;
 use hdrhistogram::Histogram;
 
 use super::Connection;
-use super::publish::open_session;
 use crate::child::token;
 
 /// What to do.
@@ -62,7 +61,7 @@ pub async fn paced(address: SocketAddr, plan: Paced) -> anyhow::Result<PacedResu
     for index in 0..plan.publishers {
         let mut publisher =
             Connection::open(address, &token(&format!("paced-{index}"), Role::Evaluator)?).await?;
-        let session = open_session(&mut publisher).await?;
+        let session = publisher.open_session().await?;
         let mut follower =
             Connection::open(address, &token(&format!("reader-{index}"), Role::Viewer)?).await?;
         follower

@@ -2,13 +2,18 @@
 //!
 //! The server runs on one core with one worker, the load on another. Each row is a fresh server with a scratch folder.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentbench_load::bare::{FanOut, Paced, Publish, fan_out, idle, open_sessions, paced, publish};
-use agentbench_load::child::{ServerCommand, ServerProcess, binary_beside, pin};
+use agentbench_auth::Role;
+use agentbench_load::bare::{FanOut, Paced, fan_out, idle, open_sessions, paced};
+use agentbench_load::child::{ServerCommand, ServerProcess, binary_beside, pin, token};
 use agentbench_load::paired::{Ratio, TABLE_HEAD, load_average};
 use agentbench_load::process::{Usage, usage};
+use agentbench_load::target::{self, AgentBench, Dialect, Exchange, Job, Pace, Place, exchange};
 use anyhow::Context;
 use clap::Parser;
 
@@ -68,6 +73,9 @@ struct Row {
     budget: f64,
     unit: &'static str,
 }
+
+/// How long the server may be silent.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Stored events and sessions between which the cost of an event is compared; the larger numbers are settings.
 const FEW_SESSIONS: usize = 10;
@@ -245,9 +253,8 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
         Work::Publish { in_flight } => {
             let plan = Publish { publishers: 100, in_flight, size: 1024, warm_up, duration };
             let result = publish(address, plan, look).await?;
-            anyhow::ensure!(result.errors == 0, "{} errors", result.errors);
-            let rate = result.acked as f64 / result.took.as_secs_f64();
-            Measured { figure: per(&looks, result.acked), note: format!("{rate:.0} events/s") }
+            let note = format!("{:.0} events/s", result.per_second());
+            Measured { figure: per(&looks, result.answered), note }
         }
         Work::FanOut { followers, together } => {
             let plan = FanOut { followers, together, size: 256, warm_up, duration };
@@ -292,16 +299,15 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
         Work::Flatness => {
             let plan = Publish { publishers: FEW_SESSIONS, in_flight: 16, size: 256, warm_up, duration };
             let few = publish(address, plan, &mut look).await?;
-            let mut stored = few.acked;
+            let mut stored = few.answered;
             open_sessions(address, arguments.sessions).await?;
             while stored < arguments.stored {
-                let fill =
-                    Publish { publishers: 100, in_flight: 16, size: 256, warm_up: Duration::ZERO, duration };
-                stored += publish(address, fill, || {}).await?.acked;
+                let fill = Publish { publishers: 100, warm_up: Duration::ZERO, ..plan };
+                stored += publish(address, fill, || {}).await?.answered;
             }
             let many = publish(address, plan, &mut look).await?;
-            let first = per(&looks[..2], few.acked);
-            let second = per(&looks[2..], many.acked);
+            let first = per(&looks[..2], few.answered);
+            let second = per(&looks[2..], many.answered);
             let note = format!(
                 "{first:.2} µs, then {second:.2} µs with {stored} events and {} sessions",
                 arguments.sessions
@@ -321,8 +327,38 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             }
         }
     };
+    // The loads' tasks have been ended; here they close their sockets, which the server would wait for.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     server.stop(Duration::from_secs(30))?;
     Ok(measured)
+}
+
+/// What the rows of publishing differ in.
+#[derive(Clone, Copy)]
+struct Publish {
+    publishers: usize,
+    /// Events of each that are not acked.
+    in_flight: usize,
+    size: usize,
+    warm_up: Duration,
+    duration: Duration,
+}
+
+/// Runs of this process: each has users of its own, since a user's ids are remembered.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+/// Publishers that keep a number of events in flight, each a user with a session of its own.
+async fn publish(address: SocketAddr, plan: Publish, look: impl FnMut()) -> anyhow::Result<target::Measured> {
+    let Publish { publishers, in_flight, size, warm_up, duration } = plan;
+    let pace = Pace::Window(in_flight);
+    let plan = Exchange { connections: publishers, pace, warm_up, duration, patience: PATIENCE };
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let make = |index| -> anyhow::Result<Box<dyn Dialect>> {
+        let token = token(&format!("publisher-{run}-{index}"), Role::Evaluator)?;
+        let id = "create_session".to_owned();
+        Ok(Box::new(AgentBench::new(Job::Publish, id, token.into(), Rc::default(), size)?))
+    };
+    exchange(&Place::at(address), plan, make, look).await
 }
 
 /// CPU between the first two looks, µs for each of `count`.

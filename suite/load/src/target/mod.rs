@@ -40,3 +40,4 @@ pub use plain::Plain;
 pub use ramp::open_all;
 pub use socket_io::SocketIo;
 pub use template::Template;
+pub(crate) use template::event;

@@ -59,7 +59,7 @@ pub(super) fn body(size: usize) -> String {
 }
 
 /// An event's envelope of `size` bytes, or as short as it can be.
-pub(super) fn event(size: usize, session: Option<&str>, ack: bool) -> String {
+pub(crate) fn event(size: usize, session: Option<&str>, ack: bool) -> String {
     let session = session.map(|session| format!("\"sessionId\":\"{session}\",")).unwrap_or_default();
     let metadata = if ack { ",\"metadata\":{\"requiresAck\":true}" } else { "" };
     let envelope = |text: &str| {
