@@ -145,7 +145,7 @@ fn a_server_writes_what_surprises_about_its_secret_and_why_tokens_are_refused() 
     let log = std::fs::read_to_string(log).unwrap();
     for words in [
         "ends in a line break",
-        "taken in development only: the secret has 5 bytes",
+        "accepted in development only: the secret has 5 bytes",
         "refused a request: the token cannot be read",
     ] {
         assert!(log.contains(words), "{log}");

@@ -172,7 +172,7 @@ fn the_level_changes_under_way_and_a_wrong_one_is_refused() {
     std::fs::write(&file, "log_level = \"agentbench=loud\"\n").unwrap();
     let hangup = Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status().unwrap();
     assert!(hangup.success());
-    server.wait_for("the level was not read again");
+    server.wait_for("the log level could not be reloaded");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_server_with_tls_is_used_audited_and_checked() {
         ("line 2: changed", with(&|lines| lines[1] = lines[1].replace("allowed", "refused"))),
         ("line 3: removed: number 3 is missing", with(&|lines| drop(lines.remove(2)))),
         ("line 4: misplaced", with(&|lines| lines.swap(2, 3))),
-        ("is not in it", with(&|lines| drop(lines.pop()))),
+        ("is missing", with(&|lines| drop(lines.pop()))),
     ];
     for (expected, output) in cases {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
