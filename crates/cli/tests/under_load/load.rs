@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentbench_auth::Role;
 use agentbench_client::{Client, Config};
-use agentbench_history::{ClientHistory, Operation, StoppedBecause, check};
+use agentbench_history::{ClientHistory, Operation, StopReason, check};
 use agentbench_load::child::{ServerCommand, ServerProcess, token};
 use agentbench_report::schema::Category;
 use agentbench_scenarios::definition::{Faults, Readers, Scenario};
@@ -175,7 +175,7 @@ pub(crate) fn nothing_is_lost(
 fn is_whole_final_read(history: &ClientHistory) -> bool {
     let operations = || history.records.iter().map(|record| &record.operation);
     operations().any(|operation| matches!(operation, Operation::FinalRead { .. }))
-        && matches!(operations().next_back(), Some(Operation::Stop { why: StoppedBecause::CaughtUp }))
+        && matches!(operations().next_back(), Some(Operation::Stop { why: StopReason::CaughtUp }))
 }
 
 fn scenario(load: &Load) -> Scenario {
