@@ -1,4 +1,4 @@
-//! One connection to a server, with the time of each of its steps.
+//! One connection to a server, with the time of each step.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The steps of a connection that came about.
+/// The times of a successful connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Steps {
     /// TCP connect.
@@ -23,16 +23,16 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// All of it.
+    /// The sum of all steps.
     pub fn whole(&self) -> Duration {
         self.tcp + self.upgrade + self.first_message
     }
 }
 
-/// Connects, waits for the server's first message, and goes away.
+/// Connects, waits for the server's first message, and disconnects.
 ///
 /// # Errors
-/// If the server refuses or ends the connection, or takes longer than `patience`.
+/// The server refuses or ends the connection, or takes longer than `patience`.
 pub async fn connect(address: SocketAddr, token: &str, patience: Duration) -> anyhow::Result<Steps> {
     let connected = tokio::time::timeout(patience, step_by_step(address, token)).await;
     connected.with_context(|| format!("the server did not answer within {patience:?}"))?
@@ -49,7 +49,7 @@ async fn step_by_step(address: SocketAddr, token: &str) -> anyhow::Result<Steps>
     Ok(Steps { tcp, upgrade: upgraded - tcp, first_message: begun.elapsed() - upgraded })
 }
 
-/// Gives what came behind the answer's head.
+/// Returns the bytes after the answer's head.
 async fn upgrade(stream: &mut TcpStream, address: SocketAddr, token: &str) -> anyhow::Result<BytesMut> {
     let key = key(*b"a constant nonce");
     let (host, bearer) = (address.to_string(), format!("Bearer {token}"));

@@ -1,4 +1,4 @@
-//! Publishers that keep a number of events in flight, each in a session of its own.
+//! Publishers that keep a number of events in flight, each in its own session.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,38 +14,38 @@ use hdrhistogram::Histogram;
 use super::{Connection, Inbound};
 use crate::child::token;
 
-/// What to do.
+/// The parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Publish {
-    /// Publishers.
+    /// Number of publishers.
     pub publishers: usize,
-    /// Events of each that are not acked.
+    /// Number of unacked events per publisher.
     pub in_flight: usize,
-    /// Bytes of one message.
+    /// Size of a message in bytes.
     pub size: usize,
-    /// Time before the measurement.
+    /// Warm-up time.
     pub warm_up: Duration,
-    /// Time of the measurement.
+    /// Measured time.
     pub duration: Duration,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone)]
 pub struct PublishResult {
     /// Events acked in the measured time.
     pub acked: u64,
-    /// Error messages.
+    /// Number of error messages.
     pub errors: u64,
     /// The measured time.
     pub took: Duration,
-    /// Sending to ack, µs.
+    /// From sending to ack, µs.
     pub latency: Histogram<u64>,
 }
 
-/// Runs of this process: each has users of its own, since a user's ids are remembered.
+/// Runs of this process: each has its own users, since the server remembers a user's ids.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
-/// What the publishers of a run count together.
+/// Counters shared by the publishers of a run.
 struct Counts {
     acked: Cell<u64>,
     errors: Cell<u64>,
@@ -53,10 +53,10 @@ struct Counts {
     latency: RefCell<Histogram<u64>>,
 }
 
-/// Runs it. `measure` is called when the measured time begins and when it ends.
+/// Runs the load. `measure` is called at the start and at the end of the measured time.
 ///
 /// # Errors
-/// If a connection fails.
+/// A connection fails.
 pub async fn publish(
     address: SocketAddr,
     plan: Publish,
@@ -95,14 +95,14 @@ pub async fn publish(
     Ok(result)
 }
 
-/// Opens a session and returns its name.
+/// Opens a session and returns its id.
 pub(super) async fn open_session(connection: &mut Connection) -> anyhow::Result<String> {
     let data = serde_json::json!({"command": "create_session", "projectId": "load", "testId": "load", "agentName": "load"});
     let created = connection.command(&data).await?;
     Ok(created["sessionId"].as_str().context("no sessionId in the reply")?.to_owned())
 }
 
-/// A message of about `size` bytes: the parts before and after its id.
+/// A message of about `size` bytes, as the parts before and after its id.
 pub(super) fn message_parts(session: &str, size: usize, ack: bool) -> (String, String) {
     let head = "{\"id\":\"".to_owned();
     let metadata = if ack { ",\"metadata\":{\"requiresAck\":true}" } else { "" };
@@ -135,7 +135,7 @@ async fn run(
             message.extend_from_slice(head.as_bytes());
             message.extend_from_slice(format!("{sent:012}").as_bytes());
             message.extend_from_slice(tail.as_bytes());
-            connection.put(&message);
+            connection.queue(&message);
         }
         connection.write().await?;
         free = 0;
@@ -152,7 +152,7 @@ async fn run(
             counts.errors.set(counts.errors.get() + refused as u64);
             free = acks + refused;
             for sent in on_their_way.drain(..free.min(on_their_way.len())) {
-                // A run is far shorter than what the histogram can hold.
+                // A run is far shorter than the histogram's range.
                 let _ = counts.latency.borrow_mut().record(sent.elapsed().as_micros() as u64);
             }
         }

@@ -1,9 +1,9 @@
-//! A server as a child process: held to a core from its first instruction, up once it has printed the line that says so, ended
+//! A server as a child process: pinned to a core from its first instruction, ready once it has printed a known line, stopped
 //! by its id.
 //!
-//! - [`Child`] is the process, whatever it runs.
-//! - [`ServerProcess`] is a server of ours, on a free port and with a scratch secret. Servers of any kind are
-//!   [`crate::contender`].
+//! - [`Child`] is the process of any program.
+//! - [`ServerProcess`] is a server of ours, on a free port and with a fixed test secret. [`crate::contender`] starts servers of
+//!   any kind.
 
 mod server;
 #[cfg(test)]
@@ -23,7 +23,7 @@ pub use server::{SECRET, ServerCommand, ServerProcess, binary_beside, token};
 const LINES: usize = 20;
 /// Lines that may be read ahead of the search for the one that says that the server is up.
 const LINES_AHEAD: usize = 256;
-/// Time between two looks at whether it has ended.
+/// Time between two samples at whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 
 /// A running server. Killed when dropped.
