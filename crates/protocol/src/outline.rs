@@ -1,8 +1,8 @@
-//! The little that the server has to know of an event's `data`: whether it is a reviewer's, and how far the test has come.
+//! The few parts of an event's `data` that the server needs: whether it is a reviewer's event, and the test's progress.
 //!
-//! Everything else in `data` is the publishers' and readers' own. Nearly all events are neither, so first their bytes are
-//! searched for the words that one of the two has to hold; only then the top level is read. A word can be hidden from the
-//! search by writing its letters as `\u…`, so that is searched for as well.
+//! Everything else in `data` belongs to publishers and readers. Nearly all events are neither kind, so their bytes are first
+//! searched for the words that each kind must contain; only then the top level is parsed. A word can be hidden from the
+//! search by writing its letters as `\u…`, so that is searched for, too.
 
 use std::sync::LazyLock;
 
@@ -11,28 +11,28 @@ use memchr::memmem::Finder;
 use crate::error::Refusal;
 use crate::json::{JsonKind, RawValue, Scanner};
 
-/// Whose event it is, by its `eventType`.
+/// The author of an event, by its `eventType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Authorship {
-    /// A publisher's: an agent's, a judge's.
+    /// A publisher: an agent or a judge.
     #[default]
     Publisher,
-    /// A reviewer's: `review_note` or `review_score`.
+    /// A reviewer: `review_note` or `review_score`.
     Reviewer,
 }
 
-/// What an event's `data` says on its top level, as far as the server needs it.
+/// The top level of an event's `data`, as far as the server needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Outline {
-    /// Whose event it is.
+    /// The author of the event.
     pub author: Authorship,
-    /// Of an event of type `progress`: its `percent`, 0 to 100.
+    /// For an event of type `progress`: its `percent`, 0 to 100.
     pub progress: Option<f64>,
 }
 
-/// What every reviewer's event holds, unless it is written with escapes.
+/// Contained in every reviewer's event, unless it is written with escapes.
 const REVIEW: &str = "review_";
-/// What every progress event holds, unless it is written with escapes.
+/// Contained in every progress event, unless it is written with escapes.
 const PROGRESS: &str = "progress";
 
 struct Words {
@@ -47,11 +47,11 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
     escape: Finder::new("\\u"),
 });
 
-/// Reads the outline of `data`, which is a JSON object.
+/// Parses the outline of `data`, which is a JSON object.
 ///
 /// # Errors
-/// An `eventType` that is given twice, one of them a reviewer's: JSON parsers differ in which of two they take, so readers
-/// would not agree on whose event it is.
+/// An `eventType` that is given twice, one of them a reviewer's: JSON parsers differ in which of the two they use, so readers
+/// would not agree on the author.
 pub fn outline(data: &str) -> Result<Outline, Refusal> {
     let bytes = data.as_bytes();
     let suspicious = WORDS.review.find(bytes).is_some()
@@ -60,9 +60,9 @@ pub fn outline(data: &str) -> Result<Outline, Refusal> {
     if suspicious { read(data) } else { Ok(Outline::default()) }
 }
 
-/// The percent that an event says which is a `progress` event; `body` is the whole message as readers get it.
+/// The percentage of a `progress` event; `body` is the whole message as readers receive it.
 pub fn progress_of_event(body: &[u8]) -> Option<f64> {
-    // Nearly no event holds the word at all.
+    // Nearly no event contains the word at all.
     WORDS.progress.find(body)?;
     let mut data = None;
     let found = Scanner::new(std::str::from_utf8(body).ok()?).object::<Refusal>(|key, value| {
@@ -100,7 +100,7 @@ fn says(value: &RawValue<'_>, word: &str) -> bool {
     value.to_str().is_some_and(|text| text == word)
 }
 
-/// A share of a hundred; what is none is no progress.
+/// A percentage; any other value is no progress.
 fn number(value: &RawValue<'_>) -> Option<f64> {
     let number = (value.kind == JsonKind::Number).then(|| value.text.parse::<f64>().ok()).flatten();
     number.filter(|percent| (0.0..=100.0).contains(percent))
