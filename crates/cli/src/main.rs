@@ -39,7 +39,7 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a promise or threshold was broken, or the request was refused, 2 could not run (wrong usage, no server, …).
 
 Try: agentbench serve          start a server on port 3001 and print links to sign in
-     agentbench token mint     make a token
+     agentbench token mint     mint a token
      agentbench help COMMAND   show what a command does";
 
 #[derive(Subcommand)]

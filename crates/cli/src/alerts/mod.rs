@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// Does it.
+/// Runs the self-test and prints the outcomes.
 ///
 /// # Errors
 /// If a scratch server cannot be started or used.

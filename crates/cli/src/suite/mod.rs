@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Run the three categories: twelve scenarios
     #[command(after_help = AFTER_HELP)]
     All(Arguments),
-    /// Run everything: the three categories, and the longer scenarios
+    /// Run everything: the three categories, and the further scenarios
     #[command(after_help = AFTER_HELP)]
     Full(Arguments),
     /// Run scenarios by name, or from TOML files
