@@ -8,7 +8,7 @@
 //! In reading order:
 //! - [`DiskLog`] is the engine: the guarantees of [`EventLog`], retention, sizes and counters.
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
-//! - `hot`, `files`, `scan`, `mend` are raft-engine and the code around it that makes it fail safely.
+//! - `hot`, `files`, `scan`, `repair` are raft-engine and the code around it that makes it fail safely.
 //! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
 //! - `quarantine` keeps copies of damaged bytes before they are changed, `witness` detects files that end early or are missing.
 //! - [`ArchiveLog`] is the fallback when the hot log cannot be opened: ended sessions, read only.
@@ -32,12 +32,12 @@ mod files;
 mod hot;
 mod inbox;
 mod lock;
-mod mend;
 mod open;
 mod private;
 mod quarantine;
 mod reading;
 mod record;
+mod repair;
 mod scan;
 mod stats;
 mod table;

@@ -30,7 +30,7 @@ impl Hints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(log, seq))
     }
 
-    fn put(&self, log: u64, seq: Seq, ordinal: u64) {
+    fn insert(&self, log: u64, seq: Seq, ordinal: u64) {
         let mut hints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if hints.len() >= MAX_HINTS {
             hints.clear();
@@ -96,7 +96,7 @@ fn remember(hints: &Hints, log: &LiveLog, next: u64, frames: Vec<Frame>) -> Vec<
     if let Some(last) = frames.last()
         && next <= log.head_ordinal
     {
-        hints.put(log.number, last.last_seq() + 1, next);
+        hints.insert(log.number, last.last_seq() + 1, next);
     }
     frames
 }

@@ -3,7 +3,7 @@
 //! raft-engine can only refuse damaged files or cut them off at the first broken batch. So its files are repaired here
 //! first, and the repairs are reported:
 //! - An incomplete write at the end of the newest file is cut off; it was never acknowledged.
-//! - A broken batch followed by whole ones is damage, which [`mend`](crate::mend) handles.
+//! - A broken batch followed by whole ones is damage, which [`repair`](crate::repair) handles.
 //!
 //! ```text
 //! file   = magic (53 bytes) · version u64 = 2 · alignment u64 = 0 · batch*
@@ -149,8 +149,8 @@ fn check_file(
             found => {
                 let end = found.unwrap_or(view.size);
                 let kept = repairs.keep(path, at, end)?;
-                let mended = crate::mend::mend(&file, number, at, end).map_err(io(path))?;
-                let what = mended.map_err(|what| OpenError::Damaged {
+                let repaired = crate::repair::repair(&file, number, at, end).map_err(io(path))?;
+                let what = repaired.map_err(|what| OpenError::Damaged {
                     place: format!("{} at byte {at}", path.display()),
                     what: what.into(),
                 })?;

@@ -180,7 +180,7 @@ impl Archive {
             return Ok(file);
         }
         let file = Arc::new(FileReader::open(&path_of(&self.dir, header.session), header)?);
-        self.open_files().put(key, file.clone());
+        self.open_files().insert(key, file.clone());
         Ok(file)
     }
 
@@ -437,7 +437,7 @@ impl OpenFiles {
         Some(file.clone())
     }
 
-    fn put(&mut self, key: FileKey, file: Arc<FileReader>) {
+    fn insert(&mut self, key: FileKey, file: Arc<FileReader>) {
         self.clock += 1;
         // There are few enough for a linear search.
         if self.files.len() >= self.limit

@@ -26,7 +26,7 @@ struct FoundEntry {
 
 /// Turns the bytes `begin..end` of a file, which contain no whole batch, into one batch with the entries found there.
 /// Returns what was done, or why it is impossible.
-pub(crate) fn mend(
+pub(crate) fn repair(
     file: &File,
     number: u64,
     begin: usize,
@@ -35,14 +35,14 @@ pub(crate) fn mend(
     let mut bytes = vec![0; end - begin];
     file.read_exact_at(&mut bytes, begin as u64)?;
     let Some((header, body)) = bytes.split_first_chunk_mut::<BATCH_HEADER>() else {
-        return Ok(Err("damaged, and too short to be mended; restore the file from a copy"));
+        return Ok(Err("damaged, and too short to be repaired; restore the file from a copy"));
     };
     let found = find_entries(body);
     let mut footer = encode_footer(&found);
     footer.extend_from_slice(&(crc32fast::hash(&footer) ^ number as u32).to_le_bytes());
     let used = found.last().map_or(0, |entry| entry.end + CHECKSUM);
     let Some(footer_at) = body.len().checked_sub(footer.len()).filter(|at| *at >= used) else {
-        return Ok(Err("damaged, without room to be mended; restore the file from a copy"));
+        return Ok(Err("damaged, without room to be repaired; restore the file from a copy"));
     };
     let (entries, place) = body.split_at_mut(footer_at);
     place.copy_from_slice(&footer);
