@@ -97,15 +97,15 @@ struct Header<'a> {
 /// Signs a token. The claims are written unchanged and unchecked.
 pub fn sign(claims: &Claims, key: &SigningKey) -> Result<String, SignError> {
     let header = Header { typ: "JWT", alg: key.algorithm.as_str(), kid: key.kid.as_deref() };
-    let mut token = part(&header)?;
+    let mut token = encode_part(&header)?;
     token.push('.');
-    token.push_str(&part(claims)?);
+    token.push_str(&encode_part(claims)?);
     let signature = key.signature_of(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
 }
 
-fn part(content: &impl Serialize) -> Result<String, SignError> {
+fn encode_part(content: &impl Serialize) -> Result<String, SignError> {
     serde_json::to_vec(content).map(|json| URL_SAFE_NO_PAD.encode(json)).map_err(|_| SignError::Failed)
 }

@@ -55,7 +55,7 @@ pub(crate) fn charge(bytes: u64) -> u64 {
 }
 
 /// `None` if there is no such file.
-pub(crate) fn look(path: &Path) -> io::Result<Option<Metadata>> {
+pub(crate) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -73,7 +73,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     for entry in entries {
         let path = entry?.path();
         // A file that was removed meanwhile is skipped.
-        if let Some(metadata) = look(&path)? {
+        if let Some(metadata) = metadata(&path)? {
             files.push((path, metadata));
         }
     }

@@ -137,14 +137,14 @@ impl Store {
         {
             return Ok(Found::Whole(stored));
         }
-        let partly = files::look(&files::partial(&self.dir, session, hash))?;
+        let partly = files::metadata(&files::partial(&self.dir, session, hash))?;
         Ok(partly.map_or(Found::Nothing, |metadata| Found::Partly(metadata.len())))
     }
 
     /// The file by name, whatever its bytes are.
     pub(crate) fn find_whole(&self, session: SessionId, hash: Hash) -> io::Result<Option<Stored>> {
         for media_type in MediaType::ALL {
-            if let Some(metadata) = files::look(&files::whole(&self.dir, session, hash, media_type))? {
+            if let Some(metadata) = files::metadata(&files::whole(&self.dir, session, hash, media_type))? {
                 return Ok(Some(Stored { size: metadata.len(), media_type }));
             }
         }
@@ -296,7 +296,7 @@ impl Store {
             return Err(EvidenceError::TooLarge { limit: self.limits.file });
         }
         if !self.state().busy.insert((session, hash)) {
-            let partial = files::look(&files::partial(&self.dir, session, hash))?;
+            let partial = files::metadata(&files::partial(&self.dir, session, hash))?;
             return Err(EvidenceError::Busy { received: partial.map_or(0, |metadata| metadata.len()) });
         }
         // From here on the upload's end releases the mark.

@@ -73,7 +73,7 @@ impl Upload {
 
     fn open(&mut self, part: Part) -> Result<(), EvidenceError> {
         let path = files::partial(&self.store.dir, self.session, self.hash);
-        let there = files::look(&path)?.map(|metadata| metadata.len());
+        let there = files::metadata(&path)?.map(|metadata| metadata.len());
         let from = part.from();
         if matches!(part, Part::Range { .. }) && from != there.unwrap_or(0) {
             return Err(EvidenceError::OutOfPlace { received: there.unwrap_or(0) });
@@ -84,7 +84,7 @@ impl Upload {
         self.charged = announced;
         self.received = from;
         let folder = files::folder(&self.store.dir, self.session);
-        if files::look(&folder)?.is_none() {
+        if files::metadata(&folder)?.is_none() {
             Store::make_folder(&folder)?;
             self.in_new_folder = true;
         }

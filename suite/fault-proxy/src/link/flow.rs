@@ -130,7 +130,7 @@ impl Link {
         if all {
             self.pipes.iter().for_each(crate::pipe::Pipe::release);
         }
-        self.mend(before && !after);
+        self.reset_if_lossy(before && !after);
         self.wake();
     }
 
@@ -142,12 +142,12 @@ impl Link {
         let after = state.has_black_hole();
         let next = state.lasting.iter().filter_map(|lasting| lasting.next_change(now)).min();
         drop(state);
-        self.mend(before && !after);
+        self.reset_if_lossy(before && !after);
         next
     }
 
     /// A black hole has closed: a link that lost something in it cannot continue.
-    fn mend(&self, has_closed: bool) {
+    fn reset_if_lossy(&self, has_closed: bool) {
         if has_closed && self.lost.is_marked() {
             self.end(End::Reset);
         }
