@@ -16,7 +16,7 @@ use crate::files::make_room;
 use crate::generator::UsageSample;
 use crate::outcome::{Outcome, RunParameters};
 use crate::target::{
-    AgentBench, Broadcast, Dialect, Exchange, Job, Measured, Pace, Place, Plain, broadcast, exchange,
+    AgentBench, Broadcast, Dialect, Exchange, Job, Measurement, Pace, Place, Plain, broadcast, exchange,
 };
 
 /// How long a server may be silent before a run is aborted.
@@ -137,7 +137,7 @@ async fn load(
     arguments: &Arguments,
     found: &ServerUnderLoad,
     look: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let duration = Duration::from_secs_f64(arguments.seconds);
     let warm_up = duration.mul_f64(WARM_UP);
     let (connections, pace, size) = (arguments.connections, arguments.pace(), arguments.size);

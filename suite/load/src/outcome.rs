@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::generator::{Cost, Verdict, judge_rate, judge_window};
 use crate::latency::{Percentiles, percentiles};
-use crate::target::Measured;
+use crate::target::Measurement;
 
 /// The figures of a run. In JSON: one object, with fields in camelCase.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,7 +58,7 @@ pub(crate) struct RunParameters {
 }
 
 impl Outcome {
-    pub(crate) fn new(asked: RunParameters, measured: &Measured, cost: Cost) -> Self {
+    pub(crate) fn new(asked: RunParameters, measured: &Measurement, cost: Cost) -> Self {
         let late = measured.lag.as_ref().map(|lag| lag.value_at_quantile(0.99));
         let verdict = match late {
             Some(late) => judge_rate(Duration::from_micros(late)),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentbench_load::target::{
-    Broadcast, Dialect, Exchange, Job, Measured, Pace, Place, Plain, SocketIo, broadcast, exchange,
+    Broadcast, Dialect, Exchange, Job, Measurement, Pace, Place, Plain, SocketIo, broadcast, exchange,
 };
 use tungstenite::{Message, WebSocket};
 
@@ -57,7 +57,7 @@ fn plan(connections: usize, pace: Pace, patience: Duration) -> Exchange {
     Exchange { connections, pace, warm_up, duration, patience }
 }
 
-fn echo(address: SocketAddr, plan: Exchange, size: usize) -> anyhow::Result<Measured> {
+fn echo(address: SocketAddr, plan: Exchange, size: usize) -> anyhow::Result<Measurement> {
     let make = |_| -> anyhow::Result<Box<dyn Dialect>> { Ok(Box::new(Plain::new("/", Job::Echo, size))) };
     let mut samples = 0;
     let measured = on_local(exchange(&Place::at(address), plan, make, || samples += 1))?;
@@ -113,11 +113,16 @@ fn broadcast_server() -> SocketAddr {
     })
 }
 
-fn fan_out(address: SocketAddr, pace: Pace, patience: Duration) -> anyhow::Result<Measured> {
+fn fan_out(address: SocketAddr, pace: Pace, patience: Duration) -> anyhow::Result<Measurement> {
     fan_out_of(address, pace, patience, SIZE)
 }
 
-fn fan_out_of(address: SocketAddr, pace: Pace, patience: Duration, size: usize) -> anyhow::Result<Measured> {
+fn fan_out_of(
+    address: SocketAddr,
+    pace: Pace,
+    patience: Duration,
+    size: usize,
+) -> anyhow::Result<Measurement> {
     let (warm_up, duration) = (Duration::from_millis(20), Duration::from_millis(200));
     let plan = Broadcast { readers: 5, pace, warm_up, duration, patience };
     let make = |job, _| -> anyhow::Result<Box<dyn Dialect>> { Ok(Box::new(Plain::new("/", job, size))) };

@@ -21,7 +21,7 @@ use crate::routes::{Routes, address_of};
 use crate::sdk::Sdk;
 use crate::search;
 use crate::supervisor::Supervised;
-use crate::target::{CannotRun, Endpoint, Prepared, Target};
+use crate::target::{CannotRun, Endpoint, PreparedTarget, Target};
 
 /// Time between two observations of the run.
 const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
@@ -112,10 +112,10 @@ impl<'a> Running<'a> {
     /// `watched` is the server's process and its data folder, if they are on this machine and not supervised.
     pub(crate) async fn new(
         order: &'a Order<'a>,
-        prepared: Prepared,
+        prepared: PreparedTarget,
         watched: Option<(u32, PathBuf)>,
     ) -> Result<Self, CannotRun> {
-        let Prepared { endpoint, supervisor } = prepared;
+        let PreparedTarget { endpoint, supervisor } = prepared;
         let own = supervisor.as_ref().and_then(|it| Some((it.pid()?, it.data_dir().to_owned())));
         let (scenario, seed) = (order.scenario, order.seed);
         let planned = planned(scenario, seed);

@@ -9,7 +9,7 @@ use agentbench_report::schema::{LimitSearch, LoadStep, ScenarioResult, Setup, St
 use crate::definition::{Scenario, Search};
 use crate::meters::Meters;
 use crate::run::{Order, Run, Running};
-use crate::target::{CannotRun, Prepared};
+use crate::target::{CannotRun, PreparedTarget};
 
 /// A step ends after this many times its length in any case.
 const STEP_LIMIT: u32 = 4;
@@ -26,11 +26,11 @@ const GENERATOR_BUSY: f64 = 0.95;
 /// [`CannotRun`] if the server cannot be used.
 pub(crate) async fn run(
     order: &Order<'_>,
-    prepared: Prepared,
+    prepared: PreparedTarget,
     mut progress: impl FnMut(&Meters),
 ) -> Result<Run, CannotRun> {
     let search = order.scenario.search.ok_or_else(|| anyhow::anyhow!("the scenario has no search"))?;
-    let Prepared { endpoint, supervisor } = prepared;
+    let PreparedTarget { endpoint, supervisor } = prepared;
     let watched = supervisor.as_ref().and_then(|it| Some((it.pid()?, it.data_dir().to_owned())));
     let mut state = SearchProgress::default();
     let mut rate = search.start_per_second;
@@ -41,7 +41,7 @@ pub(crate) async fn run(
         let mut tries = 0;
         let run = loop {
             tries += 1;
-            let prepared = Prepared { endpoint: endpoint.clone(), supervisor: None };
+            let prepared = PreparedTarget { endpoint: endpoint.clone(), supervisor: None };
             let mut running = Running::new(&order, prepared, watched.clone()).await?;
             let ended = running.fleet(&mut progress).await;
             let run = running.finish(ended).await;

@@ -84,7 +84,7 @@ impl Endpoint {
 
 /// A target that is ready for one scenario.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedTarget {
     /// The endpoint for clients without a proxy.
     pub endpoint: Endpoint,
     /// The server's process, if it was started here.
@@ -99,14 +99,14 @@ impl Target {
     ///
     /// # Errors
     /// [`CannotRun`], with a sentence for the user.
-    pub async fn prepare(&self, scenario: &Scenario) -> Result<Prepared, CannotRun> {
+    pub async fn prepare(&self, scenario: &Scenario) -> Result<PreparedTarget, CannotRun> {
         let prepared = match self {
             Self::Start { binary, flags, token, core } => {
                 let flags = flags.iter().chain(&scenario.server_flags).cloned().collect();
                 let supervisor = Supervisor::start(binary.clone(), flags, *core)?;
                 let address = supervisor.address().context("the server has no address")?;
                 let endpoint = Endpoint::new(format!("ws://{address}"), token);
-                Prepared { endpoint, supervisor: Some(supervisor) }
+                PreparedTarget { endpoint, supervisor: Some(supervisor) }
             }
             Self::Running { url, .. } if url.starts_with("wss://") && reads_traffic(scenario) => {
                 let name = &scenario.name;
@@ -116,7 +116,7 @@ impl Target {
                 )));
             }
             Self::Running { url, token } => {
-                Prepared { endpoint: Endpoint::new(url, token), supervisor: None }
+                PreparedTarget { endpoint: Endpoint::new(url, token), supervisor: None }
             }
         };
         probe(&prepared.endpoint).await.map_err(CannotRun::Server)?;

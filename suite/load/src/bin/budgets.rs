@@ -133,7 +133,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-struct Measured {
+struct RowResult {
     figure: f64,
     note: String,
 }
@@ -222,7 +222,7 @@ fn verdict(ratio: &Ratio) -> &'static str {
     }
 }
 
-async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) -> anyhow::Result<Measured> {
+async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) -> anyhow::Result<RowResult> {
     let scratch = match &arguments.scratch {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
@@ -247,13 +247,13 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let result = publish(address, plan, look).await?;
             anyhow::ensure!(result.errors == 0, "{} errors", result.errors);
             let rate = result.acked as f64 / result.took.as_secs_f64();
-            Measured { figure: per(&samples, result.acked), note: format!("{rate:.0} events/s") }
+            RowResult { figure: per(&samples, result.acked), note: format!("{rate:.0} events/s") }
         }
         Work::FanOut { followers, together } => {
             let plan = FanOut { followers, together, size: 256, warm_up, duration };
             let result = fan_out(address, plan, look).await?;
             let rate = result.delivered as f64 / result.took.as_secs_f64();
-            Measured { figure: per(&samples, result.delivered), note: format!("{rate:.0} deliveries/s") }
+            RowResult { figure: per(&samples, result.delivered), note: format!("{rate:.0} deliveries/s") }
         }
         Work::Memory => {
             let warm = idle(address, 100, 50, true).await?;
@@ -264,7 +264,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             tokio::time::sleep(Duration::from_millis(700)).await;
             look();
             let grown = samples[1].resident.saturating_sub(samples[0].resident) as f64;
-            Measured {
+            RowResult {
                 figure: grown / 1000.0 / held.connections.len() as f64,
                 note: format!("{} connections", held.connections.len()),
             }
@@ -280,14 +280,14 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
                 ms(0.999)
             );
             anyhow::ensure!(result.planned.len() + 200 >= result.sent, "deliveries are missing");
-            Measured { figure: ms(0.99), note }
+            RowResult { figure: ms(0.99), note }
         }
         Work::Evenness => {
             let plan = Publish { publishers: 2000, in_flight: 1, size: 256, warm_up, duration };
             let result = publish(address, plan, look).await?;
             let us = |quantile| result.latency.value_at_quantile(quantile) as f64;
             let note = format!("p50 {:.1} ms, p99 {:.1} ms", us(0.5) / 1000.0, us(0.99) / 1000.0);
-            Measured { figure: us(0.99) / us(0.5), note }
+            RowResult { figure: us(0.99) / us(0.5), note }
         }
         Work::Flatness => {
             let plan = Publish { publishers: FEW_SESSIONS, in_flight: 16, size: 256, warm_up, duration };
@@ -306,7 +306,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
                 "{first:.2} µs, then {second:.2} µs with {stored} events and {} sessions",
                 arguments.sessions
             );
-            Measured { figure: second / first, note }
+            RowResult { figure: second / first, note }
         }
         Work::Accept => {
             look();
@@ -316,7 +316,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let rate = count as f64 / held.took.as_secs_f64();
             let grown =
                 samples[1].resident.saturating_sub(samples[0].resident) as f64 / 1000.0 / count as f64;
-            Measured {
+            RowResult {
                 figure: per(&samples, count as u64),
                 note: format!("{rate:.0} connections/s, {grown:.2} KB each before they join"),
             }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::dialect::{Dialect, Job};
 use super::link::{Link, Shared};
-use super::measured::{Measured, Pace};
+use super::measurement::{Measurement, Pace};
 use super::place::Place;
 use super::ramp::open_all;
 use super::schedule::at_rate;
@@ -26,7 +26,7 @@ pub struct Broadcast {
     pub pace: Pace,
     /// Warm-up time.
     pub warm_up: Duration,
-    /// Measured time.
+    /// Measurement time.
     pub duration: Duration,
     /// How long the server may be silent.
     pub patience: Duration,
@@ -45,7 +45,7 @@ pub async fn broadcast(
     plan: Broadcast,
     mut make: impl FnMut(Job, usize) -> anyhow::Result<Box<dyn Dialect>>,
     mut measure: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     check(plan.readers, if let Pace::Window(window) = plan.pace { window } else { 1 })?;
     let (tally, shared, started) = (Tally::new()?, Shared::new(plan.patience), Instant::now());
     let speaker = Link::open(place, None, make(Job::Speak, 0)?, &shared).await?;
@@ -57,7 +57,7 @@ pub async fn broadcast(
         .map(|link| tally.spawn(take_deliveries(link, Rc::clone(&moments), Rc::clone(&tally))))
         .collect();
     let speaker = Rc::new(RefCell::new(speaker));
-    tasks.push(tally.spawn(attend(Rc::clone(&speaker))));
+    tasks.push(tally.spawn(drain_sender(Rc::clone(&speaker))));
     let (answered, took, lag) = match plan.pace {
         Pace::Window(together) => {
             let work = in_turns(&speaker, together, plan, &moments, &tally, &mut measure);
@@ -72,11 +72,11 @@ pub async fn broadcast(
     };
     drop(tasks);
     let latency = tally.latency.borrow().clone();
-    Ok(Measured { answered, took, latency, lag, opened_in, blocked: shared.blocked() })
+    Ok(Measurement { answered, took, latency, lag, opened_in, blocked: shared.blocked() })
 }
 
 /// Reads what the server sends to the sender, and writes what did not fit its socket.
-async fn attend(speaker: Rc<RefCell<Link>>) -> anyhow::Result<()> {
+async fn drain_sender(speaker: Rc<RefCell<Link>>) -> anyhow::Result<()> {
     loop {
         std::future::poll_fn(|context| speaker.borrow_mut().poll_receive(context)).await?;
     }

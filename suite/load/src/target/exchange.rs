@@ -9,7 +9,7 @@ use anyhow::ensure;
 
 use super::dialect::Dialect;
 use super::link::{Link, Shared};
-use super::measured::{Measured, Pace};
+use super::measurement::{Measurement, Pace};
 use super::place::Place;
 use super::ramp::open_all;
 use super::schedule::at_rate;
@@ -24,7 +24,7 @@ pub struct Exchange {
     pub pace: Pace,
     /// Warm-up time.
     pub warm_up: Duration,
-    /// Measured time.
+    /// Measurement time.
     pub duration: Duration,
     /// How long the server may be silent.
     pub patience: Duration,
@@ -40,7 +40,7 @@ pub async fn exchange(
     plan: Exchange,
     make: impl FnMut(usize) -> anyhow::Result<Box<dyn Dialect>>,
     mut measure: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let window = if let Pace::Window(window) = plan.pace { window } else { 1 };
     check(plan.connections, window)?;
     let (tally, shared, started) = (Tally::new()?, Shared::new(plan.patience), Instant::now());
@@ -60,7 +60,7 @@ async fn in_window(
     window: usize,
     tally: &Rc<Tally>,
     measure: &mut impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let _tasks: Vec<_> =
         links.into_iter().map(|link| tally.spawn(keep_window(link, window, Rc::clone(tally)))).collect();
     let work = async {
@@ -114,7 +114,7 @@ async fn at(
     plan: Exchange,
     tally: &Rc<Tally>,
     measure: &mut impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let links: Vec<_> = links
         .into_iter()
         .map(|link| Rc::new(RefCell::new(Paced { link, serial: 0, planned: VecDeque::new() })))
@@ -144,7 +144,7 @@ async fn at(
         Ok((tally.answered.get() - from.0, took, lag))
     };
     let (answered, took, lag) = tally.watch(plan.patience, work).await?;
-    Ok(Measured { lag: Some(lag), ..finished(tally, answered, took) })
+    Ok(Measurement { lag: Some(lag), ..finished(tally, answered, took) })
 }
 
 async fn take_answers(paced: Rc<RefCell<Paced>>, tally: Rc<Tally>) -> anyhow::Result<()> {
@@ -171,7 +171,7 @@ async fn wait_for_the_last(links: &[Rc<RefCell<Paced>>], patience: Duration) -> 
     }
 }
 
-fn finished(tally: &Tally, answered: u64, took: Duration) -> Measured {
+fn finished(tally: &Tally, answered: u64, took: Duration) -> Measurement {
     let latency = tally.latency.borrow().clone();
-    Measured { answered, took, latency, lag: None, opened_in: Duration::ZERO, blocked: 0 }
+    Measurement { answered, took, latency, lag: None, opened_in: Duration::ZERO, blocked: 0 }
 }

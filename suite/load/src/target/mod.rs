@@ -8,7 +8,7 @@
 //! - [`Dialect`]: a server's protocol. [`Plain`] WebSocket messages, [`SocketIo`], [`Nats`], and our own
 //!   protocol ([`AgentBench`]), so that all of them are measured with the same loops.
 //! - [`exchange`]: each message is answered to its sender (echo, publish with ack). [`broadcast`]: one sender, many readers.
-//! - [`Place`]: the address of a server. [`Measured`]: the result of a run.
+//! - [`Place`]: the address of a server. [`Measurement`]: the result of a run.
 //!
 //! A run has one of two modes: a window (a fixed number of messages in flight; each answer allows the next message), and a
 //! schedule (a rate independent of the server; latency counts from the scheduled send).
@@ -18,7 +18,7 @@ mod broadcast;
 mod dialect;
 mod exchange;
 mod link;
-mod measured;
+mod measurement;
 mod nats;
 mod place;
 mod plain;
@@ -33,7 +33,7 @@ pub use broadcast::{Broadcast, broadcast};
 pub use dialect::{Dialect, Frames, Incoming, Job, Opening, Reply};
 pub use exchange::{Exchange, exchange};
 pub use link::{Link, Shared};
-pub use measured::{Measured, Pace};
+pub use measurement::{Measurement, Pace};
 pub use nats::Nats;
 pub use place::Place;
 pub use plain::Plain;

@@ -12,7 +12,7 @@ use agentbench_load::target::{AgentBench, Dialect, Job, Nats, Plain, SocketIo};
 use anyhow::{Context, bail, ensure};
 
 /// Paths of what is measured; both are absolute.
-pub(crate) struct Installed {
+pub(crate) struct Installation {
     pub(crate) binary: PathBuf,
     /// Another build of ours to compare with.
     pub(crate) before: Option<PathBuf>,
@@ -46,13 +46,13 @@ impl Contestant {
     }
 
     /// The binary to run.
-    fn binary(self, installed: &Installed) -> &Path {
+    fn binary(self, installed: &Installation) -> &Path {
         let before = installed.before.as_deref().filter(|_| self == Self::Before);
         before.unwrap_or(&installed.binary)
     }
 
     /// The installed version; the error says what to install.
-    pub(crate) fn version(self, installed: &Installed) -> anyhow::Result<String> {
+    pub(crate) fn version(self, installed: &Installation) -> anyhow::Result<String> {
         const NODE: &str = "Node.js 20 or newer is missing";
         const PACKAGES: &str = "its package is missing; run `npm ci` in bench/peers";
         match self {
@@ -79,7 +79,7 @@ impl Contestant {
     pub(crate) fn command(
         self,
         job: Job,
-        installed: &Installed,
+        installed: &Installation,
         scratch: &Path,
         connections: usize,
     ) -> Command {
@@ -149,7 +149,7 @@ impl Dialects {
     }
 }
 
-fn bun(installed: &Installed) -> PathBuf {
+fn bun(installed: &Installation) -> PathBuf {
     installed.peers.join("node_modules/.bin/bun")
 }
 

@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use contestant::{Contestant, Installed};
+use contestant::{Contestant, Installation};
 use measure::{Sample, WORKS, Work};
 
 /// Measure ours against its peers and print tables of figures and their ratios to ours
@@ -73,7 +73,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let before = arguments.against.as_ref().map(|before| before.canonicalize()).transpose();
     let before = before.context("cannot find the binary of --against")?;
     let peers = arguments.peers.canonicalize()?;
-    let installed = Installed { binary: binary.canonicalize()?, before, peers };
+    let installed = Installation { binary: binary.canonicalize()?, before, peers };
     let mut contestants = Vec::new();
     let all: &[Contestant] = match installed.before {
         Some(_) => &[Contestant::Before, Contestant::Ours],

@@ -6,13 +6,13 @@ use agentbench_load::contender::Contender;
 use agentbench_load::generator::{UsageSample, Verdict, judge_rate, judge_window};
 use agentbench_load::process::usage;
 use agentbench_load::target::{
-    Broadcast, Exchange, Job, Link, Measured, Pace, Place, Shared, broadcast, exchange, open_all,
+    Broadcast, Exchange, Job, Link, Measurement, Pace, Place, Shared, broadcast, exchange, open_all,
 };
 use anyhow::Context;
 use serde::Serialize;
 
 use super::Arguments;
-use super::contestant::{Contestant, Dialects, Installed};
+use super::contestant::{Contestant, Dialects, Installation};
 
 /// Number of connections of echo and publish, and of readers of fan-out.
 const CONNECTIONS: usize = 100;
@@ -107,7 +107,7 @@ pub(crate) struct Sample {
 pub(crate) async fn take(
     contestant: Contestant,
     work: Work,
-    installed: &Installed,
+    installed: &Installation,
     arguments: &Arguments,
 ) -> anyhow::Result<Sample> {
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
@@ -167,7 +167,7 @@ async fn run(
     work: Work,
     duration: Duration,
     look: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let (warm_up, patience) = (duration / 2, PATIENCE);
     match work {
         Work::Exchange(job, pace) => {

@@ -16,7 +16,7 @@ pub enum Pace {
 
 /// The result of a run.
 #[derive(Clone)]
-pub struct Measured {
+pub struct Measurement {
     /// Echoes, acks or deliveries in the measured time.
     pub answered: u64,
     /// The measured time.
@@ -31,7 +31,7 @@ pub struct Measured {
     pub blocked: u64,
 }
 
-impl Measured {
+impl Measurement {
     /// Answers per second.
     pub fn per_second(&self) -> f64 {
         self.answered as f64 / self.took.as_secs_f64()
@@ -43,10 +43,10 @@ impl Measured {
     }
 }
 
-impl fmt::Debug for Measured {
+impl fmt::Debug for Measurement {
     /// Omits the thousands of buckets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Measured")
+        f.debug_struct("Measurement")
             .field("answered", &self.answered)
             .field("took", &self.took)
             .field("latencies", &self.latency.len())
