@@ -347,7 +347,7 @@ async fn publish(client: &Client, session: SessionId, json: bool) -> anyhow::Res
             biased;
             (line, outcome) = oldest(&mut waiting) => {
                 waiting.pop_front();
-                tell(line, &outcome, json, &mut tally)?;
+                report_outcome(line, &outcome, json, &mut tally)?;
             }
             line = lines.recv(), if is_open => match line {
                 None => is_open = false,
@@ -384,7 +384,7 @@ async fn oldest(waiting: &mut VecDeque<(u64, Ticket)>) -> (u64, Outcome) {
     }
 }
 
-fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::Result<()> {
+fn report_outcome(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::Result<()> {
     let shown = match outcome {
         Outcome::Stored { seq, duplicate, .. } => {
             tally.stored += 1;
