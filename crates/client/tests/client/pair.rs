@@ -15,7 +15,7 @@ use super::server::Server;
 
 /// Everything that a machine has told.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) outcomes: BTreeMap<u64, Vec<Outcome>>,
     pub(crate) replies: BTreeMap<u64, Vec<Result<SystemMessage, Error>>>,
     pub(crate) items: BTreeMap<FollowKey, Vec<Item>>,
@@ -27,7 +27,7 @@ pub(crate) struct Heard {
 pub(crate) struct Pair {
     pub(crate) machine: Machine<u64>,
     pub(crate) server: Server,
-    pub(crate) heard: Heard,
+    pub(crate) heard: Received,
     pub(crate) at: Duration,
     /// Whether there is a socket.
     pub(crate) is_open: bool,
@@ -55,7 +55,7 @@ impl Pair {
         let mut pair = Self {
             machine: Machine::new(settings, [7; 32]),
             server: Server::default(),
-            heard: Heard::default(),
+            heard: Received::default(),
             at: Duration::ZERO,
             is_open: false,
             is_reachable: true,
