@@ -5,7 +5,7 @@
 //! - [`Upload`] is one file being written. An interrupted one is kept and can be continued for [`PARTIAL_LIFE`].
 //! - [`Reader`] returns only bytes that match the file's name: the inner hashes of larger files are in
 //!   `SESSION/HASH.tree`, so that a part can be verified alone. [`Store::scrub`] reads files that nobody requests.
-//! - [`Hash`] and [`MediaType`] are validated names: no text of a client is ever part of a path.
+//! - [`struct@Hash`] and [`MediaType`] are validated names: no text of a client is ever part of a path.
 //!
 //! All operations wait for the disk. Callers on threads that must not block call from another thread.
 

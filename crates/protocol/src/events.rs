@@ -1,7 +1,7 @@
 //! The `data` of well-known events: the dashboard shows them, and `docs/events.md` describes them.
 //!
 //! The server passes `data` on unchanged and validates none of this (except for who may review, see
-//! [`crate::outline`]): these types are for publishers and readers. Additional fields are allowed and kept.
+//! [`mod@crate::outline`]): these types are for publishers and readers. Additional fields are allowed and kept.
 
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,7 @@
 //! - [`envelope`]: parses clients' messages, leaving `data` unchanged; [`command`]: the content of a `control_command`.
 //! - [`event`]: writes what clients receive; [`message`] and [`session`]: the types in it.
 //! - [`events`]: the `data` of well-known events.
-//! - [`outline`]: the few parts of an event's `data` that the server reads.
+//! - [`mod@outline`]: the few parts of an event's `data` that the server reads.
 //! - [`msgpack`]: the same messages in MessagePack, converted to and from the JSON form.
 //! - [`error`], [`close`]: refusals and close codes; [`limits`].
 //! - [`json`]: the underlying scanner.

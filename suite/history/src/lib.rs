@@ -2,7 +2,7 @@
 //!
 //! - [`record`]: the records of one client, in the order in which things happened. [`jsonl`]: the same as a
 //!   file.
-//! - [`check`]: a pure function of all clients' records that finds every broken promise.
+//! - [`mod@check`]: a pure function of all clients' records that finds every broken promise.
 //! - [`finding`]: the promises by name, and the evidence for each that was broken.
 //! - [`shrink`]: the smallest part of a failing plan that still fails.
 //!

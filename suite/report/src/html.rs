@@ -3,7 +3,7 @@
 //! - [`plot`]: axes, lines and marks as SVG. `plots`: the figures to draw. `tables`: the figures to tabulate.
 //! - `summary`: the top of the page. `scenario`: one scenario's section. `comparison`: two sets of runs.
 //!
-//! Every text of the report goes through [`crate::escape::markup`]; the page's content security policy also forbids all
+//! Every text of the report goes through `escape::markup`; the page's content security policy also forbids all
 //! scripts and requests, should one ever slip through.
 
 use crate::Comparison;
