@@ -1,7 +1,7 @@
-//! References that are made from the code, by `xtask/codegen`.
+//! References generated from the code, by `xtask/codegen`.
 //!
-//! That is a package of its own, built when one of these is asked for: it has the whole server below it, and whoever runs
-//! `cargo xtask serve` on a fresh checkout should wait for one build of the server, not for two.
+//! That is a separate package, built only when one of these is requested: it depends on the whole server, and
+//! `cargo xtask serve` on a fresh checkout should build the server only once.
 
 use std::process::{Command, Stdio};
 
@@ -16,9 +16,9 @@ pub(crate) fn write() -> anyhow::Result<()> {
     cargo(&[&RUN[..], &["write"]].concat())
 }
 
-/// Those that are not what the code says now.
+/// Reports files that do not match the code.
 pub(crate) fn stale() -> anyhow::Result<Vec<String>> {
-    // What cargo says of a build that fails goes to who reads, so this is not `output`.
+    // The user should see cargo's output of a failed build, so this does not use `output`.
     let done = Command::new("cargo")
         .args(RUN)
         .arg("stale")

@@ -1,4 +1,4 @@
-//! `cargo xtask coverage`: which lines the tests run, for each crate and for the two packages in TypeScript.
+//! `cargo xtask coverage`: the lines that the tests run, for each crate and for the two TypeScript packages.
 //!
 //! cargo-tarpaulin counts Rust, Vitest counts TypeScript; both write LCOV, which is summed up here.
 
@@ -10,16 +10,16 @@ use anyhow::{Context, ensure};
 
 use crate::{output, root, run, target, tools};
 
-/// The release of cargo-tarpaulin whose words are used here.
+/// The release of cargo-tarpaulin whose options are used here.
 const TARPAULIN: &str = "0.37.5";
-/// Seconds that one test binary may take.
+/// Time limit of one test binary in seconds.
 const TIMEOUT: &str = "900";
-/// Packages in TypeScript.
+/// TypeScript packages.
 const WEB: [&str; 2] = ["web/client", "web/dashboard"];
-/// Files in the list of those with most uncovered lines.
+/// Number of files in the list of those with most uncovered lines.
 const LISTED: usize = 20;
 
-/// Lines that could run, and those that did.
+/// Executable lines, and those that were executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Lines {
     all: u64,
@@ -36,13 +36,13 @@ impl Lines {
     }
 }
 
-/// Measures the packages that `names` name (`agentbench-session`, `web/client`), or all.
+/// Measures the packages in `names` (`agentbench-session`, `web/client`), or all.
 pub(crate) fn measure(names: &[&str]) -> anyhow::Result<()> {
     let (web, crates): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.starts_with("web/"));
     for name in &web {
         ensure!(
             WEB.contains(name),
-            "there is no package {name}; those in TypeScript are {}",
+            "there is no package {name}; the TypeScript packages are {}",
             WEB.join(" and ")
         );
     }
@@ -57,8 +57,8 @@ pub(crate) fn measure(names: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the tests of these crates, or of all, and gives the lines of their own files. The llvm engine of tarpaulin reads the
-/// compiler's counts by itself, also those of servers that tests start; it needs no llvm-tools.
+/// Runs the tests of these crates, or of all, and returns the lines of their own files. Tarpaulin's llvm engine reads the
+/// compiler's counters itself, including those of servers that tests start; it needs no llvm-tools.
 fn rust(crates: &[&str]) -> anyhow::Result<BTreeMap<String, Lines>> {
     let tarpaulin = tools::installed("cargo-tarpaulin", TARPAULIN, &["--no-default-features"])?;
     let folder = target().join("coverage");
@@ -79,12 +79,12 @@ fn rust(crates: &[&str]) -> anyhow::Result<BTreeMap<String, Lines>> {
     Ok(files)
 }
 
-/// Runs the tests of a package in TypeScript. What Vitest needs for it is installed beside the packages of the lock file.
+/// Runs the tests of a TypeScript package. Vitest's coverage module is installed in addition to the packages of the lock file.
 fn typescript(folder: &str) -> anyhow::Result<BTreeMap<String, Lines>> {
     run("npm", &["--prefix", folder, "ci", "--silent", "--no-audit", "--no-fund"])?;
     let vitest = root().join(folder).join("node_modules/.bin/vitest");
     let said = output(&vitest.to_string_lossy(), &["--version"]).context("Vitest is not installed")?;
-    let version = said.split(['/', ' ']).nth(1).context("Vitest told no version")?;
+    let version = said.split(['/', ' ']).nth(1).context("Vitest printed no version")?;
     let provider = format!("@vitest/coverage-v8@{version}");
     run(
         "npm",
@@ -109,7 +109,7 @@ fn in_workspace(file: &Path) -> String {
     file.strip_prefix(root()).unwrap_or(file).to_string_lossy().into_owned()
 }
 
-/// Files of an LCOV report and their lines; each `DA` is a line that could run, with how often it did.
+/// Files of an LCOV report and their lines; each `DA` is an executable line with its count.
 fn parse(text: &str) -> BTreeMap<PathBuf, Lines> {
     let (mut files, mut file) = (BTreeMap::<PathBuf, Lines>::new(), PathBuf::new());
     for line in text.lines() {
@@ -125,12 +125,12 @@ fn parse(text: &str) -> BTreeMap<PathBuf, Lines> {
     files
 }
 
-/// Tests, examples and benchmarks are not what is measured.
+/// Tests, examples and benchmarks are not measured.
 fn is_source(file: &str) -> bool {
     file.contains("/src/")
 }
 
-/// The package that a file belongs to: `crates/session/src/lib.rs` to `agentbench-session`.
+/// The package of a file: `crates/session/src/lib.rs` belongs to `agentbench-session`.
 fn package(file: &str) -> String {
     let mut parts = file.split('/');
     match (parts.next(), parts.next()) {
@@ -141,7 +141,7 @@ fn package(file: &str) -> String {
     }
 }
 
-/// A table of packages, and the files with most uncovered lines.
+/// Prints a table of packages, and the files with most uncovered lines.
 fn print(files: &BTreeMap<String, Lines>) {
     let mut packages = BTreeMap::<String, Lines>::new();
     for (file, lines) in files {

@@ -1,11 +1,11 @@
-//! The dashboard's pages: `npm` builds them, the next `cargo build` embeds them (`crates/pages`).
+//! The dashboard's pages: `npm` builds them, and the next `cargo build` embeds them (`crates/pages`).
 
 use anyhow::bail;
 
 use crate::{output, root, run};
 
 const FOLDER: &str = "web/dashboard";
-/// Files without which the server has no pages, or no export as a page.
+/// Files without which the server has no pages, or no HTML export.
 const NEEDED: [&str; 2] = ["index.html", "export.html"];
 
 pub(crate) fn build() -> anyhow::Result<()> {
@@ -19,8 +19,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
     run("npm", &["--prefix", FOLDER, "run", "--silent", "build"])?;
     let dist = root().join(FOLDER).join("dist");
     for name in NEEDED {
-        anyhow::ensure!(dist.join(name).is_file(), "the build left no {}", dist.join(name).display());
+        anyhow::ensure!(dist.join(name).is_file(), "the build did not create {}", dist.join(name).display());
     }
-    println!("built {}: cargo build puts it into the binary", dist.display());
+    println!("built {}: cargo build embeds it in the binary", dist.display());
     Ok(())
 }

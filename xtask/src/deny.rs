@@ -9,7 +9,7 @@ use crate::{root, run, tools};
 
 /// The release that `deny.toml` is written for.
 const VERSION: &str = "0.20.2";
-/// What cargo-deny says when the advisories cannot be had.
+/// The error of cargo-deny when the advisories cannot be fetched.
 const OUT_OF_REACH: &str = "failed to fetch advisory database";
 
 pub(crate) fn check() -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     advisories(&program)
 }
 
-/// Known holes in dependencies, where the database can be reached; elsewhere that is said, and is no failure.
+/// Checks for known vulnerabilities in dependencies if the database can be reached; if not, that is reported, but is no failure.
 fn advisories(program: &Path) -> anyhow::Result<()> {
     let arguments = ["--all-features", "--workspace", "check", "advisories"];
     let done = Command::new(program)
@@ -32,7 +32,7 @@ fn advisories(program: &Path) -> anyhow::Result<()> {
         .context("cannot run cargo-deny")?;
     let said = String::from_utf8_lossy(&done.stderr);
     if said.contains(OUT_OF_REACH) {
-        println!("deny: the advisories cannot be reached from here, and are left out");
+        println!("deny: the advisories cannot be fetched from here and are skipped");
     } else if !done.status.success() {
         bail!("cargo-deny check advisories failed:\n{said}");
     }

@@ -1,7 +1,7 @@
-//! `cargo xtask bench --instructions`: instructions for each event, counted by callgrind, here and at another commit.
+//! `cargo xtask bench --instructions`: instructions per event, counted by callgrind, here and at another commit.
 //!
-//! Counts are the same whatever else the machine does, so a difference of a hundredth is seen where times show none. Each
-//! program runs twice, with different numbers of events; the difference is the events', without start and end.
+//! Counts do not depend on the load of the machine, so they show differences of a percent where times show none. Each
+//! program runs twice, with different numbers of events; the difference gives the cost per event, without start and end.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ const PROGRAMS: [(&str, &str); 2] =
 const FEW: u64 = 4_000;
 const MANY: u64 = 12_000;
 
-/// `rest` may hold `--against COMMIT`.
+/// `rest` may contain `--against COMMIT`.
 pub(crate) fn count(rest: &[&str]) -> anyhow::Result<()> {
     if output("valgrind", &["--version"]).is_none() {
         bail!("valgrind is missing: apt-get install valgrind");
@@ -28,7 +28,7 @@ pub(crate) fn count(rest: &[&str]) -> anyhow::Result<()> {
     };
     let new = count_in(root(), &target())?;
     let Some(commit) = commit else {
-        println!("| what | instructions for each event |\n|---|---|");
+        println!("| what | instructions per event |\n|---|---|");
         for ((_, program), count) in PROGRAMS.iter().zip(new) {
             println!("| {program} | {count:.1} |");
         }
@@ -39,12 +39,12 @@ pub(crate) fn count(rest: &[&str]) -> anyhow::Result<()> {
     let old = count_in(&tree, &folder.join("target"))?;
     println!("| what | at {commit} | here | ratio |\n|---|---|---|---|");
     for (((_, program), old), new) in PROGRAMS.iter().zip(old).zip(new) {
-        println!("| {program}, instructions for each event | {old:.1} | {new:.1} | {:.4} |", new / old);
+        println!("| {program}, instructions per event | {old:.1} | {new:.1} | {:.4} |", new / old);
     }
     Ok(())
 }
 
-/// A checkout of the commit that has the programs of this one: they use nothing that older commits lack.
+/// A checkout of the commit with the programs of the current one, which use nothing that older commits lack.
 fn checkout(commit: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let tree = folder.join("tree");
@@ -81,7 +81,7 @@ fn count_in(tree: &Path, target: &Path) -> anyhow::Result<Vec<f64>> {
     Ok(counts)
 }
 
-/// What callgrind counts of one run.
+/// Callgrind's count for one run.
 fn instructions(binary: &Path, events: u64) -> anyhow::Result<u64> {
     let done = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -92,5 +92,5 @@ fn instructions(binary: &Path, events: u64) -> anyhow::Result<u64> {
     ensure!(done.status.success(), "{} failed: {said}", binary.display());
     let line = said.lines().find_map(|line| line.split_once("Collected : "));
     let count = line.and_then(|(_, count)| count.trim().parse().ok());
-    count.with_context(|| format!("callgrind told no count: {said}"))
+    count.with_context(|| format!("callgrind printed no count: {said}"))
 }

@@ -1,4 +1,4 @@
-//! The only task runner. Each task prints what it runs, stops at the first failure, and can be run alone.
+//! The only task runner. Each task prints the commands it runs, stops at the first failure, and can be run alone.
 
 mod codegen;
 mod coverage;
@@ -23,29 +23,29 @@ use anyhow::{Context, bail};
 const HELP: &str = "\
 cargo xtask TASK
 
-  setup      install what builds and tests need (Debian packages, as root), or say what is missing
-  test       setup, then every test; `cargo xtask test NAME` runs those whose names hold NAME, and with -p PACKAGE before it
-               those of one package, which is the quickest after a change in it
-  lint       formatting and clippy, warnings are errors
+  setup      install what builds and tests need (Debian packages, as root), or report what is missing
+  test       setup, then every test; `cargo xtask test NAME` runs those whose names contain NAME; -p PACKAGE before it runs
+               only those of one package, which is fastest after a change in it
+  lint       formatting and clippy, with warnings as errors
   tidy       house rules: pure crates stay pure, no file of the server looks up from its floor, attacks have tests, titles of commits
                are short, generated files are fresh
   deny       licences, sources and, where they can be reached, advisories of dependencies (cargo-deny)
   codegen    write the generated references in docs/
-  openapi-check  what docs/openapi.json promises, tried against a running server (schemathesis, from PyPI)
+  openapi-check  test a running server against docs/openapi.json (schemathesis, from PyPI)
   dashboard  build the dashboard's pages (npm); the next cargo build embeds them
-  serve      build the dashboard if npm is there, then `cargo run --profile serve -- serve` with the further words (--demo, --port …)
+  serve      build the dashboard if npm is installed, then `cargo run --profile serve -- serve` with the remaining arguments (--demo, --port …)
   web        the TypeScript SDK and the dashboard: lint, build, tests in Node and in Chromium, against the build of profile serve
-  bench      the server's process against the budgets, as a table; further words go to the measurement (--help)
-               --against BINARY: old and new in turn, twenty pairs of each row, the ratio with its 95 % interval
+  bench      the server's process against the budgets, as a table; further arguments go to the measurement (--help)
+               --against BINARY: old and new in turn, twenty pairs per row, the ratio with its 95 % interval
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
-  bench --instructions  instructions for each event, by callgrind; --against COMMIT compares with another commit
+  bench --instructions  instructions per event, by callgrind; --against COMMIT compares with another commit
   microbench criterion benchmarks of codec, envelope, session and log
-  coverage   lines that the tests run, for each package, and the files with most that they do not; `cargo xtask coverage NAME…`
+  coverage   lines that the tests run, per package, and the files with most uncovered lines; `cargo xtask coverage NAME…`
                measures these crates (agentbench-session) and packages (web/client); not part of ci
-  ci         all that continuous integration runs: lint, tidy, deny, test, openapi-check, a build of profile serve, web and every scenario of the suite,
+  ci         everything that continuous integration runs: lint, tidy, deny, test, openapi-check, a build of profile serve, web and every scenario of the suite,
                a tenth of each
 
-Profiles of cargo (docs/adr/0017): `serve` takes half the time to build: serve, web, ci and its suite. `release` is what is measured and
+Cargo profiles (docs/adr/0017): `serve` takes half the time to build, for serve, web, ci and its suite. `release` is measured and
 shipped: bench and `cargo build --release`. `dev` is for test and openapi-check.";
 
 fn main() -> ExitCode {
@@ -89,7 +89,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
 }
 
-/// Runs a command in the workspace's folder and shows it first.
+/// Prints a command and runs it in the workspace's folder.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     eprintln!("› {program} {}", arguments.join(" "));
     let status = Command::new(program)
@@ -107,14 +107,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     run("cargo", arguments)
 }
 
-/// What a command prints, if it can be run and succeeds.
+/// The output of a command, if it can be run and succeeds.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn setup() -> anyhow::Result<()> {
-    // Some dependencies (zstd, mimalloc) are built from C.
+    // Some dependencies (zstd, mimalloc) are written in C.
     if output("cc", &["--version"]).is_none() {
         if output("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
             bail!("a C compiler is missing: install build-essential (or your system's equivalent)");
@@ -131,8 +131,8 @@ fn setup() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The proxies that tests put before the server, and what checks the rules for Prometheus. Without them those tests say that
-/// they were left out.
+/// The proxies that tests put in front of the server, and the checker of the Prometheus rules. Without them, those tests report
+/// that they are skipped.
 fn from_debian() -> anyhow::Result<()> {
     let is_there = |program: &str| {
         ["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).is_file())
@@ -148,7 +148,7 @@ fn from_debian() -> anyhow::Result<()> {
     let may_install = output("id", &["-u"]).is_some_and(|id| id.trim() == "0")
         && output("apt-get", &["--version"]).is_some();
     if !may_install {
-        eprintln!("setup: {} not installed; the tests behind them are left out", missing.join(" and "));
+        eprintln!("setup: {} not installed; the tests that need them are skipped", missing.join(" and "));
         return Ok(());
     }
     run("apt-get", &["update", "-qq"])?;
@@ -160,17 +160,17 @@ fn lint() -> anyhow::Result<()> {
     cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
 }
 
-/// The whole product from a fresh checkout: pages if they can be built, then a server.
+/// The whole product from a fresh checkout: the pages if they can be built, then a server.
 fn serve(rest: &[&str]) -> anyhow::Result<()> {
     let page = std::fs::read_to_string(root().join("docs/settings.md"))?;
     serve_flags::check(&page, rest)?;
     if let Err(error) = dashboard::build() {
-        eprintln!("serve: without the dashboard's pages: {error:#}");
+        eprintln!("serve: continuing without the dashboard's pages: {error:#}");
     }
     cargo(&[&["run", "--profile", "serve", "--", "serve"], rest].concat())
 }
 
-/// What is measured is what is shipped: the release profile.
+/// Benchmarks use the profile that is shipped: release.
 fn bench(rest: &[&str]) -> anyhow::Result<()> {
     let bins = ["--bin", "agentbench", "--bin", "budgets"];
     cargo(&[&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"], &bins[..]].concat())?;
@@ -183,7 +183,7 @@ fn build() -> anyhow::Result<()> {
     cargo(&["build", "--profile", "serve", "-p", "agentbench-cli"])
 }
 
-/// The server that is tested from outside, in the profile that is quick to build.
+/// The server for tests from outside, in the profile that builds quickly.
 pub(crate) fn binary() -> PathBuf {
     target().join("serve/agentbench")
 }
@@ -198,7 +198,7 @@ fn ci() -> anyhow::Result<()> {
     tidy::run()?;
     deny::check()?;
     test::run(&[])?;
-    // With the binary that the tests were run with.
+    // With the binary that the tests used.
     openapi::check()?;
     dashboard::build()?;
     build()?;
@@ -212,7 +212,7 @@ fn suite() -> anyhow::Result<()> {
     let output = output.to_string_lossy();
     let status = Command::new(binary())
         .args(["suite", "full", "--quick", "--output", &output])
-        // This build has none of the defects that this asks for; the suite would find it if it had.
+        // This build has none of the defects that this option enables; the suite would find it if it had.
         .env("AGENTBENCH_SABOTAGE", "ack_before_log")
         .current_dir(root())
         .status()?;

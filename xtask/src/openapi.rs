@@ -1,7 +1,7 @@
-//! Tries what `docs/openapi.json` promises against a running server, with requests that schemathesis makes up from it.
+//! Tests a running server against `docs/openapi.json`, with requests that schemathesis generates from it.
 //!
-//! A server of the debug build on a port and a folder of its own; one round with names that nothing has, one with a session
-//! that is there. The seed is fixed, the time is bounded, and draining and streams are left out where they would not end.
+//! A server of the debug build on its own port and folder; one round with names that do not exist, one with an existing
+//! session. The seed is fixed, the time is limited, and draining and streams are excluded where they would not end.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,14 +12,14 @@ use anyhow::{Context, bail};
 
 use crate::{output, root, run, target};
 
-/// The release that the checks were written for.
+/// The release that the checks are written for.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
-/// What is held against each answer.
+/// The checks of each answer.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,ignored_auth";
-/// Seconds that a round may take, and the short one at the end.
+/// Time limit of a round in seconds, and that of the short one at the end.
 const ROUND_SECONDS: &str = "40";
 const LAST_SECONDS: &str = "15";
-/// Requests that are made up for each operation and phase.
+/// Number of generated requests per operation and phase.
 const EXAMPLES: &str = "60";
 const SEED: &str = "7";
 
@@ -35,36 +35,36 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let token = server.agentbench(&["token", "mint", "--role", "admin"])?;
     let none = folder.join("nothing-there.toml");
     fs::write(&none, "")?;
-    // A revocation that was made up may hit our own token: that comes last.
+    // A generated revocation may hit our own token, so it comes last.
     let (drain, revoke) = ("/api/v1/drain", "/api/v1/tokens/revoke");
-    // Of a session that was found in another answer it does not end.
+    // For a session from another answer it does not end.
     let frames = "/api/v1/sessions/{sessionId}/frames";
     let left_out = ["--exclude-path", drain, "--exclude-path", revoke, "--exclude-path", frames];
     let all_but: Vec<&str> = left_out.into_iter().chain(["--max-time", ROUND_SECONDS]).collect();
     server.round(&schemathesis, &none, &token, &all_but)?;
-    // Not before: the round above ends what it finds.
+    // Not earlier: the round above ends the sessions it finds.
     let session = server.session(&token)?;
     let there = folder.join("session-there.toml");
     fs::write(&there, format!("[parameters]\n\"path.sessionId\" = \"{session}\"\n"))?;
     let stream = "/api/v1/sessions/{sessionId}/stream";
-    // What ends a session would leave none to publish to.
+    // Ending a session would leave none to publish to.
     let commands = "/api/v1/sessions/{sessionId}/commands";
     let endless = ["--exclude-path", stream, "--exclude-path", frames, "--exclude-path", commands];
     let only = ["--include-path-regex", "sessions", "--max-time", ROUND_SECONDS];
     let only: Vec<&str> = only.into_iter().chain(endless).collect();
     server.round(&schemathesis, &there, &token, &only)?;
-    // Refusals alone would prove little: some of what was made up has to have been taken.
+    // Refusals alone would prove little: some generated events must have been accepted.
     let events = server.events(&token, &session)?;
-    anyhow::ensure!(events > 0, "none of the events that schemathesis made up was taken");
+    anyhow::ensure!(events > 0, "none of the events that schemathesis generated was accepted");
     let steps = ["--include-path", commands, "--max-time", LAST_SECONDS];
     server.round(&schemathesis, &there, &token, &steps)?;
     let last = ["--include-path", revoke, "--max-time", LAST_SECONDS];
     server.round(&schemathesis, &none, &token, &last)?;
-    println!("openapi-check: kept what docs/openapi.json promises; {events} events were taken");
+    println!("openapi-check: the server conforms to docs/openapi.json; {events} events were accepted");
     Ok(())
 }
 
-/// schemathesis in an environment of its own, from PyPI if it is not there yet.
+/// schemathesis in its own environment, installed from PyPI if necessary.
 fn install() -> anyhow::Result<PathBuf> {
     let environment = target().join("schemathesis-venv");
     let program = environment.join("bin/schemathesis");
@@ -75,7 +75,7 @@ fn install() -> anyhow::Result<PathBuf> {
     }
     let folder = environment.to_string_lossy();
     if run("python3", &["-m", "venv", &folder]).is_err() {
-        // Debian has it in a package of its own; what the failed attempt left would stand in the way.
+        // Debian has it in a separate package; the remains of the failed attempt would be in the way.
         run("apt-get", &["update", "-qq"])?;
         run("apt-get", &["install", "-y", "-qq", "python3-venv"])
             .context("python3 with venv is needed: apt-get install python3-venv")?;
@@ -85,7 +85,7 @@ fn install() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// A server that ends with its value.
+/// A server that is stopped on drop.
 struct Server {
     child: Child,
     url: String,
@@ -105,7 +105,7 @@ impl Server {
         let said = child.stdout.take().context("the server has no output")?;
         let mut lines = BufReader::new(said).lines();
         let address = lines.find_map(|line| line.ok()?.strip_prefix("listening on ws://").map(str::to_owned));
-        // What else it says must not fill the pipe.
+        // Its further output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let mut server = Self { child, url: String::new(), folder: folder.to_owned() };
         server.url = format!("http://{}", address.context("the server did not start")?);
@@ -121,21 +121,21 @@ impl Server {
         Ok(String::from_utf8(done.stdout)?.trim().to_owned())
     }
 
-    /// Makes a session with something in it.
+    /// Creates a session with an event in it.
     fn session(&self, token: &str) -> anyhow::Result<String> {
         let url = self.url.replace("http://", "ws://");
         let done = Command::new(binary())
             .args(["sessions", "--url", &url, "--token", token, "create"])
             .output()
-            .context("cannot make a session")?;
+            .context("cannot create a session")?;
         let name = String::from_utf8(done.stdout)?.trim().to_owned();
         if name.len() != 36 {
-            bail!("no session was made: {}", String::from_utf8_lossy(&done.stderr));
+            bail!("no session was created: {}", String::from_utf8_lossy(&done.stderr));
         }
         Ok(name)
     }
 
-    /// Published events in the session's log.
+    /// Number of published events in the session's log.
     fn events(&self, token: &str, session: &str) -> anyhow::Result<usize> {
         let url = self.url.replace("http://", "ws://");
         let arguments = ["sessions", "--url", &url, "--token", token, "export", session];
@@ -168,7 +168,7 @@ impl Server {
             .status()
             .context("cannot run schemathesis")?;
         if !status.success() {
-            bail!("the server does not keep what docs/openapi.json promises ({status})");
+            bail!("the server does not conform to docs/openapi.json ({status})");
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It is our own child; that it has ended already is no mistake.
+        // It is our own child; an error means that it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench peers`: installs the peers' packages, builds ours, and hands over to the measurement.
+//! `cargo xtask bench peers`: installs the peers' packages, builds ours, and runs the measurement.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -7,10 +7,10 @@ use anyhow::Context;
 
 use crate::{cargo, root, target};
 
-/// Where the peers' servers lie.
+/// Folder of the peers' servers.
 const FOLDER: &str = "bench/peers";
 
-/// `rest` goes to the measurement (`--help`); with `--server` nothing of ours is built but the load.
+/// `rest` is passed to the measurement (`--help`); with `--server`, only the load generator is built.
 pub(crate) fn run(rest: &[&str]) -> anyhow::Result<()> {
     install();
     let has_server = rest.iter().any(|word| *word == "--server" || word.starts_with("--server="));
@@ -18,12 +18,12 @@ pub(crate) fn run(rest: &[&str]) -> anyhow::Result<()> {
     cargo(&[&["build", "--release", "-p", "agentbench-load", "--bin", "peers"], ours].concat())?;
     let measurement = target().join("release/peers");
     eprintln!("› {} {}", measurement.display(), rest.join(" "));
-    // In our place, so that Ctrl-C and SIGTERM reach what has servers to end.
+    // Replaces this process, so that Ctrl-C and SIGTERM reach the program that stops the servers.
     let error = Command::new(&measurement).args(rest).current_dir(root()).exec();
     Err(error).with_context(|| format!("cannot run {}", measurement.display()))
 }
 
-/// The measurement skips the peers that are not there, and says so; no package is no reason to measure nothing.
+/// The measurement skips missing peers and reports them; a failed installation is no reason to measure nothing.
 fn install() {
     eprintln!("› npm ci (in {FOLDER})");
     let done =

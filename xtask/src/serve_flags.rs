@@ -1,12 +1,12 @@
-//! The flags of `agentbench serve`, looked at before a build that takes minutes: a slip is told first.
+//! Checks the flags of `agentbench serve` before a build that takes minutes, so that a mistake is reported at once.
 
 use anyhow::bail;
 
-/// Flags of `serve` that are no settings.
+/// Flags of `serve` that are not settings.
 const OTHERS: [&str; 5] = ["--config", "--print-config", "--demo", "--help", "--version"];
 
-/// Refuses what `serve` would refuse after the build: words that are none of its flags. `page` is docs/settings.md, whose
-/// table is made from the same settings as the flags.
+/// Refuses unknown flags, which `serve` would refuse only after the build. `page` is docs/settings.md, whose
+/// table is generated from the same settings as the flags.
 pub(crate) fn check(page: &str, words: &[&str]) -> anyhow::Result<()> {
     let settings: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();

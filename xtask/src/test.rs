@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, from one build.
 //!
-//! One selection of features for all, so that nothing is built twice. The tests that start the server as a process use the
-//! binary of this build: cargo makes it for them, and names it in `CARGO_BIN_EXE_agentbench`.
+//! All kinds use the same features, so that nothing is built twice. The tests that start the server as a process use the
+//! binary of this build: cargo builds it for them, and provides its path in `CARGO_BIN_EXE_agentbench`.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -12,13 +12,13 @@ use crate::{cargo, output};
 
 /// Features of every package, for all kinds of tests.
 const FEATURES: &str = "--all-features";
-/// Most of the time the tests of this package wait for sockets and clocks, so more of them run than there are cores. In a
-/// run of the whole workspace, which takes its time anyway, they do not: there nothing may fail for want of a core.
+/// The tests of this package mostly wait for sockets and clocks, so more of them run than there are cores. Not so in a
+/// run of the whole workspace, which is slow anyway: no test should fail there for lack of a core.
 const WAITING: &str = "agentbench-server";
-/// Tests of [`WAITING`] for each core.
+/// Number of concurrent tests of [`WAITING`] per core.
 const FOR_EACH_CORE: usize = 3;
 
-/// `rest` may begin with `-p PACKAGE`; the other words are parts of names.
+/// `rest` may start with `-p PACKAGE`; the other words are parts of names.
 pub(crate) fn run(rest: &[&str]) -> anyhow::Result<()> {
     match rest {
         ["-p"] => bail!("cargo xtask test [-p PACKAGE] [NAME]"),
@@ -35,7 +35,7 @@ fn package_tests(package: &str, names: &[&str]) -> anyhow::Result<()> {
     tests(&["-p", package], names, if package == WAITING { FOR_EACH_CORE } else { 1 })
 }
 
-/// The tests of this selection, by nextest if it is there, which then runs `for_each_core` of them for each core.
+/// Runs the tests of this selection, with nextest if it is installed, which then runs `for_each_core` of them per core.
 fn tests(selection: &[&str], names: &[&str], for_each_core: usize) -> anyhow::Result<()> {
     let threads = available_parallelism().map_or(1, NonZero::get) * for_each_core;
     let threads = threads.to_string();

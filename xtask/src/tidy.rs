@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::{codegen, floors, output, root, titles};
 
-/// Crates that decide without touching the world: time, randomness and IO are arguments to them.
+/// Crates that decide without side effects: time, randomness and IO are arguments.
 const PURE: [&str; 5] = [
     "agentbench-protocol",
     "agentbench-session",
@@ -17,13 +17,13 @@ const PURE: [&str; 5] = [
     "agentbench-history",
 ];
 
-/// What a pure crate must not have below it.
+/// Crates that a pure crate must not depend on.
 const IMPURE: [&str; 8] = ["tokio", "mio", "socket2", "getrandom", "rand", "hyper", "async-std", "chrono"];
 
-/// Below `agentbench-auth` stands `jsonwebtoken`, whose signing needs randomness; verifying, all that the server does, uses none.
+/// `agentbench-auth` depends on `jsonwebtoken`, whose signing needs randomness; verifying, all that the server does, uses none.
 const EXCUSED: [(&str, &[&str]); 1] = [("agentbench-auth", &["getrandom", "rand"])];
 
-/// Folders that hold what builds and installs have made.
+/// Folders with the output of builds and installs.
 const NO_SOURCES: [&str; 3] = ["target", "node_modules", "dist"];
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     bail!("{} house rules are broken:\n  {}", broken.len(), broken.join("\n  "))
 }
 
-/// Every test that the table of attacks names is there.
+/// Checks that every test in the table of attacks exists.
 fn attacks(broken: &mut Vec<String>) -> anyhow::Result<()> {
     let page = fs::read_to_string(root().join("docs/security.md"))?;
     let (_, table) =
@@ -81,16 +81,16 @@ fn pure_crates(broken: &mut Vec<String>) -> anyhow::Result<()> {
         let excused =
             EXCUSED.iter().find(|(crate_name, _)| *crate_name == name).map_or(&[][..], |(_, list)| list);
         for impure in IMPURE.iter().filter(|impure| below.contains(*impure) && !excused.contains(impure)) {
-            broken.push(format!("{name} has {impure} below it, and must decide without touching the world"));
+            broken.push(format!("{name} depends on {impure}, but must have no side effects"));
         }
     }
     Ok(())
 }
 
-/// Every source file begins with what it is for.
+/// Checks that every source file starts with its role.
 fn module_docs(broken: &mut Vec<String>) {
     for file in sources(&["rs"]) {
-        // A file that was deleted and not committed yet is still listed.
+        // A deleted file that is not committed yet is still listed.
         let Ok(text) = fs::read_to_string(root().join(&file)) else { continue };
         if !text.starts_with("//!") && !text.starts_with("#![no_main]") {
             broken.push(format!("{file} does not begin with its role (//!)"));
@@ -116,7 +116,7 @@ pub(crate) fn sources(extensions: &[&str]) -> Vec<String> {
     files
 }
 
-/// Files below this folder, without hidden folders and those of builds.
+/// Files below this folder, except in hidden folders and those of builds.
 fn walk(folder: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());

@@ -4,35 +4,36 @@ use std::collections::BTreeSet;
 
 use crate::output;
 
-/// Characters that a title may have.
+/// Maximum number of characters in a title.
 const LONGEST: usize = 72;
-/// The rule holds for commits after this one.
+/// The rule applies to commits after this one.
 const SINCE: &str = "cc5f3048dd15f2e314b6e70afb6f5f469749cb88";
 
-/// Adds what is wrong with the titles of the commits that this checkout has.
+/// Adds the faults of the titles of all commits in this checkout.
 pub(crate) fn check(broken: &mut Vec<String>) {
     let Some(range) = range() else {
-        eprintln!("tidy: without the history after {}; titles of commits are not checked", &SINCE[..7]);
+        eprintln!("tidy: no history after {}; titles of commits are not checked", &SINCE[..7]);
         return;
     };
     let log = output("git", &["log", "--no-merges", "--format=%s", &range]).unwrap_or_default();
     broken.extend(faults(log.lines()));
 }
 
-/// The commits to check: those after [`SINCE`]. None without it: which of a shallow clone's commits come after it, nobody
-/// can tell there.
+/// The commits to check: those after [`SINCE`]. None without it, since a shallow clone cannot tell which of its commits come
+/// after it.
 fn range() -> Option<String> {
     output("git", &["merge-base", "--is-ancestor", SINCE, "HEAD"])?;
     Some(format!("{SINCE}..HEAD"))
 }
 
-/// Titles that are too long, and those that an earlier line has as well.
+/// Titles that are too long, and those that an earlier commit has as well.
 fn faults<'a>(titles: impl Iterator<Item = &'a str>) -> Vec<String> {
     let (mut seen, mut faults) = (BTreeSet::new(), Vec::new());
     for title in titles {
         let length = title.chars().count();
         if length > LONGEST {
-            faults.push(format!("a commit's title has {length} characters, {LONGEST} are allowed: {title}"));
+            faults
+                .push(format!("a commit's title has {length} characters, the maximum is {LONGEST}: {title}"));
         }
         if !seen.insert(title) {
             faults.push(format!("two commits have the title {title:?}"));

@@ -1,11 +1,11 @@
-//! Programs of the toolbox that cargo builds: each in the release that is pinned here, kept in the target folder.
+//! Programs of the toolbox that cargo builds: each pinned to a release, installed in the target folder.
 
 use std::path::{Path, PathBuf};
 
 use crate::{cargo, output, target};
 
-/// The program in this release, from the target folder or from `PATH`; elsewhere it is built, without optimisation: that is
-/// quicker than what it saves. `options` go to `cargo install`.
+/// The program in this release, from the target folder or from `PATH`; otherwise it is built, without optimisation, which is
+/// faster than what it would save. `options` are passed to `cargo install`.
 pub(crate) fn installed(name: &str, version: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
     let tools = target().join("tools");
     let program = tools.join("bin").join(name);

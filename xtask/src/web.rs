@@ -1,4 +1,4 @@
-//! The TypeScript SDK and the dashboard: types that are fresh, lint, build, tests in Node and in a real browser, against the build
+//! The TypeScript SDK and the dashboard: freshness of types, lint, build, tests in Node and in a real browser, against the build
 //! of profile `serve`.
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::{binary, output, root, run};
 
-/// Where Debian's browser is.
+/// Path of Debian's browser.
 const BROWSER: &str = "/usr/bin/chromium";
 
 pub(crate) fn check() -> anyhow::Result<()> {
@@ -15,7 +15,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     run("npm", &["--prefix", "web/client", "run", "--silent", "lint"])?;
     let mut words = vec!["--prefix", "web/client", "test", "--silent"];
     if !Path::new(BROWSER).is_file() {
-        eprintln!("web: no Chromium at {BROWSER}; the tests in a browser are left out");
+        eprintln!("web: no Chromium at {BROWSER}; the tests in a browser are skipped");
         words.extend(["--", "--exclude", "test/browser.test.ts"]);
     }
     let status =
@@ -24,13 +24,13 @@ pub(crate) fn check() -> anyhow::Result<()> {
     dashboard()
 }
 
-/// The dashboard that is in the build of profile `serve`; [`crate::dashboard`] has installed what it needs.
+/// Tests the dashboard of the build of profile `serve`; [`crate::dashboard`] has installed what that needs.
 fn dashboard() -> anyhow::Result<()> {
     for task in ["lint", "test"] {
         run("npm", &["--prefix", "web/dashboard", "run", "--silent", task])?;
     }
     if !Path::new(BROWSER).is_file() {
-        eprintln!("web: no Chromium at {BROWSER}; the dashboard's tests in a browser are left out");
+        eprintln!("web: no Chromium at {BROWSER}; the dashboard's tests in a browser are skipped");
         return Ok(());
     }
     let status = Command::new("npm")
@@ -42,7 +42,7 @@ fn dashboard() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the browser, where that may be done.
+/// Installs the browser, where that is possible.
 fn browser() -> anyhow::Result<()> {
     let is_root = output("id", &["-u"]).is_some_and(|id| id.trim() == "0");
     if Path::new(BROWSER).is_file() || !is_root || output("apt-get", &["--version"]).is_none() {

@@ -1,5 +1,5 @@
-//! A line's form: `{"n":…,<record>,"prev":"<hash of the line before>","hash":"<hash>"}`. The hash is the SHA-256 of the line as
-//! it would be without the `hash` field.
+//! The form of a line: `{"n":…,<record>,"prev":"<hash of the line before>","hash":"<hash>"}`. The hash is the SHA-256 of the line
+//! without its `hash` field.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::record::{Record, to_line};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hash(pub [u8; 32]);
 
-/// What the first line of all names as the one before.
+/// The previous hash in the very first line.
 pub const FIRST: Hash = Hash([0; 32]);
 
-/// Before and behind the hash at a line's end.
+/// Text before the hash at a line's end.
 const BEFORE: &str = ",\"hash\":\"";
 const BEHIND: &str = "\"}";
 const HEX: usize = 64;
@@ -34,7 +34,7 @@ impl fmt::Debug for Hash {
 }
 
 impl Hash {
-    /// Reads 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if text.len() != HEX || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -47,7 +47,7 @@ impl Hash {
     }
 }
 
-/// Where a chain has come to.
+/// The end of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     /// Number of the last line; 0 before the first.
@@ -56,34 +56,34 @@ pub(crate) struct Link {
     pub(crate) hash: Hash,
 }
 
-/// Before the first line.
+/// The link before the first line.
 pub(crate) const BEGINNING: Link = Link { number: 0, hash: FIRST };
 
 #[derive(Serialize)]
-struct Chained<'a> {
+struct ChainedRecord<'a> {
     n: u64,
     #[serde(flatten)]
     record: &'a Record,
-    /// Lines that were lost right before this one.
+    /// Number of lines lost right before this one.
     #[serde(skip_serializing_if = "is_zero")]
     lost: u64,
     prev: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct ParsedLine {
     n: u64,
     prev: String,
     #[serde(default)]
     lost: u64,
 }
 
-/// A line that holds together.
+/// A line with a valid hash.
 pub(crate) struct Line {
     pub(crate) prev: Hash,
     pub(crate) link: Link,
@@ -93,14 +93,14 @@ pub(crate) struct Line {
 /// Appends the record's line, with its end, to `out`.
 pub(crate) fn append(out: &mut Vec<u8>, before: Link, record: &Record, lost: u64) -> Link {
     let n = before.number + 1;
-    let line = to_line(&Chained { n, record, lost, prev: before.hash.to_string() });
+    let line = to_line(&ChainedRecord { n, record, lost, prev: before.hash.to_string() });
     let hash = Hash(Sha256::digest(&line).into());
     out.extend_from_slice(&line[..line.len() - 1]);
     out.extend_from_slice(format!("{BEFORE}{hash}{BEHIND}\n").as_bytes());
     Link { number: n, hash }
 }
 
-/// Reads a line (without its end); `None` if it is not as it was written.
+/// Parses a line (without its end); `None` if it was altered.
 pub(crate) fn read(line: &[u8]) -> Option<Line> {
     let text = std::str::from_utf8(line).ok()?;
     let (body, hash) = text.strip_suffix(BEHIND)?.rsplit_once(BEFORE)?;
@@ -111,6 +111,6 @@ pub(crate) fn read(line: &[u8]) -> Option<Line> {
     if <[u8; 32]>::from(digest.finalize()) != hash.0 {
         return None;
     }
-    let read: Read = serde_json::from_str(text).ok()?;
+    let read: ParsedLine = serde_json::from_str(text).ok()?;
     Some(Line { prev: Hash::parse(&read.prev)?, link: Link { number: read.n, hash }, lost: read.lost })
 }

@@ -1,10 +1,10 @@
-//! Faults of the audit log's disk, to be put in by tests: nothing happens unless a test asks for it.
+//! Faults of the audit log's disk, for tests: nothing happens unless a test injects it.
 
 use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// What the disk does wrong, from now on. Clones act together.
+/// Faults of the disk, from now on. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<State>);
 
@@ -15,7 +15,7 @@ struct State {
     goes_on: Condvar,
 }
 
-/// Faults are no part of what is configured.
+/// Faults do not count when settings are compared.
 impl PartialEq for Faults {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -25,12 +25,12 @@ impl PartialEq for Faults {
 impl Eq for Faults {}
 
 impl Faults {
-    /// From now on there is no room, or there is again.
+    /// Makes the disk full from now on, or not full again.
     pub fn fill(&self, full: bool) {
         self.0.is_full.store(full, Ordering::SeqCst);
     }
 
-    /// From now on a write does not return, or goes on again.
+    /// Makes writes block from now on, or continue again.
     pub fn hang(&self, hang: bool) {
         *self.0.hangs.lock().unwrap_or_else(PoisonError::into_inner) = hang;
         self.0.goes_on.notify_all();

@@ -1,12 +1,12 @@
-//! The audit log: who was let do what, and who was not. One JSON line for each decision that matters.
+//! The audit log: what was permitted or refused, and to whom. One JSON line for each relevant decision.
 //!
-//! - [`Record`] is a decision; [`Log`] gives it to a thread of its own, which numbers, chains and writes it. No caller
-//!   ever waits for the disk: who must not go on without a line asks for room before, and comes back.
-//! - `chain` is a line's form: each carries the SHA-256 of the one before and its own, so that a line which is changed, removed
-//!   or swapped is found by [`verify`], over as many files as there are.
+//! - [`Record`] is a decision; [`Log`] passes it to a thread of its own, which numbers, chains and writes it. No caller
+//!   ever waits for the disk: a caller that requires a line checks for room first, and tries again later.
+//! - `chain` is the form of a line: each contains its own SHA-256 and that of the line before, so that [`verify`] detects a line that
+//!   was changed, removed or reordered, across any number of files.
 //!
-//! What the chain cannot show: that somebody who may write the file has made it anew from some line on. For that, keep the
-//! number and hash of the last line somewhere else now and then; [`verify`] tells them.
+//! The chain cannot show that somebody with write access rewrote the file from some line on. To detect that, record the
+//! number and hash of the last line elsewhere from time to time, and give them to [`verify`].
 
 mod chain;
 pub mod faults;

@@ -1,4 +1,4 @@
-//! Writing: a bounded queue, and a thread that takes all that waits, chains it, and writes it at once.
+//! Writing: a bounded queue, and a thread that takes all waiting lines, chains them, and writes them together.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,47 +13,47 @@ use crate::chain::{self, BEGINNING, Link};
 use crate::faults::Faults;
 use crate::record::Record;
 
-/// Lines that are written at once at most.
+/// Maximum number of lines per write.
 const BATCH: usize = 1024;
-/// Longest time that written lines wait for the disk's word.
+/// Maximum time between a write and its sync.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
-/// Wait before a write that failed is tried again.
+/// Delay before a failed write is retried.
 const RETRY: Duration = Duration::from_millis(200);
-/// Longest that closing waits for a disk that does not take the last lines.
+/// Time limit for closing on a disk that does not accept the last lines.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes at a file's end in which its last line is looked for; no line is as long.
+/// Bytes at a file's end in which its last line is searched for; no line is longer.
 const TAIL: u64 = 1 << 20;
 
-/// How the log is written.
+/// Settings of the log.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The file. Full ones are renamed to `<stem>-<number of their first line>.<extension>` beside it.
     pub file: PathBuf,
-    /// Bytes from which a new file is begun.
+    /// Size in bytes at which a new file is started.
     pub max_bytes: u64,
-    /// Age from which a new file is begun.
+    /// Age at which a new file is started.
     pub max_age: Option<Duration>,
-    /// Lines that may wait for the disk before [`Log::has_room`] says no. As many again are taken from those that were
-    /// under way by then; beyond that a line is lost and counted.
+    /// Number of lines that may wait for the disk before [`Log::has_room`] returns false. The same number again is accepted from
+    /// operations in progress; beyond that, a line is lost and counted.
     pub queue: usize,
-    /// What a test has the disk do wrong.
+    /// Disk faults injected by tests.
     pub faults: Faults,
 }
 
-/// Lines wait, and the disk has not taken one for a while.
+/// Lines are waiting, and the disk has not accepted one for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     /// For how long.
     pub since: Duration,
-    /// What the system says, if it says something.
+    /// The system's error, if there was one.
     pub error: Option<String>,
 }
 
-/// How the writing goes, for those who ask.
+/// The progress of the writing thread.
 #[derive(Default)]
 struct Progress {
     waiting: AtomicUsize,
-    /// When the batch that is being written was begun, and what the last try said.
+    /// When the current batch was started, and the error of the last try.
     busy: Mutex<Option<(Instant, Option<String>)>>,
 }
 
@@ -66,22 +66,22 @@ impl Progress {
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file cannot be used.
+    /// The file cannot be opened or written.
     #[error("cannot write the audit log {path}: {error}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// The last line is not as it was written.
+    /// The last line was altered.
     #[error(
-        "the last line of the audit log {0} was changed; look at it with `agentbench audit verify`, and move the file away to begin a new one"
+        "the last line of the audit log {0} was changed; inspect it with `agentbench audit verify`, and move the file away to start a new one"
     )]
     Broken(PathBuf),
 }
 
-/// A log that is open. Closed by [`Log::close`], or when dropped.
+/// An open log. Closed by [`Log::close`], or when dropped.
 pub struct Log {
     queue: Mutex<Option<SyncSender<Record>>>,
     bound: usize,
@@ -92,8 +92,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log behind its last line. What a crash has left of a line that was not written whole is removed, and the first
-    /// new line says so.
+    /// Opens the log after its last line. An incomplete line left by a crash is removed, and the first
+    /// new line records that.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -108,7 +108,7 @@ impl Log {
         let (bound, progress) = (settings.queue, Arc::<Progress>::default());
         let mut opened = Record::allowed(now_ms, "audit_opened");
         if removed > 0 {
-            opened.detail = format!("{removed} bytes of a line that was not written whole were removed");
+            opened.detail = format!("{removed} bytes of an incomplete line were removed");
         }
         let mut writer = Writer {
             settings,
@@ -122,7 +122,7 @@ impl Log {
             unsynced: None,
             gave_up: false,
         };
-        // Found out before anybody relies on it.
+        // Detected before any caller relies on it.
         let mut first = Vec::new();
         let next = chain::append(&mut first, link, &opened, 0);
         writer
@@ -136,7 +136,7 @@ impl Log {
         Ok(Self { queue, bound, progress, lost, closing, thread })
     }
 
-    /// Hands a decision to the log; never waits. `false` if it was lost.
+    /// Passes a decision to the log; never waits. `false` if it was lost.
     pub fn record(&self, mut record: Record) -> bool {
         record.shorten();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -151,35 +151,35 @@ impl Log {
         taken
     }
 
-    /// Lines that wait for the disk, and how many may.
+    /// Number of lines that wait for the disk, and the maximum.
     pub fn depth(&self) -> (usize, usize) {
         (self.progress.waiting.load(Ordering::Relaxed), self.bound)
     }
 
-    /// Whether a decision that needs its line may be made.
+    /// Whether a decision that requires its line may be made.
     pub fn has_room(&self) -> bool {
         let (waiting, bound) = self.depth();
         waiting < bound
     }
 
-    /// Whether the disk is at work on lines, and for how long.
+    /// How long the disk has been working on lines, if it is.
     pub fn stuck(&self) -> Option<Stuck> {
         let busy = self.progress.busy();
         busy.as_ref().map(|(begun, error)| Stuck { since: begun.elapsed(), error: error.clone() })
     }
 
-    /// Says that the end is near: from now on a disk that takes nothing is given up after a few seconds, so that those who wait
-    /// for it can end, too.
+    /// Announces the shutdown: from now on a disk that accepts nothing is given up after a few seconds, so that callers that wait
+    /// for it can finish, too.
     pub fn hurry(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Writes what waits and ends. A disk that takes nothing is given a few seconds.
+    /// Writes the waiting lines and stops. A disk that accepts nothing is given a few seconds.
     pub fn close(&self) {
         self.hurry();
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A panic of the thread was printed; there is nothing left to be done for it.
+        // A panic of the thread was printed; there is nothing more to do.
         let _ = thread.map(JoinHandle::join);
     }
 }
@@ -190,7 +190,7 @@ impl Drop for Log {
     }
 }
 
-/// Opens the file for appending and finds its last line: `None` for one that was changed. Also tells the bytes of an
+/// Opens the file for appending and finds its last line: `None` for an altered one. Also returns the number of bytes of an
 /// incomplete line that were removed.
 fn reopen(path: &Path) -> io::Result<(File, Option<Link>, u64)> {
     if let Some(folder) = path.parent() {
@@ -198,7 +198,7 @@ fn reopen(path: &Path) -> io::Result<(File, Option<Link>, u64)> {
     }
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
-    // Who did what is nobody else's business.
+    // Readable by its owner only.
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     let length = file.metadata()?.len();
@@ -212,14 +212,14 @@ fn reopen(path: &Path) -> io::Result<(File, Option<Link>, u64)> {
         file.set_len(length - torn)?;
     }
     if whole == 0 {
-        // Nothing in this file; the chain goes on where the newest full one ends.
+        // This file is empty; the chain continues where the newest full one ends.
         return Ok((file, if length == torn { last_of_rotated(path)? } else { None }, torn));
     }
     let start = tail[..whole - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     Ok((file, chain::read(&tail[start..whole - 1]).map(|line| line.link), torn))
 }
 
-/// The last line of the newest full file: a crash between renaming it and writing the next one's first line.
+/// The last line of the newest full file, for a crash between renaming it and writing the next file's first line.
 fn last_of_rotated(path: &Path) -> io::Result<Option<Link>> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let prefix = rotated_name(path, None);
@@ -236,18 +236,19 @@ fn last_of_rotated(path: &Path) -> io::Result<Option<Link>> {
     Ok(report.last.map(|(number, hash)| Link { number, hash }))
 }
 
-/// Name of a full file, or what all of them begin with.
+/// Name of a full file, or the common prefix of all of them.
 fn rotated_name(path: &Path, first: Option<u64>) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     first.map_or_else(|| format!("{stem}-"), |first| format!("{stem}-{first:012}.{extension}"))
 }
 
-/// When the file was begun, and the number of its first line, if it has one.
-fn begun(path: &Path, size: u64) -> io::Result<Begun> {
+/// When the file was started, and the number of its first line, if it has one.
+fn begun(path: &Path, size: u64) -> io::Result<CurrentFile> {
     let created = std::fs::metadata(path)?.created().unwrap_or_else(|_| SystemTime::now());
     let age = SystemTime::now().duration_since(created).unwrap_or_default();
-    let mut begun = Begun { at: Instant::now().checked_sub(age).unwrap_or_else(Instant::now), first: None };
+    let mut begun =
+        CurrentFile { at: Instant::now().checked_sub(age).unwrap_or_else(Instant::now), first: None };
     if size > 0 {
         let mut line = Vec::new();
         io::BufRead::read_until(&mut BufReader::new(File::open(path)?), b'\n', &mut line)?;
@@ -257,7 +258,7 @@ fn begun(path: &Path, size: u64) -> io::Result<Begun> {
     Ok(begun)
 }
 
-struct Begun {
+struct CurrentFile {
     at: Instant,
     first: Option<u64>,
 }
@@ -266,13 +267,13 @@ struct Writer {
     settings: Settings,
     file: File,
     size: u64,
-    begun: Begun,
+    begun: CurrentFile,
     link: Link,
     lost: Arc<AtomicU64>,
     closing: Arc<AtomicBool>,
     progress: Arc<Progress>,
     unsynced: Option<Instant>,
-    /// The log is being closed, and the disk took nothing for too long.
+    /// The log is being closed, and the disk has accepted nothing for too long.
     gave_up: bool,
 }
 
@@ -305,7 +306,7 @@ impl Writer {
         self.sync();
     }
 
-    /// Writes the lines, all of them: a disk that does not take them is asked again and again, until the log is closed.
+    /// Writes all the lines: retries until the disk accepts them, or the log is closed.
     fn write(&mut self, batch: &[Record]) {
         self.rotate_if_due();
         let (mut bytes, mut link) = (Vec::new(), self.link);
@@ -319,7 +320,7 @@ impl Writer {
         while let Err(error) = self.settings.faults.on_write().and_then(|()| self.file.write_all(&bytes)) {
             self.say_failure(&error, failures);
             failures += 1;
-            // Nothing of a line stays that was not written whole.
+            // No part of an incomplete line remains.
             let _ = self.file.set_len(self.size);
             if self.gave_up
                 || self.closing.load(Ordering::Relaxed)
@@ -332,7 +333,7 @@ impl Writer {
             std::thread::sleep(RETRY);
         }
         if failures > 0 {
-            tracing::info!(path = %self.settings.file.display(), "the audit log takes lines again");
+            tracing::info!(path = %self.settings.file.display(), "the audit log can be written again");
         }
         self.begun.first.get_or_insert(self.link.number + 1);
         self.link = link;
@@ -340,10 +341,10 @@ impl Writer {
         self.unsynced.get_or_insert_with(Instant::now);
     }
 
-    /// Says a failure with the first try of a batch, and keeps what the last one said.
+    /// Logs a failure on the first try of a batch, and keeps the last error.
     fn say_failure(&self, error: &io::Error, before: u64) {
         if before == 0 {
-            tracing::error!(path = %self.settings.file.display(), %error, "the audit log cannot be written; it is tried again and again");
+            tracing::error!(path = %self.settings.file.display(), %error, "the audit log cannot be written; retrying");
         }
         if let Some((_, last)) = &mut *self.progress.busy() {
             *last = Some(error.to_string());
@@ -351,7 +352,7 @@ impl Writer {
     }
 
     fn sync(&mut self) {
-        // What cannot be synced now is tried again with the next look; the lines are with the kernel.
+        // A failed sync is retried at the next check; the kernel has the lines.
         if self.unsynced.is_some() && self.file.sync_data().is_ok() {
             self.unsynced = None;
         }
@@ -366,12 +367,12 @@ impl Writer {
         let first = self.begun.first.unwrap_or(0);
         let full = self.settings.file.with_file_name(rotated_name(&self.settings.file, Some(first)));
         let renamed = std::fs::rename(&self.settings.file, full);
-        // A file that cannot be renamed or begun: the old one goes on, and the next batch tries again.
+        // If a file cannot be renamed or started, the old one is continued, and the next batch tries again.
         if renamed.is_ok()
             && let Ok((file, _, _)) = reopen(&self.settings.file)
         {
             (self.file, self.size) = (file, 0);
-            self.begun = Begun { at: Instant::now(), first: None };
+            self.begun = CurrentFile { at: Instant::now(), first: None };
         }
     }
 }

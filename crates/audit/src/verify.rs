@@ -1,38 +1,38 @@
-//! Reading an audit log back: is every line as it was written, and is none missing?
+//! Verifies an audit log: whether every line is unaltered, and none is missing.
 
 use std::fmt;
 use std::io::{self, BufRead};
 
 use crate::chain::{self, BEGINNING, Hash, Link};
 
-/// Findings that are told; a log that is broken everywhere says enough with these.
+/// Maximum number of findings: more would not help.
 const MAX_FINDINGS: usize = 100;
-/// Longest line that is read: six texts of 512 characters, escaped, are shorter.
+/// Maximum length of a line: six texts of 512 characters, escaped, are shorter.
 const MAX_LINE: u64 = 1 << 20;
 
-/// What is wrong at a place.
+/// A problem at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The line is not as it was written.
+    /// The line was altered.
     Changed,
-    /// The last line of the last file has no end.
+    /// The last line of the last file is incomplete.
     Truncated,
-    /// Lines are missing before this one: from, to.
+    /// Lines are missing before this one: first and last number.
     Removed(u64, u64),
-    /// The line stands where another one belongs: its number, and the number that belongs here.
+    /// The line is in the wrong place: its number, and the expected one.
     Misplaced(u64, u64),
-    /// Number and content fit, but the line before is not the one that this was written behind.
+    /// Number and content are valid, but the previous line is not the one that it was written after.
     Unchained,
 }
 
-/// One thing that is wrong.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which of the readers, from 0.
+    /// Index of the reader, from 0.
     pub file: usize,
     /// Line in it, from 1.
     pub line: u64,
-    /// What is wrong there.
+    /// The problem.
     pub fault: Fault,
 }
 
@@ -40,42 +40,42 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         match self.fault {
-            Fault::Changed => write!(f, "changed: it is not as it was written"),
-            Fault::Truncated => write!(f, "truncated: it has no end"),
+            Fault::Changed => write!(f, "changed: its content was altered"),
+            Fault::Truncated => write!(f, "truncated: it is incomplete"),
             Fault::Removed(from, to) if from == to => {
                 write!(f, "removed: number {from} is missing before it")
             }
             Fault::Removed(from, to) => write!(f, "removed: numbers {from} to {to} are missing before it"),
             Fault::Misplaced(found, expected) => {
-                write!(f, "misplaced: number {found} stands where {expected} belongs")
+                write!(f, "misplaced: number {found} is in the place of {expected}")
             }
-            Fault::Unchained => write!(f, "unchained: it was written behind another line"),
+            Fault::Unchained => write!(f, "unchained: it was written after a different line"),
         }
     }
 }
 
-/// What reading a log back has found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Lines read.
     pub lines: u64,
-    /// Lines that the log itself says it has lost, since its queue was full.
+    /// Number of lines lost because the queue was full, as recorded by the log itself.
     pub lost: u64,
     /// Number of the first line; above 1 if older files were not given.
     pub first: Option<u64>,
-    /// Number and hash of the last line: worth keeping elsewhere.
+    /// Number and hash of the last line: worth recording elsewhere.
     pub last: Option<(u64, Hash)>,
-    /// Whether the noted line is there.
+    /// Whether the noted line exists.
     pub has_noted: bool,
-    /// What is wrong, in order; empty for a log that is whole.
+    /// The findings, in order; empty for an intact log.
     pub findings: Vec<Finding>,
 }
 
-/// Reads the files of one log, oldest first. `noted` is a line that was kept elsewhere, by number and hash: the report tells
-/// whether it is there.
+/// Verifies the files of one log, oldest first. `noted` is a line that was recorded elsewhere, by number and hash: the report
+/// states whether it exists.
 ///
 /// # Errors
-/// If one cannot be read; what is wrong with the content is in the report.
+/// A file cannot be read; problems of the content are in the report.
 pub fn verify<R: BufRead>(
     files: impl IntoIterator<Item = R>,
     noted: Option<(u64, Hash)>,
@@ -89,9 +89,9 @@ pub fn verify<R: BufRead>(
 
 struct Check {
     report: Report,
-    /// The line before; `None` before the first, and behind a changed one, whose hash cannot be known.
+    /// The previous line; `None` before the first, and after an altered one, whose hash cannot be known.
     before: Option<Link>,
-    /// The number that comes next, as far as it is known.
+    /// The next number, if known.
     next: Option<u64>,
     noted: Option<(u64, Hash)>,
 }

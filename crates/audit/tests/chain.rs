@@ -145,7 +145,7 @@ fn a_torn_line_is_removed_and_said_and_a_changed_one_stops_the_start() {
     fs::write(&path, &text[..text.len() - 7]).unwrap();
     write(settings(&folder), numbered(1));
     assert!(check(&files(&folder)).findings.is_empty());
-    assert!(fs::read_to_string(&path).unwrap().contains("bytes of a line that was not written whole"));
+    assert!(fs::read_to_string(&path).unwrap().contains("bytes of an incomplete line"));
 
     let text = fs::read_to_string(&path).unwrap();
     let at = text.rfind("number").unwrap();

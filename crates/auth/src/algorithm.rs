@@ -1,4 +1,4 @@
-//! The signature algorithms that a key can be pinned to. There is no `none` among them.
+//! The signature algorithms that a key can have. `none` is not among them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,11 +20,11 @@ pub enum Algorithm {
     EdDsa,
 }
 
-/// The name that RFC 9864 gives to EdDSA with Ed25519, the only EdDSA here. Taken everywhere, written nowhere: the older
-/// name is understood by more readers.
+/// RFC 9864's name for EdDSA with Ed25519, the only EdDSA supported here. Accepted everywhere, written nowhere: more readers
+/// understand the older name.
 const ED25519: &str = "Ed25519";
 
-/// A name that is none of the algorithms known here.
+/// A name that is not a known algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the algorithm must be one of HS256, HS384, HS512, RS256, ES256, EdDSA (or Ed25519)")]
 pub struct UnknownAlgorithm;
@@ -33,7 +33,7 @@ impl Algorithm {
     /// Every algorithm.
     pub const ALL: [Self; 6] = [Self::Hs256, Self::Hs384, Self::Hs512, Self::Rs256, Self::Es256, Self::EdDsa];
 
-    /// The name as it is written in a token's header and in a keys file.
+    /// The name in a token's header and in a keys file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",

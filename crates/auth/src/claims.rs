@@ -1,4 +1,4 @@
-//! What a token says: its payload as it is written, before anything of it is believed.
+//! The claims of a token: its payload as written, before any of it is trusted.
 
 use std::fmt;
 
@@ -9,63 +9,63 @@ use serde_json::Value;
 use crate::error::AuthError;
 use crate::role::Role;
 
-/// The only issuer whose tokens are taken (`iss`).
+/// The only accepted issuer (`iss`).
 pub const ISSUER: &str = "agentbench";
-/// The audience that tokens for this server name (`aud`).
+/// The audience of tokens for this server (`aud`).
 pub const AUDIENCE: &str = "agentbench-websocket";
 /// The `type` of tokens for this server.
 pub const TOKEN_TYPE: &str = "websocket";
 
-/// The payload of a token. Unknown claims are left out; a known claim that is written twice makes the token unreadable,
-/// since two readers could believe different ones.
+/// The payload of a token. Unknown claims are ignored; a known claim that occurs twice makes the token unreadable,
+/// since two readers could use different ones.
 ///
-/// All is optional here so that a token can be read far enough to say what is wrong with it.
+/// All claims are optional here, so that an invalid token can be parsed far enough to report what is wrong.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claims {
-    /// The user. `sub` says the same; if a token has both, they must agree.
+    /// The user. `sub` means the same; if a token has both, they must be equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// The user, by the standard's name for it.
+    /// The user, by the standard claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// The name to show; the user's id if it is absent or empty.
+    /// The display name; the user's id if absent or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The name of the role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The project that the user is held to.
+    /// The project that the user is restricted to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
-    /// Names of permissions beside those of the role.
+    /// Permissions in addition to those of the role.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<String>,
     /// The kind of token.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
-    /// The token's own id, by which it can be revoked.
+    /// The token's own id, for revoking it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// When it was issued, in seconds since 1970.
     #[serde(default, deserialize_with = "seconds", skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     #[serde(default, deserialize_with = "seconds", skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
-    /// From when on it is valid, in seconds since 1970.
+    /// When it becomes valid, in seconds since 1970.
     #[serde(default, deserialize_with = "seconds", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// Who issued it.
+    /// The issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
-    /// Whom it is for.
+    /// The audience.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<Audience>,
 }
 
 impl Claims {
-    /// The claims of a token for this server that is valid from `issued_at` to `expires_at`, both in seconds since 1970.
+    /// The claims of a token for this server, valid from `issued_at` to `expires_at`, both in seconds since 1970.
     pub fn new(user_id: impl Into<String>, role: Role, issued_at: u64, expires_at: u64) -> Self {
         Self {
             user_id: Some(user_id.into()),
@@ -80,7 +80,7 @@ impl Claims {
     }
 }
 
-/// `aud`: RFC 7519 has it as one string or as an array of them.
+/// `aud`: one string or an array of them, as in RFC 7519.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Audience {
@@ -91,7 +91,7 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// Whether this audience is among them.
+    /// Whether this audience is included.
     pub fn names(&self, audience: &str) -> bool {
         match self {
             Self::One(name) => name == audience,
@@ -100,7 +100,7 @@ impl Audience {
     }
 }
 
-/// The types of claims, to name the one that a payload could not be read for.
+/// The types of claims, to name the claim that made a payload unreadable.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -126,7 +126,7 @@ const KINDS: [(&str, Kind); 13] = [
 ];
 
 impl Kind {
-    /// What a claim of this kind has to be, if it is not.
+    /// What a claim of this type must be, if it is not.
     fn fault(self, value: &Value) -> Option<&'static str> {
         let is_texts = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
         let (fits, must) = match self {
@@ -145,7 +145,7 @@ impl Kind {
     }
 }
 
-/// The names and values of an object in their order, repeats too.
+/// The names and values of an object in order, including repeats.
 struct Fields(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -174,7 +174,7 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// Which claim a payload cannot be read for. Asked only when it could not.
+/// The claim that made a payload unreadable. Called only in that case.
 pub(crate) fn fault_in(text: &str) -> AuthError {
     let Ok(Fields(fields)) = serde_json::from_str(text) else { return AuthError::Malformed };
     let faults = KINDS.iter().filter_map(|&(claim, kind)| {
@@ -186,7 +186,7 @@ pub(crate) fn fault_in(text: &str) -> AuthError {
     faults.into_iter().next().unwrap_or(AuthError::Malformed)
 }
 
-/// RFC 7519 times may have fractions; what is before 1970 is none of our tokens. A fraction is cut off.
+/// RFC 7519 times may have fractions, which are cut off; a time before 1970 is never valid here.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
         return Ok(None);

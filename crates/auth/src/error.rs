@@ -1,6 +1,6 @@
-//! Why a token is refused. Holds nothing of the token, so that it can be logged and sent to anybody.
+//! Why a token is refused. Contains nothing of the token, so that it can be logged and sent to anybody.
 
-/// Why a token gives no grant.
+/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AuthError {
     /// There is no token.
@@ -8,25 +8,25 @@ pub enum AuthError {
         "no token was sent: Authorization: Bearer TOKEN, or the subprotocol bearer.TOKEN (agentbench token mint makes one)"
     )]
     Missing,
-    /// Not a token of the form that is expected here: size, parts or encoding are wrong.
+    /// Not a token of the expected form: size, parts or encoding are wrong.
     #[error("the token cannot be read")]
     Malformed,
-    /// No key of this name is known, or the token names none where there are several.
+    /// There is no key with this id, or the token names none although there are several.
     #[error("the token's key is not known here")]
     UnknownKey,
-    /// The token names another algorithm than its key has.
+    /// The token names a different algorithm than its key's.
     #[error("the token's algorithm is not the one of its key")]
     WrongAlgorithm,
-    /// The signature is not of this token by this key.
+    /// The signature does not match token and key.
     #[error("the token's signature is not valid")]
     BadSignature,
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// The server was told to take it no more.
+    /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// `nbf` has not come yet, or `iat`: a token that is issued in the future would outlive each revocation until then.
+    /// `nbf` or `iat` is in the future: a token issued in the future would outlive every revocation until then.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// `iss` names another issuer.
@@ -41,18 +41,18 @@ pub enum AuthError {
     /// A claim that every token needs is absent.
     #[error("the token has no {0} claim")]
     MissingClaim(&'static str),
-    /// A claim of another type than it should be, or with a content that cannot be shown.
+    /// A claim of the wrong type, or with content that cannot be displayed.
     #[error("the token's {claim} claim {must}")]
     BadClaim {
         /// The claim.
         claim: &'static str,
-        /// What it has to be.
+        /// What it must be.
         must: &'static str,
     },
-    /// `role` names no role.
+    /// `role` is unknown.
     #[error("the token's role is not known")]
     UnknownRole,
-    /// Valid, but it does not permit to connect.
+    /// Valid, but it does not permit connecting.
     #[error("the token does not permit this")]
     NotPermitted,
 }

@@ -1,4 +1,4 @@
-//! What the server believes of a user after checking a token: the claims, judged.
+//! The result of verifying a token: its claims, validated.
 
 use agentbench_protocol::limits::MAX_TEXT_CHARS;
 
@@ -7,59 +7,59 @@ use crate::error::AuthError;
 use crate::permission::{Permission, Permissions};
 use crate::role::Role;
 
-/// How far the issuer's clock and ours may be apart, ms: more than NTP leaves, less than anybody would use on purpose.
+/// Tolerated difference between the issuer's clock and ours, ms: more than NTP leaves, less than matters.
 pub const CLOCK_LEEWAY_MS: u64 = 5_000;
 
-/// The last time that a JavaScript `Date` can hold, ms since 1970 (the year 275760). Later ones are taken as this, so that
-/// whoever adds to a grant's times or sends them to a browser gets a number that works.
+/// The latest time of a JavaScript `Date`, ms since 1970 (the year 275760). Later times are clamped to it, so that
+/// additions to a grant's times, and browsers, get valid numbers.
 const LAST_MS: u64 = 8_640_000_000_000_000;
 
-/// Who a user is, what they may do, where, and until when.
+/// A user's identity and permissions, with scope and expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The user.
     pub user_id: String,
-    /// The name to show for the user.
+    /// The user's display name.
     pub username: String,
     /// The user's role.
     pub role: Role,
-    /// What the role and the token permit together.
+    /// The union of the role's and the token's permissions.
     pub permissions: Permissions,
-    /// The project that the token holds the user to.
+    /// The project that the token restricts the user to.
     pub project: Option<String>,
     /// The token's id (`jti`), for revoking it.
     pub token_id: Option<String>,
-    /// When the token was issued, ms since 1970, for revoking all that are older than something. As the issuer says it.
+    /// When the token was issued, ms since 1970, for revoking all older ones. By the issuer's clock.
     pub issued_at: Option<u64>,
-    /// When the token ends, ms since 1970, without leeway; every grant from a token has it.
+    /// When the token expires, ms since 1970, without leeway; every grant from a token has it.
     pub expires_at: Option<u64>,
 }
 
 impl Grant {
-    /// Whether the user may do this (in a project that they may access).
+    /// Whether the user may do this (in a project that they have access to).
     pub const fn allows(&self, permission: Permission) -> bool {
         self.permissions.contains(permission)
     }
 
-    /// Whether the user may act in this project, or read of it. A token that names a project holds its user to that one,
-    /// unless it has `access:all_projects`; one that names none leaves all projects open, to every role.
+    /// Whether the user may act in or read this project. A token with a project restricts its user to that one,
+    /// unless it has `access:all_projects`; a token without one permits all projects, for every role.
     pub fn may_access(&self, project_id: &str) -> bool {
         self.scope().is_none_or(|project| project == project_id)
     }
 
-    /// The one project that the grant is held to; `None` if it reaches all of them.
+    /// The one project that the grant is restricted to; `None` if it covers all of them.
     pub fn scope(&self) -> Option<&str> {
         self.project.as_deref().filter(|_| !self.allows(Permission::AccessAllProjects))
     }
 
-    /// Whether the grant has ended, by the same rule (leeway included) by which a token is refused as expired.
+    /// Whether the grant has expired, by the same rule (including leeway) by which a token is refused as expired.
     pub fn has_expired(&self, now_ms: u64) -> bool {
         self.expires_at.is_some_and(|end| end.saturating_add(CLOCK_LEEWAY_MS) <= now_ms)
     }
 
-    /// Judges the claims of a token whose signature is proven.
+    /// Validates the claims of a token whose signature is verified.
     ///
-    /// The order is that of what a client can do about it: a token that was never for this server comes before one that
+    /// The order follows what a client can do about it: a token that was never for this server is reported before one that
     /// only needs to be renewed.
     pub(crate) fn from_claims(claims: Claims, now_ms: u64) -> Result<Self, AuthError> {
         check_purpose(&claims)?;
@@ -85,7 +85,7 @@ impl Grant {
     }
 }
 
-/// That the token was made by AgentBench, for this server, for this use.
+/// Checks that the token was made by AgentBench, for this server and this use.
 fn check_purpose(claims: &Claims) -> Result<(), AuthError> {
     if claims.iss.as_deref().ok_or(AuthError::MissingClaim("iss"))? != ISSUER {
         return Err(AuthError::WrongIssuer);
@@ -99,13 +99,13 @@ fn check_purpose(claims: &Claims) -> Result<(), AuthError> {
     Ok(())
 }
 
-/// That now is within the token's time; gives its end in ms.
+/// Checks that now is within the token's validity; returns its expiry in ms.
 fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, AuthError> {
     let expires_at = to_ms(claims.exp.ok_or(AuthError::MissingClaim("exp"))?);
     if expires_at.saturating_add(CLOCK_LEEWAY_MS) <= now_ms {
         return Err(AuthError::Expired);
     }
-    // A token that is issued in the future would outlive each revocation until then.
+    // A token issued in the future would outlive every revocation until then.
     let begins = claims.nbf.into_iter().chain(claims.iat);
     if begins.map(to_ms).any(|begin| begin > now_ms.saturating_add(CLOCK_LEEWAY_MS)) {
         return Err(AuthError::NotYetValid);
@@ -113,7 +113,7 @@ fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, AuthError> {
     Ok(expires_at)
 }
 
-/// The user by either of the two claims. Where both are there and differ, nobody can say whom the token is for.
+/// The user by either of the two claims. If both are present and differ, the user is ambiguous.
 fn user(user_id: Option<String>, sub: Option<String>) -> Result<String, AuthError> {
     if let (Some(one), Some(other)) = (&user_id, &sub)
         && one != other
@@ -124,7 +124,7 @@ fn user(user_id: Option<String>, sub: Option<String>) -> Result<String, AuthErro
     checked(claim, required(user_id.or(sub), "userId")?)
 }
 
-/// Every role may connect today; this holds if one comes that may not.
+/// Every role may connect today; this check is for a future one that may not.
 fn check_may_connect(permissions: Permissions) -> Result<(), AuthError> {
     if permissions.contains(Permission::Connect) { Ok(()) } else { Err(AuthError::NotPermitted) }
 }
@@ -133,7 +133,7 @@ fn required(claim: Option<String>, name: &'static str) -> Result<String, AuthErr
     claim.ok_or(AuthError::MissingClaim(name))
 }
 
-/// A text that is shown to people, logged and stored: short, not empty, and without characters that act instead of show.
+/// A text that is displayed, logged and stored: short, not empty, and without control characters.
 fn checked(claim: &'static str, text: String) -> Result<String, AuthError> {
     const { assert!(MAX_TEXT_CHARS == 256, "the words below name the number") };
     let short = text.len() <= MAX_TEXT_CHARS || text.chars().count() <= MAX_TEXT_CHARS;
@@ -144,8 +144,8 @@ fn checked(claim: &'static str, text: String) -> Result<String, AuthError> {
     Ok(text)
 }
 
-/// Control characters, line separators, and the marks that turn the direction of what follows (a name could make the
-/// line of a log or a list of participants read as something else).
+/// Control characters, line separators, and marks that change the direction of text (a name could make a
+/// log line or a list of participants read as something else).
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

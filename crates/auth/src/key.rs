@@ -1,4 +1,4 @@
-//! One key, prepared for checking signatures with the one algorithm that it is for.
+//! One key, prepared to verify signatures with its one algorithm.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,23 +11,23 @@ use crate::algorithm::Algorithm;
 use crate::key_file::KeyFault;
 use crate::secret::{WeakSecret, strength_of};
 
-/// Shortest RSA modulus, in bits (NIST SP 800-131A, RFC 7518).
+/// Minimum RSA modulus in bits (NIST SP 800-131A, RFC 7518).
 const MIN_RSA_BITS: usize = 2048;
-/// Longest RSA modulus that the library verifies with, in bits.
+/// Maximum RSA modulus that the library supports, in bits.
 const MAX_RSA_BITS: usize = 4096;
 /// Size of an Ed25519 public key, in bytes.
 const ED25519_BYTES: usize = 32;
 
-/// A key and its algorithm; nothing that a token says can change the pair.
+/// A key and its algorithm; no token can change the pair.
 pub(crate) struct Key {
     algorithm: Algorithm,
-    prepared: Prepared,
+    prepared: Verifier,
     weakness: Option<WeakSecret>,
 }
 
-/// HMAC states have the secret mixed in already, so a token costs a copy and its own bytes. The library's own verifiers
-/// are built anew for every token and cannot be shared between threads; next to a public-key operation that is little.
-enum Prepared {
+/// HMAC states already include the secret, so a token costs a copy and its own bytes. The library's own verifiers
+/// are built for every token and cannot be shared between threads; compared with a public-key operation that is cheap.
+enum Verifier {
     Hs256(Hmac<Sha256>),
     Hs384(Hmac<Sha384>),
     Hs512(Hmac<Sha512>),
@@ -35,15 +35,15 @@ enum Prepared {
 }
 
 impl Key {
-    /// A key from a secret that is not empty.
+    /// A key from a nonempty secret.
     pub(crate) fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyFault> {
         if secret.is_empty() {
             return Err(KeyFault::EmptySecret);
         }
         let prepared = match algorithm {
-            Algorithm::Hs256 => Prepared::Hs256(keyed(secret)?),
-            Algorithm::Hs384 => Prepared::Hs384(keyed(secret)?),
-            Algorithm::Hs512 => Prepared::Hs512(keyed(secret)?),
+            Algorithm::Hs256 => Verifier::Hs256(keyed(secret)?),
+            Algorithm::Hs384 => Verifier::Hs384(keyed(secret)?),
+            Algorithm::Hs512 => Verifier::Hs512(keyed(secret)?),
             Algorithm::Rs256 | Algorithm::Es256 | Algorithm::EdDsa => return Err(KeyFault::NotOfAlgorithm),
         };
         Ok(Self { algorithm, prepared, weakness: strength_of(secret).err() })
@@ -54,7 +54,7 @@ impl Key {
         if pem.contains("PRIVATE KEY") {
             return Err(KeyFault::PrivateKey);
         }
-        // The library would take what it finds first in a certificate, which is not the key.
+        // The library would use the first thing it finds in a certificate, which is not the key.
         if !pem.contains("PUBLIC KEY") {
             return Err(KeyFault::BadPem);
         }
@@ -85,7 +85,7 @@ impl Key {
         if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits(n)) {
             return Err(KeyFault::RsaSize);
         }
-        // What the library verifies with: odd, from 3 to 33 bits. Asked here, since it would only tell at the first token.
+        // What the library can verify with: odd, from 3 to 33 bits. Checked here, since it would fail only at the first token.
         if e.last().is_none_or(|low| low % 2 == 0) || !(2..=33).contains(&bits(e)) {
             return Err(KeyFault::BadPublicKey);
         }
@@ -104,7 +104,7 @@ impl Key {
         Self::from_public(Algorithm::EdDsa, key)
     }
 
-    /// Takes the key only if the library can build a verifier with it, so that a bad one is found when it is loaded.
+    /// Accepts the key only if the library can build a verifier with it, so that a bad one is found when it is loaded.
     fn from_public(algorithm: Algorithm, key: DecodingKey) -> Result<Self, KeyFault> {
         let size = key.try_get_as_bytes().map_or(0, <[u8]>::len);
         // The library slices before it checks: a short key would panic there.
@@ -113,7 +113,7 @@ impl Key {
         }
         (DEFAULT_PROVIDER.verifier_factory)(&algorithm.library_name(), &key)
             .map_err(|_| KeyFault::BadPublicKey)?;
-        Ok(Self { algorithm, prepared: Prepared::Public(key), weakness: None })
+        Ok(Self { algorithm, prepared: Verifier::Public(key), weakness: None })
     }
 
     /// The only algorithm that the key is used with.
@@ -121,29 +121,29 @@ impl Key {
         self.algorithm
     }
 
-    /// What is wrong with the secret, for production.
+    /// Why the secret is too weak for production.
     pub(crate) const fn weakness(&self) -> Option<WeakSecret> {
         self.weakness
     }
 
-    /// Whether the signature is of this message, by this key.
+    /// Whether this key made the signature of this message.
     pub(crate) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.prepared {
-            Prepared::Hs256(state) => authentic(state, message, signature),
-            Prepared::Hs384(state) => authentic(state, message, signature),
-            Prepared::Hs512(state) => authentic(state, message, signature),
-            Prepared::Public(key) => (DEFAULT_PROVIDER.verifier_factory)(&self.algorithm.library_name(), key)
+            Verifier::Hs256(state) => authentic(state, message, signature),
+            Verifier::Hs384(state) => authentic(state, message, signature),
+            Verifier::Hs512(state) => authentic(state, message, signature),
+            Verifier::Public(key) => (DEFAULT_PROVIDER.verifier_factory)(&self.algorithm.library_name(), key)
                 .is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok()),
         }
     }
 }
 
 fn keyed<M: KeyInit>(secret: &[u8]) -> Result<M, KeyFault> {
-    // HMAC takes keys of every length.
+    // HMAC accepts keys of every length.
     M::new_from_slice(secret).map_err(|_| KeyFault::EmptySecret)
 }
 
-/// Compares the whole code, in constant time.
+/// Compares the whole code in constant time.
 fn authentic<M: Mac + Clone>(state: &M, message: &[u8], signature: &[u8]) -> bool {
     let mut state = state.clone();
     state.update(message);

@@ -1,4 +1,4 @@
-//! Reading a keys file. Says which key is wrong and why, and never shows a part of it.
+//! Parses a keys file. Errors say which key is wrong and why, and never contain a part of it.
 
 use std::fmt;
 
@@ -11,41 +11,41 @@ use serde_json::{Map, Value};
 use crate::algorithm::Algorithm;
 use crate::key::Key;
 
-/// Why a keys file is not taken.
+/// Why a keys file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Not JSON. The parser's own words are left out, since they may quote the file.
+    /// Not JSON. The parser's own text is omitted, since it may quote the file.
     #[error("the keys file is not JSON: line {line}, column {column}")]
     NotJson {
-        /// Line of the first fault.
+        /// Line of the first error.
         line: usize,
-        /// Column of the first fault.
+        /// Column of the first error.
         column: usize,
     },
-    /// No `keys` array in it, or an empty one.
+    /// There is no `keys` array, or it is empty.
     #[error("the keys file must be an object with a `keys` array that has at least one key")]
     NoKeys,
-    /// An issuer's keys, none of which can be used.
+    /// None of an issuer's keys can be used.
     #[error("none of the published keys can be used: {}", listed(.0))]
     NoneUsable(Vec<PassedOver>),
-    /// One key is wrong.
+    /// One key is invalid.
     #[error("keys[{index}]: {fault}")]
     Key {
-        /// Its place in the array, from 0.
+        /// Its index in the array.
         index: usize,
         /// What is wrong.
         fault: KeyFault,
     },
 }
 
-/// A published key that is not used, and why.
+/// A published key that is not used, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Its place in the array, from 0.
+    /// Its index in the array.
     pub index: usize,
-    /// Its name.
+    /// Its id.
     pub kid: Option<String>,
-    /// What is wrong with it for this server.
+    /// Why this server cannot use it.
     pub fault: KeyFault,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// Keys that a message lists at most.
+/// Maximum number of keys in a message.
 const MAX_LISTED: usize = 8;
 
 fn listed(keys: &[PassedOver]) -> String {
@@ -76,70 +76,70 @@ pub enum KeyFault {
     /// Not a JSON object.
     #[error("a key must be an object")]
     NotAnObject,
-    /// A field of another type than text.
+    /// A field that is not a string.
     #[error("`{0}` must be a string")]
     NotText(&'static str),
-    /// A field that is needed is absent.
+    /// A required field is missing.
     #[error("`{0}` is missing")]
     MissingField(&'static str),
-    /// An algorithm that is not known.
+    /// An unknown algorithm.
     #[error("`alg` must be one of HS256, HS384, HS512, RS256, ES256, EdDSA (or Ed25519)")]
     UnknownAlgorithm,
-    /// A `kty` or `crv` that no algorithm here uses.
+    /// A `kty` or `crv` that no supported algorithm uses.
     #[error("`kty` must be oct, RSA, EC (with `crv` P-256) or OKP (with `crv` Ed25519)")]
     UnknownKeyType,
-    /// The key is not one for its `alg`.
+    /// The key does not match its `alg`.
     #[error("this kind of key is not for the algorithm that `alg` names")]
     NotOfAlgorithm,
-    /// None, or more than one, of the forms that a key can have.
+    /// None or several of the possible forms of a key.
     #[error("a key must have exactly one of `secret`, `secretBase64`, `publicKeyPem`, `kty`")]
     NotOneForm,
-    /// The private half of a pair.
+    /// The private half of a key pair.
     #[error("this is a private key; the server needs only the public one")]
     PrivateKey,
-    /// A PEM text that is not of a public key of this algorithm.
+    /// A PEM text that is not a public key of this algorithm.
     #[error("`publicKeyPem` must be one public key (BEGIN PUBLIC KEY) of the algorithm that `alg` names")]
     BadPem,
     /// A field that is not base64url, or has padding.
     #[error("`{0}` must be base64 (in a JWK base64url without padding)")]
     BadBase64(&'static str),
-    /// Numbers that make no key.
+    /// Numbers that do not form a key.
     #[error("this is not a valid public key")]
     BadPublicKey,
     /// An RSA key that is too short, or longer than can be used.
     #[error("an RSA key must have 2048 to 4096 bits")]
     RsaSize,
-    /// A secret of no bytes.
+    /// An empty secret.
     #[error("the secret is empty")]
     EmptySecret,
-    /// A secret that is a PEM text: most likely a public key, with which everybody could sign.
+    /// A secret that is a PEM text: most likely a public key, with which anybody could sign.
     #[error("the secret is a PEM text; a public key belongs in `publicKeyPem`, with RS256, ES256 or EdDSA")]
     SecretIsPem,
-    /// A JWK that is for something else.
+    /// A JWK for another use.
     #[error("`use` must be `sig` where it is given")]
     NotForSignatures,
-    /// Two keys with one name and algorithm, or two without a name.
+    /// Two keys with the same id and algorithm, or two without an id.
     #[error("another key of this algorithm has the same `kid`, or none either")]
     SameKid,
-    /// A secret among keys that anybody can read.
+    /// A secret among public keys.
     #[error("a secret is never taken from an issuer: whoever can read it could sign with it")]
     PublishedSecret,
 }
 
-/// One key of the file with its name.
+/// One key of the file with its id.
 pub(crate) struct NamedKey {
     pub(crate) kid: Option<String>,
     pub(crate) key: Key,
 }
 
 impl NamedKey {
-    /// Whether a token could not say which of the two it means.
+    /// Whether a token could not distinguish the two.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.kid == other.kid && self.key.algorithm() == other.key.algorithm()
     }
 }
 
-/// Reads all keys of a file, or says which is the first that cannot be used.
+/// Parses all keys of a file, or reports the first invalid one.
 pub(crate) fn read(text: &str) -> Result<Vec<NamedKey>, KeyError> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| KeyError::NotJson { line: error.line(), column: error.column() })?;
@@ -156,7 +156,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<NamedKey>, KeyError> {
     Ok(keys)
 }
 
-/// Reads an issuer's published keys (RFC 7517 §5): those that cannot be used here are passed over, as that section asks, each
+/// Parses an issuer's published keys (RFC 7517 §5): unusable ones are skipped, as that section requires, each
 /// with its reason.
 pub(crate) fn read_published(text: &str) -> Result<(Vec<NamedKey>, Vec<PassedOver>), KeyError> {
     let value: Value = serde_json::from_str(text)
@@ -188,7 +188,7 @@ fn read_public(entry: &Value) -> Result<NamedKey, KeyFault> {
     if is_secret {
         return Err(KeyFault::PublishedSecret);
     }
-    // What else a keys file may hold is no JWK.
+    // Other forms of a keys file are not JWKs.
     Entry(entry.as_object().ok_or(KeyFault::NotAnObject)?).needed("kty")?;
     read_key(entry)
 }
@@ -217,7 +217,7 @@ fn secret_key(algorithm: Algorithm, secret: &[u8]) -> Result<Key, KeyFault> {
     Key::from_secret(algorithm, secret)
 }
 
-/// A JSON Web Key (RFC 7517). `alg` may be absent where the key's type leaves only one here.
+/// A JSON Web Key (RFC 7517). `alg` may be absent if the key's type allows only one.
 fn jwk(kty: &str, entry: &Entry<'_>) -> Result<Key, KeyFault> {
     if entry.text("use")?.is_some_and(|purpose| purpose != "sig") {
         return Err(KeyFault::NotForSignatures);
@@ -242,7 +242,7 @@ fn jwk(kty: &str, entry: &Entry<'_>) -> Result<Key, KeyFault> {
     Ok(key)
 }
 
-/// Either alphabet, with or without padding: what the tools that make secrets write.
+/// Either alphabet, with or without padding, since tools that generate secrets differ.
 fn any_base64(field: &'static str, text: &str) -> Result<Vec<u8>, KeyFault> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -250,7 +250,7 @@ fn any_base64(field: &'static str, text: &str) -> Result<Vec<u8>, KeyFault> {
     decode(&STANDARD).or_else(|_| decode(&URL_SAFE)).map_err(|_| KeyFault::BadBase64(field))
 }
 
-/// The fields of one key, read without quoting them.
+/// The fields of one key; errors do not quote them.
 struct Entry<'a>(&'a Map<String, Value>);
 
 impl<'a> Entry<'a> {

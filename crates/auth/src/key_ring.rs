@@ -1,4 +1,4 @@
-//! The keys that a server trusts, and the check of a token against them.
+//! The keys that a server trusts, and the verification of tokens with them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use crate::key_file::{self, KeyError, NamedKey, PassedOver};
 use crate::secret::WeakSecret;
 use crate::token::UnprovenToken;
 
-/// Several keys at once, each with one algorithm; immutable, so that a reload is a new ring in place of the old one.
+/// A set of keys, each with one algorithm; immutable, so that a reload replaces the whole ring.
 ///
-/// Which key checks a token:
+/// Which key verifies a token:
 ///
 /// | the token | its key |
 /// |---|---|
-/// | names a `kid` | the key of that name. None of that name: refused, unless no key of the ring has a name |
-/// | names none | the key without a name, or the only key. Else refused: keys are never tried one after the other |
+/// | names a `kid` | the key with that id. If there is none: refused, unless no key of the ring has an id |
+/// | names none | the key without an id, or the only key. Otherwise refused: keys are never tried one after another |
 ///
-/// Keys of one name, or of none, differ in their algorithms; the token's own says which of them is meant. A ring without
-/// names takes tokens whatever `kid` they carry; algorithm and signature are checked as for every key.
+/// Keys with the same id, or without one, differ in their algorithms; the token's algorithm selects among them. A ring without
+/// ids accepts tokens with any `kid`; algorithm and signature are verified as for every key.
 ///
-/// Lookup walks the keys: rings hold a handful.
+/// Lookup is linear: rings contain a handful of keys.
 pub struct KeyRing {
     keys: Vec<Arc<NamedKey>>,
 }
 
 impl KeyRing {
-    /// One HS256 key without a name. An empty secret makes a ring that trusts nobody, for anybody could sign with it.
+    /// One HS256 key without an id. An empty secret makes an empty ring, since anybody could sign with it.
     pub fn from_secret(secret: &[u8]) -> Self {
         let key = Key::from_secret(Algorithm::Hs256, secret).ok();
         Self { keys: key.map(|key| Arc::new(NamedKey { kid: None, key })).into_iter().collect() }
@@ -46,29 +46,29 @@ impl KeyRing {
     /// ]}
     /// ```
     ///
-    /// One key of an algorithm may be without a `kid`: tokens that name no key are its (a secret from before there was a
+    /// One key per algorithm may have no `kid`: it verifies tokens that name no key (such as an older secret from before the
     /// file). `alg` may be absent only in JWKs of types RSA, EC and OKP, where RS256, ES256 and EdDSA are the only choice.
     pub fn from_json(text: &str) -> Result<Self, KeyError> {
         key_file::read(text).map(Self::of)
     }
 
-    /// The keys that an issuer publishes (JWKS, RFC 7517), and those that were passed over because they cannot be used here.
-    /// Secrets are never taken from there.
+    /// The keys that an issuer publishes (JWKS, RFC 7517), and those that were skipped because they cannot be used here.
+    /// Secrets from there are never used.
     ///
     /// # Errors
-    /// A text that is no key set, or one without a key that can be used: then with the reason of each.
+    /// The text is not a key set, or contains no usable key: then with the reason for each.
     pub fn from_jwks(text: &str) -> Result<(Self, Vec<PassedOver>), KeyError> {
         key_file::read_published(text).map(|(keys, passed_over)| (Self::of(keys), passed_over))
     }
 
-    /// A ring with the keys of both; where both have a key of one name and algorithm, this ring's is taken.
+    /// A ring with the keys of both; if both have a key with the same id and algorithm, this ring's is used.
     #[must_use]
     pub fn joined(&self, other: &Self) -> Self {
         let is_new = |key: &&Arc<NamedKey>| !self.has_like(key);
         Self { keys: self.keys.iter().chain(other.keys.iter().filter(is_new)).cloned().collect() }
     }
 
-    /// Names and algorithms of those keys of `other` that [`KeyRing::joined`] leaves out.
+    /// Ids and algorithms of those keys of `other` that [`KeyRing::joined`] leaves out.
     pub fn hides<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (Option<&'a str>, Algorithm)> {
         let hidden = other.keys.iter().filter(|key| self.has_like(key));
         hidden.map(|named| (named.kid.as_deref(), named.key.algorithm()))
@@ -78,7 +78,7 @@ impl KeyRing {
         self.keys.iter().any(|own| own.is_like(key))
     }
 
-    /// Whether it trusts nobody.
+    /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -87,7 +87,7 @@ impl KeyRing {
         Self { keys: keys.into_iter().map(Arc::new).collect() }
     }
 
-    /// What a token gives to its holder at `now_ms` (ms since 1970), or why it gives nothing.
+    /// The grant of a token at `now_ms` (ms since 1970), or why it is refused.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Grant, AuthError> {
         let token = UnprovenToken::parse(token)?;
         let mut named = self.keys_for(token.header.kid.as_deref()).peekable();
@@ -100,17 +100,17 @@ impl KeyRing {
         Grant::from_claims(token.claims()?, now_ms)
     }
 
-    /// The names and faults of secrets that are not fit for production; `None` is the key without a name.
+    /// The ids and faults of secrets that are too weak for production; `None` is the key without an id.
     pub fn weak_secrets(&self) -> impl Iterator<Item = (Option<&str>, WeakSecret)> {
         self.keys.iter().filter_map(|named| Some((named.kid.as_deref(), named.key.weakness()?)))
     }
 
-    /// The name and algorithm of every key.
+    /// The id and algorithm of every key.
     pub fn keys(&self) -> impl Iterator<Item = (Option<&str>, Algorithm)> {
         self.keys.iter().map(|named| (named.kid.as_deref(), named.key.algorithm()))
     }
 
-    /// The keys that a token with this name can mean: of one name, so of different algorithms.
+    /// The keys that a token with this `kid` can mean: with the same id, so with different algorithms.
     fn keys_for(&self, kid: Option<&str>) -> impl Iterator<Item = &Key> {
         let is_exact = move |named: &Arc<NamedKey>| named.kid.as_deref() == kid;
         let has_exact = self.keys.iter().any(is_exact);
@@ -123,7 +123,7 @@ impl KeyRing {
     }
 }
 
-/// Names and algorithms alone: a ring can be logged.
+/// Ids and algorithms only, so that a ring can be logged.
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys()).finish()

@@ -1,6 +1,6 @@
-//! Who is this, what may they do, where, and until when: token + keys + now → [`Grant`].
+//! Identity, permissions, scope and expiry of a user: token + keys + now → [`Grant`].
 //!
-//! Pure functions: time is an argument, key files are read by the caller, nothing is remembered between two tokens.
+//! Pure functions: time is an argument, the caller reads key files, and no state is kept between two tokens.
 //!
 //! ```text
 //!   keys file ──► KeyRing ─┐
@@ -8,18 +8,18 @@
 //!   token, now ────────────┘
 //! ```
 //!
-//! - [`KeyRing`] holds the keys and checks tokens with them; its keys file is described there.
-//! - [`Claims`] is what a token says; [`Grant`] is what the server believes after checking it.
-//! - [`Role`], [`Permission`], [`Permissions`]: the table of the protocol, as data.
-//! - [`signing`] makes tokens, for the CLI, tests and load generators.
-//! - [`secret_strength`] tells whether a secret is fit for production.
+//! - [`KeyRing`] holds the keys and verifies tokens with them; its documentation describes the keys file.
+//! - [`Claims`] are the contents of a token; [`Grant`] is the result of verifying it.
+//! - [`Role`], [`Permission`], [`Permissions`]: the protocol's table, as data.
+//! - [`signing`] signs tokens, for the CLI, tests and load generators.
+//! - [`secret_strength`] checks whether a secret is strong enough for production.
 //!
-//! What is never done here: checking a key with an algorithm that the token says. Each key has exactly one; a token that names
-//! another is refused before its signature is looked at, and at most selects among keys of one name. Nothing of a token's content is read before its signature is
-//! proven, except the two fields of its header that find the key.
+//! A key is never used with an algorithm chosen by the token. Each key has exactly one; a token that names
+//! another is refused before its signature is verified, and can at most select among keys with the same id. Nothing of a token's
+//! content is read before its signature is verified, except the two fields of its header that select the key.
 //!
-//! What is left to others: where a token comes from, lists of revoked tokens ([`Grant`] carries what they need),
-//! watching the key file, and closing connections whose grant has ended.
+//! Out of scope: where a token comes from, lists of revoked tokens ([`Grant`] contains what they need),
+//! watching the key file, and closing connections whose grant has expired.
 //!
 //! ```
 //! use agentbench_auth::{Algorithm, Claims, KeyRing, Permission, Role, SigningKey, sign};

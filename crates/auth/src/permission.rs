@@ -1,14 +1,14 @@
-//! What a user may do: single permissions, sets of them, and how a token's claim is read as a set.
+//! What a user may do: single permissions, sets of them, and how a token's claim is parsed as a set.
 
 use std::fmt;
 
-/// One thing that a user may be allowed to do.
+/// One permission of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Permission {
     /// Open a connection at all.
     Connect,
-    /// Join, follow, replay and look at a session.
+    /// Join, follow, replay and read a session.
     SessionRead,
     /// List sessions.
     SessionList,
@@ -18,11 +18,11 @@ pub enum Permission {
     SessionPublish,
     /// Start, pause, resume and stop a test.
     SessionControl,
-    /// Act in every project, whatever the token's own project is.
+    /// Act in every project, whatever the token's project is.
     AccessAllProjects,
     /// List the connections of the server.
     ConnectionList,
-    /// Close another's connection.
+    /// Close another user's connection.
     ConnectionClose,
     /// Revoke tokens.
     TokenRevoke,
@@ -30,7 +30,7 @@ pub enum Permission {
     AuditRead,
     /// Drain the server.
     ServerDrain,
-    /// Review a session. No role has it: a token names it.
+    /// Review a session. No role includes it: a token must name it.
     SessionReview,
 }
 
@@ -82,9 +82,9 @@ impl fmt::Display for Permission {
     }
 }
 
-/// The word of the claim for [`Permissions::ALL`].
+/// The claim's value for [`Permissions::ALL`].
 const EVERYTHING: &str = "*";
-/// The word of the claim for [`Permissions::RUN_AUTOMATED_TESTS`].
+/// The claim's value for [`Permissions::RUN_AUTOMATED_TESTS`].
 const AUTOMATED_TESTS: &str = "run:automated_tests";
 
 /// A set of permissions.
@@ -94,9 +94,9 @@ pub struct Permissions(u32);
 impl Permissions {
     /// No permission.
     pub const NONE: Self = Self(0);
-    /// Every permission: what `*` in a token means.
+    /// Every permission: the meaning of `*` in a token.
     pub const ALL: Self = Self::of(&Permission::ALL);
-    /// What `run:automated_tests` in a token means.
+    /// The meaning of `run:automated_tests` in a token.
     pub const RUN_AUTOMATED_TESTS: Self =
         Self::of(&[Permission::SessionCreate, Permission::SessionPublish, Permission::SessionControl]);
 
@@ -111,13 +111,13 @@ impl Permissions {
         Self(bits)
     }
 
-    /// What a token's `permissions` claim adds. A string that names nothing known here adds nothing: the same token may
-    /// carry permissions of other services.
+    /// The permissions of a token's `permissions` claim. An unknown string is ignored: the same token may
+    /// contain permissions of other services.
     pub fn from_claim<S: AsRef<str>>(strings: &[S]) -> Self {
         strings.iter().fold(Self::NONE, |set, text| set.union(Self::from_claim_string(text.as_ref())))
     }
 
-    /// The words of the claim that mean something here.
+    /// The values of the claim that are known here.
     pub fn claim_words() -> impl Iterator<Item = &'static str> {
         Permission::ALL.into_iter().map(Permission::as_str).chain([EVERYTHING, AUTOMATED_TESTS])
     }
@@ -138,7 +138,7 @@ impl Permissions {
         self.0 & permission.bit() != 0
     }
 
-    /// The permissions that are in either set.
+    /// The union of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

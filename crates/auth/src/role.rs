@@ -1,22 +1,22 @@
-//! The roles of users, and the table of what each may do.
+//! The roles of users, and the table of their permissions.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::permission::{Permission, Permissions};
 
-/// What a user is to AgentBench.
+/// A user's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Runs the server: everything an evaluator may, in all projects, and the server's own affairs.
+    /// Runs the server: everything an evaluator may do, in all projects, and the administration of the server.
     Admin,
     /// Runs evaluations.
     Evaluator,
-    /// Looks on.
+    /// Watches.
     Viewer,
 }
 
-/// A name that is none of the roles.
+/// A name that is not a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the role must be one of admin, evaluator, viewer")]
 pub struct UnknownRole;
@@ -50,7 +50,7 @@ impl Role {
         }
     }
 
-    /// What the role alone may do.
+    /// The permissions of the role alone.
     pub const fn permissions(self) -> Permissions {
         match self {
             Self::Admin => ADMIN,

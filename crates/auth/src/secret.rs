@@ -1,12 +1,12 @@
-//! Whether a secret is fit for production. Catches what people leave in by mistake; it does not measure entropy.
+//! Whether a secret is strong enough for production. Catches common mistakes; it does not measure entropy.
 
-/// Shortest secret, in bytes: the size of HS256's hash (RFC 7518, 3.2).
+/// Minimum length of a secret in bytes: the size of HS256's hash (RFC 7518, 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
-/// Fewest different bytes. Even 32 random hexadecimal digits have more, but for one case in millions.
+/// Minimum number of different bytes. Even 32 random hexadecimal digits have more, except in one case in millions.
 const MIN_DISTINCT_BYTES: usize = 8;
 
-/// Phrases of sample secrets in READMEs and `.env.example` files, in lower case and with hyphens. Long enough not to come
-/// up in a random secret.
+/// Phrases of sample secrets in READMEs and `.env.example` files, in lower case and with hyphens. Long enough not to occur
+/// in a random secret.
 const SAMPLES: [&str; 14] = [
     "your-production-secret",
     "your-secret",
@@ -23,13 +23,13 @@ const SAMPLES: [&str; 14] = [
     "change-this",
     "in-production",
 ];
-/// Samples that are too short to be looked for inside of other secrets.
+/// Samples that are too short to be searched for within other secrets.
 const SHORT_SAMPLES: [&str; 6] = ["secret", "password", "default", "example", "agentbench", "test"];
 
-/// Why a secret is not fit for production.
+/// Why a secret is too weak for production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakSecret {
-    /// It is, or holds, a phrase from some documentation.
+    /// It is, or contains, a phrase from some documentation.
     #[error("the secret is a sample that everybody knows")]
     KnownSample,
     /// Fewer bytes than [`MIN_SECRET_BYTES`].
@@ -38,24 +38,24 @@ pub enum WeakSecret {
         /// Bytes of the secret.
         bytes: usize,
     },
-    /// A few characters in turn.
+    /// A few characters, repeated.
     #[error("the secret has only {distinct} different characters")]
     FewCharacters {
-        /// Different bytes of the secret.
+        /// Number of different bytes.
         distinct: usize,
     },
-    /// The same piece again and again.
+    /// The same piece, repeated.
     #[error("the secret repeats a short piece")]
     Repeated,
 }
 
-/// Whether a secret is fit for production, and if not, why.
+/// Why a secret is too weak for production, if it is.
 pub fn secret_strength(secret: &str) -> Result<(), WeakSecret> {
     strength_of(secret.as_bytes())
 }
 
-/// The secret without the line end that files and `echo` leave behind it: nobody means it, and a client that reads the same
-/// file otherwise would sign with another secret.
+/// The secret without the line end that files and `echo` append: it is never intended, and a client that reads the same
+/// file otherwise would sign with a different secret.
 pub fn without_line_end(secret: &str) -> &str {
     secret.trim_end_matches(['\r', '\n'])
 }
@@ -84,7 +84,7 @@ fn is_sample(secret: &[u8]) -> bool {
     SHORT_SAMPLES.contains(&text.as_str()) || SAMPLES.iter().any(|sample| text.contains(sample))
 }
 
-/// Whether the secret is one piece, shorter than half of what is needed, over and over.
+/// Whether the secret repeats one piece that is shorter than half of the minimum.
 fn repeats(secret: &[u8]) -> bool {
     (1..MIN_SECRET_BYTES / 2).any(|piece| secret.iter().zip(&secret[piece..]).all(|(one, next)| one == next))
 }

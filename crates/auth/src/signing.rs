@@ -1,6 +1,6 @@
-//! Making tokens: for the CLI's `token mint`, for tests, and for load generators. The server never signs.
+//! Signs tokens: for the CLI's `token mint`, for tests, and for load generators. The server never signs.
 //!
-//! RS256 signing blinds the private key with random numbers of the library's own; the token does not depend on them.
+//! RS256 signing blinds the private key with the library's own random numbers; the token does not depend on them.
 
 use std::fmt;
 
@@ -13,21 +13,21 @@ use serde::Serialize;
 use crate::algorithm::Algorithm;
 use crate::claims::Claims;
 
-/// Why a token could not be made.
+/// Why a token could not be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// The key is not one for this algorithm.
+    /// The key does not fit the algorithm.
     #[error("the key is not a private key for {0}; PEM keys must be in PKCS#8 form (BEGIN PRIVATE KEY)")]
     BadKey(Algorithm),
-    /// A secret of no bytes.
+    /// An empty secret.
     #[error("the secret is empty")]
     EmptySecret,
-    /// The library could not sign or the claims could not be written; neither is known to happen with a good key.
+    /// The library could not sign, or the claims could not be serialized; neither is known to happen with a valid key.
     #[error("the token could not be signed")]
     Failed,
 }
 
-/// A key that makes tokens, with its algorithm and its name.
+/// A key for signing tokens, with its algorithm and id.
 pub struct SigningKey {
     algorithm: Algorithm,
     key: EncodingKey,
@@ -57,12 +57,12 @@ impl SigningKey {
         }
         .map_err(|_| bad)?;
         let key = Self { algorithm, key, kid: None };
-        // Some keys are looked into only when they are used; better now than with the first token.
+        // Some keys are parsed only on use; an error is better now than with the first token.
         key.signature_of(b"").map_err(|_| bad)?;
         Ok(key)
     }
 
-    /// The same key, naming itself in the tokens it makes.
+    /// Sets the key id that its tokens carry.
     #[must_use]
     pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
         self.kid = Some(kid.into());
@@ -76,7 +76,7 @@ impl SigningKey {
     }
 }
 
-/// Algorithm and name alone.
+/// Algorithm and id only.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
@@ -94,18 +94,18 @@ struct Header<'a> {
     kid: Option<&'a str>,
 }
 
-/// Makes a token. The claims are written as they are; nothing is added or checked.
+/// Signs a token. The claims are written unchanged and unchecked.
 pub fn sign(claims: &Claims, key: &SigningKey) -> Result<String, SignError> {
     let header = Header { typ: "JWT", alg: key.algorithm.as_str(), kid: key.kid.as_deref() };
-    let mut token = part(&header)?;
+    let mut token = encode_part(&header)?;
     token.push('.');
-    token.push_str(&part(claims)?);
+    token.push_str(&encode_part(claims)?);
     let signature = key.signature_of(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
 }
 
-fn part(content: &impl Serialize) -> Result<String, SignError> {
+fn encode_part(content: &impl Serialize) -> Result<String, SignError> {
     serde_json::to_vec(content).map(|json| URL_SAFE_NO_PAD.encode(json)).map_err(|_| SignError::Failed)
 }

@@ -1,4 +1,4 @@
-//! How commands that talk to a server find it and say who they are.
+//! How commands find a server and authenticate to it.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::secret;
 
-/// Tokens that are made for one command are good for this long: longer than any run of the suite.
+/// Lifetime of tokens minted for one command: longer than any run of the suite.
 const TOKEN_SECONDS: u64 = 24 * 3600;
 
 #[derive(Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Access {
     /// Token to connect with
     #[arg(long, global = true, env = "AGENTBENCH_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Secret to make a token with, if none is given
+    /// Secret to mint a token with, if no token is given
     #[arg(long, global = true, env = "JWT_SECRET", hide_env_values = true)]
     secret: Option<String>,
     /// Data folder of the development server whose secret is used, if neither is given
@@ -26,10 +26,10 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// The token that was given, or one that is made for this user.
+    /// The token that was given, or a new one for this user.
     ///
     /// # Errors
-    /// If there is nothing to make it from.
+    /// No token was given, and there is no secret to sign one with.
     pub(crate) fn token(&self, user: &str, role: Role) -> anyhow::Result<String> {
         match (&self.token, &self.secret) {
             (Some(token), _) => Ok(token.clone()),
@@ -48,10 +48,10 @@ fn development_secret(data_dir: &Path) -> anyhow::Result<String> {
     Ok(found.trim().to_owned())
 }
 
-/// A token for a server with this secret.
+/// Mints a token for a server with this secret.
 ///
 /// # Errors
-/// If it cannot be signed.
+/// The token cannot be signed.
 pub(crate) fn make_token(secret: &str, user: &str, role: Role) -> anyhow::Result<String> {
     let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();

@@ -1,4 +1,4 @@
-//! `agentbench audit verify`: is the audit log as it was written?
+//! `agentbench audit verify`: checks that the audit log is unaltered.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -9,15 +9,15 @@ use agentbench_audit::{Hash, verify};
 use anyhow::Context;
 use clap::Subcommand;
 
-/// What can be done with an audit log.
+/// The `audit` commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Find lines that were changed, removed, swapped or cut. Exit code 1 if there are any
+    /// Find lines that were changed, removed, reordered or truncated; exits with 1 if there are any
     Verify {
-        /// The log's files, oldest first: DATA_DIR/audit*.jsonl is the right order
+        /// Files of the log, oldest first: DATA_DIR/audit*.jsonl expands in this order
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// The last line as it was noted elsewhere: a later end is fine, an earlier or other one is not
+        /// Last line as recorded elsewhere: the log may have grown since, but must still contain this line
         #[arg(long, value_name = "NUMBER:HASH", value_parser = parse_note)]
         noted: Option<(u64, Hash)>,
     },
@@ -29,10 +29,10 @@ fn parse_note(text: &str) -> Result<(u64, Hash), String> {
     Ok((number.parse().map_err(|_| wrong())?, Hash::parse(hash).ok_or_else(wrong)?))
 }
 
-/// Does it.
+/// Verifies the log and prints what was found.
 ///
 /// # Errors
-/// If a file cannot be read.
+/// A file cannot be read.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let Command::Verify { files, noted } = command;
     let open = |path: &PathBuf| {
@@ -41,22 +41,22 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let readers: Vec<_> = files.iter().map(open).collect::<Result<_, _>>()?;
     let report = verify(readers, *noted)?;
     for finding in &report.findings {
-        say!("{}: {finding}", files[finding.file].display());
+        outln!("{}: {finding}", files[finding.file].display());
     }
     if report.lost > 0 {
-        say!("{} lines were not taken: the queue was full (AUDIT_WHEN_FULL=count)", report.lost);
+        outln!("{} lines were not recorded: the queue was full (AUDIT_WHEN_FULL=count)", report.lost);
     }
     if let Some(first) = report.first.filter(|first| *first > 1) {
-        say!("begins with line number {first}: older files were not given");
+        outln!("the log begins with line {first}: older files were not given");
     }
     let mut is_whole = report.findings.is_empty();
     if let (Some((number, _)), false) = (noted, report.has_noted) {
-        say!("the noted line, number {number}, is not in it: removed, or made anew");
+        outln!("the noted line, number {number}, is missing: it was removed or rewritten");
         is_whole = false;
     }
     match report.last {
-        Some((number, hash)) => say!("{} lines, the last is {number}:{hash}", report.lines),
-        None => say!("{} lines, none of them whole", report.lines),
+        Some((number, hash)) => outln!("{} lines, the last is {number}:{hash}", report.lines),
+        None => outln!("{} lines, none of them complete", report.lines),
     }
     Ok(if is_whole && report.lines > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

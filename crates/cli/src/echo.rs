@@ -1,4 +1,4 @@
-//! `agentbench echo`: the WebSocket codec alone, for conformance suites. Hidden from the help of the product.
+//! `agentbench echo`: the WebSocket codec alone, for conformance suites. Hidden from `--help`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -12,10 +12,10 @@ pub(crate) struct Arguments {
     /// Serve echoes on this address
     #[arg(long, default_value = "127.0.0.1:9001", conflicts_with = "connect")]
     listen: SocketAddr,
-    /// Be the client: run every case of the suite at this URL (ws://host:port), as Autobahn's fuzzing server has them
+    /// Act as the client: run every case of the suite at this URL (ws://host:port), as served by Autobahn's fuzzing server
     #[arg(long)]
     connect: Option<String>,
-    /// Name in the suite's report
+    /// Name of this implementation in the suite's report
     #[arg(long, default_value = "agentbench")]
     agent: String,
     /// First case to run
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             None => {
                 let listeners = bind(arguments.listen, 1)?;
                 let listener = listeners.into_iter().next().context("no listener")?;
-                say!("echoing on ws://{}", listener.local_addr()?);
+                outln!("echoing on ws://{}", listener.local_addr()?);
                 echo::serve(listener).await?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -47,15 +47,15 @@ async fn run_cases(url: &str, arguments: &Arguments) -> anyhow::Result<ExitCode>
     let agent = &arguments.agent;
     let count = echo::connect(address, "/getCaseCount")
         .await?
-        .context("the suite did not say how many cases it has")?;
-    let count: u32 = count.trim().parse().context("the number of cases is no number")?;
+        .context("the suite did not send its number of cases")?;
+    let count: u32 = count.trim().parse().context("the number of cases is invalid")?;
     for case in arguments.from..=count {
-        // A case may end the connection in any way; the suite's report tells what it thinks of ours.
+        // A case may end the connection in any way; the suite's report holds the verdict.
         if let Err(error) = echo::connect(address, &format!("/runCase?case={case}&agent={agent}")).await {
             eprintln!("case {case}: {error}");
         }
     }
     echo::connect(address, &format!("/updateReports?agent={agent}")).await?;
-    say!("{count} cases");
+    outln!("{count} cases");
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `agentbench inspect`: the frames of a connection, or of all participants of a session, as they come and go.
+//! `agentbench inspect`: the frames of a connection, or of all participants of a session, as they are sent and received.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,54 +15,54 @@ use serde_json::Value;
 use crate::access::Access;
 use crate::api::{self, Server};
 
-/// Longest line that is taken from a server, in bytes: a payload is cut at 64 KiB there, and may be escaped.
+/// Longest line accepted from a server, in bytes: the server cuts payloads at 64 KiB, and escaping makes them longer.
 const MAX_LINE: usize = 1024 * 1024;
 
 #[derive(Args)]
 #[command(group(clap::ArgGroup::new("target").required(true)))]
 pub(crate) struct Arguments {
-    /// Connection to look at, by the name that `GET /api/v1/connections` gives it
+    /// Connection to inspect, by its id in `GET /api/v1/connections`
     #[arg(long, group = "target", value_name = "ID")]
     connection: Option<String>,
-    /// Session whose participants to look at
+    /// Session whose participants to inspect
     #[arg(long, group = "target", value_name = "ID")]
     session: Option<String>,
-    /// Words that a frame has to have, or with ! must not have: in, out, its opcode, type or name; commas between them
+    /// Words that a frame must match, or with ! must not: in, out, its opcode, type or name; separated by commas
     #[arg(long, default_value = "", value_name = "WORDS")]
     filter: String,
-    /// Show payloads, too; needs the permission audit:read
+    /// Show payloads as well; needs the permission audit:read
     #[arg(long)]
     payloads: bool,
-    /// Write every line to this file as well, one JSON object each
+    /// Also write every line to this file, one JSON object each
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Stop after so many frames
+    /// Stop after this number of frames
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
-    /// The server
+    /// Address of the server
     #[arg(long, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001")]
     url: String,
-    /// PEM file of the authority that signed the server's certificate
+    /// PEM file of the CA that signed the server's certificate
     #[arg(long, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     json: bool,
 }
 
-/// Follows until there is nobody left to be looked at.
+/// Prints frames until no connection is left to inspect.
 ///
 /// # Errors
-/// If the server cannot be reached or refuses, or the file cannot be written.
+/// The server cannot be reached or refuses, or the file cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(follow(arguments))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The address of what to look at. Names of ours need no escaping; others are no names.
+/// The request path of the target. Valid ids need no escaping; any other is refused.
 fn path_of(arguments: &Arguments) -> anyhow::Result<String> {
     let (kind, name) = match (&arguments.connection, &arguments.session) {
         (Some(name), _) => ("connections", name),
@@ -70,12 +70,12 @@ fn path_of(arguments: &Arguments) -> anyhow::Result<String> {
         (None, None) => bail!("give --connection or --session"),
     };
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        bail!("{name:?} is no name of a connection or session");
+        bail!("{name:?} is not the id of a connection or session");
     }
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-!,.".contains(byte);
     if !arguments.filter.as_bytes().iter().all(allowed) {
         bail!(
-            "a filter has words of letters, digits, _ and -, with commas between them and ! before those that must not be there"
+            "a filter is a list of words of letters, digits, _ and -, separated by commas; ! before a word excludes it"
         );
     }
     Ok(format!("/api/v1/{kind}/{name}/frames?payloads={}&filter={}", arguments.payloads, arguments.filter))
@@ -92,7 +92,7 @@ async fn follow(arguments: &Arguments) -> anyhow::Result<()> {
     let request = Request::get(path).header(header::ACCEPT, "application/x-ndjson");
     let mut response = api::expect_ok(server.send(request, Bytes::new()).await?).await?;
     let (mut held, mut frames) = (Vec::new(), 0);
-    while let Some(bytes) = response.next().await.context("the server has gone")? {
+    while let Some(bytes) = response.next().await.context("the connection to the server was lost")? {
         held.extend_from_slice(&bytes);
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = held.drain(..=end).collect();
@@ -110,7 +110,7 @@ async fn follow(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
         if held.len() > MAX_LINE {
-            bail!("the server sends a line without end: it is none of ours");
+            bail!("the server sent a line longer than the limit: it is not an agentbench server");
         }
     }
     Ok(())
@@ -118,19 +118,19 @@ async fn follow(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn show(line: &Value, text: &[u8], json: bool) {
     if json {
-        say!("{}", String::from_utf8_lossy(text).trim_end());
+        outln!("{}", String::from_utf8_lossy(text).trim_end());
         return;
     }
     if let Some(about) = line["inspecting"].as_str() {
-        eprintln!("looking at {} (Ctrl-C ends it)", plain(about));
+        eprintln!("inspecting {} (Ctrl-C to stop)", plain(about));
     } else if line["ended"] == true {
-        eprintln!("there is nothing more to look at");
+        eprintln!("no connection is left to inspect");
     } else {
-        say!("{}", sentence(line));
+        outln!("{}", sentence(line));
     }
 }
 
-/// A frame for people: when, whose, which way, what, how large.
+/// A frame for people: time, connection, direction, type, size.
 fn sentence(line: &Value) -> String {
     let text = |name: &str| line[name].as_str().map(plain).unwrap_or_default();
     let number = |name: &str| line[name].as_u64();
@@ -164,12 +164,12 @@ fn sentence(line: &Value) -> String {
         }
     }
     if let Some(count) = number("leftOut") {
-        shown = format!("({count} frames were left out: this look was too slow)\n{shown}");
+        shown = format!("({count} frames were left out: this reader was too slow)\n{shown}");
     }
     shown
 }
 
-/// What came from others, without what would move a terminal's cursor.
+/// Text from a remote end, with control characters replaced so that it cannot move a terminal's cursor.
 fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }

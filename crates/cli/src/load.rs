@@ -1,4 +1,4 @@
-//! `agentbench load`: load for any WebSocket server, ours or another, with what it cost both ends.
+//! `agentbench load`: puts load on any WebSocket server, ours or another, and measures what it costs both ends.
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Without --url a server of this binary is started with a scratch folder (agentbench, echo).
+Without --url, a server of this binary is started with a temporary folder (agentbench, echo).
 Exit codes: 0 done, 1 the generator was the bottleneck and the figures are not the server's, 2 could not run.
 
 Try: agentbench load --connections 100 --in-flight 16
@@ -30,14 +30,14 @@ Try: agentbench load --connections 100 --in-flight 16
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     const USER: &str = "agentbench-load";
-    let own = std::env::current_exe().context("where is this binary?")?;
+    let own = std::env::current_exe().context("cannot find the path of this binary")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let outcome = local.block_on(&runtime, async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let access = || arguments.access.token(USER, Role::Evaluator);
-        // A run that is dropped ends the server that it has started.
+        // Dropping a run stops the server that it started.
         tokio::select! {
             done = command::run(&arguments.load, &own, access) => done,
             _ = interrupt.recv() => bail!("interrupted"),
@@ -45,9 +45,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     })?;
     if arguments.load.json() {
-        say!("{}", serde_json::to_string(&outcome)?);
+        outln!("{}", serde_json::to_string(&outcome)?);
     } else {
-        say!("{outcome}");
+        outln!("{outcome}");
     }
     Ok(if outcome.verdict == Verdict::Valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,7 +1,7 @@
-//! The one binary. It parses what was asked for and calls; what things mean is decided in the crates below.
+//! The `agentbench` binary: parses arguments and calls the crates below, which hold the logic.
 
 #[macro_use]
-mod say;
+mod output;
 
 mod access;
 mod alerts;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Live sessions of AI-agent evaluations: the server, its tools, and the suite that proves it.
+/// Live sessions for AI-agent evaluations: the server, its tools, and the suite that verifies it
 #[derive(Parser)]
 #[command(name = "agentbench", version, propagate_version = true, after_help = EXIT_CODES)]
 struct Arguments {
@@ -36,39 +36,39 @@ struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 a promise or threshold was broken or the request was refused, 2 could not run (wrong usage, no server, …).
+Exit codes: 0 done, 1 a promise or threshold was broken, or the request was refused, 2 could not run (wrong usage, no server, …).
 
 Try: agentbench serve          start a server on port 3001 and print links to sign in
-     agentbench token mint     make a token
-     agentbench help COMMAND   what a command does";
+     agentbench token mint     mint a token
+     agentbench help COMMAND   show what a command does";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run a server
     Serve(serve::Arguments),
-    /// Make and look at tokens
+    /// Mint and inspect tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Look at sessions, follow them, publish to them
+    /// List, follow and create sessions, and publish to them
     Sessions(sessions::Arguments),
-    /// Look whether machine, folder, keys, certificate and server are fit: figures, and what to do
+    /// Check the machine, data folder, keys, certificate and server: a figure and advice for each
     Doctor(doctor::Arguments),
-    /// Follow the frames of a connection or of a session's participants live
+    /// Show the frames of a connection, or of a session's participants, live
     Inspect(inspect::Arguments),
     /// Take a CPU profile of a running server as a flame graph
     Profile(profile::Arguments),
-    /// Check the audit log
+    /// Verify the audit log
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Show that the server's alerts work
+    /// Test that the server's alerts fire and clear
     #[command(subcommand)]
     Alerts(alerts::Command),
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
-    /// Load any WebSocket server, ours or another: deliveries or echoes a second, latency, what it costs
+    /// Put load on any WebSocket server, ours or another: deliveries or echoes per second, latency, resource use
     Load(load::Arguments),
-    /// Break connections on purpose: a TCP proxy that knows WebSocket messages
+    /// Inject connection faults: a TCP proxy that understands WebSocket messages
     Proxy(proxy::Arguments),
     /// Echo WebSocket messages, for conformance suites
     #[command(hide = true)]
@@ -92,9 +92,9 @@ fn main() -> ExitCode {
         Command::Echo(arguments) => echo::run(&arguments),
     };
     match done {
-        Ok(_) if say::failed() => ExitCode::from(2),
+        Ok(_) if output::failed() => ExitCode::from(2),
         Ok(code) => code,
-        Err(error) if say::nobody_reads(&error) => ExitCode::SUCCESS,
+        Err(error) if output::is_output_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("agentbench: {error:#}");
             ExitCode::from(2)

@@ -15,36 +15,36 @@ use clap::Args;
 use crate::access::Access;
 use crate::api::{self, Server};
 
-/// Time for the answer beyond the profile's own: names are looked up in the server's debug information.
+/// Time allowed for the answer beyond the profile's own: the server resolves symbols from its debug information.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A listening socket in `/proc/net/tcp`.
+/// State of a listening socket in `/proc/net/tcp`.
 const LISTENING: &str = "0A";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The server; it needs ENABLE_PROFILING=true
+    /// Address of the server, which needs ENABLE_PROFILING=true
     #[arg(long, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001", conflicts_with = "pid")]
     url: String,
-    /// The server by its process on this machine, if its port speaks no TLS
+    /// Process id of the server on this machine, if its port does not use TLS
     #[arg(long)]
     pid: Option<u32>,
-    /// Seconds to look for, 1 to 60
+    /// Seconds to sample, 1 to 60
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// File to write: .svg is a flame graph, anything else the folded stacks as text
+    /// File to write: .svg for a flame graph, anything else for folded stacks as text
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// PEM file of the authority that signed the server's certificate
+    /// PEM file of the CA that signed the server's certificate
     #[arg(long, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
 }
 
-/// Takes it.
+/// Takes a profile and writes it to the file.
 ///
 /// # Errors
-/// If the server cannot be reached, refuses, or the file cannot be written.
+/// The server cannot be reached or refuses, or the file cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let url = match arguments.pid {
         Some(pid) => format!("http://127.0.0.1:{}", port_of(pid)?),
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let text = runtime.block_on(fetch(arguments, &url))?;
     fs::write(&arguments.output, &text)
         .with_context(|| format!("cannot write {}", arguments.output.display()))?;
-    say!("wrote {} ({} bytes)", arguments.output.display(), text.len());
+    outln!("wrote {} ({} bytes)", arguments.output.display(), text.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,14 +70,14 @@ async fn fetch(arguments: &Arguments, url: &str) -> anyhow::Result<String> {
         api::text(api::expect_ok(response).await?).await
     };
     let patience = Duration::from_secs(seconds) + PATIENCE;
-    tokio::time::timeout(patience, answered).await.context("the server does not answer")?
+    tokio::time::timeout(patience, answered).await.context("the server did not answer in time")?
 }
 
 /// The port that a process of this machine listens on.
 fn port_of(pid: u32) -> anyhow::Result<u16> {
     let folder = Path::new("/proc").join(pid.to_string());
     let open = fs::read_dir(folder.join("fd"))
-        .with_context(|| format!("cannot look at process {pid}: is it there, and yours?"))?;
+        .with_context(|| format!("cannot inspect process {pid}: does it exist, and is it yours?"))?;
     let sockets: HashSet<String> = open
         .flatten()
         .filter_map(|entry| {
@@ -91,10 +91,10 @@ fn port_of(pid: u32) -> anyhow::Result<u16> {
             return Ok(port);
         }
     }
-    bail!("process {pid} listens on no port");
+    bail!("process {pid} is not listening on any port");
 }
 
-/// The port of the first listening socket of a table that is one of these (proc(5)).
+/// The port of the first listening socket in the table that is one of `sockets` (proc(5)).
 fn listening(table: &str, sockets: &HashSet<String>) -> Option<u16> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace();

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The name of the proxy that the flags ask for.
+/// Name of the proxy created from the flags.
 const NAME: &str = "default";
 
 const EXAMPLE: &str = "\
@@ -19,24 +19,24 @@ Example: a proxy in front of a server, its connections reset by hand
   agentbench proxy --upstream 127.0.0.1:3001 --listen 127.0.0.1:4001 --control 127.0.0.1:8474
   curl -d '{\"kind\": \"reset\"}' http://127.0.0.1:8474/proxies/default/strike
 
-The plan's and the API's words are in docs/fault-proxy.md.";
+The plan's and the API's keys are described in docs/fault-proxy.md.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// Pass connections on to this address
+    /// Forward connections to this address
     #[arg(long, required_unless_present_any = ["plan", "control"])]
     upstream: Option<SocketAddr>,
-    /// Take connections on this address (port 0: a free one)
+    /// Accept connections on this address (port 0: a free one)
     #[arg(long, default_value = "127.0.0.1:0", requires = "upstream")]
     listen: SocketAddr,
-    /// Proxies and faults from this TOML file; --upstream, if given too, is one proxy more
+    /// Read proxies and faults from this TOML file; --upstream adds one more proxy
     #[arg(long)]
     plan: Option<PathBuf>,
-    /// Serve the control API here; it knows no passwords, so keep it on loopback
+    /// Serve the control API on this address; it has no authentication, so keep it on loopback
     #[arg(long)]
     control: Option<SocketAddr>,
-    /// What all draws hang on, instead of the plan's
+    /// Seed of all random draws, instead of the plan's
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -76,13 +76,13 @@ async fn serve(arguments: &Arguments, plan: Plan) -> anyhow::Result<ExitCode> {
     for proxy in plan.proxies {
         let name = proxy.name.clone();
         let proxy = set.start(proxy).await?;
-        say!("proxy {name} listens on {} → {}", proxy.address(), proxy.upstream());
+        outln!("proxy {name} listens on {} → {}", proxy.address(), proxy.upstream());
     }
     if let Some(address) = arguments.control {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address} for the control API"))?;
-        say!("control API on http://{}", listener.local_addr()?);
+        outln!("control API on http://{}", listener.local_addr()?);
         let api = axum::serve(listener, control::router(set.clone()));
         tokio::spawn(async move { api.await });
     }
@@ -92,10 +92,10 @@ async fn serve(arguments: &Arguments, plan: Plan) -> anyhow::Result<ExitCode> {
     }
     let counts = set.strike_counts();
     if counts.is_empty() {
-        say!("no strikes");
+        outln!("no strikes");
     }
     for (kind, count) in counts {
-        say!("{count:>8} {kind}");
+        outln!("{count:>8} {kind}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! The secret of a development server: made at first start and kept beside the data, readable by its owner only.
+//! The secret of a development server: generated at first start and stored in the data folder, readable by its owner only.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Where it is kept.
+/// Path of the secret file.
 pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("development.secret")
 }
 
-/// The kept secret, if there is one.
+/// The stored secret, if there is one.
 ///
 /// # Errors
-/// If the file is there and cannot be read.
+/// The file exists and cannot be read.
 pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Option<String>> {
     let path = path(data_dir);
     match fs::read_to_string(&path) {
@@ -25,16 +25,16 @@ pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// The kept secret, or a new one.
+/// The stored secret, or a newly generated one.
 ///
 /// # Errors
-/// If the file cannot be read or written.
+/// The file cannot be read or written.
 pub(crate) fn load_or_make(data_dir: &Path) -> anyhow::Result<String> {
     if let Some(secret) = load(data_dir)? {
         return Ok(secret);
     }
     let path = path(data_dir);
-    fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     let secret = random_hex()?;
     let mut file = OpenOptions::new()
         .write(true)
@@ -50,6 +50,6 @@ pub(crate) fn load_or_make(data_dir: &Path) -> anyhow::Result<String> {
 fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes)
-        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("the system provides no random numbers: {error}"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

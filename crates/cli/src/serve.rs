@@ -17,10 +17,10 @@ use crate::logging::Level;
 use crate::systemd::{self, Notifier};
 use crate::{demo, logging, secret};
 
-/// Sample tokens of a development server are good for this long.
+/// Lifetime of the sample tokens of a development server.
 const SAMPLE_TOKEN_SECONDS: u64 = 7 * 24 * 3600;
 
-/// What `serve` was given. Its flags are the table of settings.
+/// Arguments of `serve`. Its flags are generated from the table of settings.
 pub(crate) struct Arguments {
     flags: Vec<(String, String)>,
     file: Option<PathBuf>,
@@ -56,22 +56,22 @@ impl Args for Arguments {
                     .long("config")
                     .value_name("FILE")
                     .value_parser(clap::value_parser!(PathBuf))
-                    .help("settings file; agentbench.toml in this folder is read if it is there"),
+                    .help("settings file; agentbench.toml in the current folder if not given and present"),
             )
             .arg(
                 clap::Arg::new("print-config")
                     .long("print-config")
                     .action(ArgAction::SetTrue)
-                    .help("show each setting, its value and where it came from, and stop"),
+                    .help("print each setting, its value and its source, and exit"),
             )
             .arg(
                 clap::Arg::new("demo")
                     .long("demo")
                     .action(ArgAction::SetTrue)
-                    .help("let three made-up agents run their tests over and over, and print a link to watch them; what they do is kept in DATA_DIR/demo, for six hours"),
+                    .help("run three simulated agents in a loop and print a link to watch them; their sessions are kept in DATA_DIR/demo for six hours"),
             )
             .after_help(
-                "Flags go over environment variables, those over the settings file, that over the defaults.",
+                "Flags override environment variables, which override the settings file, which overrides the defaults.",
             );
         SETTINGS.iter().fold(command, |command, setting| {
             let default = if setting.default.is_empty() {
@@ -94,7 +94,7 @@ impl Args for Arguments {
     }
 }
 
-/// Runs a server until a signal ends it.
+/// Runs a server until a signal stops it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let texts = texts(arguments)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -112,38 +112,34 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         prepare_demo(&mut config, sample_secret.is_some())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reloading = Reloading {
-        arguments,
-        keys_file: config.jwt_keys_file.clone(),
-        production: config.production,
-        level,
-    };
+    let reloading =
+        Reloader { arguments, keys_file: config.jwt_keys_file.clone(), production: config.production, level };
     runtime.block_on(serve(config, keys, sample_secret, &reloading, arguments.demo))
 }
 
-/// The demo has a folder of its own: what it leaves is removed again, and nobody's sessions with it.
+/// Gives the demo a data folder of its own, so that removing its leftovers cannot remove other sessions.
 fn prepare_demo(config: &mut Config, has_secret: bool) -> anyhow::Result<()> {
     if config.production || !has_secret {
         bail!(
-            "--demo is for development: it makes tokens with JWT_SECRET, or with the secret that a development server makes itself"
+            "--demo is for development: it mints tokens with JWT_SECRET, or with the secret that a development server generates"
         );
     }
     if config.security.tls.is_some() {
-        bail!("--demo speaks plain WebSocket: leave --tls-cert and --tls-key out");
+        bail!("--demo uses plain WebSocket: remove --tls-cert and --tls-key");
     }
     config.data_dir.push("demo");
     config.retention_age.get_or_insert(demo::KEPT);
     Ok(())
 }
 
-/// Flags, environment and file as they are now.
+/// Current values of flags, environment and settings file.
 fn texts(arguments: &Arguments) -> anyhow::Result<Texts> {
     let file = read_file(arguments.file.as_deref())?;
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     Ok(Texts::gather(file.as_deref(), env, &arguments.flags)?)
 }
 
-/// The settings file: the one that is named, or `agentbench.toml` here if there is one.
+/// The settings file that was named, or `agentbench.toml` in the current folder if there is one.
 pub(crate) fn read_file(named: Option<&Path>) -> anyhow::Result<Option<String>> {
     match named {
         Some(path) => Ok(Some(
@@ -164,15 +160,15 @@ fn host_name() -> String {
 
 fn print_config(texts: &Texts) {
     for (name, value, origin) in texts.iter() {
-        say!("{name:<24} {value:<32} {origin}");
+        outln!("{name:<24} {value:<32} {origin}");
     }
 }
 
-/// What is taken as it is in development, and would surprise later.
+/// Warns of secrets that development accepts and production would not.
 fn warn_of_secret(texts: &Texts, config: &Config) {
     if texts.get("jwt-secret").0 != config.jwt_secret {
         tracing::warn!(
-            "JWT_SECRET ends in a line break, which is left out; programs that sign with it must leave it out, too"
+            "JWT_SECRET ends in a line break, which is removed; programs that sign with it must remove it, too"
         );
     }
     if config.jwt_keys_file.is_some() && !config.jwt_secret.is_empty() {
@@ -183,11 +179,11 @@ fn warn_of_secret(texts: &Texts, config: &Config) {
         && !config.jwt_secret.is_empty()
         && let Err(weak) = secret_strength(&config.jwt_secret)
     {
-        tracing::warn!("JWT_SECRET is taken in development only: {weak}");
+        tracing::warn!("JWT_SECRET is accepted in development only: {weak}");
     }
 }
 
-/// The keys that tokens are checked with; and the secret to sign sample tokens with, in development.
+/// The keys that tokens are verified with and, in development, the secret to sign sample tokens with.
 fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
     if let Some(path) = &config.jwt_keys_file {
         return Ok((read_keys(path, config.production)?, None));
@@ -195,7 +191,7 @@ fn keys(config: &mut Config) -> anyhow::Result<(KeyRing, Option<String>)> {
     if !config.jwt_secret.is_empty() {
         if config.production {
             secret_strength(&config.jwt_secret)
-                .context("JWT_SECRET is not fit for production; try: openssl rand -hex 32")?;
+                .context("JWT_SECRET is too weak for production; try: openssl rand -hex 32")?;
         }
         let sample = (!config.production).then(|| config.jwt_secret.clone());
         return Ok((KeyRing::from_secret(config.jwt_secret.as_bytes()), sample));
@@ -215,7 +211,7 @@ fn read_keys(path: &Path, production: bool) -> anyhow::Result<KeyRing> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let keys = KeyRing::from_json(&text).with_context(|| format!("{} is not usable", path.display()))?;
     if let Some((kid, weak)) = keys.weak_secrets().next().filter(|_| production) {
-        bail!("the key {:?} in {} is not fit for production: {weak}", kid.unwrap_or(""), path.display());
+        bail!("the key {:?} in {} is too weak for production: {weak}", kid.unwrap_or(""), path.display());
     }
     Ok(keys)
 }
@@ -224,7 +220,7 @@ async fn serve(
     config: Config,
     keys: KeyRing,
     sample_secret: Option<String>,
-    reloading: &Reloading<'_>,
+    reloading: &Reloader<'_>,
     with_demo: bool,
 ) -> anyhow::Result<ExitCode> {
     let address = (config.host, config.port).into();
@@ -252,14 +248,14 @@ async fn serve(
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                // Nobody waits for the outcome: it is in the log.
+                // The outcome is in the log.
                 notifier.reloading();
                 let _ = reloading.reload(&server);
                 notifier.ready();
             }
             request = requests.recv() => match request {
                 Some(Control::Reload(reply)) => {
-                    // Whoever asked may have gone.
+                    // The requester may have disconnected.
                     let _ = reply.send(reloading.reload(&server));
                 }
                 Some(Control::Drain) | None => break,
@@ -274,29 +270,29 @@ async fn serve(
     }
     tracing::info!(connections = server.connections(), "stopping");
     let stopped = tokio::task::spawn_blocking(move || server.stop());
-    // The workers keep their own deadline; the log may need a moment beyond it.
+    // The workers have their own deadline; the log may need longer.
     match tokio::time::timeout(timeout * 2, stopped).await {
         Ok(Ok(Ok(()))) => Ok(ExitCode::SUCCESS),
         Ok(Ok(Err(error))) => Err(anyhow::anyhow!("the log could not be closed: {error}")),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => {
-            eprintln!("agentbench: not everything could be ended in time");
+            eprintln!("agentbench: shutdown did not complete in time");
             std::process::exit(1);
         }
     }
 }
 
-/// What is read again while the server runs, and where it comes from.
-struct Reloading<'a> {
+/// Reloads keys, certificate and log level while the server runs.
+struct Reloader<'a> {
     arguments: &'a Arguments,
     keys_file: Option<PathBuf>,
     production: bool,
     level: Level,
 }
 
-impl Reloading<'_> {
-    /// New keys and a new certificate for new connections; those that are open stay; a new level of log lines. Gives what was done, or
-    /// what was not.
+impl Reloader<'_> {
+    /// Applies new keys and a new certificate to new connections (open ones are unaffected), and a new log level. Returns what was
+    /// reloaded, or what failed.
     fn reload(&self, server: &Server) -> Result<String, String> {
         server.refresh_certificate();
         let (keys, level) = (self.read_keys(server), self.read_level());
@@ -316,33 +312,33 @@ impl Reloading<'_> {
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(error, "the level was not read again; the old one stays");
-                Err(format!("the old log level stays: {error}"))
+                tracing::error!(error, "the log level could not be reloaded; the old one remains");
+                Err(format!("the old log level remains: {error}"))
             }
         }
     }
 
     fn read_keys(&self, server: &Server) -> Result<String, String> {
         let Some(path) = &self.keys_file else {
-            tracing::info!("there is no JWT_KEYS_FILE to read again");
-            return Ok("there is no JWT_KEYS_FILE to read again".to_owned());
+            tracing::info!("there is no JWT_KEYS_FILE to reload");
+            return Ok("there is no JWT_KEYS_FILE to reload".to_owned());
         };
         match read_keys(path, self.production) {
             Ok(keys) => {
                 server.set_keys(keys);
-                tracing::info!(path = %path.display(), "read the keys again");
-                Ok("the keys were read again".to_owned())
+                tracing::info!(path = %path.display(), "reloaded the keys");
+                Ok("the keys were reloaded".to_owned())
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(error, "the keys were not read again; the old ones stay");
-                Err(format!("the old keys stay: {error}"))
+                tracing::error!(error, "the keys could not be reloaded; the old ones remain");
+                Err(format!("the old keys remain: {error}"))
             }
         }
     }
 }
 
-/// The address that a browser on this machine opens.
+/// The address that a browser on this machine can open.
 pub(crate) fn browser_address(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -352,13 +348,13 @@ pub(crate) fn browser_address(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Says where the server listens and, of a development server, how to sign in: the dashboard takes a token behind `#`, which
-/// browsers do not send.
+/// Prints where the server listens and, for a development server, links to sign in: the dashboard reads the token after `#`,
+/// which browsers do not send.
 fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> {
     let recovery = server.recovery();
     tracing::info!(address = %server.address(), ?recovery, "ready");
     let scheme = if server.is_encrypted() { "wss" } else { "ws" };
-    say!("listening on {scheme}://{}", server.address());
+    outln!("listening on {scheme}://{}", server.address());
     let Some(secret) = sample_secret else { return Ok(()) };
     let key = SigningKey::from_secret(Algorithm::Hs256, secret.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -369,10 +365,10 @@ fn announce(server: &Server, sample_secret: Option<&str>) -> anyhow::Result<()> 
         let token = sign(&claims, &key)?;
         anyhow::Ok(format!("{scheme}://{}/#token={token}", browser_address(server.address())))
     };
-    say!("\nSign in to the dashboard of this development server; each link is good for a week:\n");
-    say!("administrator  {}\n", link("sample-admin", Role::Admin, &[])?);
-    say!("reviewer       {}\n", link("sample-reviewer", Role::Viewer, &[Permission::SessionReview])?);
-    say!("Tokens for agents and others: agentbench token mint --role evaluator\n");
+    outln!("\nSign in to the dashboard of this development server; each link is valid for a week:\n");
+    outln!("administrator  {}\n", link("sample-admin", Role::Admin, &[])?);
+    outln!("reviewer       {}\n", link("sample-reviewer", Role::Viewer, &[Permission::SessionReview])?);
+    outln!("Tokens for agents and others: agentbench token mint --role evaluator\n");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `agentbench sessions`: looking at sessions, and writing to them, from a shell.
+//! `agentbench sessions`: lists, follows and writes sessions from a shell.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
@@ -22,28 +22,28 @@ use tokio::sync::mpsc;
 use crate::access::Access;
 use crate::api::{self, Server};
 
-/// How long the server may take to answer at first.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a publish waits for its ack, over reconnects.
+/// How long a publish waits for its ack, across reconnects.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
-/// Entries of one page of an export.
+/// Entries per page of an export.
 const PAGE: u32 = 500;
-/// Lines that are read ahead of the server.
+/// Lines read ahead of what was sent.
 const LINES_AHEAD: usize = 256;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The server
+    /// Address of the server
     #[arg(long, global = true, env = "AGENTBENCH_URL", default_value = "ws://127.0.0.1:3001")]
     url: String,
-    /// PEM file of the authority that signed the certificate of a wss:// server; the machine's own authorities if not given
+    /// PEM file of the CA that signed the certificate of a wss:// server; the system's CAs if not given
     #[arg(long, global = true, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
-    /// Print JSON, one value a line
+    /// Print JSON, one value per line
     #[arg(long, global = true)]
     json: bool,
 }
@@ -52,60 +52,60 @@ pub(crate) struct Arguments {
 enum Command {
     /// List sessions, newest first
     List {
-        /// Only those with this status
+        /// Only sessions with this status
         #[arg(long)]
         status: Option<StatusName>,
-        /// Only those of this project
+        /// Only sessions of this project
         #[arg(long)]
         project: Option<String>,
-        /// How many at most
+        /// Maximum number of sessions
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
     /// Show one session
     Show {
-        /// The session
+        /// Id of the session
         session: SessionId,
     },
-    /// Create a session and print its name
+    /// Create a session and print its id
     Create {
-        /// Project that it belongs to
+        /// Project of the session
         #[arg(long, default_value = "default")]
         project: String,
-        /// Test case that is run
+        /// Test case to run
         #[arg(long, default_value = "default")]
         test: String,
         /// Agent under test
         #[arg(long, default_value = "agent")]
         agent: String,
-        /// Start the test as well
+        /// Also start the test
         #[arg(long)]
         start: bool,
     },
     /// End a session whose test was started
     Stop {
-        /// The session
+        /// Id of the session
         session: SessionId,
-        /// Why
+        /// Reason to record
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Follow a session live, until it ends
+    /// Follow a session live until it ends
     Tail {
-        /// The session
+        /// Id of the session
         session: SessionId,
-        /// Where to begin
+        /// Where to start: with the newest events or at the beginning
         #[arg(long, default_value = "live")]
         from: From,
     },
-    /// Publish events: each line of standard input is the JSON object of one
+    /// Publish events from standard input, one JSON object per line
     Publish {
-        /// The session
+        /// Id of the session
         session: SessionId,
     },
-    /// Write a session's whole log: one JSON object a line, or one HTML page with the evidence that opens without a server
+    /// Write a session's whole log: JSON lines, or one HTML page with the evidence that opens without a server
     Export {
-        /// The session
+        /// Id of the session
         session: SessionId,
         /// jsonl or html
         #[arg(long, default_value = "jsonl")]
@@ -154,7 +154,7 @@ impl StatusName {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(connect_and_run(arguments));
-    // A thread may still wait for standard input.
+    // A thread may still be blocked on standard input.
     runtime.shutdown_background();
     match done {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
@@ -170,7 +170,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Whoever read our output has seen enough.
+/// Whether the reader of our output closed the pipe.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();
     error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
@@ -207,7 +207,7 @@ async fn connect_and_run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             if json {
                 show(&session, json)?
             } else {
-                writeln!(crate::say::out(), "{}", session.session_id)?;
+                writeln!(crate::output::out(), "{}", session.session_id)?;
                 ExitCode::SUCCESS
             }
         }
@@ -230,7 +230,7 @@ async fn list(
     limit: usize,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut out = crate::say::out();
+    let mut out = crate::output::out();
     let (mut shown, mut cursor) = (0, None);
     if !json {
         writeln!(out, "{:<36}  {:<9}  {:>8}  {:<16}  agent", "session", "status", "events", "project")?;
@@ -257,7 +257,7 @@ async fn list(
 
 fn show(session: &SessionInfo, json: bool) -> anyhow::Result<ExitCode> {
     let text = if json { serde_json::to_string(session)? } else { serde_json::to_string_pretty(session)? };
-    writeln!(crate::say::out(), "{text}")?;
+    writeln!(crate::output::out(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -276,7 +276,7 @@ async fn tail(client: &Client, session: SessionId, from: From, json: bool) -> an
     }
 }
 
-/// Entries of the log go to standard output; what else is to be known, to standard error.
+/// Writes entries of the log to standard output, and everything else to standard error.
 fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
     let entry = match item {
         Item::Event(entry) => entry,
@@ -294,11 +294,11 @@ fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
             return Ok(());
         }
         Item::Resumed(resumed) => {
-            eprintln!("-- resumed behind {}", resumed.from.seq);
+            eprintln!("-- resumed after {}", resumed.from.seq);
             return Ok(());
         }
         Item::NotRecovered { was, from, .. } => {
-            eprintln!("-- position {} cannot be resumed; going on behind {}", was.seq, from.seq);
+            eprintln!("-- position {} cannot be resumed; continuing after {}", was.seq, from.seq);
             return Ok(());
         }
         Item::Violation(violation) => {
@@ -306,12 +306,12 @@ fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
             return Ok(());
         }
         Item::Late(entry) => {
-            eprintln!("-- {} comes behind later ones", entry.seq);
+            eprintln!("-- {} arrived late, after newer events", entry.seq);
             entry
         }
         Item::Presence { .. } => return Ok(()),
     };
-    let mut out = crate::say::out();
+    let mut out = crate::output::out();
     if json {
         writeln!(out, "{}", entry.json())?;
     } else {
@@ -321,7 +321,7 @@ fn write_item(item: &Item, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What became of the lines so far.
+/// Outcomes of the lines so far.
 #[derive(Default)]
 struct Tally {
     stored: u64,
@@ -333,7 +333,7 @@ async fn publish(client: &Client, session: SessionId, json: bool) -> anyhow::Res
     let (sender, mut lines) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
-            // Nobody listens any more: the command is over.
+            // The command has ended.
             if sender.blocking_send(line).is_err() {
                 return;
             }
@@ -347,13 +347,13 @@ async fn publish(client: &Client, session: SessionId, json: bool) -> anyhow::Res
             biased;
             (line, outcome) = oldest(&mut waiting) => {
                 waiting.pop_front();
-                tell(line, &outcome, json, &mut tally)?;
+                report_outcome(line, &outcome, json, &mut tally)?;
             }
             line = lines.recv(), if is_open => match line {
                 None => is_open = false,
                 Some(line) => {
                     number += 1;
-                    let line = line.context("standard input cannot be read")?;
+                    let line = line.context("cannot read standard input")?;
                     if line.trim().is_empty() {
                         continue;
                     }
@@ -384,7 +384,7 @@ async fn oldest(waiting: &mut VecDeque<(u64, Ticket)>) -> (u64, Outcome) {
     }
 }
 
-fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::Result<()> {
+fn report_outcome(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::Result<()> {
     let shown = match outcome {
         Outcome::Stored { seq, duplicate, .. } => {
             tally.stored += 1;
@@ -404,20 +404,21 @@ fn tell(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::
         }
     };
     if json {
-        writeln!(crate::say::out(), "{shown}")?;
+        writeln!(crate::output::out(), "{shown}")?;
     }
     Ok(())
 }
 
-/// Where an export goes. A file gets its name when it is whole, so that half of one is never taken for all of it.
+/// Destination of an export. A file gets its final name only when it is complete, so that a partial one is never mistaken
+/// for it.
 enum Target {
-    Output(crate::say::Out),
+    Output(crate::output::Out),
     File { file: std::fs::File, partial: PathBuf, path: PathBuf },
 }
 
 impl Target {
     fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Output(crate::say::out())) };
+        let Some(path) = path else { return Ok(Self::Output(crate::output::out())) };
         let mut partial = path.as_os_str().to_owned();
         partial.push(".part");
         let (partial, path) = (PathBuf::from(partial), path.to_owned());
@@ -446,7 +447,7 @@ impl Target {
     }
 }
 
-/// The page that the server makes, as it comes.
+/// Exports the HTML page that the server renders, as it arrives.
 async fn export_page(server: &Server, session: SessionId, output: Option<&Path>) -> anyhow::Result<ExitCode> {
     let request = Request::get(format!("/api/v1/sessions/{session}/export?format=html"));
     let mut response = server.send_in_time(request, Bytes::new()).await?;

@@ -1,5 +1,5 @@
-//! What systemd and the server say to each other: sockets that are handed over (sd_listen_fds(3)), and notices of how the service
-//! is (sd_notify(3)), both without its library.
+//! The interface to systemd, without its library: inherited sockets (sd_listen_fds(3)) and notifications of the service's state
+//! (sd_notify(3)).
 
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
@@ -12,37 +12,37 @@ use anyhow::{Context, bail};
 use listenfd::ListenFd;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The sockets that were handed over, if any: one for all workers, or one for each.
+/// The inherited sockets, if any: one for all workers, or one for each.
 ///
 /// # Errors
-/// If one is no listening TCP socket, or nobody would accept from some of them.
+/// A socket is not a listening TCP socket, or some sockets would have no worker to accept from them.
 pub(crate) fn listeners(workers: usize) -> anyhow::Result<Option<Vec<TcpListener>>> {
     let mut handed = ListenFd::from_env();
     let count = handed.len();
     if count > workers {
         bail!(
-            "{count} sockets were handed over (LISTEN_FDS) for {workers} workers: nobody would accept from the rest; set WORKERS={count}, or have fewer ListenStream"
+            "{count} sockets were passed (LISTEN_FDS) for {workers} workers: nothing would accept from the rest; set WORKERS={count}, or use fewer ListenStream"
         );
     }
     let mut listeners = Vec::with_capacity(count);
     for index in 0..count {
         let listener = handed
             .take_tcp_listener(index)
-            .with_context(|| format!("socket {index} of LISTEN_FDS is no listening TCP socket"))?;
-        let listener = listener.with_context(|| format!("socket {index} of LISTEN_FDS is not there"))?;
+            .with_context(|| format!("socket {index} of LISTEN_FDS is not a listening TCP socket"))?;
+        let listener = listener.with_context(|| format!("socket {index} of LISTEN_FDS does not exist"))?;
         listener.set_nonblocking(true)?;
         listeners.push(listener);
     }
     Ok((!listeners.is_empty()).then_some(listeners))
 }
 
-/// Tells the service manager how the service is, if it wants to know.
+/// Notifies the service manager of the service's state, if there is one.
 pub(crate) struct Notifier {
     socket: Option<UnixDatagram>,
 }
 
 impl Notifier {
-    /// To `NOTIFY_SOCKET`. A socket that cannot be had is said in the log: the service goes on without.
+    /// Connects to `NOTIFY_SOCKET`. If that fails, it logs a warning and sends no notifications.
     pub(crate) fn from_env() -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self { socket: None };
@@ -55,45 +55,45 @@ impl Notifier {
             };
             let socket = UnixDatagram::unbound()?;
             socket.connect_addr(&address)?;
-            // A manager that does not read is no reason to wait.
+            // A manager that does not read must not block the server.
             socket.set_nonblocking(true)?;
             Ok::<_, std::io::Error>(socket)
         };
         match connect() {
             Ok(socket) => Self { socket: Some(socket) },
             Err(error) => {
-                tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; systemd will not hear from this server");
+                tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; systemd gets no notifications from this server");
                 Self { socket: None }
             }
         }
     }
 
-    /// Connections are accepted.
+    /// The server accepts connections.
     pub(crate) fn ready(&self) {
-        self.say("READY=1\nSTATUS=serving");
+        self.send("READY=1\nSTATUS=serving");
     }
 
-    /// Settings are read again, until [`Notifier::ready`].
+    /// Settings are being reloaded, until [`Notifier::ready`].
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000;
-        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// Nobody new is let in, and the process will end.
+    /// The server accepts no new connections, and the process will exit.
     pub(crate) fn stopping(&self) {
-        self.say("STOPPING=1\nSTATUS=sending clients away");
+        self.send("STOPPING=1\nSTATUS=disconnecting clients");
     }
 
-    fn say(&self, message: &str) {
+    fn send(&self, message: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(message.as_bytes())
         {
-            tracing::warn!(%error, "systemd could not be told");
+            tracing::warn!(%error, "cannot notify systemd");
         }
     }
 
-    /// Feeds the watchdog, if there is one, as long as every worker answers: a server that hangs is started again.
+    /// Feeds the watchdog, if there is one, as long as every worker answers, so that systemd restarts a server that hangs.
     pub(crate) fn watch(&self, probe: Probe) -> anyhow::Result<()> {
         let Some(socket) = &self.socket else { return Ok(()) };
         let var = |name: &str| std::env::var(name).ok();
@@ -103,7 +103,7 @@ impl Notifier {
             loop {
                 tokio::time::sleep(period / 4).await;
                 if probe.answers(period / 4).await {
-                    notifier.say("WATCHDOG=1");
+                    notifier.send("WATCHDOG=1");
                 } else {
                     tracing::error!("a worker does not answer; the watchdog is not fed");
                 }
@@ -113,7 +113,7 @@ impl Notifier {
     }
 }
 
-/// The watchdog's patience, if it is meant for this process (sd_watchdog_enabled(3)).
+/// The watchdog's timeout, if it applies to this process (sd_watchdog_enabled(3)).
 fn watchdog(micros: Option<String>, pid: Option<String>) -> Option<Duration> {
     if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
         return None;

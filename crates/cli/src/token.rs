@@ -1,4 +1,4 @@
-//! `agentbench token`: making tokens, and reading what is in one.
+//! `agentbench token`: mints tokens, and shows what a token contains.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,30 +13,30 @@ use crate::secret;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a token
+    /// Mint a token
     Mint(Mint),
-    /// Show what a token says, and whether it is valid
+    /// Show a token's claims, and whether it is valid
     Inspect(Inspect),
 }
 
 #[derive(Args)]
 pub(crate) struct Mint {
-    /// User that the token names
+    /// User that the token is for
     #[arg(long, default_value = "me")]
     user: String,
-    /// Name that others see; the user if not given
+    /// Display name; the user if not given
     #[arg(long)]
     username: Option<String>,
     /// admin, evaluator or viewer
     #[arg(long, default_value = "evaluator")]
     role: Role,
-    /// Holds the user to this project
+    /// Restrict the user to this project
     #[arg(long)]
     project: Option<String>,
-    /// A permission beyond the role's; may be given several times
+    /// Permission beyond those of the role; may be given several times
     #[arg(long = "permission", value_parser = PossibleValuesParser::new(Permissions::claim_words()))]
     permissions: Vec<String>,
-    /// Seconds that it is good for
+    /// Lifetime in seconds
     #[arg(long, default_value_t = 24 * 3600)]
     ttl: u64,
     #[command(flatten)]
@@ -44,13 +44,13 @@ pub(crate) struct Mint {
     /// Private key in PEM, for RS256, ES256 and EdDSA
     #[arg(long)]
     private_key: Option<PathBuf>,
-    /// Algorithm to sign with
+    /// Signature algorithm
     #[arg(long, default_value = "HS256")]
     algorithm: Algorithm,
-    /// Name of the key, for servers with several
+    /// Id of the key (kid), for servers with several keys
     #[arg(long)]
     kid: Option<String>,
-    /// Make a secret in --data-dir if there is none; a server that starts there takes it
+    /// Generate a secret in --data-dir if there is none; a server started there later uses it
     #[arg(long)]
     new_secret: bool,
     /// Print JSON instead of the bare token
@@ -60,7 +60,7 @@ pub(crate) struct Mint {
 
 #[derive(Args)]
 pub(crate) struct Key {
-    /// Secret to sign or check with; that of the development server in --data-dir if not given
+    /// Secret to sign or verify with; that of the development server in --data-dir if not given
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     secret: Option<String>,
     /// Data folder of the development server whose secret is used
@@ -74,7 +74,7 @@ pub(crate) struct Inspect {
     token: String,
     #[command(flatten)]
     key: Key,
-    /// Keys file to check with, instead of a secret
+    /// Keys file to verify with, instead of a secret
     #[arg(long, env = "JWT_KEYS_FILE")]
     keys_file: Option<PathBuf>,
     /// Print JSON
@@ -83,7 +83,7 @@ pub(crate) struct Inspect {
 }
 
 impl Key {
-    /// The secret that was given, or the development server's. A made-up one would sign tokens that no server takes.
+    /// The secret that was given, or the development server's. Tokens signed with a made-up one would be refused by every server.
     fn secret(&self, or_new: bool) -> anyhow::Result<String> {
         match &self.secret {
             Some(secret) => Ok(without_line_end(secret).to_owned()),
@@ -91,7 +91,7 @@ impl Key {
             None => secret::load(&self.data_dir)?.with_context(|| {
                 let folder = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
                 format!(
-                    "there is no secret of a development server in {}: go to the server's folder, give its --data-dir, or JWT_SECRET (--new-secret makes one for a server that starts there later)",
+                    "no development server's secret in {}: run this in the server's folder, or give its --data-dir or JWT_SECRET (--new-secret generates one for a server started there later)",
                     folder.display()
                 )
             }),
@@ -130,9 +130,9 @@ fn mint_token(mint: &Mint) -> anyhow::Result<ExitCode> {
     claims.permissions.clone_from(&mint.permissions);
     let token = sign(&claims, &key)?;
     if mint.json {
-        say!("{}", serde_json::json!({"token": token, "claims": claims}));
+        outln!("{}", serde_json::json!({"token": token, "claims": claims}));
     } else {
-        say!("{token}");
+        outln!("{token}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -161,9 +161,9 @@ fn inspect_token(inspect: &Inspect) -> anyhow::Result<ExitCode> {
         Err(error) => serde_json::json!({"valid": false, "code": error.as_str(), "error": error.to_string()}),
     };
     if inspect.json {
-        say!("{shown}");
+        outln!("{shown}");
     } else {
-        say!("{}", serde_json::to_string_pretty(&shown)?);
+        outln!("{}", serde_json::to_string_pretty(&shown)?);
     }
     Ok(if verified.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

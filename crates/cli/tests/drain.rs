@@ -32,7 +32,7 @@ impl Server {
         Self { child, address }
     }
 
-    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> String {
+    fn request(&self, method: &str, path: &str, token: &str, body: &str) -> String {
         let mut socket = TcpStream::connect(&self.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
@@ -64,15 +64,15 @@ fn a_drained_server_ends_by_itself_and_keeps_what_it_acknowledged() {
     let session = agentbench(&["sessions", "--url", &url, "create"], data.path());
     let events = format!("/api/v1/sessions/{session}/events");
     let event = r#"{"id":"e1","type":"test_event","timestamp":1,"data":{"n":1}}"#;
-    let acked = server.ask("POST", &events, &admin, event);
+    let acked = server.request("POST", &events, &admin, event);
     assert!(acked.contains("\"acks\":[{\"originalMessageId\":\"e1\",\"seq\":2}]"), "{acked}");
-    let reloaded = server.ask("POST", "/api/v1/reload", &admin, "");
+    let reloaded = server.request("POST", "/api/v1/reload", &admin, "");
     assert!(reloaded.starts_with("HTTP/1.1 200") && reloaded.contains("JWT_KEYS_FILE"), "{reloaded}");
-    let drained = server.ask("POST", "/api/v1/drain", &admin, "");
+    let drained = server.request("POST", "/api/v1/drain", &admin, "");
     assert!(drained.starts_with("HTTP/1.1 202"), "{drained}");
     let status = server.child.wait(PATIENCE).unwrap().expect("it ends");
     assert!(status.success(), "{status}");
     let server = Server::start(data.path());
-    let again = server.ask("POST", &events, &admin, event);
+    let again = server.request("POST", &events, &admin, event);
     assert!(again.contains("\"seq\":2,\"duplicate\":true"), "{again}");
 }

@@ -25,7 +25,7 @@ fn agentbench(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -67,7 +67,7 @@ fn a_development_server_prints_links_that_sign_in() {
     }
     // In the server's folder other tokens are made on demand.
     let minted = agentbench(&["token", "mint"], folder.path()).output().unwrap();
-    assert!(minted.status.success(), "{}", said(&minted));
+    assert!(minted.status.success(), "{}", output_text(&minted));
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn a_second_server_on_the_port_does_not_start_and_says_why() {
     for host in ["127.0.0.1", "0.0.0.0"] {
         let serve = ["serve", "--host", host, "--port", port];
         let second = agentbench(&serve, two.path()).output().unwrap();
-        assert_eq!(second.status.code(), Some(2), "{host}: {}", said(&second));
+        assert_eq!(second.status.code(), Some(2), "{host}: {}", output_text(&second));
         assert!(
-            said(&second).contains(&format!("cannot listen on {host}:{port}; is another server")),
+            output_text(&second).contains(&format!("cannot listen on {host}:{port}; is another server")),
             "{}",
-            said(&second)
+            output_text(&second)
         );
     }
 }
@@ -94,7 +94,7 @@ fn a_token_is_not_made_with_a_secret_that_no_server_has() {
         let refused = agentbench(arguments, folder.path()).output().unwrap();
         assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{arguments:?}");
         let data = folder.path().canonicalize().unwrap().join("data");
-        assert!(said(&refused).contains(&data.display().to_string()), "{}", said(&refused));
+        assert!(output_text(&refused).contains(&data.display().to_string()), "{}", output_text(&refused));
         assert!(!data.exists(), "nothing is made");
     }
     let meant = agentbench(&["token", "mint", "--new-secret"], folder.path()).output().unwrap();
@@ -111,7 +111,7 @@ fn a_permission_with_a_slip_is_refused_with_the_nearest() {
     };
     let refused = mint("session:revew");
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
-    assert!(said(&refused).contains("'session:review'"), "{}", said(&refused));
+    assert!(output_text(&refused).contains("'session:review'"), "{}", output_text(&refused));
     for known in ["session:review", "*", "run:automated_tests"] {
         assert!(mint(known).status.success(), "{known}");
     }
@@ -145,7 +145,7 @@ fn a_server_writes_what_surprises_about_its_secret_and_why_tokens_are_refused() 
     let log = std::fs::read_to_string(log).unwrap();
     for words in [
         "ends in a line break",
-        "taken in development only: the secret has 5 bytes",
+        "accepted in development only: the secret has 5 bytes",
         "refused a request: the token cannot be read",
     ] {
         assert!(log.contains(words), "{log}");
@@ -163,13 +163,18 @@ fn what_cannot_be_written_is_an_error_and_a_reader_that_has_gone_is_none() {
     ] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = agentbench(arguments, folder.path()).stdout(full).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
-        assert_eq!(said(&output).matches("cannot write to standard output").count(), 1, "{}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", output_text(&output));
+        assert_eq!(
+            output_text(&output).matches("cannot write to standard output").count(),
+            1,
+            "{}",
+            output_text(&output)
+        );
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let expected = agentbench(arguments, folder.path()).output().unwrap().status;
         let output = agentbench(arguments, folder.path()).stdout(writer).output().unwrap();
-        assert_eq!(output.status, expected, "{arguments:?}: {}", said(&output));
+        assert_eq!(output.status, expected, "{arguments:?}: {}", output_text(&output));
     }
 }
 
@@ -180,7 +185,7 @@ fn a_log_level_that_is_none_stops_the_start() {
         let refused =
             agentbench(&["serve", "--port", "0"], folder.path()).env("LOG_LEVEL", word).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{word}");
-        assert!(said(&refused).contains("try error, warn, info"), "{}", said(&refused));
+        assert!(output_text(&refused).contains("try error, warn, info"), "{}", output_text(&refused));
     }
     let mut command = serve(folder.path());
     command.env("LOG_LEVEL", "Warning ");

@@ -57,7 +57,7 @@ impl Server {
         String::from_utf8_lossy(&answer[..count]).into_owned()
     }
 
-    fn ask(&self, method: &str, path: &str, token: &str) -> String {
+    fn request(&self, method: &str, path: &str, token: &str) -> String {
         self.send(
             format!("{method} {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n")
                 .as_bytes(),
@@ -117,9 +117,9 @@ fn attack(server: &Server) -> Vec<String> {
     );
     server.send(format!("POST /{payload} HTTP/1.1\r\nHost: t\u{1b}\r\n\r\n").as_bytes());
     server.send(&[0xff; 200]);
-    server.ask("GET", &format!("/api/v1/sessions?token={token}"), &token);
-    server.ask("DELETE", "/api/v1/connections/c%1b%5b31m%0aforged", &token);
-    server.ask("POST", "/api/v1/tokens/revoke", &token);
+    server.request("GET", &format!("/api/v1/sessions?token={token}"), &token);
+    server.request("DELETE", "/api/v1/connections/c%1b%5b31m%0aforged", &token);
+    server.request("POST", "/api/v1/tokens/revoke", &token);
     server.send(
         format!("POST /api/v1/tokens/revoke HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nContent-Length: 60\r\n\r\n{{\"jti\":\"{payload}\"}}           ")
             .as_bytes(),
@@ -143,7 +143,7 @@ fn hostile_clients_leave_no_token_payload_or_control_character_in_any_line() {
         let data = tempfile::tempdir().unwrap();
         let server = Server::start(data.path(), &["--log-format", format, "--log-level", "trace"]);
         let secrets = attack(&server);
-        server.ask("POST", "/api/v1/reload", &mint("ops", "admin"));
+        server.request("POST", "/api/v1/reload", &mint("ops", "admin"));
         server.wait_for("log level trace");
         check(&server, &secrets);
         if format == "json" {
@@ -163,7 +163,7 @@ fn the_level_changes_under_way_and_a_wrong_one_is_refused() {
     let server = Server::start(data.path(), &["--log-format", "json"]);
     let token = mint("ops", "admin");
     std::fs::write(&file, "log_level = \"agentbench=info,agentbench_server=debug\"\n").unwrap();
-    let answer = server.ask("POST", "/api/v1/reload", &token);
+    let answer = server.request("POST", "/api/v1/reload", &token);
     assert!(answer.contains("200 OK"), "{answer}");
     server.wait_for("log level agentbench=info");
     assert!(!server.has("\"ready\""), "that was written below the level of the start");
@@ -172,7 +172,7 @@ fn the_level_changes_under_way_and_a_wrong_one_is_refused() {
     std::fs::write(&file, "log_level = \"agentbench=loud\"\n").unwrap();
     let hangup = Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status().unwrap();
     assert!(hangup.success());
-    server.wait_for("the level was not read again");
+    server.wait_for("the log level could not be reloaded");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn frames_of_a_session_are_followed_and_saved() {
     assert_eq!(saved.lines().count(), 3, "{saved}");
     // What is no name is not sent, and what is not there is said.
     for (arguments, words) in [
-        (["inspect", "--connection", "../../metrics"], "is no name"),
+        (["inspect", "--connection", "../../metrics"], "is not the id"),
         (["inspect", "--connection", "c0000000012"], "no such connection"),
     ] {
         let refused = command(&server, &arguments).output().unwrap();

@@ -31,7 +31,7 @@ fn run(arguments: &[&str]) -> Output {
     command.args(arguments).env("JWT_SECRET", SECRET).env_remove("AGENTBENCH_TOKEN").output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }
@@ -53,11 +53,11 @@ fn a_server_with_tls_is_used_audited_and_checked() {
         ["--tls-cert", &text(&certificate), "--tls-key", &text(&private), "--audit-file", &text(&log)];
     let server = start(data.path(), &flags);
     let created = sessions(&server, &["create", "--project", "p", "--agent", "a"]);
-    assert!(created.status.success(), "{}", said(&created));
+    assert!(created.status.success(), "{}", output_text(&created));
     // Nobody but who is trusted, and nobody without TLS.
     let url = format!("wss://127.0.0.1:{}", server.address().port());
     let stranger = run(&["sessions", "list", "--url", &url, "--ca-file", &text(&key("second.pem"))]);
-    assert_eq!(stranger.status.code(), Some(2), "{}", said(&stranger));
+    assert_eq!(stranger.status.code(), Some(2), "{}", output_text(&stranger));
 
     fs::copy(key("second.pem"), &certificate).unwrap();
     fs::copy(key("second.key"), &private).unwrap();
@@ -72,8 +72,8 @@ fn a_server_with_tls_is_used_audited_and_checked() {
     server.stop(Duration::from_secs(20)).unwrap();
 
     let whole = run(&["audit", "verify", &text(&log)]);
-    assert!(whole.status.success(), "{}", said(&whole));
-    let last = said(&whole).trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(whole.status.success(), "{}", output_text(&whole));
+    let last = output_text(&whole).trim().rsplit(' ').next().unwrap().to_owned();
     assert!(run(&["audit", "verify", "--noted", &last, &text(&log)]).status.success());
 
     let lines: Vec<String> = fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
@@ -91,14 +91,14 @@ fn a_server_with_tls_is_used_audited_and_checked() {
         ("line 2: changed", with(&|lines| lines[1] = lines[1].replace("allowed", "refused"))),
         ("line 3: removed: number 3 is missing", with(&|lines| drop(lines.remove(2)))),
         ("line 4: misplaced", with(&|lines| lines.swap(2, 3))),
-        ("is not in it", with(&|lines| drop(lines.pop()))),
+        ("is missing", with(&|lines| drop(lines.pop()))),
     ];
     for (expected, output) in cases {
-        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-        assert!(said(&output).contains(expected), "{expected}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{}", output_text(&output));
+        assert!(output_text(&output).contains(expected), "{expected}: {}", output_text(&output));
     }
     fs::write(&damaged, &fs::read(&log).unwrap()[..200]).unwrap();
-    assert!(said(&run(&["audit", "verify", &text(&damaged)])).contains("truncated"));
+    assert!(output_text(&run(&["audit", "verify", &text(&damaged)])).contains("truncated"));
     assert_eq!(run(&["audit", "verify", "/nowhere/audit.jsonl"]).status.code(), Some(2));
 }
 
@@ -108,8 +108,8 @@ fn a_server_that_could_not_keep_its_word_does_not_start() {
     let folder = text(&data.path().join("data"));
     let serve = |flags: &[&str]| {
         let output = run(&[&["serve", "--port", "0", "--data-dir", &folder], flags].concat());
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        said(&output)
+        assert_eq!(output.status.code(), Some(2), "{}", output_text(&output));
+        output_text(&output)
     };
     let nowhere = serve(&["--tls-cert", "/nowhere/a.pem", "--tls-key", "/nowhere/a.key"]);
     assert!(nowhere.contains("/nowhere/a.pem"), "{nowhere}");

@@ -180,7 +180,7 @@ fn a_started_server_that_dies_ends_the_run_at_once() {
     assert!(started.elapsed() < GUARD, "{:?}", started.elapsed());
     assert_eq!(output.status.code(), Some(1));
     let reasons = report(&output)["scenarios"][0]["reasons"].to_string();
-    assert!(reasons.contains("the server ended in the middle of the run"), "{reasons}");
+    assert!(reasons.contains("the server exited during the run"), "{reasons}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Manager {
     }
 
     /// Waits for a notice that begins so; what is said of the watchdog meanwhile is passed over.
-    fn hear(&self, beginning: &str) -> String {
+    fn wait_for(&self, beginning: &str) -> String {
         let mut buffer = [0; 512];
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -101,17 +101,17 @@ fn wait(life: &mut Life) {
     }
 }
 
-/// What clients have met.
+/// Counts of the clients.
 #[derive(Default)]
-struct Met {
+struct ClientCounts {
     stop: AtomicBool,
     answered: AtomicU64,
-    /// Let in by the kernel, and sent away or cut off by a server that was about to end.
+    /// Accepted by the kernel, then refused or cut off by a server that was stopping.
     sent_away: AtomicU64,
     refused: AtomicU64,
 }
 
-fn keep_connecting(address: SocketAddr, met: &Met) {
+fn keep_connecting(address: SocketAddr, met: &ClientCounts) {
     while !met.stop.load(Ordering::Relaxed) {
         let asked = TcpStream::connect(address).and_then(|mut socket| {
             socket.set_read_timeout(Some(PATIENCE))?;
@@ -130,7 +130,7 @@ fn keep_connecting(address: SocketAddr, met: &Met) {
     }
 }
 
-fn wait_for(counter: &AtomicU64, at_least: u64) {
+fn wait_for_count(counter: &AtomicU64, at_least: u64) {
     let deadline = Instant::now() + PATIENCE;
     while counter.load(Ordering::Relaxed) < at_least {
         assert!(Instant::now() < deadline, "clients are not answered");
@@ -141,7 +141,7 @@ fn wait_for(counter: &AtomicU64, at_least: u64) {
 #[test]
 fn a_restart_refuses_nobody_and_the_manager_hears_of_it() {
     let manager = Manager::new();
-    let met = Arc::new(Met::default());
+    let met = Arc::new(ClientCounts::default());
     // Before there is any server: the port is open, and whoever comes waits.
     let clients: Vec<_> = (0..4)
         .map(|_| {
@@ -152,22 +152,22 @@ fn a_restart_refuses_nobody_and_the_manager_hears_of_it() {
     for _ in 0..2 {
         // Two workers share the one socket.
         let mut life = manager.start(1, 2);
-        manager.hear("READY=1");
-        wait_for(&met.answered, met.answered.load(Ordering::Relaxed) + 100);
+        manager.wait_for("READY=1");
+        wait_for_count(&met.answered, met.answered.load(Ordering::Relaxed) + 100);
         let mut buffer = [0; 64];
         let count = manager.notices.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..count], b"WATCHDOG=1");
         signal(&life, "-HUP");
-        let reloading = manager.hear("RELOADING=1");
+        let reloading = manager.wait_for("RELOADING=1");
         assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
-        manager.hear("READY=1");
+        manager.wait_for("READY=1");
         signal(&life, "-TERM");
-        manager.hear("STOPPING=1");
+        manager.wait_for("STOPPING=1");
         wait(&mut life);
     }
     let mut last = manager.start(1, 2);
-    manager.hear("READY=1");
-    wait_for(&met.answered, met.answered.load(Ordering::Relaxed) + 100);
+    manager.wait_for("READY=1");
+    wait_for_count(&met.answered, met.answered.load(Ordering::Relaxed) + 100);
     met.stop.store(true, Ordering::Relaxed);
     for client in clients {
         client.join().unwrap();

@@ -1,21 +1,21 @@
-//! Where a server is, read from its URL.
+//! The address of a server, parsed from its URL.
 
 use agentbench_protocol::limits::DEFAULT_PORT;
 
 use crate::Error;
 
-/// Port of `wss://` where none is named (RFC 6455 §3).
+/// Default port of `wss://` (RFC 6455 §3).
 const TLS_PORT: u16 = 443;
 
-/// The parameter of the query that names the producer.
+/// The query parameter that names the producer.
 const PRODUCER: &str = "producerId";
 
-/// A server's address in the parts that the driver and the handshake need.
+/// A server's address, in the parts that the driver and the handshake need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Name or IP address to connect to; an IPv6 address without its brackets.
     pub(crate) name: String,
-    /// `wss://`: a TLS session comes first.
+    /// `wss://`: starts with a TLS session.
     pub(crate) encrypted: bool,
     /// Port to connect to.
     pub(crate) port: u16,
@@ -26,7 +26,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads `ws://host[:port][/path][?query]`, or the same with `wss://`, whose port is 443 if none is named.
+    /// Parses `ws://host[:port][/path][?query]`, or the same with `wss://`, whose default port is 443.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let invalid = |detail: &str| Error::Invalid(format!("the server's URL {detail}"));
         let (encrypted, rest) = match url.split_once("://") {
@@ -37,31 +37,32 @@ impl Address {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, target) = rest.split_at(end);
         if host.contains('@') {
-            return Err(invalid("must not hold a user name; tokens have a setting of their own"));
+            return Err(invalid("must not contain a user name; use the token setting"));
         }
         let (name, port) = match host.strip_prefix('[') {
             Some(inner) => inner.split_once(']').ok_or_else(|| invalid("has a [ without a ]"))?,
             None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
         };
         let port = match port.strip_prefix(':') {
-            Some(digits) => digits.parse().map_err(|_| invalid("has a port that is none"))?,
+            Some(digits) => digits.parse().map_err(|_| invalid("has an invalid port"))?,
             None if port.is_empty() && encrypted => TLS_PORT,
             None if port.is_empty() => DEFAULT_PORT,
-            None => return Err(invalid("has something behind the host that is no port")),
+            None => return Err(invalid("has text after the host that is not a port")),
         };
         let target = target.split('#').next().unwrap_or_default();
         if name.is_empty() {
-            return Err(invalid("names no host"));
+            return Err(invalid("has no host"));
         }
         if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid("holds white space"));
+            return Err(invalid("contains white space"));
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         Ok(Self { name: name.to_owned(), encrypted, port, host: host.to_owned(), target })
     }
 }
 
-/// A target whose query names the producer, percent-encoded, since a header cannot carry every character. A name that the URL had goes.
+/// Adds the producer's name to the target's query, percent-encoded, since a header cannot carry every character. Replaces a name in
+/// the URL.
 pub(crate) fn with_producer(target: &str, producer: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut whole = format!("{path}?");

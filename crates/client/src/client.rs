@@ -27,15 +27,15 @@ use crate::shared::{Reply, Shared, State as SharedState};
 use crate::stats::Stats;
 use crate::ticket::Ticket;
 
-/// A client of one server, over one connection at a time that it makes again whenever it is lost. Cheap to clone; the last
-/// clone's drop closes it.
+/// A client of one server, over one connection at a time, which it re-establishes whenever it is lost. Cheap to clone;
+/// dropping the last clone closes it.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
     handle: Arc<Handle>,
 }
 
-/// Closes the client with the last of its clones.
+/// Closes the client when its last clone is dropped.
 struct Handle {
     shared: Arc<Shared>,
     policy: OutboxPolicy,
@@ -44,36 +44,36 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.ask(|state, _| state.machine.close());
+        self.shared.request(|state, _| state.machine.close());
     }
 }
 
-/// Where a client stands.
+/// The state of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
-    /// On its way to a connection.
+    /// Connecting or reconnecting.
     Connecting,
-    /// Ready.
+    /// Connected.
     Connected,
-    /// For good.
+    /// Closed for good.
     Ended(Ended),
 }
 
 /// A session to be created.
 #[derive(Debug, Clone)]
 pub struct NewSession {
-    /// The project that it belongs to.
+    /// Project of the session.
     pub project_id: String,
-    /// The test case that is run.
+    /// Test case to run.
     pub test_id: String,
     /// The agent under test.
     pub agent_name: String,
-    /// Anything else; shown in listings.
+    /// Further data, shown in listings.
     pub metadata: Option<Data>,
 }
 
 impl NewSession {
-    /// Without metadata.
+    /// A session without metadata.
     pub fn new(
         project_id: impl Into<String>,
         test_id: impl Into<String>,
@@ -87,7 +87,7 @@ impl NewSession {
         }
     }
 
-    /// With metadata.
+    /// Adds metadata.
     #[must_use]
     pub fn metadata(mut self, metadata: Data) -> Self {
         self.metadata = Some(metadata);
@@ -98,11 +98,11 @@ impl NewSession {
 /// A session that was created.
 #[derive(Debug, Clone)]
 pub struct Created {
-    /// Its name.
+    /// Its id.
     pub session_id: SessionId,
-    /// The life of its log.
+    /// The epoch of its log.
     pub epoch: Epoch,
-    /// The session.
+    /// Its state.
     pub session: SessionInfo,
 }
 
@@ -111,31 +111,31 @@ pub struct Created {
 pub struct SessionPage {
     /// Newest first.
     pub sessions: Vec<SessionInfo>,
-    /// For [`Client::list`], where the next page begins; `None` on the last one.
+    /// Cursor of the next page for [`Client::list`]; `None` on the last one.
     pub next_cursor: Option<String>,
 }
 
 /// A page of a log.
 #[derive(Debug, Clone)]
 pub struct HistoryPage {
-    /// Whole messages as they were delivered, as JSON.
+    /// The messages as they were delivered, as JSON.
     pub events: Vec<Box<RawValue>>,
-    /// For [`Client::get_history`], where the next page begins; `None` at the end of the log.
+    /// Start of the next page for [`Client::get_history`]; `None` at the end of the log.
     pub next_seq: Option<Seq>,
 }
 
 impl Client {
-    /// Connects. From then on the client stays connected by itself.
+    /// Connects. From then on the client reconnects by itself.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for settings that make no sense, [`Error::Ended`] if the server turns the client away for
-    /// good, [`Error::Connect`] if there is no connection within [`Config::connect_patience`].
+    /// [`Error::Invalid`] for invalid settings, [`Error::Ended`] if the server refuses the client for good,
+    /// [`Error::Connect`] if there is no connection within [`Config::connect_patience`].
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let patience = config.connect_patience;
         let client = Self::start(config)?;
         let mut events = client.events();
-        client.shared.ask(|state, now| state.machine.start(now));
-        let mut last = "no attempt has ended so far".to_owned();
+        client.shared.request(|state, now| state.machine.start(now));
+        let mut last = "no attempt has finished yet".to_owned();
         let first = first_connection(&mut events, patience.is_zero(), &mut last);
         if patience.is_zero() {
             first.await?;
@@ -172,7 +172,7 @@ impl Client {
         Ok(Self { shared, handle: Arc::new(handle) })
     }
 
-    /// Creates a session. The client takes part in it as a publisher.
+    /// Creates a session. The client joins it as a publisher.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
@@ -200,7 +200,7 @@ impl Client {
         }
     }
 
-    /// Joins a session to publish in it, for as long as the client lives.
+    /// Joins a session to publish in it, until the client is closed.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
@@ -210,8 +210,8 @@ impl Client {
         Ok(Publisher { client: self.clone(), session, joined })
     }
 
-    /// Follows a session from a place in its log to its end: the follow ends when the session has ended and all of it was read.
-    /// At most one follow of a session at a time on one client.
+    /// Follows a session from a position in its log to its end: the follow ends once the session has ended and all of it was read.
+    /// At most one follow per session at a time on one client.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`], [`Error::AlreadyFollowing`].
@@ -219,8 +219,8 @@ impl Client {
         self.begin_follow(session, start, AtEnd::Finish).await
     }
 
-    /// The same, and goes on when the session has ended and all of it was read: for presence, or for a judge of whether anything
-    /// comes twice. It ends when it is dropped.
+    /// Like [`Client::follow`], but continues after the session has ended and all of it was read: for presence, or to check for
+    /// duplicates. It ends when it is dropped.
     ///
     /// # Errors
     /// As [`Client::follow`].
@@ -230,7 +230,7 @@ impl Client {
 
     async fn begin_follow(&self, session: SessionId, start: StartAt, at_end: AtEnd) -> Result<Follow, Error> {
         let key = self.shared.lock().add_follow(session, at_end);
-        // From here on its drop tidies up, should this future be dropped.
+        // From here on, dropping this future cleans up.
         let mut follow = Follow::new(Arc::clone(&self.shared), session, key);
         let reply =
             self.expect(|state, now, reply| state.machine.follow(now, reply, key, session, start)).await?;
@@ -239,7 +239,7 @@ impl Client {
     }
 
     /// Replays a session from `from_seq` on (1 for all of it), at `speed` times its own pace (0.25 to 64): entries of the log,
-    /// expired ones too, until the end that the log has now. At most one replay of a session at a time on one client.
+    /// including expired ones, up to the current end of the log. At most one replay per session at a time on one client.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`], [`Error::AlreadyFollowing`].
@@ -249,9 +249,9 @@ impl Client {
         speed: f64,
         from_seq: Seq,
     ) -> Result<Replay, Error> {
-        // The server says when a replay is at its end.
+        // The server reports the end of a replay.
         let key = self.shared.lock().add_follow(session, AtEnd::Stay);
-        // From here on its drop tidies up, should this future be dropped.
+        // From here on, dropping this future cleans up.
         let mut replay = Replay::new(Arc::clone(&self.shared), session, key);
         let ask = |state: &mut SharedState, now, reply| {
             state.machine.replay(now, reply, key, session, speed, from_seq)
@@ -263,7 +263,7 @@ impl Client {
         Ok(replay)
     }
 
-    /// Leaves a session: what waits to be published there is given up, its follow ends.
+    /// Leaves a session: its unsent and unacked events are given up, and its follow ends.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
@@ -309,7 +309,7 @@ impl Client {
         transition(self.command(&command).await?)
     }
 
-    /// One session's state.
+    /// The state of one session.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
@@ -357,7 +357,7 @@ impl Client {
         }
     }
 
-    /// Gives the server a newer token of the same user, which later connections use as well. Gives when it ends, ms since
+    /// Sends the server a newer token of the same user, which later connections use as well. Returns its expiry, ms since
     /// 1970.
     ///
     /// # Errors
@@ -369,7 +369,7 @@ impl Client {
         }
     }
 
-    /// Sends any command and gives its reply. It is sent again after a reconnect, under the same id.
+    /// Sends any command and returns its reply. After a reconnect it is sent again, with the same id.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Ended`].
@@ -377,26 +377,26 @@ impl Client {
         self.expect(|state, now, key| state.machine.command(now, key, command)).await
     }
 
-    /// Puts an event into the outbox; the ticket tells what becomes of it. The client joins the session as a publisher, if it
-    /// has not.
+    /// Adds an event to the outbox; the ticket resolves to its outcome. The client joins the session as a publisher if
+    /// necessary.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::OutboxFull`] (not with [`OutboxPolicy::Wait`]), [`Error::Ended`].
     pub async fn publish(&self, session: SessionId, event: impl Into<Event>) -> Result<Ticket, Error> {
         let (sender, receiver) = oneshot::channel();
-        self.put(session, event.into(), Some(sender)).await?;
+        self.enqueue(session, event.into(), Some(sender)).await?;
         Ok(Ticket(receiver))
     }
 
-    /// Puts an event into the outbox without asking for an ack: what becomes of it is not told.
+    /// Adds an event to the outbox without requesting an ack: its outcome is not reported.
     ///
     /// # Errors
     /// As [`Client::publish`].
     pub async fn publish_unacked(&self, session: SessionId, event: impl Into<Event>) -> Result<(), Error> {
-        self.put(session, event.into(), None).await
+        self.enqueue(session, event.into(), None).await
     }
 
-    async fn put(
+    async fn enqueue(
         &self,
         session: SessionId,
         event: Event,
@@ -406,10 +406,10 @@ impl Client {
         loop {
             let room = self.shared.room.notified();
             tokio::pin!(room);
-            // Before the look: what gets free from here on is not missed.
+            // Registered before the check, so that no notification is missed.
             room.as_mut().enable();
-            let put = self.shared.with(|state, now| state.put(now, session, &mut wanted));
-            if let Some(result) = put {
+            let queued = self.shared.with(|state, now| state.enqueue(now, session, &mut wanted));
+            if let Some(result) = queued {
                 self.shared.wake.notify_one();
                 return result;
             }
@@ -420,7 +420,7 @@ impl Client {
         }
     }
 
-    /// Waits until the outbox is empty: every publish has its outcome, or was handed to the connection if it wants no ack.
+    /// Waits until the outbox is empty: every publish has its outcome or, without an ack, was handed to the connection.
     pub async fn flush(&self) {
         loop {
             let room = self.shared.room.notified();
@@ -433,13 +433,13 @@ impl Client {
         }
     }
 
-    /// Closes the client: waits for what is in the outbox, for [`Config::close_timeout`] at most, then says goodbye. What has
-    /// no outcome by then is `Unknown`.
+    /// Closes the client: waits until the outbox is empty, at most [`Config::close_timeout`], then closes the connection. Events
+    /// without an outcome by then are `Unknown`.
     pub async fn close(&self) {
-        // Too late is told by the outcomes.
+        // The outcomes report a timeout.
         let _ = tokio::time::timeout(self.handle.close_timeout, self.flush()).await;
-        self.shared.ask(|state, _| state.machine.close());
-        // Fails only if the driver is gone, which is what is waited for.
+        self.shared.request(|state, _| state.machine.close());
+        // Fails only if the driver has ended, which is the goal.
         let _ = self.shared.done.subscribe().wait_for(|done| *done).await;
     }
 
@@ -447,7 +447,7 @@ impl Client {
         self.shared.lock().machine.ended().is_some()
     }
 
-    /// Where the client stands.
+    /// The state of the client.
     pub fn state(&self) -> State {
         let state = self.shared.lock();
         match state.machine.ended() {
@@ -457,7 +457,7 @@ impl Client {
         }
     }
 
-    /// What happens to the connection from now on. A listener that is far behind misses the oldest.
+    /// Events of the connection from now on. A receiver that is far behind misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
         self.shared.lock().events.subscribe()
     }
@@ -472,17 +472,17 @@ impl Client {
         self.shared.lock().machine.stats()
     }
 
-    /// How full the outbox is.
+    /// Number and size of the events in the outbox.
     pub fn outbox(&self) -> Usage {
         self.shared.lock().machine.usage()
     }
 
-    /// Asks for something that will be answered, and waits for that.
+    /// Sends a request and waits for its answer.
     async fn expect(
         &self,
         ask: impl FnOnce(&mut SharedState, Now, u64) -> Result<(), Error>,
     ) -> Result<SystemMessage, Error> {
-        let reply = self.shared.ask(|state, now| {
+        let reply = self.shared.request(|state, now| {
             let (key, reply) = state.expect_reply();
             ask(state, now, key).inspect_err(|_| state.forget_reply(key)).map(|()| reply)
         })?;
@@ -492,8 +492,8 @@ impl Client {
 }
 
 impl SharedState {
-    /// Puts an event into the outbox if there is room; else leaves it where it is.
-    fn put(
+    /// Adds an event to the outbox if there is room; otherwise leaves it in place.
+    fn enqueue(
         &mut self,
         now: Now,
         session: SessionId,
@@ -514,7 +514,7 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Publishes in one session that was joined.
+/// Publishes in one joined session.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     client: Client,
@@ -523,34 +523,34 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Which session.
+    /// The session.
     pub fn session_id(&self) -> SessionId {
         self.session
     }
 
-    /// What the server answered to the join.
+    /// The server's answer to the join.
     pub fn joined(&self) -> &Joined {
         &self.joined
     }
 
-    /// As [`Client::publish`].
+    /// See [`Client::publish`].
     ///
     /// # Errors
-    /// As [`Client::publish`].
+    /// See [`Client::publish`].
     pub async fn publish(&self, event: impl Into<Event>) -> Result<Ticket, Error> {
         self.client.publish(self.session, event).await
     }
 
-    /// As [`Client::publish_unacked`].
+    /// See [`Client::publish_unacked`].
     ///
     /// # Errors
-    /// As [`Client::publish`].
+    /// See [`Client::publish`].
     pub async fn publish_unacked(&self, event: impl Into<Event>) -> Result<(), Error> {
         self.client.publish_unacked(self.session, event).await
     }
 }
 
-/// Waits until the client is connected, or has ended, or (if `once`) its first attempt has failed.
+/// Waits until the client is connected or has ended or, with `once`, its first attempt has failed.
 async fn first_connection(
     events: &mut broadcast::Receiver<ConnectionEvent>,
     once: bool,
@@ -589,7 +589,7 @@ fn unexpected(reply: &SystemMessage) -> Error {
     Error::UnexpectedReply(format!("{reply:?}"))
 }
 
-/// Whom `wss://` trusts; `None` for `ws://`.
+/// The trusted CAs of `wss://`; `None` for `ws://`.
 fn connector(config: &Config, address: &Address) -> Result<Option<Connector>, Error> {
     if !address.encrypted {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What a client can be told before it connects. Every limit has a name, a reason and a default here.
+//! Settings of a client. Every limit has a name, a reason and a default here.
 
 use std::fmt;
 use std::future::Future;
@@ -7,19 +7,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a token provider gives back.
+/// The future that a token provider returns.
 pub type TokenFuture = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
-/// Where the client gets a new token from when the server asks for one.
+/// Provides a new token when the server requires one.
 pub(crate) type TokenProvider = Arc<dyn Fn() -> TokenFuture + Send + Sync>;
 
-/// How messages are written on the wire.
+/// Encoding of messages on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Text frames; an event's `data` reaches readers byte for byte.
+    /// Text frames; readers receive an event's `data` byte for byte.
     #[default]
     Json,
-    /// Binary frames; smaller for data with many numbers, translated at both ends.
+    /// Binary frames; smaller for data with many numbers, converted at both ends.
     Msgpack,
 }
 
@@ -31,19 +31,19 @@ pub enum OutboxPolicy {
     Wait,
     /// Fails at once with [`Error::OutboxFull`](crate::Error::OutboxFull).
     Refuse,
-    /// Gives up the session's oldest event that was never sent; fails as `Refuse` does if there is none.
+    /// Gives up the session's oldest event that was never sent; if there is none, fails like `Refuse`.
     DropOldestUnsent,
 }
 
 /// Exponential backoff with full jitter: before attempt *n* the client waits a random time between 0 and
-/// `base` · 2ⁿ, at most `max`, so that a crowd of clients does not come back all at once.
+/// `base` · 2ⁿ, at most `max`, so that a crowd of clients does not return at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// Longest wait before the first retry.
+    /// Maximum delay before the first retry.
     pub base: Duration,
-    /// Longest wait at all.
+    /// Maximum delay.
     pub max: Duration,
-    /// Attempts in a row without any progress after which the client gives up; `None` for never.
+    /// Consecutive attempts without progress after which the client gives up; `None` for never.
     pub attempts: Option<u32>,
 }
 
@@ -54,54 +54,54 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait before retry number `attempt` (0 for the first). `random` is spread evenly over all numbers.
+    /// The delay before retry `attempt` (0 for the first). `random` is uniformly distributed over all numbers.
     pub(crate) fn delay(&self, attempt: u32, random: u32) -> Duration {
         let ceiling = self.base.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.max);
         ceiling.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 }
 
-/// Everything that the connection machine is told; the rest of [`Config`] concerns the driver.
+/// The settings of the connection machine; the rest of [`Config`] concerns the driver.
 #[derive(Clone)]
 pub struct Settings {
     /// `Host` header.
     pub host: String,
     /// Path and query of the request; the producer's name is added to the query.
     pub target: String,
-    /// The token to begin with.
+    /// The initial token.
     pub token: Option<String>,
     /// Whether [`Action::FetchToken`](crate::machine::Action::FetchToken) can be answered.
     pub has_token_provider: bool,
     /// Name of this producer, kept over reconnects.
     pub producer_id: String,
-    /// How messages are written.
+    /// Encoding of messages.
     pub format: Format,
     /// Whether permessage-deflate is offered.
     pub compression: bool,
     /// For one attempt: from the TCP connect to the server's first message.
     pub connect_timeout: Duration,
-    /// How long a command waits for its reply, over reconnects and retries.
+    /// How long a command waits for its reply, across reconnects and retries.
     pub command_timeout: Duration,
-    /// How long a publish waits for its ack, over reconnects and retries; `None` for ever.
+    /// How long a publish waits for its ack, across reconnects and retries; `None` for no limit.
     pub ack_timeout: Option<Duration>,
-    /// How often an event is sent again after retryable refusals; `None` for as long as `ack_timeout` allows.
+    /// Maximum number of retries of an event after retryable refusals; `None` for as many as `ack_timeout` allows.
     pub publish_retries: Option<u32>,
-    /// Most events in the outbox, all sessions together.
+    /// Maximum number of events in the outbox, all sessions together.
     pub outbox_messages: usize,
-    /// Most bytes of `data` in the outbox, all sessions together.
+    /// Maximum bytes of `data` in the outbox, all sessions together.
     pub outbox_bytes: usize,
     /// What happens when the outbox is full.
     pub outbox_policy: OutboxPolicy,
-    /// Most events of one session that are sent and not yet acked.
+    /// Maximum number of sent but unacked events per session.
     pub in_flight: usize,
-    /// Waits between attempts, to connect and to publish.
+    /// Delays between attempts, to connect and to publish.
     pub backoff: Backoff,
     /// Time between the client's heartbeats, which measure the latency; `None` sends none.
     pub heartbeat_interval: Option<Duration>,
     /// Silence of the server after which the connection counts as dead; `None`: 2.5 times the interval that
-    /// the server names.
+    /// the server announces.
     pub silence_timeout: Option<Duration>,
-    /// Largest message that the client takes, bytes.
+    /// Largest message that the client accepts, bytes.
     pub max_message: usize,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// How to connect and behave; made by [`Config::new`], refined by its methods.
+/// How to connect and behave; created by [`Config::new`], refined by its methods.
 #[derive(Clone)]
 pub struct Config {
     pub(crate) url: String,
@@ -135,7 +135,7 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// For a server at `ws://host[:port][/path]`, or `wss://` for TLS. The URL is read by [`Client::connect`](crate::Client::connect).
+    /// For a server at `ws://host[:port][/path]`, or `wss://` for TLS. [`Client::connect`](crate::Client::connect) parses the URL.
     pub fn new(url: impl Into<String>) -> Self {
         let settings = Settings {
             host: String::new(),
@@ -170,14 +170,14 @@ impl Config {
         }
     }
 
-    /// The token to begin with. It is sent in the `Authorization` header.
+    /// The initial token. It is sent in the `Authorization` header.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.settings.token = Some(token.into());
         self
     }
 
-    /// Asked for a token when there is none, when the server refuses the one it got or says that it has expired,
+    /// Called when there is no token, when the server refuses the current one or reports it as expired,
     /// and shortly before it expires.
     #[must_use]
     pub fn token_provider<F, R>(mut self, provider: F) -> Self
@@ -190,53 +190,53 @@ impl Config {
         self
     }
 
-    /// Name of this producer: one that keeps it over restarts of its process can send an event again, with the
-    /// same id, and have it stored once. Random by default. At most 128 visible characters, of any script.
+    /// Name of this producer: a producer that keeps it across restarts can send an event again, with the
+    /// same id, and it is stored once. Random by default. At most 128 visible characters, of any script.
     #[must_use]
     pub fn producer_id(mut self, id: impl Into<String>) -> Self {
         self.settings.producer_id = id.into();
         self
     }
 
-    /// For one attempt to connect: from TCP to the server's first message. 10 s by default.
+    /// Time limit of one attempt to connect: from TCP to the server's first message. 10 s by default.
     #[must_use]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.settings.connect_timeout = limit;
         self
     }
 
-    /// How long [`Client::connect`](crate::Client::connect) goes on trying. Zero, the default: the first attempt
-    /// that fails is the last.
+    /// How long [`Client::connect`](crate::Client::connect) keeps trying. Zero, the default: the first failed
+    /// attempt is the last.
     #[must_use]
     pub fn connect_patience(mut self, limit: Duration) -> Self {
         self.connect_patience = limit;
         self
     }
 
-    /// How long a command waits for its reply, over reconnects and retries. 30 s by default.
+    /// How long a command waits for its reply, across reconnects and retries. 30 s by default.
     #[must_use]
     pub fn command_timeout(mut self, limit: Duration) -> Self {
         self.settings.command_timeout = limit;
         self
     }
 
-    /// How long a publish waits for its ack, over reconnects and retries, before its outcome is `Unknown`. 60 s
-    /// by default; `None` for ever.
+    /// How long a publish waits for its ack, across reconnects and retries, before its outcome is `Unknown`. 60 s
+    /// by default; `None` for no limit.
     #[must_use]
     pub fn ack_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.ack_timeout = limit.into();
         self
     }
 
-    /// How often an event is sent again after retryable refusals. No limit but `ack_timeout` by default.
+    /// Maximum number of retries of an event after retryable refusals. Limited only by `ack_timeout` by default.
     #[must_use]
     pub fn publish_retries(mut self, most: impl Into<Option<u32>>) -> Self {
         self.settings.publish_retries = most.into();
         self
     }
 
-    /// Most events, and most bytes of their `data`, that wait for an ack. 10,000 and 64 MiB by default. One event
-    /// larger than the limit is taken when the outbox is empty.
+    /// Maximum number of events, and of bytes of their `data`, that wait for an ack. 10,000 and 64 MiB by default. A single
+    /// event larger than the limit is accepted when the outbox is empty.
     #[must_use]
     pub fn outbox(mut self, messages: usize, bytes: usize) -> Self {
         self.settings.outbox_messages = messages.max(1);
@@ -251,15 +251,15 @@ impl Config {
         self
     }
 
-    /// Most events of one session that are sent and not yet acked, 1024 by default. With 1, not even a server that
-    /// refuses one event and takes the next (a rate limit) can change their order.
+    /// Maximum number of sent but unacked events per session, 1024 by default. With 1, not even a server that
+    /// refuses one event and accepts the next (a rate limit) can change their order.
     #[must_use]
     pub fn in_flight(mut self, most: usize) -> Self {
         self.settings.in_flight = most.max(1);
         self
     }
 
-    /// Waits between attempts, to connect and to publish.
+    /// Delays between attempts, to connect and to publish.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = backoff;
@@ -274,63 +274,63 @@ impl Config {
     }
 
     /// Silence of the server after which the connection counts as dead. By default 2.5 times the heartbeat
-    /// interval that the server names.
+    /// interval that the server announces.
     #[must_use]
     pub fn silence_timeout(mut self, limit: Duration) -> Self {
         self.settings.silence_timeout = Some(limit);
         self
     }
 
-    /// Offers permessage-deflate. Off by default: it is worth its time on slow links only.
+    /// Offers permessage-deflate. Off by default: it pays off on slow links only.
     #[must_use]
     pub fn compression(mut self, on: bool) -> Self {
         self.settings.compression = on;
         self
     }
 
-    /// How messages are written. JSON by default.
+    /// Encoding of messages. JSON by default.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.settings.format = format;
         self
     }
 
-    /// Connects to this address, whatever the URL's host is: through a proxy, or without a name service.
+    /// Connects to this address instead of the URL's host: through a proxy, or without name resolution.
     #[must_use]
     pub fn connect_to(mut self, address: SocketAddr) -> Self {
         self.connect_to = Some(address);
         self
     }
 
-    /// Trusts the authorities of this PEM text for `wss://`, and no others: for a company's own, or to pin one. Without it
-    /// the machine's authorities are trusted, or those of the file that `SSL_CERT_FILE` names.
+    /// Trusts only the CAs in this PEM text for `wss://`: for a company's own CA, or to pin one. By default
+    /// the system's CAs are trusted, or those of the file in `SSL_CERT_FILE`.
     #[must_use]
     pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authority = Some(pem.into());
         self
     }
 
-    /// How long [`Client::close`](crate::Client::close) waits for what is in the outbox. 5 s by default.
+    /// How long [`Client::close`](crate::Client::close) waits for the outbox. 5 s by default.
     #[must_use]
     pub fn close_timeout(mut self, limit: Duration) -> Self {
         self.close_timeout = limit;
         self
     }
 
-    /// Items that a follow holds for its reader; when it is full, the client stops reading its connection, which
-    /// holds back everything on it. 1024 by default.
+    /// Number of items that a follow buffers for its reader; when it is full, the client stops reading its connection, which
+    /// delays everything on it. 1024 by default.
     #[must_use]
     pub fn follow_buffer(mut self, items: usize) -> Self {
         self.follow_buffer = items.max(1);
         self
     }
 
-    /// The part that a [`Machine`](crate::machine::Machine) needs; host and target are still to be filled in.
+    /// The settings of a [`Machine`](crate::machine::Machine); host and target are still to be filled in.
     pub fn into_settings(self) -> Settings {
         self.settings
     }
 
-    /// Largest message that the client takes, bytes; 64 MiB by default.
+    /// Largest message that the client accepts, bytes; 64 MiB by default.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.settings.max_message = bytes;

@@ -1,4 +1,4 @@
-//! The task of a client: moves bytes between the socket and the machine, keeps its clock, and decides nothing.
+//! The task of a client: moves bytes between the socket and the machine and provides its clock, without decisions of its own.
 
 use std::cell::RefCell;
 use std::future::{Future, pending};
@@ -19,21 +19,21 @@ use crate::config::{Config, TokenFuture, TokenProvider};
 use crate::machine::{Action, Codec};
 use crate::shared::Shared;
 
-/// Size of the buffer that a thread reads sockets into.
+/// Size of the buffer for reads from sockets, one per thread.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes that are encoded for one write.
+/// Maximum bytes encoded for one write.
 const WRITE_BYTES: usize = 256 * 1024;
-/// A larger buffer is not kept when it is empty.
+/// A larger buffer is freed when it is empty.
 const KEPT_BYTES: usize = 512 * 1024;
-/// Reads, and writes, in a row before other tasks get their turn.
+/// Consecutive reads and writes before other tasks get their turn.
 const IN_A_ROW: usize = 8;
-/// How long a closed connection may take to end in good order.
+/// Time limit for a clean end of a closed connection.
 const LINGER: Duration = Duration::from_secs(1);
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
 thread_local! {
-    /// What all clients of a thread use for moments only.
+    /// Buffers that all clients of a thread share, each for a moment.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; READ_BYTES], codec: Codec::default() });
 }
 
@@ -42,7 +42,7 @@ struct Scratch {
     codec: Codec,
 }
 
-/// Begins a client's task on the current runtime.
+/// Starts a client's task on the current runtime.
 pub(crate) fn spawn(shared: Arc<Shared>, address: Address, connector: Option<Connector>, config: &Config) {
     let driver = Driver {
         shared,
@@ -65,22 +65,22 @@ struct Driver {
     shared: Arc<Shared>,
     address: Address,
     connect_to: Option<SocketAddr>,
-    /// Puts TLS on the connection, for `wss://`.
+    /// Adds TLS to the connection, for `wss://`.
     connector: Option<Connector>,
     provider: Option<TokenProvider>,
     socket: Option<Stream>,
     connecting: Option<Connecting>,
     fetching: Option<TokenFuture>,
-    /// Encoded and not yet written.
+    /// Encoded but not yet written.
     output: BytesMut,
     timer: Pin<Box<Sleep>>,
-    /// What the timer is set to: the machine's time, or an earlier one.
+    /// The timer's time: the machine's, or an earlier one.
     armed_for: Option<Duration>,
-    /// Whether the machine knows that nothing is read.
+    /// Whether the machine knows that reading is paused.
     is_paused: bool,
 }
 
-/// What the driver was waiting for.
+/// The reason why the driver woke up.
 enum Wake {
     Socket(io::Result<Ready>),
     Connected(io::Result<Stream>),
@@ -92,7 +92,7 @@ enum Wake {
 impl Driver {
     async fn run(mut self) {
         loop {
-            // Looked at first: what the end asks for is done below.
+            // Checked first, since the end requires the actions below.
             let has_ended = self.shared.lock().machine.ended().is_some();
             self.write();
             self.act().await;
@@ -118,7 +118,7 @@ impl Driver {
                 Wake::Asked => {}
             }
         }
-        // Dropped here, and anywhere else, it says that it is done.
+        // Dropping it, here or anywhere else, marks the driver as done.
     }
 
     async fn wait(&mut self) -> Wake {
@@ -161,7 +161,7 @@ impl Driver {
         }
     }
 
-    /// Does what the machine asks for.
+    /// Carries out the machine's actions.
     async fn act(&mut self) {
         loop {
             let action = self.shared.lock().machine.poll_action();
@@ -180,15 +180,15 @@ impl Driver {
         }
     }
 
-    /// Closes the connection in good order: what is left is written, and the server's last bytes are read, so that ours are
-    /// not thrown away.
+    /// Closes the connection cleanly: writes what is queued, and reads the server's last bytes, so that ours are
+    /// not discarded.
     async fn disconnect(&mut self) {
         self.connecting = None;
         self.fill();
         let output = self.output.split();
         let Some(socket) = self.socket.take() else { return };
         let linger = async move {
-            let _ = timeout(LINGER, say_goodbye(socket, output)).await;
+            let _ = timeout(LINGER, shut_down(socket, output)).await;
         };
         if self.shared.lock().machine.ended().is_some() {
             linger.await;
@@ -201,7 +201,7 @@ impl Driver {
         self.connecting = None;
         match result {
             Ok(socket) => {
-                // Batches are made here; waiting for more to send only delays acks.
+                // The client makes its own batches; waiting for more data would only delay acks.
                 let _ = socket.socket().set_nodelay(true);
                 self.socket = Some(socket);
                 self.shared.with(|state, now| state.machine.connected(now));
@@ -234,7 +234,7 @@ impl Driver {
                     state.machine.received(now, &mut read[..size], codec);
                     state.is_full()
                 });
-                // A part of the buffer only: there was no more.
+                // Less than the buffer: there was no more.
                 Ok(is_full || size < read.len())
             });
             match read {
@@ -253,7 +253,7 @@ impl Driver {
         });
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much as the socket accepts.
     fn write(&mut self) {
         for _ in 0..IN_A_ROW {
             if self.output.is_empty() {
@@ -280,7 +280,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// However the task ends, nobody waits for it any longer.
+    /// Wakes all waiters, however the task ends.
     fn drop(&mut self) {
         self.shared.with(|state, _| state.machine.close());
         self.shared.done.send_replace(true);
@@ -314,7 +314,7 @@ async fn optional<F: Future + Unpin>(future: Option<F>) -> F::Output {
     }
 }
 
-async fn say_goodbye(mut socket: Stream, output: BytesMut) -> io::Result<()> {
+async fn shut_down(mut socket: Stream, output: BytesMut) -> io::Result<()> {
     socket.write_all(&output).await?;
     socket.shutdown().await?;
     let mut sink = [0; 1024];

@@ -1,4 +1,4 @@
-//! What is published: an event and its content.
+//! Events to publish, and their content.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// Content of an event: the text of one JSON object. Checked once, when it is made; cheap to clone.
+/// Content of an event: the text of one JSON object. Validated when it is created; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data(Bytes);
 
 impl Data {
-    /// From JSON text, which is sent as it is.
+    /// From JSON text, which is sent unchanged.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is not one JSON object in UTF-8, or if a reader could not read it: objects and lists nested deeper
+    /// [`Error::Invalid`] if it is not one JSON object in UTF-8, or if readers could not parse it: objects and lists nested deeper
     /// than 120 levels, or an escape such as `\ud83d` that is half of a surrogate pair.
     pub fn raw(json: impl Into<Bytes>) -> Result<Self, Error> {
         let json = json.into();
@@ -31,32 +31,32 @@ impl Data {
             Err(error) => invalid(format!("is not valid JSON: {error}")),
             Ok(value) if value.kind != JsonKind::Object => invalid("must be a JSON object".into()),
             Ok(value) if value.depth > MAX_DATA_DEPTH => {
-                invalid(format!("is nested {} levels deep; {MAX_DATA_DEPTH} are the most", value.depth))
+                invalid(format!("is nested {} levels deep; the maximum is {MAX_DATA_DEPTH}", value.depth))
             }
             Ok(value) if has_lone_surrogate(value.text) => {
-                invalid("has half of a surrogate pair in a text".into())
+                invalid("contains half of a surrogate pair".into())
             }
             Ok(_) => Ok(Self(json)),
         }
     }
 
-    /// From anything that serde writes as a JSON object.
+    /// From any value that serde serializes as a JSON object.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it cannot be written, is no object, or is nested deeper than 120 levels.
+    /// [`Error::Invalid`] if it cannot be serialized, is not an object, or is nested deeper than 120 levels.
     pub fn json(value: &impl Serialize) -> Result<Self, Error> {
         let json = serde_json::to_vec(value).map_err(|error| Error::Invalid(format!("data: {error}")))?;
         Self::raw(json)
     }
 
-    /// Its bytes.
+    /// The JSON text.
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 }
 
-/// Whether an escape in a JSON text, which is valid, is one half of a surrogate pair without the other: JSON's grammar allows it, but
-/// it is no character, and most parsers refuse the whole text.
+/// Whether an escape in valid JSON text is one half of a surrogate pair without the other. JSON's grammar allows it, but
+/// it is not a character, and most parsers refuse the whole text.
 fn has_lone_surrogate(json: &str) -> bool {
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
@@ -78,57 +78,57 @@ fn has_lone_surrogate(json: &str) -> bool {
     false
 }
 
-/// The UTF-16 code unit that the escape at the beginning of `text` stands for, if it is one.
+/// The UTF-16 code unit of the escape at the start of `text`, if there is one.
 fn code_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// An event to be published.
+/// An event to publish.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its id; `None` to have one made. The same producer publishing the same id again stores it once.
+    /// Its id; `None` to generate one. If the same producer publishes an id again, it is stored once.
     pub id: Option<String>,
     /// Its content.
     pub data: Data,
-    /// What is refused first under overload; never changes the order in a session.
+    /// Determines what is refused first under overload; never changes the order in a session.
     pub priority: Priority,
-    /// Readers who have not got it this long after the server took it do not get it any more.
+    /// Readers that have not received it this long after the server accepted it do not receive it any more.
     pub ttl: Option<Duration>,
-    /// Sends a checksum of `data`, which the server checks, stores and passes on.
+    /// Sends a checksum of `data`, which the server verifies, stores and passes on.
     pub checksum: bool,
     /// W3C trace context, passed on to readers.
     pub traceparent: Option<String>,
 }
 
 impl Event {
-    /// With this content and nothing special.
+    /// An event with this content and defaults.
     pub fn new(data: Data) -> Self {
         Self { id: None, data, priority: Priority::Normal, ttl: None, checksum: false, traceparent: None }
     }
 
-    /// The same event with an id of the caller's.
+    /// Sets an id.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The same event with another priority.
+    /// Sets the priority.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// The same event with a time to live.
+    /// Sets a time to live.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// The same event with a checksum.
+    /// Adds a checksum.
     #[must_use]
     pub fn checksum(mut self) -> Self {
         self.checksum = true;
@@ -176,7 +176,7 @@ mod tests {
             |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
         assert!(Data::raw(nested(120)).is_ok());
         let Err(Error::Invalid(problem)) = Data::raw(nested(121)) else { panic!("too deep") };
-        assert_eq!(problem, "data is nested 121 levels deep; 120 are the most");
+        assert_eq!(problem, "data is nested 121 levels deep; the maximum is 120");
         assert!(Data::raw(nested(100_000)).is_err());
         assert!(
             Data::raw(r#"{"a":"[[[[["}"#.replace("[[[[[", &"[".repeat(200))).is_ok(),

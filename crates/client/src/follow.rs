@@ -1,4 +1,4 @@
-//! Reading a session's log as it grows.
+//! Follows a session's log as it grows.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,12 +12,12 @@ use crate::item::Item;
 use crate::machine::FollowKey;
 use crate::outcome::Error;
 use crate::queue::End;
-use crate::shared::{Shared, Taken};
+use crate::shared::{ReadResult, Shared};
 
-/// A follower of one session. It survives reconnects: what was missed comes next. It ends when the session has ended and all of it
+/// A follower of one session. After a reconnect it continues where it was. It ends once the session has ended and all of it
 /// was read (see [`Client::follow_and_stay`](crate::Client::follow_and_stay)), and when it is dropped.
 ///
-/// Read it quickly: a follow whose buffer is full stops the whole connection of its client (see
+/// Read it quickly: a follow with a full buffer stops the whole connection of its client (see
 /// [`Config::follow_buffer`](crate::Config::follow_buffer)).
 pub struct Follow {
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ impl Follow {
 
     pub(crate) fn set_joined(&mut self, joined: Joined) {
         let key = self.key;
-        self.shared.ask(|state, now| state.joined(now, key, &joined));
+        self.shared.request(|state, now| state.joined(now, key, &joined));
         self.joined = Some(Box::new(joined));
     }
 
@@ -43,17 +43,17 @@ impl Follow {
         &self.shared
     }
 
-    /// Which session.
+    /// The session.
     pub fn session_id(&self) -> SessionId {
         self.session
     }
 
-    /// What the server answered to the first join: where the log was, and the session.
+    /// The server's answer to the first join: the log's position, and the session.
     pub fn joined(&self) -> Option<&Joined> {
         self.joined.as_deref()
     }
 
-    /// The next item; `None` when the follow is over, which [`Follow::ended`] explains. Cancel safe.
+    /// The next item; `None` once the follow is over, see [`Follow::ended`]. Cancel safe.
     pub async fn next(&mut self) -> Option<Item> {
         if let Some(item) = self.items.pop_front() {
             return Some(item);
@@ -61,24 +61,24 @@ impl Follow {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// The same as a poll function, for a `Stream` or a `select`.
+    /// Like [`Follow::next`], as a poll function for a `Stream` or a `select`.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         if self.items.is_empty() && self.end.is_none() {
             let taken = self.shared.lock().take_items(self.key, &mut self.items, context.waker());
             match taken {
-                Taken::Items(wake) => {
+                ReadResult::Items(wake) => {
                     if wake {
                         self.shared.wake.notify_one();
                     }
                 }
-                Taken::Nothing => return Poll::Pending,
-                Taken::Ended(end) => self.end = Some(end),
+                ReadResult::Nothing => return Poll::Pending,
+                ReadResult::Ended(end) => self.end = Some(end),
             }
         }
         Poll::Ready(self.items.pop_front())
     }
 
-    /// An item that is there already.
+    /// The next item, if one is available.
     pub fn try_next(&mut self) -> Option<Item> {
         match self.poll_next(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(item) => item,
@@ -86,7 +86,7 @@ impl Follow {
         }
     }
 
-    /// Why the follow is over before its session, once `next` has given `None`; `None` if the session has ended and all of it was
+    /// Why the follow ended before its session, once `next` has returned `None`; `None` if the session has ended and all of it was
     /// read.
     pub fn ended(&self) -> Option<&Error> {
         match &self.end {
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Follow {
 impl Drop for Follow {
     fn drop(&mut self) {
         let (session, key) = (self.session, self.key);
-        self.shared.ask(|state, now| {
+        self.shared.request(|state, now| {
             state.machine.unfollow(now, session, key);
             state.remove_follow(key);
         });

@@ -1,4 +1,4 @@
-//! What a follow gives: events of the log, and everything that a reader has to know about its place in it.
+//! Items of a follow: events of the log, and everything that a reader must know about its position in it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,49 +8,49 @@ use agentbench_protocol::{GapCause, NotRecovered, Position, Seq, SessionId};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-/// One step of a follow.
+/// One item of a follow.
 #[derive(Debug, Clone)]
 pub enum Item {
     /// An event of the log.
     Event(Delivered),
     /// An entry of the log about the session itself.
     Lifecycle(Box<Lifecycle>),
-    /// Events that this follow does not get, and why.
+    /// Events that this follow does not receive, and why.
     Gap(Gap),
-    /// Somebody joined or left; not in the log.
+    /// A participant joined or left; not in the log.
     Presence {
-        /// Joined, or left.
+        /// Joined or left.
         joined: bool,
-        /// Who, and who is there now.
+        /// The participant, and those present now.
         presence: Box<Presence>,
     },
-    /// The connection is lost; the follow goes on by itself when there is another one.
+    /// The connection is lost; the follow continues by itself on the next one.
     Disconnected(Disconnected),
-    /// Joined again at its position: nothing is missed.
+    /// Joined again at its position: nothing is missing.
     Resumed(Resumed),
-    /// The log could not honour the position; the follow goes on from another one.
+    /// The log could not resume at the position; the follow continues from another one.
     NotRecovered {
-        /// Why.
+        /// The reason.
         reason: Option<NotRecovered>,
-        /// Where it stood.
+        /// The old position.
         was: Position,
-        /// Where it goes on.
+        /// The new position.
         from: Position,
     },
-    /// The server broke its promise about the order. The follow goes on behind it.
+    /// The server violated the order. The follow continues after the violation.
     Violation(Violation),
-    /// An entry that a [`Violation`] had left out has come after all, behind later ones.
+    /// An entry that a [`Violation`] had skipped, received late, after newer ones.
     Late(Delivered),
 }
 
-/// A range of seqs that a follow does not get.
+/// A range of seqs that a follow does not receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// First seq.
     pub from: Seq,
     /// Last seq.
     pub to: Seq,
-    /// Why.
+    /// The cause.
     pub cause: GapCause,
     /// Whether the history still has them.
     pub history: bool,
@@ -59,9 +59,9 @@ pub struct Gap {
 /// A hole in the order that no gap explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Violation {
-    /// The seq that had to come.
+    /// The expected seq.
     pub expected: Seq,
-    /// The seq that came (for a gap, its first).
+    /// The received seq (for a gap, its first).
     pub got: Seq,
 }
 
@@ -74,29 +74,29 @@ pub struct Disconnected {
     pub detail: String,
 }
 
-/// How a follow was joined again.
+/// How a follow was resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resumed {
-    /// Where it stood, and goes on.
+    /// The position at which it stopped and continues.
     pub from: Position,
     /// The last seq of the log at that moment.
     pub head_seq: Seq,
 }
 
-/// One message of a log as it was received. It shares the memory of the frame that it came in, and keeps it.
+/// One message of a log as it was received. It shares the memory of its frame, and keeps that alive.
 #[derive(Clone)]
 pub struct Delivered {
     pub(crate) frame: Bytes,
     pub(crate) parts: Parts,
     /// Its session.
     pub session_id: SessionId,
-    /// Its place in the session's log.
+    /// Its position in the session's log.
     pub seq: Seq,
-    /// When the server took it, ms since 1970.
+    /// When the server received it, ms since 1970.
     pub received_at: u64,
 }
 
-/// Where the parts of a message lie in its frame.
+/// Positions of a message's parts in its frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) whole: Span,
@@ -107,7 +107,7 @@ pub(crate) struct Parts {
     pub(crate) sender: Span,
 }
 
-/// From the first byte to the one behind the last. A frame is far smaller than 4 GiB.
+/// A half-open range of bytes. A frame is far smaller than 4 GiB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -127,11 +127,11 @@ impl Span {
 
 impl Delivered {
     fn text(&self, part: Span) -> &str {
-        // The frame was text when it was taken, and the parts are whole JSON values in it.
+        // The frame was validated as text, and the parts are whole JSON values in it.
         simdutf8::basic::from_utf8(&self.frame[part.range()]).unwrap_or_default()
     }
 
-    /// The sender's id of it.
+    /// The id that the sender gave it.
     pub fn id(&self) -> Cow<'_, str> {
         let quoted = self.text(self.parts.id);
         match quoted.get(1..quoted.len().saturating_sub(1)) {
@@ -150,15 +150,15 @@ impl Delivered {
         self.text(self.parts.data)
     }
 
-    /// The content, not copied.
+    /// The content, without a copy.
     pub fn data_bytes(&self) -> Bytes {
         self.frame.slice(self.parts.data.range())
     }
 
-    /// The content, read into a type.
+    /// Deserializes the content.
     ///
     /// # Errors
-    /// If it does not fit the type.
+    /// The content does not match the type.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.data())
     }
@@ -168,7 +168,7 @@ impl Delivered {
         (!self.parts.metadata.range().is_empty()).then(|| self.text(self.parts.metadata))
     }
 
-    /// Who sent it.
+    /// The sender.
     pub fn sender(&self) -> Option<Sender> {
         serde_json::from_str(self.text(self.parts.sender)).ok()
     }
@@ -180,7 +180,7 @@ impl Delivered {
 }
 
 impl fmt::Debug for Delivered {
-    /// Without the content: it is a user's.
+    /// Omits the content, which belongs to users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivered").field("seq", &self.seq).field("id", &self.id()).finish_non_exhaustive()
     }
@@ -189,7 +189,7 @@ impl fmt::Debug for Delivered {
 /// An entry of the log about the session itself.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    /// The entry's place, times and bytes.
+    /// The entry's position, times and bytes.
     pub entry: Delivered,
     /// What happened: `SessionCreated`, `SessionStarted` and the like.
     pub message: SystemMessage,

@@ -1,5 +1,5 @@
-//! Rust SDK of AgentBench realtime: publish the events of agents under test, follow sessions live, and come back
-//! after any interruption without losing, repeating or reordering anything.
+//! Rust SDK of AgentBench realtime: publish the events of agents under test, follow sessions live, and recover from
+//! any interruption without losing, repeating or reordering anything.
 //!
 //! ```no_run
 //! use agentbench_client::{Client, Config, Data, Event, Item, NewSession, Outcome, StartAt, TestOutcome};
@@ -15,9 +15,9 @@
 //! match ticket.await {
 //!     Outcome::Stored { seq, .. } => println!("event {seq} is safe"),
 //!     Outcome::Refused(why) => println!("not stored: {}", why.error),
-//!     Outcome::Unknown { why, .. } => println!("perhaps stored: {why}"),
+//!     Outcome::Unknown { why, .. } => println!("possibly stored: {why}"),
 //! }
-//! client.stop_test(session, TestOutcome::Completed, None).await?; // the last entry: the follow ends behind it
+//! client.stop_test(session, TestOutcome::Completed, None).await?; // the last entry: the follow ends after it
 //! while let Some(item) = follow.next().await {
 //!     if let Item::Event(event) = item {
 //!         println!("{} {}", event.seq, event.data());
@@ -28,21 +28,21 @@
 //! # }
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //! - Events of one session reach the log in the order in which they were published, each once, over any number of
-//!   reconnects, as far as their [`Outcome`] is `Stored`. (If a server refuses an event for now and takes the one behind
-//!   it all the same, the refused one comes later; [`Config::in_flight`] of 1 rules that out.)
-//! - A [`Follow`] gets every entry of the log once and in order, or a [`Gap`] that says why not. If the server breaks
-//!   that, it is told ([`Item::Violation`]) and never hidden.
-//! - Memory is bounded: the outbox by messages and bytes, a follow by its buffer. A follow that nobody reads stops the
-//!   whole connection, so that acks and other sessions wait for it, too. So read it in a task of its own, never in one that
-//!   waits for acks, and give a slow reader a client of its own.
-//! - What cannot be known is said: an [`Outcome::Unknown`] event may be in the log.
+//!   reconnects, as far as their [`Outcome`] is `Stored`. (If a server refuses an event temporarily and still accepts the
+//!   next one, the refused one comes later; a [`Config::in_flight`] of 1 rules that out.)
+//! - A [`Follow`] yields every entry of the log once and in order, or a [`Gap`] with the cause. If the server violates
+//!   that, it is reported ([`Item::Violation`]) and never hidden.
+//! - Memory is bounded: the outbox by messages and bytes, a follow by its buffer. A follow that is not read stops the
+//!   whole connection, so that acks and other sessions wait, too. So read it in a task of its own, never in one that
+//!   waits for acks, and use a separate client for a slow reader.
+//! - Uncertainty is reported: an [`Outcome::Unknown`] event may be in the log.
 //!
 //! # Map
 //! - [`Client`], [`Publisher`], [`Follow`], [`Replay`], [`Ticket`]: the API, over one Tokio task for each client.
-//! - [`Config`]: every setting with its default. [`Event`], [`Data`]: what is published.
-//!   [`Item`] and its parts: what is followed. [`Outcome`], [`Error`], [`Ended`]: how things end.
+//! - [`Config`]: every setting with its default. [`Event`], [`Data`]: what to publish.
+//!   [`Item`] and its parts: what a follow yields. [`Outcome`], [`Error`], [`Ended`]: how operations end.
 //! - [`machine`]: all decisions, without IO; for other drivers and for simulations.
 
 mod address;

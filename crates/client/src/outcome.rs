@@ -1,22 +1,22 @@
-//! What becomes of a publish, a command and a client, said so that the caller knows what it may do now.
+//! Outcomes of a publish, a command and a client, which tell the caller what to do next.
 
 use std::time::Duration;
 
 use agentbench_protocol::message::ErrorData;
 use agentbench_protocol::{AckLevel, Epoch, Seq};
 
-/// What became of a publish.
+/// The outcome of a publish.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The log has it.
+    /// It is in the log.
     Stored {
-        /// Its place in the session's log.
+        /// Its position in the session's log.
         seq: Seq,
-        /// The life of the log that `seq` counts in.
+        /// The epoch that `seq` belongs to.
         epoch: Option<Epoch>,
-        /// What the ack vouches for.
+        /// What the ack guarantees.
         level: Option<AckLevel>,
-        /// The log had it already, from an earlier send.
+        /// Whether it was in the log already, from an earlier send.
         duplicate: bool,
     },
     /// The server refused it: it is not in the log.
@@ -25,13 +25,13 @@ pub enum Outcome {
     Unknown {
         /// Why.
         why: GaveUp,
-        /// Whether it was ever handed to a connection. If not, it is not in the log; else it may be.
+        /// Whether it was ever handed to a connection. If not, it is not in the log; otherwise it may be.
         sent: bool,
     },
 }
 
 impl Outcome {
-    /// Whether the log has it.
+    /// Whether it is in the log.
     pub fn is_stored(&self) -> bool {
         matches!(self, Self::Stored { .. })
     }
@@ -49,17 +49,17 @@ pub enum GaveUp {
     /// Refused, but an earlier send on another connection was never answered.
     #[error("refused when it was sent again: {}", .0.error)]
     RefusedAgain(ErrorData),
-    /// Eight connections in a row broke soon after it was sent, before the server had answered, the later ones when it was sent
-    /// alone: something on the way does not carry it.
-    #[error("each connection broke at it: {detail}")]
+    /// Eight consecutive connections broke soon after it was sent, before the server answered, the later ones while it was sent
+    /// alone: something on the path cannot transmit it.
+    #[error("each connection broke when it was sent: {detail}")]
     Breaks {
         /// How the last one ended.
         detail: String,
     },
-    /// Made room for a later one.
+    /// It made room for a later one.
     #[error("dropped to make room in the outbox")]
     Dropped,
-    /// The session was left before.
+    /// The session was left first.
     #[error("the session was left")]
     Left,
     /// The client has ended.
@@ -73,36 +73,36 @@ pub enum Ended {
     /// The user closed or dropped it.
     #[error("the client was closed")]
     Closed,
-    /// The server said not to come back.
+    /// The server asked the client not to reconnect.
     #[error("the server closed the connection for good ({}): {detail}", .code.map_or_else(|| "no code".to_owned(), |code| code.to_string()))]
     Dismissed {
         /// The close code, if there was one.
         code: Option<u16>,
-        /// What the server said.
+        /// The server's reason.
         detail: String,
     },
-    /// The server refused the upgrade in a way that will not change.
+    /// The server refused the upgrade permanently.
     #[error("the server answered with HTTP status {status}: {detail}")]
     Http {
         /// The status.
         status: u16,
-        /// The beginning of the body.
+        /// The start of the body.
         detail: String,
     },
     /// The attempts allowed by the backoff are used up.
     #[error("gave up after {attempts} attempts: {last}")]
     Attempts {
-        /// How many.
+        /// Number of attempts.
         attempts: u32,
-        /// What ended the last one.
+        /// Why the last one failed.
         last: String,
     },
-    /// A new token was needed and there was none.
+    /// A new token was needed, but none was available.
     #[error("no new token: {0}")]
     Token(String),
 }
 
-/// Why something that was asked of a client was not done.
+/// Why a request to a client failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The server refused it.
@@ -120,19 +120,19 @@ pub enum Error {
     /// The outbox is full, and its policy is not to wait.
     #[error("the outbox is full")]
     OutboxFull,
-    /// There is a follow of this session on this client already.
-    #[error("this client follows the session already")]
+    /// This client already follows the session.
+    #[error("this client already follows the session")]
     AlreadyFollowing,
-    /// What was asked for makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The server's reply is not one to this command.
-    #[error("the server answered with something else: {0}")]
+    /// The server's reply does not belong to this command.
+    #[error("unexpected reply from the server: {0}")]
     UnexpectedReply(String),
 }
 
 impl Error {
-    /// Whether the same may succeed later without a change.
+    /// Whether a retry without changes may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.retryable,

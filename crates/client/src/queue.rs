@@ -1,7 +1,7 @@
 //! The items of one follow or replay that wait for their reader, and how reading ends.
 //!
-//! A follow is at its end when its session has ended and everything up to the last entry was given: the last entry is known from
-//! the join of a session that has ended already, or is itself the change that ends it.
+//! A follow is complete once its session has ended and everything up to the last entry was passed on: the last entry is known from
+//! the join of an ended session, or is itself the change that ends it.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -15,29 +15,29 @@ use crate::outcome::Error;
 /// How reading ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
-    /// Everything was given.
+    /// Everything was passed on.
     Finished,
-    /// Before that.
+    /// It ended early.
     Failed(Error),
 }
 
-/// Whether a reader goes on when its session has ended and all was read.
+/// Whether a reader continues after its session has ended and all was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtEnd {
     /// The follow ends.
     Finish,
-    /// It goes on until it is dropped; or another message says when it ends, as for a replay.
+    /// It continues until it is dropped; or another message ends it, as for a replay.
     Stay,
 }
 
-/// See the module.
+/// The queue of one follow or replay.
 pub(crate) struct Queue {
     pub(crate) session: SessionId,
     pub(crate) reader: Option<Waker>,
     items: VecDeque<Item>,
     end: Option<End>,
     at_end: AtEnd,
-    /// Up to where anything was given.
+    /// The last seq that was passed on.
     given: Seq,
     /// The log's last entry, once it is known.
     last: Option<Seq>,
@@ -48,7 +48,7 @@ impl Queue {
         Self { session, reader: None, items: VecDeque::new(), end: None, at_end, given: 0, last: None }
     }
 
-    /// Takes an item for the reader, unless it is at its end. Tells whether the item brings it there.
+    /// Queues an item, unless the queue is complete. Returns whether the item completes it.
     pub(crate) fn push(&mut self, item: Item) -> bool {
         if self.end.is_some() {
             return false;
@@ -56,7 +56,7 @@ impl Queue {
         match &item {
             Item::Event(entry) => self.given = self.given.max(entry.seq),
             Item::Lifecycle(lifecycle) => self.changed(lifecycle),
-            // The other causes are about a history that the log does not have any more.
+            // The other causes refer to a history that the log no longer has.
             Item::Gap(Gap { to, cause, .. }) if !matches!(cause, GapCause::Epoch | GapCause::Diverged) => {
                 self.given = self.given.max(*to);
             }
@@ -75,7 +75,7 @@ impl Queue {
         }
     }
 
-    /// The join was answered. Tells whether there is nothing to come.
+    /// The join was answered. Returns whether nothing more will come.
     pub(crate) fn joined(&mut self, joined: &Joined) -> bool {
         if self.end.is_some() {
             return false;
@@ -91,7 +91,7 @@ impl Queue {
         self.at_end == AtEnd::Finish && self.last.is_some_and(|last| self.given >= last)
     }
 
-    /// Nothing comes any more. What is there can still be read.
+    /// Nothing more will come. Queued items can still be read.
     pub(crate) fn end(&mut self, end: End) {
         self.end.get_or_insert(end);
         self.wake();
@@ -103,7 +103,7 @@ impl Queue {
         }
     }
 
-    /// Exchanges the reader's empty buffer for what there is. `false`: there is nothing.
+    /// Swaps the reader's empty buffer for the queued items. `false`: there are none.
     pub(crate) fn swap(&mut self, buffer: &mut VecDeque<Item>) -> bool {
         if !self.items.is_empty() {
             std::mem::swap(&mut self.items, buffer);
@@ -116,7 +116,7 @@ impl Queue {
         self.end.as_ref()
     }
 
-    /// Whether so many items wait that no more should come; after the end no more come.
+    /// Whether it has reached the limit, so that reading must pause; after the end it is never full.
     pub(crate) fn is_full(&self, limit: usize) -> bool {
         self.end.is_none() && self.items.len() >= limit
     }

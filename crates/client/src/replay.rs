@@ -1,4 +1,4 @@
-//! Reading a session's log again at its own pace.
+//! Reads a session's log again at its own pace.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::machine::FollowKey;
 use crate::outcome::{Ended, Error};
 use crate::shared::{Reply, Shared};
 
-/// A session that is replayed. It goes on over reconnects where it was. Dropping it ends it, here and on the server;
-/// [`Replay::stop`] waits until that is so.
+/// A replay of a session. It continues across reconnects. Dropping it ends it, here and on the server;
+/// [`Replay::stop`] waits for that.
 ///
-/// Its items are entries of the log, expired ones too, and gaps; none of them is new. Like a follow it holds back its
+/// Its items are entries of the log, including expired ones, and gaps; none of them is new. Like a follow, it blocks its
 /// whole connection if it is not read.
 pub struct Replay {
     items: Follow,
@@ -32,46 +32,46 @@ impl Replay {
         (self.from, self.to) = (from, to);
     }
 
-    /// Which session.
+    /// The session.
     pub fn session_id(&self) -> SessionId {
         self.items.session_id()
     }
 
-    /// First and last seq, as the server has named them at the start.
+    /// First and last seq, as announced by the server at the start.
     pub fn range(&self) -> (Seq, Seq) {
         (self.from, self.to)
     }
 
-    /// The next item; `None` when the replay has finished, or is over as [`Replay::ended`] says. Cancel safe.
+    /// The next item; `None` once the replay has finished or ended, see [`Replay::ended`]. Cancel safe.
     pub async fn next(&mut self) -> Option<Item> {
         self.items.next().await
     }
 
-    /// Why the replay is over before its end, once `next` has given `None`.
+    /// Why the replay ended early, once `next` has returned `None`.
     pub fn ended(&self) -> Option<&Error> {
         self.items.ended()
     }
 
-    /// Ends the replay, and waits until the server sends no more of it. Items that were not read are given up.
-    /// If it was over already that is no error.
+    /// Ends the replay, and waits until the server has stopped it. Unread items are dropped.
+    /// A replay that is over already is not an error.
     ///
     /// # Errors
-    /// [`Error::Refused`] by a server that cannot stop replays (`unknown_command`): it sends the rest, which is passed over.
+    /// [`Error::Refused`] by a server that cannot stop replays (`unknown_command`): it sends the rest, which is ignored.
     /// [`Error::TimedOut`], [`Error::Ended`].
     pub async fn stop(self) -> Result<(), Error> {
         let Some(stopped) = self.ask_to_stop() else { return Ok(()) };
         let reply = stopped.await.unwrap_or(Err(Error::Ended(Ended::Closed)));
         match reply {
-            // It had finished when the server heard of it.
+            // It had finished before the server received the request.
             Err(Error::Refused(refusal)) if refusal.code == ErrorCode::InvalidMessage => Ok(()),
             reply => reply.map(drop),
         }
     }
 
-    /// Where the answer will come, if there is something to stop.
+    /// The receiver of the answer, if there is something to stop.
     fn ask_to_stop(&self) -> Option<oneshot::Receiver<Reply>> {
         let (session, replay) = (self.session_id(), self.key);
-        self.items.shared().ask(|state, now| {
+        self.items.shared().request(|state, now| {
             let (key, reply) = state.expect_reply();
             if state.machine.stop_replay(now, Some(key), session, replay) {
                 return Some(reply);
@@ -91,6 +91,6 @@ impl std::fmt::Debug for Replay {
 impl Drop for Replay {
     fn drop(&mut self) {
         let (session, key) = (self.session_id(), self.key);
-        self.items.shared().ask(|state, now| state.machine.stop_replay(now, None, session, key));
+        self.items.shared().request(|state, now| state.machine.stop_replay(now, None, session, key));
     }
 }

@@ -1,4 +1,4 @@
-//! What the handles of a client and its driver share: the machine, and who waits for what it tells.
+//! State shared by the handles of a client and its driver: the machine, and the waiters for its outputs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,51 +10,51 @@ use agentbench_protocol::{SessionId, SystemMessage};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::item::Item;
-use crate::machine::{ConnectionEvent, FollowKey, Machine, Now, Told};
+use crate::machine::{ConnectionEvent, FollowKey, Machine, Now, Output};
 use crate::outcome::{Error, Outcome};
 use crate::queue::{AtEnd, End, Queue};
 
-/// Connection events that a slow listener may be behind.
+/// Capacity of the queue of connection events.
 const EVENTS_KEPT: usize = 64;
 
 /// Longer than any process lives (about 30 years), and short enough for every clock.
 const NEVER: Duration = Duration::from_secs(1_000_000_000);
 
-/// What a reply's waiter gets.
+/// What the waiter of a reply receives.
 pub(crate) type Reply = Result<Box<SystemMessage>, Error>;
 
 /// Shared between the handles and the driver.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Tells the driver that there is something to do.
+    /// Wakes the driver.
     pub(crate) wake: Notify,
-    /// Tells those who wait for room in the outbox, or for it to be empty.
+    /// Wakes those who wait for room in the outbox, or for it to be empty.
     pub(crate) room: Notify,
     /// Whether the driver is done.
     pub(crate) done: watch::Sender<bool>,
     started: Instant,
 }
 
-/// Everything behind the lock. It is held for moments only, never over an await.
+/// Everything behind the lock. It is held briefly, never across an await.
 pub(crate) struct State {
     pub(crate) machine: Machine<oneshot::Sender<Outcome>>,
     pub(crate) events: broadcast::Sender<ConnectionEvent>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     follows: BTreeMap<FollowKey, Queue>,
     follow_buffer: usize,
-    /// How many follows have a full buffer: while there is one, the driver does not read.
+    /// Number of follows with a full buffer: while there are any, the driver does not read.
     full: usize,
     last_key: u64,
     messages_seen: usize,
 }
 
-/// What a reader finds.
-pub(crate) enum Taken {
-    /// Items, in the buffer that it brought; whether the driver has to be woken.
+/// The result of a read.
+pub(crate) enum ReadResult {
+    /// Items, in the reader's buffer; whether the driver must be woken.
     Items(bool),
     /// Nothing yet.
     Nothing,
-    /// Nothing any more.
+    /// The end.
     Ended(End),
 }
 
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Does something with the machine, and passes on what follows from it.
+    /// Calls the machine, and passes on its outputs.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, Now) -> R) -> R {
         let now = self.now();
         let mut state = self.lock();
@@ -95,16 +95,16 @@ impl Shared {
         result
     }
 
-    /// The same for a user's act, which gives the driver something to do.
-    pub(crate) fn ask<R>(&self, act: impl FnOnce(&mut State, Now) -> R) -> R {
+    /// Like [`Self::with`], for a user's request, which gives the driver something to do.
+    pub(crate) fn request<R>(&self, act: impl FnOnce(&mut State, Now) -> R) -> R {
         let result = self.with(act);
         self.wake.notify_one();
         result
     }
 
-    /// Only looks.
+    /// Locks without calling the machine.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock is a mistake of ours that was reported already; the state is whole enough to go on.
+        // A panic under the lock is a bug that was already reported; the state is consistent enough to continue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,14 +116,14 @@ impl Shared {
         }
     }
 
-    /// A moment of the machine's clock, on the runtime's; one that the runtime cannot name is as good as never.
+    /// A time of the machine's clock, on the runtime's; one that the runtime cannot represent means never.
     pub(crate) fn instant(&self, at: Duration) -> tokio::time::Instant {
         (self.started + at.min(NEVER)).into()
     }
 }
 
 impl State {
-    /// A number for whoever waits for a reply, and where it will come.
+    /// A number for the waiter of a reply, and the receiver of the reply.
     pub(crate) fn expect_reply(&mut self) -> (u64, oneshot::Receiver<Reply>) {
         self.last_key += 1;
         let (sender, receiver) = oneshot::channel();
@@ -131,7 +131,7 @@ impl State {
         (self.last_key, receiver)
     }
 
-    /// Nobody waits for this reply.
+    /// Drops the waiter of this reply.
     pub(crate) fn forget_reply(&mut self, key: u64) {
         self.replies.remove(&key);
     }
@@ -156,53 +156,58 @@ impl State {
         }
     }
 
-    /// Whether the driver is to leave the socket alone.
+    /// Whether the driver must not read the socket.
     pub(crate) fn is_full(&self) -> bool {
         self.full > 0
     }
 
-    /// Exchanges the reader's empty buffer for what there is; if there is nothing, `waker` is kept.
-    pub(crate) fn take_items(&mut self, key: FollowKey, buffer: &mut VecDeque<Item>, waker: &Waker) -> Taken {
-        let Some(queue) = self.follows.get_mut(&key) else { return Taken::Nothing };
+    /// Swaps the reader's empty buffer for the queued items; if there are none, `waker` is kept.
+    pub(crate) fn take_items(
+        &mut self,
+        key: FollowKey,
+        buffer: &mut VecDeque<Item>,
+        waker: &Waker,
+    ) -> ReadResult {
+        let Some(queue) = self.follows.get_mut(&key) else { return ReadResult::Nothing };
         let was_full = queue.is_full(self.follow_buffer);
         if queue.swap(buffer) {
             self.full -= usize::from(was_full);
-            return Taken::Items(was_full && self.full == 0);
+            return ReadResult::Items(was_full && self.full == 0);
         }
         if let Some(end) = queue.ended() {
-            return Taken::Ended(end.clone());
+            return ReadResult::Ended(end.clone());
         }
         queue.reader = Some(waker.clone());
-        Taken::Nothing
+        ReadResult::Nothing
     }
 
     fn pass_on(&mut self, now: Now) {
         while let Some(told) = self.machine.poll_event() {
             match told {
-                // Whoever does not wait any more does not want to know.
-                Told::Published { ticket, outcome } => drop(ticket.send(outcome)),
-                Told::Reply { key, reply } => {
+                // A waiter that has gone needs no reply.
+                Output::Published { ticket, outcome } => drop(ticket.send(outcome)),
+                Output::Reply { key, reply } => {
                     if let Some(waiting) = self.replies.remove(&key) {
                         drop(waiting.send(reply));
                     }
                 }
-                Told::Item { follow, item } => {
+                Output::Item { follow, item } => {
                     if self.change_queue(follow, |queue| queue.push(item)) == Some(true) {
                         self.finish(now, follow);
                     }
                 }
-                Told::FollowEnded { follow, why } => {
+                Output::FollowEnded { follow, why } => {
                     self.change_queue(follow, |queue| queue.end(End::Failed(why)));
                 }
-                Told::ReplayFinished { replay } => {
+                Output::ReplayFinished { replay } => {
                     self.change_queue(replay, |queue| queue.end(End::Finished));
                 }
-                Told::Connection(event) => drop(self.events.send(event)),
+                Output::Connection(event) => drop(self.events.send(event)),
             }
         }
     }
 
-    /// Its session has ended and all of it was given: the follow is over, here and for the machine.
+    /// Its session has ended and all of it was passed on: the follow is over, here and for the machine.
     fn finish(&mut self, now: Now, key: FollowKey) {
         if let Some(session) = self.change_queue(key, |queue| {
             queue.end(End::Finished);
@@ -212,7 +217,7 @@ impl State {
         }
     }
 
-    /// Changes a queue, and counts anew whether it is full.
+    /// Changes a queue, and updates the number of full ones.
     fn change_queue<R>(&mut self, key: FollowKey, change: impl FnOnce(&mut Queue) -> R) -> Option<R> {
         let limit = self.follow_buffer;
         let queue = self.follows.get_mut(&key)?;

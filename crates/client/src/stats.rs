@@ -1,4 +1,4 @@
-//! Counters of one client, since it was made.
+//! Counters of one client since its creation.
 
 /// What a client has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -6,33 +6,33 @@
 pub struct Stats {
     /// Attempts to connect.
     pub attempts: u64,
-    /// Connections that came about after the first one.
+    /// Connections established after the first one.
     pub reconnects: u64,
     /// Events accepted into the outbox.
     pub published: u64,
-    /// Events handed to a connection, each time.
+    /// Events handed to a connection, counting each send.
     pub sent: u64,
-    /// Of those, the ones that had been sent before.
+    /// Repeated sends among those.
     pub retried: u64,
     /// Acks for events in the outbox.
     pub acked: u64,
-    /// Of those, the ones for events that the log had already.
+    /// Acks for events that were already in the log.
     pub duplicates: u64,
     /// Events whose outcome is `Refused`, and refusals of events without an ack.
     pub refused: u64,
     /// Events whose outcome is `Unknown`.
     pub unknown: u64,
-    /// Refusals after which an event was to be sent again.
+    /// Refusals after which an event was sent again.
     pub held_back: u64,
-    /// Commands handed to a connection, joins included.
+    /// Commands handed to a connection, including joins.
     pub commands: u64,
-    /// Entries of logs given to follows.
+    /// Entries of logs passed to follows.
     pub delivered: u64,
-    /// Entries dropped since the follow had them already.
+    /// Entries dropped because the follow already had them.
     pub repeats: u64,
-    /// Entries that came after later ones, against the order.
+    /// Entries that arrived after later ones, out of order.
     pub late: u64,
-    /// Entries dropped since nobody follows their session.
+    /// Entries dropped because no follow exists for their session.
     pub unexpected: u64,
     /// Holes in the order that nothing explained.
     pub violations: u64,

@@ -1,4 +1,4 @@
-//! Waiting for what becomes of a publish.
+//! Waiting for the outcome of a publish.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::outcome::{Ended, GaveUp, Outcome};
 
-/// A publish under way; awaiting it gives its [`Outcome`]. Dropping it changes nothing about the publish.
+/// A pending publish; awaiting it yields its [`Outcome`]. Dropping it does not affect the publish.
 #[derive(Debug)]
 pub struct Ticket(pub(crate) oneshot::Receiver<Outcome>);
 
@@ -17,7 +17,7 @@ impl Future for Ticket {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         Pin::new(&mut self.0).poll(context).map(|received| {
-            // The other end goes away only with the whole client.
+            // The sender is dropped only with the whole client.
             received.unwrap_or(Outcome::Unknown { why: GaveUp::Ended(Ended::Closed), sent: true })
         })
     }

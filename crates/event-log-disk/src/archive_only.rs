@@ -1,4 +1,4 @@
-//! The engine when the hot log cannot be opened: ended sessions are read from the archive, and nothing is changed.
+//! The engine for when the hot log cannot be opened: ended sessions are read from the archive, and nothing is changed.
 
 use agentbench_event_log::{
     Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,
@@ -20,7 +20,7 @@ impl ArchiveLog {
     /// Opens the archive of a directory; `why` is why the hot log cannot be opened.
     ///
     /// # Errors
-    /// [`OpenError`]: the directory is in use, or the archive cannot be used either.
+    /// [`OpenError`]: the directory is in use, or the archive cannot be opened either.
     pub fn open(config: &DiskConfig, why: &OpenError) -> Result<(Self, RecoveryReport), OpenError> {
         let lock = DirLock::take(&config.dir)?;
         let mut damage = vec![Damage { place: "hot/".into(), what: why.to_string() }];

@@ -1,4 +1,4 @@
-//! What an engine is opened with, and what opening it tells.
+//! Settings of an engine, and the report of opening it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use agentbench_event_log::LogError;
 /// When a frame counts as committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// When the operating system has it: it survives the end of the process, not that of the machine.
+    /// When the operating system has it: it survives the end of the process, but not of the machine.
     Logged,
     /// When the disk has it (fsync).
     Synced,
 }
 
-/// Settings of the engine. [`DiskConfig::new`] has values for every day.
+/// Settings of the engine. [`DiskConfig::new`] has defaults.
 #[derive(Debug, Clone)]
 pub struct DiskConfig {
-    /// Where everything is kept. Made if it is not there; one process at a time.
+    /// Directory of all files. Created if necessary; used by one process at a time.
     pub dir: PathBuf,
     /// When a frame counts as committed.
     pub durability: Durability,
-    /// A file of the hot log is followed by the next one when it has this many bytes.
+    /// Size in bytes at which a file of the hot log is followed by the next one.
     pub segment_bytes: u64,
-    /// Old files of the hot log are cleaned up when it has more than this many bytes; at least `segment_bytes`.
+    /// Size in bytes of the hot log above which old files are cleaned up; at least `segment_bytes`.
     pub purge_threshold: u64,
-    /// How often to look whether there is something to clean up.
+    /// Interval between two checks for something to clean up.
     pub purge_interval: Duration,
     /// Settings of the archive.
     pub archive: ArchiveConfig,
@@ -34,16 +34,16 @@ pub struct DiskConfig {
 /// Settings of the archive of ended sessions.
 #[derive(Debug, Clone)]
 pub struct ArchiveConfig {
-    /// Bytes of frames that are compressed together: what a range read has to unpack at least.
+    /// Bytes of frames that are compressed together: the minimum that a range read must decompress.
     pub block_bytes: usize,
-    /// zstd's level, 1 (quick) to 22 (small).
+    /// zstd's level, 1 (fast) to 22 (small).
     pub level: i32,
-    /// Archived sessions whose index and last block stay in memory.
+    /// Number of archived sessions whose index and last block stay in memory.
     pub open_files: usize,
 }
 
 impl DiskConfig {
-    /// Everyday settings for a directory: `Logged`, files of 64 MiB, 512 MiB before clean-up.
+    /// Default settings for a directory: `Logged`, files of 64 MiB, 512 MiB before clean-up.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -60,8 +60,8 @@ impl DiskConfig {
     }
 }
 
-/// Archived files that are kept open, by the limit of open files: a sixteenth of it, for the connections need the rest,
-/// and no more than are of use.
+/// Number of archived files to keep open, from the limit of open files: a sixteenth of it, since connections need the rest,
+/// and no more than are useful.
 const fn open_files_for(limit: u64) -> usize {
     match limit / 16 {
         0..=2 => 2,
@@ -72,7 +72,7 @@ const fn open_files_for(limit: u64) -> usize {
 
 /// The process's limit of open files (`ulimit -n`).
 fn file_limit() -> u64 {
-    /// What Linux gives a process if nobody says otherwise.
+    /// Linux's default for a process.
     const USUAL: u64 = 1024;
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -80,7 +80,7 @@ fn file_limit() -> u64 {
     soft.map_or(USUAL, |soft| soft.parse().unwrap_or(u64::MAX))
 }
 
-/// What was found when the engine was opened.
+/// What opening the engine found.
 #[derive(Debug, Clone, Default)]
 pub struct RecoveryReport {
     /// Live and archived sessions.
@@ -89,22 +89,22 @@ pub struct RecoveryReport {
     pub frames: u64,
     /// Bytes in the hot log's files.
     pub bytes: u64,
-    /// What was not as it should be, and what became of it. A torn last write after a crash is listed too.
+    /// Damage that was found, and how it was handled. Includes an incomplete last write after a crash.
     pub damage: Vec<Damage>,
-    /// What was promised (acknowledged) and is no longer in the files of the hot log, as far as its witness saw it.
+    /// What was promised (acknowledged) but is no longer in the files of the hot log, according to its witness.
     pub missing: Vec<Damage>,
-    /// When the witness was last written, ms since 1970: the last time that the folder was in use for certain.
+    /// When the witness was last written, ms since 1970: the last time that the folder was certainly in use.
     pub witnessed_at: Option<u64>,
-    /// How long it took.
+    /// Duration of the recovery.
     pub took: Duration,
 }
 
-/// One thing that recovery found damaged.
+/// One damage found by recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The file, and where in it if that is known.
+    /// The file, and the position in it if known.
     pub place: String,
-    /// What was found, and what was done about it.
+    /// What was found, and how it was handled.
     pub what: String,
 }
 
@@ -116,7 +116,7 @@ pub enum OpenError {
     InUse {
         /// The directory.
         dir: String,
-        /// Its process id, as far as it can be told.
+        /// Its process id, if known.
         pid: String,
     },
     /// The directory or a file in it cannot be used.
@@ -124,24 +124,24 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         path: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// The stored bytes are damaged in a way that cannot be worked around without losing events silently.
+    /// The stored bytes are damaged such that events would be lost silently.
     #[error("{place}: {what}")]
     Damaged {
-        /// The file, and where in it if that is known.
+        /// The file, and the position in it if known.
         place: String,
         /// What was found, and what can be done.
         what: String,
     },
-    /// A setting makes no sense.
+    /// A setting is invalid.
     #[error("{0}")]
     Config(String),
 }
 
 impl OpenError {
-    /// Whether it is the hot log alone that cannot be opened, so that [`ArchiveLog`](crate::ArchiveLog) may still be.
+    /// Whether only the hot log cannot be opened, so that [`ArchiveLog`](crate::ArchiveLog) may still be.
     pub fn is_of_the_hot_log(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
@@ -155,7 +155,7 @@ impl OpenError {
     }
 }
 
-/// The log error for a storage that does not answer.
+/// The log error for a storage failure.
 pub(crate) fn unavailable(what: impl std::fmt::Display) -> LogError {
     LogError::Unavailable(what.to_string())
 }

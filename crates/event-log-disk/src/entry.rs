@@ -4,9 +4,9 @@
 //! entry  = magic "AE" · count u16 · frame_len u32 · log u64 · ordinal u64 · session u128 · epoch u64 · first_seq u64
 //!          · frame crc32c u32 · header crc32c u32 (of all before it) · frame
 //! ```
-//! All numbers are little-endian. raft-engine has one checksum over all entries of a batch, so on its own it could only
-//! say that one of a hundred frames is damaged. With a checksum each, and a header that has its own, damage is pinned to
-//! the frames that it hit, their seqs are still known, and entries can be found again in a batch whose index is lost.
+//! All numbers are little-endian. raft-engine has one checksum over all entries of a batch, so by itself it could only
+//! report that one of a hundred frames is damaged. With a checksum per frame, and one for its header, damage is narrowed down to
+//! the affected frames, their seqs remain known, and entries can be recovered from a batch whose index is lost.
 
 use std::any::Any;
 
@@ -19,17 +19,17 @@ use protobuf::{
 };
 use raft_engine::MessageExt;
 
-/// Length of what stands before the frame.
+/// Length of an entry's header.
 pub(crate) const HEADER: usize = 64;
 /// First bytes of every entry.
 pub(crate) const MAGIC: [u8; 2] = *b"AE";
 
-/// What stands before a frame.
+/// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryHeader {
     pub(crate) count: u16,
     pub(crate) frame_len: u32,
-    /// Number of the log in the hot log, never used again for another one.
+    /// Number of the log in the hot log, never reused for another one.
     pub(crate) log: u64,
     /// Number of the frame in its log: 1, 2, 3 …
     pub(crate) ordinal: u64,
@@ -60,7 +60,7 @@ impl EntryHeader {
         bytes
     }
 
-    /// The header at the start of `bytes`; `None` if there is none that is intact and makes sense.
+    /// Decodes the header at the start of `bytes`; `None` if there is no intact and valid one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER] = bytes.first_chunk()?;
         if bytes[..2] != MAGIC || crc32c::crc32c(&bytes[..60]) != u32_at(bytes, 60) {
@@ -86,18 +86,18 @@ impl EntryHeader {
     }
 }
 
-/// A frame with its header, as raft-engine takes and gives it.
+/// A frame with its header, as exchanged with raft-engine.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) header: EntryHeader,
-    /// The frame's bytes; unchecked when they come from the disk.
+    /// The frame's bytes; not verified yet when they come from the disk.
     bytes: Bytes,
-    // raft-engine wants a protobuf message, and a message wants a place for fields that it does not know.
+    // raft-engine expects a protobuf message, which needs a field for unknown fields.
     unknown: UnknownFields,
 }
 
 impl Entry {
-    /// The entry to store `frame` as.
+    /// The entry that stores `frame`.
     pub(crate) fn new(log: u64, ordinal: u64, session: SessionId, epoch: Epoch, frame: &Frame) -> Self {
         let bytes = frame.bytes().clone();
         let header = EntryHeader {
@@ -113,7 +113,7 @@ impl Entry {
         Self { header, bytes, unknown: UnknownFields::default() }
     }
 
-    /// The frame, or what is wrong with it.
+    /// The frame, or its damage.
     pub(crate) fn frame(&self) -> Result<Frame, &'static str> {
         if self.bytes.len() != self.header.frame_len as usize {
             return Err("the frame is cut short");
@@ -123,7 +123,7 @@ impl Entry {
         }
         let frame = Frame::parse(self.bytes.clone()).map_err(|error| error.0)?;
         if frame.first_seq() != self.header.first_seq || frame.count() != usize::from(self.header.count) {
-            return Err("the frame is not the one that its header describes");
+            return Err("the frame does not match its header");
         }
         Ok(frame)
     }
@@ -135,7 +135,7 @@ impl Entry {
     }
 }
 
-/// Tells raft-engine where an entry's ordinal is.
+/// Provides raft-engine with an entry's ordinal.
 pub(crate) struct Entries;
 
 impl MessageExt for Entries {
@@ -146,8 +146,8 @@ impl MessageExt for Entries {
     }
 }
 
-/// raft-engine calls `write_to_vec` and `parse_from_bytes` and nothing else. The others do what a protobuf message has
-/// to do, with the whole entry as its bytes.
+/// raft-engine calls only `write_to_vec` and `parse_from_bytes`. The other methods do what a protobuf message must
+/// do, with the whole entry as its bytes.
 impl Message for Entry {
     fn write_to_vec(&self, to: &mut Vec<u8>) -> ProtobufResult<()> {
         to.extend_from_slice(&self.header.encode());
@@ -199,7 +199,7 @@ impl Message for Entry {
     }
 
     fn descriptor(&self) -> &'static MessageDescriptor {
-        unreachable!("an entry is always initialised and is never looked at by reflection")
+        unreachable!("an entry is always initialised and never used by reflection")
     }
 
     fn new() -> Self {
@@ -217,7 +217,7 @@ impl Message for Entry {
     }
 
     fn default_instance() -> &'static Self {
-        unreachable!("an entry is no field of another message")
+        unreachable!("an entry is never a field of another message")
     }
 }
 

@@ -1,18 +1,18 @@
-//! Faults of a disk, to be put in by tests: nothing happens unless a test asks for it.
+//! Disk faults for tests: nothing happens unless a test injects it.
 //!
-//! They act where the hot log's bytes meet the operating system, below raft-engine, so that everything above is what
-//! runs in production.
+//! They act where the hot log's bytes meet the operating system, below raft-engine, so that everything above runs as
+//! in production.
 
 use std::io::{Error, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-/// What the disk does wrong, from now on or after a while.
+/// Disk faults, effective at once or after a while.
 #[derive(Debug, Default)]
 pub struct Faults {
     sync_fails: AtomicBool,
     write_fails: AtomicBool,
     short_write: AtomicBool,
-    /// Bytes that still fit; negative for a disk without end.
+    /// Bytes that still fit; negative for no limit.
     room: RoomLeft,
     syncs: AtomicU64,
     writes: AtomicU64,
@@ -28,32 +28,32 @@ impl Default for RoomLeft {
 }
 
 impl Faults {
-    /// From now on every fsync fails, or works again.
+    /// Makes every fsync fail from now on, or work again.
     pub fn fail_syncs(&self, fail: bool) {
         self.sync_fails.store(fail, Ordering::SeqCst);
     }
 
-    /// From now on every write fails with an input/output error, or works again.
+    /// Makes every write fail with an input/output error from now on, or work again.
     pub fn fail_writes(&self, fail: bool) {
         self.write_fails.store(fail, Ordering::SeqCst);
     }
 
-    /// From now on every write stores half of its bytes and then fails, or works again.
+    /// Makes every write store half of its bytes and then fail from now on, or work again.
     pub fn cut_writes(&self, cut: bool) {
         self.short_write.store(cut, Ordering::SeqCst);
     }
 
-    /// Leaves room for so many more bytes; `None` for all that come.
+    /// Limits the remaining space to this many bytes; `None` for no limit.
     pub fn limit_room(&self, bytes: Option<u32>) {
         self.room.0.store(bytes.map_or(-1, i64::from), Ordering::SeqCst);
     }
 
-    /// Number of fsyncs asked for so far.
+    /// Number of fsyncs requested so far.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::SeqCst)
     }
 
-    /// Number of writes asked for so far.
+    /// Number of writes requested so far.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::SeqCst)
     }
@@ -66,7 +66,7 @@ impl Faults {
         Ok(())
     }
 
-    /// How many of `len` bytes to write, and the error to answer then, if any.
+    /// How many of `len` bytes to write, and the error to return afterwards, if any.
     pub(crate) fn on_write(&self, len: usize) -> (usize, Option<Error>) {
         self.writes.fetch_add(1, Ordering::SeqCst);
         if self.write_fails.load(Ordering::SeqCst) {

@@ -1,12 +1,12 @@
 //! The files of the hot log as raft-engine sees them.
 //!
-//! It owns what has to differ from raft-engine's own access to files:
-//! - raft-engine panics when an fsync fails. Here the failure is remembered ([`HotFiles::failure`]) and from then on no
-//!   file is removed any more; the writer looks before it answers anything, and appends end for good.
-//! - raft-engine starts a new file on every write that finds no room, so that a full disk fills up with empty files.
-//!   Here "no room" has a text that it does not know, and it just takes the write back.
-//! - A batch that fails raft-engine's checksum can be looked at ([`capture`]), to find out which frames are hit.
-//! - Tests put in [`Faults`].
+//! It changes how raft-engine accesses files:
+//! - raft-engine panics when an fsync fails. Here the failure is recorded ([`HotFiles::failure`]) and from then on no
+//!   file is removed; the writer checks it before it answers anything, and appends end permanently.
+//! - raft-engine starts a new file on every write that finds the disk full, so that a full disk fills up with empty files.
+//!   Here a full disk has an error text that raft-engine does not recognize, so that it just rolls the write back.
+//! - A batch that fails raft-engine's checksum can be captured ([`capture`]), to find out which frames are affected.
+//! - Tests inject [`Faults`].
 
 use std::cell::RefCell;
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
@@ -24,25 +24,25 @@ use crate::write_back::{Notes, WriteBack};
 
 type RawFile = <DefaultFileSystem as FileSystem>::Handle;
 
-/// Opens the hot log's files. All of its handles, readers and writers share one memory of failure.
+/// Opens the hot log's files. All of its handles, readers and writers share the record of a failure.
 pub(crate) struct HotFiles {
-    shared: Arc<Shared>,
+    shared: Arc<FileState>,
 }
 
-struct Shared {
+struct FileState {
     failure: OnceLock<String>,
-    /// The file that batches are appended to now. raft-engine owns it; it refers to this.
+    /// The file that batches are currently appended to. raft-engine owns it; this is a reference.
     current: Mutex<Weak<HotFile>>,
     syncs: AtomicU64,
-    /// `None` if the thread could not be had, which costs only the pacing.
+    /// `None` if the thread could not be started, which costs only the pacing.
     write_back: Option<WriteBack>,
-    /// Where the next byte of each queue goes.
+    /// The offset of the next byte of each queue.
     ends: Mutex<Ends>,
     faults: Arc<Faults>,
 }
 
-impl Shared {
-    /// Notes how far a file has been written.
+impl FileState {
+    /// Records how far a file has been written.
     fn wrote_up_to(&self, file: &HotFile, at: usize) {
         let Some(number) = file.number else { return };
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,15 +62,15 @@ impl Shared {
     fn removal_allowed(&self) -> Result<()> {
         match self.failure.get() {
             None => Ok(()),
-            Some(failure) => Err(Error::other(format!("nothing is removed any more: {failure}"))),
+            Some(failure) => Err(Error::other(format!("no file is removed any more: {failure}"))),
         }
     }
 }
 
 impl HotFiles {
-    /// `ends` is where the files that are there end.
+    /// `ends` are the ends of the existing files.
     pub(crate) fn new(faults: Arc<Faults>, ends: Ends) -> Self {
-        let shared = Shared {
+        let shared = FileState {
             failure: OnceLock::new(),
             current: Mutex::default(),
             syncs: AtomicU64::new(0),
@@ -81,7 +81,7 @@ impl HotFiles {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The first fsync that failed, if any did: what was written since the last good one may be lost.
+    /// The first fsync that failed, if any: what was written since the last successful one may be lost.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.shared.failure.get().map(String::as_str)
     }
@@ -91,12 +91,12 @@ impl HotFiles {
         self.shared.syncs.load(Ordering::Relaxed)
     }
 
-    /// Where the next byte of each queue goes: between two writes, where the last whole batch ends.
+    /// The offset of the next byte of each queue: between two writes, the end of the last whole batch.
     pub(crate) fn ends(&self) -> Ends {
         *self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes all batches that were appended so far durable. Files before the current one are synced when it is begun.
+    /// Makes all appended batches durable. Files before the current one are synced when it is started.
     pub(crate) fn sync_appended(&self) -> Result<()> {
         let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         match current {
@@ -127,7 +127,7 @@ impl FileSystem for HotFiles {
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> Result<HotFile> {
-        // Writable always: a damaged batch is marked in the file that it is in.
+        // Always writable: a damaged batch is re-signed in its file.
         Ok(self.file(path.as_ref(), DefaultFileSystem.open(path.as_ref(), Permission::ReadWrite)?))
     }
 
@@ -160,11 +160,11 @@ pub(crate) struct HotFile {
     path: PathBuf,
     /// Its number among the files of its queue.
     number: Option<u64>,
-    shared: Arc<Shared>,
+    shared: Arc<FileState>,
 }
 
 impl HotFile {
-    /// Whether it is of the queue that batches are appended to, not of the one that old ones are moved to.
+    /// Whether it belongs to the queue that batches are appended to, not to the one that old ones are moved to.
     fn is_append(&self) -> bool {
         self.path.extension().is_some_and(|extension| extension == "raftlog")
     }
@@ -179,7 +179,7 @@ impl Handle for HotFile {
         self.raw.file_size()
     }
 
-    /// Answers `Ok` whatever happens: raft-engine would panic. A failure is in [`HotFiles::failure`].
+    /// Always returns `Ok`, since raft-engine would panic. A failure is in [`HotFiles::failure`].
     fn sync(&self) -> Result<()> {
         drop(self.shared.sync(&self.raw));
         Ok(())
@@ -223,7 +223,7 @@ impl Write for HotWriter {
             return Err(name_full(error));
         }
         if let Some(notes) = &mut self.notes {
-            notes.wrote(self.at, written);
+            notes.on_write(self.at, written);
         }
         self.at += written;
         self.file.shared.wrote_up_to(&self.file, self.at);
@@ -266,17 +266,17 @@ fn position(file: &HotFile, at: usize, to: SeekFrom) -> Result<usize> {
     base.checked_add_signed(offset).ok_or_else(|| Error::from(ErrorKind::InvalidInput))
 }
 
-/// Whether an error says that there is no room, for now.
+/// Whether an error means that the disk is currently full.
 pub(crate) fn is_full(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// raft-engine looks for "nospace" in the text of an error and then begins a new file.
+/// raft-engine looks for "nospace" in the text of an error and then starts a new file.
 fn name_full(error: Error) -> Error {
-    if is_full(&error) { Error::new(error.kind(), "there is no room left") } else { error }
+    if is_full(&error) { Error::new(error.kind(), "the disk is full") } else { error }
 }
 
-/// The bytes of a file that were read last on this thread while [`capture`] was on.
+/// The bytes last read from a file on this thread while [`capture`] was active.
 pub(crate) struct Captured {
     file: Arc<HotFile>,
     at: usize,
@@ -284,8 +284,8 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// Gives a batch's entries, which these bytes are with their checksum at the end, a checksum that fits them, so that
-    /// raft-engine hands them out again and their own checksums tell which ones are damaged.
+    /// Gives a batch's entries, which these bytes are with their checksum at the end, a valid checksum, so that
+    /// raft-engine returns them again and their own checksums show which ones are damaged.
     pub(crate) fn sign_again(&self) -> Result<()> {
         let Some(entries) = self.bytes.len().checked_sub(4) else {
             return Err(Error::from(ErrorKind::UnexpectedEof));
@@ -295,7 +295,7 @@ impl Captured {
         self.file.raw.write(self.at + entries, &crc).map(|_| ())
     }
 
-    /// Where the bytes are, for people.
+    /// The place of the bytes, for people.
     pub(crate) fn place(&self) -> String {
         format!("{} at byte {}", self.file.path.display(), self.at)
     }
@@ -305,7 +305,7 @@ thread_local! {
     static CAPTURE: RefCell<Option<Option<Captured>>> = const { RefCell::new(None) };
 }
 
-/// Runs `read` on this thread and returns with its result what it read last from a file.
+/// Runs `read` on this thread and returns its result with the last bytes that it read from a file.
 pub(crate) fn capture<T>(read: impl FnOnce() -> T) -> (T, Option<Captured>) {
     CAPTURE.with(|slot| *slot.borrow_mut() = Some(None));
     let result = read();
@@ -315,7 +315,7 @@ pub(crate) fn capture<T>(read: impl FnOnce() -> T) -> (T, Option<Captured>) {
 fn note_read(file: &Arc<HotFile>, at: usize, bytes: &[u8]) {
     CAPTURE.with(|slot| {
         if let Some(last) = slot.borrow_mut().as_mut()
-            // The read that finds the end of the file comes last and says nothing.
+            // The read that finds the end of the file comes last and contributes nothing.
             && !bytes.is_empty()
         {
             *last = Some(Captured { file: file.clone(), at, bytes: bytes.to_vec() });

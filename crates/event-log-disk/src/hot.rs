@@ -1,7 +1,7 @@
-//! The hot log: raft-engine, with the edges that a server cannot live with taken off.
+//! The hot log: raft-engine, made safe for a server.
 //!
-//! It owns the engine and what its errors and panics mean here. raft-engine asserts in places that only a damaged or
-//! failing disk reaches (a file that ends inside a batch, a directory that cannot be synced), so every call that touches
+//! It owns the engine and the interpretation of its errors and panics. raft-engine asserts in places that only a damaged or
+//! failing disk reaches (a file that ends inside a batch, a directory that cannot be synced), so every call that accesses
 //! the disk is guarded: such a panic becomes an error. Its locks do not poison, and a failed read or recovery leaves
 //! nothing behind; after a panic in a write the engine is given up ([`WriteError::Unknown`]).
 
@@ -17,42 +17,42 @@ use crate::files::{Captured, HotFiles, capture, is_full};
 use crate::record::{FIRST_LOG, LogRecord, RECORD_GROUPS, group_of, key_of, log_of};
 use crate::witness::Ends;
 
-/// How often a read tries again: each time one more damaged batch was signed again, or a file was cleaned up meanwhile.
+/// Number of retries of a read: before each, one more damaged batch was re-signed, or a file was cleaned up.
 const READ_ATTEMPTS: usize = 64;
-/// A log of live sessions that never shrinks is only rewritten by raft-engine after it asked so many times.
+/// raft-engine rewrites a log of live sessions that never shrinks only after this many requests.
 const PURGE_ROUNDS: usize = 10;
-/// Key of the number of the next log that was never given out, in the first group of records.
+/// Key of the next unused log number, in the first group of records.
 const NEXT_LOG: &[u8] = b"next";
 
 /// raft-engine and its files.
 pub(crate) struct Hot {
     engine: Engine<HotFiles>,
     files: Arc<HotFiles>,
-    /// Where the files end for all that was promised.
+    /// The ends of the files up to which everything is promised.
     promised: Mutex<Ends>,
 }
 
-/// What became of a write that did not succeed.
+/// Why a write failed.
 #[derive(Debug)]
 pub(crate) enum WriteError {
-    /// Nothing was written: there is no room.
+    /// Nothing was written: the disk is full.
     Full,
-    /// It cannot be told; the engine takes no more writes.
+    /// The outcome is unknown; the engine accepts no more writes.
     Unknown(String),
 }
 
 /// Why entries could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// They are not there (any more).
+    /// They do not exist (any more).
     Gone,
-    /// The first one asked for is damaged.
+    /// The first requested one is damaged.
     Damaged(String),
-    /// The disk did not answer properly.
+    /// The disk failed.
     Io(String),
 }
 
-/// Entries and key-values that go down in one write.
+/// Entries and key-values of one write.
 #[derive(Default)]
 pub(crate) struct Batch {
     raft: LogBatch,
@@ -80,7 +80,7 @@ impl Batch {
         self.raft.add_command(log, Command::Compact { index: ordinal });
     }
 
-    /// Removes a log with all that belongs to it.
+    /// Removes a log with everything that belongs to it.
     pub(crate) fn remove(&mut self, log: u64) {
         self.raft.add_command(log, Command::Clean);
         self.remove_record(log);
@@ -92,10 +92,10 @@ impl Batch {
 }
 
 impl Hot {
-    /// Opens files that were checked before: raft-engine is told to refuse anything that is not whole, so that it drops
+    /// Opens files that were checked before: raft-engine is configured to refuse any incomplete file, so that it drops
     /// nothing silently.
     ///
-    /// Its other modes do: `TolerateTailCorruption` cuts the newest file at the first broken batch even if whole ones
+    /// Its other modes do drop data: `TolerateTailCorruption` cuts the newest file at the first broken batch even if whole ones
     /// follow, `TolerateAnyCorruption` does so in every file.
     pub(crate) fn open(dir: &Path, config: &DiskConfig, files: Arc<HotFiles>) -> Result<Self, OpenError> {
         let settings = Config {
@@ -106,7 +106,7 @@ impl Hot {
             batch_compression_threshold: ReadableSize(0),
             target_file_size: ReadableSize(config.segment_bytes),
             purge_threshold: ReadableSize(config.purge_threshold),
-            // A file used again holds old batches behind new ones, which would pass for damage.
+            // A reused file contains old batches after new ones, which would look like damage.
             enable_log_recycle: false,
             ..Config::default()
         };
@@ -130,10 +130,10 @@ impl Hot {
         }
     }
 
-    /// Writes a batch. It is not durable before [`sync`](Self::sync).
+    /// Writes a batch. It is durable only after [`sync`](Self::sync).
     pub(crate) fn write(&self, batch: &mut Batch) -> Result<(), WriteError> {
         let result = catch_unwind(AssertUnwindSafe(|| self.engine.write(&mut batch.raft, false)));
-        // Also after success: the write may have begun a new file, with an fsync that failed unseen.
+        // Also after success: the write may have started a new file, with a failed fsync that went unnoticed.
         if let Some(failure) = self.files.failure() {
             return Err(WriteError::Unknown(failure.to_owned()));
         }
@@ -146,22 +146,22 @@ impl Hot {
         }
     }
 
-    /// Makes everything that was written durable.
+    /// Makes everything written durable.
     pub(crate) fn sync(&self) -> Result<(), String> {
         self.files.sync_appended().map_err(|error| format!("fsync failed: {error}"))
     }
 
-    /// Notes that all that was appended so far is about to be promised. Called by the one thread that appends.
+    /// Records that everything appended so far is about to be promised. Called by the one appending thread.
     pub(crate) fn promise(&self) {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner).append = self.files.ends().append;
     }
 
-    /// Where the files end for all that was promised.
+    /// The ends of the files up to which everything is promised.
     pub(crate) fn promised(&self) -> Ends {
         *self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first fsync that failed, wherever it was.
+    /// The first fsync that failed, in any file.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.files.failure()
     }
@@ -178,11 +178,11 @@ impl Hot {
         groups.into_iter().filter(|group| *group >= FIRST_LOG).filter_map(span).collect()
     }
 
-    /// Every stored record, with the number of its log; `None` for one that makes no sense.
+    /// Every stored record, with the number of its log; `None` for an invalid one.
     pub(crate) fn records(&self) -> Vec<(u64, Option<LogRecord>)> {
         let mut records = Vec::new();
         for group in 1..=RECORD_GROUPS {
-            // Reads memory only, and a callback that always goes on leaves no error to come.
+            // Reads memory only, and a callback that always continues leaves no possible error.
             drop(self.engine.scan_raw_messages(group, None, None, false, |key, value| {
                 records.extend(log_of(key).map(|log| (log, LogRecord::decode(value))));
                 true
@@ -196,14 +196,14 @@ impl Hot {
         LogRecord::decode(&self.engine.get(group_of(log), &key_of(log))?)
     }
 
-    /// Logs from this number on were never given out.
+    /// The first unused log number.
     pub(crate) fn next_log(&self) -> u64 {
         let stored = self.engine.get(1, NEXT_LOG).and_then(|bytes| bytes.try_into().ok());
         stored.map_or(FIRST_LOG, u64::from_le_bytes).max(FIRST_LOG)
     }
 
-    /// Entries of a log from ordinal `from` up to and without `to`, as many as fit into `max_bytes` but at least one.
-    /// Ends before the first damaged one.
+    /// Entries of a log from ordinal `from` up to but excluding `to`, as many as fit into `max_bytes` but at least one.
+    /// Stops before the first damaged one.
     pub(crate) fn read(
         &self,
         log: u64,
@@ -252,8 +252,8 @@ impl Hot {
         }
     }
 
-    /// Reads again to see where it fails. If that is a batch whose checksum does not fit, the batch gets one that does:
-    /// its frames have their own, and tell which of them are damaged. True if a further try is worth it.
+    /// Reads again to find the failure. If it is a batch with a wrong checksum, the batch gets a valid one:
+    /// its frames have their own, which show the damaged ones. Returns whether another try is worthwhile.
     fn sign_damaged(&self, log: u64, from: u64, to: u64, max_bytes: usize) -> bool {
         let (read, captured) = capture(|| self.fetch(log, from, to, max_bytes));
         match (read, captured) {
@@ -263,7 +263,7 @@ impl Hot {
         }
     }
 
-    /// Cleans up old files; moves entries that are still needed out of them. Of two threads at once one does nothing.
+    /// Cleans up old files; moves entries that are still needed out of them. Of two concurrent calls, one does nothing.
     pub(crate) fn purge(&self) -> Result<(), String> {
         for _ in 0..PURGE_ROUNDS {
             if self.purge_once()? {
@@ -273,7 +273,7 @@ impl Hot {
         Ok(())
     }
 
-    /// True if raft-engine asks for nothing more.
+    /// Returns whether raft-engine requests nothing more.
     fn purge_once(&self) -> Result<bool, String> {
         let mut last = String::new();
         for _ in 0..READ_ATTEMPTS {
@@ -288,7 +288,7 @@ impl Hot {
                     self.promised.lock().unwrap_or_else(PoisonError::into_inner).rewrite = rewrite;
                     return Ok(asked.is_empty());
                 }
-                // A damaged batch must not stop the clean-up for ever.
+                // A damaged batch must not stop the clean-up forever.
                 Ok(Err(Error::Corruption(why))) => match captured {
                     Some(captured) if sign_again(&captured, &why) => last = why,
                     _ => return Err(why),
@@ -317,5 +317,5 @@ fn sign_again(captured: &Captured, why: &str) -> bool {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the storage gave up: {}", text.unwrap_or("no reason given"))
+    format!("the storage engine panicked: {}", text.unwrap_or("no reason given"))
 }

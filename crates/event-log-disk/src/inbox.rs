@@ -1,7 +1,7 @@
-//! What the writer has to do, in the order in which it was asked.
+//! The writer's requests, in the order in which they were made.
 //!
-//! There is no bound here: the contract has the callers bound what they have in flight. A sleeping writer is woken once;
-//! a busy one finds what came meanwhile without being woken, and takes all of it together.
+//! The queue is unbounded: the contract makes the callers limit what they have in flight. A sleeping writer is woken once;
+//! a busy one finds new requests without being woken, and takes all of them together.
 
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -11,22 +11,22 @@ use agentbench_protocol::{Seq, SessionId};
 
 use crate::table::LiveLog;
 
-/// How a caller that waits is answered.
+/// The channel that answers a waiting caller.
 pub(crate) type Reply<T> = SyncSender<Result<T, LogError>>;
 
-/// One thing for the writer to do.
+/// One request to the writer.
 pub(crate) enum Request {
-    /// Append and tell the outcomes.
+    /// Append and report the outcomes.
     Append { appends: Vec<Append>, done: Done },
-    /// Take no more appends of a session, for its log is being archived. Answered with the log as it was before.
+    /// Accept no more appends of a session, since its log is being archived. Answered with the log's previous state.
     Shut { session: SessionId, reply: Reply<LiveLog> },
-    /// Take appends again, unless there was another reason not to.
+    /// Accept appends again, unless there was another reason to refuse them.
     Reopen { session: SessionId, number: u64, shut: Option<&'static str> },
     /// Remove a live log, if it still has this number.
     Remove { session: SessionId, number: u64, reply: Reply<()> },
-    /// Let a live log begin at `first_seq`, the first of the frame `ordinal`, if it still has this number.
+    /// Trim a live log to `first_seq`, the first of the frame `ordinal`, if it still has this number.
     Trim { session: SessionId, number: u64, first_seq: Seq, ordinal: u64, reply: Reply<()> },
-    /// Make everything durable and take no more appends.
+    /// Make everything durable and accept no more appends.
     Close { reply: Reply<()> },
     /// Make everything durable and end the writer's thread.
     Stop,
@@ -46,7 +46,7 @@ struct State {
 }
 
 impl Inbox {
-    pub(crate) fn put(&self, request: Request) {
+    pub(crate) fn push(&self, request: Request) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.requests.push(request);
         let wake = std::mem::take(&mut state.asleep);
@@ -56,7 +56,7 @@ impl Inbox {
         }
     }
 
-    /// Waits for requests and takes all that are there. `empty` takes their place, so that its memory is used again.
+    /// Waits for requests and takes all of them. `empty` replaces them, so that its memory is reused.
     pub(crate) fn take(&self, empty: &mut Vec<Request>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.requests.is_empty() {

@@ -6,21 +6,21 @@
 //!      └─────────────────────────────► archive (one compressed file per ended session)
 //! ```
 //! In reading order:
-//! - [`DiskLog`] is the engine: [`EventLog`]'s promises, retention, sizes and counters.
+//! - [`DiskLog`] is the engine: the guarantees of [`EventLog`], retention, sizes and counters.
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
-//! - `hot`, `files`, `scan`, `mend` are raft-engine and what has to be done around it to fail safely.
+//! - `hot`, `files`, `scan`, `repair` are raft-engine and the code around it that makes it fail safely.
 //! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
-//! - `quarantine` keeps damaged bytes before they are changed, `witness` tells that files end early or are gone.
-//! - [`ArchiveLog`] is what is left when the hot log cannot be opened: ended sessions, read only.
-//! - `write_back` keeps what the kernel holds of the hot log small.
-//! - `reading` finds the frame that holds a seq.
+//! - `quarantine` keeps copies of damaged bytes before they are changed, `witness` detects files that end early or are missing.
+//! - [`ArchiveLog`] is the fallback when the hot log cannot be opened: ended sessions, read only.
+//! - `write_back` limits how much of the hot log the kernel holds in memory.
+//! - `reading` finds the frame that contains a seq.
 //! - [`faults`] is for tests.
 //!
-//! What is on disk: `lock` (who has the directory open), `hot/` (raft-engine's files), `hot.witness`, `archive/`,
+//! Files on disk: `lock` (which process has the directory open), `hot/` (raft-engine's files), `hot.witness`, `archive/`,
 //! `quarantine/`.
 //!
-//! Absent on purpose: a cache of frames (the server has the newest ones), a timer that makes batches larger (what comes
-//! while a commit is on its way does), and recovery from a failed fsync (the process is started again, and reads what
+//! Absent on purpose: a cache of frames (the server has the newest ones), a timer that enlarges batches (the appends that arrive
+//! during a commit do), and recovery from a failed fsync (the process is restarted, and reads what
 //! the disk really has).
 
 mod archive;
@@ -32,12 +32,12 @@ mod files;
 mod hot;
 mod inbox;
 mod lock;
-mod mend;
 mod open;
 mod private;
 mod quarantine;
 mod reading;
 mod record;
+mod repair;
 mod scan;
 mod stats;
 mod table;
@@ -55,7 +55,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use agentbench_event_log::{Append, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading};
 use agentbench_protocol::{Head, Seq, SessionId};
 
-pub use crate::archive::Removed;
+pub use crate::archive::RemovedLog;
 use crate::archive::format::Header;
 pub use crate::archive_only::ArchiveLog;
 use crate::config::unavailable;
@@ -63,37 +63,37 @@ pub use crate::config::{ArchiveConfig, Damage, DiskConfig, Durability, OpenError
 use crate::inbox::Request;
 pub use crate::stats::{COMMIT_TIME_BUCKETS, Stats};
 use crate::table::LiveLog;
-use crate::writer::Shared;
+use crate::writer::EngineState;
 
-/// A log that is moved, trimmed or deleted again and again while it is read is given up after so many tries.
+/// Number of tries to read a log that is moved, trimmed or deleted meanwhile.
 const MOVED_TRIES: usize = 8;
-/// Archiving, trimming and deleting one session wait for each other by its name's place among so many locks.
+/// Number of locks that serialize archiving, trimming and deleting of one session, chosen by its id.
 const CHANGE_LOCKS: usize = 64;
 
 /// The embedded engine. Dropping it closes it.
 pub struct DiskLog {
-    shared: Arc<Shared>,
+    shared: Arc<EngineState>,
     changes: [Mutex<()>; CHANGE_LOCKS],
     hot_dir: PathBuf,
     writer: Option<JoinHandle<()>>,
     cleaner: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-/// What archived logs may be kept.
+/// Limits of the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// A log is removed when it was archived longer ago than this; `None` keeps it for ever.
+    /// A log is removed when it was archived longer ago than this; `None` for no limit.
     pub max_age: Option<Duration>,
-    /// The oldest logs are removed until all have at most so many bytes; `None` for no bound.
+    /// The oldest logs are removed until all have at most this many bytes; `None` for no limit.
     pub max_bytes: Option<u64>,
-    /// Logs that one call removes at most, so that a mistake can be noticed before all are gone; 0 for no bound.
+    /// Maximum number of logs removed by one call, so that a mistake can be noticed before all are gone; 0 for no limit.
     pub at_most: usize,
 }
 
-/// How much disk the engine uses.
+/// The engine's disk usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// Bytes of live sessions' logs, room put aside and not cleaned up yet included.
+    /// Bytes of live sessions' logs, including preallocated space and what is not cleaned up yet.
     pub hot_bytes: u64,
     /// Bytes of archived logs.
     pub archive_bytes: u64,
@@ -102,15 +102,15 @@ pub struct DiskUsage {
 }
 
 impl DiskLog {
-    /// Opens the logs in a directory, and recovers them if the last process did not close them.
+    /// Opens the logs in a directory, with recovery if the last process did not close them.
     ///
     /// # Errors
-    /// [`OpenError`]: the directory is in use or cannot be used, or what is in it is damaged beyond working around.
+    /// [`OpenError`]: the directory is in use or cannot be used, or its contents are damaged beyond repair.
     pub fn open(config: DiskConfig) -> Result<(Self, RecoveryReport), OpenError> {
         Self::open_with_faults(config, Arc::default())
     }
 
-    /// Opens with a disk that does wrong what a test tells it.
+    /// Opens with a disk that has the faults that a test injects.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -121,11 +121,11 @@ impl DiskLog {
         open::open(config, faults)
     }
 
-    /// Removes archived logs that retention does not keep, oldest first, and tells which ones. `now_ms` is in ms since 1970.
+    /// Removes archived logs beyond the retention, oldest first, and returns them. `now_ms` is in ms since 1970.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`]; what was removed before stays removed.
-    pub fn enforce_retention(&self, now_ms: u64, retention: Retention) -> Result<Vec<Removed>, LogError> {
+    /// [`LogError::Unavailable`]; logs removed before the error stay removed.
+    pub fn enforce_retention(&self, now_ms: u64, retention: Retention) -> Result<Vec<RemovedLog>, LogError> {
         let max_age = retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let mut overdue = self.shared.archive.overdue(now_ms, max_age, retention.max_bytes);
         if retention.at_most > 0 {
@@ -144,7 +144,7 @@ impl DiskLog {
         Ok(removed)
     }
 
-    /// How much disk is used. Looks at the hot log's few files.
+    /// The disk usage. Reads the sizes of the hot log's few files.
     pub fn disk_usage(&self) -> DiskUsage {
         DiskUsage {
             hot_bytes: open::bytes_in(&self.hot_dir),
@@ -153,13 +153,13 @@ impl DiskLog {
         }
     }
 
-    /// The counters now. Cheap enough to call from a metrics page.
+    /// The counters. Cheap enough for a metrics page.
     pub fn stats(&self) -> Stats {
         self.shared.counters.read(self.shared.hot.syncs())
     }
 
-    /// Moves what is still needed out of old files of the hot log and removes them, if there is more than
-    /// `purge_threshold`. Happens by itself every `purge_interval`.
+    /// Moves what is still needed out of old files of the hot log and removes them, if the log exceeds
+    /// `purge_threshold`. Runs automatically every `purge_interval`.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -172,14 +172,14 @@ impl DiskLog {
         self.changes[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the writer for something and waits for its answer.
-    fn ask<T>(&self, request: impl FnOnce(inbox::Reply<T>) -> Request) -> Result<T, LogError> {
+    /// Sends a request to the writer and waits for its answer.
+    fn request<T>(&self, request: impl FnOnce(inbox::Reply<T>) -> Request) -> Result<T, LogError> {
         let (reply, answer) = sync_channel(1);
-        self.shared.inbox.put(request(reply));
+        self.shared.inbox.push(request(reply));
         answer.recv().unwrap_or_else(|_| Err(unavailable("the writer has stopped")))
     }
 
-    /// Copies a log that takes no appends into the archive and removes it from the hot log.
+    /// Copies a log that accepts no appends into the archive and removes it from the hot log.
     fn move_to_archive(&self, session: SessionId, log: &LiveLog) -> Result<(), LogError> {
         let header = Header {
             session,
@@ -200,7 +200,7 @@ impl DiskLog {
             next = frames.last().map_or(next, |frame| frame.last_seq() + 1);
             Ok(frames)
         })?;
-        self.ask(|reply| Request::Remove { session, number: log.number, reply })
+        self.request(|reply| Request::Remove { session, number: log.number, reply })
     }
 }
 
@@ -214,7 +214,7 @@ impl EventLog for DiskLog {
             );
         }
         self.shared.counters.submitted(appends.len());
-        self.shared.inbox.put(Request::Append { appends, done });
+        self.shared.inbox.push(Request::Append { appends, done });
     }
 
     fn head(&self, session: SessionId) -> Option<Head> {
@@ -243,7 +243,7 @@ impl EventLog for DiskLog {
                 return read.map(reading);
             }
         }
-        Err(unavailable("the log is being changed all the time"))
+        Err(unavailable("the log kept changing during the read"))
     }
 
     fn list(&self) -> Result<Vec<Listed>, LogError> {
@@ -296,11 +296,11 @@ impl EventLog for DiskLog {
             };
             if first_seq > log.first_seq {
                 let number = log.number;
-                self.ask(|reply| Request::Trim { session, number, first_seq, ordinal, reply })?;
+                self.request(|reply| Request::Trim { session, number, first_seq, ordinal, reply })?;
             }
             return Ok(first_seq);
         }
-        Err(unavailable("the log is being changed all the time"))
+        Err(unavailable("the log kept changing meanwhile"))
     }
 
     fn archive(&self, session: SessionId) -> Result<(), LogError> {
@@ -308,18 +308,18 @@ impl EventLog for DiskLog {
         if self.shared.live.get(session).is_none() && self.shared.archive.head(session).is_some() {
             return Ok(());
         }
-        let log = self.ask(|reply| Request::Shut { session, reply })?;
+        let log = self.request(|reply| Request::Shut { session, reply })?;
         self.move_to_archive(session, &log).inspect_err(|_| {
-            // A copy that is there already would be taken for the log at the next start, which may have gone on by then.
+            // An existing copy would be taken for the log at the next start, when the log may have continued.
             drop(self.shared.archive.remove(session));
-            self.shared.inbox.put(Request::Reopen { session, number: log.number, shut: log.shut });
+            self.shared.inbox.push(Request::Reopen { session, number: log.number, shut: log.shut });
         })
     }
 
     fn delete(&self, session: SessionId) -> Result<(), LogError> {
         let _change = self.change(session);
         if let Some(log) = self.shared.live.get(session) {
-            return self.ask(|reply| Request::Remove { session, number: log.number, reply });
+            return self.request(|reply| Request::Remove { session, number: log.number, reply });
         }
         self.shared.archive.remove(session)
     }
@@ -329,19 +329,19 @@ impl EventLog for DiskLog {
     }
 
     fn close(&self) -> Result<(), LogError> {
-        self.ask(|reply| Request::Close { reply })
+        self.request(|reply| Request::Close { reply })
     }
 }
 
 impl Drop for DiskLog {
     fn drop(&mut self) {
         // The writer makes everything durable before it stops.
-        self.shared.inbox.put(Request::Stop);
+        self.shared.inbox.push(Request::Stop);
         if let Some(writer) = self.writer.take()
             // A completion may own the last reference to the engine, and the writer cannot wait for itself.
             && writer.thread().id() != std::thread::current().id()
         {
-            // A thread that panicked has said so.
+            // A thread that panicked has reported it.
             drop(writer.join());
         }
         if let Some((stop, cleaner)) = self.cleaner.take() {

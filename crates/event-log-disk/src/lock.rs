@@ -1,4 +1,4 @@
-//! One process at a time: a locked file that names the process which holds it.
+//! Ensures one process at a time: a locked file that names its process.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::config::OpenError;
 use crate::private;
 
-/// Held while the directory is in use. The operating system releases it with the process, however that ends.
+/// Held while the directory is in use. The operating system releases it when the process ends, in any way.
 pub(crate) struct DirLock {
     _file: File,
 }
@@ -27,13 +27,13 @@ impl DirLock {
             Err(TryLockError::Error(error)) => return Err(OpenError::io(&path)(error)),
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                // What is not text or cannot be read just names nobody.
+                // Unreadable content just means an unknown process.
                 drop(file.read_to_string(&mut pid));
                 let pid = if pid.is_empty() { "(unknown)".into() } else { pid.trim().to_owned() };
                 return Err(OpenError::InUse { dir: dir.display().to_string(), pid });
             }
         }
-        // The name is for people only: a disk too full to write it is no reason not to start.
+        // The process id is for people only: a disk too full to write it must not prevent the start.
         drop(write_pid(&mut file));
         Ok(Self { _file: file })
     }

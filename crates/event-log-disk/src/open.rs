@@ -21,19 +21,19 @@ use crate::quarantine::Quarantine;
 use crate::record::LogRecord;
 use crate::table::{LiveLog, LiveLogs, Logs};
 use crate::witness::{End, Ends, Witness};
-use crate::writer::{Shared, Writer};
+use crate::writer::{EngineState, Writer};
 use crate::{inbox, private, reading, scan, stats, witness};
 
-/// How often the witness is written while the log grows: what a crash loses of it is what it cannot miss at the next
-/// start, and a write a second of a short line costs nothing.
+/// Interval for writing the witness while the log grows: it cannot detect the loss of what was written after it, and one short
+/// write per second costs nothing.
 const WITNESS_PERIOD: Duration = Duration::from_secs(1);
 
-/// What one raft-engine group holds.
-struct Found {
+/// The contents of one raft-engine group.
+struct FoundLog {
     number: u64,
     first_ordinal: u64,
     last_ordinal: u64,
-    /// The header of the last entry that has a readable one, and its ordinal.
+    /// The header of the last entry with a readable one, and its ordinal.
     last: Option<EntryHeader>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let witnessed_at = witness::read(&config.dir).ok().flatten().map(|testimony| testimony.at_ms);
     let (hot, missing) = open_hot(&hot_dir, &config, faults, &mut quarantine, &mut damage).inspect_err(|_| {
         if let Err(error) = quarantine.put_back() {
-            tracing::error!(%error, "the hot log's files could not be put back as they were; their damaged bytes are in quarantine/");
+            tracing::error!(%error, "the hot log's files could not be restored to their previous state; their damaged bytes are in quarantine/");
         }
     })?;
     let archive = Archive::open(config.dir.join("archive"), config.archive, &mut damage)?;
@@ -69,13 +69,13 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     };
     remove_leftovers(&hot, &leftovers);
     for Damage { place, what } in &report.damage {
-        tracing::warn!(place, what, "the log was found damaged");
+        tracing::warn!(place, what, "the log is damaged");
     }
     for Damage { place, what } in &report.missing {
         tracing::error!(place, what, "events that were acknowledged are missing from the log");
     }
 
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(EngineState {
         hot,
         live: LiveLogs::new(logs),
         archive,
@@ -118,7 +118,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     Ok((log, report))
 }
 
-/// Makes the hot log's files whole, compares them with what the witness saw, and opens them. Gives what is missing, too.
+/// Repairs the hot log's files, compares them with the witness, and opens them. Also returns what is missing.
 fn open_hot(
     hot_dir: &Path,
     config: &DiskConfig,
@@ -129,7 +129,7 @@ fn open_hot(
     let found = scan::make_whole(hot_dir, quarantine, damage)?;
     let missing = compare_with_witness(&config.dir, &found, damage);
     if !missing.is_empty() {
-        // It is written over with the first commit; what it saw may be wanted longer.
+        // The first commit overwrites it; its record may be needed longer.
         let length = fs::metadata(witness::path(&config.dir)).map_or(0, |metadata| metadata.len());
         if let Err(error) = quarantine.keep(&witness::path(&config.dir), 0, length) {
             tracing::warn!(%error, "the witness of the hot log cannot be kept");
@@ -138,7 +138,7 @@ fn open_hot(
     let newest = |ends: &[End]| ends.last().copied().unwrap_or_default();
     let ends = Ends { append: newest(&found.append), rewrite: newest(&found.rewrite) };
     let hot = Hot::open(hot_dir, config, Arc::new(HotFiles::new(faults, ends)))?;
-    // Not all of them are made by our code, and older versions made them as they came.
+    // Not all of them are created by our code, and older versions created them with default permissions.
     private::close_dir(hot_dir);
     for file in fs::read_dir(hot_dir).into_iter().flatten().flatten() {
         private::close_file(&file.path());
@@ -146,7 +146,7 @@ fn open_hot(
     Ok((hot, missing))
 }
 
-/// What was promised and is not in the files. A witness that cannot be read is damage, and nothing is compared.
+/// What was promised but is not in the files. An unreadable witness counts as damage, and nothing is compared.
 fn compare_with_witness(dir: &Path, found: &scan::FoundEnds, damage: &mut Vec<Damage>) -> Vec<Damage> {
     let saw = match witness::read(dir) {
         Ok(Some(testimony)) => testimony.ends,
@@ -155,7 +155,7 @@ fn compare_with_witness(dir: &Path, found: &scan::FoundEnds, damage: &mut Vec<Da
             damage.push(Damage {
                 place: witness::path(dir).display().to_string(),
                 what: format!(
-                    "the witness of the hot log cannot be read ({what}): whether files end early is not known"
+                    "the witness of the hot log cannot be read ({what}): it is unknown whether files end early"
                 ),
             });
             return Vec::new();
@@ -178,16 +178,16 @@ fn check(config: &DiskConfig) -> Result<(), OpenError> {
         return wrong("purge_threshold is below segment_bytes");
     }
     if !(1..=16 << 20).contains(&config.archive.block_bytes) {
-        return wrong("archive.block_bytes is not within 1 and 16 MiB");
+        return wrong("archive.block_bytes is not from 1 to 16 MiB");
     }
     if !(1..=22).contains(&config.archive.level) {
-        return wrong("archive.level is not within 1 and 22");
+        return wrong("archive.level is not from 1 to 22");
     }
     Ok(())
 }
 
-/// Reads the last entry of every log, on all processors: it tells session, epoch and head.
-fn find_ends(hot: &Hot) -> Vec<Found> {
+/// Reads the last entry of every log, on all processors, which gives session, epoch and head.
+fn find_ends(hot: &Hot) -> Vec<FoundLog> {
     let logs = hot.logs();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let share = logs.len().div_ceil(threads).max(1);
@@ -201,30 +201,30 @@ fn find_ends(hot: &Hot) -> Vec<Found> {
     })
 }
 
-fn find_end(hot: &Hot, (number, first_ordinal, last_ordinal): (u64, u64, u64)) -> Found {
+fn find_end(hot: &Hot, (number, first_ordinal, last_ordinal): (u64, u64, u64)) -> FoundLog {
     let header = |ordinal| hot.entry(number, ordinal).ok().map(|entry| entry.header);
     let last = (first_ordinal..=last_ordinal).rev().find_map(header);
-    Found { number, first_ordinal, last_ordinal, last }
+    FoundLog { number, first_ordinal, last_ordinal, last }
 }
 
-/// Puts the live logs together. Logs that are no longer needed are added to `leftovers`.
+/// Assembles the live logs. Logs that are no longer needed are added to `leftovers`.
 fn live_logs(
     hot: &Hot,
     archive: &Archive,
-    mut found: Vec<Found>,
+    mut found: Vec<FoundLog>,
     leftovers: &mut Vec<u64>,
     damage: &mut Vec<Damage>,
 ) -> Logs {
     let mut records: HashMap<u64, Option<LogRecord>> = hot.records().into_iter().collect();
     let mut logs = Logs::with_capacity_and_hasher(found.len(), foldhash::fast::RandomState::default());
-    // A session's later log has the higher number and takes the place of one whose removal was lost.
+    // A session's later log has the higher number and replaces one whose removal was lost.
     found.sort_unstable_by_key(|found| found.number);
-    for Found { number, first_ordinal, last_ordinal, last } in found {
+    for FoundLog { number, first_ordinal, last_ordinal, last } in found {
         let record = records.remove(&number);
         let Some(last) = last else {
             damage.push(Damage {
                 place: format!("log {number}"),
-                what: "none of its frames can be read, not even whose they are".into(),
+                what: "none of its frames can be read, so its session is unknown".into(),
             });
             continue;
         };
@@ -237,18 +237,18 @@ fn live_logs(
             leftovers.push(older.number);
         }
     }
-    // Records without entries are those of removed logs.
+    // Records without entries belong to removed logs.
     leftovers.extend(records.into_keys());
     logs
 }
 
-/// Whether the archive has the whole of a log: the process ended between copying and removing it.
+/// Whether the archive has the complete log: the process ended between copying and removing it.
 fn is_archived(archive: &Archive, last: &EntryHeader, damage: &mut Vec<Damage>) -> bool {
     let Some(head) = archive.head(last.session) else { return false };
     if head.epoch == last.epoch && head.seq >= last.last_seq() {
         return true;
     }
-    // The live log is another one or has gone on: the copy was to be removed.
+    // The live log is another one or has continued: the copy was to be removed.
     if let Err(error) = archive.remove(last.session) {
         damage.push(Damage {
             place: format!("the archived log of session {}", last.session),
@@ -269,7 +269,7 @@ fn live_log(
     if record == Some(None) {
         damage.push(Damage {
             place: format!("the record of session {session}"),
-            what: "it makes no sense; its summary is lost".into(),
+            what: "it is invalid; its summary is lost".into(),
         });
     }
     let first_seq = record.flatten().map(|record| record.first_seq);
@@ -287,7 +287,7 @@ fn live_log(
         damage.push(Damage {
             place: format!("the log of session {session}"),
             what: format!(
-                "its last {} frames, after seq {}, cannot be read; it takes no appends",
+                "its last {} frames, after seq {}, cannot be read; it accepts no appends",
                 last_ordinal - last.ordinal,
                 last.last_seq()
             ),
@@ -302,12 +302,12 @@ fn live_log(
         first_ordinal,
         tail: last.last_seq(),
         tail_ordinal: last.ordinal,
-        // What was there was told to others, so the log must not go on in another way under the same epoch.
+        // Its lost entries were delivered to readers, so the log must not continue differently in the same epoch.
         shut: lost_end.then_some("the end of the log is damaged"),
     }
 }
 
-/// Without a record a log was never trimmed, or its record is lost.
+/// A log without a record was never trimmed, or its record is lost.
 fn first_stored(hot: &Hot, number: u64, first_ordinal: u64) -> u64 {
     if first_ordinal == 1 {
         return 1;
@@ -323,13 +323,13 @@ fn remove_leftovers(hot: &Hot, leftovers: &[u64]) {
             batch.remove(*number);
         }
         if let Err(WriteError::Full | WriteError::Unknown(_)) = hot.write(&mut batch) {
-            tracing::warn!("logs that are not needed cannot be removed now");
+            tracing::warn!("unneeded logs cannot be removed now");
             return;
         }
     }
 }
 
-/// Bytes of the files in a directory; what vanishes meanwhile does not count.
+/// Total size of the files in a directory in bytes, ignoring files that vanish meanwhile.
 pub(crate) fn bytes_in(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()

@@ -1,9 +1,9 @@
-//! The folder for bytes as they were before a repair: nothing damaged is rewritten or cut off before a copy of it is here.
+//! Copies of bytes before a repair: no damaged bytes are rewritten or cut off before a copy of them is here.
 //!
 //! ```text
 //! quarantine/0000000000000003.raftlog.at-4096.5f2a11c0     bytes of that file from byte 4096 on, and their CRC-32
 //! ```
-//! A copy is named by its content, so the same damage, found at each start, is kept once.
+//! A copy is named by its content, so the same damage, found at each start, is stored once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,11 +13,11 @@ use std::time::SystemTime;
 
 use crate::private;
 
-/// Bytes that all copies may have. Beyond it the oldest copies go: a disk that keeps damaging files must not be filled
-/// by them, and sixteen whole files of the hot log fit.
+/// Maximum total size of all copies in bytes. Beyond it the oldest copies are removed, so that a disk that keeps damaging files
+/// is not filled by them; sixteen whole files of the hot log fit.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Where copies go, and what has been copied since it was made.
+/// The quarantine of a data folder, and the copies made since it was opened.
 pub(crate) struct Quarantine {
     dir: PathBuf,
     max_bytes: u64,
@@ -32,7 +32,7 @@ struct Copy {
 }
 
 impl Quarantine {
-    /// For the data folder `dir`; nothing is made before there is something to keep.
+    /// For the data folder `dir`; nothing is created until there is something to keep.
     pub(crate) fn new(dir: &Path) -> Self {
         Self { dir: dir.join("quarantine"), max_bytes: MAX_BYTES, copies: Vec::new() }
     }
@@ -49,7 +49,7 @@ impl Quarantine {
         Ok(name)
     }
 
-    /// Puts back what was copied, newest first: a start that failed leaves the files as it found them.
+    /// Restores the copied bytes, newest first, so that a failed start leaves the files as it found them.
     pub(crate) fn put_back(&self) -> io::Result<()> {
         for Copy { file, begin, bytes } in self.copies.iter().rev() {
             let bytes = fs::read(bytes)?;
@@ -61,7 +61,7 @@ impl Quarantine {
     }
 }
 
-/// Keeps bytes that were read from a place of a file of the folder `hot/` while the engine runs.
+/// Keeps bytes read from a file of the folder `hot/` while the engine runs.
 pub(crate) fn keep_read(path: &Path, begin: u64, bytes: &[u8]) -> io::Result<()> {
     let data = path.parent().and_then(Path::parent).ok_or(io::ErrorKind::InvalidInput)?;
     keep_bytes(&data.join("quarantine"), MAX_BYTES, path, begin, bytes).map(drop)
@@ -78,7 +78,7 @@ fn keep_bytes(dir: &Path, max_bytes: u64, path: &Path, begin: u64, bytes: &[u8])
     let mut file = private::options().write(true).create(true).truncate(true).open(&copy)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     written.and_then(|()| File::open(dir)?.sync_all()).inspect_err(|_| {
-        // Half a copy is none.
+        // Half a copy is worthless.
         drop(fs::remove_file(&copy));
     })?;
     Ok(copy)

@@ -1,7 +1,7 @@
-//! Reading a live log: from a seq to the frame that holds it, and on from there.
+//! Reads a live log: finds the frame that contains a seq, and continues from there.
 //!
-//! Nothing is kept per log to find a seq. Frames lie in the order of their ordinals, so the one that holds a seq is
-//! searched, with a guess from the log's ends first; a reader that goes on where it stopped is found in [`Hints`].
+//! There is no index by seq per log. Frames are ordered by their ordinals, so the one that contains a seq is
+//! searched for, starting with a guess from the log's ends; a reader that continues where it stopped is found in [`Hints`].
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,14 +14,14 @@ use crate::entry::Entry;
 use crate::hot::{Hot, ReadError};
 use crate::table::LiveLog;
 
-/// Most entries asked for in one step.
+/// Maximum number of entries per step.
 const STEP_ENTRIES: u64 = 256;
-/// Most bytes asked for in one step.
+/// Maximum bytes per step.
 const STEP_BYTES: usize = 4 << 20;
-/// Readers that are remembered; then all are forgotten.
+/// Number of readers that are remembered; beyond it, all are forgotten.
 const MAX_HINTS: usize = 4096;
 
-/// Where readers will go on: (log, seq) → ordinal.
+/// Where readers will continue: (log, seq) → ordinal.
 #[derive(Default)]
 pub(crate) struct Hints(Mutex<HashMap<(u64, Seq), u64>>);
 
@@ -30,7 +30,7 @@ impl Hints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(log, seq))
     }
 
-    fn put(&self, log: u64, seq: Seq, ordinal: u64) {
+    fn insert(&self, log: u64, seq: Seq, ordinal: u64) {
         let mut hints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if hints.len() >= MAX_HINTS {
             hints.clear();
@@ -39,19 +39,19 @@ impl Hints {
     }
 }
 
-/// A log was trimmed, archived or deleted while it was read: look it up again.
-pub(crate) struct Moved;
+/// A log was trimmed, archived or deleted during a read: look it up again.
+pub(crate) struct LogChanged;
 
-type Outcome<T> = Result<Result<T, LogError>, Moved>;
+type ReadResult<T> = Result<Result<T, LogError>, LogChanged>;
 
-/// Frames of `log` from the one that holds `from` (between the log's ends) on.
+/// Frames of `log`, starting with the one that contains `from` (between the log's ends).
 pub(crate) fn read(
     hot: &Hot,
     hints: &Hints,
     log: &LiveLog,
     from: Seq,
     limit: ReadLimit,
-) -> Outcome<Vec<Frame>> {
+) -> ReadResult<Vec<Frame>> {
     let mut ordinal = match hints.take(log.number, from) {
         Some(ordinal) => ordinal,
         None => match find(hot, log, from)? {
@@ -67,7 +67,7 @@ pub(crate) fn read(
         let entries = match hot.read(log.number, ordinal, to, room) {
             Ok(entries) => entries,
             Err(_) if !frames.is_empty() => break,
-            Err(ReadError::Gone) => return Err(Moved),
+            Err(ReadError::Gone) => return Err(LogChanged),
             Err(ReadError::Io(error)) => return Ok(Err(unavailable(error))),
             Err(ReadError::Damaged(detail)) => return Ok(Err(damaged(hot, log, ordinal, detail))),
         };
@@ -96,7 +96,7 @@ fn remember(hints: &Hints, log: &LiveLog, next: u64, frames: Vec<Frame>) -> Vec<
     if let Some(last) = frames.last()
         && next <= log.head_ordinal
     {
-        hints.put(log.number, last.last_seq() + 1, next);
+        hints.insert(log.number, last.last_seq() + 1, next);
     }
     frames
 }
@@ -104,19 +104,19 @@ fn remember(hints: &Hints, log: &LiveLog, next: u64, frames: Vec<Frame>) -> Vec<
 fn checked(log: &LiveLog, ordinal: u64, entry: &Entry) -> Result<Frame, &'static str> {
     let header = &entry.header;
     if (header.log, header.ordinal, header.epoch) != (log.number, ordinal, log.epoch) {
-        return Err("the entry is another one's");
+        return Err("the entry belongs to another log");
     }
     entry.frame()
 }
 
-/// The ordinal of the frame that holds `seq`.
-pub(crate) fn find(hot: &Hot, log: &LiveLog, seq: Seq) -> Outcome<u64> {
+/// The ordinal of the frame that contains `seq`.
+pub(crate) fn find(hot: &Hot, log: &LiveLog, seq: Seq) -> ReadResult<u64> {
     // The frame's ordinal is in low..=high, and the seqs there are within first..=last.
     let (mut low, mut high) = (log.first_ordinal, log.head_ordinal);
     let (mut first, mut last) = (log.first_seq.min(seq), log.head);
     let mut even = true;
     while low < high {
-        // By turns the place if seqs were spread evenly, which is often just it, and the middle, which always gets on.
+        // Alternates between interpolation, which is often exact, and bisection, which always makes progress.
         let share = u128::from(seq - first) * u128::from(high - low) / u128::from((last - first).max(1));
         let guess = if even { low + share as u64 } else { low + (high - low) / 2 };
         let guess = guess.min(high);
@@ -131,9 +131,9 @@ pub(crate) fn find(hot: &Hot, log: &LiveLog, seq: Seq) -> Outcome<u64> {
                 first = entry.header.last_seq() + 1;
             }
             Ok(_) => return Ok(Ok(guess)),
-            Err(ReadError::Gone) => return Err(Moved),
+            Err(ReadError::Gone) => return Err(LogChanged),
             Err(ReadError::Io(error)) => return Ok(Err(unavailable(error))),
-            // Not even its seqs are known: its neighbours tell.
+            // Its own seqs are unknown: its neighbours give them.
             Err(ReadError::Damaged(detail)) => {
                 let hole = hole(hot, log, guess);
                 if seq < hole.from {
@@ -148,8 +148,8 @@ pub(crate) fn find(hot: &Hot, log: &LiveLog, seq: Seq) -> Outcome<u64> {
             }
         }
         if low > high {
-            // Only headers that contradict each other lead here.
-            let detail = "the frames around it do not follow one another".into();
+            // Only contradictory headers lead here.
+            let detail = "the frames around it are not contiguous".into();
             return Ok(Err(LogError::Damaged { from: seq, to: seq, detail }));
         }
     }
@@ -162,7 +162,7 @@ struct Hole {
     to: Seq,
 }
 
-/// What the damage of one frame makes unreadable.
+/// The error for a damaged frame, with the events that it makes unreadable.
 fn damaged(hot: &Hot, log: &LiveLog, ordinal: u64, detail: String) -> LogError {
     let Hole { from, to } = hole(hot, log, ordinal);
     LogError::Damaged { from, to, detail }

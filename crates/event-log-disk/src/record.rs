@@ -1,33 +1,33 @@
-//! The stored form of what is known about one live log beside its frames: a raft-engine key-value.
+//! The stored form of what is known about one live log besides its frames: a raft-engine key-value.
 //!
 //! ```text
 //! key    = log number u64, big-endian
 //! value  = version u8 = 1 · zero × 7 · first_seq u64 · summary
 //! ```
-//! Records of many logs share a raft-engine group ([`group_of`]): a group of its own costs a log 700 bytes of memory
-//! more. Session and epoch are not here but in every [entry](crate::entry), so a lost record loses a summary and
-//! nothing else.
+//! Records of many logs share a raft-engine group ([`group_of`]): a group of its own would cost each log another 700 bytes of
+//! memory. Session and epoch are not here but in every [entry](crate::entry), so a lost record loses only a
+//! summary.
 //!
-//! A deletion of a key-value can be forgotten by raft-engine's clean-up, so a record without entries means nothing: a
+//! raft-engine's clean-up can lose a deletion of a key-value, so a record without entries means nothing: a
 //! live log always keeps its last entry.
 
 use agentbench_protocol::Seq;
 use bytes::Bytes;
 
-/// Groups `1..=RECORD_GROUPS` hold the records: few enough to be dense, enough that one is rewritten quickly.
+/// Groups `1..=RECORD_GROUPS` contain the records: few enough to be dense, many enough that one is rewritten quickly.
 pub(crate) const RECORD_GROUPS: u64 = 64;
-/// Numbers of logs begin here, well past the groups of the records.
+/// First number of a log, well beyond the groups of the records.
 pub(crate) const FIRST_LOG: u64 = 1024;
 
 const VERSION: u8 = 1;
 const FIXED: usize = 16;
 
-/// What is known about a live log beside its frames.
+/// What is known about a live log besides its frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogRecord {
-    /// The oldest seq that the log still has.
+    /// The oldest seq still in the log.
     pub(crate) first_seq: Seq,
-    /// The summary of the last append that carried one.
+    /// The summary of the last append that had one.
     pub(crate) summary: Bytes,
 }
 
@@ -52,7 +52,7 @@ impl LogRecord {
     }
 }
 
-/// The group that holds the record of a log.
+/// The group that contains the record of a log.
 pub(crate) fn group_of(log: u64) -> u64 {
     1 + log % RECORD_GROUPS
 }
@@ -62,7 +62,7 @@ pub(crate) fn key_of(log: u64) -> [u8; 8] {
     log.to_be_bytes()
 }
 
-/// The log whose record has this key; `None` for keys of other things.
+/// The log of the record with this key; `None` for other keys.
 pub(crate) fn log_of(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes).filter(|log| *log >= FIRST_LOG)
 }

@@ -1,9 +1,9 @@
-//! The look over the hot log's files before raft-engine opens them.
+//! Checks the hot log's files before raft-engine opens them.
 //!
-//! raft-engine can only refuse damaged files or cut them off at the first broken batch. So its files are made whole here
-//! first, and what that took is reported:
-//! - A write that was cut short at the end of the newest file is cut off; nothing of it was ever answered.
-//! - A broken batch with whole ones behind it is damage, for [`mend`](crate::mend) to deal with.
+//! raft-engine can only refuse damaged files or cut them off at the first broken batch. So its files are repaired here
+//! first, and the repairs are reported:
+//! - An incomplete write at the end of the newest file is cut off; it was never acknowledged.
+//! - A broken batch followed by whole ones is damage, which [`repair`](crate::repair) handles.
 //!
 //! ```text
 //! file   = magic (53 bytes) · version u64 = 2 · alignment u64 = 0 · batch*
@@ -21,37 +21,35 @@ use crate::quarantine::Quarantine;
 use crate::witness::End;
 
 const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
-/// Length of what stands before the first batch.
+/// Length of a file's header, before the first batch.
 pub(crate) const FILE_HEADER: usize = MAGIC.len() + 16;
-/// Length of what stands before a batch's entries.
+/// Length of a batch's header, before its entries.
 pub(crate) const BATCH_HEADER: usize = 16;
 /// Length of a checksum.
 pub(crate) const CHECKSUM: usize = 4;
-/// Batches are far smaller; a larger claim is damage.
+/// Maximum size of a batch; a larger one is damage.
 const MAX_BATCH: usize = 1 << 31;
 
-/// The files of raft-engine's two queues that are whole now, in order of their numbers, and where each ends.
+/// The files of raft-engine's two queues after repair, in order of their numbers, and the end of each.
 #[derive(Debug, Default)]
 pub(crate) struct FoundEnds {
     pub(crate) append: Vec<End>,
     pub(crate) rewrite: Vec<End>,
 }
 
-/// What is changed of the files, and what is said of it.
+/// Repairs of the files, and the report of them.
 struct Repairs<'a> {
     quarantine: &'a mut Quarantine,
     damage: &'a mut Vec<Damage>,
 }
 
 impl Repairs<'_> {
-    /// Copies bytes that are about to be changed; without the copy nothing is.
+    /// Copies bytes that are about to be changed; without the copy they are not changed.
     fn keep(&mut self, path: &Path, begin: usize, end: usize) -> Result<String, OpenError> {
         let kept = self.quarantine.keep(path, begin as u64, end as u64);
-        kept.map(|name| format!("the bytes as they were are in {name}")).map_err(|error| OpenError::Damaged {
+        kept.map(|name| format!("the original bytes are in {name}")).map_err(|error| OpenError::Damaged {
             place: format!("{} at byte {begin}", path.display()),
-            what: format!(
-                "damaged, and not repaired, since the damaged bytes cannot be kept beside: {error}"
-            ),
+            what: format!("damaged, and not repaired, since the damaged bytes cannot be copied: {error}"),
         })
     }
 
@@ -60,8 +58,8 @@ impl Repairs<'_> {
     }
 }
 
-/// Checks all files of the hot log and makes them whole. What was amiss is added to `damage`, and what is changed is
-/// copied into the quarantine before.
+/// Checks all files of the hot log and repairs them. Damage is added to `damage`, and changed bytes are
+/// copied to the quarantine first.
 pub(crate) fn make_whole(
     dir: &Path,
     quarantine: &mut Quarantine,
@@ -99,7 +97,7 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, OpenError> 
     Ok(files)
 }
 
-/// Checks one file. Gives where its last whole batch ends; `None` if the file was removed.
+/// Checks one file. Returns the end of its last whole batch; `None` if the file was removed.
 fn check_file(
     path: &Path,
     number: u64,
@@ -112,10 +110,10 @@ fn check_file(
     if !view.has_file_header().map_err(io(path))? {
         let next = view.find_batch(FILE_HEADER, number).map_err(io(path))?;
         if newest && next.is_none() {
-            // The process ended while it made the file. raft-engine makes it again.
+            // The process ended while it created the file. raft-engine creates it again.
             if view.size > 0 {
                 let kept = repairs.keep(path, 0, view.size)?;
-                repairs.report(path, 0, format!("a file that was just begun was removed; {kept}"));
+                repairs.report(path, 0, format!("a file that had just been started was removed; {kept}"));
             }
             fs::remove_file(path).map_err(io(path))?;
             return Ok(None);
@@ -135,7 +133,7 @@ fn check_file(
         }
         match view.find_batch(at + 1, number).map_err(io(path))? {
             None if newest => {
-                // Zeros are room put aside for writes that never came.
+                // Zeros are preallocated space for writes that never came.
                 if !view.is_zero_from(at).map_err(io(path))? {
                     let kept = repairs.keep(path, at, view.size)?;
                     let count = view.size - at;
@@ -151,8 +149,8 @@ fn check_file(
             found => {
                 let end = found.unwrap_or(view.size);
                 let kept = repairs.keep(path, at, end)?;
-                let mended = crate::mend::mend(&file, number, at, end).map_err(io(path))?;
-                let what = mended.map_err(|what| OpenError::Damaged {
+                let repaired = crate::repair::repair(&file, number, at, end).map_err(io(path))?;
+                let what = repaired.map_err(|what| OpenError::Damaged {
                     place: format!("{} at byte {at}", path.display()),
                     what: what.into(),
                 })?;
@@ -164,14 +162,14 @@ fn check_file(
         }
     }
     let Some(last) = last else { return Ok(Some(at)) };
-    // raft-engine looks into the last batch's entries, and only there.
+    // raft-engine reads only the last batch's entries.
     if !view.entries_are_whole(&last).map_err(io(path))? {
         let kept = repairs.keep(path, last.begin, last.begin + last.length)?;
         if newest {
             file.set_len(last.begin as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
             let what = format!("the last write was cut short; {} bytes removed; {kept}", last.length);
             repairs.report(path, last.begin, what);
-            // The one before may be hit as well.
+            // The one before may be affected as well.
             return check_file(path, number, newest, repairs);
         }
         view.sign_entries(&file, &last).map_err(io(path))?;
@@ -181,16 +179,16 @@ fn check_file(
     Ok(Some(at))
 }
 
-/// Where one batch is.
+/// The place of one batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch {
     pub(crate) begin: usize,
     pub(crate) length: usize,
-    /// Where its footer begins, counted from `begin`.
+    /// Offset of its footer from `begin`.
     pub(crate) footer: usize,
 }
 
-/// A file, read in steps that are large where batches are small.
+/// A view of a file, read in large steps where batches are small.
 struct View<'a> {
     file: &'a File,
     size: usize,
@@ -228,14 +226,14 @@ impl<'a> View<'a> {
         }))
     }
 
-    /// The batch that begins at `at`, if its header and footer are whole.
+    /// The batch that begins at `at`, if its header and footer are intact.
     fn batch(&mut self, at: usize, number: u64) -> std::io::Result<Option<Batch>> {
         let Some((length, footer)) = self.bytes(at, BATCH_HEADER)?.and_then(decode_header) else {
             return Ok(None);
         };
         let Some(bytes) = self.bytes(at.saturating_add(footer), length - footer)? else { return Ok(None) };
         let Some((items, crc)) = bytes.split_last_chunk::<CHECKSUM>() else { return Ok(None) };
-        // A file has far fewer than 2³² others before it.
+        // There are far fewer than 2³² files before it.
         let whole = crc32fast::hash(items) == u32::from_le_bytes(*crc) ^ number as u32;
         Ok(whole.then_some(Batch { begin: at, length, footer }))
     }
@@ -243,7 +241,7 @@ impl<'a> View<'a> {
     /// The first whole batch that begins at `from` or later.
     fn find_batch(&mut self, from: usize, number: u64) -> std::io::Result<Option<usize>> {
         for at in from..self.size.saturating_sub(BATCH_HEADER) {
-            // Most places are ruled out by a look at their header, without moving the view.
+            // The header alone rules out most places, without moving the view.
             if self.bytes(at, BATCH_HEADER)?.and_then(decode_header).is_some()
                 && self.batch(at, number)?.is_some()
             {
@@ -279,7 +277,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Length of the batch and offset of its footer, if they make sense.
+/// Length of the batch and offset of its footer, if they are valid.
 fn decode_header(bytes: &[u8]) -> Option<(usize, usize)> {
     let (length, footer) = bytes.split_first_chunk::<8>()?;
     let length = u64::from_be_bytes(*length);

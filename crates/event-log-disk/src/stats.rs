@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Number of buckets of [`Stats::commit_time`].
 pub const COMMIT_TIME_BUCKETS: usize = 24;
 
-/// A reading of the counters.
+/// A snapshot of the counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     /// Group commits so far.
@@ -15,14 +15,14 @@ pub struct Stats {
     pub frames: u64,
     /// Bytes of those frames.
     pub bytes: u64,
-    /// How long the last group commit took, from taking up its first append to knowing that it is committed, in µs.
+    /// How long the last group commit took, from taking its first append to its commit, in µs.
     pub last_commit_us: u64,
-    /// Group commits by the time they took: element n counts those below 2ⁿ µs that are not in an element before; the
-    /// last one counts all that took longer.
+    /// Group commits by duration: element n counts those below 2ⁿ µs that no earlier element counts; the
+    /// last one counts all longer ones.
     pub commit_time: [u64; COMMIT_TIME_BUCKETS],
     /// Sum of the times of all group commits, in µs.
     pub commit_time_sum_us: u64,
-    /// fsyncs of the hot log so far, those of the clean-up included.
+    /// fsyncs of the hot log so far, including those of the clean-up.
     pub fsyncs: u64,
     /// Appends that were submitted and not answered yet.
     pub queue_depth: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Counters {
     answered: AtomicU64,
 }
 
-// Each counter is right by itself; nothing is concluded from two of them, so the weakest ordering does.
+// Each counter is correct by itself; nothing depends on two of them, so the weakest ordering suffices.
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Counters {
@@ -63,7 +63,7 @@ impl Counters {
     }
 
     pub(crate) fn read(&self, fsyncs: u64) -> Stats {
-        // Read in this order, an answer in between cannot make the difference negative.
+        // In this order, an answer in between cannot make the difference negative.
         let answered = self.answered.load(ORDER);
         Stats {
             commits: self.commits.load(ORDER),

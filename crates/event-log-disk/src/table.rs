@@ -1,4 +1,4 @@
-//! The live logs in memory: where each begins and ends. The writer changes it, everybody reads it.
+//! The live logs in memory, with their first and last positions. The writer changes them, all threads read them.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -11,24 +11,24 @@ pub(crate) struct LiveLog {
     /// Its number in the hot log.
     pub(crate) number: u64,
     pub(crate) epoch: Epoch,
-    /// The last seq that is committed.
+    /// The last committed seq.
     pub(crate) head: Seq,
-    /// The ordinal of the frame that holds it.
+    /// The ordinal of the frame that contains it.
     pub(crate) head_ordinal: u64,
     /// The oldest seq that may be read.
     pub(crate) first_seq: Seq,
-    /// The ordinal of the oldest frame that is stored.
+    /// The ordinal of the oldest stored frame.
     pub(crate) first_ordinal: u64,
-    /// The last seq that is on its way, or `head`.
+    /// The last seq in flight, or `head`.
     pub(crate) tail: Seq,
-    /// The ordinal of the frame that holds it.
+    /// The ordinal of the frame that contains it.
     pub(crate) tail_ordinal: u64,
-    /// Why no append is taken, if none is.
+    /// Why appends are refused, if they are.
     pub(crate) shut: Option<&'static str>,
 }
 
 impl LiveLog {
-    /// Where it ends; `None` while its first frame is on its way.
+    /// Its head; `None` while its first frame is in flight.
     pub(crate) fn head(&self) -> Option<Head> {
         (self.head > 0).then_some(Head { epoch: self.epoch, seq: self.head })
     }

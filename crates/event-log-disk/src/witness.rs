@@ -1,8 +1,8 @@
-//! A witness outside the hot log's files: where its newest files ended when it was last written.
+//! A witness outside the hot log's files: the ends of its newest files when it was last written.
 //!
-//! Files that end early or are gone look like files that were never written, so only something outside can tell. The
-//! witness is one short line, written over about once a second while the log grows and at the end, never on the way of
-//! a commit; it is not synced, for its loss costs no more than the check.
+//! Files that end early or are missing look like files that were never written, so only a record outside them can reveal it. The
+//! witness is one short line, overwritten about once a second while the log grows and at the end, never during
+//! a commit; it is not synced, since losing it costs no more than the check.
 //!
 //! ```text
 //! agentbench-witness 1 append=7:1048576 rewrite=2:77 at=1700000000000 crc=1a2b3c4d
@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::private;
 
 const NAME: &str = "hot.witness";
-/// The line is as long as its longest form, so that a shorter one leaves nothing of the one before.
+/// The line is padded to its longest form, so that it always overwrites the previous one completely.
 const LENGTH: usize = 160;
 
 /// How far one file was written.
@@ -30,14 +30,14 @@ pub(crate) struct End {
     pub(crate) bytes: u64,
 }
 
-/// Where the newest file of each of raft-engine's two queues ends.
+/// The end of the newest file of each of raft-engine's two queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ends {
     pub(crate) append: End,
     pub(crate) rewrite: End,
 }
 
-/// What a witness says.
+/// The contents of a witness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Testimony {
     pub(crate) ends: Ends,
@@ -70,12 +70,12 @@ impl Testimony {
     }
 }
 
-/// Where the witness of a data folder is.
+/// Path of a data folder's witness.
 pub(crate) fn path(dir: &Path) -> PathBuf {
     dir.join(NAME)
 }
 
-/// Reads it: `None` if there is none, `Err` with what is wrong if it cannot be believed.
+/// Reads it: `None` if there is none, `Err` with the reason if it is not trustworthy.
 pub(crate) fn read(dir: &Path) -> Result<Option<Testimony>, String> {
     match fs::read_to_string(path(dir)) {
         Ok(text) => Testimony::parse(&text).map(Some).ok_or_else(|| "its checksum does not fit".to_owned()),
@@ -84,7 +84,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Testimony>, String> {
     }
 }
 
-/// Writes it, again and again.
+/// Writes the witness repeatedly.
 pub(crate) struct Witness {
     file: Option<File>,
     path: PathBuf,
@@ -96,14 +96,14 @@ impl Witness {
         Self { file: None, path: path(dir), written: None }
     }
 
-    /// Writes down where the files end, if that is news.
+    /// Records the ends of the files, if they have changed.
     pub(crate) fn note(&mut self, ends: Ends) {
         if self.written == Some(ends) || ends == Ends::default() {
             return;
         }
         match self.write(ends) {
             Ok(()) => self.written = Some(ends),
-            // Tried again in a second. A disk that is full or broken is said by what needs it more.
+            // It is retried after a second. A full or broken disk is reported by more important writers.
             Err(error) => tracing::debug!(%error, "the witness of the hot log cannot be written"),
         }
     }
@@ -117,12 +117,12 @@ impl Witness {
         if self.file.is_none() {
             self.file = Some(private::options().write(true).create(true).truncate(false).open(&self.path)?);
         }
-        // Within one sector of the disk, so it is old or new.
+        // Within one sector of the disk, so the line is either old or new.
         self.file.as_ref().map_or(Ok(()), |file| file.write_all_at(line.as_bytes(), 0))
     }
 }
 
-/// What is missing, if anything: what the witness saw is compared with the files that are there, by number and length
+/// What is missing, if anything: compares the record with the existing files, by number and length
 /// up to the last whole batch, in order.
 pub(crate) fn missing(saw: End, found: &[End]) -> Option<String> {
     if saw.number == 0 {
@@ -131,11 +131,11 @@ pub(crate) fn missing(saw: End, found: &[End]) -> Option<String> {
     let newest = found.last().map_or(0, |end| end.number);
     if newest < saw.number {
         return Some(format!(
-            "file {} of {} bytes is gone, and what was acknowledged in it",
+            "file {} of {} bytes is missing, with what was acknowledged in it",
             saw.number, saw.bytes
         ));
     }
-    // One that is not there and has newer ones behind it was cleaned up.
+    // A missing file with newer ones after it was cleaned up.
     let same = found.iter().find(|end| end.number == saw.number)?;
     (same.bytes < saw.bytes).then(|| {
         format!(

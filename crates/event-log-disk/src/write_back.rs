@@ -1,14 +1,14 @@
-//! Pacing what the kernel holds of the hot log: written pages go to disk soon, and leave memory when they are there.
+//! Limits what the kernel holds of the hot log: written pages are sent to disk soon, and then leave memory.
 //!
-//! Left alone, the kernel gathers gigabytes before it writes, and then an fsync at the end of a file waits for all of it, with
-//! every commit behind it. And a log's pages would push everything else out of memory, although hardly anybody reads them
-//! again: the server keeps the newest events itself. So a thread of its own starts the write-back of each step that is
-//! appended, and drops the pages of what lies [`KEEP`] bytes behind. Nothing depends on it: a step that cannot be
-//! written back is the business of the next fsync, which reports it.
+//! By default the kernel gathers gigabytes before it writes, and then an fsync at the end of a file waits for all of it, and
+//! every commit with it. A log's pages would also push everything else out of memory, although they are hardly ever read
+//! again: the server keeps the newest events itself. So a separate thread starts the write-back of each step that is
+//! appended, and drops the pages [`KEEP`] bytes behind. Nothing depends on it: the next fsync reports a step that cannot be
+//! written back.
 //!
-//! The two calls have no safe wrapper in the standard library; they take a descriptor that we own and numbers, and touch no
+//! The two calls have no safe wrapper in the standard library; they take a descriptor that we own and numbers, and access no
 //! memory of ours, which is why `unsafe` is allowed here.
-#![expect(unsafe_code, reason = "argued in the module's text")]
+#![expect(unsafe_code, reason = "see the module's documentation")]
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,11 +19,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Bytes after which write-back is started.
 pub(crate) const STEP: usize = 1 << 20;
-/// Bytes behind the end that stay in memory, for readers that are a little late.
+/// Bytes before the end that stay in memory, for readers that are slightly behind.
 const KEEP: usize = 16 << 20;
 
-/// A part of a file that was written.
-struct Written {
+/// A written part of a file.
+struct WrittenRange {
     file: Arc<File>,
     at: usize,
     len: usize,
@@ -32,10 +32,10 @@ struct Written {
 /// The thread's inbox. The thread ends with it.
 #[derive(Clone)]
 pub(crate) struct WriteBack {
-    inbox: Sender<Written>,
+    inbox: Sender<WrittenRange>,
 }
 
-/// Notes what is written to one file.
+/// Reports what is written to one file.
 pub(crate) struct Notes {
     write_back: WriteBack,
     file: Arc<File>,
@@ -50,7 +50,7 @@ impl WriteBack {
         Ok(Self { inbox })
     }
 
-    /// Watches the file at `path`; `None` if it cannot be opened once more, which costs only the pacing.
+    /// Watches the file at `path`; `None` if it cannot be opened again, which costs only the pacing.
     pub(crate) fn watch(&self, path: &Path) -> Option<Notes> {
         let file = Arc::new(File::open(path).ok()?);
         Some(Notes { write_back: self.clone(), file, start: 0, end: 0 })
@@ -58,15 +58,15 @@ impl WriteBack {
 }
 
 impl Notes {
-    /// `len` bytes were written at `at`.
-    pub(crate) fn wrote(&mut self, at: usize, len: usize) {
+    /// Reports that `len` bytes were written at `at`.
+    pub(crate) fn on_write(&mut self, at: usize, len: usize) {
         if at != self.end {
             self.start = at;
         }
         self.end = at + len;
         if self.end - self.start >= STEP {
             let written =
-                Written { file: Arc::clone(&self.file), at: self.start, len: self.end - self.start };
+                WrittenRange { file: Arc::clone(&self.file), at: self.start, len: self.end - self.start };
             // The thread ends only with its last sender.
             let _ = self.write_back.inbox.send(written);
             self.start = self.end;
@@ -74,8 +74,8 @@ impl Notes {
     }
 }
 
-fn run(inbox: &Receiver<Written>) {
-    let mut cached: VecDeque<Written> = VecDeque::new();
+fn run(inbox: &Receiver<WrittenRange>) {
+    let mut cached: VecDeque<WrittenRange> = VecDeque::new();
     let mut bytes = 0;
     while let Ok(written) = inbox.recv() {
         sync_range(&written, libc::SYNC_FILE_RANGE_WRITE);
@@ -94,12 +94,12 @@ fn run(inbox: &Receiver<Written>) {
     }
 }
 
-fn sync_range(written: &Written, flags: libc::c_uint) {
+fn sync_range(written: &WrittenRange, flags: libc::c_uint) {
     // SAFETY: the descriptor is open as long as `written.file`; sync_file_range(2) touches no memory of the process.
     unsafe { libc::sync_file_range(written.file.as_raw_fd(), written.at as i64, written.len as i64, flags) };
 }
 
-fn drop_pages(written: &Written) {
+fn drop_pages(written: &WrittenRange) {
     let advice = libc::POSIX_FADV_DONTNEED;
     // SAFETY: as above, for posix_fadvise(2).
     unsafe { libc::posix_fadvise(written.file.as_raw_fd(), written.at as i64, written.len as i64, advice) };

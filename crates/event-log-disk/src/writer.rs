@@ -1,5 +1,5 @@
-//! The one thread that changes the hot log: checks each append against its log's end, writes many together, and tells
-//! what became of them.
+//! The only thread that changes the hot log: checks each append against its log's end, writes many together, and reports
+//! the outcomes.
 //!
 //! ```text
 //! inbox ─► stage: compare with the tail, add to the batch ─► write the batch (64 KiB) ─┐
@@ -7,8 +7,8 @@
 //!            └─────────────────────────────────────────────────────────────────────────┘
 //!          ─► fsync (once, if asked for) ─► move the heads ─► observers ─► outcomes
 //! ```
-//! What arrives while a commit is on its way makes the next one. A log's `tail` runs ahead of its `head` while frames
-//! are on their way, so several frames of one session may share a commit; when a batch fails its tails are taken back.
+//! Appends that arrive during a commit form the next one. A log's `tail` runs ahead of its `head` while frames
+//! are in flight, so several frames of one session may share a commit; when a batch fails, its tails are rolled back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,18 +28,18 @@ use crate::record::{FIRST_LOG, LogRecord};
 use crate::stats::Counters;
 use crate::table::{LiveLog, LiveLogs};
 
-/// A batch is written when it has this many bytes of frames. A read of one frame reads its whole batch, so this bounds
-/// what a range read of one session out of many costs; larger batches would hardly be cheaper to write.
+/// Size of a batch in bytes of frames. A read of one frame reads its whole batch, so this limits
+/// what a range read of one session among many costs; larger batches would hardly be cheaper to write.
 const BATCH_BYTES: usize = 64 << 10;
-/// A group commit ends when it has this many bytes of frames, so that its first append does not wait for ever.
+/// Maximum bytes of frames in a group commit, so that its first append does not wait indefinitely.
 const GROUP_BYTES: usize = 4 << 20;
-/// The same in frames.
+/// Maximum number of frames in a group commit.
 const GROUP_FRAMES: usize = 4096;
-/// Log numbers are put aside in such portions, so that a new log mostly costs no write of its own.
+/// Log numbers are reserved in portions of this size, so that a new log usually needs no write of its own.
 const LOG_NUMBERS: u64 = 4096;
 
 /// What the writer shares with the callers' threads.
-pub(crate) struct Shared {
+pub(crate) struct EngineState {
     pub(crate) hot: Hot,
     pub(crate) live: LiveLogs,
     pub(crate) archive: Archive,
@@ -48,16 +48,16 @@ pub(crate) struct Shared {
     pub(crate) health: RwLock<Health>,
     pub(crate) counters: Counters,
     pub(crate) hints: Hints,
-    /// Released last, when no thread touches the files any more.
+    /// Released last, when no thread uses the files any more.
     pub(crate) _lock: DirLock,
 }
 
-impl Shared {
+impl EngineState {
     pub(crate) fn health(&self) -> Health {
         let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
         match (health, self.hot.failure()) {
             (Health::Failed(reason), _) => Health::Failed(reason),
-            // The clean-up's fsync failed; the writer will see it at its next commit.
+            // The clean-up's fsync failed; the writer will notice it at its next commit.
             (_, Some(failure)) => Health::Failed(failure.to_owned()),
             (health, None) => health,
         }
@@ -68,7 +68,7 @@ impl Shared {
         // A failure lasts until the log is opened again.
         if *now != health && !matches!(*now, Health::Failed(_)) {
             if health != Health::Writable {
-                tracing::error!(?health, "the log takes no appends");
+                tracing::error!(?health, "the log accepts no appends");
             }
             *now = health;
         }
@@ -77,11 +77,11 @@ impl Shared {
 
 /// The thread's own state.
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<EngineState>,
     durability: Durability,
-    /// The next log gets this number.
+    /// The number of the next log.
     next_log: u64,
-    /// Numbers below are put aside in the hot log.
+    /// Numbers below this are reserved in the hot log.
     reserved: u64,
     closed: bool,
     group: Group,
@@ -90,26 +90,26 @@ pub(crate) struct Writer {
 /// One group commit.
 struct Group {
     submissions: Vec<(Done, usize)>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<StageOutcome>,
     staged: Vec<Staged>,
     batch: Batch,
-    /// The first of `staged` that is in `batch`.
+    /// Index of the first element of `staged` that is in `batch`.
     batch_begin: usize,
     bytes: usize,
     begun: Instant,
 }
 
-enum Outcome {
+enum StageOutcome {
     Known(Appended),
     /// That of the staged frame with this index.
     Staged(usize),
-    /// A conflict with the log as it is after this commit.
+    /// A conflict with the log's state after this commit.
     Conflict(SessionId),
 }
 
 struct Staged {
     session: SessionId,
-    /// The log's head if it is committed.
+    /// The log's head once it is committed.
     head: Head,
     frame: Frame,
     fate: Fate,
@@ -122,7 +122,7 @@ enum Fate {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, durability: Durability, next_log: u64) -> Self {
+    pub(crate) fn new(shared: Arc<EngineState>, durability: Durability, next_log: u64) -> Self {
         let group = Group {
             submissions: Vec::new(),
             outcomes: Vec::new(),
@@ -136,7 +136,7 @@ impl Writer {
         Self { shared, durability, next_log, reserved: next_log, closed: false, group }
     }
 
-    /// Works until it is told to stop.
+    /// Runs until the stop request.
     pub(crate) fn run(mut self) {
         let mut requests = Vec::new();
         loop {
@@ -172,20 +172,20 @@ impl Writer {
         }
     }
 
-    fn stage(&mut self, append: Append) -> Outcome {
+    fn stage(&mut self, append: Append) -> StageOutcome {
         if self.closed {
-            return Outcome::Known(Appended::Unavailable("the log is closed".into()));
+            return StageOutcome::Known(Appended::Unavailable("the log is closed".into()));
         }
         if let Health::Failed(reason) = self.shared.health() {
             self.shared.set_health(Health::Failed(reason.clone()));
-            return Outcome::Known(Appended::Unavailable(reason));
+            return StageOutcome::Known(Appended::Unavailable(reason));
         }
         let shared = self.shared.clone();
         let mut logs = shared.live.write();
         match logs.get_mut(&append.session) {
             Some(log) if append.expected.epoch == log.epoch && append.expected.seq == log.tail => {
                 if let Some(reason) = log.shut {
-                    return Outcome::Known(Appended::Unavailable(reason.into()));
+                    return StageOutcome::Known(Appended::Unavailable(reason.into()));
                 }
                 log.tail = append.frame.last_seq();
                 log.tail_ordinal += 1;
@@ -204,7 +204,7 @@ impl Writer {
                     return self.to_archived(&append, head);
                 }
                 if append.expected.seq != 0 {
-                    return Outcome::Known(Appended::Conflict(None));
+                    return StageOutcome::Known(Appended::Conflict(None));
                 }
                 let log = LiveLog {
                     number: self.next_log,
@@ -225,8 +225,8 @@ impl Writer {
         }
     }
 
-    /// Adds a frame, for which its log's tail was moved already, to the batch.
-    fn add(&mut self, append: Append, log: &LiveLog) -> Outcome {
+    /// Adds a frame to the batch; its log's tail has been moved already.
+    fn add(&mut self, append: Append, log: &LiveLog) -> StageOutcome {
         let Append { session, frame, summary, .. } = append;
         let entry = Entry::new(log.number, log.tail_ordinal, session, log.epoch, &frame);
         self.group.bytes += frame.bytes().len();
@@ -241,44 +241,44 @@ impl Writer {
             added = self.group.batch.set_next_log(self.reserved);
         }
         if let Err(error) = added {
-            // The only reason is a batch over 2 GiB: with what a frame and a batch may hold it does not get there.
+            // Only a batch over 2 GiB can fail, and the limits of frames and batches exclude that.
             self.fail_batch(&Appended::Unavailable(error.to_string()));
         }
-        Outcome::Staged(self.group.staged.len() - 1)
+        StageOutcome::Staged(self.group.staged.len() - 1)
     }
 
-    /// A frame that does not follow the log's tail: harmless if the log has this very frame there.
-    fn repeated_or_conflict(&mut self, append: &Append, log: &LiveLog) -> Outcome {
-        let conflict = Outcome::Conflict(append.session);
+    /// Handles a frame that does not follow the log's tail: harmless if the log already contains this very frame.
+    fn repeated_or_conflict(&mut self, append: &Append, log: &LiveLog) -> StageOutcome {
+        let conflict = StageOutcome::Conflict(append.session);
         if append.expected.epoch != log.epoch || append.frame.last_seq() > log.tail {
             return conflict;
         }
         if append.frame.first_seq() > log.head {
             let same = |staged: &Staged| staged.session == append.session && staged.frame == append.frame;
-            return self.group.staged.iter().rposition(same).map_or(conflict, Outcome::Staged);
+            return self.group.staged.iter().rposition(same).map_or(conflict, StageOutcome::Staged);
         }
         let limit = ReadLimit { bytes: 0, events: 1 };
         let seq = append.frame.first_seq();
         match reading::read(&self.shared.hot, &self.shared.hints, log, seq, limit) {
             Ok(Ok(frames)) if frames.first() == Some(&append.frame) && seq >= log.first_seq => {
-                Outcome::Known(Appended::Committed(Head { epoch: log.epoch, seq: log.head }))
+                StageOutcome::Known(Appended::Committed(Head { epoch: log.epoch, seq: log.head }))
             }
             _ => conflict,
         }
     }
 
-    fn to_archived(&self, append: &Append, head: Head) -> Outcome {
+    fn to_archived(&self, append: &Append, head: Head) -> StageOutcome {
         if append.expected == head {
-            return Outcome::Known(Appended::Unavailable("the log is archived".into()));
+            return StageOutcome::Known(Appended::Unavailable("the log is archived".into()));
         }
         let limit = ReadLimit { bytes: 0, events: 1 };
         if append.expected.epoch == head.epoch && append.frame.last_seq() <= head.seq {
             let read = self.shared.archive.read(append.session, append.frame.first_seq(), limit);
             if read.is_ok_and(|reading| reading.frames.first() == Some(&append.frame)) {
-                return Outcome::Known(Appended::Committed(head));
+                return StageOutcome::Known(Appended::Committed(head));
             }
         }
-        Outcome::Known(Appended::Conflict(Some(head)))
+        StageOutcome::Known(Appended::Conflict(Some(head)))
     }
 
     fn write_batch(&mut self) {
@@ -304,7 +304,7 @@ impl Writer {
         }
     }
 
-    /// Takes back the tails of the frames in the batch and begins another one.
+    /// Rolls back the tails of the frames in the batch and starts another one.
     fn fail_batch(&mut self, answer: &Appended) {
         let mut logs = self.shared.live.write();
         for staged in self.group.staged[self.group.batch_begin..].iter_mut().rev() {
@@ -319,7 +319,7 @@ impl Writer {
         drop(logs);
         self.group.batch = Batch::default();
         self.group.batch_begin = self.group.staged.len();
-        // What the failed batch put aside is not put aside.
+        // The failed batch reserved no numbers.
         self.reserved = self.reserved.min(self.next_log.saturating_sub(1));
     }
 
@@ -341,7 +341,7 @@ impl Writer {
             self.shared.hot.promise();
         }
         self.move_heads();
-        self.tell();
+        self.report_outcomes();
         self.group.staged.clear();
         self.group.batch_begin = 0;
         self.group.bytes = 0;
@@ -366,7 +366,7 @@ impl Writer {
         }
     }
 
-    fn tell(&mut self) {
+    fn report_outcomes(&mut self) {
         let shared = self.shared.clone();
         let observers = shared.observers.read().unwrap_or_else(PoisonError::into_inner);
         if !observers.is_empty() {
@@ -390,22 +390,22 @@ impl Writer {
         self.group.outcomes = outcomes;
     }
 
-    fn answer(&self, outcome: Outcome) -> Appended {
+    fn answer(&self, outcome: StageOutcome) -> Appended {
         match outcome {
-            Outcome::Known(answer) => answer,
-            Outcome::Conflict(session) => {
+            StageOutcome::Known(answer) => answer,
+            StageOutcome::Conflict(session) => {
                 Appended::Conflict(self.shared.live.get(session).and_then(|log| log.head()))
             }
-            Outcome::Staged(index) => match &self.group.staged[index] {
+            StageOutcome::Staged(index) => match &self.group.staged[index] {
                 Staged { fate: Fate::Failed(answer), .. } => answer.clone(),
                 Staged { head, .. } => Appended::Committed(*head),
             },
         }
     }
 
-    /// Does what is no append. False to stop.
+    /// Handles requests other than appends. Returns `false` to stop.
     fn control(&mut self, request: Request) -> bool {
-        // Whoever asked may have gone meanwhile.
+        // The requester may have gone meanwhile.
         match request {
             Request::Append { appends, done } => self.stage_all(appends, done),
             Request::Shut { session, reply } => drop(reply.send(self.shut(session))),
@@ -464,7 +464,7 @@ impl Writer {
             return Err(LogError::NotFound(session));
         };
         let summary = self.shared.hot.record(number).map(|record| record.summary).unwrap_or_default();
-        // The last frame stays in any case: it tells the head when the log is opened again.
+        // The last frame always stays: it provides the head when the log is opened again.
         let first_ordinal = ordinal.min(log.head_ordinal);
         let mut batch = Batch::default();
         batch.set_record(number, LogRecord::encode(first_seq, &summary)).map_err(unavailable)?;
@@ -477,14 +477,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes something that is no append, as durably as one.
+    /// Writes a change other than an append, with the same durability.
     fn write_change(&mut self, batch: &mut Batch) -> Result<(), LogError> {
         if let Health::Failed(reason) = self.shared.health() {
             return Err(unavailable(reason));
         }
         match self.shared.hot.write(batch) {
             Ok(()) => {}
-            Err(WriteError::Full) => return Err(unavailable("there is no room")),
+            Err(WriteError::Full) => return Err(unavailable("the disk is full")),
             Err(WriteError::Unknown(reason)) => {
                 self.shared.set_health(Health::Failed(reason.clone()));
                 return Err(unavailable(reason));
@@ -504,7 +504,7 @@ impl Writer {
     }
 }
 
-/// Runs a caller's code on the writer's thread. All sessions depend on this thread, so what goes wrong there stays there.
+/// Runs a caller's code on the writer's thread. All sessions depend on this thread, so a panic must not end it.
 fn guard(run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
         tracing::error!("an observer or a completion panicked");

@@ -197,7 +197,7 @@ fn a_file_that_is_gone_is_reported() {
     drop(archived(dir.path()));
     std::fs::remove_file(file_of(dir.path(), 1)).unwrap();
     let (log, report) = open(dir.path());
-    assert!(report.damage[0].what.contains("gone"), "{:?}", report.damage);
+    assert!(report.damage[0].what.contains("missing"), "{:?}", report.damage);
     assert_eq!(log.list().unwrap().len(), 0);
 }
 

@@ -219,7 +219,7 @@ fn a_log_whose_head_is_not_known_takes_no_appends() {
     // The entry's header stands before the frame.
     flip(&newest_file(dir.path()), at - 30);
     let (log, report) = open(dir.path());
-    assert!(report.damage[0].what.contains("takes no appends"), "{:?}", report.damage);
+    assert!(report.damage[0].what.contains("accepts no appends"), "{:?}", report.damage);
     for ordinal in [2, 3] {
         let refused = put(&log, 0, ordinal);
         assert!(!matches!(refused, Appended::Committed(_)), "{refused:?}");

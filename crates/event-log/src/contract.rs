@@ -1,94 +1,95 @@
-//! What every log engine promises, and nothing above it has to know more.
+//! What every log engine guarantees, which is all that its users need to know.
 //!
-//! Written for several writers from the start: the compare-and-swap on the head makes a session's sequence gapless and
-//! unforkable by construction, whoever writes. There are no leases and no clocks in it.
+//! Designed for several writers: the compare-and-swap on the head makes a session's sequence gapless and
+//! unforkable by construction, whichever writer appends. It needs no leases and no clocks.
 
 use agentbench_protocol::{Head, Seq, SessionId};
 use bytes::Bytes;
 
 use crate::Frame;
 
-/// One frame to be appended to one session's log.
+/// One frame to append to one session's log.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// Whose log.
+    /// The session.
     pub session: SessionId,
-    /// The head that the frame follows. With `seq` 0 the log does not exist yet and is created with this epoch.
+    /// The head that the frame follows. With `seq` 0 the log must not exist yet, and is created with this epoch.
     pub expected: Head,
     /// The events. `frame.first_seq()` is `expected.seq + 1`.
     pub frame: Frame,
-    /// A small value kept beside the log and replaced together with this append, if given: what start-up lists without
+    /// A small value stored beside the log and replaced together with this append, if given: start-up lists it without
     /// reading any log. Opaque to the engine; at most a few KiB.
     pub summary: Option<Bytes>,
 }
 
-/// What became of one [`Append`].
+/// The outcome of one [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
-    /// The frame is in the log, at the engine's ack level. The log now ends here: with the frame, or later if it was
-    /// there already and others followed it.
+    /// The frame is in the log, at the engine's ack level. This is the log's head: the end of the frame, or later if it was
+    /// already there and others followed it.
     Committed(Head),
-    /// The log does not end where the frame expected it to, but here; nothing was written. `None`: there is no such log.
+    /// The log's head is not the expected one, but this; nothing was written. `None`: there is no such log.
     Conflict(Option<Head>),
-    /// The engine cannot tell whether the frame is in the log (a failed write or fsync). It is found out by a restart.
+    /// The engine does not know whether the frame is in the log (a failed write or fsync). A restart resolves it.
     Unknown(String),
-    /// Nothing was written and nothing will be for now (the engine is closed, or failed before; the log is archived).
+    /// Nothing was written, and appends are refused for now (the engine is closed, or failed before; or the log is archived).
     Unavailable(String),
-    /// Nothing was written: there is no room. A later append succeeds when there is room again.
+    /// Nothing was written: the disk is full. Appends succeed again once there is space.
     Full,
 }
 
-/// Told the outcomes of one [`EventLog::submit`], in the order of its appends. Runs on the engine's thread: hand over and return.
+/// Called with the outcomes of one [`EventLog::submit`], in the order of its appends. Runs on the engine's thread: hand over and
+/// return.
 pub type Done = Box<dyn FnOnce(Vec<Appended>) + Send>;
 
-/// Told of every commit after it was registered, in the log's order for each session. Runs on the engine's thread.
+/// Called after every commit since its registration, in the log's order for each session. Runs on the engine's thread.
 pub type Observer = Box<dyn Fn(SessionId, Head, &Frame) + Send + Sync>;
 
-/// How much one [`EventLog::read`] may return.
+/// Limits of one [`EventLog::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimit {
-    /// Stop before the frame that would exceed this many bytes; the first frame is returned whatever its size.
+    /// Stop before the frame that would exceed this many bytes; the first frame is always returned.
     pub bytes: usize,
     /// Stop after the frame that reaches this many events.
     pub events: usize,
 }
 
-/// What one [`EventLog::read`] found.
+/// The result of one [`EventLog::read`].
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The log's head when it was read. It may be stale by now, it is never wrong about the past.
+    /// The log's head at the time of the read. It may be outdated, but is never wrong about the past.
     pub head: Head,
-    /// The oldest seq that the log still has (1 unless trimmed; `head.seq + 1` if nothing is left).
+    /// The oldest seq still in the log (1 unless trimmed; `head.seq + 1` if nothing is left).
     pub first_seq: Seq,
-    /// Whole frames in order. The first one holds the seq that was asked for, so it may begin before it.
+    /// Whole frames in order. The first one contains the requested seq, so it may start before it.
     pub frames: Vec<Frame>,
 }
 
-/// One log, as start-up lists it.
+/// One log in the list for start-up.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Whose log.
+    /// The session.
     pub session: SessionId,
-    /// Where it ends.
+    /// Its head.
     pub head: Head,
-    /// The summary of the last append that carried one.
+    /// The summary of the last append that had one.
     pub summary: Bytes,
-    /// The log was moved to the archive: it can be read and deleted, and takes no append.
+    /// Whether the log is in the archive: it can be read and deleted, but not appended to.
     pub archived: bool,
 }
 
-/// Whether the log takes appends.
+/// Whether the log accepts appends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It does.
+    /// It accepts appends.
     Writable,
-    /// There was no room at the last try; appends are tried all the same.
+    /// The last append found the disk full; further appends are still tried.
     Full,
-    /// A write or fsync failed: no appends until a restart has recovered the log. Reads go on.
+    /// A write or fsync failed: no appends until a restart has recovered the log. Reads continue.
     Failed(String),
 }
 
-/// Why a read, trim, archive or delete could not be done.
+/// Why a read, trim, archive or delete failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// There is no log of this session.
@@ -100,7 +101,7 @@ pub enum LogError {
         /// The oldest seq that can be read.
         first_seq: Seq,
     },
-    /// The stored bytes of these events fail their checksum or make no sense. They are never served; what follows them can be read.
+    /// The stored bytes of these events fail their checksum or are invalid. They are never returned; later events can be read.
     #[error("events {from} to {to} are damaged: {detail}")]
     Damaged {
         /// First seq that cannot be read.
@@ -110,10 +111,10 @@ pub enum LogError {
         /// What was found.
         detail: String,
     },
-    /// The log takes no such request now: it is archived (append), or still live (archive of a log with an append in flight).
+    /// The log does not accept this request now: it is archived (append), or still live (archive of a log with an append in flight).
     #[error("{0}")]
     Refused(String),
-    /// The storage did not answer properly.
+    /// The storage failed.
     #[error("the log is unavailable: {0}")]
     Unavailable(String),
 }
@@ -122,59 +123,59 @@ pub enum LogError {
 ///
 /// - A session's log is a chain of [frames](Frame), appended whole or not at all.
 /// - `append` is a compare-and-swap on the head that the frame follows: `first_seq = expected.seq + 1`. Sending the
-///   identical frame again with the same expectation is harmless and is answered with `Committed`.
+///   identical frame again with the same expectation is harmless and returns `Committed`.
 /// - The caller keeps at most one frame of a session in flight; frames of many sessions share one group commit.
-/// - Frames carry producer and id of every event, so a dedupe window can be rebuilt by reading the log's tail.
-/// - An epoch names one life of a log. A deleted and re-created log has another one.
+/// - Frames contain producer and id of every event, so a dedupe window can be rebuilt by reading the log's tail.
+/// - An epoch identifies one incarnation of a log. A log that is deleted and created again has a new one.
 /// - A failed fsync or a write with unknown result stops all appends until the log is opened again ([`Health::Failed`]).
 ///   A full disk refuses appends with [`Appended::Full`] and recovers by itself.
 ///
-/// `submit`, `head` and `health` do not wait for storage; all other methods may, so they are called from threads that may wait.
+/// `submit`, `head` and `health` do not wait for storage; all other methods may, so call them from threads that can block.
 pub trait EventLog: Send + Sync + 'static {
-    /// Appends a batch. Never waits for storage; `done` is told the outcomes. The caller bounds what it has in flight.
+    /// Appends a batch. Never waits for storage; `done` is called with the outcomes. The caller limits what it has in flight.
     fn submit(&self, appends: Vec<Append>, done: Done);
 
-    /// Where the session's log ends; `None` if there is no such log.
+    /// The head of the session's log; `None` if there is no such log.
     fn head(&self, session: SessionId) -> Option<Head>;
 
-    /// Reads whole frames from the one that holds `from` (≥ 1) on. `from` past the head gives no frames.
+    /// Reads whole frames, starting with the one that contains `from` (≥ 1). `from` past the head returns no frames.
     ///
     /// # Errors
     /// [`LogError::NotFound`], [`LogError::Trimmed`] (`from` is older than what is kept), [`LogError::Damaged`] (the
-    /// event at `from` is; intact events before a damaged one are returned first), [`LogError::Unavailable`].
+    /// event at `from` is damaged; intact events before a damaged one are returned first), [`LogError::Unavailable`].
     fn read(&self, session: SessionId, from: Seq, limit: ReadLimit) -> Result<Reading, LogError>;
 
-    /// Every log there is, in no particular order.
+    /// All logs, in no particular order.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
     fn list(&self) -> Result<Vec<Listed>, LogError>;
 
-    /// Registers an observer of all later commits. Restartable: who comes late asks `list` for heads and reads what it missed.
+    /// Registers an observer of all later commits. A late observer gets the heads from `list` and reads what it missed.
     fn observe(&self, observer: Observer);
 
-    /// Removes whole frames whose events are all before `before`. Returns the oldest seq that is left.
+    /// Removes whole frames whose events are all before `before`. Returns the oldest remaining seq.
     ///
     /// # Errors
     /// [`LogError::NotFound`], [`LogError::Refused`] (archived), [`LogError::Unavailable`].
     fn trim(&self, session: SessionId, before: Seq) -> Result<Seq, LogError>;
 
-    /// Moves an ended session's log to where ended sessions are kept. Reads go on throughout; appends end. Doing it twice is harmless.
+    /// Moves an ended session's log to the archive. Reads continue throughout; appends end. Doing it twice is harmless.
     ///
     /// # Errors
-    /// [`LogError::NotFound`], [`LogError::Damaged`] (left where it is), [`LogError::Unavailable`].
+    /// [`LogError::NotFound`], [`LogError::Damaged`] (it stays where it is), [`LogError::Unavailable`].
     fn archive(&self, session: SessionId) -> Result<(), LogError>;
 
-    /// Removes a session's log for good.
+    /// Removes a session's log permanently.
     ///
     /// # Errors
     /// [`LogError::NotFound`], [`LogError::Unavailable`].
     fn delete(&self, session: SessionId) -> Result<(), LogError>;
 
-    /// Whether appends are taken.
+    /// Whether appends are accepted.
     fn health(&self) -> Health;
 
-    /// Commits what is in flight, makes it durable and takes no more appends. Reads go on. Doing it twice is harmless.
+    /// Commits what is in flight, makes it durable and refuses further appends. Reads continue. Doing it twice is harmless.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] if the last write could not be made durable.

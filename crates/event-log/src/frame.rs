@@ -5,15 +5,15 @@
 //! record = length u32 (of all that follows) · kind u8 · zero u8 · user_len u16 · producer_len u16 · id_len u16
 //!          · received_at u64 · ttl_ms u32 · digest u64 · user · producer · id · body
 //! ```
-//! All numbers are little-endian. `length` makes a record skippable; the body is the JSON envelope as readers get it.
-//! A frame that exists has been checked: lengths add up and the texts are UTF-8.
+//! All numbers are little-endian. `length` makes a record skippable; the body is the JSON envelope as readers receive it.
+//! A `Frame` value is always valid: lengths add up and the texts are UTF-8.
 
 use agentbench_protocol::Seq;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Most events in one frame, so that one session's burst cannot hold up a group commit.
+/// Maximum number of events per frame, so that one session's burst cannot delay a group commit.
 pub const MAX_FRAME_EVENTS: usize = 512;
-/// Most bytes in one frame, unless a single event is larger.
+/// Maximum size of a frame in bytes, unless a single event is larger.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 
 const MAGIC: [u8; 2] = *b"AF";
@@ -21,33 +21,33 @@ const VERSION: u8 = 1;
 const HEADER: usize = 16;
 const RECORD_FIXED: usize = 28;
 
-/// What sort of entry of a log this is.
+/// The kind of a log entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An event that a producer published.
     Event,
-    /// A step of the session's lifecycle, written by the server on a command or a timeout.
+    /// A step of the session's lifecycle, written by the server after a command or a timeout.
     Lifecycle,
 }
 
-/// One event as the log keeps it.
+/// One event as stored in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Event or lifecycle.
     pub kind: Kind,
-    /// When the server took it, ms since 1970.
+    /// When the server received it, ms since 1970.
     pub received_at: u64,
-    /// How long after `received_at` it is worth handing to a reader, ms; 0 is for ever.
+    /// How long after `received_at` it may be delivered to a reader, ms; 0 for no limit.
     pub ttl_ms: u32,
-    /// Hash of the published content: tells a repeat from another event under the same id.
+    /// Hash of the published content: distinguishes a repeat from another event with the same id.
     pub digest: u64,
-    /// Who published it.
+    /// The user who published it.
     pub user: &'a str,
-    /// Which of the user's producers; empty if none was named.
+    /// Which of the user's producers; empty if not named.
     pub producer: &'a str,
-    /// The sender's id of the event.
+    /// The event's id, given by the sender.
     pub id: &'a str,
-    /// The JSON envelope as readers get it, `seq` and `receivedAt` included.
+    /// The JSON envelope as readers receive it, including `seq` and `receivedAt`.
     pub body: &'a [u8],
 }
 
@@ -56,7 +56,7 @@ pub struct Record<'a> {
 #[error("not a frame: {0}")]
 pub struct FrameError(pub &'static str);
 
-/// A checked, immutable frame. Cloning shares the bytes.
+/// A validated, immutable frame. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     bytes: Bytes,
@@ -65,10 +65,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Checks bytes that come from a disk or a peer.
+    /// Validates bytes from a disk or a peer.
     ///
     /// # Errors
-    /// Says what is wrong with them; never panics.
+    /// What is wrong with them; never panics.
     pub fn parse(bytes: Bytes) -> Result<Self, FrameError> {
         if bytes.len() < HEADER || bytes[..2] != MAGIC {
             return Err(FrameError("no frame header"));
@@ -189,7 +189,7 @@ pub struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// Begins a frame whose first event gets `first_seq` (≥ 1).
+    /// Starts a frame whose first event has `first_seq` (≥ 1).
     pub fn new(first_seq: Seq, capacity: usize) -> Self {
         assert!(first_seq > 0, "seq 0 stands for before the first event");
         let mut bytes = BytesMut::with_capacity(HEADER + capacity);
@@ -200,12 +200,12 @@ impl FrameBuilder {
         Self { bytes, first_seq, count: 0 }
     }
 
-    /// The seq that the next pushed event gets.
+    /// The seq of the next pushed event.
     pub fn next_seq(&self) -> Seq {
         self.first_seq + u64::from(self.count)
     }
 
-    /// Whether an event whose body has `body` bytes still belongs in this frame.
+    /// Whether an event with a body of `body` bytes still fits this frame.
     pub fn has_room(&self, body: usize) -> bool {
         self.count == 0
             || (usize::from(self.count) < MAX_FRAME_EVENTS && self.bytes.len() + body < MAX_FRAME_BYTES)
@@ -216,12 +216,12 @@ impl FrameBuilder {
         usize::from(self.count)
     }
 
-    /// Adds an event. Its texts have at most 65,535 bytes each, its body less than 2 GiB: the protocol's limits are far below.
+    /// Adds an event. Its texts must have at most 65,535 bytes each, its body less than 2 GiB: the protocol's limits are far below.
     pub fn push(&mut self, record: &Record<'_>) {
         self.push_with(record, |bytes| bytes.extend_from_slice(record.body));
     }
 
-    /// Adds an event whose body `write_body` writes in place; `record.body` is not looked at.
+    /// Adds an event whose body `write_body` writes in place; `record.body` is ignored.
     pub fn push_with(&mut self, record: &Record<'_>, write_body: impl FnOnce(&mut BytesMut)) {
         assert!(usize::from(self.count) < MAX_FRAME_EVENTS, "the frame is full");
         let start = self.bytes.len();

@@ -1,9 +1,9 @@
-//! The log under every session: its contract, its unit of append, and an engine in memory.
+//! The log of every session: its contract, its unit of append, and an engine in memory.
 //!
 //! - [`EventLog`] is the contract in prose and types. Every engine passes the same conformance suite.
-//! - [`Frame`] is what is appended: 1..N events of one session, whole or not at all.
-//! - [`memory`] is the plainest engine, and the one under the tests of everything above.
-//! - `conformance` (a cargo feature) holds the cases that every engine passes.
+//! - [`Frame`] is the unit of append: 1..N events of one session, whole or not at all.
+//! - [`memory`] is the simplest engine, used by the tests of everything above.
+//! - `conformance` (a cargo feature) contains the cases that every engine passes.
 //!
 //! ```text
 //!   session log   ┌────────────┬───────┬──────────────────┐
@@ -12,8 +12,8 @@
 //!                 ▲ first seq kept (trim)                 ▲ head (epoch, seq 9)
 //! ```
 //!
-//! What is left to others: assigning seqs and finding repeated ids (`session`), who may read (`server`), and what the
-//! bytes of an event mean (`protocol`).
+//! Out of scope: assigning seqs and detecting repeated ids (`session`), access control (`server`), and the
+//! meaning of an event's bytes (`protocol`).
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,9 +1,9 @@
-//! An engine that keeps its logs in memory: the contract in its plainest form, and the engine under the tests of
+//! An engine that keeps its logs in memory: the simplest implementation of the contract, used by the tests of
 //! everything above.
 //!
-//! It owns the logs and the order in which outcomes are told. Faults can be put in by hand: an answer that lies about
-//! what was written, completions that are held back, a full or failed engine, events that cannot be read.
-//! It forgets everything when it is dropped.
+//! It owns the logs and the order in which outcomes are reported. Faults can be injected: an answer that contradicts
+//! what was written, delayed completions, a full or failed engine, events that cannot be read.
+//! Its contents are lost when it is dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::{
     Append, Appended, Done, EventLog, Frame, Health, Listed, LogError, Observer, ReadLimit, Reading,
 };
 
-/// Every log in memory. See the module's text for what it is good for.
+/// All logs in memory. See the module's documentation for its uses.
 #[derive(Default)]
 pub struct MemoryLog {
     state: Mutex<State>,
@@ -31,9 +31,9 @@ struct State {
     held: bool,
     waiting: VecDeque<(Vec<Append>, Done)>,
     closed: bool,
-    /// What was committed and not told yet. One thread at a time tells it, so the order is that of the commits.
+    /// Commits not reported yet. One thread at a time reports them, so the order is that of the commits.
     notices: VecDeque<Notice>,
-    telling: bool,
+    notifying: bool,
 }
 
 struct Log {
@@ -63,32 +63,32 @@ impl MemoryLog {
         Self::default()
     }
 
-    /// Answers the next append with `answer` and writes nothing.
+    /// Answers the next append with `answer` without writing anything.
     pub fn fail_next(&self, answer: Appended) {
         self.state().faults.push_back(Fault { answer, write: false });
     }
 
-    /// Writes the next append as usual and answers `answer` all the same, as when the word of a commit is lost.
+    /// Writes the next append as usual, but answers with `answer`, as when the outcome of a commit is lost.
     pub fn write_but_answer(&self, answer: Appended) {
         self.state().faults.push_back(Fault { answer, write: true });
     }
 
-    /// Lets appends wait until [`release`](Self::release): a storage that takes its time.
+    /// Delays appends until [`release`](Self::release), like a slow storage.
     pub fn hold(&self) {
         self.state().held = true;
     }
 
-    /// Commits what waits, in order, and holds no longer.
+    /// Commits delayed appends in order, and stops delaying.
     pub fn release(&self) {
         let mut state = self.state();
         state.held = false;
         while let Some((appends, done)) = state.waiting.pop_front() {
             state.commit(appends, done);
         }
-        self.tell(state);
+        self.notify(state);
     }
 
-    /// Number of `submit`s that are held.
+    /// Number of delayed `submit`s.
     pub fn held(&self) -> usize {
         self.state().waiting.len()
     }
@@ -98,7 +98,7 @@ impl MemoryLog {
         self.state().health = Some(health);
     }
 
-    /// Makes the frames that hold any of the events `from..=to` unreadable.
+    /// Makes the frames that contain any of the events `from..=to` unreadable.
     pub fn damage(&self, session: SessionId, from: Seq, to: Seq) {
         if let Some(log) = self.state().logs.get_mut(&session) {
             log.damaged.push((from, to));
@@ -106,16 +106,16 @@ impl MemoryLog {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing is left half done by a panic under this lock: observers and `Done`s run outside.
+        // A panic under this lock leaves nothing half done: observers and `Done`s run outside.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells all notices, unless another call (this thread's own, further up, included) is at it already.
-    fn tell<'a>(&'a self, mut state: MutexGuard<'a, State>) {
-        if state.telling {
+    /// Reports all notices, unless another call (including this thread's own, further up) is already doing so.
+    fn notify<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        if state.notifying {
             return;
         }
-        state.telling = true;
+        state.notifying = true;
         while let Some(notice) = state.notices.pop_front() {
             drop(state);
             let observers = self.observers.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -127,7 +127,7 @@ impl MemoryLog {
             (notice.done)(notice.outcomes);
             state = self.state();
         }
-        state.telling = false;
+        state.notifying = false;
     }
 }
 
@@ -264,7 +264,7 @@ impl EventLog for MemoryLog {
             return;
         }
         state.commit(appends, done);
-        self.tell(state);
+        self.notify(state);
     }
 
     fn head(&self, session: SessionId) -> Option<Head> {
@@ -327,7 +327,7 @@ impl EventLog for MemoryLog {
     }
 
     fn close(&self) -> Result<(), LogError> {
-        // What is held counts as in flight.
+        // Delayed appends count as in flight.
         self.release();
         self.state().closed = true;
         Ok(())

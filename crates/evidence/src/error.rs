@@ -1,65 +1,65 @@
-//! Why evidence is not taken or cannot be had.
+//! Why evidence is refused or cannot be read.
 
 use std::io;
 
 use crate::hash::Hash;
 
-/// See each.
+/// Why evidence is refused or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    /// The file is larger than one may be.
+    /// The file exceeds the limit.
     #[error("a piece of evidence may have at most {limit} bytes")]
     TooLarge {
-        /// Bytes that one may have.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// The session has as much as one may have.
-    #[error("the session's evidence may take at most {limit} bytes in all, and {used} are taken")]
+    /// The session's evidence has reached its limit.
+    #[error("the session's evidence may take at most {limit} bytes in total, and {used} are used")]
     SessionFull {
-        /// Bytes that one may take.
+        /// The limit in bytes.
         limit: u64,
-        /// Bytes that it takes, each file at least a block of the disk.
+        /// Bytes used, counting each file as at least one block of the disk.
         used: u64,
     },
-    /// The part does not begin where what is there ends.
-    #[error("{received} bytes have been received: go on from there")]
+    /// The part does not start at the end of the received bytes.
+    #[error("{received} bytes have been received: continue from there")]
     OutOfPlace {
-        /// Bytes that have been received.
+        /// Number of bytes received.
         received: u64,
     },
-    /// Somebody else is uploading the same file.
+    /// Another request is uploading the same file.
     #[error("the same file is being uploaded by another request; {received} bytes of it have been received")]
     Busy {
-        /// Bytes that have been received.
+        /// Number of bytes received.
         received: u64,
     },
-    /// There were more or fewer bytes than were announced.
-    #[error("{announced} bytes were announced, and {found} came")]
+    /// The number of bytes differs from the announced one.
+    #[error("{announced} bytes were announced, but {found} received")]
     WrongSize {
-        /// Bytes that were announced.
+        /// Number of bytes announced.
         announced: u64,
-        /// Bytes that came.
+        /// Number of bytes received.
         found: u64,
     },
-    /// The bytes are not what their name says.
+    /// The bytes do not match the hash in their name.
     #[error("the bytes have another hash: {found}")]
     WrongHash {
-        /// The hash that they have.
+        /// Their actual hash.
         found: Hash,
     },
-    /// What is stored is not what its name says.
+    /// The stored bytes do not match their name.
     #[error("the stored evidence is damaged: {what}; upload the same bytes again")]
     Damaged {
-        /// What was found.
+        /// The damage.
         what: &'static str,
     },
-    /// The session was removed while the file was on its way.
-    #[error("the session is gone")]
+    /// The session was removed during the upload.
+    #[error("the session was removed")]
     Gone,
-    /// The disk has no room.
+    /// The disk is full.
     #[error("the disk has no room for it")]
     Full,
-    /// The disk does not do what it should.
+    /// The disk failed.
     #[error("the disk: {0}")]
     Disk(io::Error),
 }

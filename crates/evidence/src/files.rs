@@ -1,4 +1,4 @@
-//! Names and looks: where a file of evidence is, and what a session's folder holds.
+//! Names of files: where a file of evidence is, and what a session's folder contains.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -9,11 +9,11 @@ use agentbench_protocol::SessionId;
 use crate::hash::Hash;
 use crate::media_type::MediaType;
 
-/// Ending of what is on its way.
+/// Extension of an incomplete upload.
 const PARTIAL: &str = "part";
-/// Ending of a file's inner hashes.
+/// Extension of a file's inner hashes.
 const TREE: &str = "tree";
-/// What a file takes at least: a block of the disk. Many empty files fill a disk, too.
+/// Minimum size that a file counts as: a block of the disk, since many empty files fill a disk, too.
 const BLOCK: u64 = 4096;
 
 pub(crate) fn folder(dir: &Path, session: SessionId) -> PathBuf {
@@ -28,12 +28,12 @@ pub(crate) fn partial(dir: &Path, session: SessionId, hash: Hash) -> PathBuf {
     folder(dir, session).join(format!("{hash}.{PARTIAL}"))
 }
 
-/// Where the inner hashes of a whole file are.
+/// Path of a complete file's inner hashes.
 pub(crate) fn tree(dir: &Path, session: SessionId, hash: Hash) -> PathBuf {
     folder(dir, session).join(format!("{hash}.{TREE}"))
 }
 
-/// What a whole file's name says; `None` for every other file.
+/// Parses a complete file's name; `None` for every other file.
 pub(crate) fn named(path: &Path) -> Option<(Hash, MediaType)> {
     let hash = path.file_stem()?.to_str()?.parse().ok()?;
     let ending = path.extension()?.to_str()?;
@@ -44,18 +44,18 @@ pub(crate) fn is_partial(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == PARTIAL)
 }
 
-/// Whether a session is charged for it: its own files, not what is kept beside them.
+/// Whether the file counts for the session's limit: its own files do, not those kept beside them.
 pub(crate) fn is_charged(path: &Path) -> bool {
     path.extension().is_none_or(|ending| ending != TREE)
 }
 
-/// What a file of so many bytes counts for.
+/// The size that a file of `size` bytes counts as.
 pub(crate) fn charge(bytes: u64) -> u64 {
     bytes.max(BLOCK)
 }
 
-/// `None` where there is no such file.
-pub(crate) fn look(path: &Path) -> io::Result<Option<Metadata>> {
+/// `None` if there is no such file.
+pub(crate) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -63,7 +63,7 @@ pub(crate) fn look(path: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// The files of a folder; none where there is no folder.
+/// The files of a folder; none if there is no folder.
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -72,8 +72,8 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        // One that has gone in the meantime is none.
-        if let Some(metadata) = look(&path)? {
+        // A file that was removed meanwhile is skipped.
+        if let Some(metadata) = metadata(&path)? {
             files.push((path, metadata));
         }
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hash([u8; 32]);
 
-/// Text that is no hash.
+/// Text that is not a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("evidence is named by 64 lowercase hexadecimal digits, the BLAKE3 hash of its bytes")]
 pub struct NoHash;
@@ -35,7 +35,7 @@ impl FromStr for Hash {
         let digit = |byte: u8| match byte {
             b'0'..=b'9' => Ok(byte - b'0'),
             b'a'..=b'f' => Ok(byte - b'a' + 10),
-            // One spelling only: otherwise one file would have several names.
+            // Only one spelling: otherwise a file would have several names.
             _ => Err(NoHash),
         };
         let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| NoHash)?;

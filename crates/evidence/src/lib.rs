@@ -1,13 +1,13 @@
 //! Evidence of sessions: screenshots, videos and other files, stored once by the BLAKE3 hash of their bytes.
 //!
-//! - [`Store`] is a folder: `SESSION/HASH.EXTENSION` for what is whole, `SESSION/HASH.part` for what is on its way. A file
-//!   gets its final name only when its bytes have the hash that names it and are on the disk, so there is never half a file.
-//! - [`Upload`] is one file being written. One that breaks off stays as it is, to be gone on with for [`PARTIAL_LIFE`].
-//! - [`Reader`] gives only bytes that the file's name holds for: the inner hashes of larger files are in
-//!   `SESSION/HASH.tree`, so that a part can be checked alone. [`Store::scrub`] reads what nobody asks for.
-//! - [`Hash`] and [`MediaType`] are names that were checked: no text of a client is ever part of a path.
+//! - [`Store`] is a folder: `SESSION/HASH.EXTENSION` for complete files, `SESSION/HASH.part` for incomplete ones. A file
+//!   gets its final name only when its bytes match the hash in it and are on the disk, so a partial file never looks complete.
+//! - [`Upload`] is one file being written. An interrupted one is kept and can be continued for [`PARTIAL_LIFE`].
+//! - [`Reader`] returns only bytes that match the file's name: the inner hashes of larger files are in
+//!   `SESSION/HASH.tree`, so that a part can be verified alone. [`Store::scrub`] reads files that nobody requests.
+//! - [`struct@Hash`] and [`MediaType`] are validated names: no text of a client is ever part of a path.
 //!
-//! Everything here waits for the disk. Callers on threads that must not wait call from another thread.
+//! All operations wait for the disk. Callers on threads that must not block call from another thread.
 
 mod error;
 mod files;
@@ -23,6 +23,6 @@ pub use error::EvidenceError;
 pub use hash::{Hash, NoHash};
 pub use media_type::MediaType;
 pub use reader::Reader;
-pub use scrub::Scrubbed;
+pub use scrub::ScrubReport;
 pub use store::{Begun, Found, Limits, PARTIAL_LIFE, Part, Store, Stored};
 pub use upload::{Ended, Upload};

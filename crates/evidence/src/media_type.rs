@@ -1,6 +1,6 @@
-//! The media types that evidence may have. The list is closed: nothing that a browser would run is on it.
+//! The media types of evidence. The list is closed: it contains nothing that a browser would run.
 
-/// One of them. Each is kept as the ending of its file's name.
+/// A media type of evidence. It is stored as the extension of the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaType {
     /// `image/png`
@@ -24,7 +24,7 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    /// Every one.
+    /// Every type.
     pub const ALL: [Self; 9] = [
         Self::Png,
         Self::Jpeg,
@@ -37,7 +37,7 @@ impl MediaType {
         Self::Mp4,
     ];
 
-    /// As it is written in `Content-Type`.
+    /// The value of `Content-Type`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Png => "image/png",
@@ -52,19 +52,19 @@ impl MediaType {
         }
     }
 
-    /// Reads a `Content-Type`; parameters such as `charset` are left out, and letters may be of either case
+    /// Parses a `Content-Type`; parameters such as `charset` and case are ignored
     /// (RFC 9110 §8.3.1).
     pub fn parse(text: &str) -> Option<Self> {
         let name = text.split(';').next().unwrap_or("").trim();
         Self::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// Whether browsers show it as a picture or a film, and never run it.
+    /// Whether browsers display it as a picture or video, and never run it.
     pub const fn is_picture(self) -> bool {
         matches!(self, Self::Png | Self::Jpeg | Self::Webp | Self::Gif | Self::Webm | Self::Mp4)
     }
 
-    /// The ending of its file's name.
+    /// The extension of its file's name.
     pub(crate) const fn ending(self) -> &'static str {
         match self {
             Self::Png => "png",

@@ -1,4 +1,4 @@
-//! Reading a file so that no byte goes out that is not what the file's name says.
+//! Reads a file so that only bytes that match the file's name are returned.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use crate::hash::Hash;
 use crate::store::{Store, Stored};
 use crate::tree::{GROUP, Tree};
 
-/// An open file whose length is right, and whose groups are checked as they are read.
+/// An open file with the right length, whose groups are verified as they are read.
 #[derive(Debug)]
 pub struct Reader {
     pub(crate) store: Arc<Store>,
@@ -22,21 +22,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What it is.
+    /// Its media type.
     pub fn stored(&self) -> Stored {
         self.stored
     }
 
-    /// Its name.
+    /// Its hash.
     pub fn hash(&self) -> Hash {
         self.tree.hash()
     }
 
-    /// Bytes from `from` on, `most` at most and as many as one group of 256 KiB has from there; none at the end. They
+    /// Bytes from `from` on, at most `most` and at most the rest of that group of 256 KiB; none at the end. They
     /// are what was uploaded.
     ///
     /// # Errors
-    /// [`EvidenceError::Damaged`], and the disk's.
+    /// [`EvidenceError::Damaged`], and errors of the disk.
     pub fn read(&mut self, from: u64, most: u64) -> Result<Vec<u8>, EvidenceError> {
         if from >= self.stored.size {
             return Ok(Vec::new());
@@ -53,17 +53,17 @@ impl Reader {
             return Err(io::Error::new(error.kind(), error.to_string()).into());
         }
         if read.is_err() || !self.tree.holds(index as usize, &group) {
-            return Err(self.store.note_damage(self.session, self.hash(), "its bytes are other ones"));
+            return Err(self.store.note_damage(self.session, self.hash(), "its bytes were altered"));
         }
         group.truncate((from - begin).saturating_add(most).min(length as u64) as usize);
         group.drain(..(from - begin) as usize);
         Ok(group)
     }
 
-    /// Reads all of it, and keeps nothing; ends early, without a finding, when `stop` says so.
+    /// Reads and verifies all of it; ends early, without a finding, when `stop` returns true.
     ///
     /// # Errors
-    /// As [`Reader::read`].
+    /// See [`Reader::read`].
     pub(crate) fn verify(&mut self, stop: &impl Fn() -> bool) -> Result<(), EvidenceError> {
         let mut at = 0;
         while at < self.stored.size && !stop() {

@@ -1,4 +1,4 @@
-//! The scrub: every stored file is read again now and then, since a disk forgets without a word.
+//! The scrub: every stored file is read again from time to time, since disks lose data silently.
 
 use std::io;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use crate::files;
 use crate::hash::Hash;
 use crate::store::Store;
 
-/// What one round did.
+/// The result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Scrubbed {
-    /// Files that were read.
+pub struct ScrubReport {
+    /// Number of files read.
     pub files: u64,
-    /// Their bytes.
+    /// Number of bytes read.
     pub bytes: u64,
-    /// Files that are damaged, as far as this round saw them.
+    /// Number of damaged files found in this round.
     pub damaged: u64,
-    /// Whether it has come to the end; the next round begins anew.
+    /// Whether it has reached the end; the next round starts over.
     pub is_over: bool,
 }
 
 impl Store {
-    /// Goes on where the last round ended, until `most` bytes have been read or `stop` says so.
+    /// Continues where the last round ended, until `most` bytes have been read or `stop` returns true.
     ///
     /// # Errors
-    /// If the folders cannot be listed.
-    pub fn scrub(self: &Arc<Self>, most: u64, stop: impl Fn() -> bool) -> io::Result<Scrubbed> {
-        let mut done = Scrubbed::default();
+    /// The folders cannot be listed.
+    pub fn scrub(self: &Arc<Self>, most: u64, stop: impl Fn() -> bool) -> io::Result<ScrubReport> {
+        let mut done = ScrubReport::default();
         let after = self.scrubbed_to();
         for session in self.sessions()? {
             if after.is_some_and(|(last, _)| session < last) {
@@ -52,13 +52,13 @@ impl Store {
             }
         }
         self.set_scrubbed_to(None);
-        Ok(Scrubbed { is_over: true, ..done })
+        Ok(ScrubReport { is_over: true, ..done })
     }
 
-    /// Reads one file and holds it against its name.
+    /// Reads one file and compares it with its name.
     ///
     /// # Errors
-    /// [`EvidenceError::Damaged`], and the disk's.
+    /// [`EvidenceError::Damaged`], and errors of the disk.
     pub fn check(self: &Arc<Self>, session: SessionId, hash: Hash) -> Result<(), EvidenceError> {
         self.check_until(session, hash, &|| false)
     }
@@ -70,7 +70,7 @@ impl Store {
         stop: &impl Fn() -> bool,
     ) -> Result<(), EvidenceError> {
         match self.read(session, hash)? {
-            // Removed in the meantime.
+            // Removed meanwhile.
             None => Ok(()),
             Some(mut reader) => {
                 reader.verify(stop)?;

@@ -1,4 +1,4 @@
-//! The folder of all evidence: what is there, who is uploading, how much each session takes.
+//! The folder of all evidence: the files, the uploads in progress, and the space that each session uses.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -19,48 +19,48 @@ use crate::reader::Reader;
 use crate::tree::Tree;
 use crate::upload::Upload;
 
-/// Time after its last byte for which an upload that broke off can be gone on with.
+/// Time after its last byte during which an interrupted upload can be continued.
 pub const PARTIAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// How much may be stored, in bytes.
+/// Limits in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of one file.
+    /// Maximum size of one file.
     pub file: u64,
-    /// Of one session. A file counts for 4 KiB at least.
+    /// Maximum total of one session. A file counts as at least 4 KiB.
     pub session: u64,
 }
 
-/// A file that is whole.
+/// A complete file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// What they are.
+    /// Its media type.
     pub media_type: MediaType,
 }
 
-/// What there is of a file.
+/// How much of a file exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// All of it.
     Whole(Stored),
-    /// So many bytes from its beginning.
+    /// This number of bytes from its beginning.
     Partly(u64),
     /// Nothing.
     Nothing,
 }
 
-/// Which part of a file is about to come.
+/// Which part of a file is about to be uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it, so many bytes if that is known before. What there was of it is forgotten.
+    /// All of it, with its size if known in advance. Earlier parts are discarded.
     Whole(Option<u64>),
-    /// Bytes from `from` on, of a file of `total`. They have to begin where what is there ends.
+    /// Bytes from `from` on, of a file of `total` bytes. They must start where the received bytes end.
     Range {
-        /// The first byte, counted from 0.
+        /// Offset of the first byte.
         from: u64,
-        /// Bytes of the whole file.
+        /// Size of the whole file in bytes.
         total: u64,
     },
 }
@@ -81,16 +81,16 @@ impl Part {
     }
 }
 
-/// What a begun upload is.
+/// The result of starting an upload.
 #[derive(Debug)]
 pub enum Begun {
-    /// The file is there already: nothing has to come.
+    /// The file exists already: nothing needs to be sent.
     There(Stored),
     /// Bytes are expected.
     Upload(Upload),
 }
 
-/// See the crate. Shared by threads; no lock is held while the disk works.
+/// A store of evidence. Shared by threads; no lock is held during disk operations.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) dir: PathBuf,
@@ -100,25 +100,25 @@ pub struct Store {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Files that somebody is writing.
+    /// Files that are being written.
     busy: HashSet<(SessionId, Hash)>,
-    /// What sessions take, as far as somebody asked; with what uploads under way have announced.
+    /// Space used by sessions, as far as requested; includes the announced sizes of uploads in progress.
     used: HashMap<SessionId, u64>,
-    /// Files that are known to be damaged.
+    /// Files known to be damaged.
     damaged: HashSet<(SessionId, Hash)>,
-    /// Times that damage was found.
+    /// Number of times that damage was found.
     found_damaged: u64,
-    /// The file that the scrub has read last.
+    /// The last file that the scrub read.
     scrubbed_to: Option<(SessionId, Hash)>,
 }
 
 impl Store {
-    /// A store in this folder, which is made with the first file.
+    /// A store in this folder, which is created with the first file.
     pub fn new(dir: impl Into<PathBuf>, limits: Limits) -> Arc<Self> {
         Arc::new(Self { dir: dir.into(), limits, state: Mutex::default() })
     }
 
-    /// How much may be stored.
+    /// The limits.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -127,36 +127,36 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is of a session's file. One that is known to be damaged is as good as not there.
+    /// How much of a session's file exists. A file known to be damaged counts as missing.
     ///
     /// # Errors
-    /// If the disk does not say.
+    /// The disk failed.
     pub fn find(&self, session: SessionId, hash: Hash) -> Result<Found, EvidenceError> {
         if let Some(stored) = self.find_whole(session, hash)?
             && !self.is_damaged(session, hash)
         {
             return Ok(Found::Whole(stored));
         }
-        let partly = files::look(&files::partial(&self.dir, session, hash))?;
+        let partly = files::metadata(&files::partial(&self.dir, session, hash))?;
         Ok(partly.map_or(Found::Nothing, |metadata| Found::Partly(metadata.len())))
     }
 
-    /// The file with its name, whatever its bytes are.
+    /// The file by name, whatever its bytes are.
     pub(crate) fn find_whole(&self, session: SessionId, hash: Hash) -> io::Result<Option<Stored>> {
         for media_type in MediaType::ALL {
-            if let Some(metadata) = files::look(&files::whole(&self.dir, session, hash, media_type))? {
+            if let Some(metadata) = files::metadata(&files::whole(&self.dir, session, hash, media_type))? {
                 return Ok(Some(Stored { size: metadata.len(), media_type }));
             }
         }
         Ok(None)
     }
 
-    /// Files that are known to be damaged.
+    /// Files known to be damaged.
     pub fn damaged(&self) -> usize {
         self.state().damaged.len()
     }
 
-    /// Times that damage was found.
+    /// Number of times that damage was found.
     pub fn found_damaged(&self) -> u64 {
         self.state().found_damaged
     }
@@ -166,24 +166,24 @@ impl Store {
         self.state().damaged.contains(&(session, hash))
     }
 
-    /// Remembers that a file is damaged, and says so the first time.
+    /// Records that a file is damaged, and logs it the first time.
     pub(crate) fn note_damage(&self, session: SessionId, hash: Hash, what: &'static str) -> EvidenceError {
         let mut state = self.state();
         state.found_damaged += 1;
         let is_new = state.damaged.insert((session, hash));
         drop(state);
         if is_new {
-            tracing::error!(%session, %hash, what, "stored evidence is damaged: it is not served until it is uploaded again");
+            tracing::error!(%session, %hash, what, "stored evidence is damaged; it is not served until it is uploaded again");
         }
         EvidenceError::Damaged { what }
     }
 
-    /// A file was read as a whole and is right: one that was restored is no longer damaged.
+    /// A file was read completely and is valid: a restored one is no longer damaged.
     pub(crate) fn note_intact(&self, session: SessionId, hash: Hash) {
         self.state().damaged.remove(&(session, hash));
     }
 
-    /// Forgets the damage of a file that is about to be replaced, and what it was charged for.
+    /// Clears the damage of a file that is about to be replaced, and the space it counted for.
     pub(crate) fn replace(&self, session: SessionId, hash: Hash) -> io::Result<()> {
         let Some(old) = self.find_whole(session, hash)? else { return Ok(()) };
         files::remove(&files::whole(&self.dir, session, hash, old.media_type))?;
@@ -203,10 +203,10 @@ impl Store {
         self.state().scrubbed_to = last;
     }
 
-    /// Every whole file of a session, by hash.
+    /// Every complete file of a session, by hash.
     ///
     /// # Errors
-    /// If the disk does not say.
+    /// The disk failed.
     pub fn list(&self, session: SessionId) -> Result<Vec<(Hash, Stored)>, EvidenceError> {
         let mut found = Vec::new();
         for (path, metadata) in files::list(&files::folder(&self.dir, session))? {
@@ -218,11 +218,11 @@ impl Store {
         Ok(found)
     }
 
-    /// Opens a whole file for reading; `None` if there is none. A file whose inner hashes are not known is read once as
-    /// a whole for them.
+    /// Opens a complete file for reading; `None` if there is none. A file whose inner hashes are unknown is first read
+    /// completely to compute them.
     ///
     /// # Errors
-    /// [`EvidenceError::Damaged`] if its length is another one, or the whole is; and the disk's.
+    /// [`EvidenceError::Damaged`] if its length or its content is wrong; and errors of the disk.
     pub fn read(self: &Arc<Self>, session: SessionId, hash: Hash) -> Result<Option<Reader>, EvidenceError> {
         let Some(stored) = self.find_whole(session, hash)? else { return Ok(None) };
         let mut file = match File::open(files::whole(&self.dir, session, hash, stored.media_type)) {
@@ -237,10 +237,10 @@ impl Store {
             None => Tree::of(&mut file)?,
         };
         if tree.size() != stored.size {
-            return Err(self.note_damage(session, hash, "it has another length"));
+            return Err(self.note_damage(session, hash, "its length is wrong"));
         }
         if tree.hash() != hash {
-            return Err(self.note_damage(session, hash, "its bytes are other ones"));
+            return Err(self.note_damage(session, hash, "its bytes were altered"));
         }
         if is_new {
             self.keep_tree(session, &tree);
@@ -248,14 +248,14 @@ impl Store {
         Ok(Some(Reader { store: Arc::clone(self), session, stored, file, tree }))
     }
 
-    /// The inner hashes of a file, if they are there and prove themselves.
+    /// The inner hashes of a file, if they exist and are valid.
     fn known_tree(&self, session: SessionId, hash: Hash) -> Option<Tree> {
-        // A sidecar that cannot be read is made again: it is no reason to withhold the file.
+        // An unreadable sidecar is created again: it is no reason to withhold the file.
         let bytes = fs::read(files::tree(&self.dir, session, hash)).ok()?;
         Tree::decode(&bytes, hash)
     }
 
-    /// Keeps the inner hashes of a file that is larger than one group. One that cannot be kept is made again.
+    /// Stores the inner hashes of a file that is larger than one group. If that fails, they are computed again next time.
     pub(crate) fn keep_tree(&self, session: SessionId, tree: &Tree) {
         if tree.size() <= crate::tree::GROUP as u64 {
             return;
@@ -268,15 +268,15 @@ impl Store {
             file.sync_data()
         };
         if let Err(error) = written() {
-            tracing::warn!(%session, %error, "the inner hashes of evidence cannot be kept");
+            tracing::warn!(%session, %error, "the inner hashes of evidence cannot be stored");
         }
     }
 
-    /// Begins to take a file, or goes on with it.
+    /// Starts or continues an upload.
     ///
     /// # Errors
     /// [`EvidenceError::TooLarge`], [`EvidenceError::SessionFull`], [`EvidenceError::OutOfPlace`], [`EvidenceError::Busy`]
-    /// and the disk's.
+    /// and errors of the disk.
     pub fn begin(
         self: &Arc<Self>,
         session: SessionId,
@@ -284,7 +284,7 @@ impl Store {
         media_type: MediaType,
         part: Part,
     ) -> Result<Begun, EvidenceError> {
-        // Who sends it again may have been told that it is damaged: it is there if its bytes are.
+        // The sender may have been told that it is damaged: it counts as present only if its bytes are valid.
         if let Found::Whole(stored) = self.find(session, hash)? {
             match self.check(session, hash) {
                 Ok(()) => return Ok(Begun::There(stored)),
@@ -296,14 +296,14 @@ impl Store {
             return Err(EvidenceError::TooLarge { limit: self.limits.file });
         }
         if !self.state().busy.insert((session, hash)) {
-            let partial = files::look(&files::partial(&self.dir, session, hash))?;
+            let partial = files::metadata(&files::partial(&self.dir, session, hash))?;
             return Err(EvidenceError::Busy { received: partial.map_or(0, |metadata| metadata.len()) });
         }
-        // From here on the upload's end gives the place back.
+        // From here on the upload's end releases the mark.
         Upload::begin(Arc::clone(self), session, hash, media_type, part)
     }
 
-    /// Makes a session's folder, for this user alone.
+    /// Creates a session's folder, for this user alone.
     pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
@@ -312,17 +312,17 @@ impl Store {
         self.state().busy.remove(&(session, hash));
     }
 
-    /// What the files of a session are charged for.
+    /// The space that the files of a session count for.
     fn listed_bytes(&self, session: SessionId) -> io::Result<u64> {
         let files = files::list(&files::folder(&self.dir, session))?;
         let charged = files.iter().filter(|(path, _)| files::is_charged(path));
         Ok(charged.map(|(_, metadata)| files::charge(metadata.len())).sum())
     }
 
-    /// Takes room of a session's share: `more` bytes instead of `before`.
+    /// Reserves space of a session's limit: `more` bytes instead of `before`.
     pub(crate) fn charge(&self, session: SessionId, before: u64, more: u64) -> Result<(), EvidenceError> {
         let known = self.state().used.contains_key(&session);
-        // The disk is asked without the lock, which threads that must not wait take, too.
+        // The disk is read without the lock, which is also taken by threads that must not block.
         let listed = if known { 0 } else { self.listed_bytes(session)? };
         let mut state = self.state();
         let used = *state.used.entry(session).or_insert(listed);
@@ -335,7 +335,7 @@ impl Store {
     /// Removes all evidence of a session.
     ///
     /// # Errors
-    /// If the disk does not let go of it; a later [`Store::sweep`] tries again.
+    /// The disk failed; a later [`Store::sweep`] tries again.
     pub fn remove(&self, session: SessionId) -> io::Result<()> {
         let mut state = self.state();
         state.used.remove(&session);
@@ -347,11 +347,11 @@ impl Store {
         }
     }
 
-    /// Removes uploads that broke off [`PARTIAL_LIFE`] before `now`, and what belongs to sessions that `is_known` does not
-    /// know and has not been touched for as long. Gives the number of files and folders that went.
+    /// Removes uploads that were interrupted [`PARTIAL_LIFE`] before `now`, and the files of sessions for which `is_known` returns
+    /// false and which are as old. Returns the number of removed files and folders.
     ///
     /// # Errors
-    /// If the disk does not let it; what is left stays for the next time.
+    /// The disk failed; the rest is left for the next time.
     pub fn sweep(&self, now: SystemTime, is_known: impl Fn(SessionId) -> bool) -> io::Result<usize> {
         let is_old = |metadata: &fs::Metadata| {
             let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
@@ -360,7 +360,7 @@ impl Store {
         let mut removed = 0;
         for (folder, metadata) in files::list(&self.dir)? {
             let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-            // What is not named like a session is not ours.
+            // Anything without a session's name is not ours.
             let Some(session) = name.filter(|_| metadata.is_dir()) else { continue };
             if !is_known(session) && is_old(&metadata) {
                 removed += usize::from(self.remove(session).is_ok());
@@ -385,7 +385,7 @@ impl Store {
     }
 }
 
-/// Options that make files for this user alone.
+/// Options that create files for this user alone.
 pub(crate) fn private_options() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.mode(0o600);

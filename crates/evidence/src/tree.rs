@@ -1,11 +1,12 @@
-//! What checks a file piece by piece: the inner hashes of its BLAKE3 tree, one for each 256 KiB, kept beside the file.
+//! Verifies a file in pieces: the inner hashes of its BLAKE3 tree, one for each 256 KiB, stored beside the file.
 //!
 //! ```text
 //! HASH.tree = "agentbench-tree-1" · size u64 · (32 bytes for each group of 256 KiB, if there are two or more)
 //!             · BLAKE3 of all that
 //! ```
-//! BLAKE3 is a tree, so these hashes combine to the one that names the file: a sidecar proves itself (its last hash is
-//! for the size, which the tree proves to a group only), and a damaged one is made anew. A range is checked by the groups that it lies in, without reading the rest.
+//! BLAKE3 is a tree, so these hashes combine to the one that names the file: a sidecar verifies itself (its last hash is
+//! for the size, which the tree fixes only up to a group), and a damaged one is created again. A range is verified with its groups,
+//! without reading the rest.
 
 use std::io::{self, Read};
 
@@ -15,7 +16,7 @@ use blake3::hazmat::{
 
 use crate::hash::Hash;
 
-/// Bytes of a group: a power of two, so that each is a subtree. A sidecar is an eight-thousandth of its file.
+/// Size of a group in bytes: a power of two, so that each is a subtree. A sidecar has an eight-thousandth of its file's size.
 pub(crate) const GROUP: usize = 256 * 1024;
 const MAGIC: &[u8] = b"agentbench-tree-1";
 
@@ -33,7 +34,7 @@ impl Tree {
         self.size
     }
 
-    /// The hash of the whole.
+    /// The hash of the whole file.
     pub(crate) const fn hash(&self) -> Hash {
         self.hash
     }
@@ -46,7 +47,7 @@ impl Tree {
         self.groups.get(index).is_some_and(|group| *group == group_value(index, bytes))
     }
 
-    /// The tree of everything that can be read.
+    /// The tree of everything that a reader returns.
     pub(crate) fn of(reader: &mut impl Read) -> io::Result<Self> {
         let mut builder = Builder::default();
         let mut step = vec![0; GROUP];
@@ -68,7 +69,7 @@ impl Tree {
         bytes
     }
 
-    /// Reads a sidecar; `None` if it is not that of the file with this hash.
+    /// Parses a sidecar; `None` if it does not belong to the file with this hash.
     pub(crate) fn decode(bytes: &[u8], hash: Hash) -> Option<Self> {
         let (bytes, own) = bytes.split_last_chunk::<32>()?;
         if blake3::hash(bytes) != blake3::Hash::from_bytes(*own) {
@@ -82,17 +83,17 @@ impl Tree {
         if !rest.is_empty() || groups.len() != expected {
             return None;
         }
-        // The name of a file of one group cannot prove its size; its bytes do.
+        // The name of a file of one group does not fix its size; its bytes do.
         let proves = groups.is_empty() || root(groups, size) == hash;
         proves.then(|| Self { hash, size, groups: groups.to_vec() })
     }
 }
 
-/// Makes a tree from bytes as they come.
+/// Builds a tree from bytes as they arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     groups: Vec<ChainingValue>,
-    /// Of the group that is not full, with the bytes that it has.
+    /// The incomplete group, with its number of bytes.
     group: Box<blake3::Hasher>,
     filled: usize,
 }
@@ -126,7 +127,7 @@ impl Builder {
 fn group_value(index: usize, bytes: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset((index * GROUP) as u64);
-    // An empty group is none, and has no value of its own.
+    // An empty group does not count, and has no value of its own.
     if bytes.is_empty() || bytes.len() > GROUP {
         return [0; 32];
     }
@@ -134,7 +135,7 @@ fn group_value(index: usize, bytes: &[u8]) -> ChainingValue {
     hasher.finalize_non_root()
 }
 
-/// The hash of the whole, of two groups or more.
+/// The hash of the whole, for two groups or more.
 fn root(groups: &[ChainingValue], size: u64) -> Hash {
     let (left, right) = halves(groups, size);
     Hash::from_bytes(*merge_subtrees_root(&left, &right, Mode::Hash).as_bytes())

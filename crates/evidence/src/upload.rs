@@ -1,4 +1,4 @@
-//! One file on its way to the disk.
+//! The upload of one file.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,13 +16,13 @@ use crate::tree::{self, Tree};
 /// How an upload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// The file is whole and has its name.
+    /// The file is complete and has its final name.
     Whole(Stored),
-    /// So many bytes have been received, and more are to come.
+    /// This number of bytes has been received, and more will follow.
     Partly(u64),
 }
 
-/// A part of a file that is being written. Dropped before its end, it leaves what it has got, to be gone on with.
+/// A part of a file that is being written. If it is dropped early, the received bytes are kept, to be continued.
 #[derive(Debug)]
 pub struct Upload {
     store: Arc<Store>,
@@ -30,14 +30,14 @@ pub struct Upload {
     hash: Hash,
     media_type: MediaType,
     total: Option<u64>,
-    /// Bytes that are in the file.
+    /// Number of bytes in the file.
     received: u64,
-    /// What the session's share is charged for.
+    /// The space reserved of the session's limit.
     charged: u64,
-    /// The hash of everything so far, if it was seen from the first byte on.
+    /// The hash of everything so far, if it was computed from the first byte on.
     hasher: Option<tree::Builder>,
     file: Option<File>,
-    /// The session had no evidence before.
+    /// Whether the session had no evidence before.
     in_new_folder: bool,
 }
 
@@ -50,7 +50,7 @@ impl Upload {
         media_type: MediaType,
         part: Part,
     ) -> Result<Begun, EvidenceError> {
-        // Made at once, so that its end gives the mark back whatever happens next.
+        // Created at once, so that its drop releases the mark whatever happens next.
         let mut upload = Self {
             store,
             session,
@@ -63,7 +63,7 @@ impl Upload {
             file: None,
             in_new_folder: false,
         };
-        // Whoever was busy with it may have finished in the meantime.
+        // The other upload may have finished meanwhile.
         if let crate::Found::Whole(stored) = upload.store.find(session, hash)? {
             return Ok(Begun::There(stored));
         }
@@ -73,18 +73,18 @@ impl Upload {
 
     fn open(&mut self, part: Part) -> Result<(), EvidenceError> {
         let path = files::partial(&self.store.dir, self.session, self.hash);
-        let there = files::look(&path)?.map(|metadata| metadata.len());
+        let there = files::metadata(&path)?.map(|metadata| metadata.len());
         let from = part.from();
         if matches!(part, Part::Range { .. }) && from != there.unwrap_or(0) {
             return Err(EvidenceError::OutOfPlace { received: there.unwrap_or(0) });
         }
-        // What is there is counted in the session's share already.
+        // The received bytes are already counted in the session's space.
         let announced = files::charge(part.total().unwrap_or(0));
         self.store.charge(self.session, there.map_or(0, files::charge), announced)?;
         self.charged = announced;
         self.received = from;
         let folder = files::folder(&self.store.dir, self.session);
-        if files::look(&folder)?.is_none() {
+        if files::metadata(&folder)?.is_none() {
             Store::make_folder(&folder)?;
             self.in_new_folder = true;
         }
@@ -98,15 +98,15 @@ impl Upload {
         Ok(())
     }
 
-    /// Bytes that are in the file so far.
+    /// Number of bytes in the file so far.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Writes what comes next.
+    /// Writes the next bytes.
     ///
     /// # Errors
-    /// More than was announced or may be, and the disk's. On a full disk nothing of the file stays.
+    /// More bytes than announced or allowed, and errors of the disk. On a full disk the file is removed.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), EvidenceError> {
         let written = self.append(bytes);
         if matches!(written, Err(EvidenceError::Full | EvidenceError::TooLarge { .. })) {
@@ -129,7 +129,7 @@ impl Upload {
         }
         let file = self.file.as_mut().ok_or(EvidenceError::Gone)?;
         if let Err(error) = file.write_all(bytes) {
-            // A write that was done in part would put the next one in a wrong place.
+            // After a partial write, the next one would go to the wrong place.
             let _ = file.set_len(self.received);
             return Err(error.into());
         }
@@ -140,10 +140,10 @@ impl Upload {
         Ok(())
     }
 
-    /// Ends the part. If it was the last one, the file is checked, made durable and given its name.
+    /// Ends the part. If it was the last one, the file is verified, made durable and given its final name.
     ///
     /// # Errors
-    /// [`EvidenceError::WrongHash`], and then nothing of the file stays; and the disk's.
+    /// [`EvidenceError::WrongHash`], and then the file is removed; and errors of the disk.
     pub fn end(mut self) -> Result<Ended, EvidenceError> {
         if self.total.is_some_and(|total| self.received < total) {
             return Ok(Ended::Partly(self.received));
@@ -177,10 +177,10 @@ impl Upload {
         Ok(Stored { size: self.received, media_type: self.media_type })
     }
 
-    /// Removes what there is of the file.
+    /// Removes the file.
     fn discard(&mut self) {
         self.file = None;
-        // One that cannot be removed now is swept up later.
+        // If it cannot be removed now, a sweep removes it later.
         let _ = files::remove(&files::partial(&self.store.dir, self.session, self.hash));
         self.received = 0;
         let _ = self.store.charge(self.session, self.charged, 0);
@@ -190,7 +190,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // What was announced and did not come is given back; a file counts for a block at least.
+        // The space for announced bytes that did not arrive is released; a file counts as at least one block.
         let kept = if self.charged == 0 { 0 } else { files::charge(self.received) };
         if kept < self.charged {
             let _ = self.store.charge(self.session, self.charged, kept);

@@ -1,4 +1,4 @@
-//! Where requests go, and how each gets there.
+//! The target of requests, and how to reach it.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::response::drive;
 use crate::{RequestBuilder, RequestError, Response};
 
-/// A server by its address: `ws://`, `wss://`, `http://` and `https://` all mean the same port.
+/// A server by its address: `ws://`, `wss://`, `http://` and `https://` are treated alike.
 #[derive(Debug)]
 pub struct HttpClient {
     uri: Uri,
@@ -25,20 +25,20 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// Takes an address, and the file of the authority that signs its certificate; the machine's own authorities if not given.
-    /// Errors call the address by `name`, since it may hold a secret.
+    /// Parses an address; `authority` is the file of the CA that signs its certificate, the system's CAs if not given.
+    /// Errors refer to the address by `name`, since it may contain a secret.
     ///
     /// # Errors
-    /// The address is invalid, or the authority cannot be read.
+    /// The address is invalid, or the CA file cannot be read.
     pub fn new(name: &str, url: &str, authority: Option<&Path>) -> io::Result<Self> {
         let invalid = |fault| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} {fault}"));
-        let uri: Uri = url.parse().map_err(|_| invalid("is no address"))?;
+        let uri: Uri = url.parse().map_err(|_| invalid("is not a valid address"))?;
         let is_encrypted = match uri.scheme_str() {
             Some("wss" | "https") => true,
             Some("ws" | "http") => false,
             _ => return Err(invalid("must begin with ws://, wss://, http:// or https://")),
         };
-        let host = uri.host().ok_or_else(|| invalid("names no host"))?;
+        let host = uri.host().ok_or_else(|| invalid("has no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 });
         let connector = match authority {
@@ -60,15 +60,15 @@ impl HttpClient {
         self.port
     }
 
-    /// Path and query of the address itself.
+    /// Path and query of the address.
     pub fn path(&self) -> &str {
         self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
-    /// A connected socket, with TLS on it if the address says so.
+    /// Connects a socket, with TLS if the address requires it.
     ///
     /// # Errors
-    /// The server cannot be reached, or is not whom it should be ([`agentbench_tls::TrustFault`]).
+    /// The server cannot be reached, or its identity cannot be verified ([`agentbench_tls::TrustFault`]).
     pub async fn connect(&self) -> io::Result<Stream> {
         let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
         match &self.connector {
@@ -80,10 +80,10 @@ impl HttpClient {
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
-    /// [`RequestError`]. A refusal is an answer.
+    /// [`RequestError`]. A refusal counts as an answer.
     pub async fn send(&self, request: RequestBuilder, body: Bytes) -> Result<Response, RequestError> {
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
-        // A name and password before the host are not part of its name.
+        // A name and password before the host do not belong to the `Host` header.
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let request = request.header(HOST, host).body(Full::new(body))?;
         let (mut sender, connection) = handshake(TokioIo::new(self.connect().await?)).await?;

@@ -1,4 +1,4 @@
-//! An answer, and the connection that it comes over.
+//! An answer, with its connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,7 +16,7 @@ use crate::RequestError;
 
 type Connection = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
 
-/// An answer. The connection ends with it.
+/// An answer. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Response {
     pub(crate) head: Parts,
@@ -35,10 +35,10 @@ impl Response {
         &self.head.headers
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// The next chunk of the body; `None` at its end.
     ///
     /// # Errors
-    /// The body breaks off: what came before is not all of it.
+    /// The body is cut off, so what was read is incomplete.
     pub async fn next(&mut self) -> Result<Option<Bytes>, RequestError> {
         loop {
             match drive(&mut self.connection, self.body.frame()).await.transpose()? {
@@ -55,7 +55,7 @@ impl Response {
     /// The rest of the body.
     ///
     /// # Errors
-    /// The body breaks off, or has more than `limit` bytes.
+    /// The body is cut off, or has more than `limit` bytes.
     pub async fn whole(mut self, limit: usize) -> Result<Bytes, RequestError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next().await? {
@@ -68,11 +68,11 @@ impl Response {
     }
 }
 
-/// Waits for something that comes over a connection, and moves its bytes meanwhile.
+/// Waits for a future that needs the connection's bytes, and drives the connection meanwhile.
 pub(crate) async fn drive<T>(connection: &mut Option<Connection>, waiting: impl Future<Output = T>) -> T {
     let mut waiting = pin!(waiting);
     poll_fn(|context| {
-        // How the connection ended is seen in what is waited for.
+        // The awaited future shows how the connection ended.
         if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(context).is_ready()) {
             *connection = None;
         }

@@ -1,7 +1,7 @@
-//! Embeds what `npm run build` left in `web/dashboard/dist`, if it is there; and the tests' fixture.
+//! Embeds the output of `npm run build` in `web/dashboard/dist`, if it exists; and the tests' fixture.
 //!
-//! Each file gets a gzip form where that is smaller, and an ETag from its bytes. Without a build the table is empty, and
-//! the server says how to get the pages.
+//! Each file gets a gzip form if that is smaller, and an ETag from its bytes. Without a build the table is empty, and
+//! the server explains how to get the pages.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ fn main() -> io::Result<()> {
     let web = here.join("../../web");
     let dist = web.join("dashboard/dist");
     println!("cargo::rerun-if-changed=build");
-    // A path that is not there would make every build begin here again: what is there is watched instead.
+    // Watching a missing path would restart every build here: existing paths are watched instead.
     let watched = [dist.clone(), web.join("dashboard"), web].into_iter().find(|path| path.is_dir());
     if let Some(watched) = watched {
         println!("cargo::rerun-if-changed={}", watched.display());
@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
     embed(&fixture, &out, "fixture")
 }
 
-/// Writes `OUT/NAME.rs`: an expression that is the table of the folder's files.
+/// Writes `OUT/NAME.rs`: an expression with the table of the folder's files.
 fn embed(folder: &Path, out: &Path, name: &str) -> io::Result<()> {
     let mut files = Vec::new();
     if folder.join("index.html").is_file() {
@@ -71,7 +71,7 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// The path that a browser asks for: `/assets/index-4f3a.js`.
+/// The path that a browser requests: `/assets/index-4f3a.js`.
 fn path_of(folder: &Path, file: &Path) -> io::Result<String> {
     let inside = file.strip_prefix(folder).map_err(io::Error::other)?;
     let names: Option<Vec<&str>> = inside.iter().map(|name| name.to_str()).collect();
@@ -79,7 +79,7 @@ fn path_of(folder: &Path, file: &Path) -> io::Result<String> {
     Ok(format!("/{}", names.join("/")))
 }
 
-/// `None` where it would not be smaller by a tenth at least.
+/// `None` unless it would be smaller by a tenth.
 fn gzip(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes)?;

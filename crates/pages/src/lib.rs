@@ -1,23 +1,23 @@
-//! The dashboard as the binary holds it: each file of its build with a gzip form, a media type and an ETag.
+//! The dashboard as embedded in the binary: each file of its build with a gzip form, a media type and an ETag.
 //!
-//! `build/main.rs` embeds `web/dashboard/dist` if it is there. Without it [`Pages::built`] is empty; a server then says how
+//! `build/main.rs` embeds `web/dashboard/dist` if it exists. Otherwise [`Pages::built`] is empty; a server then explains how
 //! to get the pages. Nothing is read from the disk while the server runs.
 
 /// One file of the dashboard's build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asset {
-    /// The path that browsers ask for, `/index.html`.
+    /// The path that browsers request, `/index.html`.
     pub path: &'static str,
     /// Its bytes.
     pub bytes: &'static [u8],
-    /// Its bytes as gzip (RFC 1952), where that is smaller.
+    /// Its bytes as gzip (RFC 1952), if that is smaller.
     pub gzip: Option<&'static [u8]>,
     /// 32 hexadecimal digits that change with its bytes.
     pub etag: &'static str,
 }
 
 impl Asset {
-    /// Its media type, by the ending of its name.
+    /// Its media type, by the extension of its name.
     pub fn content_type(&self) -> &'static str {
         match self.path.rsplit_once('.').map_or("", |(_, ending)| ending) {
             "html" => "text/html; charset=utf-8",
@@ -33,7 +33,7 @@ impl Asset {
         }
     }
 
-    /// Whether its name has a hash in it, so that it never changes under this name.
+    /// Whether its name contains a hash, so that its content never changes.
     pub fn is_immutable(&self) -> bool {
         self.path.starts_with("/assets/")
     }
@@ -46,12 +46,12 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// What was there when this binary was built.
+    /// The build that existed when this binary was compiled.
     pub const fn built() -> Self {
         Self { assets: BUILT }
     }
 
-    /// No pages at all.
+    /// No pages.
     pub const fn none() -> Self {
         Self { assets: &[] }
     }
@@ -62,20 +62,20 @@ impl Pages {
         Self { assets: FIXTURE }
     }
 
-    /// The page that everything begins with; `None` if there is no build.
+    /// The start page; `None` if there is no build.
     pub fn index(&self) -> Option<&'static Asset> {
         self.find("/index.html")
     }
 
-    /// A file that browsers may ask for.
+    /// A file that browsers may request.
     pub fn find(&self, path: &str) -> Option<&'static Asset> {
-        // In the order of their paths: the table is written so.
+        // The table is sorted by path.
         let at = self.assets.binary_search_by(|asset| asset.path.cmp(path)).ok()?;
         self.assets.get(at)
     }
 
-    /// What stands before and after the data in the page that a session is exported as; `None` if there is no build, or
-    /// its template has no place or several for the data.
+    /// The parts before and after the data in the page of an exported session; `None` if there is no build, or
+    /// its template has no or several placeholders for the data.
     pub fn export_template(&self) -> Option<(&'static str, &'static str)> {
         let text = std::str::from_utf8(self.find("/export.html")?.bytes).ok()?;
         let (before, after) = text.split_once(EXPORT_PLACE)?;
@@ -83,7 +83,7 @@ impl Pages {
     }
 }
 
-/// What the exported data takes the place of.
+/// Placeholder of the exported data.
 pub const EXPORT_PLACE: &str = "/*AGENTBENCH-EXPORT*/";
 
 const BUILT: &[Asset] = include!(concat!(env!("OUT_DIR"), "/built.rs"));

@@ -1,4 +1,4 @@
-//! Why a connection ends, and what the client may do then.
+//! Why a connection ends, and what the client may do next.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,43 +6,43 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum CloseCode {
-    /// The client asked for it.
+    /// The client requested it.
     Normal = 1000,
-    /// The server stops for good.
+    /// The server stops permanently.
     GoingAway = 1001,
     /// Broken framing.
     Protocol = 1002,
-    /// Text that is not UTF-8, or compressed data that does not inflate.
+    /// Text that is not UTF-8, or invalid compressed data.
     InvalidData = 1007,
-    /// No token, a bad one, or too many malformed messages.
+    /// No token, an invalid one, or too many malformed messages.
     Policy = 1008,
     /// A message larger than `maxPayload`.
     TooBig = 1009,
-    /// A mistake of the server.
+    /// A bug in the server.
     Internal = 1011,
-    /// The server restarts; come back after the named time.
+    /// The server restarts; reconnect after the announced time.
     Restarting = 1012,
-    /// No room now; try later.
+    /// The server is at its limit; try again later.
     TryLater = 1013,
     /// The token has expired or was revoked: get a new one first.
     TokenExpired = 4401,
-    /// Not permitted; do not come back.
+    /// Not permitted; do not reconnect.
     Forbidden = 4403,
     /// The client did not read for `SLOW_CONSUMER_TIMEOUT`, or did not answer pings.
     SlowConsumer = 4408,
-    /// A newer connection of the same producer took over.
+    /// Replaced by a newer connection of the same producer.
     Replaced = 4409,
-    /// Kept sending beyond the rate limit.
+    /// Kept exceeding the rate limit.
     RateLimited = 4429,
 }
 
 impl CloseCode {
-    /// The number on the wire.
+    /// The code on the wire.
     pub const fn as_u16(self) -> u16 {
         self as u16
     }
 
-    /// A short word for metrics and logs.
+    /// A short name for metrics and logs.
     pub const fn cause(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -99,13 +99,13 @@ impl CloseCode {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reconnect {
-    /// Come back at once (with the usual backoff).
+    /// Reconnect at once (with the usual backoff).
     Now,
-    /// Come back after `afterMs`.
+    /// Reconnect after `afterMs`.
     After,
     /// Get a new token first.
     RefreshToken,
-    /// Do not come back.
+    /// Do not reconnect.
     Never,
 }
 

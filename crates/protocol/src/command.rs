@@ -1,4 +1,4 @@
-//! What a client may ask for in a `control_command`.
+//! The commands that a client may send in a `control_command`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as RawJson;
@@ -12,15 +12,15 @@ use crate::limits::{
 };
 use crate::session::{Outcome, Status};
 
-/// Where a follower wants to begin.
+/// Where a follower starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StartAt {
-    /// With what comes after the join.
+    /// With the events after the join.
     #[default]
     Live,
-    /// With the first event that the log still has.
+    /// With the first event still in the log.
     Start,
-    /// After the position: the reader has everything up to there.
+    /// After the position: the reader has everything up to it.
     After(Position),
 }
 
@@ -34,86 +34,86 @@ impl Serialize for StartAt {
     }
 }
 
-/// A command, its fields checked. Session names are still text: whether there is such a session is the server's to say.
+/// A command with validated fields. Session ids are still text: only the server knows which sessions exist.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Opens a session; the sender becomes a participant.
     CreateSession(CreateSession),
     /// Joins, from a position; `follow: false` joins as a publisher only.
     JoinSession {
-        /// Which session.
+        /// The session.
         session_id: String,
-        /// Whether events are wanted.
+        /// Whether events are requested.
         follow: bool,
-        /// Where to begin.
+        /// Where to start.
         from: StartAt,
-        /// The old command names: the reply is called `session_subscribed`.
+        /// Whether the old command name was used: the reply is then `session_subscribed`.
         subscribe: bool,
     },
-    /// Leaves; `unsubscribe` is the old name and names the reply.
+    /// Leaves; `unsubscribe` is the old name, and determines the name of the reply.
     LeaveSession {
-        /// Which session.
+        /// The session.
         session_id: String,
-        /// The old command name was used.
+        /// Whether the old command name was used.
         unsubscribe: bool,
     },
     /// idle → running.
     StartTest {
-        /// Which session.
+        /// The session.
         session_id: String,
     },
     /// running → paused.
     PauseTest {
-        /// Which session.
+        /// The session.
         session_id: String,
     },
     /// paused → running.
     ResumeTest {
-        /// Which session.
+        /// The session.
         session_id: String,
     },
     /// Ends the session.
     StopTest {
-        /// Which session.
+        /// The session.
         session_id: String,
         /// How it ended.
         outcome: Outcome,
-        /// Why, for people.
+        /// The reason, for people.
         reason: Option<String>,
     },
-    /// One session's state.
+    /// The state of one session.
     GetSessionInfo {
-        /// Which session.
+        /// The session.
         session_id: String,
     },
     /// The sessions that the user may see, newest first.
     GetSessionList(GetSessionList),
     /// A page of a session's log.
     GetHistory {
-        /// Which session.
+        /// The session.
         session_id: String,
         /// First seq of the page.
         from_seq: Seq,
-        /// Most events in the page.
+        /// Maximum number of events in the page.
         limit: u32,
     },
     /// The log again at its own pace, times `speed`.
     ReplaySession {
-        /// Which session.
+        /// The session.
         session_id: String,
         /// Factor of the log's own pace.
         speed: f64,
         /// First seq.
         from_seq: Seq,
     },
-    /// Ends a replay of this connection before its end.
+    /// Stops a replay of this connection.
     StopReplay {
-        /// Which session.
+        /// The session.
         session_id: String,
-        /// The id of the `replay_session` that began it.
+        /// The id of the `replay_session` that started it.
         original_message_id: String,
     },
-    /// The server's figures; for administrators.
+    /// The server's statistics; for administrators.
     GetStats,
     /// A newer token for the same user.
     RefreshToken {
@@ -127,17 +127,17 @@ pub enum Command {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CreateSession {
-    /// The project that the session belongs to.
+    /// The session's project.
     pub project_id: String,
-    /// The test case that is run.
+    /// The test case to run.
     pub test_id: String,
     /// The agent under test.
     pub agent_name: String,
-    /// Anything else, an object; shown in listings.
+    /// Further data, an object; shown in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     pub metadata: Option<Box<RawJson>>,
-    /// Whether the creator wants the session's events too.
+    /// Whether the creator also receives the session's events.
     #[serde(default)]
     pub follow: bool,
 }
@@ -161,10 +161,10 @@ pub struct GetSessionList {
     /// Only sessions of this project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
-    /// Only sessions whose agent, test, project or name holds this text, in upper or lower case.
+    /// Only sessions whose agent, test, project or id contains this text, ignoring case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
-    /// Most sessions in the page.
+    /// Maximum number of sessions in the page.
     #[serde(default = "default_list_page")]
     pub limit: u32,
     /// Where the last page ended (`nextCursor`).
@@ -176,7 +176,7 @@ fn default_list_page() -> u32 {
     DEFAULT_LIST_PAGE
 }
 
-/// All other fields that commands have, each optional here and asked for by its command.
+/// All other fields of commands; optional here and required by their commands.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Fields {
@@ -193,7 +193,7 @@ struct Fields {
 }
 
 impl Command {
-    /// Reads a command from the `data` of an envelope. `session_id` is the envelope's own, used where `data` names none.
+    /// Parses a command from the `data` of an envelope. `session_id` is the envelope's own, used if `data` has none.
     ///
     /// # Errors
     /// `unknown_command`, `invalid_message` with the field, `invalid_position`.
@@ -308,7 +308,7 @@ fn fields_of<'de, T: Deserialize<'de>>(data: &'de str) -> Result<T, Refusal> {
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner().to_string();
-        // serde names a missing field only in its text, between back quotes.
+        // serde names a missing field only in its text, between backquotes.
         let missing = inner.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let field = missing.map_or(path, str::to_owned);
         let what = if missing.is_some() { "is missing" } else { "has the wrong type or value" };
@@ -317,7 +317,7 @@ fn fields_of<'de, T: Deserialize<'de>>(data: &'de str) -> Result<T, Refusal> {
 }
 
 impl CreateSession {
-    /// Reads the fields from the `data` of an envelope.
+    /// Parses the fields from the `data` of an envelope.
     ///
     /// # Errors
     /// `invalid_message` with the field.

@@ -1,7 +1,7 @@
-//! The envelope: the outside of every message, read without touching `data`.
+//! The envelope of every message, parsed without interpreting `data`.
 //!
-//! Reading goes in two steps, so that a refusal can always name the message that it refuses: first the members of the
-//! object are found (anything that is not JSON ends here), then each is checked, `id` first.
+//! Parsing takes two steps, so that a refusal can always name the message that it refuses: first the members of the
+//! object are located (anything that is not JSON ends here), then each is validated, `id` first.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,8 @@ pub enum MessageType {
     Error,
 }
 
-/// What is refused first under overload, and which session goes first on a shared connection. Never breaks a session's order.
+/// Determines what is refused first under overload, and which session goes first on a shared connection. Never changes a session's
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -56,39 +57,39 @@ impl Priority {
     }
 }
 
-/// `metadata` of a message that a client sent, checked.
+/// The validated `metadata` of a client's message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata<'a> {
-    /// The whole object as sent, passed on to readers; `None` if there was none.
+    /// The whole object as sent, passed on to readers; `None` if absent.
     pub raw: Option<&'a str>,
     /// Priority, `normal` if not given.
     pub priority: Priority,
-    /// The sender wants an ack.
+    /// Whether the sender requests an ack.
     pub requires_ack: bool,
-    /// Time to live in ms from the moment that the server takes the event; 0 for ever.
+    /// Time to live in ms, from when the server accepts the event; 0 for no limit.
     pub ttl_ms: u32,
-    /// CRC-32C that `data`'s bytes must have.
+    /// The expected CRC-32C of `data`'s bytes.
     pub checksum: Option<u32>,
 }
 
-/// The outside of one message that a client sent, checked; `data` is its text.
+/// The validated envelope of one client message; `data` is its text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope<'a> {
     /// The sender's id of the message.
     pub id: Cow<'a, str>,
-    /// What sort of message it is.
+    /// The type of the message.
     pub kind: MessageType,
     /// The sender's clock, ms since 1970, as it was written.
     pub timestamp: &'a str,
-    /// The session that it is about, if the envelope names one. Not yet known to be one.
+    /// The text of `sessionId`, if the envelope has one. Not validated yet.
     pub session_id: Option<Cow<'a, str>>,
-    /// The JSON object that is the message's content, untouched.
+    /// The JSON object with the message's content, unchanged.
     pub data: &'a str,
     /// Handling instructions.
     pub metadata: Metadata<'a>,
 }
 
-/// The members of an envelope, found but not yet checked.
+/// The members of an envelope, located but not yet validated.
 #[derive(Debug, Clone, Copy, Default)]
 struct Members<'a> {
     id: Option<RawValue<'a>>,
@@ -100,11 +101,11 @@ struct Members<'a> {
     repeated: Option<&'static str>,
 }
 
-/// Reads one frame: an envelope, or an array of at most [`MAX_BATCH`] envelopes, each handed to `each` in order with the
-/// reason if it alone is refused.
+/// Parses one frame: an envelope, or an array of at most [`MAX_BATCH`] envelopes. Each is passed to `each` in order, or the
+/// refusal if it alone is invalid.
 ///
 /// # Errors
-/// The refusal of the frame as a whole: it is not JSON (then nothing of it was handed out), or neither object nor array.
+/// The refusal of the whole frame: it is not JSON (then nothing of it was passed on), or neither object nor array.
 pub fn read_frame<'a>(
     text: &'a str,
     mut each: impl FnMut(Result<Envelope<'a>, Refusal>),
@@ -152,7 +153,7 @@ fn find_batch<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Result<Members<'a>, R
             return Ok(batch);
         }
         if !scanner.eat(b',') {
-            // Says what is missing and where.
+            // Reports what is missing, and where.
             scanner.end()?;
             return Err(Refusal::new(ErrorCode::MalformedJson, "the array of messages has no end"));
         }
@@ -169,7 +170,7 @@ fn find_members<'a>(scanner: &mut Scanner<'a>) -> Result<Members<'a>, Refusal> {
             "\"sessionId\"" => (&mut found.session_id, "sessionId"),
             "\"data\"" => (&mut found.data, "data"),
             "\"metadata\"" => (&mut found.metadata, "metadata"),
-            // Unknown members are left out: tomorrow's clients may send more.
+            // Unknown members are ignored: later clients may send more.
             _ => return Ok(()),
         };
         if slot.replace(value).is_some() {
@@ -242,13 +243,13 @@ fn check_rest<'a>(found: Members<'a>, id: &str) -> Result<Envelope<'a>, Refusal>
     })
 }
 
-/// What is nested deeper could be stored, but not be read by everybody.
+/// Deeper nesting could be stored, but not every reader could parse it.
 pub(crate) fn check_depth(name: &str, value: RawValue<'_>) -> Result<(), Refusal> {
     if value.depth <= MAX_DATA_DEPTH {
         return Ok(());
     }
     let detail = format!("{name} is nested {} levels deep; {MAX_DATA_DEPTH} are the most", value.depth);
-    // Not as malformed: it is well-formed, and a row of such events says nothing of whoever sends them.
+    // Not counted as malformed: it is well-formed, and a series of such events says nothing about the sender.
     Err(Refusal { field: Some(name.to_owned()), ..Refusal::new(ErrorCode::PayloadTooLarge, detail) })
 }
 

@@ -1,4 +1,4 @@
-//! Error codes: what went wrong, whether trying again helps, and what a person needs to know.
+//! Error codes: what went wrong, whether a retry helps, and an explanation for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,43 +9,43 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// The frame is not JSON (or not MessagePack).
     MalformedJson,
-    /// A field is missing, of the wrong kind or out of range; `field` names it.
+    /// A field is missing, of the wrong type or out of range; `field` names it.
     InvalidMessage,
-    /// The envelope's `type` is none that a client sends.
+    /// The envelope's `type` is not one that a client may send.
     UnknownType,
-    /// `data.command` is none of the commands.
+    /// `data.command` is unknown.
     UnknownCommand,
     /// There is no valid token.
     NotAuthenticated,
     /// The token does not permit this, or not in this project.
     Forbidden,
-    /// There is no session of this name that the user may see.
+    /// There is no session with this id that the user may see.
     SessionNotFound,
-    /// The session has ended or expired and takes no events.
+    /// The session has ended or expired and accepts no events.
     SessionClosed,
-    /// No more sessions fit (`MAX_SESSIONS`, or a user's own limit).
+    /// The limit of sessions is reached (`MAX_SESSIONS`, or a user's own limit).
     SessionLimit,
-    /// Publishing needs participation: create or join the session first.
+    /// Publishing requires participation: create or join the session first.
     NotAParticipant,
-    /// The same producer used this id for other content before.
+    /// The same producer has used this id for other content.
     IdConflict,
-    /// The lifecycle has no such step from the state that the session is in.
+    /// The session's state does not allow this lifecycle step.
     InvalidTransition,
-    /// The position is not one that a log can have.
+    /// The position cannot exist in any log.
     InvalidPosition,
     /// The message is larger than `maxPayload`.
     PayloadTooLarge,
-    /// `metadata.checksum` does not fit `data`.
+    /// `metadata.checksum` does not match `data`.
     ChecksumMismatch,
     /// Sent faster than the limit allows.
     RateLimited,
-    /// The server has more work than it can take now.
+    /// The server is overloaded.
     Overloaded,
-    /// The log takes no appends now (disk full or failed); reading goes on.
+    /// The log accepts no appends now (disk full or failed); reads continue.
     LogUnavailable,
-    /// HTTP only: nothing has this name.
+    /// HTTP only: nothing exists under this name.
     NotFound,
-    /// A mistake of the server.
+    /// A bug in the server.
     Internal,
 }
 
@@ -74,7 +74,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The code as it is written on the wire and in metrics.
+    /// The code as used on the wire and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MalformedJson => "malformed_json",
@@ -113,7 +113,7 @@ impl ErrorCode {
         )
     }
 
-    /// Whether the input itself was broken: such errors count towards `MALFORMED_LIMIT`.
+    /// Whether the input itself was malformed: such errors count towards `MALFORMED_LIMIT`.
     pub const fn is_malformed_input(self) -> bool {
         matches!(self, Self::MalformedJson | Self::InvalidMessage | Self::UnknownType | Self::UnknownCommand)
     }
@@ -125,24 +125,24 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
-/// A message that is refused, with all that its sender is told.
+/// The refusal of a message, with everything reported to its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Refusal {
     /// The code.
     pub code: ErrorCode,
-    /// What a person needs to know. Holds nothing of the sender's input that was not checked.
+    /// An explanation for people. Contains no unvalidated input of the sender.
     pub detail: String,
-    /// The message that is refused, where its id could be read.
+    /// The id of the refused message, if it could be parsed.
     pub original_message_id: Option<String>,
-    /// The field that is wrong, for `invalid_message`.
+    /// The invalid field, for `invalid_message`.
     pub field: Option<String>,
-    /// When to try again, for codes that are retryable.
+    /// When to try again, for retryable codes.
     pub retry_after_ms: Option<u64>,
 }
 
 impl Refusal {
-    /// A refusal with code and text alone.
+    /// A refusal with only code and text.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), original_message_id: None, field: None, retry_after_ms: None }
     }
@@ -152,21 +152,21 @@ impl Refusal {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::InvalidMessage, detail) }
     }
 
-    /// For an event behind one of the same producer that was refused for now.
+    /// For an event after one of the same producer that was temporarily refused.
     pub fn out_of_turn() -> Self {
         let detail =
             "an earlier event of this session was refused for now; it has to be sent again before later ones";
         Self::new(ErrorCode::Overloaded, detail).retry_after(100)
     }
 
-    /// The same refusal, for the message with this id.
+    /// Adds the id of the refused message.
     #[must_use]
     pub fn of(mut self, id: impl Into<String>) -> Self {
         self.original_message_id = Some(id.into());
         self
     }
 
-    /// The same refusal, with the time after which to try again.
+    /// Adds the time after which to try again.
     #[must_use]
     pub fn retry_after(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);

@@ -1,6 +1,6 @@
-//! How an event of a log is written for readers: the sender's envelope, with what the server adds.
+//! The form in which readers receive an event of a log: the sender's envelope, with the server's additions.
 //!
-//! Written once, straight into the log's frame; every reader gets these bytes.
+//! Written once, straight into the log's frame; every reader receives these bytes.
 
 use bytes::{BufMut, BytesMut};
 
@@ -9,7 +9,7 @@ use crate::json::{write_str, write_u64, write_value};
 use crate::message::{ErrorData, Sender, SystemMessage};
 use crate::warning::Warning;
 
-/// A published event as it is written to the log. Texts marked raw are JSON already.
+/// A published event to write to the log. Raw texts are JSON already.
 #[derive(Debug, Clone, Copy)]
 pub struct EventBody<'a> {
     /// The sender's id.
@@ -24,7 +24,7 @@ pub struct EventBody<'a> {
     pub sender: &'a str,
 }
 
-/// Writes a published event with its place in the log.
+/// Writes a published event with its position in the log.
 pub fn write_event(dst: &mut BytesMut, session: &str, seq: Seq, received_at: u64, event: &EventBody<'_>) {
     dst.reserve(event.data.len() + event.sender.len() + event.metadata.map_or(0, str::len) + 256);
     dst.put_slice(b"{\"id\":");
@@ -48,7 +48,7 @@ pub fn write_event(dst: &mut BytesMut, session: &str, seq: Seq, received_at: u64
     dst.put_u8(b'}');
 }
 
-/// Writes a lifecycle entry with its place in the log. `id` names the entry; a resuming reader gives it back as `lastId`.
+/// Writes a lifecycle entry with its position in the log. `id` identifies the entry; a resuming reader sends it as `lastId`.
 pub fn write_lifecycle(
     dst: &mut BytesMut,
     session: &str,
@@ -126,14 +126,14 @@ pub fn write_heartbeat(dst: &mut BytesMut, id: u64, timestamp: u64, original_id:
     dst.put_slice(b"}}");
 }
 
-/// Acks of one session for one connection, written by hand: there is one for every event that is published.
+/// Acks of one session for one connection, written by hand, since there is one for every published event.
 #[derive(Debug, Clone, Copy)]
 pub struct AckHead<'a> {
-    /// The session's name as text.
+    /// The session's id as text.
     pub session: &'a str,
     /// The epoch as text.
     pub epoch: &'a str,
-    /// The level's word.
+    /// The level's name on the wire.
     pub level: &'a str,
 }
 
@@ -150,7 +150,7 @@ pub struct AckedEvent<'a> {
     pub warnings: &'a [Warning],
 }
 
-/// Writes one ack in its single form.
+/// Writes one ack in the single form.
 pub fn write_ack(dst: &mut BytesMut, id: u64, timestamp: u64, head: &AckHead<'_>, event: &AckedEvent<'_>) {
     let AckedEvent { id: event, seq, duplicate, warnings } = *event;
     write_ack_outside(dst, id, timestamp, head);
@@ -168,7 +168,7 @@ pub fn write_ack(dst: &mut BytesMut, id: u64, timestamp: u64, head: &AckHead<'_>
     dst.put_slice(b"}}");
 }
 
-/// Writes several acks in the coalesced form that clients of version 1 get.
+/// Writes several acks in the coalesced form for clients of version 1.
 pub fn write_acks<'a>(
     dst: &mut BytesMut,
     id: u64,

@@ -1,7 +1,7 @@
-//! What is in the `data` of the events that everybody knows: the dashboard shows them, and `docs/events.md` describes them.
+//! The `data` of well-known events: the dashboard shows them, and `docs/events.md` describes them.
 //!
-//! The server passes `data` on as it was written and insists on none of this (but for who may review, see
-//! [`crate::outline`]): these types are for those who publish and read. Fields that are not here are allowed and kept.
+//! The server passes `data` on unchanged and validates none of this (except for who may review, see
+//! [`mod@crate::outline`]): these types are for publishers and readers. Additional fields are allowed and kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "eventType", rename_all = "snake_case")]
 pub enum EventData {
-    /// A step of the test begins, goes on or ends.
+    /// A step of the test starts, continues or ends.
     AutomationStep(AutomationStep),
-    /// How far the test has come.
+    /// The test's progress.
     Progress(Progress),
     /// A screenshot, video or file.
     Evidence(Evidence),
-    /// A judgement by an agent or an automatic judge.
+    /// A score by an agent or an automatic judge.
     ScoreUpdate(Score),
     /// A line of the console of the page under test.
     ConsoleLog(ConsoleLog),
@@ -24,65 +24,65 @@ pub enum EventData {
     NetworkRequest(NetworkRequest),
     /// Something went wrong in the test.
     Error(TestError),
-    /// A reviewer's remark; needs `session:review`.
+    /// A reviewer's note; needs `session:review`.
     ReviewNote(ReviewNote),
-    /// A reviewer's judgement; needs `session:review`.
+    /// A reviewer's score; needs `session:review`.
     ReviewScore(Score),
     /// Any other event: it is kept and shown as it is.
     #[serde(other)]
     Other,
 }
 
-/// A step. The same `stepId` again tells more of the same step. Older publishers send only `step`.
+/// A step. Another event with the same `stepId` updates it. Older publishers send only `step`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AutomationStep {
-    /// Which step, unique in the session.
+    /// Id of the step, unique in the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_id: Option<String>,
-    /// What people call it.
+    /// Its name, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What older publishers call it.
+    /// Its name from older publishers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// How it stands.
+    /// Its status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<StepStatus>,
-    /// Its place among all steps, counted from 1.
+    /// Its number among all steps, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
-    /// How many steps there are.
+    /// Number of steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// How long it took, ms.
+    /// Duration, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<f64>,
-    /// What more is to be said.
+    /// Further details.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Why it failed.
+    /// The reason of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// How a step stands.
+/// The status of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
-    /// It has begun.
+    /// It has started.
     Running,
-    /// It ended as it should.
+    /// It succeeded.
     Passed,
-    /// It did not.
+    /// It failed.
     Failed,
-    /// It was left out.
+    /// It was skipped.
     Skipped,
 }
 
-/// How far the test has come. The newest one is in `SessionInfo.progress`.
+/// The test's progress. The newest one is in `SessionInfo.progress`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -91,12 +91,12 @@ pub struct Progress {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100)))]
     pub percent: Option<f64>,
-    /// What is being done.
+    /// The current activity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// A piece of evidence, uploaded before by `PUT /api/v1/evidence/{hash}`. Older publishers send a small `image` instead.
+/// A piece of evidence, uploaded earlier with `PUT /api/v1/evidence/{hash}`. Older publishers send a small `image` instead.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -111,38 +111,38 @@ pub struct Evidence {
     /// Its media type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// Its bytes.
+    /// Its size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Of a picture: dots across.
+    /// Width of a picture in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u64>,
-    /// Of a picture: dots down.
+    /// Height of a picture in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
-    /// What people read under it.
+    /// Its caption.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
     /// Id of the event that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-    /// A `data:` address of the picture itself, from older publishers.
+    /// A `data:` URL of the picture itself, from older publishers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
 
-/// What a piece of evidence shows.
+/// The kind of a piece of evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
-    /// The page under test.
+    /// A screenshot of the page under test.
     Screenshot,
     /// Another picture.
     Image,
     /// Text.
     Text,
-    /// A page's source. It is shown as text.
+    /// The source of a page. It is shown as text.
     Html,
     /// JSON.
     Json,
@@ -150,21 +150,21 @@ pub enum EvidenceKind {
     File,
 }
 
-/// A judgement. The newest of an author and a criterion counts.
+/// A score. For each author and criterion, the newest one counts.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Score {
-    /// What is judged.
+    /// The criterion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub criterion: Option<String>,
-    /// How good it is.
+    /// The score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// The best that there is; 1 if not given.
+    /// The maximum; 1 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// Why.
+    /// The reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
 }
@@ -174,7 +174,7 @@ pub struct Score {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConsoleLog {
-    /// How serious it is.
+    /// Its level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
     /// The line.
@@ -183,23 +183,23 @@ pub struct ConsoleLog {
     /// The script or page that wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Where in it.
+    /// The line number in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
 }
 
-/// How serious a line is.
+/// The level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// For whoever looks for something.
+    /// For debugging.
     Debug,
-    /// As usual.
+    /// Normal.
     Info,
-    /// Not as it should be.
+    /// Unexpected.
     Warn,
-    /// Wrong.
+    /// An error.
     Error,
 }
 
@@ -208,22 +208,22 @@ pub enum Level {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkRequest {
-    /// `GET`, `POST`, …
+    /// The method: `GET`, `POST`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Where to.
+    /// The URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The answer's status; absent if there was none.
+    /// The status of the answer; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u64>,
-    /// How long it took, ms.
+    /// Duration, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<f64>,
-    /// Bytes of the answer.
+    /// Size of the answer in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Why there was no good answer.
+    /// Why the request failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -233,29 +233,29 @@ pub struct NetworkRequest {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TestError {
-    /// What.
+    /// The message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// A word for programs.
+    /// A code for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Where in the program.
+    /// The stack trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
-    /// Whether the test cannot go on.
+    /// Whether the test cannot continue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fatal: Option<bool>,
 }
 
-/// A reviewer's remark.
+/// A reviewer's note.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReviewNote {
-    /// The remark.
+    /// The text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Seq of the event that it is about.
+    /// Seq of the event that it refers to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
 }

@@ -1,6 +1,6 @@
-//! Names of sessions, lives of logs, and places in them.
+//! Ids of sessions, epochs of logs, and positions in them.
 //!
-//! A value of these types that exists is valid: text from a peer is checked once, when it is parsed.
+//! Values of these types are always valid: text from a peer is validated once, when it is parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,27 +11,27 @@ use uuid::Uuid;
 /// Number of an event in its session: 1, 2, 3 … without holes. 0 stands for "before the first event".
 pub type Seq = u64;
 
-/// Text that does not name what it should name.
+/// Text that is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {form}")]
 pub struct InvalidId {
-    /// What was being parsed.
+    /// What was parsed.
     pub what: &'static str,
-    /// The form that it has to have.
+    /// The required form.
     pub form: &'static str,
 }
 
-/// Name of one session, a UUID (RFC 9562). The server assigns it.
+/// Id of one session, a UUID (RFC 9562). The server assigns it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(u128);
 
 impl SessionId {
-    /// A session name from its 128 bits.
+    /// A session id from its 128 bits.
     pub const fn from_u128(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// The 128 bits of the name.
+    /// The 128 bits of the id.
     pub const fn as_u128(self) -> u128 {
         self.0
     }
@@ -75,9 +75,9 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// One life of a session's log, chosen at random when the log is created; written as 16 hexadecimal digits.
+/// One incarnation of a session's log, chosen at random when the log is created; written as 16 hexadecimal digits.
 ///
-/// A [`Seq`] means something only together with the epoch that it was assigned in.
+/// A [`Seq`] is meaningful only together with its epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
@@ -130,24 +130,24 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
-/// Where a log ends: its life and the last seq in it. `seq` 0 is an empty log.
+/// The end of a log: its epoch and its last seq. `seq` 0 is an empty log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Head {
-    /// The log's life.
+    /// The log's epoch.
     pub epoch: Epoch,
     /// The last seq, 0 if there is none.
     pub seq: Seq,
 }
 
-/// How far a reader has come, and on which history: the reader has everything up to and including `seq`.
+/// How far a reader has read, and in which history: the reader has everything up to and including `seq`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
-    /// The life of the log that `seq` counts in.
+    /// The epoch that `seq` belongs to.
     pub epoch: Epoch,
     /// The last seq that the reader has; 0 for none.
     pub seq: Seq,
-    /// The id of the event at `seq`. With it a log that has another event there is found out (a restored backup, a lost tail).
+    /// The id of the event at `seq`. It reveals a log with another event there (a restored backup, a lost tail).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_id: Option<String>,
 }

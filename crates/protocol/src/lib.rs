@@ -1,16 +1,16 @@
-//! The wire contract: what a message is, how it is written, and what may be said in it.
+//! The wire contract: the messages, their encoding, and their content.
 //!
-//! This crate owns the words of the protocol (see `docs/protocol.md`). It has no IO, no clock and no randomness:
+//! This crate implements the protocol of `docs/protocol.md`. It has no IO, no clock and no randomness:
 //! bytes go in, typed messages or an error with a code come out, and the other way round.
 //!
 //! - [`ids`]: session, epoch, seq, position.
-//! - [`envelope`]: reading what clients send, `data` untouched; [`command`]: what a `control_command` asks for.
-//! - [`event`]: writing what clients get; [`message`] and [`session`]: the types in it.
-//! - [`events`]: what is in the `data` of the events that everybody knows.
-//! - [`outline`]: the little of an event's `data` that the server reads.
-//! - [`msgpack`]: the same messages in MessagePack, translated to and from the JSON form.
-//! - [`error`], [`close`]: what is said when something cannot be done; [`limits`].
-//! - [`json`]: the scanner under it.
+//! - [`envelope`]: parses clients' messages, leaving `data` unchanged; [`command`]: the content of a `control_command`.
+//! - [`event`]: writes what clients receive; [`message`] and [`session`]: the types in it.
+//! - [`events`]: the `data` of well-known events.
+//! - [`mod@outline`]: the few parts of an event's `data` that the server reads.
+//! - [`msgpack`]: the same messages in MessagePack, converted to and from the JSON form.
+//! - [`error`], [`close`]: refusals and close codes; [`limits`].
+//! - [`json`]: the underlying scanner.
 
 pub mod close;
 pub mod command;
@@ -37,7 +37,7 @@ pub use outline::{Authorship, Outline, outline};
 pub use session::{Outcome, SessionInfo, Status};
 pub use warning::{Doubtful, Doubts, Warning};
 
-/// Version of the protocol that this crate speaks.
+/// Version of the protocol implemented by this crate.
 pub const VERSION: u32 = 1;
 /// Subprotocol of JSON text frames, version 1.
 pub const SUBPROTOCOL_JSON: &str = "agentbench.v1.json";

@@ -1,4 +1,4 @@
-//! What the server says: typed content of `system_message`, `heartbeat` and `error`, and the outside of a delivery.
+//! The server's messages: typed content of `system_message`, `heartbeat` and `error`, and the envelope of a delivery.
 //!
 //! The same types are written by the server and read by clients. Events of a log are not here: their `data` belongs to
 //! the sender and is carried as bytes (see [`crate::event`]).
@@ -13,7 +13,7 @@ use crate::ids::{Epoch, Position, Seq, SessionId};
 use crate::session::{Participant, SessionInfo, Status};
 use crate::warning::Warning;
 
-/// What an ack vouches for. Ordered: a later one includes the earlier ones.
+/// What an ack guarantees. Ordered: a later level includes the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -40,22 +40,22 @@ impl AckLevel {
     }
 }
 
-/// Why a reader will not get a range of seqs.
+/// Why a reader will not receive a range of seqs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GapCause {
-    /// Their time to live was over before they could be handed to the reader.
+    /// Their time to live expired before delivery to this reader.
     Expired,
     /// The reader was too far behind.
     Overflow,
     /// Removed by retention.
     Retention,
-    /// They belong to another life of the log.
+    /// They belong to another epoch of the log.
     Epoch,
-    /// The reader's history is not this log's.
+    /// The reader's history differs from this log's.
     Diverged,
-    /// The stored bytes fail their checksum and are never served.
+    /// The stored bytes fail their checksum and are never delivered.
     Damaged,
 }
 
@@ -64,7 +64,7 @@ impl GapCause {
     pub const ALL: [Self; 6] =
         [Self::Expired, Self::Overflow, Self::Retention, Self::Epoch, Self::Diverged, Self::Damaged];
 
-    /// The cause as it is written on the wire and in metrics.
+    /// The cause as used on the wire and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
@@ -77,14 +77,14 @@ impl GapCause {
     }
 }
 
-/// Why a position could not be honoured.
+/// Why a position could not be resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NotRecovered {
-    /// The log lives in another epoch.
+    /// The log has another epoch.
     UnknownEpoch,
-    /// The log has not come so far.
+    /// The log does not reach that far.
     AheadOfLog,
     /// The log has another event at that seq.
     Diverged,
@@ -99,9 +99,9 @@ pub enum NotRecovered {
 pub enum SystemMessage {
     /// The first message on every connection.
     ConnectionEstablished {
-        /// Name of this connection.
+        /// Id of this connection.
         client_id: String,
-        /// Software and version.
+        /// Name and version of the software.
         server: String,
         /// Name of the node.
         node: String,
@@ -111,9 +111,9 @@ pub enum SystemMessage {
         heartbeat_interval: u64,
         /// Largest message, bytes.
         max_payload: u64,
-        /// When the token ends, ms since 1970.
+        /// When the token expires, ms since 1970.
         token_expires_at: Option<u64>,
-        /// What acks of this server vouch for.
+        /// What acks of this server guarantee.
         ack_level: AckLevel,
     },
     /// Reply to `create_session`; in a log, its first entry.
@@ -124,7 +124,7 @@ pub enum SystemMessage {
         /// The new session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
-        /// The life of its log.
+        /// The epoch of its log.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         epoch: Epoch,
         /// The session.
@@ -138,7 +138,7 @@ pub enum SystemMessage {
     SessionLeft {
         /// The command.
         original_message_id: String,
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
     },
@@ -146,7 +146,7 @@ pub enum SystemMessage {
     SessionUnsubscribed {
         /// The command.
         original_message_id: String,
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
     },
@@ -181,7 +181,7 @@ pub enum SystemMessage {
     SessionHistory {
         /// The command.
         original_message_id: String,
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
         /// Whole messages as they were delivered.
@@ -195,7 +195,7 @@ pub enum SystemMessage {
     ReplayStarted {
         /// The command.
         original_message_id: String,
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
         /// First seq of the replay.
@@ -204,25 +204,25 @@ pub enum SystemMessage {
         to_seq: Seq,
         /// Factor of the log's own pace.
         speed: f64,
-        /// Longest wait for one event, ms: longer pauses of the log are cut to it. 0 from servers that wait for all of them.
+        /// Longest pause between two events, ms: longer pauses of the log are cut to it. 0 from servers that do not cut pauses.
         #[serde(default)]
         longest_pause_ms: u64,
     },
     /// The end of a replay.
     ReplayFinished {
-        /// The command that began it.
+        /// The command that started it.
         original_message_id: String,
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
         /// Last seq that was sent.
         to_seq: Seq,
     },
-    /// Reply to `stop_replay`: nothing of that replay comes after it.
+    /// Reply to `stop_replay`: nothing of that replay follows it.
     ReplayStopped {
         /// The command.
         original_message_id: String,
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
         /// Last seq that was sent; one before the first if none was.
@@ -232,7 +232,7 @@ pub enum SystemMessage {
     TokenRefreshed {
         /// The command.
         original_message_id: String,
-        /// When the new token ends, ms since 1970.
+        /// When the new token expires, ms since 1970.
         token_expires_at: Option<u64>,
     },
     /// Reply to `get_stats`.
@@ -242,33 +242,33 @@ pub enum SystemMessage {
         /// The object of `GET /api/v1/stats`.
         stats: serde_json::Map<String, serde_json::Value>,
     },
-    /// From the server: what became of published events. From a client: how far it has read.
+    /// From the server: the outcome of published events. From a client: how far it has read.
     Ack(Ack),
-    /// A range of seqs that this reader will not get.
+    /// A range of seqs that this reader will not receive.
     Gap {
-        /// Which session.
+        /// The session.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         session_id: SessionId,
         /// First seq.
         from_seq: Seq,
         /// Last seq.
         to_seq: Seq,
-        /// Why.
+        /// The cause.
         cause: GapCause,
         /// Whether `get_history` still has them.
         history: bool,
     },
-    /// Somebody joined; sent to participants, not logged.
+    /// A participant joined; sent to participants, not logged.
     UserJoined(Presence),
-    /// Somebody left; sent to participants, not logged.
+    /// A participant left; sent to participants, not logged.
     UserLeft(Presence),
     /// The last message before the server closes the connection.
     Disconnecting {
         /// The close code that follows.
         code: u16,
-        /// A short word.
+        /// A short name of the reason.
         cause: String,
-        /// What a person needs to know.
+        /// An explanation for people.
         detail: String,
         /// What to do.
         reconnect: Reconnect,
@@ -276,13 +276,13 @@ pub enum SystemMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
     },
-    /// A later version's message.
+    /// A message of a later version.
     #[serde(other)]
     #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
-/// A page of a log as it is read: apart from the other messages, so that its events stay the text that they are.
+/// A page of a log, deserialized separately from the other messages, so that its events remain raw text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HistoryPage {
@@ -301,11 +301,11 @@ enum HistoryType {
 }
 
 impl SystemMessage {
-    /// Reads the content of a `system_message`. Use this and not `Deserialize` itself: a tagged enum buffers what it
-    /// reads, and raw JSON, which a page of a log is made of, cannot be read from such a buffer.
+    /// Parses the content of a `system_message`. Use this and not `Deserialize` itself: a tagged enum buffers its
+    /// input, and raw JSON, such as the events of a page, cannot be read from such a buffer.
     ///
     /// # Errors
-    /// If it is none.
+    /// The text is not a valid system message.
     pub fn read(data: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(data).or_else(|error| {
             let Ok(page) = serde_json::from_str::<HistoryPage>(data) else { return Err(error) };
@@ -321,17 +321,17 @@ impl SystemMessage {
     }
 }
 
-/// What a joiner is told: where the log is, and where its own reading begins.
+/// The answer to a join: the state of the log, and where delivery starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
     /// The command.
     pub original_message_id: String,
-    /// Which session.
+    /// The session.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub session_id: SessionId,
-    /// The life of its log.
+    /// The epoch of its log.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub epoch: Epoch,
     /// The last seq in the log now.
@@ -339,7 +339,7 @@ pub struct Joined {
     /// The position after which delivery begins.
     #[cfg_attr(feature = "schema", schemars(with = "serde_json::Value"))]
     pub from: Position,
-    /// Whether the position that was asked for is honoured.
+    /// Whether the requested position could be resumed.
     pub recovered: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -356,7 +356,7 @@ pub struct Transition {
     /// The command, in its reply; absent in the log's entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_message_id: Option<String>,
-    /// Which session.
+    /// The session.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub session_id: SessionId,
     /// The state before.
@@ -366,10 +366,10 @@ pub struct Transition {
     /// The seq of the log's entry, in a reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
-    /// Why, if somebody said so.
+    /// The reason, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The same command was carried out before; this is the same answer again.
+    /// Whether the same command was carried out before, and this repeats the answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
 }
@@ -382,21 +382,21 @@ pub struct Ack {
     /// The event, in the single form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_message_id: Option<String>,
-    /// Which session.
+    /// The session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub session_id: Option<SessionId>,
     /// The event's seq; from a client: the highest seq that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
-    /// The life of the log that the seq counts in.
+    /// The epoch that the seq belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub epoch: Option<Epoch>,
-    /// What the ack vouches for.
+    /// What the ack guarantees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<AckLevel>,
-    /// The log had this event already; `seq` is its first one.
+    /// Whether the event was already in the log; `seq` is that of the first one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
     /// Fields of the event that readers will not understand; it is in the log all the same. Only in the single form.
@@ -407,19 +407,19 @@ pub struct Ack {
     pub acks: Vec<(String, Seq)>,
 }
 
-/// Who takes part in a session, after somebody joined or left.
+/// The participants of a session, after one joined or left.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Presence {
-    /// Which session.
+    /// The session.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub session_id: SessionId,
-    /// Who it was.
+    /// The participant that joined or left.
     pub user: Participant,
-    /// Who is there now: the first [`crate::limits::MAX_PRESENCE_LIST`] of them.
+    /// The participants now: the first [`crate::limits::MAX_PRESENCE_LIST`] of them.
     pub participants: Vec<Participant>,
-    /// How many there are now.
+    /// Number of participants now.
     pub count: usize,
 }
 
@@ -428,11 +428,11 @@ pub struct Presence {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorData {
-    /// What a person needs to know.
+    /// An explanation for people.
     pub error: String,
     /// The code.
     pub code: ErrorCode,
-    /// The message that is refused, where its id could be read.
+    /// The id of the refused message, if it could be parsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_message_id: Option<String>,
     /// Whether the same message may succeed later.
@@ -440,7 +440,7 @@ pub struct ErrorData {
     /// When to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The field that is wrong.
+    /// The invalid field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
 }
@@ -458,7 +458,7 @@ impl From<Refusal> for ErrorData {
     }
 }
 
-/// Who sent an event.
+/// The sender of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -473,19 +473,19 @@ pub struct Sender {
     pub role: String,
 }
 
-/// The outside of a message from the server, as a client reads it; `data` stays text.
+/// The envelope of a message from the server, as parsed by a client; `data` remains text.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery<'a> {
     /// The sender's id of the message.
     pub id: String,
-    /// What sort of message it is.
+    /// The type of the message.
     #[serde(rename = "type")]
     pub kind: MessageType,
     /// The sender's clock, ms since 1970.
     #[serde(default)]
     pub timestamp: f64,
-    /// The session that it belongs to.
+    /// Its session.
     #[serde(default)]
     pub session_id: Option<SessionId>,
     /// The content.
@@ -494,16 +494,16 @@ pub struct Delivery<'a> {
     /// The sender's handling instructions.
     #[serde(borrow, default)]
     pub metadata: Option<&'a RawJson>,
-    /// Its place in the session's log; only entries of a log have one.
+    /// Its position in the session's log; only for entries of a log.
     #[serde(default)]
     pub seq: Option<Seq>,
-    /// When the server took it, ms since 1970.
+    /// When the server accepted it, ms since 1970.
     #[serde(default)]
     pub received_at: Option<u64>,
-    /// Who sent it.
+    /// Its sender.
     #[serde(default)]
     pub sender: Option<Sender>,
-    /// Part of a replay, not of the live stream.
+    /// Whether it is part of a replay, not of the live stream.
     #[serde(default)]
     pub replay: bool,
 }

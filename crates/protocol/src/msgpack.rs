@@ -1,16 +1,16 @@
-//! MessagePack as a second spelling of the JSON messages, translated at the connection's edge.
+//! MessagePack as a second encoding of the JSON messages, converted at the connection's edge.
 //!
-//! Inside the server and in the log a message has one form, its JSON text; so both kinds of clients meet in one session
-//! and get the same content.
+//! Inside the server and in the log a message has one form, its JSON text; so both kinds of clients can share a session
+//! and receive the same content.
 //!
-//! - [`intake`] is the way in. What JSON cannot express is a [`Flaw`] of the message that holds it, which is refused rather
-//!   than bent: binary and extension values, keys that are no strings, numbers that are none.
-//! - [`from_json`] is the way out, and cannot fail on JSON: whatever the scanner accepts has a MessagePack form. Integers
+//! - [`intake`] converts clients' messages. What JSON cannot express is a [`Flaw`] of its message, which is refused rather
+//!   than altered: binary and extension values, keys that are not strings, NaN.
+//! - [`from_json`] converts for sending, and cannot fail on JSON: whatever the scanner accepts has a MessagePack form. Integers
 //!   beyond 64 bits become floats, numbers beyond a float's range infinite (as `JSON.parse` reads them), half a surrogate
 //!   pair becomes U+FFFD.
-//! - [`to_json`] is the way back, for readers of what came out.
+//! - [`to_json`] converts back, for readers of the result.
 //!
-//! None recurses: what is nested deeply costs memory in proportion, and no stack.
+//! None recurses: deep nesting costs memory in proportion, and no stack.
 
 mod pack;
 mod unescape;
@@ -24,17 +24,17 @@ use crate::limits::{MAX_BATCH, MAX_MSGPACK_DEPTH};
 
 pub use pack::Packer;
 
-/// A value that JSON does not have. `null` stands in its place.
+/// A value that JSON cannot express. `null` replaces it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flaw {
-    /// Where it would be in the text, in bytes.
+    /// Its offset in the text, in bytes.
     pub at: usize,
-    /// Why a message that holds it is refused.
+    /// Why a message that contains it is refused.
     pub refusal: Refusal,
 }
 
-/// Appends the JSON text of one whole MessagePack value that a client sent, as long as that has at most `limit` bytes. An
-/// infinite number is written as one beyond all floats, `1e999`.
+/// Appends the JSON text of one whole MessagePack value from a client, up to `limit` bytes. An
+/// infinite number is written as `1e999`, which is beyond all floats.
 ///
 /// # Errors
 /// `malformed_json` for bytes that are not one MessagePack value, `payload_too_large` for a text over the limit: a byte of
@@ -55,10 +55,10 @@ pub fn to_json(bytes: &[u8], dst: &mut BytesMut) -> Result<(), Refusal> {
     flaws.into_iter().next().map_or(Ok(()), |flaw| Err(flaw.refusal))
 }
 
-/// Appends the MessagePack form of one JSON value. Who translates often keeps a [`Packer`].
+/// Appends the MessagePack form of one JSON value. For many conversions, keep a [`Packer`].
 ///
 /// # Errors
-/// If `json` is not one JSON value; then nothing is appended.
+/// `json` is not one JSON value; then nothing is appended.
 pub fn from_json(json: &[u8], dst: &mut BytesMut) -> Result<(), JsonError> {
     Packer::default().pack(json, dst)
 }
@@ -71,14 +71,14 @@ const NO_STRING: &str = "the keys of a map must be strings";
 
 /// A list or map whose values are being read.
 struct Open {
-    /// Values that are missing; of a map, keys and values together.
+    /// Number of missing values; for a map, keys and values together.
     missing: u64,
     is_map: bool,
 }
 
 struct Reader<'a> {
     bytes: &'a [u8],
-    /// Length of the output at the start, and beyond which reading stops.
+    /// Length of the output at the start, and the length at which reading stops.
     start: usize,
     end: usize,
     flaws: Vec<Flaw>,
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
                     open.missing -= 1;
                 }
             }
-            // Ends what has all its values, and writes what stands before the next one.
+            // Ends containers that have all their values, and writes what precedes the next value.
             while let Some(innermost) = open.last_mut() {
                 if innermost.missing > 0 {
                     separate(dst, innermost);
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Writes one plain value, or the beginning of a list or map, which is returned.
+    /// Writes one plain value, or the start of a list or map, which is returned.
     fn value(&mut self, dst: &mut BytesMut, is_key: bool) -> Result<Option<Open>, Refusal> {
         let marker = Marker::from_u8(self.take(1)?[0]);
         if let Some(length) = self.string_length(marker)? {
@@ -152,9 +152,9 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Notes that a value is missing before the output's end.
+    /// Records that a value is missing before the output's end.
     fn flaw(&mut self, dst: &BytesMut, detail: &str) {
-        // One is enough to refuse a message; the bound is for what a frame full of them would cost.
+        // One is enough to refuse a message; the limit bounds the cost of a frame full of them.
         if self.flaws.len() < MAX_BATCH {
             let at = dst.len() - self.start;
             self.flaws.push(Flaw { at, refusal: Refusal::invalid("data", detail) });
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// How many members follow, and whether they are pairs.
+    /// The number of members that follow, and whether they are pairs.
     fn container(&mut self, marker: Marker) -> Result<Option<(u64, bool)>, Refusal> {
         Ok(Some(match marker {
             Marker::FixArray(count) => (u64::from(count), false),
@@ -212,13 +212,16 @@ impl<'a> Reader<'a> {
                 let length = self.opaque_length(marker)?;
                 self.take(length)?;
                 dst.put_slice(b"null");
-                self.flaw(dst, "binary and extension values are not taken: send bytes as a base64 string");
+                self.flaw(
+                    dst,
+                    "binary and extension values are not supported: send bytes as a base64 string",
+                );
             }
         }
         Ok(())
     }
 
-    /// Bytes of a binary or extension value; those of extensions begin with their type.
+    /// The bytes of a binary or extension value; those of an extension start with its type.
     fn opaque_length(&mut self, marker: Marker) -> Result<usize, Refusal> {
         let length = match marker {
             Marker::Bin8 => self.number::<1>()?,
@@ -232,7 +235,7 @@ impl<'a> Reader<'a> {
             Marker::Ext8 => self.number::<1>()? + 1,
             Marker::Ext16 => self.number::<2>()? + 1,
             Marker::Ext32 => self.number::<4>()? + 1,
-            // All others are read elsewhere.
+            // All others are handled elsewhere.
             _ => 0,
         };
         usize::try_from(length).map_err(|_| malformed("a length out of range"))
@@ -243,7 +246,7 @@ impl<'a> Reader<'a> {
             write_value(dst, &number);
         } else if number.is_nan() {
             dst.put_slice(b"null");
-            self.flaw(dst, "NaN is no number that JSON has; send null or a string");
+            self.flaw(dst, "JSON has no NaN; send null or a string");
         } else {
             dst.put_slice(if number > 0.0 { b"1e999" } else { b"-1e999" });
         }
@@ -258,7 +261,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What stands before the next value of a container: nothing before the first, which follows its bracket.
+/// What precedes the next value of a container: nothing before the first, which follows its bracket.
 fn separate(dst: &mut BytesMut, open: &Open) {
     match dst.last() {
         // No value ends in one of these.

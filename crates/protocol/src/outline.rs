@@ -1,9 +1,9 @@
-//! The little that the server has to know of an event's `data`: whether it is a reviewer's, how far the test has come, and
+//! The few parts of an event's `data` that the server needs: whether it is a reviewer's event, the test's progress, and
 //! whether readers will understand the fields that they compute with.
 //!
-//! Everything else in `data` is the publishers' and readers' own. Nearly all events are neither, so first their bytes are
-//! searched, in one pass, for the words that one of them has to hold; only then the top level is read. A word can be hidden
-//! from the search by writing its letters as `\u…`, so that is searched for as well.
+//! Everything else in `data` belongs to publishers and readers. Nearly all events are of no such kind, so their bytes are
+//! first searched, in one pass, for the words that each kind must contain; only then the top level is parsed. A word can be
+//! hidden from the search by writing its letters as `\u…`, so that is searched for, too.
 
 use std::sync::LazyLock;
 
@@ -14,31 +14,31 @@ use crate::error::Refusal;
 use crate::json::{JsonKind, RawValue, Scanner};
 use crate::warning::{Doubtful, Doubts};
 
-/// Whose event it is, by its `eventType`.
+/// The author of an event, by its `eventType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Authorship {
-    /// A publisher's: an agent's, a judge's.
+    /// A publisher: an agent or a judge.
     #[default]
     Publisher,
-    /// A reviewer's: `review_note` or `review_score`.
+    /// A reviewer: `review_note` or `review_score`.
     Reviewer,
 }
 
-/// What an event's `data` says on its top level, as far as the server needs it.
+/// The top level of an event's `data`, as far as the server needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Outline {
-    /// Whose event it is.
+    /// The author of the event.
     pub author: Authorship,
-    /// Of an event of type `progress`: its `percent`, 0 to 100.
+    /// For an event of type `progress`: its `percent`, 0 to 100.
     pub progress: Option<f64>,
     /// Fields that readers will not understand, and evidence that has to be there.
     pub doubts: Doubts,
 }
 
-/// One of these is in every event whose top level is read: types whose fields are checked, and the mark of letters that are
-/// written as escapes.
+/// Every event whose top level is parsed contains one of these: the types whose fields are checked, and the start of a letter
+/// that is written as an escape.
 const WORDS: [&str; 5] = ["review_", PROGRESS, "score_update", "evidence", "\\u"];
-/// What every progress event holds, unless it is written with escapes.
+/// Contained in every progress event, unless it is written with escapes.
 const PROGRESS: &str = "progress";
 
 /// `None` on a machine without the vector instructions that it needs.
@@ -52,18 +52,18 @@ fn holds_a_word(bytes: &[u8]) -> bool {
     }
 }
 
-/// Reads the outline of `data`, which is a JSON object.
+/// Parses the outline of `data`, which is a JSON object.
 ///
 /// # Errors
-/// An `eventType` that is given twice, one of them a reviewer's: JSON parsers differ in which of two they take, so readers
-/// would not agree on whose event it is.
+/// An `eventType` that is given twice, one of them a reviewer's: JSON parsers differ in which of the two they use, so readers
+/// would not agree on the author.
 pub fn outline(data: &str) -> Result<Outline, Refusal> {
     if holds_a_word(data.as_bytes()) { read(data) } else { Ok(Outline::default()) }
 }
 
-/// The percent that an event says which is a `progress` event; `body` is the whole message as readers get it.
+/// The percentage of a `progress` event; `body` is the whole message as readers receive it.
 pub fn progress_of_event(body: &[u8]) -> Option<f64> {
-    // Nearly no event holds the word at all.
+    // Nearly no event contains the word at all.
     FINDER.find(body)?;
     let mut data = None;
     let found = Scanner::new(std::str::from_utf8(body).ok()?).object::<Refusal>(|key, value| {

@@ -1,4 +1,4 @@
-//! The server's side: one certificate with its key, read from files and exchanged when they change.
+//! The server's side: one certificate with its key, read from files and replaced when they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,44 +15,44 @@ use crate::key_log::KeyLogFile;
 use crate::session::Session;
 use crate::{Stream, TlsError};
 
-/// Makes TLS sessions of accepted sockets.
+/// Starts TLS sessions on accepted sockets.
 #[derive(Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
-    current: Arc<Current>,
+    current: Arc<CurrentCertificate>,
     files: [PathBuf; 2],
-    /// What was in the files when they were last looked at, usable or not; `None` if they could not be read.
+    /// The contents of the files when they were last read, usable or not; `None` if they could not be read.
     seen: Mutex<Option<[Vec<u8>; 2]>>,
 }
 
-/// What a look at the files found.
+/// The result of rereading the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refreshed {
-    /// The files are as they were.
+    /// The files have not changed.
     Same,
-    /// New sessions get the new certificate; those that are open keep theirs.
+    /// New sessions get the new certificate; open ones keep theirs.
     Changed,
 }
 
-/// What new sessions are given.
+/// The certificate of new sessions.
 #[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
+struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
 impl Acceptor {
-    /// Reads a chain of certificates and the key of the first one, both PEM.
+    /// Reads a chain of certificates and the key of the first one, both in PEM.
     ///
     /// # Errors
-    /// [`TlsError`], which names the file.
+    /// [`TlsError`] with the name of the file.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let files = [certificate.to_owned(), key.to_owned()];
         let seen = read(&files)?;
-        let current = Arc::new(Current(RwLock::new(parse(&files, &seen)?)));
+        let current = Arc::new(CurrentCertificate(RwLock::new(parse(&files, &seen)?)));
         let provider = Arc::new(ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -74,16 +74,16 @@ impl Acceptor {
         Ok(self)
     }
 
-    /// When the certificate that new sessions are given ends, ms since 1970; `None` if it does not say so as it should.
+    /// When the certificate of new sessions expires, ms since 1970; `None` if its validity cannot be parsed.
     pub fn expires_at(&self) -> Option<u64> {
         let current = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
         crate::validity::not_after(current.cert.first()?)
     }
 
-    /// Looks at the files again. What was complained about once is not complained about again until it changes.
+    /// Rereads the files. An error is not reported again until it changes.
     ///
     /// # Errors
-    /// [`TlsError`]; the certificate that is in use stays.
+    /// [`TlsError`]; the certificate in use remains.
     pub fn refresh(&self) -> Result<Refreshed, TlsError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = match read(&self.files) {
@@ -103,10 +103,10 @@ impl Acceptor {
         Ok(Refreshed::Changed)
     }
 
-    /// Puts a session on an accepted socket. [`Stream::handshake`] comes next.
+    /// Starts a session on an accepted socket. [`Stream::handshake`] comes next.
     ///
     /// # Errors
-    /// If the session cannot be made, which only a broken configuration can cause.
+    /// The session cannot be created, which only an invalid configuration can cause.
     pub fn accept(&self, socket: TcpStream) -> Result<Stream, TlsError> {
         let tls = ServerConnection::new(Arc::clone(&self.config)).map_err(TlsError::Unusable)?;
         Ok(Stream::tls(Session::new(socket, tls.into())))

@@ -1,4 +1,4 @@
-//! What a certificate says of itself: until when it is good, and for whom. Read without judging who signed it.
+//! The validity and the names of a certificate. Parsed without verifying the signature.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use rustls::server::ParsedCertificate;
 
 use crate::TlsError;
 
-/// Tags of DER (X.690 §8) that lead to the validity (RFC 5280 §4.1).
+/// DER tags (X.690 §8) on the path to the validity (RFC 5280 §4.1).
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
@@ -20,9 +20,9 @@ const GENERALIZED_TIME: u8 = 0x18;
 #[derive(Debug, Clone)]
 pub struct Certificate {
     der: CertificateDer<'static>,
-    /// Not good before this time.
+    /// Not valid before this time.
     pub begins: SystemTime,
-    /// Not good after this time.
+    /// Not valid after this time.
     pub ends: SystemTime,
 }
 
@@ -30,7 +30,7 @@ impl Certificate {
     /// The first certificate of a PEM file: the server's own.
     ///
     /// # Errors
-    /// [`TlsError::Read`], or [`TlsError::Pem`] if it holds none that can be read.
+    /// [`TlsError::Read`], or [`TlsError::Pem`] if it contains no valid certificate.
     pub fn load(path: &Path) -> Result<Self, TlsError> {
         let pem = std::fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })?;
         let first = CertificateDer::pem_slice_iter(&pem).find_map(Result::ok);
@@ -39,13 +39,13 @@ impl Certificate {
             .ok_or(TlsError::Pem { path: path.to_owned(), what: "certificate" })
     }
 
-    /// A certificate as [`crate::Stream::peer_certificate`] gives it; `None` if it cannot be read.
+    /// A certificate from [`crate::Stream::peer_certificate`]; `None` if it cannot be parsed.
     pub fn from_der(der: &[u8]) -> Option<Self> {
         let (begins, ends) = validity(der)?;
         Some(Self { der: CertificateDer::from(der.to_vec()), begins, ends })
     }
 
-    /// Whether clients that connect to this name (or IP address) would take it.
+    /// Whether clients that connect to this name (or IP address) would accept it.
     pub fn is_for(&self, name: &str) -> bool {
         let (Ok(name), Ok(parsed)) = (ServerName::try_from(name), ParsedCertificate::try_from(&self.der))
         else {
@@ -55,7 +55,7 @@ impl Certificate {
     }
 }
 
-/// The content of the first element and what follows it, if the element has the tag.
+/// The content of the first element and the rest, if the element has the tag.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (content, rest) = any_element(bytes)?;
     (*bytes.first()? == tag).then_some((content, rest))
@@ -65,7 +65,7 @@ fn any_element(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, mut rest) = bytes.get(1..)?.split_first()?;
     let mut length = usize::from(*first);
     if *first >= 0x80 {
-        // Long form; four bytes of length are more than any certificate has.
+        // Long form; no certificate needs more than four bytes of length.
         let count = usize::from(first & 0x7f);
         if count == 0 || count > 4 || rest.len() < count {
             return None;
@@ -83,7 +83,7 @@ fn validity(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
     if let Some((_, rest)) = element(signed, VERSION) {
         signed = rest;
     }
-    // Serial number, algorithm and issuer stand before it.
+    // Serial number, algorithm and issuer precede it.
     for _ in 0..3 {
         signed = any_element(signed)?.1;
     }
@@ -111,7 +111,7 @@ fn time(bytes: &[u8]) -> Option<(SystemTime, &[u8])> {
     let part = |at: usize| text[at..at + 2].parse::<i64>().ok();
     let days = days_since_1970(year, part(0)?, part(2)?)?;
     let seconds = days * 86_400 + part(4)? * 3_600 + part(6)? * 60 + part(8)?;
-    // Before 1970 there is no certificate worth a difference.
+    // A time before 1970 makes no difference for any certificate.
     Some((UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)), rest))
 }
 

@@ -1,4 +1,4 @@
-//! The client's side: whom it trusts.
+//! The client's side: the trusted CAs.
 
 use std::io;
 use std::path::Path;
@@ -13,36 +13,36 @@ use tokio::net::TcpStream;
 use crate::session::Session;
 use crate::{Stream, TlsError};
 
-/// Puts TLS sessions on connected sockets.
+/// Starts TLS sessions on connected sockets.
 #[derive(Debug, Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
 }
 
 impl Connector {
-    /// Trusts the authorities that the machine trusts, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where set.
+    /// Trusts the system's CAs, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if set.
     ///
     /// # Errors
     /// [`TlsError::NoAuthority`].
     pub fn native() -> Result<Self, TlsError> {
         let found = rustls_native_certs::load_native_certs();
         let why = found.errors.first().map_or_else(
-            || "the machine has none; install ca-certificates, or name a file of your own".to_owned(),
+            || "the system has none; install ca-certificates, or name a file of your own".to_owned(),
             ToString::to_string,
         );
         Self::trusting(found.certs, why)
     }
 
-    /// Trusts the authorities of a PEM text, and nobody else.
+    /// Trusts only the CAs of a PEM text.
     ///
     /// # Errors
     /// [`TlsError::NoAuthority`].
     pub fn with_authority(pem: &[u8]) -> Result<Self, TlsError> {
         let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
-        Self::trusting(certificates, "the text holds no certificate in PEM".to_owned())
+        Self::trusting(certificates, "the text contains no certificate in PEM".to_owned())
     }
 
-    /// Trusts the authorities of a PEM file, and nobody else.
+    /// Trusts only the CAs of a PEM file.
     ///
     /// # Errors
     /// [`TlsError::Read`], [`TlsError::NoAuthority`].
@@ -66,13 +66,13 @@ impl Connector {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Completes a handshake with the server of this name (or IP address).
+    /// Performs a handshake with the server of this name (or IP address).
     ///
     /// # Errors
-    /// If the server is not whom it should be, speaks no TLS, or goes away.
+    /// The server's identity cannot be verified, it does not use TLS, or it disconnects.
     pub async fn connect(&self, socket: TcpStream, name: &str) -> io::Result<Stream> {
         let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no name that TLS could prove"))?;
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a name that TLS can verify"))?;
         let tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         let mut stream = Stream::tls(Session::new(socket, tls.into()));
         stream.handshake().await?;

@@ -1,4 +1,5 @@
-//! The secrets of sessions in a file, so that Wireshark can read recorded traffic. For development: the file is the key to all of it.
+//! Logs the secrets of sessions to a file, so that Wireshark can decrypt recorded traffic. For development only: the file decrypts all of
+//! it.
 
 use std::fmt;
 use std::fs::File;
@@ -12,7 +13,7 @@ use rustls::KeyLog;
 pub(crate) struct KeyLogFile(File);
 
 impl KeyLogFile {
-    /// Opens the file to append to it; a new one is its owner's alone.
+    /// Opens the file for appending; a new one is readable by its owner only.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(Self)
     }
@@ -33,7 +34,7 @@ impl KeyLog for KeyLogFile {
             push_hex(&mut line, bytes);
         }
         line.push('\n');
-        // One write to a file opened for appending: lines of several threads do not mix. A full disk costs the line; the session goes on.
+        // One write to a file opened for appending: lines of several threads do not mix. A full disk loses the line, but not the session.
         let _ = (&self.0).write_all(line.as_bytes());
     }
 }

@@ -1,13 +1,13 @@
 //! A socket that is plain or TLS, for both ends.
 //!
-//! - [`Stream`] is the socket. It can be read and written without waiting ([`Stream::try_read`], [`Stream::try_write`]), as
-//!   fan-out does, and as Tokio's `AsyncRead` and `AsyncWrite`. The plain one costs a branch.
-//! - [`Acceptor`] is the server's side: certificate and key, exchanged while it runs; in development, a log of the sessions' secrets.
-//! - [`Connector`] is the client's side: whom it trusts.
-//! - [`Certificate`] is what one says of itself; [`TrustFault`] is why a client does not believe it.
+//! - [`Stream`] is the socket. It supports nonblocking reads and writes ([`Stream::try_read`], [`Stream::try_write`]), as
+//!   used by fan-out, and Tokio's `AsyncRead` and `AsyncWrite`. The plain one costs a branch.
+//! - [`Acceptor`] is the server's side: certificate and key, replaceable at run time; in development, a log of the sessions' secrets.
+//! - [`Connector`] is the client's side: the trusted CAs.
+//! - [`Certificate`] is a parsed certificate; [`TrustFault`] is why a client refuses one.
 //!
-//! rustls is used as the pure machine that it is: no task and no copy of the socket for each session. What it has encrypted
-//! and the kernel does not take yet is at most [`UNSENT_BYTES`]; [`Stream::push`] hands it on.
+//! rustls is used as a pure state machine: no task and no copy of the socket per session. At most [`UNSENT_BYTES`] can be
+//! encrypted but not yet accepted by the kernel; [`Stream::push`] sends them.
 
 mod acceptor;
 mod certificate;
@@ -26,11 +26,11 @@ pub use connector::Connector;
 pub use stream::Stream;
 pub use trust::TrustFault;
 
-/// Bytes that a TLS session takes from its writer before the socket has to take some: one large record and a half, so that a
-/// reader that does not read is noticed nearly as early as without TLS.
+/// Bytes that a TLS session accepts from its writer before the socket must accept some: one and a half large records, so that a
+/// slow reader is noticed nearly as early as without TLS.
 pub const UNSENT_BYTES: usize = 24 * 1024;
 
-/// Why certificates or keys are not taken.
+/// Why certificates or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -38,7 +38,7 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
     /// The file for the sessions' secrets cannot be written.
@@ -46,21 +46,21 @@ pub enum TlsError {
     KeyLog {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// A file is not PEM, or holds nothing of what is needed.
-    #[error("{path} holds no {what} in PEM (-----BEGIN …)")]
+    /// A file is not PEM, or does not contain what is needed.
+    #[error("{path} contains no {what} in PEM (-----BEGIN …)")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         what: &'static str,
     },
-    /// Certificate and key do not fit, or cannot be used.
+    /// Certificate and key do not match, or cannot be used.
     #[error("certificate and key cannot be used: {0}")]
     Unusable(rustls::Error),
-    /// No authority that could be trusted.
+    /// There is no CA to trust.
     #[error("no authority to trust was found: {0}")]
     NoAuthority(String),
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::UNSENT_BYTES;
 
-/// Rounds of one call; each takes or gives bytes, so only a peer that never stops sending gets that far.
+/// Maximum rounds of one call; each receives or sends bytes, so only a peer that never stops sending reaches it.
 const ROUNDS: usize = 64;
 
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Session {
     said_goodbye: bool,
 }
 
-/// The socket as rustls wants it: errors instead of waiting.
+/// The socket as rustls needs it: errors instead of waiting.
 struct Sock<'a>(&'a TcpStream);
 
 impl Read for Sock<'_> {
@@ -55,17 +55,17 @@ impl Session {
         self.tls.peer_certificates()?.first().map(AsRef::as_ref)
     }
 
-    /// Whether there are encrypted bytes that the socket has not taken.
+    /// Whether there are encrypted bytes that the socket has not accepted.
     pub(crate) fn has_unsent(&self) -> bool {
         self.tls.wants_write()
     }
 
-    /// Bytes that are decrypted and not read.
+    /// Number of decrypted bytes that were not read.
     pub(crate) fn unread(&mut self) -> usize {
         self.tls.process_new_packets().map_or(0, |state| state.plaintext_bytes_to_read())
     }
 
-    /// Hands encrypted bytes to the socket: all, or `WouldBlock`.
+    /// Sends encrypted bytes: all of them, or `WouldBlock`.
     pub(crate) fn push(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
             if self.tls.write_tls(&mut Sock(&self.socket))? == 0 {
@@ -75,7 +75,7 @@ impl Session {
         Ok(())
     }
 
-    /// `push` where a full socket is no matter: somebody comes back to it.
+    /// `push` where a full socket does not matter, since it is called again.
     fn push_some(&mut self) -> io::Result<()> {
         match self.push() {
             Err(error) if !would_block(&error) => Err(error),
@@ -89,7 +89,7 @@ impl Session {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         if let Err(error) = self.tls.process_new_packets() {
-            // The alert tells the peer why; whether it arrives changes nothing here.
+            // The alert tells the peer the reason; whether it arrives does not matter here.
             let _ = self.push_some();
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
@@ -103,7 +103,7 @@ impl Session {
                 read => return read,
             }
         }
-        // Records without content, again and again, are no traffic of an honest peer.
+        // Repeated records without content are not the traffic of a legitimate peer.
         Err(io::Error::new(ErrorKind::InvalidData, "too many TLS records without content"))
     }
 
@@ -114,7 +114,7 @@ impl Session {
         Ok(taken)
     }
 
-    /// Says the end of our side, once; then everything has to go out.
+    /// Sends the end of our side, once; then everything must be flushed.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if !self.said_goodbye {
             self.said_goodbye = true;
@@ -123,7 +123,7 @@ impl Session {
         self.push()
     }
 
-    /// Waits until the socket has everything.
+    /// Waits until the socket has accepted everything.
     pub(crate) fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.push() {
@@ -162,7 +162,7 @@ impl Session {
         }
     }
 
-    /// Waits until both ends have agreed on their keys.
+    /// Waits until the handshake is complete.
     pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.is_handshaking() {
             ready!(self.poll_push(cx))?;

@@ -1,4 +1,4 @@
-//! The socket that everybody above uses, whichever kind it is.
+//! The socket that all users of this crate see, of either kind.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -14,9 +14,9 @@ use crate::session::Session;
 /// A connected socket.
 #[derive(Debug)]
 pub enum Stream {
-    /// As it comes from the kernel.
+    /// Directly from the kernel.
     Plain(TcpStream),
-    /// With a TLS session on it; boxed, so that plain sockets stay small.
+    /// With a TLS session; boxed, so that plain sockets stay small.
     #[doc(hidden)]
     Tls(Box<TlsStream>),
 }
@@ -30,7 +30,7 @@ impl Stream {
         Self::Tls(Box::new(TlsStream(session)))
     }
 
-    /// The socket below, for its options and addresses. Bytes go through [`Stream`] only.
+    /// The underlying socket, for its options and addresses. Bytes must go through [`Stream`] only.
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
@@ -38,12 +38,12 @@ impl Stream {
         }
     }
 
-    /// Whether a TLS session is on it.
+    /// Whether it uses TLS.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// The certificate that the peer has shown, DER; `None` without TLS, and of clients, which show none.
+    /// The certificate that the peer presented, in DER; `None` without TLS, and for clients, which present none.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
@@ -51,10 +51,10 @@ impl Stream {
         }
     }
 
-    /// Reads what is there. 0 is the end.
+    /// Reads available bytes. 0 is the end.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing is there; `InvalidData` for bytes that are no TLS.
+    /// `WouldBlock` if there are none; `InvalidData` for bytes that are not TLS.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_read(buffer),
@@ -86,10 +86,10 @@ impl Stream {
         }
     }
 
-    /// Hands what is encrypted and not sent to the socket. Nothing to do without TLS.
+    /// Sends encrypted bytes to the socket. Does nothing without TLS.
     ///
     /// # Errors
-    /// `WouldBlock` if the socket did not take all of it.
+    /// `WouldBlock` if the socket did not accept all of it.
     #[inline]
     pub fn push(&mut self) -> io::Result<()> {
         match self {
@@ -98,10 +98,10 @@ impl Stream {
         }
     }
 
-    /// Ends our side of the connection; what the peer still sends can be read.
+    /// Ends our side of the connection; the peer's remaining bytes can be read.
     ///
     /// # Errors
-    /// `WouldBlock` if encrypted bytes have to go out first: call it again when the socket is writable.
+    /// `WouldBlock` if encrypted bytes must be sent first: call it again when the socket is writable.
     pub fn finish(&mut self) -> io::Result<()> {
         if let Self::Tls(tls) = self {
             tls.0.finish()?;
@@ -109,11 +109,11 @@ impl Stream {
         socket2::SockRef::from(self.socket()).shutdown(Shutdown::Write)
     }
 
-    /// Waits until [`Self::try_read`] or [`Self::try_write`] may do something, whatever of it is asked for. Also wakes for
-    /// encrypted bytes that can go out.
+    /// Waits until [`Self::try_read`] or [`Self::try_write`] may succeed, as requested. Also wakes for
+    /// encrypted bytes that can be sent.
     ///
     /// # Errors
-    /// If the socket is gone.
+    /// The socket is closed.
     pub async fn ready(&mut self, interest: Interest) -> io::Result<Ready> {
         let mut interest = interest;
         if let Self::Tls(tls) = self {
@@ -127,15 +127,15 @@ impl Stream {
         self.socket().ready(interest).await
     }
 
-    /// Asks whether the socket below takes bytes.
+    /// Whether the underlying socket is writable.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket().poll_write_ready(cx)
     }
 
-    /// Completes the TLS handshake; done at once without TLS.
+    /// Completes the TLS handshake; returns at once without TLS.
     ///
     /// # Errors
-    /// If the peer speaks no TLS, is not whom it should be, or goes away.
+    /// The peer does not use TLS, cannot be verified, or disconnects.
     pub async fn handshake(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),

@@ -1,19 +1,19 @@
-//! Why a client ended a handshake: what there is to do about it differs.
+//! Why a client ended a handshake; each reason needs a different remedy.
 
 use std::io;
 
 use rustls::{CertificateError, Error};
 
-/// What a client found wrong with whom it reached.
+/// Why a client does not trust a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrustFault {
-    /// Nobody whom the client trusts has signed the certificate; it may be its own authority.
+    /// No trusted CA has signed the certificate; it may be self-signed.
     Authority,
     /// The certificate is for other names.
     Name,
-    /// The certificate has ended or not begun, by this machine's clock.
+    /// The certificate has expired or is not valid yet, by this machine's clock.
     Time,
-    /// The other end speaks no TLS.
+    /// The other end does not use TLS.
     NoTls,
 }
 

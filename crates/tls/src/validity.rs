@@ -1,4 +1,4 @@
-//! When a certificate ends. rustls does not tell, and the field is a few steps into the DER (X.509, RFC 5280 §4.1):
+//! When a certificate expires. rustls does not provide it, and the field is a few steps into the DER (X.509, RFC 5280 §4.1):
 //! `Certificate { tbsCertificate { [0] version?, serialNumber, signature, issuer, validity { notBefore, notAfter }, … } … }`.
 
 const SEQUENCE: u8 = 0x30;
@@ -6,7 +6,7 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// `notAfter` in ms since 1970; `None` if the bytes are no certificate. A time before 1970 is 0.
+/// `notAfter` in ms since 1970; `None` if the bytes are not a certificate. A time before 1970 gives 0.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate, _) = element(certificate, Some(SEQUENCE))?;
     let (_, mut rest, _) = element(certificate, Some(SEQUENCE))?;
@@ -22,7 +22,7 @@ pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     time(kind, text)
 }
 
-/// Takes one element: its tag, its content and what follows it (X.690 §8.1).
+/// Splits off one element: its tag, its content and the rest (X.690 §8.1).
 fn element(bytes: &[u8], wanted: Option<u8>) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     let (length, rest) = rest.split_first()?;
@@ -61,7 +61,7 @@ fn time(kind: u8, text: &[u8]) -> Option<u64> {
 
 /// Days of the Gregorian calendar (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`).
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    // Years begin in March here, so that the leap day is the last one.
+    // Years start in March here, so that the leap day is the last one.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);

@@ -143,7 +143,7 @@ async fn new_files_are_taken_and_bad_ones_change_nothing() {
     assert!(acceptor.refresh().unwrap_err().to_string().contains("cannot be used"));
     assert_eq!(acceptor.refresh().unwrap(), Refreshed::Same, "complained about once");
     std::fs::write(&certificate, "nothing").unwrap();
-    assert!(acceptor.refresh().unwrap_err().to_string().contains("tls.pem holds no certificate"));
+    assert!(acceptor.refresh().unwrap_err().to_string().contains("tls.pem contains no certificate"));
     std::fs::remove_file(&key).unwrap();
     assert!(acceptor.refresh().is_err());
     let (mut client, mut server) = pair(&acceptor).await;

@@ -1,15 +1,15 @@
 //! From bytes to messages: one connection's receiving side.
 //!
-//! A frame that lies whole in the read buffer is unmasked where it is and lent out. Anything else (a frame
+//! A frame that lies completely in the read buffer is unmasked in place and lent out. Anything else (a frame
 //! cut by the end of the buffer, the frames of a fragmented message) is copied into the decoder's own buffer,
-//! which exists only while a message is incomplete. So the caller shares one read buffer among all
+//! which exists only while a message is incomplete. So the caller can share one read buffer among all
 //! connections and never keeps a remainder.
 //!
 //! ```text
 //! buffer:  [ data of the unfinished message │ payload of a cut control frame ]
 //!                                           ▲ data_len
 //! ```
-//! Sizes are checked when a head is read, before any of its payload; memory grows with what has arrived.
+//! Sizes are checked as soon as a head is read, before any payload; memory grows only with received data.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,13 +21,13 @@ use crate::inflate::{Inflater, retained_context};
 use crate::mask::{apply_mask, rotated};
 use crate::{DecodeError, Message, Negotiated, Role};
 
-/// A larger buffer is not kept for the connection's next incomplete message.
+/// A larger buffer is freed before the connection's next incomplete message.
 const MAX_KEPT_BUFFER: usize = 16 * 1024;
 
-/// What a peer may make us hold.
+/// Limits on what a peer can make us store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of one message, as it comes over the wire and again when inflated.
+    /// Maximum size of one message in bytes, both on the wire and decompressed.
     pub max_message: usize,
 }
 
@@ -37,14 +37,14 @@ impl Default for Limits {
     }
 }
 
-/// What one read of a socket gave, as far as it has not been decoded. The bytes are unmasked in place.
+/// Bytes from one read of a socket that are not decoded yet. They are unmasked in place.
 pub struct Input<'b> {
     bytes: &'b mut [u8],
     at: usize,
 }
 
 impl<'b> Input<'b> {
-    /// All of `bytes` is to be decoded.
+    /// Input of all of `bytes`.
     pub fn new(bytes: &'b mut [u8]) -> Self {
         Self { bytes, at: 0 }
     }
@@ -54,12 +54,12 @@ impl<'b> Input<'b> {
         self.bytes.len() - self.at
     }
 
-    /// The bytes not yet decoded, as they came.
+    /// The bytes not yet decoded, as received.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.at..]
     }
 
-    /// Takes up to `most` bytes.
+    /// Removes up to `most` bytes.
     fn take(&mut self, most: usize) -> Range<usize> {
         let start = self.at;
         self.at += most.min(self.remaining());
@@ -67,35 +67,35 @@ impl<'b> Input<'b> {
     }
 }
 
-/// Turns one connection's bytes into messages. Holds no heap memory between messages.
+/// Decodes one connection's bytes into messages. Holds no heap memory between messages.
 pub struct Decoder {
     state: State,
-    /// A head that the last read has cut.
+    /// A head that was cut by the end of the last read.
     header: [u8; MAX_HEADER],
     header_len: u8,
-    /// The message that has begun and not ended.
-    message: Option<Started>,
-    /// Bytes at the end of an unfinished text that are the beginning of a character.
+    /// The incomplete message.
+    message: Option<PartialMessage>,
+    /// Number of bytes at the end of an unfinished text that start a character.
     split_char: u8,
     role: Role,
     inflate: Inflate,
     max_message: usize,
     buffer: Vec<u8>,
     data_len: usize,
-    /// What the peer's messages may refer to, if context takeover was negotiated; made with the first
+    /// What the peer's messages may refer to, if context takeover was negotiated; created with the first
     /// compressed message.
     context: Option<Box<Decompress>>,
 }
 
 #[derive(Clone, Copy)]
 enum State {
-    /// At the beginning of a frame, or inside its head.
+    /// At the start of a frame, or inside its head.
     Header,
     /// Inside a payload.
     Payload(Frame),
-    /// The peer has closed: what follows means nothing (RFC 6455 §5.5.1).
+    /// The peer has closed: later bytes are ignored (RFC 6455 §5.5.1).
     Closed,
-    /// Where frames begin is no longer known.
+    /// Frame boundaries are lost.
     Failed(DecodeError),
 }
 
@@ -104,35 +104,35 @@ enum State {
 struct Frame {
     opcode: Opcode,
     fin: bool,
-    /// As the next byte meets it; zeros if the frame is not masked.
+    /// Rotated for the next byte; zeros if the frame is not masked.
     mask: [u8; 4],
     remaining: usize,
 }
 
 impl Frame {
-    /// Needs no other frame to be a message.
+    /// Whether it is a message by itself.
     fn is_whole_message(&self) -> bool {
         self.fin && self.opcode != Opcode::Continuation
     }
 }
 
 #[derive(Clone, Copy)]
-struct Started {
+struct PartialMessage {
     opcode: Opcode,
     compressed: bool,
 }
 
-/// How compressed messages are read.
+/// How compressed messages are decompressed.
 #[derive(Clone, Copy, PartialEq)]
 enum Inflate {
     NotNegotiated,
-    /// Every message stands alone.
+    /// Every message is independent.
     Shared,
-    /// Messages refer to earlier ones, this many bits far.
+    /// Messages refer to earlier ones, with this window size in bits.
     Retained(u8),
 }
 
-/// A finished message and where its payload is.
+/// A finished message and the place of its payload.
 struct Ready {
     opcode: Opcode,
     place: Place,
@@ -140,13 +140,13 @@ struct Ready {
 
 enum Place {
     Input(Range<usize>),
-    /// From here to the end of the decoder's buffer.
+    /// From this offset to the end of the decoder's buffer.
     Buffer(usize),
     Inflated,
 }
 
 impl Decoder {
-    /// `deflate` is what the handshake has settled.
+    /// `deflate` is the result of the handshake.
     pub fn new(role: Role, limits: Limits, deflate: Option<&Negotiated>) -> Self {
         let inflate = match deflate {
             None => Inflate::NotNegotiated,
@@ -167,11 +167,11 @@ impl Decoder {
         }
     }
 
-    /// The next message, borrowed until the next call. `None`: all input is consumed, come back with more.
+    /// The next message, borrowed until the next call. `None`: all input is consumed; call again with more.
     /// After a close, input is consumed and ignored.
     ///
     /// # Errors
-    /// A violation by the peer, as early as the bytes show it. It is returned again by every later call.
+    /// A violation by the peer, as early as the bytes show it. Every later call returns it again.
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
@@ -198,8 +198,8 @@ impl Decoder {
         }
     }
 
-    /// Bytes of memory held for an incomplete message; the history of a peer with context takeover (up to 47
-    /// KB) not counted.
+    /// Bytes of memory held for an incomplete message, not counting the history of a peer with context takeover (up to 47
+    /// KB).
     pub fn buffered(&self) -> usize {
         self.buffer.capacity()
     }
@@ -212,7 +212,7 @@ impl Decoder {
         error
     }
 
-    /// Goes through the input to the end of the next message.
+    /// Advances the input to the end of the next message.
     fn advance(
         &mut self,
         input: &mut Input<'_>,
@@ -261,7 +261,7 @@ impl Decoder {
         }
     }
 
-    /// The next head, once there is all of it.
+    /// The next head, once it is complete.
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, DecodeError> {
         if self.header_len == 0
             && let Some((header, size)) = FrameHeader::parse(input.rest())?
@@ -269,7 +269,7 @@ impl Decoder {
             input.take(size);
             return Ok(Some(header));
         }
-        // Cut by the end of this or the last input: byte by byte, so that nothing of the payload is taken.
+        // Cut by the end of this or the last input: byte by byte, so that no payload is consumed.
         while input.remaining() > 0 {
             let range = input.take(1);
             self.header[usize::from(self.header_len)] = input.bytes[range.start];
@@ -282,7 +282,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Checks what a head means on this connection at this point.
+    /// Validates a head in the current state of the connection.
     fn begin(&mut self, header: &FrameHeader) -> Result<Frame, DecodeError> {
         let starts_message = matches!(header.opcode, Opcode::Text | Opcode::Binary);
         if header.compressed && (!starts_message || self.inflate == Inflate::NotNegotiated) {
@@ -297,7 +297,7 @@ impl Decoder {
             if self.message.is_some() {
                 return Err(DecodeError::UnfinishedMessage);
             }
-            self.message = Some(Started { opcode: header.opcode, compressed: header.compressed });
+            self.message = Some(PartialMessage { opcode: header.opcode, compressed: header.compressed });
         } else if header.opcode == Opcode::Continuation && self.message.is_none() {
             return Err(DecodeError::NothingToContinue);
         }
@@ -309,7 +309,7 @@ impl Decoder {
         Ok(Frame { opcode: header.opcode, fin: header.fin, mask: header.mask.unwrap_or_default(), remaining })
     }
 
-    /// Keeps a piece of a frame that cannot be lent out where it lies.
+    /// Copies a piece of a frame that cannot be lent out in place.
     fn absorb(&mut self, frame: Frame, piece: &[u8]) -> Result<(), DecodeError> {
         self.grow(piece.len(), frame.remaining);
         self.buffer.extend_from_slice(piece);
@@ -318,13 +318,13 @@ impl Decoder {
         }
         let unchecked = self.data_len - usize::from(self.split_char);
         self.data_len = self.buffer.len();
-        if let Some(Started { opcode: Opcode::Text, compressed: false }) = self.message {
+        if let Some(PartialMessage { opcode: Opcode::Text, compressed: false }) = self.message {
             self.split_char = check_text_so_far(&self.buffer[unchecked..])?;
         }
         Ok(())
     }
 
-    /// Makes room for a piece: at least doubling, but for no more than the frame still brings.
+    /// Makes room for a piece: at least doubles, up to what remains of the frame.
     fn grow(&mut self, piece: usize, still_to_come: usize) {
         let len = self.buffer.len();
         if self.buffer.capacity() - len < piece {
@@ -344,7 +344,7 @@ impl Decoder {
             self.note_close(opcode);
             return Ok(Ready { opcode, place: Place::Input(range) });
         }
-        let started = self.message.take().expect("begin has noted the message");
+        let started = self.message.take().expect("begin has recorded the message");
         if !started.compressed {
             return Ok(Ready { opcode, place: Place::Input(range) });
         }
@@ -381,7 +381,7 @@ impl Decoder {
         }
     }
 
-    /// The caller is done with the message or control frame that the last call lent out.
+    /// The caller is done with the message or control frame from the last call.
     fn drop_delivered(&mut self) {
         self.buffer.truncate(self.data_len);
         if self.data_len == 0 && self.buffer.capacity() > MAX_KEPT_BUFFER {
@@ -397,14 +397,14 @@ impl Decoder {
 }
 
 impl fmt::Debug for Input<'_> {
-    /// Without the contents: they are a user's.
+    /// Omits the contents, which belong to users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Input").field("remaining", &self.remaining()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Decoder {
-    /// Without the contents: they are a user's.
+    /// Omits the contents, which belong to users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
             .field("role", &self.role)
@@ -414,13 +414,14 @@ impl fmt::Debug for Decoder {
     }
 }
 
-/// How many times larger than on the wire a client's message may be when inflated. DEFLATE goes up to 1,032 for bytes that
-/// are all the same; logs and pages come to 5 to 50.
+/// Maximum compression ratio of a client's message. DEFLATE reaches 1,032 for bytes that
+/// are all the same; logs and pages reach 5 to 50.
 pub const MAX_RATIO: usize = 200;
-/// Inflated size up to which no ratio is looked at.
+/// Decompressed size up to which the ratio is not checked.
 const RATIO_FREE: usize = 1024 * 1024;
 
-/// What a message of `size` bytes on the wire may have when inflated. Servers repeat what others wrote: theirs may be any.
+/// Maximum decompressed size of a message with `size` bytes on the wire. Servers forward what others wrote, so theirs is not limited
+/// by the ratio.
 fn inflated_limit(role: Role, size: usize, max: usize) -> usize {
     match role {
         Role::Server => max.min(size.saturating_mul(MAX_RATIO).max(RATIO_FREE)),
@@ -445,7 +446,7 @@ fn inflate(
     }
 }
 
-/// Fails on the first byte that no continuation could mend; returns how many bytes at the end begin a
+/// Fails on the first byte that no continuation could make valid; returns how many bytes at the end start a
 /// character.
 fn check_text_so_far(bytes: &[u8]) -> Result<u8, DecodeError> {
     match simdutf8::compat::from_utf8(bytes) {

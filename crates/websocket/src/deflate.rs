@@ -1,23 +1,23 @@
-//! Deflating messages (RFC 7692 §7.2.1) with state that a whole thread shares.
+//! Compresses messages (RFC 7692 §7.2.1) with state that a whole thread shares.
 
 use bytes::BytesMut;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-/// What a sync flush ends with and the wire leaves out.
+/// The end of a sync flush, which is omitted on the wire.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 const MIN_WINDOW_BITS: u8 = 9;
 const MAX_WINDOW_BITS: u8 = 15;
 const WINDOWS: usize = (MAX_WINDOW_BITS - MIN_WINDOW_BITS + 1) as usize;
 
-/// Compresses messages that refer to no other, for all connections of a thread; up to 380 KB per window size
+/// Compresses independent messages, for all connections of a thread; uses up to 380 KB per window size
 /// in use.
 ///
-/// A peer that allows context takeover reads such messages just as well, so one compressed event can be sent
+/// A peer that allows context takeover can read such messages, too, so one compressed event can be sent
 /// to all.
 #[derive(Debug)]
 pub struct Deflater {
     level: Compression,
-    /// By window bits. Nearly every peer takes the largest.
+    /// By window bits. Nearly every peer accepts the largest.
     states: [Option<Box<Compress>>; WINDOWS],
 }
 
@@ -31,7 +31,7 @@ impl Deflater {
     /// `window_bits` is [`Negotiated::send_window_bits`](crate::Negotiated::send_window_bits).
     ///
     /// # Panics
-    /// If `window_bits` is not 9 to 15; a negotiation never says so.
+    /// If `window_bits` is not 9 to 15, which no negotiation results in.
     pub fn compress(&mut self, window_bits: u8, payload: &[u8], dst: &mut BytesMut) {
         assert!((MIN_WINDOW_BITS..=MAX_WINDOW_BITS).contains(&window_bits), "window bits are 9 to 15");
         let level = self.level;
@@ -44,9 +44,9 @@ impl Deflater {
 
 /// Compresses the messages of one connection, each with those before it as its dictionary (context takeover).
 ///
-/// Smaller on the wire, but it costs a compressor per connection, and its output is good for that connection
-/// alone, in that order. Made by [`Negotiated::retaining_deflater`](crate::Negotiated::retaining_deflater),
-/// and only where both sides agreed.
+/// Smaller on the wire, but it costs a compressor per connection, and its output is valid for that connection
+/// only, in that order. Created by [`Negotiated::retaining_deflater`](crate::Negotiated::retaining_deflater),
+/// only where both sides agreed.
 #[derive(Debug)]
 pub struct RetainingDeflater(Compress);
 
@@ -56,7 +56,7 @@ impl RetainingDeflater {
         Self(Compress::new_with_window_bits(level, false, window_bits))
     }
 
-    /// Appends `payload` as a compressed message's payload. It must be sent, and before the next one.
+    /// Appends `payload` as a compressed message's payload. It must be sent before the next one.
     pub fn compress(&mut self, payload: &[u8], dst: &mut BytesMut) {
         deflate(&mut self.0, payload, dst);
     }
@@ -78,12 +78,12 @@ fn deflate(state: &mut Compress, payload: &[u8], dst: &mut BytesMut) {
         let status = state
             .compress(rest, &mut dst[written..], FlushCompress::Sync)
             .expect("compressing has no bad input");
-        debug_assert_ne!(status, Status::StreamEnd, "a sync flush ends nothing");
+        debug_assert_ne!(status, Status::StreamEnd, "a sync flush does not end the stream");
         let delta =
             |now: u64, before: u64| usize::try_from(now - before).expect("no more than the slices hold");
         rest = &rest[delta(state.total_in(), read_before)..];
         written += delta(state.total_out(), written_before);
-        // Room left over is the library's sign that the flush is complete.
+        // Remaining room is the library's sign that the flush is complete.
         if written < dst.len() {
             break;
         }

@@ -1,4 +1,4 @@
-//! Writing frames. Masks are arguments: `Some` with four unforeseeable bytes for a client (RFC 6455 §10.3),
+//! Encodes frames. Masks are arguments: `Some` with four unpredictable bytes for a client (RFC 6455 §10.3),
 //! `None` for a server.
 
 use std::num::NonZeroUsize;
@@ -9,7 +9,7 @@ use crate::frame::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, 
 use crate::mask::apply_mask;
 use crate::{Deflater, Message};
 
-/// The head of a whole, unfragmented frame with `payload` bytes. The body may be sent from elsewhere, masked
+/// The head of a whole, unfragmented frame with `payload` bytes. The body may be sent separately, masked
 /// by the caller if there is a mask.
 pub fn encode_header(
     opcode: Opcode,
@@ -23,7 +23,7 @@ pub fn encode_header(
 /// Appends a whole, unfragmented frame.
 ///
 /// # Panics
-/// If a control frame's payload is over [`MAX_CONTROL_PAYLOAD`]. What the decoder delivers never is.
+/// If a control frame's payload exceeds [`MAX_CONTROL_PAYLOAD`]. Payloads from the decoder never do.
 pub fn encode_frame(
     dst: &mut BytesMut,
     opcode: Opcode,
@@ -35,7 +35,7 @@ pub fn encode_frame(
     append(dst, true, compressed, opcode, payload, mask);
 }
 
-/// Appends a data message as frames of at most `most` bytes each. `mask` is asked once per frame.
+/// Appends a data message as frames of at most `most` bytes each. `mask` is called once per frame.
 pub fn encode_fragments(
     dst: &mut BytesMut,
     opcode: Opcode,
@@ -48,7 +48,7 @@ pub fn encode_fragments(
     while rest.len() > most.get() {
         let (piece, next) = rest.split_at(most.get());
         append(dst, false, compressed, opcode, piece, mask());
-        // What the message is, its first frame has said (RFC 6455 §5.4, RFC 7692 §6.1).
+        // Only the first frame says what the message is (RFC 6455 §5.4, RFC 7692 §6.1).
         (opcode, compressed, rest) = (Opcode::Continuation, false, next);
     }
     append(dst, true, compressed, opcode, rest, mask());
@@ -65,7 +65,7 @@ pub fn encode_message(dst: &mut BytesMut, message: &Message<'_>, mask: Option<[u
     }
 }
 
-/// Appends a close. The reason is cut to the 123 bytes that fit, between characters.
+/// Appends a close frame. The reason is cut to the 123 bytes that fit, between characters.
 pub fn encode_close(dst: &mut BytesMut, close: Option<(u16, &str)>, mask: Option<[u8; 4]>) {
     let Some((code, reason)) = close else { return append(dst, true, false, Opcode::Close, &[], mask) };
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL_PAYLOAD - 2)];
@@ -75,7 +75,7 @@ pub fn encode_close(dst: &mut BytesMut, close: Option<(u16, &str)>, mask: Option
     append(dst, true, false, Opcode::Close, &payload[..2 + reason.len()], mask);
 }
 
-/// Appends a data message as one compressed frame, or as it is where compression does not make it smaller.
+/// Appends a data message as one compressed frame, or uncompressed if that is not larger.
 /// `window_bits` is [`Negotiated::send_window_bits`](crate::Negotiated::send_window_bits).
 pub fn encode_deflated(
     dst: &mut BytesMut,
@@ -85,7 +85,7 @@ pub fn encode_deflated(
     window_bits: u8,
     mask: Option<[u8; 4]>,
 ) {
-    // How long the head will be is known only after compressing: leave room for the longest, then close the
+    // The length of the head is known only after compression: leave room for the longest, then close the
     // gap.
     let start = dst.len();
     dst.resize(start + MAX_HEADER, 0);

@@ -1,6 +1,6 @@
 //! Why a peer's bytes are refused.
 
-/// A violation by the peer. The connection is to be closed with [`DecodeError::close_code`]; nothing more can
+/// A violation by the peer. The connection must be closed with [`DecodeError::close_code`]; nothing more can
 /// be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -8,7 +8,7 @@ pub enum DecodeError {
     /// 6455 §5.2).
     #[error("a reserved bit is set")]
     ReservedBits,
-    /// An opcode that nobody has defined (RFC 6455 §5.2).
+    /// An undefined opcode (RFC 6455 §5.2).
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
     /// A ping, pong or close in several frames (RFC 6455 §5.5).
@@ -23,7 +23,7 @@ pub enum DecodeError {
     /// A new text or binary frame before the last message ended (RFC 6455 §5.4).
     #[error("a new message inside an unfinished one")]
     UnfinishedMessage,
-    /// A length in more bytes than it needs (RFC 6455 §5.2).
+    /// A length not in its shortest form (RFC 6455 §5.2).
     #[error("a frame's length is not in its shortest form")]
     LengthNotMinimal,
     /// A 64-bit length with its top bit set (RFC 6455 §5.2).
@@ -44,13 +44,13 @@ pub enum DecodeError {
     /// Text, or the reason of a close, that is not UTF-8 (RFC 6455 §8.1).
     #[error("text is not UTF-8")]
     Utf8,
-    /// A compressed message that is no DEFLATE data (RFC 7692 §7.2.2).
+    /// A compressed message that is not DEFLATE data (RFC 7692 §7.2.2).
     #[error("compressed data is damaged")]
     Deflate,
-    /// A message over the limit, on the wire or when inflated.
+    /// A message over the limit, on the wire or decompressed.
     #[error("the message is larger than allowed")]
     TooBig,
-    /// A client's compressed message that is far larger when inflated than any that somebody means (see
+    /// A client's compressed message whose compression ratio is beyond any legitimate one (see
     /// [`MAX_RATIO`](crate::MAX_RATIO)).
     #[error("the message inflates to more than 200 times its size")]
     Ratio,

@@ -1,18 +1,18 @@
-//! The head of a frame (RFC 6455 §5.2), read and written.
+//! The head of a frame (RFC 6455 §5.2): parsing and encoding.
 //!
 //! ```text
 //! byte 0   fin · rsv1 · rsv2 · rsv3 · opcode (4 bits)
 //! byte 1   masked · length (7 bits; 126: in the next 2 bytes, 127: in the next 8, big-endian)
 //! then     mask (4 bytes), if masked
 //! ```
-//! Checked here is what a head can say wrong by itself. What depends on the connection (masks, compression,
-//! the order of fragments, sizes) is the decoder's.
+//! Checked here is what is wrong with a head by itself. What depends on the connection (masks, compression,
+//! the order of fragments, sizes) is checked by the decoder.
 
 use crate::DecodeError;
 
 /// Longest head: 2 bytes, a length of 8, a mask of 4.
 pub const MAX_HEADER: usize = 14;
-/// Most payload of a ping, pong or close (RFC 6455 §5.5).
+/// Maximum payload of a ping, pong or close in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
 const FIN: u8 = 0x80;
@@ -22,25 +22,25 @@ const MASKED: u8 = 0x80;
 const LENGTH_IN_2_BYTES: u8 = 126;
 const LENGTH_IN_8_BYTES: u8 = 127;
 
-/// What a frame is for.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// More of a message that an earlier frame began.
+    /// Continues a message.
     Continuation = 0x0,
-    /// Begins a text message.
+    /// Starts a text message.
     Text = 0x1,
-    /// Begins a binary message.
+    /// Starts a binary message.
     Binary = 0x2,
-    /// The sender sends nothing more.
+    /// The sender sends nothing after it.
     Close = 0x8,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping = 0x9,
     /// Answers a ping.
     Pong = 0xa,
 }
 
 impl Opcode {
-    /// Close, ping and pong: short, whole, and allowed between the frames of a message.
+    /// Close, ping and pong: short, unfragmented, and allowed between the frames of a message.
     pub fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
@@ -61,23 +61,23 @@ impl Opcode {
 /// The head of one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// The last frame of its message.
+    /// Whether it is the last frame of its message.
     pub fin: bool,
     /// RSV1: the message is compressed (RFC 7692 §6); on its first frame only.
     pub compressed: bool,
-    /// What the frame is for.
+    /// The type of the frame.
     pub opcode: Opcode,
-    /// What the payload is XORed with.
+    /// The mask to XOR the payload with.
     pub mask: Option<[u8; 4]>,
-    /// Bytes of payload that follow the head.
+    /// Size of the payload in bytes.
     pub payload: u64,
 }
 
 impl FrameHeader {
-    /// Reads the head at the start of `bytes`, and how long it is. `None` if there is not all of it yet.
+    /// Parses the head at the start of `bytes` and returns its length. `None` if it is incomplete.
     ///
     /// # Errors
-    /// What the head says wrong by itself, as soon as the byte that says it is there.
+    /// The head is invalid by itself; reported as soon as the invalid byte is available.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         if first & RSV2_AND_3 != 0 {
@@ -103,7 +103,7 @@ impl FrameHeader {
         Ok(Some((Self { fin, compressed: first & RSV1 != 0, opcode, mask, payload }, end)))
     }
 
-    /// Writes the head.
+    /// Encodes the head.
     pub fn encode(&self) -> EncodedHeader {
         let mut head = EncodedHeader { bytes: [0; MAX_HEADER], len: 0 };
         let mut first = self.opcode as u8;
@@ -115,7 +115,7 @@ impl FrameHeader {
         }
         head.push(&[first]);
         let masked = if self.mask.is_some() { MASKED } else { 0 };
-        // The shortest form is the only one allowed; both casts are of values that the range has bounded.
+        // Only the shortest form is allowed; both casts are of values that the range has bounded.
         match self.payload {
             0..=125 => head.push(&[masked | self.payload as u8]),
             126..=0xffff => {
@@ -134,7 +134,7 @@ impl FrameHeader {
     }
 }
 
-/// The payload's length and where it ends in the head.
+/// The payload's length and the offset of its end in the head.
 fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, DecodeError> {
     match short {
         LENGTH_IN_2_BYTES => {

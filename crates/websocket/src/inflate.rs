@@ -1,4 +1,4 @@
-//! Inflating messages (RFC 7692 §7.2.2) with state that a whole thread shares.
+//! Decompresses messages (RFC 7692 §7.2.2) with state that a whole thread shares.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::DecodeError;
 
-/// What the sender has taken off every message's end (RFC 7692 §7.2.1): the rest of an empty stored block.
+/// The bytes that the sender removes from every message's end (RFC 7692 §7.2.1): the rest of an empty stored block.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// The tail, then an empty last block: inflating must end exactly there, else the message was cut short.
+/// The tail, then an empty final block: decompression must end exactly there, otherwise the message was truncated.
 const TAIL_AND_END: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
-/// First size of the output buffer.
+/// Initial size of the output buffer.
 const FIRST_OUTPUT: usize = 4 * 1024;
-/// A larger output buffer is not kept for the next message.
+/// A larger output buffer is freed before the next message.
 const MAX_KEPT_OUTPUT: usize = 256 * 1024;
-/// Largest window, which reads what any smaller one wrote.
+/// Largest window, which can read the output of any smaller one.
 const MAX_WINDOW_BITS: u8 = 15;
 
-/// Inflates the messages of all connections of a thread, one after the other; 47 KB once the first compressed
-/// one has come.
+/// Decompresses the messages of all connections of a thread, one after the other; uses 47 KB from the first compressed
+/// message on.
 ///
-/// It holds nothing of a connection: where a peer may refer to its earlier messages (context takeover), that
-/// connection's [`Decoder`](crate::Decoder) keeps the history itself, so any inflater is right for any
+/// It stores nothing of a connection: where a peer may refer to its earlier messages (context takeover), that
+/// connection's [`Decoder`](crate::Decoder) keeps the history itself, so any inflater works with any
 /// decoder.
 #[derive(Default)]
 pub struct Inflater {
@@ -31,7 +31,7 @@ pub struct Inflater {
 
 /// The history of one connection whose peer uses context takeover.
 pub(crate) fn retained_context(window_bits: u8) -> Decompress {
-    // The library knows 9 to 15; a window of 9 bits reads what one of 8 wrote.
+    // The library supports 9 to 15; a window of 9 bits can read the output of one of 8.
     Decompress::new_with_window_bits(false, window_bits.clamp(9, MAX_WINDOW_BITS))
 }
 
@@ -41,19 +41,19 @@ impl Inflater {
         Self::default()
     }
 
-    /// The last message inflated.
+    /// The last decompressed message.
     pub(crate) fn output(&self) -> &[u8] {
         &self.output
     }
 
-    /// Gives back what an unusually big message has taken. Cheap if there was none.
+    /// Frees the memory of an unusually large message. Cheap if there was none.
     pub(crate) fn release(&mut self) {
         if self.output.capacity() > MAX_KEPT_OUTPUT {
             self.output = Vec::new();
         }
     }
 
-    /// Inflates one message that refers to no other into [`Inflater::output`].
+    /// Decompresses one independent message into [`Inflater::output`].
     pub(crate) fn inflate(&mut self, payload: &[u8], max: usize) -> Result<(), DecodeError> {
         self.output.clear();
         if payload.is_empty() {
@@ -62,13 +62,15 @@ impl Inflater {
         let state = self.state.get_or_insert_with(|| Decompress::new(false));
         state.reset(false);
         let mut output = Output { bytes: &mut self.output, max };
-        if output.feed(state, payload)? == Fed::Ended || output.feed(state, &TAIL_AND_END)? == Fed::Ended {
+        if output.feed(state, payload)? == FeedEnd::Ended
+            || output.feed(state, &TAIL_AND_END)? == FeedEnd::Ended
+        {
             return Ok(());
         }
         Err(DecodeError::Deflate)
     }
 
-    /// Inflates one message that may refer to earlier ones of its connection.
+    /// Decompresses one message that may refer to earlier ones of its connection.
     pub(crate) fn inflate_retained(
         &mut self,
         context: &mut Decompress,
@@ -81,9 +83,9 @@ impl Inflater {
         }
         let mut output = Output { bytes: &mut self.output, max };
         match output.feed(context, payload)? {
-            // The sender has begun anew with its next message, too.
-            Fed::Ended => context.reset(false),
-            Fed::WantsMore => {
+            // The sender starts anew with its next message, too.
+            FeedEnd::Ended => context.reset(false),
+            FeedEnd::WantsMore => {
                 output.feed(context, &TAIL)?;
             }
         }
@@ -92,17 +94,17 @@ impl Inflater {
 }
 
 impl fmt::Debug for Inflater {
-    /// Without the contents: they are a user's.
+    /// Omits the contents, which belong to users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inflater").field("output", &self.output.len()).finish_non_exhaustive()
     }
 }
 
 #[derive(PartialEq)]
-enum Fed {
-    /// All input is used, and a block marked as the last one ended exactly with it.
+enum FeedEnd {
+    /// All input is consumed, and a final block ended exactly with it.
     Ended,
-    /// All input is used.
+    /// All input is consumed.
     WantsMore,
 }
 
@@ -112,7 +114,7 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn feed(&mut self, state: &mut Decompress, mut input: &[u8]) -> Result<Fed, DecodeError> {
+    fn feed(&mut self, state: &mut Decompress, mut input: &[u8]) -> Result<FeedEnd, DecodeError> {
         loop {
             self.make_room(input.len());
             let (read, written) = (state.total_in(), self.bytes.len());
@@ -125,14 +127,14 @@ impl Output<'_> {
                 return Err(DecodeError::TooBig);
             }
             match status {
-                Status::StreamEnd if input.is_empty() => return Ok(Fed::Ended),
-                // A last block need not be the message's last (RFC 7692 §7.2.3.5); what follows refers to
-                // nothing before it.
+                Status::StreamEnd if input.is_empty() => return Ok(FeedEnd::Ended),
+                // A final block need not be the message's last (RFC 7692 §7.2.3.5); what follows does not refer
+                // back beyond it.
                 Status::StreamEnd => state.reset(false),
                 Status::Ok | Status::BufError => {
                     let has_room = self.bytes.len() < self.bytes.capacity();
                     if input.is_empty() && has_room {
-                        return Ok(Fed::WantsMore);
+                        return Ok(FeedEnd::WantsMore);
                     }
                     if has_room && read == 0 && self.bytes.len() == written {
                         return Err(DecodeError::Deflate);
@@ -142,7 +144,7 @@ impl Output<'_> {
         }
     }
 
-    /// Room for one byte at least, growing with what has really come out, to one byte over the limit at most.
+    /// Makes room for at least one byte; grows with the actual output, up to one byte over the limit.
     fn make_room(&mut self, input: usize) {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
         if len < capacity {

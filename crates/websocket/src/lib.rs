@@ -1,11 +1,11 @@
 //! WebSocket framing for both ends, as pure functions over bytes: RFC 6455, and RFC 7692 compression.
 //!
-//! - [`Decoder`] turns what a socket gave into [`Message`]s; one per connection, small, and empty between
+//! - [`Decoder`] decodes the bytes of a socket into [`Message`]s; one per connection, small, and empty between
 //!   messages.
 //! - [`Inflater`] and [`Deflater`] hold the large compression state; one of each per thread.
-//! - [`encode_frame`] and its neighbours write frames; [`encode_header`] writes only the head, for bodies
-//!   that are shared.
-//! - [`handshake`] reads and writes the HTTP heads that open a connection; [`negotiate`] settles compression.
+//! - [`encode_frame`] and related functions encode frames; [`encode_header`] encodes only the head, for shared
+//!   bodies.
+//! - [`handshake`] parses and encodes the HTTP heads that open a connection; [`negotiate`] agrees on compression.
 //!
 //! ```text
 //!   socket ──► Input ──► Decoder ──► Message<'_>         (borrowed from the read buffer where it lies whole)
@@ -14,8 +14,8 @@
 //!   socket ◄── BytesMut ◄── encode_frame ◄── Deflater
 //! ```
 //!
-//! What is left to others: sockets, time (pings, timeouts), randomness (keys and masks are arguments), when
-//! to close, and what is allowed to connect. There is no per-connection writer: a frame, once encoded, is
+//! Out of scope: sockets, time (pings, timeouts), randomness (keys and masks are arguments), when
+//! to close, and who may connect. There is no per-connection writer: an encoded frame can be
 //! sent to any number of peers.
 //!
 //! ```
@@ -57,7 +57,7 @@ pub use mask::apply_mask;
 pub use message::{CloseFrame, Message, is_sendable_close_code};
 pub use negotiation::{DeflatePolicy, Negotiated, ResponseError, accept_response, negotiate, offer_value};
 
-/// Which end of a connection we are.
+/// Our end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// We accepted the connection: what arrives must be masked, what we send must not be.

@@ -1,9 +1,9 @@
-//! Masking of payloads (RFC 6455 §5.3): XOR with four bytes over and over, undone by doing it again.
+//! Masking of payloads (RFC 6455 §5.3): XOR with four repeated bytes, which is its own inverse.
 
-/// XORs `bytes` with `mask`, whose first byte meets the first of `bytes`.
+/// XORs `bytes` with `mask`, starting with the mask's first byte.
 ///
-/// Works in words of 16 bytes, which the compiler widens to what the machine has; no alignment is asked for.
-/// To go on in a later piece, rotate the mask by the bytes that went before.
+/// Works in words of 16 bytes, which the compiler widens to the machine's vectors; needs no alignment.
+/// To continue in a later piece, rotate the mask by the number of bytes before it.
 pub fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
     let word =
         u128::from_ne_bytes([mask; 4].as_flattened().try_into().expect("four masks are sixteen bytes"));
@@ -20,7 +20,7 @@ pub fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The mask as the byte that comes `consumed` bytes later meets it.
+/// The mask rotated for the byte that follows `consumed` bytes.
 pub(crate) fn rotated(mut mask: [u8; 4], consumed: usize) -> [u8; 4] {
     mask.rotate_left(consumed % 4);
     mask

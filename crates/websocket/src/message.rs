@@ -1,4 +1,4 @@
-//! Messages as a peer means them, and the checks of a finished one.
+//! Messages, and the validation of a finished one.
 
 use crate::{DecodeError, Opcode};
 
@@ -9,31 +9,31 @@ pub enum Message<'a> {
     Text(&'a str),
     /// Bytes.
     Binary(&'a [u8]),
-    /// To be answered with a pong of the same bytes, at most 125.
+    /// Must be answered with a pong of the same bytes, at most 125.
     Ping(&'a [u8]),
-    /// The answer to a ping, or unasked for.
+    /// The answer to a ping, or unsolicited.
     Pong(&'a [u8]),
-    /// The peer sends nothing more. To be answered with a close of the same code, if we have not sent one.
+    /// The peer sends nothing more. Must be answered with a close of the same code, unless we have sent one.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// What a close says.
+/// The contents of a close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// Why (RFC 6455 §7.4): a code that may stand on the wire.
+    /// The reason (RFC 6455 §7.4), as a code that may be sent.
     pub code: u16,
     /// For people and logs; at most 123 bytes.
     pub reason: &'a str,
 }
 
-/// Whether a code may stand in a close frame: assigned to the wire by RFC 6455 §7.4.1 and the IANA registry
+/// Whether a code may be sent in a close frame: assigned by RFC 6455 §7.4.1 and the IANA registry
 /// (1012–1014), or in the ranges of libraries (3000–3999) and applications (4000–4999).
 pub fn is_sendable_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 impl<'a> Message<'a> {
-    /// Bytes of its payload, inflated.
+    /// Size of its payload in bytes, decompressed.
     pub fn size(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -42,7 +42,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Checks a finished payload and names it.
+    /// Validates a finished payload.
     pub(crate) fn read(opcode: Opcode, payload: &'a [u8]) -> Result<Self, DecodeError> {
         Ok(match opcode {
             Opcode::Text => Self::Text(text(payload)?),

@@ -1,6 +1,6 @@
-//! Agreeing on permessage-deflate in the opening handshake (RFC 7692 §7.1), for both ends.
+//! Negotiation of permessage-deflate in the opening handshake (RFC 7692 §7.1), for both ends.
 //!
-//! By default both ends give up context takeover: then one compressor and one inflater per thread serve all
+//! By default both ends disable context takeover: then one compressor and one inflater per thread serve all
 //! connections, and an event compressed once can be sent to all readers.
 
 use std::borrow::Cow;
@@ -13,17 +13,17 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// The smallest window that we can compress with: zlib's format knows 8, its algorithm does not.
+/// The smallest window that we can compress with: zlib's format allows 8, its algorithm does not.
 const MIN_SEND_WINDOW_BITS: u8 = 9;
 const MIN_WINDOW_BITS: u8 = 8;
 const MAX_WINDOW_BITS: u8 = 15;
 
-/// What we offer as a client, or agree to as a server.
+/// What we offer as a client, or accept as a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflatePolicy {
-    /// The server compresses each message on its own.
+    /// The server compresses each message independently.
     pub server_no_context_takeover: bool,
-    /// The client compresses each message on its own.
+    /// The client compresses each message independently.
     pub client_no_context_takeover: bool,
     /// Largest window of the server's compressor, 9 to 15 bits.
     pub server_max_window_bits: u8,
@@ -52,14 +52,14 @@ impl DeflatePolicy {
     }
 }
 
-/// What both ends have agreed on.
+/// The result of the negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: u8,
     client_max_window_bits: u8,
-    /// The offer named the server's window, so the response has to, whatever its size (RFC 7692 §7.1.2.1).
+    /// The offer named the server's window, so the response must, too, whatever its size (RFC 7692 §7.1.2.1).
     names_server_window: bool,
 }
 
@@ -72,8 +72,8 @@ impl Negotiated {
         }
     }
 
-    /// A compressor that makes use of context takeover, if `role` may; a [`Deflater`](crate::Deflater) is
-    /// always right.
+    /// A compressor that uses context takeover, if `role` may; a [`Deflater`](crate::Deflater) is
+    /// always valid.
     pub fn retaining_deflater(&self, role: Role, level: u8) -> Option<RetainingDeflater> {
         let forbidden = match role {
             Role::Server => self.server_no_context_takeover,
@@ -82,7 +82,7 @@ impl Negotiated {
         (!forbidden).then(|| RetainingDeflater::new(level, self.send_window_bits(role)))
     }
 
-    /// How far the peer of `role` may refer to its earlier messages, if at all.
+    /// The window in which the peer of `role` may refer to its earlier messages, if at all.
     pub(crate) fn peer_retained_window(&self, role: Role) -> Option<u8> {
         match role {
             Role::Server => (!self.client_no_context_takeover).then_some(self.client_max_window_bits),
@@ -102,7 +102,7 @@ impl Negotiated {
         if self.names_server_window || self.server_max_window_bits < MAX_WINDOW_BITS {
             push_parameter(&mut value, SERVER_MAX_WINDOW_BITS, Some(self.server_max_window_bits));
         }
-        // Below 15 only if the offer allowed to say so.
+        // Below 15 only if the offer allowed the parameter.
         if self.client_max_window_bits < MAX_WINDOW_BITS {
             push_parameter(&mut value, CLIENT_MAX_WINDOW_BITS, Some(self.client_max_window_bits));
         }
@@ -110,7 +110,7 @@ impl Negotiated {
     }
 }
 
-/// As a server: takes the first of a client's offers that we can honour. `offers` is
+/// For a server: accepts the first of a client's offers that we support. `offers` is
 /// `Sec-WebSocket-Extensions`, several such headers joined by commas. `None`: no compression, and no such
 /// header in the response.
 pub fn negotiate(offers: &str, policy: &DeflatePolicy) -> Option<Negotiated> {
@@ -123,7 +123,7 @@ fn accept_offer(offer: &Parameters, policy: &DeflatePolicy) -> Option<Negotiated
         return None;
     }
     let client_max_window_bits = match offer.client_window {
-        // The client has not said that it could obey (RFC 7692 §7.1.2.2).
+        // The client has not announced that it supports this parameter (RFC 7692 §7.1.2.2).
         ClientWindow::Absent => MAX_WINDOW_BITS,
         ClientWindow::AnyValue => policy.client_bits(),
         ClientWindow::Bits(bits) => bits.min(policy.client_bits()),
@@ -137,7 +137,7 @@ fn accept_offer(offer: &Parameters, policy: &DeflatePolicy) -> Option<Negotiated
     })
 }
 
-/// As a client: our `Sec-WebSocket-Extensions`.
+/// For a client: our `Sec-WebSocket-Extensions`.
 pub fn offer_value(policy: &DeflatePolicy) -> String {
     let mut value = NAME.to_owned();
     if policy.server_no_context_takeover {
@@ -154,7 +154,7 @@ pub fn offer_value(policy: &DeflatePolicy) -> String {
     value
 }
 
-/// A server's answer that does not fit our offer; the connection is to be failed (RFC 7692 §5.1).
+/// A server's answer that does not match our offer; the connection must be failed (RFC 7692 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
     /// An extension that was not offered, or more than one.
@@ -168,14 +168,14 @@ pub enum ResponseError {
     Window,
 }
 
-/// As a client: reads the server's answer to [`offer_value`] of the same policy. An empty value: no
+/// For a client: parses the server's answer to [`offer_value`] of the same policy. An empty value: no
 /// compression.
 ///
-/// A server that keeps context takeover although we asked it not to is put up with: the decoder then keeps
+/// A server that keeps context takeover although we asked it not to is tolerated: the decoder then keeps
 /// its history.
 ///
 /// # Errors
-/// If the answer does not fit the offer.
+/// The answer does not match the offer.
 pub fn accept_response(value: &str, policy: &DeflatePolicy) -> Result<Option<Negotiated>, ResponseError> {
     let value = value.trim();
     if value.is_empty() {
@@ -230,12 +230,12 @@ struct Parameters {
 enum ClientWindow {
     #[default]
     Absent,
-    /// Named without a value, as an offer may: any window is fine.
+    /// Named without a value, as allowed in an offer: any window is fine.
     AnyValue,
     Bits(u8),
 }
 
-/// Reads one extension; `None` if it is another one, or a parameter is unknown, repeated or ill-formed (RFC
+/// Parses one extension; `None` if it is a different one, or a parameter is unknown, repeated or malformed (RFC
 /// 7692 §7.1).
 fn parse_extension(extension: &str) -> Option<Parameters> {
     let mut parts = split_unquoted(extension, ';');
@@ -306,7 +306,7 @@ fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(text))
 }
 
-/// Splits at a separator, but not inside quoted strings; parts are trimmed.
+/// Splits at a separator outside quoted strings; parts are trimmed.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character: char| {

@@ -1,9 +1,9 @@
-//! What a message says: its frames joined, unmasked and inflated.
+//! The content of a message: its frames joined, unmasked and decompressed.
 //!
-//! Where the peers agreed on context takeover (RFC 7692 §7.1.1), each message is compressed with the earlier ones as its
-//! dictionary. So this keeps the dictionary of such a direction, and only of such; and once a fault has taken away, repeated
-//! or moved a message there, later ones are passed on uncompressed (which the extension always allows), since the
-//! receiver's dictionary is no longer the sender's.
+//! If the peers agreed on context takeover (RFC 7692 §7.1.1), each message is compressed with the earlier ones as its
+//! dictionary. So this keeps the dictionary of such a direction, and only of such; and once a fault has dropped, repeated
+//! or reordered a message there, later ones are forwarded uncompressed (which the extension always allows), since the
+//! receiver's dictionary no longer matches the sender's.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::MAX_MESSAGE;
 
-/// What the sender has taken off every compressed message's end (RFC 7692 §7.2.1).
+/// The bytes that the sender removes from the end of every compressed message (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 const FIRST_OUTPUT: usize = 4 * 1024;
 
@@ -22,7 +22,7 @@ pub(crate) struct Reader {
     is_compressed: bool,
     retains: bool,
     state: Option<Box<Decompress>>,
-    /// The dictionary is lost: a message could not be inflated or was not seen whole.
+    /// The dictionary is lost: a message could not be decompressed or was not read completely.
     is_lost: bool,
 }
 
@@ -31,18 +31,18 @@ impl Reader {
         Self { is_compressed, retains, state: None, is_lost: false }
     }
 
-    /// Whether messages may refer to earlier ones, so that every one has to be read.
+    /// Whether messages may refer to earlier ones, so that all must be read.
     pub(crate) fn retains(&self) -> bool {
         self.retains
     }
 
-    /// A message went by unseen.
+    /// Records that a message was not read.
     pub(crate) fn skip(&mut self) {
         self.is_lost |= self.retains;
     }
 
-    /// The content of a message, given its frames. `None` if it cannot be read: damaged, over [`MAX_MESSAGE`] when inflated,
-    /// or in terms of messages that could not be.
+    /// The content of a message, given its frames. `None` if it cannot be read: damaged, over [`MAX_MESSAGE`] when
+    /// decompressed, or dependent on such a message.
     pub(crate) fn read<'a>(&mut self, wire: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let (first, _) = FrameHeader::parse(wire).ok()??;
         let payload = payload(wire)?;
@@ -77,7 +77,7 @@ fn payload(wire: &[u8]) -> Option<Cow<'_, [u8]>> {
     while let Some((head, size)) = FrameHeader::parse(rest).ok()? {
         debug_assert!(
             !head.opcode.is_control() || head.opcode == Opcode::Close,
-            "control frames pass by themselves"
+            "control frames are separate units"
         );
         let end = size.checked_add(usize::try_from(head.payload).ok()?)?;
         let bytes = rest.get(size..end)?;
@@ -99,7 +99,7 @@ fn inflate(state: &mut Decompress, payload: &[u8]) -> Option<Vec<u8>> {
     if payload.is_empty() {
         return Some(content);
     }
-    // A payload that ends with a last block has no tail to be added: its sender begins anew.
+    // A payload with a final block has no removed tail: its sender starts anew.
     if feed(state, payload, &mut content)? {
         state.reset(false);
     } else {
@@ -108,7 +108,7 @@ fn inflate(state: &mut Decompress, payload: &[u8]) -> Option<Vec<u8>> {
     Some(content)
 }
 
-/// Inflates all of `input`; tells whether a last block ended exactly with it.
+/// Decompresses all of `input`; returns whether a final block ended exactly at its end.
 fn feed(state: &mut Decompress, mut input: &[u8], content: &mut Vec<u8>) -> Option<bool> {
     loop {
         if content.len() == content.capacity() {

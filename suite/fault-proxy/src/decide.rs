@@ -1,6 +1,6 @@
-//! Whether a fault strikes: a pure function of the fault, the seed and where the traffic stands.
+//! Whether a fault strikes: a pure function of the fault, the seed and the state of the traffic.
 //!
-//! Chance is a hash, never a generator that is shared: so no message can change another one's lot by coming earlier or later.
+//! Chance is a hash, not a shared generator, so that an earlier or later message cannot change another one's draw.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::fault::{Direction, Fault, Way};
 
-/// What a decision is for; keeps the draws for different purposes independent.
+/// The purpose of a draw; keeps draws for different purposes independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Whether a message is struck.
+    /// Whether a message is hit.
     Message = 1,
-    /// Whether a link is struck.
+    /// Whether a link is hit.
     Link = 2,
-    /// Where, how much, which bit.
+    /// The position, amount or bit.
     Detail = 3,
 }
 
-/// Where a draw stands. The same spot gives the same number, in every run and on every machine.
+/// The coordinates of a draw. The same spot gives the same number, in every run and on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub(crate) seed: u64,
@@ -36,58 +36,58 @@ pub(crate) fn draw(spot: Spot, purpose: Purpose) -> u64 {
     xxh3_64(words.as_flattened())
 }
 
-/// Whether something of this probability happens at a spot.
+/// Whether something with this probability happens at a spot.
 fn happens(probability: f64, spot: Spot, purpose: Purpose) -> bool {
-    // 53 bits are what a double holds exactly; the largest is still below 1.
+    // A double holds exactly 53 bits; the largest value is still below 1.
     let unit = (draw(spot, purpose) >> 11) as f64 / (1u64 << 53) as f64;
     unit < probability
 }
 
-/// What is passing.
+/// The traffic that a decision is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passing {
+pub(crate) enum Traffic {
     /// A piece of the HTTP heads that may open a WebSocket.
     Head,
-    /// Bytes of a link that is no WebSocket.
+    /// Bytes of a link that is not a WebSocket.
     Bytes,
     /// A whole message.
     Message,
 }
 
-/// Where the traffic stands when something passes.
+/// The state of the traffic when something passes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) seed: u64,
     pub(crate) link: u64,
     pub(crate) way: Way,
-    pub(crate) passing: Passing,
-    /// Messages that came this way before.
+    pub(crate) traffic: Traffic,
+    /// Number of earlier messages in this direction.
     pub(crate) messages: u64,
-    /// Bytes that came this way before.
+    /// Number of earlier bytes in this direction.
     pub(crate) bytes: u64,
     /// Of the link.
     pub(crate) age: Duration,
 }
 
 impl Moment {
-    /// Where this moment's draws for a fault stand.
+    /// The spot of this moment's draws for a fault.
     pub(crate) fn spot(&self, fault: u64) -> Spot {
         Spot { seed: self.seed, fault, link: self.link, direction: self.way.into(), ordinal: self.messages }
     }
 }
 
-/// Whether a fault strikes what is passing, as far as that does not hang on its content or on how often it has struck.
+/// Whether a fault strikes the traffic, apart from its content and the number of strikes so far.
 pub(crate) fn strikes(id: u64, fault: &Fault, moment: &Moment) -> bool {
     let when = &fault.when;
     fault.direction.covers(moment.way)
-        && fits(fault, moment.passing)
+        && fits(fault, moment.traffic)
         && when.after_ms.is_none_or(|ms| moment.age >= Duration::from_millis(ms))
         && when.after_messages.is_none_or(|messages| moment.messages >= messages)
         && when.after_bytes.is_none_or(|bytes| moment.bytes >= bytes)
         && when.probability.is_none_or(|probability| is_drawn(id, fault, probability, moment))
 }
 
-/// Whether a lasting fault that needs no traffic begins on a link.
+/// Whether a lasting fault that needs no traffic starts on a link.
 pub(crate) fn begins(id: u64, fault: &Fault, seed: u64, link: u64) -> bool {
     fault.when.probability.is_none_or(|probability| {
         let spot = Spot { seed, fault: id, link, direction: fault.direction, ordinal: 0 };
@@ -97,19 +97,19 @@ pub(crate) fn begins(id: u64, fault: &Fault, seed: u64, link: u64) -> bool {
 
 fn is_drawn(id: u64, fault: &Fault, probability: f64, moment: &Moment) -> bool {
     let per_link =
-        moment.passing != Passing::Message || (fault.effect.is_lasting() && fault.when.contains.is_none());
+        moment.traffic != Traffic::Message || (fault.effect.is_lasting() && fault.when.contains.is_none());
     if per_link {
         return begins(id, fault, moment.seed, moment.link);
     }
     happens(probability, moment.spot(id), Purpose::Message)
 }
 
-fn fits(fault: &Fault, passing: Passing) -> bool {
-    match passing {
-        Passing::Message => true,
-        Passing::Bytes => !fault.effect.needs_messages(),
-        // Chance and content are for what comes after the heads: they would hit the handshake far too often.
-        Passing::Head => {
+fn fits(fault: &Fault, traffic: Traffic) -> bool {
+    match traffic {
+        Traffic::Message => true,
+        Traffic::Bytes => !fault.effect.needs_messages(),
+        // Chance and content apply after the heads: otherwise they would hit the handshake far too often.
+        Traffic::Head => {
             !fault.effect.needs_messages()
                 && fault.when.contains.is_none()
                 && fault.when.probability.is_none()
@@ -133,7 +133,7 @@ mod tests {
             seed,
             link,
             way: Way::Up,
-            passing: Passing::Message,
+            traffic: Traffic::Message,
             messages,
             bytes: 0,
             age: Duration::ZERO,
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn heads_are_struck_only_without_chance_and_content() {
-        let head = Moment { passing: Passing::Head, ..moment(1, 1, 0) };
+        let head = Moment { traffic: Traffic::Head, ..moment(1, 1, 0) };
         assert!(strikes(1, &Fault::new(Effect::Reset { forward: false }), &head));
         assert!(!strikes(1, &Fault::new(Effect::Drop), &head));
         assert!(!strikes(1, &Fault { effect: Effect::Reset { forward: false }, ..chance(1.0) }, &head));

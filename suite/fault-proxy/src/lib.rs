@@ -1,10 +1,10 @@
-//! A TCP proxy that breaks connections on purpose: late, slow, cut, silent, damaged; and, because it reads WebSocket
+//! A TCP proxy that injects faults into connections: late, slow, cut, silent, damaged; and, because it parses WebSocket
 //! frames, exactly at the message that a test names.
 //!
 //! - [`Proxy`]: one listener in front of one upstream. Each connection through it is a *link*.
-//! - [`Fault`]: an [`Effect`], the [`Direction`] it looks at, and [`When`] it strikes.
+//! - [`Fault`]: an [`Effect`], its [`Direction`], and [`When`] it strikes.
 //! - [`Plan`], [`ProxySet`] and [`control`]: the same from a file and over HTTP, for programs in other languages.
-//! - [`Strike`]: the record of what was really done, to which link, and why.
+//! - [`Strike`]: the record of an actual strike: the link, the effect and the cause.
 //!
 //! ```text
 //!              ┌ reader ─► splitter ─► faults ─► pipe ─► writer ┐   up: client → server
@@ -12,17 +12,17 @@
 //!              └ writer ◄─ pipe ◄─ faults ◄─ splitter ◄─ reader ┘   down: server → client
 //! ```
 //!
-//! Where chance decides, the decision is a hash of the seed, the fault, the link's and the message's number (`decide.rs`):
-//! the same traffic meets the same faults, however the machine was loaded.
+//! Chance is a hash of the seed, the fault, the link's number and the message's number (`decide.rs`): the same traffic
+//! gets the same faults, whatever the load of the machine.
 //!
-//! Left to others: what the faults should show (`suite/scenarios`), and TLS; a proxy in front of TLS sees bytes only.
+//! Out of scope: what the faults should reveal (`suite/scenarios`), and TLS; a proxy in front of TLS sees bytes only.
 //!
 //! ```
 //! use agentbench_fault_proxy::{Direction, Effect, Fault, Proxy, When};
 //!
 //! # async fn example(server: std::net::SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
 //! let proxy = Proxy::start("127.0.0.1:0".parse()?, server, 7).await?;
-//! // The server gets the event, and the connection is reset before its ack can pass.
+//! // The server receives the event, and the connection is reset before its ack can pass.
 //! proxy.add(Fault {
 //!     name: Some("ack lost".to_owned()),
 //!     direction: Direction::Up,
@@ -56,7 +56,7 @@ pub use fault::{CorruptPart, Direction, Effect, Ending, Fault, InvalidFault, Whe
 pub use plan::{Plan, PlanError, ProxyPlan};
 pub use proxy::Proxy;
 pub use record::{FaultId, FaultStatus, LinkInfo, LinkState, Strike};
-pub use set::{ProxySet, Refused};
+pub use set::{ProxySet, StartError};
 
-/// Most bytes of a message that is looked at and struck as a whole. A larger one passes piece by piece, unread.
+/// Largest message in bytes that is inspected and struck as a whole. Larger ones pass in pieces, without inspection.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;

@@ -1,5 +1,5 @@
-//! How a link opens: by HTTP heads that make it a WebSocket, or otherwise. Both directions look at their own head and meet
-//! here.
+//! How a link opens: with HTTP heads that make it a WebSocket, or otherwise. Each direction parses its own head, and they share
+//! the result here.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,13 +7,13 @@ use tokio::sync::Notify;
 
 use crate::fault::Way;
 
-/// What a link is.
+/// The protocol of a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The client has not asked yet.
+    /// The client has not sent a request yet.
     #[default]
     Unknown,
-    /// The client asked for a WebSocket; this is the `Sec-WebSocket-Accept` that would grant it.
+    /// The client requested a WebSocket; this is the `Sec-WebSocket-Accept` that would grant it.
     Asked([u8; 28]),
     /// Frames.
     WebSocket(Compression),
@@ -21,7 +21,7 @@ pub(crate) enum Mode {
     Bytes,
 }
 
-/// Compression (RFC 7692), as the server granted it.
+/// Compression (RFC 7692), as granted by the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Compression {
     negotiated: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Compression {
 }
 
 impl Compression {
-    /// Reads the server's `Sec-WebSocket-Extensions`.
+    /// Parses the server's `Sec-WebSocket-Extensions`.
     pub(crate) fn parse(extensions: &str) -> Self {
         let granted = extensions
             .split(',')
@@ -45,12 +45,12 @@ impl Compression {
         }
     }
 
-    /// Whether messages of that way may be compressed.
+    /// Whether messages in this direction may be compressed.
     pub(crate) fn is_negotiated(self) -> bool {
         self.negotiated
     }
 
-    /// Whether messages of that way may refer to earlier ones.
+    /// Whether messages in this direction may refer to earlier ones.
     pub(crate) fn retains(self, way: Way) -> bool {
         let resets = match way {
             Way::Up => self.client_resets,
@@ -72,7 +72,7 @@ impl Opening {
         *self.lock()
     }
 
-    /// Sets it. The reader of the client's side is woken, which may wait with frames in hand.
+    /// Sets it. Wakes the client's reader, which may be holding frames.
     pub(crate) fn set(&self, mode: Mode) {
         *self.lock() = mode;
         self.settled.notify_one();

@@ -1,4 +1,4 @@
-//! What waits between a link's reader and its writer: a short, bounded queue, so that a slow end slows the other one.
+//! The queue between a link's reader and its writer: short and bounded, so that a slow end slows the other one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,15 +12,15 @@ const MOST_BYTES: usize = 64 * 1024;
 /// Bytes that may wait while they are delayed: a latency needs its bandwidth times its time.
 const MOST_BYTES_DELAYED: usize = 1024 * 1024;
 
-/// What follows some bytes.
+/// What follows the bytes of an item.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// More of the same.
+pub(crate) enum Continuation {
+    /// More bytes.
     #[default]
     Nothing,
     /// The end of this direction.
     Fin,
-    /// The end of this direction, after a close frame; when both are there, the link ends.
+    /// The end of this direction, after a close frame; after both ends, the link ends.
     Closed,
     /// The end of the link.
     End(End),
@@ -39,9 +39,9 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) bytes: Bytes,
-    /// Not written before.
+    /// Earliest time to write it.
     pub(crate) due: Instant,
-    pub(crate) then: Then,
+    pub(crate) then: Continuation,
 }
 
 /// One direction's queue.
@@ -56,19 +56,19 @@ pub(crate) struct Pipe {
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
-    /// Nothing more is let in: the end of this direction is among the items or has passed.
+    /// Closed: the end of this direction is queued or has passed.
     sealed: bool,
     held_until: Option<Instant>,
 }
 
 impl Pipe {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing that holds the lock can panic halfway.
+        // No code that holds the lock can panic halfway.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an item at the end, when there is room. An empty pipe takes an item of any size. What comes after the end of the
-    /// direction is thrown away.
+    /// Appends an item when there is room. An empty pipe accepts an item of any size. Anything after the end of the
+    /// direction is discarded.
     pub(crate) async fn push(&self, item: Item) {
         let most = if item.due > Instant::now() { MOST_BYTES_DELAYED } else { MOST_BYTES };
         loop {
@@ -83,13 +83,13 @@ impl Pipe {
         self.push_now(item);
     }
 
-    /// Puts an item at the end at once. For the few bytes of a close frame, which must not wait for a reader.
+    /// Appends an item at once, for the few bytes of a close frame, which must not wait for a reader.
     pub(crate) fn push_now(&self, item: Item) {
         let mut queue = self.queue();
         if queue.sealed {
             return;
         }
-        queue.sealed = item.then != Then::Nothing;
+        queue.sealed = item.then != Continuation::Nothing;
         queue.bytes += item.bytes.len();
         queue.items.push_back(item);
         drop(queue);
@@ -122,13 +122,13 @@ impl Pipe {
         }
     }
 
-    /// Nothing leaves before.
+    /// Blocks the queue until this time.
     pub(crate) fn hold_until(&self, until: Instant) {
         let mut queue = self.queue();
         queue.held_until = queue.held_until.max(Some(until));
     }
 
-    /// Everything that waits is due.
+    /// Makes all queued items due.
     pub(crate) fn release(&self) {
         let now = Instant::now();
         let mut queue = self.queue();
@@ -148,7 +148,7 @@ impl Queue {
     }
 }
 
-/// Bytes that go on at once.
+/// An item with more bytes to follow.
 pub(crate) fn item(bytes: Bytes, wait: Duration) -> Item {
-    Item { bytes, due: Instant::now() + wait, then: Then::Nothing }
+    Item { bytes, due: Instant::now() + wait, then: Continuation::Nothing }
 }

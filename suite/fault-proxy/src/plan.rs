@@ -29,7 +29,7 @@ const MAX_NAME: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// What all draws hang on.
+    /// Seed of all draws.
     #[serde(default)]
     pub seed: u64,
     /// The proxies.
@@ -37,7 +37,7 @@ pub struct Plan {
     pub proxies: Vec<ProxyPlan>,
 }
 
-/// One proxy of a plan, or of a request to make one.
+/// One proxy of a plan, or of a request to create one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyPlan {
@@ -46,9 +46,9 @@ pub struct ProxyPlan {
     /// Where clients connect. If absent: loopback, a free port.
     #[serde(default = "any_port")]
     pub listen: SocketAddr,
-    /// Where links go.
+    /// Address that links connect to.
     pub upstream: SocketAddr,
-    /// In force from the first link on.
+    /// Faults, in force from the first link on.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
 }
@@ -58,20 +58,20 @@ fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// A plan that cannot be used.
+/// Why a plan is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// It is no TOML, or a field is unknown, missing or of the wrong kind.
+    /// It is not valid TOML, or a field is unknown, missing or of the wrong type.
     #[error("line {line}, {field}: {problem}")]
     Syntax {
-        /// From 1.
+        /// Line, from 1.
         line: usize,
-        /// Such as `proxy[0].fault[2].effect`.
+        /// Field, such as `proxy[0].fault[2].effect`.
         field: String,
-        /// What is wrong and what is allowed.
+        /// What is wrong, and what is allowed.
         problem: String,
     },
-    /// A fault cannot be meant.
+    /// A fault is invalid.
     #[error("proxy {proxy}, fault {fault}: {invalid}")]
     Fault {
         /// The proxy's name.
@@ -81,19 +81,19 @@ pub enum PlanError {
         /// What is wrong.
         invalid: InvalidFault,
     },
-    /// A name cannot stand in a URL.
+    /// A name is not valid in a URL.
     #[error("proxy name {0:?}: must be 1 to 64 letters, digits, '-', '_' or '.'")]
     Name(String),
-    /// Two proxies have one name.
-    #[error("proxy name {0:?} is there twice")]
+    /// Two proxies have the same name.
+    #[error("proxy name {0:?} is used twice")]
     Twice(String),
 }
 
 impl Plan {
-    /// Reads and checks a plan.
+    /// Parses and checks a plan.
     ///
     /// # Errors
-    /// Where it is wrong, and what is allowed there.
+    /// The first error: its place, and what is allowed there.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let document = toml::Deserializer::parse(text).map_err(|error| syntax(text, "the file", &error))?;
         let plan: Self = serde_path_to_error::deserialize(document)
@@ -115,10 +115,10 @@ impl Plan {
 }
 
 impl ProxyPlan {
-    /// Looks for what cannot be meant.
+    /// Checks a plan for invalid values.
     ///
     /// # Errors
-    /// The first thing found.
+    /// The first one found.
     pub fn check(&self) -> Result<(), PlanError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if self.name.is_empty() || self.name.len() > MAX_NAME || !self.name.chars().all(allowed) {

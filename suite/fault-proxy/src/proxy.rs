@@ -15,16 +15,16 @@ use crate::fault::{Direction, Effect, Fault, InvalidFault};
 use crate::link::{self, Link, reset};
 use crate::pipe::End;
 use crate::record::{FaultId, FaultStatus, LinkInfo, Strike};
-use crate::table::{Armed, Table};
+use crate::table::{ActiveFault, Table};
 
-/// An upstream that has not answered by then is not there.
+/// Time limit for the upstream connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// After a failed accept, as when file descriptors have run out.
+/// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Most strikes that are kept for [`Proxy::strikes`]; the oldest go first.
+/// Maximum number of strikes kept for [`Proxy::strikes`]; the oldest are dropped first.
 const MOST_STRIKES: usize = 100_000;
 
-/// A running proxy. Ends when it is dropped.
+/// A running proxy. Dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -32,7 +32,7 @@ pub struct Proxy {
     listener: JoinHandle<()>,
 }
 
-/// What listener, links and owner share.
+/// What the listener, the links and the owner share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) seed: u64,
@@ -48,11 +48,11 @@ pub(crate) struct Shared {
 }
 
 impl Proxy {
-    /// Listens, and passes each connection on to `upstream`. Port 0 takes a free one. Its tasks run on the current Tokio
+    /// Listens, and forwards each connection to `upstream`. Port 0 picks a free one. Its tasks run on the current Tokio
     /// runtime.
     ///
     /// # Errors
-    /// If the address cannot be bound.
+    /// The address cannot be bound.
     pub async fn start(listen: SocketAddr, upstream: SocketAddr, seed: u64) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -72,28 +72,28 @@ impl Proxy {
         Ok(Self { address, shared, listener })
     }
 
-    /// Where clients connect.
+    /// Address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where new links go.
+    /// Address that new links connect to.
     pub fn upstream(&self) -> SocketAddr {
         *lock(&self.shared.upstream)
     }
 
-    /// Sends new links elsewhere, as to a server that was started again. Live links stay where they are.
+    /// Redirects new links, for example to a restarted server. Live links are not affected.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         *lock(&self.shared.upstream) = upstream;
     }
 
-    /// Whether connections are taken; see [`Proxy::set_enabled`].
+    /// Whether connections are accepted; see [`Proxy::set_enabled`].
     pub fn is_enabled(&self) -> bool {
         self.shared.enabled.load(Ordering::Acquire)
     }
 
-    /// A proxy that is not enabled plays a server that is down: its links are reset, and so is whoever connects. Its address
-    /// and its faults stay.
+    /// A disabled proxy simulates a server that is down: its links are reset, and so are new connections. Its address
+    /// and its faults remain.
     pub fn set_enabled(&self, enabled: bool) {
         self.shared.enabled.store(enabled, Ordering::Release);
         if !enabled {
@@ -101,17 +101,17 @@ impl Proxy {
         }
     }
 
-    /// Adds a fault, for live links and new ones.
+    /// Adds a fault to live and new links.
     ///
     /// # Errors
-    /// If it cannot be meant: a field is out of its range.
+    /// A field is out of its range.
     pub fn add(&self, fault: Fault) -> Result<FaultId, InvalidFault> {
         fault.check()?;
-        // One after the other, so that the list stays in the order of the numbers.
+        // Serialized, so that the list stays in the order of the numbers.
         let mut table = lock(&self.shared.table);
         let id = FaultId(self.shared.next_fault.fetch_add(1, Ordering::Relaxed));
         let mut faults = Table::clone(&table);
-        faults.push(Arc::new(Armed::new(id, fault)));
+        faults.push(Arc::new(ActiveFault::new(id, fault)));
         *table = Arc::new(faults);
         let faults = table.clone();
         drop(table);
@@ -121,29 +121,29 @@ impl Proxy {
         Ok(id)
     }
 
-    /// Removes a fault; its lasting effects end. Whether it was there.
+    /// Removes a fault; its lasting effects end. Returns whether it existed.
     pub fn remove(&self, id: FaultId) -> bool {
         let mut table = lock(&self.shared.table);
         let mut faults = Table::clone(&table);
-        faults.retain(|armed| armed.id != id);
+        faults.retain(|active| active.id != id);
         let was_there = faults.len() < table.len();
         *table = Arc::new(faults);
         drop(table);
         for link in self.shared.links() {
-            link.lift(|armed| armed.id == id, false);
+            link.lift(|active| active.id == id, false);
         }
         was_there
     }
 
     /// The faults in force, in the order they were added.
     pub fn faults(&self) -> Vec<FaultStatus> {
-        self.shared.table().iter().map(|armed| armed.status()).collect()
+        self.shared.table().iter().map(|active| active.status()).collect()
     }
 
-    /// Does something once, at once, to every live link, and tells to how many. What needs a message or bytes to strike
-    /// (corrupt, truncate, drop, duplicate, swap, delay) strikes the next that pass, either way. `half_close` ends the way up.
-    /// What needs messages leaves out links that are no WebSocket. An effect that [`Effect::check`] refuses is done to none.
-    // By value: the list of arguments is an interface that callers hold.
+    /// Applies an effect once, now, to every live link, and returns their number. An effect that needs a message or bytes
+    /// (corrupt, truncate, drop, duplicate, swap, delay) strikes the next that pass, in either direction. `half_close` ends the
+    /// client's direction. An effect that needs messages skips links that are not WebSockets. One that [`Effect::check`] refuses applies to none.
+    // By value: callers hold this interface.
     #[allow(clippy::needless_pass_by_value, reason = "callers build the effect for this call")]
     pub fn strike_now(&self, effect: Effect) -> usize {
         if effect.check().is_err() {
@@ -152,8 +152,8 @@ impl Proxy {
         self.shared.links().iter().filter(|link| link.strike_now(&effect)).count()
     }
 
-    /// Removes all faults and ends all effects; what was held back goes on at once. A link out of which a black hole has taken
-    /// anything is reset.
+    /// Removes all faults and ends all effects; held messages are forwarded at once. A link that has lost anything in a black
+    /// hole is reset.
     pub fn heal(&self) {
         *lock(&self.shared.table) = Arc::default();
         for link in self.shared.links() {
@@ -166,17 +166,17 @@ impl Proxy {
         self.shared.links().iter().map(|link| link.info()).collect()
     }
 
-    /// What has struck since this was last asked, oldest first; 100,000 at most are kept.
+    /// The strikes since the last call, oldest first; at most 100,000 are kept.
     pub fn strikes(&self) -> Vec<Strike> {
         lock(&self.shared.strikes).drain(..).collect()
     }
 
-    /// Strikes by kind since the beginning, whoever has asked for [`Proxy::strikes`].
+    /// Strikes by kind since the start, independent of [`Proxy::strikes`].
     pub fn strike_counts(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.shared.counts).clone()
     }
 
-    /// Ends every link and frees the address.
+    /// Ends every link and releases the address.
     pub async fn stop(mut self) {
         self.shared.stopping.notify_one();
         // It fails only with the runtime, and then nothing runs any more.
@@ -200,7 +200,7 @@ impl Shared {
         lock(&self.links).values().cloned().collect()
     }
 
-    /// Keeps a strike for whoever asks.
+    /// Records a strike.
     pub(crate) fn record(&self, strike: Strike) {
         *lock(&self.counts).entry(strike.kind).or_default() += 1;
         let mut strikes = lock(&self.strikes);
@@ -213,23 +213,23 @@ impl Shared {
 
 impl Strike {
     /// What a fault did.
-    pub(crate) fn of(armed: &Armed, link: u64, direction: Direction, message: Option<u64>) -> Self {
+    pub(crate) fn of(active: &ActiveFault, link: u64, direction: Direction, message: Option<u64>) -> Self {
         Self {
-            fault: Some(armed.id),
-            name: armed.fault.name.clone(),
-            contains: armed.fault.when.contains.clone(),
-            ..Self::at_once(&armed.fault.effect, link, direction, message)
+            fault: Some(active.id),
+            name: active.fault.name.clone(),
+            contains: active.fault.when.contains.clone(),
+            ..Self::at_once(&active.fault.effect, link, direction, message)
         }
     }
 
-    /// What was called for at once.
+    /// A strike that was requested directly.
     pub(crate) fn at_once(effect: &Effect, link: u64, direction: Direction, message: Option<u64>) -> Self {
         let kind = effect.kind();
         Self { at: Instant::now(), link, direction, kind, fault: None, name: None, contains: None, message }
     }
 }
 
-/// Takes connections until the proxy ends; its links end with it.
+/// Accepts connections until the proxy stops; its links end with it.
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut links = JoinSet::new();
     loop {
@@ -249,22 +249,22 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// One client, from its connection to its end.
+/// Serves one client, from its connection to its end.
 async fn serve(client: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
     if !shared.enabled.load(Ordering::Acquire) {
         return reset(&client);
     }
     let upstream = *lock(&shared.upstream);
     let Ok(Ok(server)) = tokio::time::timeout(CONNECT, TcpStream::connect(upstream)).await else {
-        // As the client would have seen it without a proxy, or nearly.
+        // Nearly what the client would have seen without a proxy.
         return reset(&client);
     };
     for stream in [&client, &server] {
-        // Only timing hangs on it.
+        // This affects only timing.
         let _ = stream.set_nodelay(true);
     }
-    let registered = Registered::new(address, upstream, shared);
-    // It may have been switched off while the upstream connection was made.
+    let registered = LinkRegistration::new(address, upstream, shared);
+    // The proxy may have been disabled while the upstream connection was opened.
     if registered.shared.enabled.load(Ordering::Acquire) {
         link::run(&registered.link, client, server).await;
     } else {
@@ -272,30 +272,30 @@ async fn serve(client: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
     }
 }
 
-/// A link in the proxy's list, for as long as it lives.
-struct Registered {
+/// An entry in the proxy's list of links, removed on drop.
+struct LinkRegistration {
     link: Arc<Link>,
     shared: Arc<Shared>,
 }
 
-impl Registered {
+impl LinkRegistration {
     fn new(client: SocketAddr, upstream: SocketAddr, shared: Arc<Shared>) -> Self {
         let id = shared.next_link.fetch_add(1, Ordering::Relaxed);
         let link = Link::new(id, client, upstream, shared.clone());
         lock(&shared.links).insert(id, link.clone());
-        // After it is listed: a fault that is added meanwhile finds it in one of the two ways, and begins once.
+        // After it is listed, so that a fault added meanwhile finds it in one of the two ways, and starts once.
         link.admit(&shared.table());
         Self { link, shared }
     }
 }
 
-impl Drop for Registered {
+impl Drop for LinkRegistration {
     fn drop(&mut self) {
         lock(&self.shared.links).remove(&self.link.id);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds these locks can panic halfway.
+    // No code that holds these locks can panic halfway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What a proxy tells about itself.
+//! Records and status of a proxy.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Direction, Fault};
 
-/// A fault's number in its proxy: 1, 2, 3 … in the order they were added. The draws hang on it.
+/// A fault's number in its proxy: 1, 2, 3 … in the order they were added. The draws depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FaultId(pub u64);
@@ -19,25 +19,25 @@ impl fmt::Display for FaultId {
     }
 }
 
-/// A fault, and what it has done so far.
+/// A fault, and its strikes so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultStatus {
     /// Its number.
     pub id: FaultId,
     /// The fault as it was added.
     pub fault: Fault,
-    /// How often it has struck, over all links.
+    /// Number of strikes, over all links.
     pub strikes: u64,
 }
 
-/// One thing that was done to one link.
+/// One strike on one link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strike {
     /// When.
     pub at: Instant,
-    /// Which link: 0, 1, 2 … in the order their upstream connections stood.
+    /// The link: 0, 1, 2 … in the order of their upstream connections.
     pub link: u64,
-    /// Which way the struck message went; `Both` for lasting effects that work both ways, and for what concerns the link.
+    /// Direction of the struck message; `Both` for lasting effects in both directions, and for effects on the whole link.
     pub direction: Direction,
     /// [`Effect::kind`](crate::Effect::kind).
     pub kind: &'static str,
@@ -45,13 +45,13 @@ pub struct Strike {
     pub fault: Option<FaultId>,
     /// The fault's name, if it has one.
     pub name: Option<String>,
-    /// The text that the message held, if the fault asked for one.
+    /// The text that the message contained, if the fault required one.
     pub contains: Option<String>,
-    /// The message's number in its direction, from 0; `None` if it was no message.
+    /// The message's number in its direction, from 0; `None` if it was not a message.
     pub message: Option<u64>,
 }
 
-/// What a link is doing.
+/// The state of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
@@ -60,22 +60,22 @@ pub enum LinkState {
     /// Messages are read.
     #[serde(rename = "websocket")]
     WebSocket,
-    /// No WebSocket: bytes pass.
+    /// Not a WebSocket: bytes pass.
     Bytes,
-    /// What comes vanishes.
+    /// Everything is discarded.
     BlackHole,
 }
 
 /// A live link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkInfo {
-    /// 0, 1, 2 … in the order their upstream connections stood.
+    /// 0, 1, 2 … in the order of the upstream connections.
     pub id: u64,
-    /// When its upstream connection stood.
+    /// When its upstream connection was established.
     pub since: Instant,
-    /// Who connected.
+    /// Address of the client.
     pub client: SocketAddr,
-    /// Whom it was connected to.
+    /// Address of the upstream.
     pub upstream: SocketAddr,
     /// Bytes read from the client.
     pub bytes_up: u64,
@@ -85,6 +85,6 @@ pub struct LinkInfo {
     pub messages_up: u64,
     /// Messages read from the server.
     pub messages_down: u64,
-    /// What it is doing.
+    /// Its state.
     pub state: LinkState,
 }

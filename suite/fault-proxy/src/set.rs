@@ -1,4 +1,4 @@
-//! Several proxies by name, as a plan or the control API has them.
+//! Several proxies by name, for plans and the control API.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::Proxy;
 use crate::plan::{PlanError, ProxyPlan};
 
-/// Named proxies of one seed.
+/// Named proxies with a common seed.
 #[derive(Debug)]
 pub struct ProxySet {
     seed: u64,
@@ -16,13 +16,13 @@ pub struct ProxySet {
     gone: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Why a proxy was not made.
+/// Why a proxy was not created.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum StartError {
     /// The name is taken.
-    #[error("there is a proxy {0:?} already; delete it first or take another name")]
+    #[error("proxy {0:?} already exists; delete it first or use another name")]
     Exists(String),
-    /// It cannot be meant.
+    /// A field is invalid.
     #[error(transparent)]
     Invalid(#[from] PlanError),
     /// The address cannot be bound.
@@ -31,47 +31,47 @@ pub enum Refused {
 }
 
 impl ProxySet {
-    /// No proxies yet.
+    /// An empty set.
     pub fn new(seed: u64) -> Self {
         Self { seed, proxies: Mutex::default(), gone: Mutex::default() }
     }
 
-    /// Starts one. Its faults are in force before its first link.
+    /// Starts a proxy. Its faults are in force before its first link.
     ///
     /// # Errors
-    /// If the name is taken, something cannot be meant, or the address cannot be bound; then nothing runs.
-    pub async fn start(&self, plan: ProxyPlan) -> Result<Arc<Proxy>, Refused> {
+    /// The name is taken, a field is invalid, or the address cannot be bound; nothing was started.
+    pub async fn start(&self, plan: ProxyPlan) -> Result<Arc<Proxy>, StartError> {
         plan.check()?;
         if self.get(&plan.name).is_some() {
-            return Err(Refused::Exists(plan.name));
+            return Err(StartError::Exists(plan.name));
         }
         let proxy = Proxy::start(plan.listen, plan.upstream, self.seed)
             .await
-            .map_err(|error| Refused::Listen(plan.listen, error))?;
+            .map_err(|error| StartError::Listen(plan.listen, error))?;
         for fault in plan.faults {
             proxy.add(fault).expect("the plan was checked");
         }
         let proxy = Arc::new(proxy);
         let mut proxies = lock(&self.proxies);
-        // Another request may have been quicker.
+        // A concurrent request may have been faster.
         if proxies.contains_key(&plan.name) {
-            return Err(Refused::Exists(plan.name));
+            return Err(StartError::Exists(plan.name));
         }
         proxies.insert(plan.name, proxy.clone());
         Ok(proxy)
     }
 
-    /// One of them.
+    /// The proxy with this name.
     pub fn get(&self, name: &str) -> Option<Arc<Proxy>> {
         lock(&self.proxies).get(name).cloned()
     }
 
-    /// All of them, by name.
+    /// All proxies, by name.
     pub fn all(&self) -> Vec<(String, Arc<Proxy>)> {
         lock(&self.proxies).iter().map(|(name, proxy)| (name.clone(), proxy.clone())).collect()
     }
 
-    /// Ends one and its links. Whether it was there.
+    /// Stops a proxy and its links. Returns whether it existed.
     pub fn remove(&self, name: &str) -> bool {
         let Some(proxy) = lock(&self.proxies).remove(name) else { return false };
         let mut gone = lock(&self.gone);
@@ -81,7 +81,7 @@ impl ProxySet {
         true
     }
 
-    /// Strikes by kind since the beginning, of all proxies that are and were.
+    /// Strikes by kind since the start, of all proxies including removed ones.
     pub fn strike_counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = lock(&self.gone).clone();
         for (_, proxy) in self.all() {
@@ -94,6 +94,6 @@ impl ProxySet {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds these locks can panic halfway.
+    // No code that holds these locks can panic halfway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Cuts one direction's bytes into what faults can strike: pieces of HTTP heads, messages, or plain bytes. Nothing is changed
-//! and nothing kept but a message that is not whole yet.
+//! Splits one direction's bytes into units that faults can strike: pieces of HTTP heads, messages, or plain bytes. Nothing is
+//! changed, and only an incomplete message is kept.
 
 use agentbench_websocket::handshake::{MAX_HEAD, Request, Response, parse_response};
 use agentbench_websocket::{FrameHeader, Opcode};
@@ -9,28 +9,28 @@ use crate::MAX_MESSAGE;
 use crate::fault::Way;
 use crate::opening::{Compression, Mode, Opening};
 
-/// Every opening handshake begins so; whatever does not is no WebSocket.
+/// Start of every opening handshake; anything else is not a WebSocket.
 const METHOD: &[u8] = b"GET ";
 
-/// Something that passes.
+/// A unit of traffic.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Of the HTTP heads.
+    /// Part of the HTTP heads.
     Head(Bytes),
-    /// Of a link that is no WebSocket.
+    /// Part of a link that is not a WebSocket.
     Bytes(Bytes),
     /// A ping, pong or close. It may overtake the fragments of a message around it, as RFC 6455 §5.4 allows.
     Control(Bytes),
     /// A whole data message: all its frames.
     Message(Bytes),
-    /// Of a message that is too large to be held. `begins` on its first piece.
+    /// Part of a message too large to be kept. `begins` on its first piece.
     Piece { bytes: Bytes, begins: bool },
 }
 
-/// What comes next in the bytes.
+/// What the next bytes are.
 #[derive(Debug)]
 enum Stage {
-    /// A head, of which this much has been seen.
+    /// A head, of which this many bytes were scanned.
     Head(Vec<u8>),
     /// The client's frames, if the server grants the WebSocket.
     Asked,
@@ -38,14 +38,14 @@ enum Stage {
     Bytes,
 }
 
-/// The cutter of one direction.
+/// The splitter of one direction.
 #[derive(Debug)]
 pub(crate) struct Splitter {
     way: Way,
-    /// What was read and not yet given out.
+    /// Bytes that were read but not yet returned.
     pub(crate) input: BytesMut,
     stage: Stage,
-    /// Whole frames of a message whose last one is still to come.
+    /// Complete frames of an incomplete message.
     fragments: BytesMut,
     large: Option<Large>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Splitter {
 struct Large {
     /// Bytes left of its current frame.
     left: u64,
-    /// The current frame is its last.
+    /// Whether the current frame is its last.
     ends: bool,
 }
 
@@ -70,12 +70,12 @@ impl Splitter {
         }
     }
 
-    /// Whether more is to be read: not while the client's frames wait for the server's word.
+    /// Whether to read more: not while the client's frames wait for the server's answer.
     pub(crate) fn wants_more(&self) -> bool {
         !matches!(self.stage, Stage::Asked) || self.input.len() < MAX_HEAD
     }
 
-    /// Throws everything away that is not whole, and says whether there was any.
+    /// Discards everything incomplete, and returns whether there was any.
     pub(crate) fn discard(&mut self) -> bool {
         let any = !self.input.is_empty() || !self.fragments.is_empty();
         self.input.clear();
@@ -83,14 +83,14 @@ impl Splitter {
         any
     }
 
-    /// What is left when nothing more comes.
+    /// What is left at the end of the input.
     pub(crate) fn rest(&mut self) -> Option<Unit> {
         let mut rest = self.fragments.split();
         rest.unsplit(self.input.split());
         (!rest.is_empty()).then(|| Unit::Piece { bytes: rest.freeze(), begins: false })
     }
 
-    /// The next unit that is whole.
+    /// The next complete unit.
     pub(crate) fn next(&mut self, opening: &Opening) -> Option<Unit> {
         if self.input.is_empty() {
             return None;
@@ -118,7 +118,7 @@ impl Splitter {
             }
         }
         match self.stage {
-            // Bounded: each turn takes bytes out of the input.
+            // Bounded: each iteration consumes input.
             Stage::Frames => loop {
                 if let Some(unit) = self.frame()? {
                     return Some(unit);
@@ -128,7 +128,7 @@ impl Splitter {
         }
     }
 
-    /// The next frame: `None` if it is not whole, `Some(None)` if it was a fragment.
+    /// The next frame: `None` if it is incomplete, `Some(None)` if it was a fragment.
     fn frame(&mut self) -> Option<Option<Unit>> {
         if let Some(large) = &mut self.large
             && large.left > 0
@@ -144,7 +144,7 @@ impl Splitter {
             Ok(None) => return None,
             Ok(Some(parsed)) => parsed,
             Err(_) => {
-                // No WebSocket after all, or damaged on purpose: from here on only its bytes are known.
+                // Not a WebSocket after all, or damaged on purpose: from here on it is treated as bytes.
                 self.stage = Stage::Bytes;
                 let mut rest = self.fragments.split();
                 rest.unsplit(self.input.split());
@@ -188,7 +188,7 @@ impl Splitter {
     }
 }
 
-/// Looks at the client's head: where it ends in `seen` (`None`: it is no head), and what comes next (`None`: more of it).
+/// Scans the client's head: where it ends in `seen` (`None`: it is not a head), and what follows (`None`: more of it).
 fn client_head(seen: &[u8], opening: &Opening) -> (Option<usize>, Option<Stage>) {
     if opening.mode() == Mode::Bytes {
         return (None, Some(Stage::Bytes));
@@ -214,10 +214,10 @@ fn client_head(seen: &[u8], opening: &Opening) -> (Option<usize>, Option<Stage>)
     }
 }
 
-/// The same for the server's.
+/// Scans the server's head in the same way.
 fn server_head(seen: &[u8], opening: &Opening) -> (Option<usize>, Option<Stage>) {
     let Mode::Asked(accept) = opening.mode() else {
-        // Who speaks before being asked is no HTTP server.
+        // A peer that sends before any request is not an HTTP server.
         opening.set(Mode::Bytes);
         return (None, Some(Stage::Bytes));
     };

@@ -1,4 +1,4 @@
-//! The faults of a proxy: an immutable list that links take whole, so that looking at it costs them no lock.
+//! The faults of a proxy: an immutable list that links read without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,11 +8,11 @@ use crate::fault::{Fault, Way};
 use crate::record::{FaultId, FaultStatus};
 
 /// All faults, in the order they were added.
-pub(crate) type Table = Vec<std::sync::Arc<Armed>>;
+pub(crate) type Table = Vec<std::sync::Arc<ActiveFault>>;
 
-/// A fault that is in force.
+/// A fault in force.
 #[derive(Debug)]
-pub(crate) struct Armed {
+pub(crate) struct ActiveFault {
     pub(crate) id: FaultId,
     pub(crate) fault: Fault,
     finder: Option<Finder<'static>>,
@@ -20,14 +20,14 @@ pub(crate) struct Armed {
     most: u64,
 }
 
-impl Armed {
+impl ActiveFault {
     pub(crate) fn new(id: FaultId, fault: Fault) -> Self {
         let finder = fault.when.contains.as_deref().map(|text| Finder::new(text).into_owned());
         let most = most_strikes(&fault);
         Self { id, fault, finder, struck: AtomicU64::new(0), most }
     }
 
-    /// Whether the content fits, if the fault asks for any.
+    /// Whether the content matches, if the fault requires a text.
     pub(crate) fn finds(&self, content: Option<&[u8]>) -> bool {
         match &self.finder {
             Some(finder) => content.is_some_and(|content| finder.find(content).is_some()),
@@ -35,17 +35,17 @@ impl Armed {
         }
     }
 
-    /// Whether it has to see the content of what goes that way.
+    /// Whether it must inspect the content in this direction.
     pub(crate) fn reads(&self, way: Way) -> bool {
         self.finder.is_some() && self.fault.direction.covers(way) && !self.is_used_up()
     }
 
-    /// Whether it has struck as often as it may.
+    /// Whether it has reached its maximum number of strikes.
     pub(crate) fn is_used_up(&self) -> bool {
         self.struck.load(Ordering::Acquire) >= self.most
     }
 
-    /// Takes one of the strikes that it has left.
+    /// Uses up one of its remaining strikes, if there is one.
     pub(crate) fn take(&self) -> bool {
         self.struck
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |struck| {
@@ -54,7 +54,7 @@ impl Armed {
             .is_ok()
     }
 
-    /// Gives back one that came to nothing.
+    /// Returns a strike that did not take place.
     pub(crate) fn give_back(&self) {
         self.struck.fetch_sub(1, Ordering::AcqRel);
     }
@@ -63,7 +63,7 @@ impl Armed {
     pub(crate) fn is_once_per_link(&self, is_message: bool) -> bool {
         let when = &self.fault.when;
         if when.probability.is_some() && when.contains.is_none() {
-            // Drawn for the link, so it must not strike each of its reads.
+            // Drawn for the link, so it must not strike at each of its reads.
             return !is_message || self.fault.effect.is_lasting();
         }
         when.times.is_none() && when.contains.is_none()

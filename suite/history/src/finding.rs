@@ -1,4 +1,4 @@
-//! What a judge of histories says: the promises by name, and the witness of each that was broken.
+//! The judge's output: the promises by name, and the evidence for each that was broken.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use agentbench_protocol::{Seq, SessionId};
 use serde::{Deserialize, Serialize};
 
-/// Findings of one kind that are kept with their witness; further ones are counted.
+/// Number of findings per kind that are kept with their evidence; further ones are only counted.
 pub const WITNESSES_PER_KIND: usize = 100;
 
 /// A broken promise, by name.
@@ -14,34 +14,34 @@ pub const WITNESSES_PER_KIND: usize = 100;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Acked, and the log does not have it; without a final read: acked and delivered to nobody who waited
+    /// Acked but not in the log; without a final read: acked, but delivered to none of the readers that waited
     /// for it.
     Lost,
-    /// In the log, and never delivered to a reader that was owed it.
+    /// In the log, but never delivered to a reader that was owed it.
     Unseen,
-    /// One place of the log was delivered twice to one reader.
+    /// One position of the log was delivered twice to one reader.
     DeliveredTwice,
     /// Delivered after a later one.
     OutOfOrder,
-    /// Two readers got different messages at one place of the log.
+    /// Two readers received different messages at one position of the log.
     OrdersDiffer,
-    /// A reader was led past a place of the log, and no gap said why.
+    /// A reader skipped a position of the log without a gap that explains it.
     Hole,
     /// One producer's messages are not in the order in which they were published.
     ProducerOrder,
-    /// A message that nobody published.
+    /// A message that no client published.
     Invented,
-    /// The ack named another place than the one where the message is.
+    /// The ack named another position than the message's.
     WrongSeq,
-    /// One message has two places in the log.
+    /// One message has two positions in the log.
     StoredTwice,
     /// A message's content is not what was published.
     Altered,
     /// A message that was refused is in the log.
     RefusedButStored,
-    /// A publish that was begun and has no outcome: neither stored, refused nor unknown.
+    /// A publish without an outcome: neither stored, refused nor unknown.
     Unaccounted,
-    /// The records contradict themselves; nothing can be concluded from them.
+    /// The records contradict themselves, so that no conclusion is possible.
     Unusable,
 }
 
@@ -64,7 +64,7 @@ impl Kind {
         Self::Unusable,
     ];
 
-    /// What is said of it in reports.
+    /// Its text in reports.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Lost => "acked but lost",
@@ -85,7 +85,7 @@ impl Kind {
     }
 }
 
-/// One broken promise with its witness.
+/// One broken promise with its evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -104,9 +104,9 @@ pub struct Finding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub seq: Option<Seq>,
-    /// When the client saw it, µs since the run began.
+    /// When the client observed it, µs since the start of the run.
     pub at: u64,
-    /// What else belongs to it: the other client, place or time.
+    /// Further evidence: the other client, position or time.
     pub detail: String,
 }
 
@@ -123,55 +123,55 @@ impl fmt::Display for Finding {
     }
 }
 
-/// How many of what a history has.
+/// Counts of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Sessions.
     pub sessions: u64,
-    /// Publishes begun.
+    /// Publishes started.
     pub published: u64,
     /// Publishes that were acked.
     pub stored: u64,
-    /// Of those, as something that the log had already.
+    /// Acked publishes that were already in the log.
     pub duplicates: u64,
     /// Publishes that were refused.
     pub refused: u64,
-    /// Publishes whose outcome nobody knows.
+    /// Publishes with an unknown outcome.
     pub unknown: u64,
     /// Entries of logs delivered to followers, lifecycle included.
     pub delivered: u64,
-    /// Of those, events.
+    /// Events among those entries.
     pub events_delivered: u64,
-    /// Places of logs that gap records covered, by cause.
+    /// Positions covered by gap records, by cause.
     pub gaps: BTreeMap<String, u64>,
-    /// Sessions whose whole log was read once more after everything else.
+    /// Sessions whose whole log was read again after everything else.
     pub final_reads: u64,
-    /// Entries seen by final reads.
+    /// Entries in final reads.
     pub finally_read: u64,
-    /// Times that a reader went on after a reconnect.
+    /// Times that a reader continued after a reconnect.
     pub resumed: u64,
-    /// Acked messages that nobody could confirm or deny: the readers were cut off and there was no final
+    /// Acked messages that could not be verified: the readers were cut off and there was no final
     /// read.
     pub unverified: u64,
 }
 
-/// What the judge says of a history.
+/// The judge's verdict on a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// Broken promises with their witnesses, the first of each kind.
+    /// Broken promises with their evidence, the first of each kind.
     pub findings: Vec<Finding>,
-    /// All of them, counted. A kind that was not found is absent.
+    /// The number of each kind. A kind that was not found is absent.
     pub counts: BTreeMap<Kind, u64>,
-    /// What was judged.
+    /// Counts of what was judged.
     pub summary: Summary,
 }
 
 impl Verdict {
-    /// Whether every promise was kept.
+    /// Whether every promise held.
     pub fn is_clean(&self) -> bool {
         self.counts.is_empty()
     }

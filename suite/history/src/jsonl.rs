@@ -1,19 +1,19 @@
-//! A client's history as a file: one JSON object a line.
+//! A client's history as a file: one JSON object per line.
 
 use std::io::{self, BufRead, Write};
 
 use crate::record::{ClientHistory, Record};
 
-/// Why a file is no history.
+/// Why a file is not a valid history.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be read.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// A line is no record.
+    /// A line is not a valid record.
     #[error("line {line}: {error}")]
     Line {
-        /// Which, counted from 1.
+        /// Number of the line, from 1.
         line: usize,
         /// What is wrong with it.
         error: serde_json::Error,
@@ -23,7 +23,7 @@ pub enum ReadError {
 /// Writes the records.
 ///
 /// # Errors
-/// Those of the writer.
+/// Writing fails.
 pub fn write(history: &ClientHistory, mut out: impl Write) -> io::Result<()> {
     for record in &history.records {
         serde_json::to_writer(&mut out, record)?;
@@ -35,7 +35,7 @@ pub fn write(history: &ClientHistory, mut out: impl Write) -> io::Result<()> {
 /// Reads the records of a client.
 ///
 /// # Errors
-/// [`ReadError`].
+/// The file is not a valid history.
 pub fn read(client: impl Into<String>, input: impl BufRead) -> Result<ClientHistory, ReadError> {
     let mut records: Vec<Record> = Vec::new();
     for (index, line) in input.lines().enumerate() {
@@ -52,7 +52,7 @@ mod tests {
     use agentbench_protocol::{Epoch, GapCause, SessionId};
 
     use super::*;
-    use crate::record::{Content, Operation, StoppedBecause};
+    use crate::record::{Content, Operation, StopReason};
 
     #[test]
     fn every_record_is_read_as_it_was_written() {
@@ -69,7 +69,7 @@ mod tests {
             Operation::Delivery { seq: 2, message: message(), content: Content::Event(9) },
             Operation::Dropped { count: 1 },
             Operation::Gap { from: 3, to: 4, cause: GapCause::Expired },
-            Operation::Stop { why: StoppedBecause::CaughtUp },
+            Operation::Stop { why: StopReason::CaughtUp },
             Operation::FinalRead { epoch },
         ];
         let session = SessionId::from_u128(1);

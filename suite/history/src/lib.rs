@@ -1,13 +1,13 @@
-//! What the clients of one run did and saw, and a judge of it. No runtime, clock, randomness or sockets.
+//! What the clients of one run did and observed, and a judge of it. No runtime, clock, randomness or sockets.
 //!
-//! - [`record`]: what one client wrote down, in the order in which it happened. [`jsonl`]: the same as a
+//! - [`record`]: the records of one client, in the order in which things happened. [`jsonl`]: the same as a
 //!   file.
-//! - [`check`]: a pure function of all clients' records that finds every broken promise.
-//! - [`finding`]: the promises by name, and the witness of each that was broken.
+//! - [`mod@check`]: a pure function of all clients' records that finds every broken promise.
+//! - [`finding`]: the promises by name, and the evidence for each that was broken.
 //! - [`shrink`]: the smallest part of a failing plan that still fails.
 //!
-//! A history is worth its ids: a message id is used by one client only, and says the same message wherever it
-//! turns up.
+//! A history is only as good as its ids: each message id is used by one client only, and means the same message wherever
+//! it appears.
 
 pub mod check;
 pub mod finding;
@@ -17,5 +17,5 @@ pub mod shrink;
 
 pub use check::check;
 pub use finding::{Finding, Kind, Summary, Verdict};
-pub use record::{ClientHistory, Content, Operation, Record, StoppedBecause};
+pub use record::{ClientHistory, Content, Operation, Record, StopReason};
 pub use shrink::Shrinker;

@@ -1,9 +1,9 @@
-//! What one client writes down, one record for each thing that it does or sees.
+//! The records of one client, one for each action or observation.
 
 use agentbench_protocol::{Epoch, GapCause, Seq, SessionId};
 use serde::{Deserialize, Serialize};
 
-/// All that one client did and saw, in order. The client is the producer of what it publishes.
+/// All actions and observations of one client, in order. The client is the producer of what it publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientHistory {
     /// Its name, unique in the run.
@@ -12,19 +12,19 @@ pub struct ClientHistory {
     pub records: Vec<Record>,
 }
 
-/// One thing that a client did or saw.
+/// One action or observation of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// When, µs since the run began, on the clock that all clients of the run share.
+    /// When, µs since the start of the run, on the clock that all clients of the run share.
     pub at: u64,
     /// The session.
     pub session: SessionId,
-    /// What it was.
+    /// The action or observation.
     #[serde(flatten)]
     pub operation: Operation,
 }
 
-/// What a delivered entry of a log holds.
+/// The content of a delivered entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
@@ -34,11 +34,11 @@ pub enum Content {
     Lifecycle,
 }
 
-/// What a record says.
+/// An action or observation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Operation {
-    /// A publish begins.
+    /// A publish starts.
     Invoke {
         /// Id of the message.
         message: Box<str>,
@@ -49,12 +49,12 @@ pub enum Operation {
     Ok {
         /// Id of the message.
         message: Box<str>,
-        /// Its place, as the ack said.
+        /// Its position according to the ack.
         seq: Seq,
-        /// The life of the log, if the ack said it.
+        /// The epoch of the log, if the ack named it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epoch: Option<Epoch>,
-        /// The ack said that the log had it already.
+        /// Whether it was already in the log, according to the ack.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         duplicate: bool,
     },
@@ -62,57 +62,57 @@ pub enum Operation {
     Fail {
         /// Id of the message.
         message: Box<str>,
-        /// Why.
+        /// The reason.
         why: Box<str>,
     },
-    /// Nobody knows whether the log has it.
+    /// It is unknown whether the message is in the log.
     Unknown {
         /// Id of the message.
         message: Box<str>,
-        /// Why.
+        /// The reason.
         why: Box<str>,
     },
-    /// Reading begins, or goes on after a reconnect, behind this place. What was asked for and what was
-    /// granted are the same, or the epoch is another one.
+    /// A read starts, or continues after a reconnect, after this position. The granted position is the requested one, or
+    /// has another epoch.
     Read {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
         /// The last seq that the reader has.
         after: Seq,
     },
     /// An entry of the log arrived.
     Delivery {
-        /// Its place.
+        /// Its position.
         seq: Seq,
         /// Id of the message.
         message: Box<str>,
-        /// What it holds.
+        /// Its content.
         content: Content,
     },
-    /// The client dropped so many entries that came again or too late, before anybody saw which. Noted where
-    /// the reading ends.
+    /// The number of entries that the client dropped because they were repeated or late. Recorded where the
+    /// read ends.
     Dropped {
-        /// How many.
+        /// The number.
         count: u64,
     },
-    /// The server said that these will not arrive.
+    /// The server reported that these entries will not arrive.
     Gap {
         /// First seq.
         from: Seq,
         /// Last seq.
         to: Seq,
-        /// Why.
+        /// The cause.
         cause: GapCause,
     },
-    /// Reading ends.
+    /// The read ends.
     Stop {
-        /// Why: it decides whether what did not arrive is held against the server.
-        why: StoppedBecause,
+        /// The reason, which decides whether missing entries count against the server.
+        why: StopReason,
     },
-    /// The whole log is read once more, from its beginning, after everything else. Deliveries follow, then a
+    /// The whole log is read again, from its beginning, after everything else. Deliveries follow, then a
     /// `Stop`.
     FinalRead {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
 }
@@ -120,11 +120,11 @@ pub enum Operation {
 /// Why a reader ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StoppedBecause {
-    /// It was connected and has waited long enough: everything was owed to it.
+pub enum StopReason {
+    /// It was connected and waited long enough: everything was owed to it.
     CaughtUp,
-    /// It left by its own will: what came later was not owed.
+    /// It left on its own: later entries were not owed to it.
     Left,
-    /// It had no server any more: what it did not get proves nothing.
+    /// Its server was gone: missing entries prove nothing.
     Cut,
 }

@@ -1,43 +1,43 @@
-//! Makes a failing plan smaller: which of its parts are needed for it to fail?
+//! Shrinks a failing plan to the parts that it needs to fail.
 //!
 //! Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 2002),
-//! turned inside out: the caller runs each candidate and says whether it failed.
+//! with control inverted: the caller runs each candidate and reports whether it failed.
 
-/// Looks for a smaller list of parts that still fails.
+/// Searches for a smaller list of parts that still fails.
 ///
 /// ```
 /// use agentbench_history::Shrinker;
 ///
-/// // Fails whenever 3 and 8 are both there.
+/// // Fails whenever 3 and 8 are both present.
 /// let mut shrinker = Shrinker::new((0..20).collect());
 /// while let Some(candidate) = shrinker.candidate() {
 ///     let fails = candidate.contains(&3) && candidate.contains(&8);
-///     shrinker.tell(fails);
+///     shrinker.report(fails);
 /// }
 /// assert_eq!(shrinker.smallest(), [3, 8]);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Shrinker<T> {
-    /// The smallest that is known to fail.
+    /// The smallest list known to fail.
     smallest: Vec<T>,
-    /// Into how many chunks it is cut.
+    /// Number of chunks.
     chunks: usize,
     /// The next candidate leaves out (or keeps alone) this chunk.
     next: usize,
-    /// Whether chunks are tried alone, before they are tried left out.
+    /// Whether chunks are tried alone, before they are left out.
     alone: bool,
     is_done: bool,
 }
 
 impl<T: Clone> Shrinker<T> {
-    /// Begins with parts that fail together.
+    /// Starts with parts that fail together.
     pub fn new(parts: Vec<T>) -> Self {
         let mut shrinker = Self { smallest: parts, chunks: 2, next: 0, alone: true, is_done: false };
         shrinker.begin();
         shrinker
     }
 
-    /// What to try next; none, if leaving out any single part makes it pass.
+    /// The next list to try; `None` once every single part is needed.
     pub fn candidate(&self) -> Option<Vec<T>> {
         if self.is_done {
             return None;
@@ -50,11 +50,11 @@ impl<T: Clone> Shrinker<T> {
         })
     }
 
-    /// Whether the candidate failed.
-    pub fn tell(&mut self, fails: bool) {
+    /// Reports whether the candidate failed.
+    pub fn report(&mut self, fails: bool) {
         let Some(candidate) = self.candidate() else { return };
         if fails {
-            // What was left out is not needed. From a part alone start over; from a complement go on as fine.
+            // What was left out is not needed. After a single chunk, start over; after a complement, keep the granularity.
             self.chunks = if self.alone { 2 } else { (self.chunks - 1).max(2) };
             self.smallest = candidate;
             self.begin();
@@ -75,7 +75,7 @@ impl<T: Clone> Shrinker<T> {
         }
     }
 
-    /// The smallest that is known to fail.
+    /// The smallest list known to fail.
     pub fn smallest(&self) -> &[T] {
         &self.smallest
     }
@@ -86,7 +86,7 @@ impl<T: Clone> Shrinker<T> {
         self.chunks = self.chunks.min(length);
         self.is_done = length == 0;
         if length == 1 {
-            // Only nothing at all is smaller.
+            // Only the empty list is smaller.
             (self.chunks, self.alone) = (1, false);
         }
     }
@@ -110,7 +110,7 @@ mod tests {
             tries += 1;
             assert!(tries < 100_000, "it does not end");
             assert!(candidate.len() < shrinker.smallest().len(), "a candidate is smaller");
-            shrinker.tell(fails(&candidate));
+            shrinker.report(fails(&candidate));
         }
         (shrinker.smallest().to_vec(), tries)
     }

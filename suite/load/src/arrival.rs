@@ -1,8 +1,8 @@
-//! When each message is due: planned before the run, whatever the server does (open loop).
+//! When each message is due: scheduled before the run, independent of the server (open loop).
 
 use std::time::Duration;
 
-/// The due times of one client's messages: evenly spread, from a first moment of its own.
+/// The due times of one client's messages: evenly spread, starting at a moment of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrivals {
     first: Duration,
@@ -11,26 +11,26 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// `count` messages over `spread`. `seed` and the client's number choose the first moment within the
-    /// first interval, so that the clients do not send all at once.
+    /// `count` messages over `spread`. `seed` and the client's number determine the first moment within the
+    /// first interval, so that the clients do not all send at once.
     pub fn new(count: u32, spread: Duration, seed: u64, client: u64) -> Self {
         let interval = spread / count.max(1);
         let share = mix(seed ^ mix(client)) as f64 / u64::MAX as f64;
         Self { first: interval.mul_f64(share), spread, count }
     }
 
-    /// The same, later by this.
+    /// The same schedule, delayed by `by`.
     #[must_use]
     pub fn delayed(self, by: Duration) -> Self {
         Self { first: self.first + by, ..self }
     }
 
-    /// How many.
+    /// Number of messages.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// When message number `index` is due, counted from 0, since the run began.
+    /// When message `index` is due, counted from 0, since the start of the run.
     pub fn due(&self, index: u32) -> Duration {
         let whole = self.spread.as_nanos() * u128::from(index) / u128::from(self.count.max(1));
         self.first + Duration::from_nanos(u64::try_from(whole).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! `agentbench load`: load for any address, or for a server started for it.
+//! `agentbench load`: puts load on any address, or on a server started for it.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -13,57 +13,57 @@ use clap::{Args, ValueEnum};
 use crate::child::{SECRET, pin, token};
 use crate::contender::Contender;
 use crate::files::make_room;
-use crate::generator::Look;
-use crate::outcome::{Asked, Outcome};
+use crate::generator::UsageSample;
+use crate::outcome::{Outcome, RunParameters};
 use crate::target::{
-    AgentBench, Broadcast, Dialect, Exchange, Job, Measured, Pace, Place, Plain, broadcast, exchange,
+    AgentBench, Broadcast, Dialect, Exchange, Job, Measurement, Pace, Place, Plain, broadcast, exchange,
 };
 
-/// How long a server may be silent before a run ends.
+/// How long a server may be silent before a run is aborted.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Share of the measured time that goes before it.
+/// Warm-up time as a share of the measured time.
 const WARM_UP: f64 = 0.25;
 
 /// What the server does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// Our protocol: every connection publishes to a session of its own, with acks
+    /// Our protocol: every connection publishes to its own session, with acks
     Agentbench,
     /// Any WebSocket server that sends each message back
     Echo,
-    /// Any WebSocket server that sends what one client says to all: one sender, many readers
+    /// Any WebSocket server that sends one client's messages to all: one sender, many readers
     Broadcast,
 }
 
-/// What to do.
+/// Arguments of the command.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Arguments {
     /// What the server does with a message
     #[arg(long, value_enum, default_value_t = Target::Agentbench)]
     target: Target,
-    /// Server to load (ws://host:port/path); one is started if none is given
+    /// Server to load (ws://host:port/path); without it, one is started
     #[arg(long)]
     url: Option<String>,
-    /// Connections; with `broadcast` the readers
+    /// Number of connections; with `broadcast`, of readers
     #[arg(long, default_value_t = 100, value_name = "N")]
     connections: usize,
-    /// Messages on their way at once: on each connection, with `broadcast` from the sender
+    /// Messages in flight: on each connection; with `broadcast`, from the sender
     #[arg(long, default_value_t = 16, value_name = "N")]
     in_flight: usize,
-    /// Messages a second of all connections together, whatever the server does, instead of a window
+    /// Messages per second of all connections together, independent of the server, instead of a window
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight")]
     rate: Option<u64>,
-    /// Bytes of a message
+    /// Size of a message in bytes
     #[arg(long, default_value_t = 1024, value_name = "BYTES")]
     size: usize,
-    /// Seconds of the measurement, after a quarter of it as warm-up
+    /// Duration of the measurement in seconds, after a warm-up of a quarter of it
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Process of the server, to see what it uses; known if it is started here
+    /// Process id of the server, to measure its resource use; known if the server is started here
     #[arg(long)]
     pid: Option<u32>,
-    /// Hold the generator to this core, and a server that is started here to another
+    /// Pin the generator to this core, and a server that is started here to another
     #[arg(long, value_name = "CORE")]
     pin_generator: Option<usize>,
     /// Print the figures as JSON
@@ -72,7 +72,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Whether the figures are to be printed as JSON.
+    /// Whether to print the figures as JSON.
     pub fn json(&self) -> bool {
         self.json
     }
@@ -82,20 +82,20 @@ impl Arguments {
     }
 }
 
-/// Where the load goes, and who it is there.
-struct Found {
+/// The server to load, and its process.
+struct ServerUnderLoad {
     place: Place,
     token: Rc<str>,
     pid: Option<u32>,
-    /// Kept for as long as the run takes.
+    /// Held for the duration of the run.
     _started: Option<(Contender, tempfile::TempDir)>,
 }
 
-/// Runs it on a `LocalSet`. `own` is the `agentbench` binary, for a server of our own; `access` gives a token for a
-/// server that is there already, and is asked only if one is needed.
+/// Runs the load on a `LocalSet`. `own` is the `agentbench` binary, to start a server of ours; `access` returns a token for a
+/// running server, and is called only if one is needed.
 ///
 /// # Errors
-/// If the server cannot be started or reached, refuses, ends or falls silent; if the limit of open files is too low.
+/// The server cannot be started or reached, refuses, exits or stalls; or the limit of open files is too low.
 pub async fn run(
     arguments: &Arguments,
     own: &Path,
@@ -111,19 +111,19 @@ pub async fn run(
     if let Some(core) = arguments.pin_generator {
         pin(0, core)?;
     }
-    let mut looks = Vec::with_capacity(2);
-    let look = || looks.push(Look::now(found.pid));
+    let mut samples = Vec::with_capacity(2);
+    let look = || samples.push(UsageSample::now(found.pid));
     let measured = load(arguments, &found, look).await?;
-    let mut looks = looks.into_iter();
+    let mut samples = samples.into_iter();
     let mut next =
-        || looks.next().context("the run was not looked at")?.context("cannot look at the processes");
+        || samples.next().context("the run was not sampled")?.context("cannot inspect the processes");
     let (before, after) = (next()?, next()?);
     let target = match arguments.target {
         Target::Agentbench => "agentbench",
         Target::Echo => "echo",
         Target::Broadcast => "broadcast",
     };
-    let asked = Asked {
+    let asked = RunParameters {
         target,
         connections: arguments.connections,
         in_flight: arguments.rate.is_none().then_some(arguments.in_flight),
@@ -133,7 +133,11 @@ pub async fn run(
     Ok(Outcome::new(asked, &measured, before.until(&after)))
 }
 
-async fn load(arguments: &Arguments, found: &Found, look: impl FnMut()) -> anyhow::Result<Measured> {
+async fn load(
+    arguments: &Arguments,
+    found: &ServerUnderLoad,
+    look: impl FnMut(),
+) -> anyhow::Result<Measurement> {
     let duration = Duration::from_secs_f64(arguments.seconds);
     let warm_up = duration.mul_f64(WARM_UP);
     let (connections, pace, size) = (arguments.connections, arguments.pace(), arguments.size);
@@ -157,9 +161,9 @@ async fn load(arguments: &Arguments, found: &Found, look: impl FnMut()) -> anyho
     exchange(&found.place, plan, make, look).await
 }
 
-/// What ids of this run begin with: a user's ids are remembered by the server.
+/// A prefix for the ids of this run, since the server remembers a user's ids.
 pub fn unique() -> anyhow::Result<String> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?;
     Ok(format!("{:x}-{:x}", since.as_nanos(), std::process::id()))
 }
 
@@ -167,32 +171,32 @@ fn find(
     arguments: &Arguments,
     own: &Path,
     access: impl FnOnce() -> anyhow::Result<String>,
-) -> anyhow::Result<Found> {
+) -> anyhow::Result<ServerUnderLoad> {
     if let Some(url) = &arguments.url {
         let token = if arguments.target == Target::Agentbench { access()? } else { String::new() };
-        return Ok(Found {
+        return Ok(ServerUnderLoad {
             place: Place::parse(url)?,
             token: token.into(),
             pid: arguments.pid,
             _started: None,
         });
     }
-    let scratch = tempfile::tempdir().context("no folder for the server's data")?;
+    let scratch = tempfile::tempdir().context("cannot create a folder for the server's data")?;
     let mut command = Command::new(own);
     match arguments.target {
         Target::Agentbench => serve(&mut command, scratch.path(), arguments.connections),
         Target::Echo => drop(command.args(["echo", "--listen", "127.0.0.1:0"])),
-        Target::Broadcast => bail!("--target broadcast needs the --url of a server that does it"),
+        Target::Broadcast => bail!("--target broadcast needs the --url of such a server"),
     }
-    // The generator's core is its own; the other one of a machine of two is the server's.
+    // The generator has its own core; on a machine with two, the other one is the server's.
     let core = arguments.pin_generator.map(|core| usize::from(core == 0));
     let server = Contender::start(command, core)?;
     let (place, pid) = (Place::at(server.address()), Some(server.pid()));
     let token = token("load", Role::Evaluator)?.into();
-    Ok(Found { place, token, pid, _started: Some((server, scratch)) })
+    Ok(ServerUnderLoad { place, token, pid, _started: Some((server, scratch)) })
 }
 
-/// The words that make a command a scratch server of ours with one worker.
+/// Adds the arguments that start a temporary server of ours with one worker.
 pub fn serve(command: &mut Command, data: &Path, connections: usize) {
     let room = (connections + 100).to_string();
     command

@@ -1,4 +1,4 @@
-//! One connection to a server, with the time of each of its steps.
+//! One connection to a server, with the time of each step.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 /// It only has to be 16 bytes: nothing here could be fooled.
 const NONCE: [u8; 16] = *b"a constant nonce";
 
-/// The steps of a connection that came about.
+/// The times of a successful connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Steps {
     /// TCP connect.
@@ -26,16 +26,16 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// All of it.
+    /// The sum of all steps.
     pub fn whole(&self) -> Duration {
         self.tcp + self.upgrade + self.first_message
     }
 }
 
-/// Connects, waits for the server's first message, and goes away.
+/// Connects, waits for the server's first message, and disconnects.
 ///
 /// # Errors
-/// If the server refuses or ends the connection, or takes longer than `patience`.
+/// The server refuses or ends the connection, or takes longer than `patience`.
 pub async fn connect(address: SocketAddr, token: &str, patience: Duration) -> anyhow::Result<Steps> {
     let connected = tokio::time::timeout(patience, step_by_step(address, token)).await;
     connected.with_context(|| format!("the server did not answer within {patience:?}"))?

@@ -1,4 +1,4 @@
-//! Any server as a child process, found by the line that it prints when it listens.
+//! Any server as a child process, recognized by the line that it prints when it listens.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::child::Child;
 
-/// How long a server may take until it listens.
+/// Time limit until a server listens.
 const START: Duration = Duration::from_secs(30);
-/// How long it may take to end before it is killed.
+/// Time limit for it to exit before it is killed.
 const END: Duration = Duration::from_secs(10);
-/// What servers say before their port, at the end of the line: those of `bench/peers`, ours, NATS.
-const SAYINGS: [&str; 3] = ["listening on ", "echoing on ", "websocket clients on "];
+/// What servers print before their port at the end of the line: those of `bench/peers`, ours, NATS.
+const LISTENING_LINES: [&str; 3] = ["listening on ", "echoing on ", "websocket clients on "];
 
-/// See the module. Killed when dropped.
+/// A running server of any kind. Killed when dropped.
 #[derive(Debug)]
 pub struct Contender {
     child: Child,
@@ -21,38 +21,38 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// Starts it, on this core if one is given, and waits until it says where it listens (on 127.0.0.1).
+    /// Starts a server, pinned to this core if one is given, and waits until it prints its port (on 127.0.0.1).
     ///
     /// # Errors
-    /// If it cannot be started, ends, or says nothing for half a minute; with the last that it said.
+    /// It cannot be started, exits, or prints nothing for half a minute; the error has its last line.
     pub fn start(mut command: Command, core: Option<usize>) -> anyhow::Result<Self> {
         command.stderr(Stdio::piped());
         let (child, port) = Child::start(command, core, START, port_of)?;
         Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port).into() })
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
 
-    /// SIGTERM, and SIGKILL if that does not end it in time.
+    /// Stops it with SIGTERM, and with SIGKILL if it does not exit in time.
     ///
     /// # Errors
-    /// If it had to be killed.
+    /// It had to be killed.
     pub fn stop(self) -> anyhow::Result<()> {
         self.child.stop(END).map(drop)
     }
 }
 
-/// The port that a line names, if it is one that says where the server listens.
+/// The port in a line, if the line reports where the server listens.
 fn port_of(line: &str) -> Option<u16> {
-    let rest = SAYINGS.iter().find_map(|saying| Some(line.split_once(saying)?.1))?;
+    let rest = LISTENING_LINES.iter().find_map(|saying| Some(line.split_once(saying)?.1))?;
     let digits = rest.rsplit(':').next()?;
     digits.trim_end_matches('/').trim().parse().ok().filter(|&port| port > 0)
 }

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, ensure};
 
-/// Files that a process needs besides its connections.
+/// Files that a process needs in addition to its connections.
 const SPARE: u64 = 64;
 
-/// Raises the limit as far as the system lets us, and checks that it is enough for so many connections.
+/// Raises the limit as far as the system allows, and checks that it suffices for `connections` connections.
 ///
 /// # Errors
-/// If it is not, with what to do.
-#[expect(unsafe_code, reason = "the C library has no safe wrapper here; the struct is ours")]
+/// The limit is too low; the error says what to do.
+#[expect(unsafe_code, reason = "the C library has no safe wrapper for this call; the struct is ours")]
 pub fn make_room(connections: usize) -> anyhow::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls read or write one struct, which is ours and of the right type.
@@ -18,11 +18,11 @@ pub fn make_room(connections: usize) -> anyhow::Result<()> {
         limit.rlim_cur = limit.rlim_max;
         (got, libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))
     };
-    ensure!(got == 0 && set == 0, "cannot ask for the limit of open files");
-    let wanted = u64::try_from(connections).context("so many connections do not fit any machine")? + SPARE;
+    ensure!(got == 0 && set == 0, "cannot read or raise the limit of open files");
+    let wanted = u64::try_from(connections).context("too many connections")? + SPARE;
     ensure!(
         limit.rlim_cur >= wanted,
-        "{connections} connections need {wanted} open files, and this process may have {}: raise it with `ulimit -Hn`, or use several processes",
+        "{connections} connections need {wanted} open files, but this process is limited to {}: raise the limit with `ulimit -Hn`, or use several processes",
         limit.rlim_cur
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! The generator watches itself: whether a run's figures are the server's, or only say how fast the load could be made.
+//! Checks the generator itself: whether a run's figures are the server's, or only show how fast the generator was.
 
 use std::time::{Duration, Instant};
 
@@ -6,20 +6,20 @@ use serde::Serialize;
 
 use crate::process::{Usage, usage};
 
-/// From this share of a core on, whoever uses it is the bottleneck.
+/// Share of a core from which a process counts as the bottleneck.
 const BUSY: f64 = 0.95;
-/// With a rate: the 99th percentile of lateness from which latencies tell of the generator.
+/// With a rate: 99th percentile of lateness above which latencies reflect the generator.
 const LATE: Duration = Duration::from_millis(1);
 
-/// One look at both processes.
+/// One sample of both processes.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct UsageSample {
     at: Instant,
     own: Usage,
     server: Option<Usage>,
 }
 
-/// What the time between two looks has cost.
+/// Resources used between two samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
@@ -33,27 +33,27 @@ pub struct Cost {
     pub server_resident: Option<u64>,
 }
 
-/// What a run is good for.
+/// Whether a run is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", content = "why", rename_all = "lowercase")]
 pub enum Verdict {
     /// Its figures are the server's.
     Valid,
-    /// They are not, and why.
+    /// Its figures are not the server's, for this reason.
     Invalid(String),
 }
 
-impl Look {
-    /// Looks at this process, and at the server's if it is known.
+impl UsageSample {
+    /// Samples this process, and the server's if it is known.
     ///
     /// # Errors
-    /// If one of them cannot be looked at: it has gone, or belongs to somebody else.
+    /// A process cannot be read: it has exited, or belongs to another user.
     pub fn now(server: Option<u32>) -> std::io::Result<Self> {
         let own = usage(std::process::id())?;
         Ok(Self { at: Instant::now(), own, server: server.map(usage).transpose()? })
     }
 
-    /// What has been used since.
+    /// Resources used until the later sample.
     pub fn until(&self, later: &Self) -> Cost {
         let took = later.at.duration_since(self.at).as_secs_f64().max(1e-9);
         let cpu = |from: Usage, to: Usage| to.cpu.saturating_sub(from.cpu).as_secs_f64();
@@ -67,7 +67,7 @@ impl Look {
     }
 }
 
-/// Judges a run with a window: whoever has no CPU left was the bottleneck.
+/// Judges a run with a window: the process without spare CPU was the bottleneck.
 pub fn judge_window(cost: &Cost) -> Verdict {
     let own = cost.generator_cores * 100.0;
     match cost.server_cores {
@@ -78,18 +78,18 @@ pub fn judge_window(cost: &Cost) -> Verdict {
             server * 100.0
         )),
         None => Verdict::Invalid(format!(
-            "the generator used {own:.0} % of a core, and nobody knows whether the server was busier; name its process"
+            "the generator used {own:.0} % of a core, and it is unknown whether the server was busier; give its process id"
         )),
     }
 }
 
-/// Judges a run with a rate by how late the generator was. It spins, so its CPU says nothing.
+/// Judges a run with a rate by the generator's lateness. It spins, so its CPU is meaningless.
 pub fn judge_rate(lag_p99: Duration) -> Verdict {
     if lag_p99 < LATE {
         return Verdict::Valid;
     }
     Verdict::Invalid(format!(
-        "the generator was late itself: 1 in 100 messages by more than {:.1} ms; give it a core, or ask for less",
+        "the generator itself was late: 1 in 100 messages by more than {:.1} ms; give it a core of its own, or lower the rate",
         lag_p99.as_secs_f64() * 1000.0
     ))
 }
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn looks_see_what_is_used_between_them() {
-        let before = Look::now(Some(std::process::id())).unwrap();
+        let before = UsageSample::now(Some(std::process::id())).unwrap();
         let since = Instant::now();
         while since.elapsed() < Duration::from_millis(20) {
             std::hint::spin_loop();
         }
-        let cost = before.until(&Look::now(Some(std::process::id())).unwrap());
+        let cost = before.until(&UsageSample::now(Some(std::process::id())).unwrap());
         assert!(cost.generator_cores > 0.0 && cost.server_cpu_us > Some(0.0), "{cost:?}");
-        Look::now(Some(u32::MAX)).unwrap_err();
+        UsageSample::now(Some(u32::MAX)).unwrap_err();
     }
 }

@@ -1,16 +1,16 @@
-//! Latencies in histograms, from the planned and from the real moment of sending, side by side.
+//! Latencies in histograms, from the scheduled and from the actual send, side by side.
 //!
-//! A generator that is held up sends late, and a figure from the moment of sending hides the wait that a real
-//! client would have had ("coordinated omission"). The figure from the *planned* moment has it.
+//! A generator that is delayed sends late, and a figure from the actual send hides the wait that a real
+//! client would have had ("coordinated omission"). The figure from the *scheduled* send includes it.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Longest latency that is told apart from longer ones.
+/// Longest latency that is distinguished from longer ones.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Figures are exact to this many digits.
+/// Number of significant digits of the figures.
 const DIGITS: u8 = 3;
 
 /// Both histograms of one latency.
@@ -25,7 +25,7 @@ pub struct LatencyRecorder {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Percentiles {
-    /// Values.
+    /// Number of values.
     pub count: u64,
     /// Smallest.
     pub min: u64,
@@ -47,9 +47,9 @@ pub struct Percentiles {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Latency {
-    /// From the planned moment of sending.
+    /// From the scheduled send.
     pub corrected: Percentiles,
-    /// From the real one.
+    /// From the actual send.
     pub raw: Percentiles,
 }
 
@@ -60,7 +60,7 @@ impl Default for LatencyRecorder {
 }
 
 impl LatencyRecorder {
-    /// Notes one that was planned, sent and done at these moments, each since the same beginning.
+    /// Records a latency with its scheduled, actual and end time, all since the same origin.
     pub fn record(&mut self, planned: Duration, sent: Duration, done: Duration) {
         self.corrected.saturating_record(micros(done.saturating_sub(planned)));
         self.raw.saturating_record(micros(done.saturating_sub(sent)));
@@ -71,13 +71,13 @@ impl LatencyRecorder {
         Latency { corrected: percentiles(&self.corrected), raw: percentiles(&self.raw) }
     }
 
-    /// The curve from the planned moment: quantiles (0 to 1) and values, µs.
+    /// The curve from the scheduled send: quantiles (0 to 1) and values, µs.
     pub fn curve(&self) -> Vec<(f64, u64)> {
         curve(&self.corrected)
     }
 }
 
-/// One histogram of durations, for what has no planned moment.
+/// One histogram of durations, for what has no schedule.
 #[derive(Debug, Clone)]
 pub struct DurationRecorder(Histogram<u64>);
 
@@ -88,7 +88,7 @@ impl Default for DurationRecorder {
 }
 
 impl DurationRecorder {
-    /// Notes one.
+    /// Records a duration.
     pub fn record(&mut self, took: Duration) {
         self.0.saturating_record(micros(took));
     }
@@ -104,7 +104,7 @@ impl DurationRecorder {
     }
 }
 
-/// Points of a curve, denser towards the slow end: five for each halving of what is slower.
+/// Points of a curve, denser towards the slow end: five for each halving of the rest.
 fn curve(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
     const POINTS_PER_HALVING: u32 = 5;
     let points = histogram.iter_quantiles(POINTS_PER_HALVING);

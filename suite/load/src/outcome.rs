@@ -1,4 +1,4 @@
-//! One run of `agentbench load` as figures, for people and for programs.
+//! The figures of one run of `agentbench load`, for people and for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,49 +7,49 @@ use serde::Serialize;
 
 use crate::generator::{Cost, Verdict, judge_rate, judge_window};
 use crate::latency::{Percentiles, percentiles};
-use crate::target::Measured;
+use crate::target::Measurement;
 
-/// See the module. In JSON: one object, its fields in camelCase.
+/// The figures of a run. In JSON: one object, with fields in camelCase.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
-    /// What the server's job was: `agentbench`, `echo` or `broadcast`.
+    /// The server's job: `agentbench`, `echo` or `broadcast`.
     pub target: &'static str,
-    /// Connections; with `broadcast` the readers.
+    /// Number of connections; with `broadcast`, of readers.
     pub connections: usize,
-    /// Messages on their way on each connection, if there was a window.
+    /// Messages in flight on each connection, if there was a window.
     pub in_flight: Option<usize>,
-    /// Messages a second that were offered, if there was a rate.
+    /// Messages offered per second, if there was a rate.
     pub offered_per_second: Option<u64>,
-    /// Bytes of a message.
+    /// Size of a message in bytes.
     pub size: usize,
     /// The measured time, seconds.
     pub seconds: f64,
-    /// Echoes, acks or deliveries in it.
+    /// Echoes, acks or deliveries in that time.
     pub messages: u64,
-    /// The same, a second.
+    /// Echoes, acks or deliveries per second.
     pub messages_per_second: f64,
-    /// Sending to answer, µs; with a rate from the planned moment.
+    /// From sending to the answer, µs; with a rate, from the scheduled send.
     pub latency_us: Percentiles,
-    /// Time that opening all connections took, seconds.
+    /// Time to open all connections, seconds.
     pub opened_in_seconds: f64,
-    /// The server's CPU for each message, µs, if its process is known.
+    /// The server's CPU per message, µs, if its process is known.
     pub server_us_per_message: Option<f64>,
-    /// What both processes used.
+    /// Resource use of both processes.
     #[serde(flatten)]
     pub cost: Cost,
-    /// Writes that a full socket did not take whole: the server read more slowly than it was sent to.
+    /// Writes that did not fit the socket: the server read more slowly than it was sent to.
     pub blocked_writes: u64,
-    /// With a rate: the 99th percentile of how late the generator sent, µs.
+    /// With a rate: 99th percentile of the generator's lateness, µs.
     pub late_p99_us: Option<u64>,
     /// Whether the figures are the server's.
     #[serde(flatten)]
     pub verdict: Verdict,
 }
 
-/// What was asked for, as far as an outcome repeats it.
+/// The parameters that an outcome repeats.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
+pub(crate) struct RunParameters {
     pub(crate) target: &'static str,
     pub(crate) connections: usize,
     pub(crate) in_flight: Option<usize>,
@@ -58,7 +58,7 @@ pub(crate) struct Asked {
 }
 
 impl Outcome {
-    pub(crate) fn new(asked: Asked, measured: &Measured, cost: Cost) -> Self {
+    pub(crate) fn new(asked: RunParameters, measured: &Measurement, cost: Cost) -> Self {
         let late = measured.lag.as_ref().map(|lag| lag.value_at_quantile(0.99));
         let verdict = match late {
             Some(late) => judge_rate(Duration::from_micros(late)),
@@ -121,7 +121,7 @@ impl fmt::Display for Outcome {
         if let Some(late) = self.late_p99_us {
             write!(f, ", 1 in 100 messages late by {:.2} ms or more", ms(late))?;
         }
-        write!(f, "; {} writes met a full socket", self.blocked_writes)?;
+        write!(f, "; {} writes found the socket full", self.blocked_writes)?;
         match &self.verdict {
             Verdict::Valid => Ok(()),
             Verdict::Invalid(why) => write!(f, "\ninvalid: {why}"),

@@ -1,17 +1,17 @@
-//! Two builds compared by pairs of runs: the ratio of each pair, their median, and how sure that is.
+//! Compares two builds by pairs of runs: the ratio of each pair, the median, and its confidence interval.
 //!
-//! A machine that other work disturbs has quick and slow minutes. Runs that follow each other have the same minute, so their
-//! ratio is steadier than either figure; which of the two comes first changes with each pair. The interval is the bootstrap's
-//! (Efron 1979, percentile method): medians of pairs drawn again and again with replacement.
+//! A machine with other work has fast and slow minutes. Consecutive runs share the same minute, so their ratio is steadier
+//! than either figure; the order of the two alternates. The interval is the bootstrap's (Efron 1979, percentile method):
+//! medians of pairs drawn repeatedly with replacement.
 
 use std::fmt;
 
-/// Draws of the bootstrap.
+/// Number of draws of the bootstrap.
 const DRAWS: usize = 2_000;
-/// Any seed will do; a fixed one gives the same interval for the same figures.
+/// Any seed works; a fixed one gives the same interval for the same figures.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// What pairs of figures say of new ÷ old.
+/// The ratio new ÷ old from pairs of figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ratio {
     /// Median of the old build's figures.
@@ -22,7 +22,7 @@ pub struct Ratio {
     pub median: f64,
     /// The 95 % interval of that median.
     pub interval: (f64, f64),
-    /// How many pairs there are.
+    /// Number of pairs.
     pub pairs: usize,
 }
 
@@ -48,7 +48,7 @@ impl Ratio {
         })
     }
 
-    /// Whether the whole interval is above a ratio: then the new build costs more than that, as far as this machine can tell.
+    /// Whether the whole interval is above a ratio, so that the new build certainly costs more than that.
     pub fn is_above(&self, ratio: f64) -> bool {
         self.interval.0 > ratio
     }
@@ -66,14 +66,14 @@ impl fmt::Display for Ratio {
 pub const TABLE_HEAD: &str =
     "| what | old | new | new ÷ old | 95 % interval | pairs | |\n|---|---|---|---|---|---|---|";
 
-/// The machine's load, for beside the figures: they are worth less on a busy one.
+/// The machine's load average, to print beside the figures: they mean less on a busy machine.
 pub fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let words: Vec<&str> = text.split_whitespace().take(3).collect();
-    if words.is_empty() { "not known".to_owned() } else { words.join(" ") }
+    if words.is_empty() { "unknown".to_owned() } else { words.join(" ") }
 }
 
-/// The middle of some figures; between the two middle ones if their number is even.
+/// The median; the mean of the two middle figures if their number is even.
 pub fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;

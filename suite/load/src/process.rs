@@ -1,11 +1,11 @@
-//! What a process uses, as `/proc` has it (proc(5)).
+//! Resource use of a process, from `/proc` (proc(5)).
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// One look at a process.
+/// One sample of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU of all its threads so far, user and system.
@@ -18,10 +18,10 @@ pub struct Usage {
     pub files: usize,
 }
 
-/// Looks at the process with this id. Threads that have ended count through the process's own total.
+/// Samples the process with this id. Threads that have ended count through the process's own total.
 ///
 /// # Errors
-/// If there is no such process, or it is not ours to look at.
+/// There is no such process, or reading it is not permitted.
 pub fn usage(pid: u32) -> std::io::Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let threads = fs::read_dir(format!("/proc/{pid}/task"))?.count();
@@ -29,23 +29,23 @@ pub fn usage(pid: u32) -> std::io::Result<Usage> {
     Ok(Usage { cpu: cpu_of(pid, &stat)?, resident: resident(pid)?, threads, files })
 }
 
-/// Bytes that wait in the sockets of a process, all together.
+/// Bytes queued in the sockets of a process, all together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Queues {
-    /// Written and not taken by the peer.
+    /// Written, but not yet received by the peer.
     pub unsent: u64,
-    /// Arrived and not read.
+    /// Received, but not yet read.
     pub unread: u64,
 }
 
-/// Looks at the TCP sockets of the process with this id.
+/// Samples the TCP sockets of the process with this id.
 ///
 /// # Errors
-/// If there is no such process, or it is not ours to look at.
+/// There is no such process, or reading it is not permitted.
 pub fn queues(pid: u32) -> std::io::Result<Queues> {
     let mut own = HashSet::new();
     for file in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        // A file may be closed while we look.
+        // A file may be closed meanwhile.
         let Ok(target) = fs::read_link(file?.path()) else { continue };
         let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
         own.extend(inode.and_then(|text| text.parse::<u64>().ok()));
@@ -64,7 +64,7 @@ pub fn queues(pid: u32) -> std::io::Result<Queues> {
     Ok(queues)
 }
 
-/// `tx_queue`, `rx_queue` and inode of a connected socket's line; a listener counts connections there, not bytes.
+/// `tx_queue`, `rx_queue` and inode of a connected socket's line; for a listener, the fields count connections, not bytes.
 fn socket(line: &str) -> Option<(u64, u64, u64)> {
     const LISTENING: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
@@ -74,11 +74,11 @@ fn socket(line: &str) -> Option<(u64, u64, u64)> {
     if is_listening { None } else { Some((bytes(unsent)?, bytes(unread)?, fields.get(9)?.parse().ok()?)) }
 }
 
-/// Bytes that a folder takes on its disk, with everything in it.
+/// Disk usage of a folder with all its contents, in bytes.
 pub fn disk(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    // What goes away while we look takes nothing any more.
+    // A file that is removed meanwhile no longer counts.
     let of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(found) if found.is_dir() => disk(&entry.path()),
         Ok(found) => found.blocks() * 512,
@@ -87,19 +87,19 @@ pub fn disk(folder: &Path) -> u64 {
     entries.flatten().map(of).sum()
 }
 
-/// Nanoseconds from the scheduler where it tells them, else clock ticks.
+/// Nanoseconds from the scheduler if available, otherwise clock ticks.
 fn cpu_of(pid: u32, stat: &str) -> std::io::Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path().join("schedstat");
-        // A thread may end while we look.
+        // A thread may end meanwhile.
         let text = fs::read_to_string(path).unwrap_or_default();
         nanos += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
     }
     if nanos > 0 {
         return Ok(Duration::from_nanos(nanos));
     }
-    // The name in the second field may hold anything; fields are counted from behind it.
+    // The name in the second field may contain anything; fields are counted from its end.
     let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields: Vec<&str> = after.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);

@@ -1,9 +1,9 @@
 //! Two reports, or two sets of repeated runs, side by side.
 //!
-//! Broken promises are no statistics: a finding in the second set that the first has not is worse at once. Figures
-//! are judged only where each side was run often enough; one run each gives a ratio and no verdict. All figures of
+//! Broken promises need no statistics: a finding in the second set that the first lacks is worse at once. Figures
+//! are judged only where each side has enough runs; with one run each, there is a ratio but no verdict. All figures of
 //! a comparison are judged together ([`crate::statistics::holm`]), so that a comparison of many scenarios does not
-//! find a loss by looking often.
+//! find a loss merely by testing often.
 
 use std::collections::BTreeSet;
 
@@ -19,19 +19,19 @@ use crate::statistics::{self, ALPHA, Difference, Interval, Judgement, MINIMUM_EF
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
-    /// Runs of the first set, the baseline.
+    /// Number of runs in the first set, the baseline.
     pub runs_a: usize,
-    /// Runs of the second.
+    /// Number of runs in the second set.
     pub runs_b: usize,
-    /// Chance of even one false alarm among all rows that is accepted.
+    /// Accepted probability of at least one false alarm among all rows.
     pub alpha: f64,
-    /// Share below which a change is no verdict.
+    /// Relative change below which there is no verdict.
     pub minimum_effect: f64,
-    /// What the second set broke and the first did not.
+    /// Promises that the second set broke and the first did not.
     pub broken: Vec<Break>,
     /// Each scenario's figures.
     pub rows: Vec<Row>,
-    /// What limits the comparison, in sentences.
+    /// Limits of the comparison, in sentences.
     pub notes: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub struct Comparison {
 pub struct Break {
     /// The scenario.
     pub scenario: String,
-    /// What was broken, and how often.
+    /// Which promise was broken, and how often.
     pub what: String,
 }
 
@@ -59,18 +59,18 @@ pub struct Row {
     pub a: Vec<f64>,
     /// Its values in the second.
     pub b: Vec<f64>,
-    /// Second by first; none where a value is 0.
+    /// Ratio of the second to the first; `None` where a value is 0.
     pub ratio: Option<f64>,
-    /// Where the ratio is, at 95 %; none where there are too few runs.
+    /// The ratio's 95 % interval; `None` with too few runs.
     pub interval: Option<Interval>,
-    /// p after Holm's correction over all rows; none where there was one run each.
+    /// p after Holm's correction over all rows; `None` with one run each.
     pub p: Option<f64>,
-    /// What that says.
+    /// The verdict.
     pub verdict: Judgement,
 }
 
 impl Comparison {
-    /// Whether the second set is worse in anything: a promise or a figure.
+    /// Whether the second set is worse in any promise or figure.
     pub fn has_worse(&self) -> bool {
         !self.broken.is_empty() || self.rows.iter().any(|row| row.verdict == Judgement::Worse)
     }
@@ -94,7 +94,7 @@ impl Comparison {
     }
 }
 
-/// The figures that are judged. They are few on purpose: each further one asks more runs of all of them.
+/// The figures that are judged. They are few on purpose: each further one requires more runs for all of them.
 const fn judged(category: Category) -> &'static [&'static str] {
     match category {
         Category::Performance => {
@@ -108,7 +108,7 @@ const fn judged(category: Category) -> &'static [&'static str] {
 }
 
 /// Compares two sets of runs; `a` is the baseline. Scenarios are matched by name; those whose sizes differ, or that
-/// one side has not run, are named in the notes.
+/// only one side has run, are listed in the notes.
 pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
     let mut comparison = Comparison {
         runs_a: a.len(),
@@ -198,7 +198,7 @@ fn breaks(name: &str, a: &[&ScenarioResult], b: &[&ScenarioResult]) -> Vec<Break
     breaks
 }
 
-/// A row without its verdict, and what it is to be judged by.
+/// A row without its verdict, and the data for the verdict.
 fn row(metric: &Metric, a: &[&ScenarioResult], b: &[&ScenarioResult]) -> Option<(Row, Difference)> {
     let values = |results: &[&ScenarioResult]| -> Vec<f64> {
         results.iter().filter_map(|result| metric.valid_value(result)).collect()
@@ -230,11 +230,11 @@ fn judge(rows: &mut [(Row, Difference)]) {
     }
 }
 
-/// Whether even the clearest loss could be told with so many runs.
+/// Whether so few runs could not show even the clearest loss.
 fn too_few(rows: &[(Row, Difference)], a: usize, b: usize) -> Option<String> {
     if a.min(b) < 2 {
         return Some(
-            "one run on a side cannot tell noise from change: the ratios have no verdict; repeat both sides in turns"
+            "one run per side cannot tell noise from change: the ratios have no verdict; repeat both sides in turn"
                 .to_owned(),
         );
     }
@@ -258,22 +258,22 @@ fn notes(a: &[Report], b: &[Report]) -> Vec<String> {
     if machines.len() > 1 {
         let machines: Vec<String> = machines.into_iter().collect();
         notes.push(format!(
-            "the runs are of different machines ({}): figures of speed are not comparable",
+            "the runs are from different machines ({}): speed figures are not comparable",
             machines.join("; ")
         ));
     }
     if all().any(|report| !report.machine.optimised) {
-        notes.push("a run is not of a release build: its figures of speed say little".to_owned());
+        notes.push("a run does not use a release build: its speed figures mean little".to_owned());
     }
     let interrupted = all().filter(|report| report.interrupted.is_some()).count();
     if interrupted > 0 {
-        notes.push(format!("{interrupted} runs were interrupted: they count with what they have"));
+        notes.push(format!("{interrupted} runs were interrupted: only their finished scenarios count"));
     }
     let invalid =
         all().flat_map(|report| &report.scenarios).filter(|result| result.invalid.is_some()).count();
     if invalid > 0 {
         notes.push(format!(
-            "{invalid} results are invalid (the generator was the bottleneck): their figures of speed are left out"
+            "{invalid} results are invalid (the generator was the bottleneck): their speed figures are left out"
         ));
     }
     notes

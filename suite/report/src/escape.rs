@@ -1,7 +1,7 @@
-//! Text that comes from names, errors and servers, made harmless for HTML, XML and Markdown.
+//! Escapes text from names, errors and servers for HTML, XML and Markdown.
 
-/// For HTML and XML, in text and in quoted attributes. Characters that XML 1.0 cannot say become U+FFFD (section
-/// 2.2, Char).
+/// Escapes text for HTML and XML, including quoted attributes. Characters that XML 1.0 does not allow become U+FFFD
+/// (section 2.2, Char).
 pub(crate) fn markup(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -20,7 +20,7 @@ pub(crate) fn markup(text: &str) -> String {
     out
 }
 
-/// For a line of Markdown, in or out of a table: no markup, no links, no mentions, no new line.
+/// Escapes text for one line of Markdown, in or out of a table: no markup, links, mentions or line breaks.
 pub(crate) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -40,13 +40,13 @@ pub(crate) fn markdown(text: &str) -> String {
     out
 }
 
-/// For a terminal: nothing that moves its cursor or turns the line around.
+/// Escapes text for a terminal: nothing that moves its cursor or changes the direction of text.
 pub(crate) fn terminal(text: &str) -> String {
     let harmless = |c: char| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c };
     text.chars().map(harmless).collect()
 }
 
-/// Characters that turn the direction of what follows.
+/// Characters that change the direction of text.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

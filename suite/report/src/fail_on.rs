@@ -1,9 +1,9 @@
-//! Bounds that fail a run: `p99_ms>50, "Stress Test".p99_ms>80, performance.error_rate>1%`.
+//! Thresholds that fail a run: `p99_ms>50, "Stress Test".p99_ms>80, performance.error_rate>1%`.
 //!
 //! A list of conditions, any of which fails the run: `[scope.]metric op number[unit]`, separated by commas. The scope is
-//! a category or a scenario's name in quotes. `parse` reads it; [`FailOn::evaluate`] says which bounds a report is
-//! beyond. A bound that no scenario could be held against is a breach too: a gate that checks nothing must not look
-//! closed.
+//! a category or a scenario's name in quotes. `parse` parses it; [`FailOn::evaluate`] returns the thresholds that a report
+//! exceeds. A threshold that no scenario could be checked against is a breach, too: a gate that checks nothing must not
+//! pass.
 
 use serde::Serialize;
 
@@ -102,23 +102,23 @@ impl Operator {
     }
 }
 
-/// A bound that a report is beyond.
+/// A threshold that a report exceeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Breach {
-    /// The scenario; none for a figure of the whole report, and for a bound that was not checked.
+    /// The scenario; `None` for a figure of the whole report, and for a threshold that was not checked.
     pub scenario: Option<String>,
     /// The metric's name.
     pub metric: String,
-    /// The figure; none if nothing had one.
+    /// The figure; `None` if no scenario has one.
     pub value: Option<f64>,
     /// The bound.
     pub bound: f64,
-    /// All of it for people.
+    /// The breach as a sentence.
     pub sentence: String,
 }
 
 impl FailOn {
-    /// Every bound that the report is beyond, in the order in which they were written.
+    /// Every threshold that the report exceeds, in the order in which they were written.
     pub fn evaluate(&self, report: &Report) -> Vec<Breach> {
         self.conditions.iter().flat_map(|condition| condition.evaluate(report)).collect()
     }
@@ -158,7 +158,7 @@ impl Condition {
     fn breach(&self, scenario: Option<&str>, value: f64) -> Breach {
         let figure = with_unit(value, self.measure.unit());
         let sentence = format!(
-            "{}: {} is {figure}, and fails at {}",
+            "{}: {} is {figure}, which fails at {}",
             scenario.unwrap_or("the whole run"),
             self.measure.name(),
             self.bound_text()
@@ -180,7 +180,7 @@ impl Condition {
             Scope::Scenario(name) => format!("no scenario {name:?}"),
         };
         let sentence = format!(
-            "{} {} was not checked: {scope} has a valid figure (run were: {})",
+            "{} {} was not checked: {scope} has a valid figure (scenarios run: {})",
             self.measure.name(),
             self.bound_text(),
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }

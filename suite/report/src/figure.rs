@@ -1,4 +1,4 @@
-//! Figures as people read them: few digits, always with a unit.
+//! Figures formatted for people: few digits, always with a unit.
 
 /// A whole number with narrow spaces between thousands.
 pub fn count(value: u64) -> String {
@@ -13,7 +13,7 @@ pub fn count(value: u64) -> String {
     out
 }
 
-/// A number with about three digits that count.
+/// A number with about three significant digits.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     match size {
@@ -39,7 +39,7 @@ pub fn micros(value: u64) -> String {
     }
 }
 
-/// A share from 0 to 1 in %. What is not all is never rounded up to all, nor what is not nothing down to nothing.
+/// A share from 0 to 1 in %. A share below 1 is never rounded up to 100 %, nor one above 0 down to 0 %.
 pub fn share(value: f64) -> String {
     let percent = value * 100.0;
     match percent {

@@ -1,5 +1,5 @@
 //! The report as files: `report.json`, `report.html`, `report.md`, `junit.xml`, and each scenario's histories, one
-//! JSONL file a client. And reports read back, to compare with.
+//! JSONL file per client. Also reads reports back, for comparison.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use crate::fail_on::Breach;
 use crate::schema::{Category, REPORT_VERSION, Report};
 use crate::{Comparison, html, junit, markdown};
 
-/// Where the forms of a report were written.
+/// The paths of a report's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// `report.json`: the data.
@@ -26,23 +26,23 @@ pub struct Paths {
     pub junit: PathBuf,
 }
 
-/// What belongs to a report beside itself.
+/// What a report's files need besides the report.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beside<'a> {
     /// The comparison with a baseline, if there is one.
     pub comparison: Option<&'a Comparison>,
-    /// The scenarios that were to be run: those that the report does not have are skipped cases in `junit.xml`.
+    /// The planned scenarios: those missing from the report are skipped cases in `junit.xml`.
     pub planned: &'a [(Category, String)],
-    /// The bounds that the run broke.
+    /// The thresholds that the run exceeded.
     pub breaches: &'a [Breach],
 }
 
-/// Writes every form of a report and gives their paths.
+/// Writes all files of a report and returns their paths.
 ///
 /// # Errors
-/// If a file cannot be written: a full disk or a folder without permission, named in the error.
+/// A file cannot be written, because of a full disk or missing permission; the error names it.
 pub fn write_all(folder: &Path, report: &Report, beside: Beside<'_>) -> anyhow::Result<Paths> {
-    // The data first: the other forms can be made from it.
+    // The data first: the other files can be made from it.
     let json = write_report(folder, report)?;
     let html = write_file(folder, "report.html", &html::render(report, beside.comparison))?;
     let markdown = write_file(folder, "report.md", &markdown::render(report, beside.comparison))?;
@@ -51,12 +51,12 @@ pub fn write_all(folder: &Path, report: &Report, beside: Beside<'_>) -> anyhow::
 }
 
 fn write_file(folder: &Path, name: &str, text: &str) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(folder).with_context(|| hint("make the folder", folder))?;
+    fs::create_dir_all(folder).with_context(|| hint("create the folder", folder))?;
     let path = folder.join(name);
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&path)?;
         file.write_all(text.as_bytes())?;
-        // A network file system may say only now that there is no room.
+        // A network file system may report a full disk only now.
         file.sync_all()
     };
     write().with_context(|| hint("write", &path))?;
@@ -64,13 +64,13 @@ fn write_file(folder: &Path, name: &str, text: &str) -> anyhow::Result<PathBuf> 
 }
 
 fn hint(what: &str, path: &Path) -> String {
-    format!("cannot {what} {}: choose another folder with --output, or make room", path.display())
+    format!("cannot {what} {}: choose another folder with --output, or free some space", path.display())
 }
 
 /// Reads a `report.json`.
 ///
 /// # Errors
-/// If it cannot be read, is no report, or is of a version that cannot be compared with this one.
+/// The file cannot be read, is not a report, or has a version that cannot be compared with this one.
 pub fn read_report(path: &Path) -> anyhow::Result<Report> {
     #[derive(Deserialize)]
     struct Version {
@@ -78,7 +78,7 @@ pub fn read_report(path: &Path) -> anyhow::Result<Report> {
     }
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let Version { version } = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no report: give the report.json of a run", path.display()))?;
+        .with_context(|| format!("{} is not a report: give the report.json of a run", path.display()))?;
     match version {
         REPORT_VERSION => {}
         older if older < REPORT_VERSION => bail!(
@@ -93,17 +93,17 @@ pub fn read_report(path: &Path) -> anyhow::Result<Report> {
     serde_json::from_str(&text).with_context(|| format!("{} is a damaged report", path.display()))
 }
 
-/// Writes a scenario's histories and gives their folder.
+/// Writes a scenario's histories and returns their folder.
 ///
 /// # Errors
-/// If the files cannot be written.
+/// The files cannot be written.
 pub fn write_histories(
     folder: &Path,
     scenario: &str,
     histories: &[ClientHistory],
 ) -> anyhow::Result<PathBuf> {
     let folder = folder.join("history").join(slug(scenario));
-    fs::create_dir_all(&folder).with_context(|| hint("make the folder", &folder))?;
+    fs::create_dir_all(&folder).with_context(|| hint("create the folder", &folder))?;
     for history in histories {
         let path = folder.join(format!("{}.jsonl", history.client));
         let file = File::create(&path).with_context(|| hint("write", &path))?;
@@ -114,16 +114,16 @@ pub fn write_histories(
     Ok(folder)
 }
 
-/// Writes `report.json` and gives its path.
+/// Writes `report.json` and returns its path.
 ///
 /// # Errors
-/// If it cannot be written.
+/// The file cannot be written.
 pub fn write_report(folder: &Path, report: &Report) -> anyhow::Result<PathBuf> {
     let text = serde_json::to_string_pretty(report)?;
     write_file(folder, "report.json", &(text + "\n"))
 }
 
-/// A name as a file's: `Small Load Test` is `small-load-test`.
+/// Turns a name into a file name: `Small Load Test` becomes `small-load-test`.
 pub fn slug(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     name.chars().map(plain).collect()
@@ -198,8 +198,8 @@ mod tests {
     fn other_files_are_no_reports() {
         let scratch = tempfile::tempdir().unwrap();
         for (text, part) in [
-            ("{}", "is no report"),
-            ("x", "is no report"),
+            ("{}", "is not a report"),
+            ("x", "is not a report"),
             ("{\"version\":9}", "newer suite"),
             ("{\"version\":2}", "damaged"),
         ] {

@@ -1,5 +1,5 @@
-//! The report for CI: `junit.xml` as Jenkins, GitLab and GitHub's actions read it. One suite for each category, one
-//! case for each scenario.
+//! The report for CI: `junit.xml` in the form that Jenkins, GitLab and GitHub Actions read. One suite per category, one
+//! case per scenario.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use crate::escape::markup;
 use crate::fail_on::Breach;
 use crate::schema::{Category, Report, ScenarioResult, Status};
 
-/// The whole file. `planned` names the scenarios that were to be run: those that an interrupted run did not come to
-/// are skipped cases. Breaches of bounds are failures of the scenario that they name, or cases of their own.
+/// Renders the whole file. `planned` names the planned scenarios: those that an interrupted run did not reach are
+/// skipped cases. Breaches are failures of the scenario that they name, or cases of their own.
 pub fn render(report: &Report, planned: &[(Category, String)], breaches: &[Breach]) -> String {
     let mut suites = String::new();
     let mut all = Counts::default();
@@ -114,7 +114,7 @@ fn case(category: Category, result: &ScenarioResult, failures: Option<&[String]>
     if let Some(failures) = failures {
         let mut details: Vec<String> = failures.to_vec();
         details.extend(result.verdict.findings.iter().map(ToString::to_string));
-        details.push(format!("again with the same seed: {}", result.replay));
+        details.push(format!("to repeat with the same seed: {}", result.replay));
         let _ = writeln!(
             inside,
             "      <failure type=\"{}\" message=\"{}\">{}</failure>",
@@ -126,7 +126,7 @@ fn case(category: Category, result: &ScenarioResult, failures: Option<&[String]>
     if let Some(invalid) = &result.invalid {
         let _ = writeln!(
             inside,
-            "      <system-out>invalid: {}; the figures of speed do not count</system-out>",
+            "      <system-out>invalid: {}; the speed figures do not count</system-out>",
             markup(invalid)
         );
     }
@@ -138,7 +138,7 @@ fn case(category: Category, result: &ScenarioResult, failures: Option<&[String]>
     )
 }
 
-/// Breaches that belong to no scenario, and the interruption.
+/// Breaches without a scenario, and the interruption.
 fn whole_run(report: &Report, breaches: &[Breach]) -> (String, Counts) {
     let of_no_one = breaches.iter().filter(|breach| breach.scenario.is_none());
     let mut failures: Vec<(String, String)> =

@@ -1,12 +1,12 @@
-//! What a run of the suite says.
+//! The report of a run of the suite.
 //!
-//! - [`schema`]: the report as data, with a version; the one form that all others are made from.
-//! - [`metric`]: every figure that has a name. [`promises`]: broken promises under four words. [`figure`]: figures
-//!   as people read them.
-//! - [`score`]: one number. [`recommend`]: what to change, and the figure that says so. [`fail_on`]: bounds that fail
-//!   a run. [`baseline`] on [`statistics`]: two sets of runs side by side.
+//! - [`schema`]: the report as data, with a version; all other forms are derived from it.
+//! - [`metric`]: every named figure. [`promises`]: broken promises in four groups. [`figure`]: figures formatted for
+//!   people.
+//! - [`score`]: a single number. [`recommend`]: recommended changes, each with the figure behind it. [`fail_on`]:
+//!   thresholds that fail a run. [`baseline`] on [`statistics`]: two sets of runs side by side.
 //! - [`text`], [`markdown`], [`html`], [`junit`]: the report for a terminal, a pull request, a browser, and CI.
-//!   [`folder`]: the report as files, written and read.
+//!   [`folder`]: writes and reads the report's files.
 
 pub mod baseline;
 mod escape;

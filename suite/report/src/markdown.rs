@@ -1,4 +1,4 @@
-//! The report for a pull request: the verdict and a short table first, everything else folded.
+//! The report for a pull request: the verdict and a short table first, everything else collapsed.
 
 use std::fmt::{self, Write};
 
@@ -12,10 +12,10 @@ use crate::score::{FORMULA, score};
 use crate::text::verdict_line;
 use crate::{Comparison, fail_on};
 
-/// Findings that are shown with their witness.
+/// Number of findings shown with their evidence.
 const WITNESSES_SHOWN: usize = 5;
 
-/// The whole text.
+/// Renders the whole text.
 pub fn render(report: &Report, comparison: Option<&Comparison>) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -45,19 +45,19 @@ fn write(out: &mut String, report: &Report, comparison: Option<&Comparison>) -> 
     }
     writeln!(
         out,
-        "\n<details><summary>Run and score</summary>\n\n{}, {} cores, {}, {}; server: {}; began {}; {} s; {}\n\n{}\n\n</details>",
+        "\n<details><summary>Run and score</summary>\n\n{}, {} cores, {}, {}; server: {}; started {}; {} s; {}\n\n{}\n\n</details>",
         plain(&report.suite),
         report.machine.cores,
         plain(&report.machine.platform),
         if report.machine.optimised {
             "release build"
         } else {
-            "not a release build: figures of speed say little"
+            "not a release build: speed figures mean little"
         },
         plain(&report.target),
         figure::moment(report.started_at),
         figure::number(report.took_ms as f64 / 1e3),
-        if report.quick { "a tenth of the work" } else { "the whole work" },
+        if report.quick { "a tenth of the work" } else { "all of the work" },
         plain(FORMULA)
     )
 }
@@ -148,10 +148,10 @@ fn write_details(out: &mut String, result: &ScenarioResult) -> fmt::Result {
     for (metric, value) in METRICS.iter().filter_map(|metric| Some((metric, value(metric)?))) {
         writeln!(out, "| {} | {value} |", metric.name.replace('_', "\\_"))?;
     }
-    writeln!(out, "\nAgain with the same seed: <code>{}</code>\n\n</details>", one_line(&result.replay))
+    writeln!(out, "\nTo repeat with the same seed: <code>{}</code>\n\n</details>", one_line(&result.replay))
 }
 
-/// For the inside of an HTML element on one line of Markdown: what Markdown would read becomes an entity.
+/// Escapes text for an HTML element on one line of Markdown: Markdown's characters become entities.
 fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in markup(text).chars() {

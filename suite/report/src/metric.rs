@@ -1,7 +1,7 @@
-//! Every figure that has a name: what it means, its unit, which way is better, and where it is in a result.
+//! Every named figure: its meaning, its unit, which way is better, and its place in a result.
 //!
-//! Bounds ([`crate::fail_on`]), comparisons ([`crate::baseline`]) and the documentation use the same table, so a
-//! word means the same everywhere.
+//! Thresholds ([`crate::fail_on`]), comparisons ([`crate::baseline`]) and the documentation use the same table, so a
+//! name means the same everywhere.
 
 use agentbench_load::latency::Percentiles;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::promises::Broken;
 use crate::schema::{ProcessFigures, ScenarioResult};
 
-/// What a metric is counted in.
+/// The unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// A plain number.
@@ -22,7 +22,7 @@ pub enum Unit {
     Share,
     /// A share of one core: 1.5 is one and a half cores; also written in %.
     Cores,
-    /// Events a second.
+    /// Events per second.
     PerSecond,
     /// Megabytes, 10⁶ bytes.
     Megabytes,
@@ -41,34 +41,34 @@ pub enum Direction {
     Higher,
 }
 
-/// A figure with a name.
+/// A named figure.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// What it is counted in.
+    /// Its unit.
     pub unit: Unit,
     /// Which way is better.
     pub direction: Direction,
-    /// Whether it says nothing where the generator was the bottleneck.
+    /// Whether it is meaningless if the generator was the bottleneck.
     pub is_speed: bool,
-    /// What it means, in a sentence.
+    /// Its meaning, in a sentence.
     pub about: &'static str,
     value: fn(&ScenarioResult) -> Option<f64>,
 }
 
 impl Metric {
-    /// The metric of this name.
+    /// The metric with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         METRICS.iter().find(|metric| metric.name == name)
     }
 
-    /// Its value, if the scenario measured it. An infinite or undefined figure is no figure.
+    /// Its value, if the scenario measured it. An infinite or undefined figure counts as missing.
     pub fn value(&self, result: &ScenarioResult) -> Option<f64> {
         (self.value)(result).filter(|value| value.is_finite())
     }
 
-    /// The same, without what an invalid run measured of speed.
+    /// Its value, unless it is a speed figure of an invalid run.
     pub fn valid_value(&self, result: &ScenarioResult) -> Option<f64> {
         if self.is_speed && result.invalid.is_some() { None } else { self.value(result) }
     }
@@ -138,49 +138,49 @@ macro_rules! latency {
     };
 }
 
-/// Every metric of a scenario. `score` is not among them: it is the whole report's.
+/// Every metric of a scenario. `score` is not included: it belongs to the whole report.
 #[rustfmt::skip]
 pub const METRICS: &[Metric] = &[
-    metric!("loss", Count, Lower, false, "events acked and gone, or in the log and never delivered", |r| Some(Broken::of(&r.verdict).lost as f64)),
+    metric!("loss", Count, Lower, false, "events acked but missing, or in the log but never delivered", |r| Some(Broken::of(&r.verdict).lost as f64)),
     metric!("duplicates", Count, Lower, false, "events delivered or stored twice", |r| Some(Broken::of(&r.verdict).duplicated as f64)),
-    metric!("reordered", Count, Lower, false, "events out of order, at one reader, between readers or of one producer", |r| Some(Broken::of(&r.verdict).reordered as f64)),
-    metric!("holes", Count, Lower, false, "places of a log that a reader was led past without a gap record", |r| Some(Broken::of(&r.verdict).holes as f64)),
+    metric!("reordered", Count, Lower, false, "events out of order: at one reader, between readers or of one producer", |r| Some(Broken::of(&r.verdict).reordered as f64)),
+    metric!("holes", Count, Lower, false, "log entries that a reader skipped without a gap record", |r| Some(Broken::of(&r.verdict).holes as f64)),
     metric!("findings", Count, Lower, false, "broken promises of every kind", |r| Some(Broken::of(&r.verdict).all() as f64)),
     metric!("error_rate", Share, Lower, false, "share of the planned events that were not stored", |r| (r.counts.planned > 0).then_some(r.figures.error_rate)),
     metric!("loss_rate", Share, Lower, false, "share of the acked events that are lost", loss_rate),
-    latency!("p50_ms", "publish to delivery, from the planned moment of sending: median", delivery.corrected, p50),
+    latency!("p50_ms", "publish to delivery, from the scheduled send: median", delivery.corrected, p50),
     latency!("p90_ms", "the same: 90 % are at most this", delivery.corrected, p90),
     latency!("p99_ms", "the same: 99 % are at most this", delivery.corrected, p99),
     latency!("p999_ms", "the same: 99.9 % are at most this", delivery.corrected, p999),
     latency!("max_ms", "the same: the longest", delivery.corrected, max),
-    latency!("ack_p50_ms", "publish to ack, from the planned moment of sending: median", ack.corrected, p50),
+    latency!("ack_p50_ms", "publish to ack, from the scheduled send: median", ack.corrected, p50),
     latency!("ack_p90_ms", "the same: 90 % are at most this", ack.corrected, p90),
     latency!("ack_p99_ms", "the same: 99 % are at most this", ack.corrected, p99),
     latency!("ack_p999_ms", "the same: 99.9 % are at most this", ack.corrected, p999),
     latency!("ack_max_ms", "the same: the longest", ack.corrected, max),
-    latency!("raw_p50_ms", "publish to delivery, from the real moment of sending: median", delivery.raw, p50),
+    latency!("raw_p50_ms", "publish to delivery, from the actual send: median", delivery.raw, p50),
     latency!("raw_p90_ms", "the same: 90 % are at most this", delivery.raw, p90),
     latency!("raw_p99_ms", "the same: 99 % are at most this", delivery.raw, p99),
     latency!("raw_p999_ms", "the same: 99.9 % are at most this", delivery.raw, p999),
     latency!("raw_max_ms", "the same: the longest", delivery.raw, max),
-    latency!("raw_ack_p50_ms", "publish to ack, from the real moment of sending: median", ack.raw, p50),
+    latency!("raw_ack_p50_ms", "publish to ack, from the actual send: median", ack.raw, p50),
     latency!("raw_ack_p90_ms", "the same: 90 % are at most this", ack.raw, p90),
     latency!("raw_ack_p99_ms", "the same: 99 % are at most this", ack.raw, p99),
     latency!("raw_ack_p999_ms", "the same: 99.9 % are at most this", ack.raw, p999),
     latency!("raw_ack_max_ms", "the same: the longest", ack.raw, max),
-    metric!("acked_per_second", PerSecond, Higher, true, "events acked in a second, from the first planned one to the last ack", |r| (r.counts.stored > 0).then_some(r.figures.acked_per_second)),
-    metric!("delivered_per_second", PerSecond, Higher, true, "events delivered in a second, from the first planned one to the last delivery", |r| (r.counts.delivered > 0).then_some(r.figures.delivered_per_second)),
+    metric!("acked_per_second", PerSecond, Higher, true, "events acked per second, from the first scheduled send to the last ack", |r| (r.counts.stored > 0).then_some(r.figures.acked_per_second)),
+    metric!("delivered_per_second", PerSecond, Higher, true, "events delivered per second, from the first scheduled send to the last delivery", |r| (r.counts.delivered > 0).then_some(r.figures.delivered_per_second)),
     metric!("connect_p99_ms", Millis, Lower, true, "a connection with its first message: 99 % take at most this", |r| millis(&r.figures.connect, |p| p.p99)),
-    metric!("recovery_p99_ms", Millis, Lower, true, "from a cut or fault to the resumed session: 99 % take at most this; the slowest kind of cut counts", recovery_p99),
+    metric!("recovery_p99_ms", Millis, Lower, true, "from a cut or fault to the resumed session: 99 % take at most this; of the slowest kind of cut", recovery_p99),
     metric!("connection_success_rate", Share, Higher, false, "share of the first connections that were established", connection_success),
-    metric!("reconnection_success_rate", Share, Higher, false, "share of the cut connections that came back", reconnection_success),
+    metric!("reconnection_success_rate", Share, Higher, false, "share of the cut connections that recovered", reconnection_success),
     metric!("session_success_rate", Share, Higher, false, "share of the sessions in which every promise held and everything was stored", |r| r.reliability.as_ref().map(|f| f.session_success_rate)),
-    metric!("memory_mb", Megabytes, Lower, true, "resident memory of the server's process at most", |r| server(r, |s| s.peak_resident as f64 / 1e6)),
+    metric!("memory_mb", Megabytes, Lower, true, "peak resident memory of the server's process", |r| server(r, |s| s.peak_resident as f64 / 1e6)),
     metric!("cpu_share", Cores, Lower, true, "CPU of the server's process as a share of one core", |r| server(r, |s| s.cpu_share)),
-    metric!("cpu_us_per_event", Micros, Lower, true, "CPU of the server's process for each stored event, user and system", cpu_per_event),
+    metric!("cpu_us_per_event", Micros, Lower, true, "CPU of the server's process per stored event, user and system", cpu_per_event),
     metric!("retries", Count, Lower, false, "events sent again", |r| Some(r.counts.retried as f64)),
-    metric!("reconnects", Count, Lower, false, "connections made again", |r| Some(r.counts.reconnects as f64)),
-    metric!("peak_reconnects_per_second", Count, Lower, false, "connections made again within one second, at most", |r| Some(r.counts.peak_reconnects_per_second as f64)),
+    metric!("reconnects", Count, Lower, false, "connections opened again after a loss", |r| Some(r.counts.reconnects as f64)),
+    metric!("peak_reconnects_per_second", Count, Lower, false, "maximum number of reconnects within one second", |r| Some(r.counts.peak_reconnects_per_second as f64)),
     metric!("invalid", Count, Lower, false, "1 if the generator was the bottleneck, else 0", |r| Some(f64::from(u8::from(r.invalid.is_some())))),
 ];
 

@@ -1,24 +1,24 @@
-//! Broken promises, gathered under the four words that people ask for.
+//! Broken promises in four groups.
 
 use agentbench_history::{Kind, Verdict};
 
 /// How often each promise was broken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Broken {
-    /// Acked and gone, or in the log and never delivered.
+    /// Acked but missing, or in the log but never delivered.
     pub lost: u64,
     /// Delivered or stored twice.
     pub duplicated: u64,
     /// Out of order, in another order at another reader, or against the producer's order.
     pub reordered: u64,
-    /// Places of a log that a reader was led past in silence.
+    /// Log entries that a reader skipped without a gap.
     pub holes: u64,
-    /// Everything else that the judge found.
+    /// All other findings of the judge.
     pub others: u64,
 }
 
 impl Broken {
-    /// What a verdict counts.
+    /// Counts the broken promises of a verdict.
     pub fn of(verdict: &Verdict) -> Self {
         let mut broken = Self::default();
         for (kind, count) in &verdict.counts {
@@ -27,7 +27,7 @@ impl Broken {
         broken
     }
 
-    /// All of them.
+    /// The sum of all groups.
     pub fn all(&self) -> u64 {
         self.lost + self.duplicated + self.reordered + self.holes + self.others
     }

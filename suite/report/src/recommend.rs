@@ -1,7 +1,7 @@
-//! What to change, and the figure that says so. No figure, no recommendation.
+//! Recommended changes, each with the figure behind it. Without a figure, there is no recommendation.
 //!
-//! Each rule looks at one scenario and gives at most one recommendation; of several scenarios that lead to the same
-//! advice the first and heaviest is shown and the others are counted. The settings are those of `docs/settings.md`.
+//! Each rule inspects one scenario and returns at most one recommendation. If several scenarios lead to the same
+//! advice, the weightiest is shown and the others are counted. The settings are those of `docs/settings.md`.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::schema::{Report, ScenarioResult};
 
 mod rules;
 
-/// Recommendations that are shown at most: more would not be read.
+/// Maximum number of recommendations: nobody would read more.
 pub const MOST: usize = 8;
 
 /// One recommendation.
@@ -22,11 +22,11 @@ pub struct Recommendation {
     pub figure: String,
     /// What to do.
     pub advice: String,
-    /// The setting, variable or command that it is about.
+    /// The setting, variable or command to change.
     pub setting: String,
 }
 
-/// What one rule says of one scenario.
+/// What one rule recommends for one scenario.
 struct Advice {
     rule: &'static str,
     weight: u8,
@@ -74,7 +74,7 @@ fn build(report: &Report) -> Option<Recommendation> {
         weight: 85,
         figure: "the report's machine.optimised is false: the suite was compiled without optimisation"
             .to_owned(),
-        advice: "Measure again with a release build; promises are judged all the same, speed is not."
+        advice: "Measure again with a release build; promises are judged in any build, speed is not."
             .to_owned(),
         setting: "cargo build --release".to_owned(),
     })

@@ -1,4 +1,4 @@
-//! The report as data. Its form has a version: a report of today can be compared with one of next year.
+//! The report as data. The form has a version, so that a report can still be compared with one of next year.
 
 use std::collections::BTreeMap;
 
@@ -16,37 +16,37 @@ pub const REPORT_VERSION: u32 = 2;
 pub struct Report {
     /// [`REPORT_VERSION`].
     pub version: u32,
-    /// Software and version.
+    /// Name and version of the software.
     pub suite: String,
-    /// When it began, ms since 1970.
+    /// When it started, ms since 1970.
     pub started_at: u64,
     /// How long it took, ms.
     pub took_ms: u64,
-    /// The seed that it can be repeated with.
+    /// The seed that repeats it.
     pub seed: u64,
-    /// Whether it was a tenth of the work.
+    /// Whether it ran only a tenth of the work.
     pub quick: bool,
     /// The machine.
     pub machine: Machine,
-    /// The server's URL, or that it was started for the run.
+    /// The server's URL, or a note that the suite started it.
     pub target: String,
-    /// Why the run ended before it was done, if it did: the scenarios are those that ended before.
+    /// Why the run ended early, if it did: the scenarios are those that had finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
-    /// Each scenario, in the order in which they were run.
+    /// Each scenario, in the order of the run.
     pub scenarios: Vec<ScenarioResult>,
 }
 
-/// Where it ran.
+/// The machine of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
-    /// Cores that the suite may use.
+    /// Cores available to the suite.
     pub cores: usize,
     /// Operating system and processor.
     pub platform: String,
-    /// Whether the suite was compiled for speed. If not, its figures say little.
+    /// Whether the suite is a release build. If not, its speed figures mean little.
     pub optimised: bool,
 }
 
@@ -57,18 +57,18 @@ pub struct Machine {
 pub enum Status {
     /// Every promise held.
     Passed,
-    /// A promise was broken, or something is not known.
+    /// A promise was broken, or an outcome is unknown.
     Failed,
 }
 
-/// What a scenario is about.
+/// The topic of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
-    /// Load: throughput, latency, what it costs.
+    /// Load: throughput, latency, resource use.
     Performance,
-    /// Connecting, and coming back.
+    /// Connecting and reconnecting.
     Connection,
     /// Promises under faults.
     Reliability,
@@ -79,59 +79,59 @@ pub enum Category {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScenarioResult {
-    /// What was to be done.
+    /// The scenario's setup.
     pub scenario: Setup,
     /// How it ended.
     pub status: Status,
     /// Why it failed.
     pub reasons: Vec<String>,
-    /// Why the figures of speed say nothing about the server, if they do not. The promises are judged all the
-    /// same.
+    /// Why the speed figures say nothing about the server, if they do not. The promises are judged in any
+    /// case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invalid: Option<String>,
     /// The command that runs this scenario again with the same seed.
     pub replay: String,
-    /// What was counted.
+    /// The counters.
     pub counts: Counts,
-    /// What was measured.
+    /// The measurements.
     pub figures: Figures,
-    /// Connecting and coming back, where the scenario is about that.
+    /// Connecting and reconnecting, where the scenario tests that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionFigures>,
     /// Promises under faults, where the scenario has faults or kills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reliability: Option<ReliabilityFigures>,
-    /// The load steps, where the scenario looks for the highest load that holds.
+    /// The load steps, where the scenario searches for the highest sustainable load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<LimitSearch>,
     /// Each kind of fault: how often it was planned, and how often it happened.
     #[serde(default)]
     pub faults: Vec<FaultCount>,
-    /// What was done to the connections and to the server, in the order of time.
+    /// Faults of the connections and the server, in order of time.
     #[serde(default)]
     pub events: Vec<TimelineEvent>,
-    /// What the judge says.
+    /// The judge's verdict.
     pub verdict: Verdict,
-    /// The course of the run.
+    /// Samples over the run.
     pub samples: Vec<Sample>,
 }
 
-/// A scenario's sizes, as they were run.
+/// A scenario's sizes in this run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Setup {
     /// Its name.
     pub name: String,
-    /// What it is about.
+    /// Its category.
     pub category: Category,
-    /// What it promises, in a sentence.
+    /// Its promise, in a sentence.
     pub promise: String,
-    /// Clients.
+    /// Number of clients.
     pub clients: u32,
-    /// Events that each publishes.
+    /// Number of events that each client publishes.
     pub messages: u32,
-    /// Bytes of an event's `data`.
+    /// Size of an event's `data` in bytes.
     pub payload_bytes: usize,
     /// Time over which the events were spread, ms.
     pub spread_ms: u64,
@@ -141,50 +141,50 @@ pub struct Setup {
     pub failure_rate: f64,
 }
 
-/// What became of everything that was planned.
+/// Outcomes of everything planned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Events that were to be published.
+    /// Events planned.
     pub planned: u64,
-    /// Of those, never handed to a connection: not in the log.
+    /// Events that never reached a connection: not in the log.
     pub unsent: u64,
-    /// Acked.
+    /// Events acked.
     pub stored: u64,
-    /// Refused: not in the log.
+    /// Events refused: not in the log.
     pub refused: u64,
-    /// Sent and never answered: perhaps in the log.
+    /// Events sent without an answer: possibly in the log.
     pub unknown: u64,
-    /// Delivered to followers.
+    /// Events delivered to followers.
     pub delivered: u64,
-    /// Connections that were to be made.
+    /// Connections planned.
     pub connections: u64,
-    /// Of those, failed.
+    /// Connections that failed.
     pub connections_failed: u64,
-    /// Connections made again.
+    /// Reconnects.
     pub reconnects: u64,
-    /// The most of them within one second.
+    /// The maximum number of reconnects within one second.
     #[serde(default)]
     pub peak_reconnects_per_second: u64,
     /// Events sent again.
     pub retried: u64,
-    /// Acks that said that the log had the event already: retries that stored nothing twice.
+    /// Acks for events already in the log: retries that stored nothing twice.
     pub duplicates_suppressed: u64,
-    /// Times that a reader went on after a reconnect.
+    /// Times that a reader continued after a reconnect.
     pub resumed: u64,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
     /// The whole run, ms.
     pub took_ms: u64,
-    /// Events acked in a second, from the first planned one to the last ack.
+    /// Events acked per second, from the first scheduled send to the last ack.
     pub acked_per_second: f64,
-    /// Events delivered in a second, from the first planned one to the last delivery.
+    /// Events delivered per second, from the first scheduled send to the last delivery.
     pub delivered_per_second: f64,
     /// Publish to ack, µs.
     pub ack: Latency,
@@ -203,16 +203,16 @@ pub struct Figures {
     pub server: Option<ProcessFigures>,
     /// The suite's own process.
     pub generator: ProcessFigures,
-    /// Most bytes that had arrived for the suite's clients and were not read yet: what the generator was late
-    /// with.
+    /// Maximum number of bytes that had arrived for the suite's clients and were unread: the generator's
+    /// backlog.
     #[serde(default)]
     pub generator_unread_bytes: u64,
-    /// Most bytes that the suite's clients had written and the other side had not taken yet.
+    /// Maximum number of bytes that the suite's clients had written and the other side had not yet received.
     #[serde(default)]
     pub generator_unsent_bytes: u64,
-    /// From the planned to the real moment of sending, µs.
+    /// From the scheduled to the actual send, µs.
     pub schedule_lag: Percentiles,
-    /// The latency curves, from the planned moment of sending.
+    /// The latency curves, from the scheduled send.
     #[serde(default)]
     pub curves: Curves,
 }
@@ -239,34 +239,34 @@ pub struct CurvePoint {
     pub micros: u64,
 }
 
-/// What a process used while the scenario ran.
+/// Resources that a process used during the scenario.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessFigures {
     /// CPU, user and system, ms.
     pub cpu_ms: u64,
-    /// The same as a share of one core.
+    /// CPU as a share of one core.
     pub cpu_share: f64,
-    /// Resident memory at most, bytes.
+    /// Peak resident memory, bytes.
     pub peak_resident: u64,
-    /// Threads at most.
+    /// Maximum number of threads.
     pub threads: usize,
-    /// Open file descriptors at most.
+    /// Maximum number of open file descriptors.
     pub files: usize,
-    /// Bytes that its data folder grew by; 0 for a process without one.
+    /// Growth of its data folder in bytes; 0 for a process without one.
     #[serde(default)]
     pub disk_bytes: u64,
 }
 
-/// Connecting and coming back.
+/// Connecting and reconnecting.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionFigures {
-    /// First connections tried, one by one and all at once.
+    /// First connections attempted, one by one and all at once.
     pub attempted: u64,
-    /// Of those, established.
+    /// First connections established.
     pub established: u64,
     /// TCP connect, µs.
     pub tcp: Percentiles,
@@ -274,19 +274,19 @@ pub struct ConnectionFigures {
     pub upgrade: Percentiles,
     /// From the upgrade to the server's first message, µs.
     pub first_message: Percentiles,
-    /// All of it when connecting one by one, µs.
+    /// The sum when connecting one by one, µs.
     pub one_by_one: Percentiles,
-    /// All of it when connecting all at once, µs.
+    /// The sum when connecting all at once, µs.
     pub all_at_once: Percentiles,
-    /// Connections that were cut, by how.
+    /// Connections that were cut, by kind of cut.
     pub cuts: BTreeMap<String, u64>,
-    /// Cut connections that came back.
+    /// Cut connections that recovered.
     pub recovered: u64,
-    /// From the cut to the resumed session, by how it was cut, µs.
+    /// From the cut to the resumed session, by kind of cut, µs.
     pub recovery: BTreeMap<String, Percentiles>,
-    /// Attempts that coming back took: how many of the cut connections needed 1, 2, … attempts.
+    /// Attempts to recover: how many of the cut connections needed 1, 2, … attempts.
     pub attempts_used: BTreeMap<u64, u64>,
-    /// Most attempts that were allowed.
+    /// Maximum number of attempts allowed.
     pub attempts_allowed: u32,
 }
 
@@ -301,13 +301,13 @@ pub struct ReliabilityFigures {
     pub session_success_rate: f64,
     /// Share of the planned events that were not stored.
     pub error_rate: f64,
-    /// From a fault that ended a connection to the ack or the delivery of the message that it struck, µs.
+    /// From a fault that ended a connection to the ack or the delivery of the message that it hit, µs.
     pub recovery: Percentiles,
-    /// From a kill of the server to the first ack of anybody afterwards, µs.
+    /// From a kill of the server to the next ack of any client, µs.
     pub server_recovery: Percentiles,
     /// Events sent again.
     pub retries: u64,
-    /// Retries that the log had already.
+    /// Retries of events already in the log.
     pub duplicates_suppressed: u64,
 }
 
@@ -317,26 +317,26 @@ pub struct ReliabilityFigures {
 pub struct FaultCount {
     /// The kind.
     pub kind: String,
-    /// How often the plan asks for it.
+    /// Number of times planned.
     pub planned: u64,
-    /// How often it happened.
+    /// Number of times it happened.
     pub happened: u64,
 }
 
-/// Something that was done to a connection or to the server.
+/// A fault of a connection or of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineEvent {
-    /// When, ms since the run began.
+    /// When, ms since the start of the run.
     pub at_ms: u64,
     /// What: a kind of fault, `server_killed`, `server_started`, `healed`, …
     pub kind: String,
-    /// To whom or why.
+    /// The target, or the reason.
     pub detail: String,
 }
 
-/// The search for the highest load that holds a goal.
+/// The search for the highest load that meets a goal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -345,7 +345,7 @@ pub struct LimitSearch {
     pub goal_p99_micros: u64,
     /// Each step.
     pub steps: Vec<LoadStep>,
-    /// The highest load that held, events a second; none, if not even the first did.
+    /// The highest load that met the goal, events per second; `None` if the first step missed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<f64>,
     /// Why the search ended.
@@ -357,25 +357,25 @@ pub struct LimitSearch {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LoadStep {
-    /// Events a second that were planned.
+    /// Planned events per second.
     pub planned_per_second: f64,
-    /// Events a second that were delivered.
+    /// Delivered events per second.
     pub delivered_per_second: f64,
-    /// p99 from the planned sending to delivery, µs.
+    /// p99 from the scheduled send to delivery, µs.
     pub p99_micros: u64,
     /// The server's CPU as a share of one core.
     pub server_cpu_share: f64,
-    /// Why the step did not hold, if it did not.
+    /// Why the step missed the goal, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broke: Option<String>,
 }
 
-/// A moment of the run.
+/// A sample of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
-    /// When, ms since the run began.
+    /// When, ms since the start of the run.
     pub at_ms: u64,
     /// Events published so far.
     pub sent: u64,
@@ -399,7 +399,7 @@ impl Category {
     /// Every category, in the order in which reports show them.
     pub const ALL: [Self; 3] = [Self::Performance, Self::Connection, Self::Reliability];
 
-    /// Its name, as it is in the report's file.
+    /// Its name in the report's file.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Performance => "performance",
@@ -410,7 +410,7 @@ impl Category {
 }
 
 impl Report {
-    /// Whether the run was done and every promise of every scenario held.
+    /// Whether the run is complete and every promise of every scenario held.
     pub fn has_passed(&self) -> bool {
         self.interrupted.is_none() && self.scenarios.iter().all(|scenario| scenario.status == Status::Passed)
     }

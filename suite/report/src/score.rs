@@ -1,4 +1,4 @@
-//! One number from 0 to 100. Promises count most; its formula is printed wherever the number is.
+//! A number from 0 to 100. Promises count most; its formula is printed beside it.
 
 use std::fmt::Write;
 
@@ -8,14 +8,14 @@ use crate::metric::Metric;
 use crate::promises::Broken;
 use crate::schema::{Category, Report, ScenarioResult, Status};
 
-/// The most that a run with a broken promise gets.
+/// Maximum score of a run with a broken promise.
 pub const CAP_BROKEN: u8 = 40;
-/// The most that a run gets that failed in another way, or was not done.
+/// Maximum score of a run that failed otherwise, or was interrupted.
 pub const CAP_FAILED: u8 = 70;
-/// Publish to delivery, 99 %: the budget that the design states, ms.
+/// Latency budget stated in the design: publish to delivery, 99 %, ms.
 pub const GOAL_P99_MS: f64 = 2.0;
 
-/// Events above this have a latency of their own: it is their transfer.
+/// Size above which an event's transfer dominates its latency.
 const LATENCY_UP_TO_BYTES: usize = 16 * 1024;
 
 /// The formula, for people.
@@ -26,17 +26,17 @@ pub const FORMULA: &str = "score = weighted mean of the categories that were run
     latency where the run is invalid, looks for the limit, or has events above 16 KiB. A broken promise caps the score at 40, another failure or an \
     interrupted run at 70.";
 
-/// The score and where it comes from.
+/// The score and its parts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Score {
-    /// 0 to 100; none if no scenario was run to its end.
+    /// 0 to 100; `None` if no scenario finished.
     pub points: Option<u8>,
     /// Each category that was run.
     pub parts: Vec<Part>,
-    /// Categories that were not run: they have no weight.
+    /// Categories that were not run and so have no weight.
     pub left_out: Vec<Category>,
-    /// The cap, if one was applied, and why.
+    /// The cap, if one applies, and its reason.
     pub cap: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub struct Part {
 const WEIGHTS: [(Category, u8); 3] =
     [(Category::Reliability, 50), (Category::Performance, 30), (Category::Connection, 20)];
 
-/// Scores a report.
+/// Computes the score of a report.
 pub fn score(report: &Report) -> Score {
     let mut parts = Vec::new();
     let mut left_out = Vec::new();
@@ -71,13 +71,13 @@ pub fn score(report: &Report) -> Score {
 }
 
 impl Score {
-    /// The number, or that there is none.
+    /// The number, or a note that there is none.
     pub fn text(&self) -> String {
         self.points
             .map_or_else(|| "no score: no scenario was run".to_owned(), |points| format!("{points} of 100"))
     }
 
-    /// How the number came about: the categories' shares, the cap, and what is left out.
+    /// How the number is made up: the categories' shares, the cap, and what is left out.
     pub fn explanation(&self) -> String {
         let mut text = String::new();
         for part in &self.parts {
@@ -105,7 +105,7 @@ impl Score {
 fn points(parts: &[Part]) -> Option<u8> {
     let weights: f64 = parts.iter().map(|part| f64::from(part.weight)).sum();
     let sum: f64 = parts.iter().map(|part| f64::from(part.weight) * part.share).sum();
-    // The small addition undoes what division lost: a perfect run must have 100.
+    // The small addition compensates for rounding: a perfect run must have 100.
     (weights > 0.0).then(|| (sum / weights * 100.0 + 1e-9).floor().clamp(0.0, 100.0) as u8)
 }
 
@@ -134,7 +134,7 @@ fn share(result: &ScenarioResult) -> f64 {
         Category::Connection => [value("connection_success_rate"), value("reconnection_success_rate")],
         Category::Performance => [latency.map(|p99| GOAL_P99_MS / p99.max(GOAL_P99_MS)), stored],
     };
-    // A scenario that measured nothing has shown nothing.
+    // A scenario without measurements proves nothing.
     mean(parts.into_iter().flatten().map(|part| part.clamp(0.0, 1.0))).unwrap_or(0.0)
 }
 

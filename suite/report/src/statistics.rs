@@ -1,12 +1,12 @@
-//! How two sets of measurements differ, and whether noise explains it. Pure functions, exact for small sets.
+//! Whether two sets of measurements differ, and whether noise explains it. Pure functions, exact for small sets.
 //!
-//! Latencies and rates are products of many causes, so all of it is about ratios: values are compared by their
-//! logarithms. The ranks decide (Mann–Whitney for two sets, Wilcoxon's signed ranks for pairs), because one run
-//! in ten on a shared machine is an outlier and a mean would follow it. Nothing here draws random numbers: the
-//! distributions of the ranks are counted out, so the same values always give the same answer.
+//! Latencies and rates are products of many causes, so values are compared as ratios, by their logarithms. The ranks
+//! decide (Mann–Whitney for two sets, Wilcoxon's signed ranks for pairs), because one run in ten on a shared machine
+//! is an outlier and a mean would follow it. Nothing here is random: the distributions of the ranks are enumerated,
+//! so the same values always give the same answer.
 //!
 //! - [`ranks`]: exact distributions of rank sums, ties included. [`interval`]: Hodges–Lehmann estimates with the
-//!   intervals that belong to those tests. [`holm`]: many figures judged at once.
+//!   intervals of those tests. [`holm`]: correction for many figures.
 //! - [`difference`]: two sets. [`paired`]: interleaved pairs of one scenario.
 //!
 //! Source: Hollander, Wolfe, Chicken, *Nonparametric Statistical Methods*, chapters 3 and 4.
@@ -19,12 +19,12 @@ pub mod holm;
 pub mod interval;
 pub mod ranks;
 
-/// Chance of a false alarm that is accepted, for all figures of a comparison together.
+/// Accepted probability of a false alarm, for all figures of a comparison together.
 pub const ALPHA: f64 = 0.05;
-/// A change smaller than this share is not worth a verdict, however sure it is.
+/// Relative change below which there is no verdict, however certain the change is.
 pub const MINIMUM_EFFECT: f64 = 0.05;
 
-/// What a comparison says of one figure.
+/// The verdict on one figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -33,25 +33,25 @@ pub enum Judgement {
     Better,
     /// Worse by at least the minimum effect, and noise does not explain it.
     Worse,
-    /// The change is surely smaller than the minimum effect.
+    /// The change is certainly smaller than the minimum effect.
     Same,
-    /// Neither is shown: too few runs or too much noise.
+    /// Inconclusive: too few runs or too much noise.
     CannotTell,
 }
 
 impl Judgement {
-    /// The word for people.
+    /// The verdict as text.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::Same => "same",
-            Self::CannotTell => "cannot tell",
+            Self::CannotTell => "inconclusive",
         }
     }
 }
 
-/// A ratio with the interval that holds the true one in at least 95 of 100 repetitions.
+/// A ratio's confidence interval: it contains the true ratio in at least 95 of 100 repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interval {
@@ -64,11 +64,11 @@ pub struct Interval {
 /// How the second set differs from the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Difference {
-    /// Second by first, the median of all ratios between the sets; none where a value is not positive.
+    /// Second by first, the median of all ratios between the sets; `None` if a value is not positive.
     pub ratio: Option<f64>,
-    /// Where the ratio is; none where there are too few values to say it.
+    /// The ratio's interval; `None` with too few values.
     pub interval: Option<Interval>,
-    /// Two-sided p of Mann–Whitney's test; 1 where there is nothing to test.
+    /// Two-sided p of Mann–Whitney's test; 1 if there is nothing to test.
     pub p: f64,
     /// Median of the first set and of the second.
     pub medians: (f64, f64),
@@ -87,7 +87,7 @@ pub fn difference(a: &[f64], b: &[f64]) -> Option<Difference> {
     Some(Difference { ratio: Some(ratio), interval, p, medians })
 }
 
-/// What to say of a ratio, given its p after correction.
+/// The verdict on a ratio, given its p after correction.
 pub fn judge(
     difference: &Difference,
     corrected_p: f64,
@@ -97,7 +97,7 @@ pub fn judge(
     let (a, b) = difference.medians;
     let is_large = match difference.ratio {
         Some(ratio) => ratio.ln().abs() >= (1.0 + minimum_effect).ln(),
-        // From or to nothing: there is no ratio that could be small.
+        // A change from or to 0 has no ratio that could be small.
         None => (b - a).abs() > minimum_effect * a.abs().max(b.abs()),
     };
     if corrected_p <= ALPHA && is_large {
@@ -113,7 +113,7 @@ fn is_surely_small(difference: &Difference, minimum_effect: f64) -> bool {
         Some(interval) => {
             interval.low >= 1.0 / (1.0 + minimum_effect) && interval.high <= 1.0 + minimum_effect
         }
-        // Counts that are nothing in every run, before and after.
+        // Counts that are 0 in every run, before and after.
         None => difference.ratio.is_none() && difference.medians == (0.0, 0.0) && difference.p >= 1.0,
     }
 }
@@ -123,22 +123,22 @@ fn is_surely_small(difference: &Difference, minimum_effect: f64) -> bool {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PairedRatio {
-    /// Pairs that were used: both values positive and finite.
+    /// Pairs used: both values positive and finite.
     pub pairs: usize,
-    /// Pairs that were left out.
+    /// Pairs left out.
     pub left_out: usize,
-    /// Second by first: the middle of all means of two pairs' ratios. 1 if there was no pair.
+    /// Second by first: the median of all means of two pairs' ratios. 1 without a pair.
     pub ratio: f64,
-    /// Where the ratio is; none below 6 pairs.
+    /// The ratio's interval; `None` below 6 pairs.
     pub interval: Option<Interval>,
     /// Two-sided p of Wilcoxon's signed rank test.
     pub p: f64,
-    /// What that says, at [`ALPHA`] and [`MINIMUM_EFFECT`].
+    /// The verdict, at [`ALPHA`] and [`MINIMUM_EFFECT`].
     pub verdict: Judgement,
 }
 
-/// Compares interleaved runs of one figure pair by pair: what disturbs both runs of a pair cancels out. Values
-/// beyond the shorter set have no partner and are left out.
+/// Compares interleaved runs of one figure pair by pair, so that what disturbs both runs of a pair cancels out. Values
+/// beyond the shorter set are left out.
 pub fn paired(a: &[f64], b: &[f64], direction: Direction) -> PairedRatio {
     let is_usable = |value: f64| value.is_finite() && value > 0.0;
     let usable = a.iter().zip(b).filter(|(a, b)| is_usable(**a) && is_usable(**b));
@@ -150,7 +150,7 @@ pub fn paired(a: &[f64], b: &[f64], direction: Direction) -> PairedRatio {
     }
     let (ratio, interval) = interval::of_pairs(&ratios);
     let p = ranks::signed_ranks(&ratios);
-    // Only the ratio counts for a pair; the medians are those of the ratio itself.
+    // A pair contributes only its ratio; the medians are those of the ratio itself.
     let difference = Difference { ratio: Some(ratio), interval, p, medians: (1.0, ratio) };
     let verdict = judge(&difference, p, direction, MINIMUM_EFFECT);
     PairedRatio { pairs: ratios.len(), left_out, ratio, interval, p, verdict }

@@ -1,4 +1,4 @@
-//! The report for people: plain text, one block for each scenario.
+//! The report for people: plain text, one block per scenario.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::schema::{
 };
 use crate::score::{FORMULA, score};
 
-/// Findings that are shown with their witness; the report's file has more.
+/// Number of findings shown with their evidence; the report's file has more.
 const WITNESSES_SHOWN: usize = 5;
-/// Recommendations that are shown; the other forms have all.
+/// Number of recommendations shown; the other forms have all.
 const ADVICE_SHOWN: usize = 3;
 
 /// One scenario.
@@ -27,7 +27,7 @@ pub fn scenario(result: &ScenarioResult) -> String {
     text
 }
 
-/// How everything ended, in one line.
+/// The outcome of the run in one line.
 pub fn verdict_line(report: &Report) -> String {
     let failed = report.scenarios.iter().filter(|scenario| scenario.status == Status::Failed).count();
     let invalid = report.scenarios.iter().filter(|scenario| scenario.invalid.is_some()).count();
@@ -39,18 +39,18 @@ pub fn verdict_line(report: &Report) -> String {
     };
     if invalid > 0 {
         // Writing to a string does not fail.
-        let _ = write!(text, ", {invalid} with figures of speed that do not count");
+        let _ = write!(text, ", {invalid} with invalid speed figures");
     }
     if report.interrupted.is_some() {
         text.push_str(", and the run was interrupted");
     }
     if !report.machine.optimised {
-        text.push_str("; this is not a release build, its figures of speed say little");
+        text.push_str("; this is not a release build, so its speed figures mean little");
     }
     text
 }
 
-/// The last lines: how everything ended, the score with its formula, and what to change first.
+/// The last lines: the outcome, the score with its formula, and the first recommendations.
 pub fn ending(report: &Report) -> String {
     let mut text = verdict_line(report);
     // Writing to a string does not fail.
@@ -119,7 +119,7 @@ fn write_scenario(out: &mut String, result: &ScenarioResult) -> fmt::Result {
         let (again, failed) = (counts.reconnects, counts.connections_failed);
         writeln!(
             out,
-            "  connections {failed} failed, {again} made again ({} in a second at most), {} events sent again",
+            "  connections {failed} failed, {again} reconnects ({} per second at most), {} events sent again",
             counts.peak_reconnects_per_second, counts.retried
         )?;
     }
@@ -147,7 +147,7 @@ fn write_connection(out: &mut String, figures: &ConnectionFigures) -> fmt::Resul
     let cuts: u64 = figures.cuts.values().sum();
     writeln!(
         out,
-        "  connecting  {} of {} established; {} of {cuts} cut ones came back, {} attempts allowed",
+        "  connecting  {} of {} established; {} of {cuts} cut ones recovered, {} attempts allowed",
         figures.established, figures.attempted, figures.recovered, figures.attempts_allowed
     )?;
     let parts = [
@@ -170,7 +170,7 @@ fn write_connection(out: &mut String, figures: &ConnectionFigures) -> fmt::Resul
 fn write_reliability(out: &mut String, figures: &ReliabilityFigures) -> fmt::Result {
     writeln!(
         out,
-        "  reliability {} of messages lost, {} of sessions whole, {} of events failed; {} sent again, {} of them there already",
+        "  reliability {} of messages lost, {} of sessions complete, {} of events failed; {} sent again, {} of them already stored",
         figure::share(figures.loss_rate),
         figure::share(figures.session_success_rate),
         figure::share(figures.error_rate),
@@ -247,7 +247,7 @@ fn write_check(out: &mut String, result: &ScenarioResult) -> fmt::Result {
         broken.lost, broken.duplicated, broken.reordered, broken.holes, broken.others
     )?;
     if let Some(invalid) = &result.invalid {
-        writeln!(out, "  INVALID     {}; the figures of speed do not count", terminal(invalid))?;
+        writeln!(out, "  INVALID     {}; the speed figures do not count", terminal(invalid))?;
     }
     for reason in &result.reasons {
         writeln!(out, "  because     {}", terminal(reason))?;
@@ -275,7 +275,7 @@ mod tests {
             "witness     acked but lost: session",
             "replay      agentbench suite reliability --only 'High Failure Rate Test' --seed 3371083403",
             "limit       50000 events/s held at a p99 of 2 ms",
-            "30 of 30 cut ones came back",
+            "30 of 30 cut ones recovered",
             "attempts    26 × 1, 3 × 2, 1 × 3",
             "INVALID     the generator",
             "faults      reset_before_ack",
@@ -287,7 +287,12 @@ mod tests {
     #[test]
     fn the_ending_has_score_formula_and_the_first_recommendations() {
         let text = ending(&sample());
-        assert!(text.starts_with("1 of 7 scenarios failed, 1 with figures of speed that do not count, and the run was interrupted"), "{text}");
+        assert!(
+            text.starts_with(
+                "1 of 7 scenarios failed, 1 with invalid speed figures, and the run was interrupted"
+            ),
+            "{text}"
+        );
         assert!(
             text.contains("\nscore ")
                 && text.contains(FORMULA)

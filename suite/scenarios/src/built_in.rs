@@ -1,8 +1,8 @@
-//! The scenarios that come with the suite: a TOML file each, in `scenarios/`.
+//! The built-in scenarios, one TOML file each in `scenarios/`.
 
 use crate::definition::Scenario;
 
-/// The files, in the order in which they are run.
+/// The files, in the order of a full run.
 const FILES: [&str; 19] = [
     include_str!("../scenarios/performance/small-load-test.toml"),
     include_str!("../scenarios/performance/medium-load-test.toml"),
@@ -24,32 +24,32 @@ const FILES: [&str; 19] = [
     include_str!("../scenarios/further/find-the-limit.toml"),
     include_str!("../scenarios/further/soak.toml"),
 ];
-/// How many of them belong to the three categories; the rest goes further.
+/// How many of them belong to the three categories; the rest are the further scenarios.
 const OF_CATEGORIES: usize = 12;
 
-/// All of them.
+/// All built-in scenarios.
 pub fn all() -> Vec<Scenario> {
-    // A file that cannot be read is our own mistake, and a test reads them all.
+    // An invalid file is a bug, and a test parses them all.
     let read = |text: &&str| Scenario::from_toml(text).unwrap_or_else(|error| unreachable!("{error}"));
     FILES.iter().map(read).collect()
 }
 
-/// The twelve of the three categories.
+/// The twelve scenarios of the three categories.
 pub fn of_categories() -> Vec<Scenario> {
     all().into_iter().take(OF_CATEGORIES).collect()
 }
 
-/// Those that go further.
+/// The further scenarios.
 pub fn further() -> Vec<Scenario> {
     all().into_iter().skip(OF_CATEGORIES).collect()
 }
 
-/// The one with this name, whatever its case.
+/// The scenario with this name, ignoring case.
 pub fn named(name: &str) -> Option<Scenario> {
     all().into_iter().find(|scenario| scenario.name.eq_ignore_ascii_case(name))
 }
 
-/// The one whose file is this, as it was written.
+/// The TOML file of the scenario with this name.
 pub fn text_of(name: &str) -> Option<&'static str> {
     let position = all().iter().position(|scenario| scenario.name.eq_ignore_ascii_case(name))?;
     FILES.get(position).copied()

@@ -1,4 +1,4 @@
-//! Cuts a connection again and again, and notes how long it takes to come back.
+//! Cuts a connection repeatedly, and records how long it takes to recover.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use crate::faults::Side;
 use crate::meters::Meters;
 use crate::sdk::Client;
 
-/// A cut that was made.
+/// A cut of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutRecord {
     /// The client.
     pub client: u32,
-    /// Which of its connections.
+    /// Which of the client's connections.
     pub side: Side,
     /// How it was cut.
     pub way: Cut,
-    /// When, since the run began.
+    /// When, since the start of the run.
     pub at: Duration,
-    /// When the client was connected again, if it ever was.
+    /// When the client was connected again; `None` if it never was.
     pub back: Option<Duration>,
-    /// Attempts that it took.
+    /// Connection attempts until then.
     pub attempts: u64,
 }
 
-/// The connection that is cut.
+/// The connection to cut.
 pub(crate) struct Victim<'a> {
     pub(crate) index: u32,
     pub(crate) side: Side,
@@ -38,7 +38,7 @@ pub(crate) struct Victim<'a> {
     pub(crate) proxy: Arc<Proxy>,
 }
 
-/// Time between two tries to cut a connection that is not there at the moment.
+/// Time between two attempts to cut a connection that is down.
 const RETRY: Duration = Duration::from_millis(5);
 /// WebSocket close code "service restart" (RFC 6455, IANA registry).
 const SERVICE_RESTART: u16 = 1012;
@@ -54,7 +54,7 @@ impl Cut {
 }
 
 impl Victim<'_> {
-    /// Cuts it as often as it is asked for, each time an interval after it has come back.
+    /// Cuts the connection the given number of times, each time an interval after it has recovered.
     pub(crate) async fn cut_again_and_again(
         &self,
         cuts: &Cuts,
@@ -67,7 +67,7 @@ impl Victim<'_> {
             if Instant::now() >= deadline {
                 break;
             }
-            // Each connection goes through all ways, and at each time each way has its share.
+            // Every connection goes through all ways, and at any time all ways are in use.
             let turn = self.index * 2 + u32::from(self.side == Side::Follower) + round;
             let way = cuts.ways[turn as usize % cuts.ways.len()];
             match self.cut(way, meters, deadline).await {
@@ -78,7 +78,7 @@ impl Victim<'_> {
         records
     }
 
-    /// None, if there was nothing to cut until the deadline.
+    /// Returns `None` if there was nothing to cut before the deadline.
     async fn cut(&self, way: Cut, meters: &Meters, deadline: Instant) -> Option<CutRecord> {
         let mut events = self.client.events();
         let before = self.client.counts().await.attempts;

@@ -1,4 +1,4 @@
-//! A scenario as data: the same fields for those that come with the suite and for those that users write in TOML.
+//! A scenario as data: built-in scenarios and users' TOML files have the same fields.
 
 use std::time::Duration;
 
@@ -7,85 +7,85 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::{FaultKind, Moment, PlannedFault};
 
-/// What clients do, what is done to them, and within which time. Times are in milliseconds.
+/// What clients do, which faults occur, and the time limit. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name.
     pub name: String,
-    /// What it is about.
+    /// The category.
     pub category: Category,
-    /// What it promises, in a sentence for the report.
+    /// The promise, as a sentence for the report.
     pub promise: String,
-    /// Clients, each with a session of its own and a follower on a second connection.
+    /// Number of clients, each with its own session and a follower on a second connection.
     pub clients: u32,
-    /// Events that each publishes.
+    /// Number of events that each client publishes.
     pub messages: u32,
-    /// Bytes of an event's `data`.
+    /// Size of an event's `data` in bytes.
     #[serde(default = "default_payload")]
     pub payload_bytes: usize,
-    /// Sizes that events take in turn, instead of `payload_bytes`.
+    /// Sizes of events in turn, instead of `payload_bytes`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub payload_steps: Vec<usize>,
-    /// Time over which the events are spread; a third of the limit if not given, so that servers that fall
-    /// behind have time left.
+    /// Time over which the events are spread; a third of the limit if not given, so that a server that falls
+    /// behind has time left to catch up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread_ms: Option<u64>,
-    /// Time after which the run ends, whatever has come of it.
+    /// Time after which the run ends in any case.
     pub limit_ms: u64,
-    /// Whether a longer run has more events instead of a slower pace.
+    /// Whether a longer run has more events instead of a slower rate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_pace: bool,
-    /// How followers differ from the usual one, who is there from the start and reads at once.
+    /// How followers differ from the default, which is to join at the start and read without delay.
     #[serde(default)]
     pub readers: Readers,
-    /// What is done to connections and to the server while events are published.
+    /// Faults of connections and of the server while events are published.
     #[serde(default)]
     pub faults: Faults,
-    /// Connections that are cut again and again.
+    /// Connections that are cut repeatedly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuts: Option<Cuts>,
-    /// The search for the highest load that holds, instead of one load.
+    /// The search for the highest sustainable load, instead of a fixed load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<Search>,
-    /// Flags of `agentbench serve` for a server that is started for the run.
+    /// Flags of `agentbench serve` for the run's own server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_flags: Vec<String>,
 }
 
-/// How followers differ from the usual one.
+/// How followers differ from the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Readers {
     /// Share of the followers that do not read for `slow_ms` in the middle of the run.
     pub slow_share: f64,
-    /// How long they do not read.
+    /// For how long they do not read, ms.
     pub slow_ms: u64,
-    /// Followers of each session that join while the run goes on, and read it from its start.
+    /// Followers of each session that join during the run and read from the session's start.
     pub late: u32,
 }
 
-/// What is done while events are published.
+/// Faults while events are published.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// Chance that a fault hits the connection of a message, 0 to 1.
+    /// Probability that a fault hits the connection of a message, 0 to 1.
     pub rate: f64,
-    /// The kinds that are drawn from; all, if there is a rate and no kind is named.
+    /// The kinds to draw from; all kinds if there is a rate and none is named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<FaultKind>,
     /// Times that the server is killed (SIGKILL) and started again.
     pub kills: u32,
-    /// Times that the server is stopped for `pause_ms` (SIGSTOP) and goes on.
+    /// Times that the server is stopped for `pause_ms` (SIGSTOP) and continued.
     pub pauses: u32,
-    /// How long a pause is.
+    /// Length of a pause.
     pub pause_ms: u64,
     /// Times that the server is drained (SIGTERM) and started again.
     pub restarts: u32,
-    /// Exactly these faults, instead of drawing them: a plan that was shrunk.
+    /// Exactly these faults, instead of random ones: a shrunk plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned: Option<Vec<PlannedFault>>,
-    /// Exactly these disturbances of the server, instead of drawing their moments.
+    /// Exactly these disturbances of the server, instead of random moments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moments: Option<Vec<Moment>>,
 }
@@ -98,7 +98,7 @@ pub enum Cut {
     Reset,
     /// A WebSocket close frame.
     Close,
-    /// Nothing arrives any more, and nobody says so.
+    /// Bytes are dropped silently in both directions.
     BlackHole,
 }
 
@@ -113,66 +113,66 @@ impl Cut {
     }
 }
 
-/// Connections that are cut again and again.
+/// Connections that are cut repeatedly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cuts {
     /// Times that each connection is cut.
     pub attempts: u32,
-    /// From a connection's recovery (or the beginning) to the next cut, ms.
+    /// From a connection's recovery (or the start) to its next cut, ms.
     pub interval_ms: u64,
-    /// The ways, in turn over connections and times.
+    /// The ways to cut, in turn over connections and cuts.
     pub ways: Vec<Cut>,
-    /// Attempts to connect within which a connection has to be back.
+    /// Number of attempts within which a connection must recover.
     #[serde(default = "default_attempts_allowed")]
     pub attempts_allowed: u32,
 }
 
-/// The search for the highest load that holds.
+/// The search for the highest sustainable load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// Events a second of the first step, all clients together.
+    /// Events per second of the first step, all clients together.
     pub start_per_second: f64,
-    /// What the load is multiplied with from step to step.
+    /// Factor of the load from step to step.
     pub factor: f64,
-    /// How long a step is.
+    /// Length of a step.
     pub step_ms: u64,
-    /// The goal: p99 from the planned sending to the delivery, ms.
+    /// The goal: p99 from the scheduled send to the delivery, ms.
     pub goal_p99_ms: f64,
-    /// Steps at most.
+    /// Maximum number of steps.
     pub steps: u32,
 }
 
-/// What the user wants otherwise.
+/// Values that the user overrides.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Overrides {
-    /// Other number of clients.
+    /// Number of clients.
     pub clients: Option<u32>,
-    /// Other number of messages each.
+    /// Number of messages per client.
     pub messages: Option<u32>,
-    /// Other time limit; the events are spread over the same share of it.
+    /// Time limit; the events are spread over the same share of it.
     pub limit: Option<Duration>,
-    /// Other failure rate, for scenarios of the category reliability.
+    /// Failure rate, for scenarios of the category reliability.
     pub failure_rate: Option<f64>,
     /// A tenth of the messages in a tenth of the time.
     pub quick: bool,
 }
 
-/// A scenario that makes no sense.
+/// An invalid scenario.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(String);
 
-/// The share of the time limit over which events are spread if nothing else is said.
+/// The default share of the time limit over which events are spread.
 const SPREAD: u64 = 3;
-/// What `quick` divides by.
+/// The divisor of `quick`.
 const QUICK: u32 = 10;
-/// Most clients: each needs a handful of file descriptors, and a process has 20,000 or so.
+/// Maximum number of clients: each needs a handful of file descriptors, and a process has about 20,000.
 const MAX_CLIENTS: u32 = 5_000;
-/// Longest run: a day.
+/// Maximum length of a run: a day.
 const MAX_LIMIT_MS: u64 = 24 * 3600 * 1000;
-/// Largest event that any server of the protocol takes, with its envelope.
+/// Size of the largest event that any server of the protocol accepts, with its envelope.
 const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
 
 const fn default_payload() -> usize {
@@ -184,49 +184,52 @@ const fn default_attempts_allowed() -> u32 {
 }
 
 impl Scenario {
-    /// Reads one from TOML.
+    /// Parses a scenario from TOML.
     ///
     /// # Errors
-    /// With line and field, and what would be right.
+    /// The TOML is invalid. The error names line and field, and what is valid.
     pub fn from_toml(text: &str) -> Result<Self, Invalid> {
         let scenario: Self = toml::from_str(text).map_err(|error| Invalid(error.to_string()))?;
         scenario.check()?;
         Ok(scenario)
     }
 
-    /// The same as TOML.
+    /// The scenario as TOML.
     ///
     /// # Errors
-    /// If a number is out of TOML's range.
+    /// A number is out of TOML's range.
     pub fn to_toml(&self) -> Result<String, Invalid> {
         toml::to_string(self).map_err(|error| Invalid(error.to_string()))
     }
 
-    /// Whether it can be run.
+    /// Checks that the scenario can be run.
     ///
     /// # Errors
-    /// With the field that is wrong, and its bounds.
+    /// A field is invalid. The error names it and its bounds.
     pub fn check(&self) -> Result<(), Invalid> {
         let unless = |right: bool, text: &str| {
             if right { Ok(()) } else { Err(Invalid(format!("scenario {:?}: {text}", self.name))) }
         };
         unless(!self.name.trim().is_empty(), "`name` is empty")?;
         let clients = (1..=MAX_CLIENTS).contains(&self.clients);
-        unless(clients, "`clients` is a number from 1 to 5000")?;
-        unless(self.messages > 0, "`messages` is a number from 1")?;
+        unless(clients, "`clients` must be from 1 to 5000")?;
+        unless(self.messages > 0, "`messages` must be at least 1")?;
         let sizes = self.payload_steps.iter().chain([&self.payload_bytes]);
-        unless(sizes.max().is_some_and(|most| *most <= MAX_PAYLOAD), "payloads have 16 MiB at most")?;
-        unless((100..=MAX_LIMIT_MS).contains(&self.limit_ms), "`limit_ms` is a number from 100 to a day")?;
-        unless(self.spread() <= self.limit(), "`spread_ms` is longer than `limit_ms`")?;
-        unless((0.0..=1.0).contains(&self.readers.slow_share), "`readers.slow_share` is a share, 0 to 1")?;
-        unless((0.0..=1.0).contains(&self.faults.rate), "`faults.rate` is a share, 0 to 1")?;
+        unless(sizes.max().is_some_and(|most| *most <= MAX_PAYLOAD), "payloads must be at most 16 MiB")?;
+        unless(
+            (100..=MAX_LIMIT_MS).contains(&self.limit_ms),
+            "`limit_ms` must be from 100 to 86400000 (a day)",
+        )?;
+        unless(self.spread() <= self.limit(), "`spread_ms` must be at most `limit_ms`")?;
+        unless((0.0..=1.0).contains(&self.readers.slow_share), "`readers.slow_share` must be from 0 to 1")?;
+        unless((0.0..=1.0).contains(&self.faults.rate), "`faults.rate` must be from 0 to 1")?;
         if let Some(cuts) = &self.cuts {
-            unless(!cuts.ways.is_empty(), "`cuts.ways` names at least one of reset, close, black_hole")?;
+            unless(!cuts.ways.is_empty(), "`cuts.ways` must name at least one of reset, close, black_hole")?;
         }
         if let Some(search) = &self.search {
             let grows = search.factor > 1.0 && search.start_per_second >= 1.0;
-            unless(grows, "`search` starts at 1 event a second or more, and grows by more than 1")?;
-            unless(search.step_ms >= 500 && search.steps > 0, "`search` has steps of 500 ms or more")?;
+            unless(grows, "`search` must start at 1 event per second or more, and grow by a factor above 1")?;
+            unless(search.step_ms >= 500 && search.steps > 0, "`search` must have steps of 500 ms or more")?;
         }
         Ok(())
     }
@@ -241,18 +244,18 @@ impl Scenario {
         Duration::from_millis(self.limit_ms)
     }
 
-    /// Bytes of message `index`.
+    /// Size of message `index` in bytes.
     pub fn payload(&self, index: u32) -> usize {
         let steps = &self.payload_steps;
         if steps.is_empty() { self.payload_bytes } else { steps[index as usize % steps.len()] }
     }
 
-    /// Bytes of the largest message.
+    /// Size of the largest message in bytes.
     pub fn largest_payload(&self) -> usize {
         self.payload_steps.iter().copied().max().unwrap_or(self.payload_bytes)
     }
 
-    /// Whether its connections go through proxies.
+    /// Whether the scenario's connections go through proxies.
     pub fn needs_proxies(&self) -> bool {
         let faults = &self.faults;
         faults.rate > 0.0
@@ -262,7 +265,7 @@ impl Scenario {
             || self.cuts.is_some()
     }
 
-    /// The same, as the user wants it.
+    /// The scenario with the user's overrides.
     #[must_use]
     pub fn with(mut self, overrides: Overrides) -> Self {
         self.clients = overrides.clients.unwrap_or(self.clients).clamp(1, MAX_CLIENTS);
@@ -279,7 +282,7 @@ impl Scenario {
         self
     }
 
-    /// Another time limit: the events are spread over the same share of it.
+    /// Changes the time limit: the events are spread over the same share of it.
     fn stretch(&mut self, limit: Duration) {
         let limit_ms = (limit.as_millis() as u64).clamp(100, MAX_LIMIT_MS);
         let share = limit_ms as f64 / self.limit_ms as f64;
@@ -290,7 +293,7 @@ impl Scenario {
         self.limit_ms = limit_ms;
     }
 
-    /// A tenth of the work, at the same pace.
+    /// Reduces the work to a tenth, at the same rate.
     fn hurry(&mut self) {
         let spread = self.spread().as_millis() as u64 / u64::from(QUICK);
         self.spread_ms = Some(spread.max(1));

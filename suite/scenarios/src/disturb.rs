@@ -1,4 +1,4 @@
-//! Kills, stops and restarts the server while a scenario runs, at the moments that were drawn.
+//! Kills, pauses and restarts the server during a scenario, at randomly drawn moments.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::meters::Meters;
 use crate::routes::Routes;
 use crate::supervisor::Supervised;
 
-/// Something that was done to the server.
+/// A disturbance of the server that took place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Disturbed {
+pub(crate) struct DisturbanceRecord {
     pub(crate) what: Disturbance,
-    /// When it began, since the run began.
+    /// When it started, since the start of the run.
     pub(crate) at: Duration,
-    /// When the server was there again.
+    /// When the server was up again.
     pub(crate) back: Duration,
 }
 
-impl Disturbed {
+impl DisturbanceRecord {
     pub(crate) fn events(&self) -> [TimelineEvent; 2] {
         let event = |at: Duration, kind: &str, detail: String| TimelineEvent {
             at_ms: at.as_millis() as u64,
@@ -37,21 +37,21 @@ impl Disturbed {
     }
 }
 
-/// Does everything that was drawn, and gives what was done.
+/// Carries out all planned disturbances, and returns a record of each.
 ///
 /// # Errors
-/// If the server does not stop or start as it should, with what was done before.
+/// The server does not stop or start as it should; the records so far are returned, too.
 pub(crate) async fn disturb(
     planned: &[(Duration, Disturbance)],
     supervised: &Supervised,
     routes: &Arc<Routes>,
     meters: &Meters,
     mut began: watch::Receiver<Option<Duration>>,
-) -> (Vec<Disturbed>, Result<(), anyhow::Error>) {
+) -> (Vec<DisturbanceRecord>, Result<(), anyhow::Error>) {
     let mut done = Vec::new();
     let first = match began.wait_for(Option::is_some).await {
         Ok(first) => first.unwrap_or_default(),
-        // The fleet is gone: there is nothing left to disturb.
+        // The fleet has ended: there is nothing left to disturb.
         Err(_) => return (done, Ok(())),
     };
     for (moment, what) in planned {
@@ -64,7 +64,7 @@ pub(crate) async fn disturb(
         if let Some(address) = supervisor.address() {
             routes.set_upstream(address);
         }
-        done.push(Disturbed { what: *what, at, back: meters.now() });
+        done.push(DisturbanceRecord { what: *what, at, back: meters.now() });
     }
     (done, Ok(()))
 }

@@ -1,8 +1,8 @@
-//! Which faults hit which messages: drawn from the seed before the run, so that the same seed means the same
+//! Which faults hit which messages: drawn from the seed before the run, so that the same seed gives the same
 //! faults.
 //!
-//! TCP loses no single message, so no fault here pretends to: each does something to the connection that the
-//! message is on. A fault waits in the proxy of that connection until its message passes, and strikes once.
+//! TCP never loses a single message, so no fault pretends to: each affects the connection that carries the message.
+//! A fault waits in the proxy of that connection until its message passes, and strikes once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,25 +18,25 @@ use crate::definition::{Faults, Scenario};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// The publish passes, then the connection is reset: its ack never arrives.
+    /// The publish arrives, then the connection is reset: its ack never arrives.
     ResetBeforeAck,
     /// The server has sent the ack; the connection is reset before it arrives.
     ResetAfterAck,
-    /// The follower's connection is reset when the event is on its way to it.
+    /// The follower's connection is reset while the event is on its way to it.
     ResetDelivery,
-    /// From this message on nothing arrives any more on its connection, and nobody says so.
+    /// From this message on, the connection silently drops all bytes.
     BlackHole,
-    /// The message and what follows it come later.
+    /// The message and everything after it is delayed.
     Delay,
-    /// The connection is narrow for a while.
+    /// The connection is throttled for a while.
     ThrottledLink,
     /// The publish arrives twice.
     DuplicatedPublish,
-    /// A byte of the frame is another one.
+    /// One byte of the frame is changed.
     CorruptedFrame,
     /// Half of the frame arrives, then the connection ends.
     TruncatedFrame,
-    /// The follower's side takes nothing for a while.
+    /// The follower's side receives nothing for a while.
     SlowReader,
 }
 
@@ -76,36 +76,36 @@ impl FaultKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// The one that publishes.
+    /// The publisher's.
     Publisher,
-    /// The one that follows.
+    /// The follower's.
     Follower,
 }
 
-/// A fault and the message that it waits for.
+/// A fault and the message that triggers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedFault {
-    /// The client's number.
+    /// Number of the client.
     pub client: u32,
-    /// The number of its message.
+    /// Number of the client's message.
     pub message: u32,
-    /// What happens.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// To which of the client's connections.
+    /// Which of the client's connections it hits.
     pub side: Side,
-    /// How long, for kinds that last, ms.
+    /// Duration in ms, for kinds that last.
     pub ms: u64,
 }
 
 /// What happens to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
-    /// SIGKILL, and a new start on the same data.
+    /// SIGKILL, and a restart on the same data.
     Kill,
     /// SIGSTOP, and SIGCONT after a while.
     Pause(Duration),
-    /// SIGTERM, and a new start on the same data.
+    /// SIGTERM, and a restart on the same data.
     Restart,
 }
 
@@ -120,7 +120,7 @@ impl Disturbance {
     }
 }
 
-/// What happens to the server, as a plan has it.
+/// A disturbance of the server, as written in a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DisturbanceKind {
@@ -132,19 +132,19 @@ pub enum DisturbanceKind {
     Restart,
 }
 
-/// A moment at which something happens to the server.
+/// A disturbance of the server and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Moment {
     /// Since the first event was due, ms.
     pub at_ms: u64,
-    /// What happens.
+    /// The kind of disturbance.
     pub what: DisturbanceKind,
 }
 
-/// Bytes a second of a throttled link: an event of 1 KiB takes a good while.
+/// Bytes per second of a throttled link: slow enough to delay an event of 1 KiB noticeably.
 const THROTTLED: u64 = 8 * 1024;
-/// The server is disturbed in this part of the time in which events are published.
+/// The share of the publishing time in which the server is disturbed.
 const DISTURBED_FROM: f64 = 0.1;
 const DISTURBED_TO: f64 = 0.9;
 
@@ -157,7 +157,7 @@ pub fn planned(scenario: &Scenario, seed: u64) -> Vec<PlannedFault> {
     messages.filter_map(|(client, message)| draw(&scenario.faults, seed, client, message)).collect()
 }
 
-/// The draw for one message: a function of the seed and its place, and of nothing that happens in the run.
+/// The draw for one message: a function of the seed and its place, independent of the run.
 fn draw(faults: &Faults, seed: u64, client: u32, message: u32) -> Option<PlannedFault> {
     let place = u64::from(client) << 32 | u64::from(message);
     let first = mix(seed ^ mix(place));
@@ -186,7 +186,7 @@ fn side(kind: FaultKind, bits: u64) -> Side {
     }
 }
 
-/// How long a fault lasts, ms; 0 for kinds that do not last.
+/// Duration of a fault, ms; 0 for kinds that do not last.
 fn lasts(kind: FaultKind, bits: u64) -> u64 {
     match kind {
         FaultKind::Delay => 50 + bits % 450,
@@ -196,7 +196,7 @@ fn lasts(kind: FaultKind, bits: u64) -> u64 {
     }
 }
 
-/// What happens to the server, and when: in each part of the time one thing, at any moment of that part.
+/// The disturbances of the server: one in each part of the time, at a random moment of that part.
 pub fn disturbances(faults: &Faults, spread: Duration, seed: u64) -> Vec<(Duration, Disturbance)> {
     let pause = Disturbance::Pause(Duration::from_millis(faults.pause_ms.max(100)));
     if let Some(moments) = &faults.moments {
@@ -211,7 +211,7 @@ pub fn disturbances(faults: &Faults, spread: Duration, seed: u64) -> Vec<(Durati
         [(faults.kills, Disturbance::Kill), (faults.pauses, pause), (faults.restarts, Disturbance::Restart)];
     let mut what: Vec<Disturbance> =
         kinds.iter().flat_map(|(times, kind)| std::iter::repeat_n(*kind, *times as usize)).collect();
-    // In an order that the seed chooses (Fisher–Yates).
+    // In an order that depends on the seed (Fisher–Yates).
     for last in (1..what.len()).rev() {
         what.swap(last, (mix(seed ^ last as u64) % (last as u64 + 1)) as usize);
     }
@@ -223,7 +223,7 @@ pub fn disturbances(faults: &Faults, spread: Duration, seed: u64) -> Vec<(Durati
     what.into_iter().enumerate().map(|(index, what)| (moment(index), what)).collect()
 }
 
-/// The moments as a plan has them.
+/// The moments in the form of a plan.
 pub fn moments(disturbances: &[(Duration, Disturbance)]) -> Vec<Moment> {
     let kind = |what: &Disturbance| match what {
         Disturbance::Kill => DisturbanceKind::Kill,
@@ -234,7 +234,7 @@ pub fn moments(disturbances: &[(Duration, Disturbance)]) -> Vec<Moment> {
 }
 
 impl PlannedFault {
-    /// The fault for the proxy of its connection. `id` is the message's, and is part of no other id.
+    /// The fault for the proxy of its connection. `id` is the message's id, which is a substring of no other id.
     pub fn fault(&self, id: &str) -> Fault {
         let up =
             matches!((self.side, self.kind), (Side::Publisher, kind) if kind != FaultKind::ResetAfterAck);
@@ -256,7 +256,7 @@ impl PlannedFault {
             FaultKind::Delay => Effect::Delay { ms: self.ms },
             FaultKind::ThrottledLink => Effect::Bandwidth { bytes_per_second: THROTTLED, for_ms },
             FaultKind::DuplicatedPublish => Effect::Duplicate,
-            // The one change of a byte that a WebSocket peer is bound to notice: there is no checksum in a frame.
+            // The only change of a byte that a WebSocket peer is sure to detect: frames have no checksum.
             FaultKind::CorruptedFrame => Effect::Corrupt { part: CorruptPart::PayloadHighBit },
             FaultKind::TruncatedFrame => Effect::Truncate { ending: Ending::Fin },
             FaultKind::SlowReader => {
@@ -266,7 +266,7 @@ impl PlannedFault {
     }
 }
 
-/// How often each kind was planned and happened. `happened` are the names of what struck.
+/// How often each kind was planned and happened. `happened` names the strikes.
 pub fn counted<'a>(
     planned: &[PlannedFault],
     disturbed: &[(Duration, Disturbance)],

@@ -1,26 +1,26 @@
-//! The whole log of a session, read once more after everything else: the last word on what it holds.
+//! The final read of a session's whole log, after everything else: the authority on what it holds.
 
 use agentbench_client::{Client, Error, Seq, SessionId};
-use agentbench_history::{Content, Operation, StoppedBecause};
+use agentbench_history::{Content, Operation, StopReason};
 use agentbench_protocol::MessageType;
 use agentbench_protocol::message::Delivery;
 
 use crate::recorder::Recorder;
 
-/// Entries of one page at most.
+/// Maximum number of entries per page.
 const PAGE: u32 = 500;
-/// Bytes of one page, about.
+/// Approximate size of a page in bytes.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many entries of this size make a page.
+/// The number of entries of this size per page.
 pub(crate) fn page_for(payload: usize) -> u32 {
     u32::try_from(PAGE_BYTES / payload.max(1)).unwrap_or(PAGE).clamp(1, PAGE)
 }
 
-/// Reads it and writes it down. Gives the last seq.
+/// Reads the log and records it. Returns the last seq.
 ///
 /// # Errors
-/// What the server or the connection said; then the record says that the reading was cut off.
+/// The server or the connection failed; the history then records that the read was cut off.
 pub(crate) async fn read(
     client: &Client,
     session: SessionId,
@@ -30,7 +30,7 @@ pub(crate) async fn read(
     let epoch = client.get_session_info(session).await?.epoch;
     recorder.note(Operation::FinalRead { epoch });
     let read = pages(client, session, page, recorder).await;
-    let why = if read.is_ok() { StoppedBecause::CaughtUp } else { StoppedBecause::Cut };
+    let why = if read.is_ok() { StopReason::CaughtUp } else { StopReason::Cut };
     recorder.note(Operation::Stop { why });
     read
 }
@@ -58,7 +58,7 @@ async fn pages(
         match page.next_seq {
             Some(next) if next > from => from = next,
             Some(next) => {
-                let detail = format!("the page behind seq {from} begins at {next}");
+                let detail = format!("the page after seq {from} starts at {next}");
                 return Err(Error::UnexpectedReply(detail));
             }
             None => return Ok(last),

@@ -1,5 +1,5 @@
-//! Publishers and followers: each client has a session of its own, publishes in it, and is followed from a
-//! second connection, and perhaps from further ones that join later.
+//! Publishers and followers: each client publishes to its own session, which is followed from a second connection, and
+//! possibly from further ones that join later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::pair::{Pair, PairOutcome};
 use crate::routes::Routes;
 use crate::sdk::Sdk;
 
-/// What came of it.
+/// The result of a fleet's run.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What each client did and saw.
+    /// The history of each client.
     pub histories: Vec<ClientHistory>,
-    /// Why clients could not begin.
+    /// Why clients could not start.
     pub failures: Vec<String>,
     /// The cuts that were made.
     pub cuts: Vec<CutRecord>,
@@ -30,31 +30,31 @@ pub struct Outcome {
     pub sessions: Vec<SessionId>,
 }
 
-/// What a fleet shares.
+/// What the clients of a fleet share.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    /// What to do.
+    /// The scenario.
     pub scenario: Arc<Scenario>,
-    /// What its clients are made of.
+    /// The SDK of its clients.
     pub sdk: Sdk,
-    /// Chooses the contents and each client's first moment.
+    /// Determines the contents and each client's first moment.
     pub seed: u64,
-    /// How each connection gets to the server.
+    /// How each connection reaches the server.
     pub routes: Arc<Routes>,
-    /// What is counted.
+    /// The counters.
     pub meters: Arc<Meters>,
-    /// Set when there will be no server any more.
+    /// Set when the server is down for good.
     pub gone: watch::Receiver<bool>,
 }
 
-/// Connections that are made at the same time.
+/// Number of connections opened concurrently.
 const CONNECT_AT_ONCE: usize = 16;
-/// From the last connection to the first event: everybody is there.
+/// From the last connection to the first event, so that every client has joined.
 const START_DELAY: Duration = Duration::from_millis(50);
 
 impl Fleet {
-    /// Runs it. It ends within the scenario's limit, whatever the server does; sooner, if there is no server any
-    /// more. `began` is told when the first event is due, since the run began.
+    /// Runs the fleet. It ends within the scenario's limit, whatever the server does, and earlier if the server is down for
+    /// good. `began` receives the time of the first event since the start of the run.
     pub async fn run(&self, began: &watch::Sender<Option<Duration>>) -> Outcome {
         let end = Instant::from_std(self.meters.begin()) + self.scenario.limit();
         let mut outcome = Outcome::default();
@@ -72,7 +72,7 @@ impl Fleet {
                     outcome.histories.extend(histories);
                     outcome.cuts.extend(cuts);
                 }
-                Err(error) => outcome.failures.push(format!("a client of the suite has failed: {error}")),
+                Err(error) => outcome.failures.push(format!("a client of the suite failed: {error}")),
             }
         }
         outcome.histories.sort_by(|a, b| a.client.cmp(&b.client));
@@ -80,7 +80,7 @@ impl Fleet {
         outcome
     }
 
-    /// The end of the run is kept free for followers to catch up and for final reads.
+    /// The end of the run is reserved for followers to catch up and for final reads.
     pub(crate) fn reserve(&self) -> Duration {
         (self.scenario.limit() / 5).min(Duration::from_secs(10))
     }
@@ -103,14 +103,14 @@ impl Fleet {
             match opened {
                 Ok(Ok(pair)) => pairs.push(pair),
                 Ok(Err(error)) => outcome.failures.push(error.to_string()),
-                Err(error) => outcome.failures.push(format!("a client of the suite has failed: {error}")),
+                Err(error) => outcome.failures.push(format!("a client of the suite failed: {error}")),
             }
         }
         pairs
     }
 }
 
-/// Waits until there is no server any more; for ever, if nobody can tell.
+/// Waits until the server is down for good; forever if the sender has been dropped.
 pub(crate) async fn is_gone(gone: &mut watch::Receiver<bool>) {
     if gone.wait_for(|gone| *gone).await.is_err() {
         std::future::pending::<()>().await;

@@ -1,10 +1,10 @@
-//! A follower: reads one session to its end and writes down every delivery.
+//! A follower: reads one session to its end and records every delivery.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentbench_client::Seq;
-use agentbench_history::{ClientHistory, Operation, StoppedBecause};
+use agentbench_history::{ClientHistory, Operation, StopReason};
 use agentbench_load::arrival::Arrivals;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -14,24 +14,24 @@ use crate::publisher::SentTimes;
 use crate::recorder::Recorder;
 use crate::sdk::{Client, Follow, Step};
 
-/// Whoever has everything stays for as long: something may come twice.
+/// How long a follower that has everything waits for duplicates.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// Whoever is connected, knows that something is owed, and hears nothing for so long, waits no longer.
+/// A connected follower that is owed events and receives nothing for this long stops waiting.
 const SILENT_FOR: Duration = Duration::from_secs(10);
 
-/// How far a follower has to read.
+/// How far a follower must read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// Not known yet.
     Open,
-    /// To here.
+    /// Up to this seq.
     Seq(Seq),
-    /// Nobody can tell any more.
+    /// Cannot be known any more.
     Lost,
 }
 
-/// See the module.
+/// A follower of one session.
 pub(crate) struct Follower {
     pub(crate) client: Client,
     pub(crate) follow: Follow,
@@ -39,16 +39,16 @@ pub(crate) struct Follower {
     pub(crate) arrivals: Arrivals,
     pub(crate) sent: Arc<SentTimes>,
     pub(crate) meters: Arc<Meters>,
-    /// Does not read in this time.
+    /// The time in which it does not read.
     pub(crate) silence: Option<Silence>,
-    /// Whether its latencies count: those of who was not there or did not read say nothing about the server.
+    /// Whether its latencies count: those of a follower that joined late or paused say nothing about the server.
     pub(crate) is_timed: bool,
 }
 
 /// A time in which a follower does not read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Silence {
-    /// Since the run began.
+    /// Since the start of the run.
     pub(crate) from: Duration,
     pub(crate) time: Duration,
 }
@@ -68,7 +68,7 @@ impl Follower {
         self.recorder.finish()
     }
 
-    async fn read(&mut self, goal: &mut watch::Receiver<Goal>, deadline: Instant) -> StoppedBecause {
+    async fn read(&mut self, goal: &mut watch::Receiver<Goal>, deadline: Instant) -> StopReason {
         let mut cursor = 0;
         let mut quiet_since = Instant::now();
         loop {
@@ -81,43 +81,43 @@ impl Follower {
                     while let Ok(Some(item)) = timeout(LINGER, self.follow.next()).await {
                         cursor = self.take(item, cursor);
                     }
-                    return StoppedBecause::CaughtUp;
+                    return StopReason::CaughtUp;
                 }
-                Goal::Lost => return StoppedBecause::Cut,
+                Goal::Lost => return StopReason::Cut,
                 Goal::Seq(_) | Goal::Open => {}
             }
             let patience = if matches!(now, Goal::Seq(_)) { quiet_since + SILENT_FOR } else { deadline };
             tokio::select! {
                 changed = goal.changed(), if now == Goal::Open => match changed {
                     Ok(()) => quiet_since = Instant::now(),
-                    // Nobody will set it any more.
-                    Err(_) => return StoppedBecause::Cut,
+                    // The sender has been dropped.
+                    Err(_) => return StopReason::Cut,
                 },
                 item = self.follow.next() => match item {
                     Some(item) => {
                         cursor = self.take(item, cursor);
                         quiet_since = Instant::now();
                     }
-                    None => return StoppedBecause::Cut,
+                    None => return StopReason::Cut,
                 },
                 () = tokio::time::sleep_until(deadline.min(patience)) => {
                     let why = self.late(now);
-                    if why == StoppedBecause::CaughtUp || Instant::now() >= deadline {
+                    if why == StopReason::CaughtUp || Instant::now() >= deadline {
                         return why;
                     }
-                    // Not connected: it may come back.
+                    // Not connected: it may reconnect.
                     quiet_since = Instant::now();
                 }
             }
         }
     }
 
-    /// Out of time: with a server and a goal, what has not come was owed.
-    fn late(&self, goal: Goal) -> StoppedBecause {
+    /// The deadline has passed: with a server and a goal, missing events were owed.
+    fn late(&self, goal: Goal) -> StopReason {
         if self.client.is_connected() && matches!(goal, Goal::Seq(_)) {
-            StoppedBecause::CaughtUp
+            StopReason::CaughtUp
         } else {
-            StoppedBecause::Cut
+            StopReason::Cut
         }
     }
 

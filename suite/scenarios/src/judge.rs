@@ -1,4 +1,4 @@
-//! What a run says: everything that was counted, measured and found, and whether the scenario passed.
+//! Turns everything that a run counted, measured and found into a result, and decides whether the scenario passed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -14,15 +14,15 @@ use agentbench_report::schema::{
 };
 
 use crate::definition::Scenario;
-use crate::disturb::Disturbed;
+use crate::disturb::DisturbanceRecord;
 use crate::faults::{Disturbance, PlannedFault, Side, counted};
 use crate::fleet::Outcome;
 use crate::meters::{Counter, Meters};
 use crate::recovery::{SignsOfLife, histogram};
 
-/// A generator that sends one event in a hundred later than this is the bottleneck itself.
+/// A generator that sends one event in a hundred later than this is itself the bottleneck.
 const TOLERATED_LAG: Duration = Duration::from_millis(20);
-/// Kinds of faults that end a connection: after these a client has to recover.
+/// Kinds of faults that end a connection, so that the client must recover.
 const ENDING: [&str; 6] = [
     "reset_before_ack",
     "reset_after_ack",
@@ -32,8 +32,8 @@ const ENDING: [&str; 6] = [
     "truncated_frame",
 ];
 
-/// Everything that is known of a run.
-pub(crate) struct Seen<'a> {
+/// All data of a run.
+pub(crate) struct RunData<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) replay: String,
     pub(crate) meters: &'a Meters,
@@ -43,7 +43,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) verdict: Verdict,
     pub(crate) planned: &'a [PlannedFault],
     pub(crate) disturbances: &'a [(Duration, Disturbance)],
-    pub(crate) disturbed: &'a [Disturbed],
+    pub(crate) disturbed: &'a [DisturbanceRecord],
     pub(crate) strikes: &'a [(u32, Side, Strike)],
     pub(crate) connecting: &'a [Option<Steps>],
     pub(crate) server: Option<ProcessFigures>,
@@ -51,63 +51,63 @@ pub(crate) struct Seen<'a> {
     pub(crate) queues: Queues,
     pub(crate) samples: Vec<Sample>,
     pub(crate) reasons: Vec<String>,
-    /// The user has ended it: nothing is judged that had no time to come.
+    /// The user interrupted the run: what had no time to happen is not judged.
     pub(crate) is_interrupted: bool,
 }
 
-/// The result.
-pub(crate) fn judge(mut seen: Seen<'_>) -> ScenarioResult {
-    let counts = seen.counts();
-    let figures = seen.figures(&counts);
-    let signs = SignsOfLife::of(&seen.outcome.histories);
-    let connection = seen.scenario.cuts.is_some().then(|| seen.connection(&signs));
-    let has_faults = !seen.planned.is_empty() || !seen.disturbances.is_empty();
-    let reliability = has_faults.then(|| seen.reliability(&counts, &signs));
-    let faults = seen.faults();
-    let mut reasons = std::mem::take(&mut seen.reasons);
-    if !seen.is_interrupted {
-        explain(&counts, &seen.verdict, &mut reasons);
+/// Judges a run.
+pub(crate) fn judge(mut data: RunData<'_>) -> ScenarioResult {
+    let counts = data.counts();
+    let figures = data.figures(&counts);
+    let signs = SignsOfLife::of(&data.outcome.histories);
+    let connection = data.scenario.cuts.is_some().then(|| data.connection(&signs));
+    let has_faults = !data.planned.is_empty() || !data.disturbances.is_empty();
+    let reliability = has_faults.then(|| data.reliability(&counts, &signs));
+    let faults = data.faults();
+    let mut reasons = std::mem::take(&mut data.reasons);
+    if !data.is_interrupted {
+        explain(&counts, &data.verdict, &mut reasons);
         explain_faults(&faults, &mut reasons);
         if let Some(connection) = &connection {
-            explain_connection(connection, seen.scenario, &mut reasons);
+            explain_connection(connection, data.scenario, &mut reasons);
         }
     }
     ScenarioResult {
-        scenario: Setup::from(seen.scenario),
+        scenario: Setup::from(data.scenario),
         status: if reasons.is_empty() { Status::Passed } else { Status::Failed },
         reasons,
         invalid: too_late(Duration::from_micros(figures.schedule_lag.p99)),
-        replay: std::mem::take(&mut seen.replay),
+        replay: std::mem::take(&mut data.replay),
         counts,
         figures,
         connection,
         reliability,
         search: None,
         faults,
-        events: seen.events(),
-        verdict: seen.verdict,
-        samples: seen.samples,
+        events: data.events(),
+        verdict: data.verdict,
+        samples: data.samples,
     }
 }
 
-/// Why figures of speed do not count, if the generator was this late.
+/// Why speed figures are invalid, if the generator was this late.
 pub(crate) fn too_late(lag: Duration) -> Option<String> {
     (lag > TOLERATED_LAG).then(|| {
         format!(
-            "the generator could not keep its schedule: one event in a hundred was {lag:.0?} late or more"
+            "the generator could not keep its schedule: one event in a hundred was at least {lag:.0?} late"
         )
     })
 }
 
-impl Seen<'_> {
-    /// What became of everything that was planned, as the judge has it from the histories.
+impl RunData<'_> {
+    /// The outcomes of all planned events, from the histories.
     fn counts(&self) -> Counts {
         let (summary, scenario, meters) = (&self.verdict.summary, self.scenario, self.meters);
         let connections = u64::from(scenario.clients) * u64::from(2 + scenario.readers.late);
         let planned = u64::from(scenario.clients) * u64::from(scenario.messages);
         let never_sent = meters.get(Counter::NeverSent);
         if self.is_interrupted {
-            // The histories went with the clients: what was counted on the way is all there is.
+            // The histories are lost with the clients: only the counters remain.
             return Counts {
                 planned,
                 unsent: planned.saturating_sub(meters.get(Counter::Sent)) + never_sent,
@@ -188,7 +188,7 @@ impl Seen<'_> {
             *figures.cuts.entry(cut.way.name().to_owned()).or_default() += 1;
             let Some(back) = cut.back else { continue };
             *figures.attempts_used.entry(cut.attempts).or_default() += 1;
-            // A follower is back when its session goes on, which comes after the connection.
+            // A follower has recovered when its session continues, which is later than its connection.
             let resumed = match cut.side {
                 Side::Follower => signs.read_after(cut.client, cut.at),
                 Side::Publisher => None,
@@ -222,7 +222,7 @@ impl Seen<'_> {
         }
     }
 
-    /// Sessions without a finding, whose every event was stored.
+    /// The share of sessions without a finding, all of whose events were stored.
     fn session_success_rate(&self) -> f64 {
         use agentbench_history::Operation;
         let bad: HashSet<SessionId> = self.verdict.findings.iter().map(|finding| finding.session).collect();
@@ -258,7 +258,7 @@ impl Seen<'_> {
             },
         });
         let mut events: Vec<TimelineEvent> =
-            strikes.chain(self.disturbed.iter().flat_map(Disturbed::events)).collect();
+            strikes.chain(self.disturbed.iter().flat_map(DisturbanceRecord::events)).collect();
         events.sort_by_key(|event| event.at_ms);
         events
     }
@@ -276,7 +276,7 @@ fn points(curve: Vec<(f64, u64)>) -> Vec<CurvePoint> {
     curve.into_iter().map(|(quantile, micros)| CurvePoint { quantile, micros }).collect()
 }
 
-/// Every reason for which a scenario fails, beside what happened to the run itself.
+/// Collects every reason for which a scenario fails, apart from problems of the run itself.
 pub(crate) fn explain(counts: &Counts, verdict: &Verdict, reasons: &mut Vec<String>) {
     let mut unless_zero = |count: u64, text: &str| {
         if count > 0 {
@@ -295,15 +295,15 @@ pub(crate) fn explain(counts: &Counts, verdict: &Verdict, reasons: &mut Vec<Stri
     unless_zero(verdict.summary.unverified, "acked events that could not be verified");
     unless_zero(
         verdict.summary.gaps.values().sum(),
-        "places of logs in gaps that nothing in this scenario asks for",
+        "log entries in gaps that nothing in this scenario explains",
     );
 }
 
-/// A fault that was planned and did not happen proves nothing.
+/// A planned fault that did not happen proves nothing.
 fn explain_faults(faults: &[FaultCount], reasons: &mut Vec<String>) {
     for fault in faults.iter().filter(|fault| fault.happened < fault.planned) {
         let FaultCount { kind, planned, happened } = fault;
-        reasons.push(format!("{kind} was planned {planned} times and happened {happened} times"));
+        reasons.push(format!("{kind} was planned {planned} times but happened {happened} times"));
     }
 }
 
@@ -312,15 +312,15 @@ fn explain_connection(figures: &ConnectionFigures, scenario: &Scenario, reasons:
     let planned = planned * u64::from(scenario.clients) * 2;
     let made: u64 = figures.cuts.values().sum();
     if made < planned {
-        reasons.push(format!("{planned} cuts were planned and {made} made"));
+        reasons.push(format!("{planned} cuts were planned but {made} made"));
     }
     if figures.recovered < made {
-        reasons.push(format!("{} connections that were cut did not come back", made - figures.recovered));
+        reasons.push(format!("{} cut connections did not recover", made - figures.recovered));
     }
     let allowed = u64::from(figures.attempts_allowed);
     let over = figures.attempts_used.iter().filter(|(attempts, _)| **attempts > allowed);
     let over: u64 = over.map(|(_, count)| count).sum();
     if over > 0 {
-        reasons.push(format!("{over} connections needed more than {allowed} attempts to come back"));
+        reasons.push(format!("{over} connections needed more than {allowed} attempts to recover"));
     }
 }

@@ -1,14 +1,15 @@
-//! Test scenarios, and what runs them.
+//! Test scenarios, and the code that runs them.
 //!
-//! - [`definition`]: a scenario as data. [`built_in`]: those that come with the suite, a TOML file each.
-//! - [`target`]: the server under test, started here or somewhere else, and the sentence if there is none.
-//!   [`supervisor`]: a server that was started here, killed and started again as often as it is wanted.
-//! - [`faults`]: what is done to whom, drawn from the seed. `routes`: the proxies in which faults wait. `cuts`:
-//!   connections cut again and again. `disturb`: what happens to the server.
-//! - [`sdk`]: what clients are made of: the Rust SDK here, or the TypeScript SDK in Node.
-//! - [`fleet`]: publishers and followers on an SDK, each writing its history. `pair`, `publisher`, `follower`,
+//! - [`definition`]: a scenario as data. [`built_in`]: the built-in scenarios, a TOML file each.
+//! - [`target`]: the server under test, started here or elsewhere, and the error text if there is none.
+//!   [`supervisor`]: a server that was started here, and can be killed and restarted.
+//! - [`faults`]: the faults, drawn from the seed. `routes`: the proxies in which faults wait. `cuts`: connections that
+//!   are cut repeatedly. `disturb`: disturbances of the server.
+//! - [`sdk`]: the SDK of the clients: the Rust SDK in this process, or the TypeScript SDK in Node.
+//! - [`fleet`]: publishers and followers on an SDK, each recording its history. `pair`, `publisher`, `follower`,
 //!   `final_read`, `recorder`, [`meters`], [`payload`]: its parts.
-//! - [`run`]: a scenario run and watched (`measure`), then judged (`judge`, `recovery`). `search`: many runs, for
+//! - [`run`]: runs and observes a scenario (`measure`), then judges it (`judge`, `recovery`). `search`: many runs, to
+//!   find the highest sustainable load. [`shrink`]: many runs, to find the smallest plan that still fails.
 //!   the highest load that holds. [`shrink`]: many runs, for the smallest plan that still fails.
 
 pub mod built_in;

@@ -1,4 +1,4 @@
-//! Looks at a run from outside, several times a second: what was counted so far, and what the processes use.
+//! Observes a run from outside, several times a second: the counters so far, and the resources of the processes.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use agentbench_report::schema::{ProcessFigures, Sample};
 
 use crate::meters::{Counter, Meters};
 
-/// See the module.
+/// Observes a run.
 #[derive(Debug)]
 pub(crate) struct Observer {
-    server: Option<Looks>,
+    server: Option<ProcessUsage>,
     data_dir: Option<PathBuf>,
     disk_before: u64,
-    generator: Looks,
+    generator: ProcessUsage,
     queues: Queues,
     samples: Vec<Sample>,
 }
 
-/// What one process, or several that followed each other, used.
+/// Resource use of one process, or of several successive ones.
 #[derive(Debug)]
-struct Looks {
+struct ProcessUsage {
     pid: Option<u32>,
     /// CPU before the run, which does not count.
     before: Duration,
@@ -31,14 +31,14 @@ struct Looks {
     most: Usage,
 }
 
-impl Looks {
+impl ProcessUsage {
     fn new(pid: Option<u32>) -> Self {
         let now = pid.and_then(|pid| usage(pid).ok()).unwrap_or_default();
         Self { pid, before: now.cpu, earlier: Duration::ZERO, last: now, most: now }
     }
 
-    /// None while there is no process.
-    fn look(&mut self, pid: Option<u32>) {
+    /// `pid` is `None` while there is no process.
+    fn observe(&mut self, pid: Option<u32>) {
         let Some(pid) = pid else { return };
         if self.pid != Some(pid) {
             self.earlier += self.last.cpu;
@@ -73,24 +73,24 @@ impl Looks {
 }
 
 impl Observer {
-    /// `server` is the server's process and its data, if they are here.
+    /// `server` is the server's process and its data folder, if they are on this machine.
     pub(crate) fn new(server: Option<(u32, PathBuf)>) -> Self {
         let (pid, data_dir) = server.unzip();
         Self {
-            server: pid.map(|pid| Looks::new(Some(pid))),
+            server: pid.map(|pid| ProcessUsage::new(Some(pid))),
             disk_before: data_dir.as_deref().map_or(0, disk),
             data_dir,
-            generator: Looks::new(Some(std::process::id())),
+            generator: ProcessUsage::new(Some(std::process::id())),
             queues: Queues::default(),
             samples: Vec::new(),
         }
     }
 
-    /// `server` is its process now, if it has one now.
-    pub(crate) fn look(&mut self, meters: &Meters, server: Option<u32>) {
-        self.generator.look(Some(std::process::id()));
-        if let Some(looks) = &mut self.server {
-            looks.look(server);
+    /// `server` is the server's current process, if there is one.
+    pub(crate) fn observe(&mut self, meters: &Meters, server: Option<u32>) {
+        self.generator.observe(Some(std::process::id()));
+        if let Some(usage) = &mut self.server {
+            usage.observe(server);
         }
         let queues = queues(std::process::id()).unwrap_or_default();
         self.queues.unread = self.queues.unread.max(queues.unread);
@@ -99,7 +99,7 @@ impl Observer {
     }
 
     fn sample(&self, meters: &Meters) -> Sample {
-        let millis = |looks: &Looks| looks.cpu().as_millis() as u64;
+        let millis = |usage: &ProcessUsage| usage.cpu().as_millis() as u64;
         let server = self.server.as_ref();
         Sample {
             at_ms: meters.now().as_millis() as u64,
@@ -107,22 +107,22 @@ impl Observer {
             acked: meters.get(Counter::Acked),
             delivered: meters.get(Counter::Delivered),
             server_cpu_ms: server.map_or(0, millis),
-            server_resident: server.map_or(0, |looks| looks.last.resident),
-            server_files: server.map_or(0, |looks| looks.last.files),
+            server_resident: server.map_or(0, |usage| usage.last.resident),
+            server_files: server.map_or(0, |usage| usage.last.files),
             generator_cpu_ms: millis(&self.generator),
         }
     }
 
     pub(crate) fn server(&self, took: Duration) -> Option<ProcessFigures> {
         let grown = self.data_dir.as_deref().map_or(0, disk).saturating_sub(self.disk_before);
-        self.server.as_ref().map(|looks| looks.figures(took, grown))
+        self.server.as_ref().map(|usage| usage.figures(took, grown))
     }
 
     pub(crate) fn generator(&self, took: Duration) -> ProcessFigures {
         self.generator.figures(took, 0)
     }
 
-    /// The most that waited in the generator's own sockets.
+    /// The maximum that waited in the generator's own sockets.
     pub(crate) fn queues(&self) -> Queues {
         self.queues
     }
@@ -139,14 +139,14 @@ mod tests {
     #[test]
     fn a_server_that_was_started_again_goes_on_where_the_one_before_stopped() {
         let usage = |cpu: u64| Usage { cpu: Duration::from_secs(cpu), ..Usage::default() };
-        let mut looks = Looks::new(None);
-        (looks.pid, looks.before, looks.last) = (Some(u32::MAX), Duration::from_secs(1), usage(5));
-        assert_eq!(looks.cpu(), Duration::from_secs(4));
+        let mut tracked = ProcessUsage::new(None);
+        (tracked.pid, tracked.before, tracked.last) = (Some(u32::MAX), Duration::from_secs(1), usage(5));
+        assert_eq!(tracked.cpu(), Duration::from_secs(4));
         // Down, then another process, which cannot be looked at and so has used nothing yet.
-        looks.look(None);
-        looks.look(Some(u32::MAX - 1));
-        assert_eq!(looks.cpu(), Duration::from_secs(4));
-        looks.last = usage(2);
-        assert_eq!(looks.cpu(), Duration::from_secs(6));
+        tracked.observe(None);
+        tracked.observe(Some(u32::MAX - 1));
+        assert_eq!(tracked.cpu(), Duration::from_secs(4));
+        tracked.last = usage(2);
+        assert_eq!(tracked.cpu(), Duration::from_secs(6));
     }
 }

@@ -1,4 +1,4 @@
-//! What a fleet counts while it runs, for progress and for the report.
+//! Counters of a running fleet, for progress and for the report.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub struct Meters {
     last_ack: AtomicU64,
     last_delivery: AtomicU64,
     histograms: Mutex<Histograms>,
-    /// When connections came back, since the run began.
+    /// When connections recovered, since the start of the run.
     returns: Mutex<Vec<Duration>>,
 }
 
@@ -25,34 +25,34 @@ pub struct Histograms {
     pub ack: LatencyRecorder,
     /// Publish to delivery at the follower.
     pub delivery: LatencyRecorder,
-    /// From the planned to the real moment of sending: how well the generator keeps its schedule.
+    /// From the scheduled to the actual send: how well the generator keeps its schedule.
     pub lag: DurationRecorder,
     /// A connection: TCP, upgrade and the server's first message.
     pub connect: DurationRecorder,
 }
 
-/// What is counted.
+/// The counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
-    /// Connections made at the beginning.
+    /// Connections established at the start.
     Connected,
-    /// Connections that failed at the beginning.
+    /// Connections that failed at the start.
     ConnectFailed,
-    /// Publishes begun.
+    /// Publishes started.
     Sent,
     /// Publishes acked.
     Acked,
-    /// Of those, the ones that the log had already.
+    /// Acked publishes that were already in the log.
     Duplicates,
     /// Publishes refused.
     Refused,
-    /// Publishes that were given up before they were handed to a connection.
+    /// Publishes abandoned before they reached a connection.
     NeverSent,
-    /// Publishes whose outcome is not known.
+    /// Publishes with an unknown outcome.
     Unknown,
     /// Events delivered to followers.
     Delivered,
-    /// Connections made again.
+    /// Reconnects.
     Reconnects,
     /// Events sent again.
     Retried,
@@ -80,22 +80,22 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// Time since the run began: the clock of all its clients.
+    /// Time since the start of the run: the clock of all its clients.
     pub fn now(&self) -> Duration {
         self.begin.elapsed()
     }
 
-    /// When the run began.
+    /// The start of the run.
     pub fn begin(&self) -> Instant {
         self.begin
     }
 
-    /// Counts.
+    /// Adds to a counter.
     pub fn add(&self, counter: Counter, count: u64) {
         self.counters[counter as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// The value of a counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.counters[counter as usize].load(Ordering::Relaxed)
     }
@@ -119,19 +119,19 @@ impl Meters {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner).push(now);
     }
 
-    /// The most connections that came back within one second.
+    /// The maximum number of connections that recovered within one second.
     pub fn peak_returns(&self) -> u64 {
         let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner).clone();
         returns.sort_unstable();
         peak(&returns, Duration::from_secs(1))
     }
 
-    /// When the last ack came.
+    /// The time of the last ack.
     pub fn last_ack(&self) -> Duration {
         Duration::from_micros(self.last_ack.load(Ordering::Relaxed))
     }
 
-    /// When the last event was delivered.
+    /// The time of the last delivery.
     pub fn last_delivery(&self) -> Duration {
         Duration::from_micros(self.last_delivery.load(Ordering::Relaxed))
     }
@@ -142,7 +142,7 @@ impl Meters {
     }
 }
 
-/// The most moments within a window that begins with one of them. `moments` are in order.
+/// The maximum number of moments in a window that starts at one of them. `moments` is sorted.
 fn peak(moments: &[Duration], window: Duration) -> u64 {
     let within = |(first, moment): (usize, &Duration)| {
         moments.partition_point(|later| *later < *moment + window) - first

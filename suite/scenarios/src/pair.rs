@@ -1,10 +1,10 @@
-//! One client of a fleet: a publisher's connection, a follower's, their session, and whoever joins it later.
+//! One client of a fleet: a publisher's connection, a follower's, their session, and followers that join later.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentbench_client::{Client as RustClient, ConnectionEvent, Error, NewSession, SessionId, broadcast};
-use agentbench_history::{ClientHistory, Operation, StoppedBecause};
+use agentbench_history::{ClientHistory, Operation, StopReason};
 use agentbench_load::arrival::{Arrivals, mix};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,18 +23,18 @@ use crate::routes::Route;
 use crate::sdk::{Client, Follow, Manner};
 use crate::target::Endpoint;
 
-/// How long [`Client::close`] waits for outcomes that have not come in all the time before.
+/// How long [`Client::close`] waits for outstanding outcomes.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Items that a follower who does not read lets wait, so that the socket fills soon.
+/// Queue length of a follower that does not read, small so that the socket fills soon.
 const SLOW_BUFFER: usize = 8;
 
-/// A client that is connected and has its session.
+/// A connected client with its session.
 pub(crate) struct Pair {
     client: Running,
     follow: Follow,
 }
 
-/// What the parts of a client share while they run.
+/// What the tasks of a client share.
 #[derive(Clone)]
 struct Running {
     index: u32,
@@ -44,7 +44,7 @@ struct Running {
     follower: (Client, Route),
 }
 
-/// When things happen.
+/// The times of a client's actions.
 #[derive(Clone)]
 struct Schedule {
     arrivals: Arrivals,
@@ -53,7 +53,7 @@ struct Schedule {
     end: Instant,
 }
 
-/// What one client did, saw and suffered.
+/// The record of one client's run.
 pub(crate) struct PairOutcome {
     pub(crate) histories: Vec<ClientHistory>,
     pub(crate) cuts: Vec<CutRecord>,
@@ -76,7 +76,7 @@ impl Pair {
         self.client.session
     }
 
-    /// Publishes and follows, until everything is there or the time is over.
+    /// Publishes and follows until everything has arrived or the time is over.
     pub(crate) async fn run(self, began: Duration, end: Instant) -> PairOutcome {
         let (scenario, seed) = (&self.client.fleet.scenario, self.client.fleet.seed);
         let (count, spread) = (scenario.messages, scenario.spread());
@@ -100,7 +100,7 @@ impl Running {
             let publish_by = schedule.end - self.fleet.reserve();
             let publishing = self.publisher(&schedule).run(publish_by);
             let (history, cuts) = tokio::join!(publishing, self.cut_again_and_again(publish_by));
-            // The publisher's connection has no more to suffer; the follower's faults wait for events on their way.
+            // The publisher's connection is done; the follower's faults wait for events on their way.
             if let Some(proxy) = &self.publisher.1.proxy {
                 proxy.heal();
             }
@@ -111,7 +111,7 @@ impl Running {
         let following = self.follower(follow, &schedule).run(goal, last_moment);
         let ((published, cuts), followed) = tokio::join!(publishing, following);
         let mut histories = vec![published, followed, reader.finish()];
-        // A task that has failed leaves a session with a reader too few, which the counts show.
+        // If a task failed, the counts show the missing reader.
         while let Some(joined) = late.join_next().await {
             histories.extend(joined.ok().flatten());
         }
@@ -159,7 +159,7 @@ impl Running {
         }
     }
 
-    /// A further follower, who comes in the middle of the run and reads from the session's start.
+    /// A further follower, which joins during the run and reads from the session's start.
     async fn join_late(
         &self,
         number: u32,
@@ -194,7 +194,7 @@ impl Running {
         Some(history)
     }
 
-    /// Both connections, each in its own time.
+    /// Cuts both connections, each on its own schedule.
     async fn cut_again_and_again(&self, deadline: Instant) -> Vec<CutRecord> {
         let Some(cuts) = &self.fleet.scenario.cuts else { return Vec::new() };
         let cut = async |side: Side, (client, route): &(Client, Route)| {
@@ -208,7 +208,7 @@ impl Running {
         records
     }
 
-    /// Reads the whole log over a connection that nothing is done to, always by the Rust SDK, and gives how far the followers have to come.
+    /// Reads the whole log over a connection without faults, always with the Rust SDK, and returns how far the followers must read.
     async fn read_finally(&self, recorder: &mut Recorder, deadline: Instant) -> Goal {
         let mut gone = self.fleet.gone.clone();
         let page = final_read::page_for(self.fleet.scenario.largest_payload());
@@ -227,13 +227,13 @@ impl Running {
         if let Some(Ok(Ok(head))) = read {
             return Goal::Seq(head);
         }
-        // It may have been given up in the middle, and must not pass for a whole one.
-        recorder.note(Operation::Stop { why: StoppedBecause::Cut });
+        // The read may have been aborted, and must not count as complete.
+        recorder.note(Operation::Stop { why: StopReason::Cut });
         Goal::Lost
     }
 }
 
-/// Whether the follower of this client is one of those that do not read: they are spread over the clients.
+/// Whether this client's follower is one of those that pause; they are spread over the clients.
 fn is_slow(scenario: &Scenario, index: u32) -> bool {
     let before = |count: u32| (f64::from(count) * scenario.readers.slow_share).floor();
     before(index + 1) > before(index)
@@ -242,7 +242,7 @@ fn is_slow(scenario: &Scenario, index: u32) -> bool {
 fn manner(fleet: &Fleet) -> Manner {
     let scenario = &fleet.scenario;
     Manner {
-        // Everything is sent when it is due: the outbox holds whatever the server does not take.
+        // Events are sent when due: the outbox holds all that the server does not accept.
         outbox: scenario.messages as usize + 1,
         limit: scenario.limit(),
         close_timeout: CLOSE_TIMEOUT,
@@ -267,7 +267,7 @@ async fn connect(endpoint: &Endpoint, fleet: &Fleet, is_slow: bool) -> Result<Cl
     connected
 }
 
-/// Until the client is no more.
+/// Records reconnects until the client has ended.
 async fn note_returns(mut events: broadcast::Receiver<ConnectionEvent>, meters: Arc<Meters>) {
     loop {
         match events.recv().await {

@@ -1,8 +1,8 @@
-//! What events carry: the four types that agents under test send most, in turn, as JSON of a given size.
+//! Contents of events: the four most common types of agents under test, in turn, as JSON of a given size.
 
 use agentbench_load::arrival::mix;
 
-/// Words of made-up logs: text that compresses as text does.
+/// Words of generated logs: text that compresses like real text.
 const WORDS: [&str; 16] = [
     "clicked",
     "button",
@@ -32,7 +32,7 @@ pub fn data(seed: u64, index: u32, size: usize) -> String {
         1 => format!("{{\"eventType\":\"progress\",\"step\":{step},\"percent\":{}", step % 101),
         2 => format!("{{\"eventType\":\"evidence\",\"kind\":\"dom\",\"step\":{step}"),
         _ => {
-            // Never with a 0 at the end: an SDK that takes objects writes numbers in their shortest form.
+            // Never with a trailing 0: an SDK that takes objects writes numbers in their shortest form.
             let score = step % 100 * 10 + 5;
             format!("{{\"eventType\":\"score_update\",\"metric\":\"accuracy\",\"score\":0.{score:03}")
         }

@@ -1,4 +1,4 @@
-//! A publisher: sends its events when they are due, whatever the server does, and writes down what became of
+//! A publisher: sends its events when they are due, whatever the server does, and records the outcome of
 //! each.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::payload;
 use crate::recorder::Recorder;
 use crate::sdk::{Client, Ticket};
 
-/// When each event of one publisher was really sent: its follower measures from there.
+/// The actual send times of one publisher's events, from which its follower measures.
 #[derive(Debug)]
 pub(crate) struct SentTimes {
     client: u32,
@@ -32,7 +32,7 @@ pub(crate) fn client_name(role: &str, client: u32) -> String {
     format!("{role}-{client:05}")
 }
 
-/// A message's id. All have the same length, so that none is a part of another.
+/// A message's id. All have the same length, so that none is a substring of another.
 pub(crate) fn message_id(client: u32, message: u32) -> String {
     format!("{}.{message:07}", client_name("publisher", client))
 }
@@ -53,7 +53,7 @@ impl SentTimes {
         }
     }
 
-    /// The event's number and when it was sent, if it is one of this publisher's.
+    /// The event's number and send time, if it is one of this publisher's.
     pub(crate) fn of(&self, id: &str) -> Option<(u32, Duration)> {
         let index: u32 = id.strip_prefix(&self.prefix)?.parse().ok()?;
         let micros = self.micros.get(index as usize)?.load(Ordering::Relaxed);
@@ -61,30 +61,30 @@ impl SentTimes {
     }
 }
 
-/// See the module.
+/// A publisher of one session.
 pub(crate) struct Publisher {
     pub(crate) client: Client,
     pub(crate) session: SessionId,
     pub(crate) recorder: Recorder,
-    /// Since the run began.
+    /// Since the start of the run.
     pub(crate) arrivals: Arrivals,
     pub(crate) sent: Arc<SentTimes>,
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) seed: u64,
     pub(crate) meters: Arc<Meters>,
-    /// Set when there will be no server any more.
+    /// Set when the server is down for good.
     pub(crate) gone: watch::Receiver<bool>,
 }
 
-/// Publishes under way, oldest first: the acks of one session come in this order.
-type Waiting = VecDeque<(u32, Ticket)>;
+/// Outstanding publishes, oldest first: the acks of one session arrive in this order.
+type Outstanding = VecDeque<(u32, Ticket)>;
 
 impl Publisher {
-    /// Publishes everything, and waits for every outcome until the deadline. What has none by then is
+    /// Publishes everything, and waits for every outcome until the deadline. Outcomes missing by then are
     /// unknown.
     pub(crate) async fn run(mut self, deadline: Instant) -> ClientHistory {
-        let mut waiting = Waiting::new();
-        // What cannot be published ends the publishing: the client has ended, and says why in the outcomes.
+        let mut waiting = Outstanding::new();
+        // A failure to publish ends the publishing: the client has ended, and the outcomes give the reason.
         let _ = self.publish(deadline, &mut waiting).await;
         if !waiting.is_empty() {
             self.client.close().await;
@@ -96,7 +96,7 @@ impl Publisher {
         self.recorder.finish()
     }
 
-    async fn publish(&mut self, deadline: Instant, waiting: &mut Waiting) -> Result<(), Error> {
+    async fn publish(&mut self, deadline: Instant, waiting: &mut Outstanding) -> Result<(), Error> {
         let begin = Instant::from_std(self.meters.begin());
         let mut gone = self.gone.clone();
         let mut next = 0;
@@ -151,8 +151,8 @@ impl Publisher {
     }
 }
 
-/// The outcome of the oldest publish; never, if there is none.
-async fn oldest(waiting: &mut Waiting) -> (u32, Outcome) {
+/// The outcome of the oldest publish; pending forever if there is none.
+async fn oldest(waiting: &mut Outstanding) -> (u32, Outcome) {
     match waiting.front_mut() {
         Some((index, ticket)) => (*index, ticket.await),
         None => std::future::pending().await,

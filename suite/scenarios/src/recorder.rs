@@ -1,4 +1,4 @@
-//! Writes down what one client does and sees.
+//! Records what one client does and observes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use agentbench_history::{ClientHistory, Content, Operation, Record};
 use crate::meters::Meters;
 use crate::sdk::Step;
 
-/// One client's history in the making.
+/// The history of one client while it is recorded.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     history: ClientHistory,
@@ -35,7 +35,7 @@ impl Recorder {
             Outcome::Refused(refusal) => {
                 Operation::Fail { message, why: format!("{}: {}", refusal.code, refusal.error).into() }
             }
-            // What was never handed to a connection is not in the log: that is known.
+            // An event that never reached a connection is certainly not in the log.
             Outcome::Unknown { why, sent: false } => {
                 Operation::Fail { message, why: format!("never sent: {why}").into() }
             }
@@ -45,9 +45,9 @@ impl Recorder {
         });
     }
 
-    /// Notes what belongs to the history. The rest of what a follow gives is either not in the log
-    /// (presence), or said by the records around it (a lost connection by the `Read` after it, a violation by
-    /// the jump of the seq).
+    /// Records what belongs to the history. The other items of a follow are either not in the log (presence),
+    /// or implied by the records around them (a lost connection by the `Read` after it, a violation by the jump
+    /// of the seq).
     pub(crate) fn step(&mut self, step: Step) {
         self.note(match step {
             Step::Event { seq, id, digest } | Step::Late { seq, id, digest } => {
@@ -56,7 +56,7 @@ impl Recorder {
             Step::Lifecycle { seq, id } => {
                 Operation::Delivery { seq, message: id.into(), content: Content::Lifecycle }
             }
-            // These are about the history that the reader had; the `Read` says where it goes on.
+            // These refer to the reader's previous history; the `Read` gives the new position.
             Step::Gap { cause: GapCause::Epoch | GapCause::Diverged, .. } | Step::Other => return,
             Step::Gap { from, to, cause } => Operation::Gap { from, to, cause },
             Step::Read { epoch, after } => Operation::Read { epoch, after },

@@ -1,4 +1,4 @@
-//! How long it took until a client went on after something was done to its connection or to the server: from the
+//! How long a client took to recover after a fault of its connection or of the server, derived from the
 //! histories alone.
 
 use std::collections::HashMap;
@@ -10,19 +10,19 @@ use agentbench_load::latency::DurationRecorder;
 use crate::faults::Side;
 use crate::publisher::client_name;
 
-/// The followers that are there from the start.
+/// Name of the followers that are present from the start.
 const FOLLOWER: &str = "follower";
 
-/// The moments at which connections showed that they work, µs since the run began.
+/// The moments at which connections proved to work, µs since the start of the run.
 #[derive(Debug, Default)]
 pub(crate) struct SignsOfLife<'a> {
     /// When each message was acked.
     acked: HashMap<&'a str, u64>,
     /// When each message was first delivered to its session's follower.
     delivered: HashMap<&'a str, u64>,
-    /// Moments at which each follower began to read or went on after a reconnect.
+    /// Moments at which each follower started reading or continued after a reconnect.
     reads: HashMap<String, Vec<u64>>,
-    /// Acks of everybody.
+    /// Acks of all clients.
     acks: Vec<u64>,
 }
 
@@ -51,8 +51,8 @@ impl<'a> SignsOfLife<'a> {
         signs
     }
 
-    /// From this moment, at which a fault struck this message, to its ack or its delivery; none, if it had passed
-    /// before.
+    /// From `moment`, at which a fault hit this message, to its ack or its delivery; `None` if that came
+    /// before the fault.
     pub(crate) fn after(&self, side: Side, message: &str, moment: Duration) -> Option<Duration> {
         let passed = match side {
             Side::Publisher => &self.acked,
@@ -61,25 +61,25 @@ impl<'a> SignsOfLife<'a> {
         Duration::from_micros(*passed.get(message)?).checked_sub(moment)
     }
 
-    /// From this moment to when the follower went on reading.
+    /// From `moment` to when the follower continued reading.
     pub(crate) fn read_after(&self, client: u32, moment: Duration) -> Option<Duration> {
         next(self.reads.get(&client_name(FOLLOWER, client))?, moment)
     }
 
-    /// From this moment to the next ack of anybody.
+    /// From `moment` to the next ack of any client.
     pub(crate) fn ack_after(&self, moment: Duration) -> Option<Duration> {
         next(&self.acks, moment)
     }
 }
 
-/// `moments` are in order.
+/// `moments` is sorted.
 fn next(moments: &[u64], moment: Duration) -> Option<Duration> {
     let micros = moment.as_micros() as u64;
     let index = moments.partition_point(|at| *at <= micros);
     moments.get(index).map(|at| Duration::from_micros(at - micros))
 }
 
-/// A histogram of those that there are.
+/// A histogram of `times`.
 pub(crate) fn histogram(times: impl Iterator<Item = Duration>) -> DurationRecorder {
     let mut recorder = DurationRecorder::default();
     times.for_each(|time| recorder.record(time));

@@ -1,4 +1,4 @@
-//! How each connection gets to the server: straight, or through a proxy of its own, in which its faults wait.
+//! How each connection reaches the server: directly, or through its own proxy, in which its faults wait.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::faults::{PlannedFault, Side};
 use crate::publisher::message_id;
 use crate::target::Endpoint;
 
-/// The ways of all connections of a run.
+/// The routes of all connections of a run.
 #[derive(Debug)]
 pub struct Routes {
     direct: Endpoint,
-    /// Token of connections that nothing is done to, if it is another one.
+    /// Token of connections without faults, if it differs.
     straight_token: Option<String>,
-    /// Two for each client, the publisher's first; none, if the scenario does nothing to connections.
+    /// Two for each client, the publisher's first; empty if the scenario has no faults of connections.
     proxies: Vec<Arc<Proxy>>,
-    /// A proxy that does nothing but know where the server is at the moment.
+    /// A proxy without faults, which only follows the server's current address.
     clean: Option<Proxy>,
 }
 
-/// A connection's way.
+/// A connection's route.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) endpoint: Endpoint,
@@ -32,21 +32,21 @@ pub(crate) struct Route {
 }
 
 impl Routes {
-    /// Everybody straight to the server.
+    /// Routes all connections directly to the server.
     pub fn direct(endpoint: Endpoint) -> Self {
         Self { direct: endpoint, straight_token: None, proxies: Vec::new(), clean: None }
     }
 
-    /// Late followers and final reads come with this token, where the others' does not hold for as long.
+    /// Sets a token for late followers and final reads, for runs whose main token expires earlier.
     #[must_use]
     pub fn with_straight_token(self, token: String) -> Self {
         Self { straight_token: Some(token), ..self }
     }
 
-    /// A proxy for each connection of so many clients.
+    /// Routes each connection of `clients` clients through its own proxy.
     ///
     /// # Errors
-    /// If the server's address cannot be found, or there are no ports.
+    /// The server's address cannot be resolved, or there are no free ports.
     pub async fn through_proxies(endpoint: Endpoint, clients: u32, seed: u64) -> anyhow::Result<Self> {
         let upstream = address_of(&endpoint.url).await?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -59,21 +59,21 @@ impl Routes {
         Ok(Self { direct: endpoint, straight_token: None, proxies, clean: Some(clean) })
     }
 
-    /// Lets each fault wait for its message.
+    /// Places each fault in its proxy, to wait for its message.
     ///
     /// # Errors
-    /// If a proxy does not take it.
+    /// A proxy refuses a fault.
     pub fn plan(&self, faults: &[PlannedFault]) -> anyhow::Result<()> {
         for fault in faults {
             let route = self.of(fault.client, fault.side);
             let proxy = route.proxy.context("a fault is planned for a client without a proxy")?;
             let id = message_id(fault.client, fault.message);
-            proxy.add(fault.fault(&id)).with_context(|| format!("the proxy refuses {fault:?}"))?;
+            proxy.add(fault.fault(&id)).with_context(|| format!("the proxy refused {fault:?}"))?;
         }
         Ok(())
     }
 
-    /// For connections that nothing is done to.
+    /// The endpoint of connections without faults.
     pub(crate) fn straight(&self) -> Endpoint {
         let token = self.straight_token.as_ref().unwrap_or(&self.direct.token).clone();
         Endpoint { token, through: self.clean.as_ref().map(Proxy::address), ..self.direct.clone() }
@@ -86,13 +86,13 @@ impl Routes {
         Route { endpoint: Endpoint { through, ..self.direct.clone() }, proxy }
     }
 
-    /// The server is somewhere else now.
+    /// Sets the server's current address.
     pub(crate) fn set_upstream(&self, upstream: SocketAddr) {
         let proxies = self.proxies.iter().map(Arc::as_ref).chain(&self.clean);
         proxies.for_each(|proxy| proxy.set_upstream(upstream));
     }
 
-    /// What struck so far, with the connection that it hit.
+    /// The strikes so far, with the connection that each hit.
     pub(crate) fn strikes(&self) -> Vec<(u32, Side, Strike)> {
         let sides = [Side::Publisher, Side::Follower];
         let of = |(index, proxy): (usize, &Arc<Proxy>)| {
@@ -103,12 +103,12 @@ impl Routes {
     }
 }
 
-/// Port of `wss://` where none is named (RFC 6455 §3).
+/// Default port of `wss://` (RFC 6455 §3).
 const TLS_PORT: u16 = 443;
 
-/// The address that a URL names.
+/// Resolves the address of a URL.
 pub(crate) async fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
-    /// How long a name service may take.
+    /// Time limit for name resolution.
     const PATIENCE: Duration = Duration::from_secs(5);
     let (rest, port) = match url.strip_prefix("wss://") {
         Some(rest) => (rest, TLS_PORT),
@@ -118,6 +118,6 @@ pub(crate) async fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let host = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(&host)).await;
-    let mut found = found.context("the name service does not answer")?.context("no such host")?;
+    let mut found = found.context("name resolution timed out")?.context("no such host")?;
     found.next().with_context(|| format!("{host} has no address"))
 }

@@ -1,4 +1,4 @@
-//! A scenario run: a fleet, what is done to it, and what was seen, handed to the judge.
+//! A scenario run: a fleet, its faults, and the observations, passed to the judge.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,55 +11,55 @@ use anyhow::Context;
 use tokio::sync::{Mutex, watch};
 
 use crate::definition::Scenario;
-use crate::disturb::{Disturbed, disturb};
+use crate::disturb::{DisturbanceRecord, disturb};
 use crate::faults::{Disturbance, PlannedFault, disturbances, planned};
 use crate::fleet::{Fleet, Outcome};
-use crate::judge::{self, Seen};
+use crate::judge::{self, RunData};
 use crate::measure::Observer;
 use crate::meters::Meters;
 use crate::routes::{Routes, address_of};
 use crate::sdk::Sdk;
 use crate::search;
 use crate::supervisor::Supervised;
-use crate::target::{CannotRun, Endpoint, Prepared, Target};
+use crate::target::{CannotRun, Endpoint, PreparedTarget, Target};
 
-/// Time between two looks at the run.
+/// Time between two observations of the run.
 const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
-/// How long one connection of those that are made one by one may take.
+/// Time limit of each connection opened one by one.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a run gives: the result, and the histories that it was judged by.
+/// The result of a run, and the histories behind it.
 #[derive(Debug)]
 pub struct Run {
     /// The result.
     pub result: ScenarioResult,
     /// Each client's history.
     pub histories: Vec<ClientHistory>,
-    /// The faults that were planned.
+    /// The planned faults.
     pub planned: Vec<PlannedFault>,
 }
 
-/// What a run is given.
+/// The input of a run.
 #[derive(Debug)]
 pub struct Order<'a> {
-    /// What to do.
+    /// The scenario.
     pub scenario: &'a Scenario,
-    /// To whom.
+    /// The server under test.
     pub target: &'a Target,
-    /// What the clients are made of.
+    /// The SDK of the clients.
     pub sdk: &'a Sdk,
-    /// What is random in it.
+    /// Seed of everything random.
     pub seed: u64,
-    /// The command that does the same again.
+    /// The command that repeats the run.
     pub replay: String,
-    /// Set when the user wants it to end: the run is judged as far as it came.
+    /// Set when the user interrupts the run: it is then judged as far as it got.
     pub stop: watch::Receiver<bool>,
 }
 
 /// Runs a scenario. `progress` is called several times a second.
 ///
 /// # Errors
-/// [`CannotRun`] if there is no server that could be tested.
+/// [`CannotRun`] if there is no server to test.
 pub async fn run(order: &Order<'_>, mut progress: impl FnMut(&Meters)) -> Result<Run, CannotRun> {
     let prepared = order.target.prepare(order.scenario).await?;
     if order.scenario.search.is_some() {
@@ -72,7 +72,7 @@ pub async fn run(order: &Order<'_>, mut progress: impl FnMut(&Meters)) -> Result
     Ok(running.finish(ended).await)
 }
 
-/// Connections one after the other, each of them measured step by step, where the scenario is about connecting.
+/// Connects one by one and times each step, where the scenario is about connecting.
 async fn one_by_one(scenario: &Scenario, endpoint: &Endpoint) -> anyhow::Result<Vec<Option<Steps>>> {
     let mut connecting = Vec::new();
     if scenario.cuts.is_some() {
@@ -84,13 +84,13 @@ async fn one_by_one(scenario: &Scenario, endpoint: &Endpoint) -> anyhow::Result<
     Ok(connecting)
 }
 
-/// A run under way.
+/// A run in progress.
 pub(crate) struct Running<'a> {
     pub(crate) order: &'a Order<'a>,
     pub(crate) meters: Arc<Meters>,
     routes: Arc<Routes>,
     supervised: Option<Supervised>,
-    /// A server that is here and belongs to somebody else.
+    /// A server on this machine that the suite did not start.
     watched: Option<u32>,
     planned: Vec<PlannedFault>,
     disturbances: Vec<(Duration, Disturbance)>,
@@ -100,26 +100,26 @@ pub(crate) struct Running<'a> {
 }
 
 /// How a run ended.
-pub(crate) struct Ended {
+pub(crate) struct RunEnd {
     outcome: Outcome,
-    disturbed: Vec<Disturbed>,
+    disturbed: Vec<DisturbanceRecord>,
     began: Duration,
     reasons: Vec<String>,
     is_interrupted: bool,
 }
 
 impl<'a> Running<'a> {
-    /// `watched` is the server's process and its data, if they are here and the server is not handed over.
+    /// `watched` is the server's process and its data folder, if they are on this machine and not supervised.
     pub(crate) async fn new(
         order: &'a Order<'a>,
-        prepared: Prepared,
+        prepared: PreparedTarget,
         watched: Option<(u32, PathBuf)>,
     ) -> Result<Self, CannotRun> {
-        let Prepared { endpoint, supervisor } = prepared;
+        let PreparedTarget { endpoint, supervisor } = prepared;
         let own = supervisor.as_ref().and_then(|it| Some((it.pid()?, it.data_dir().to_owned())));
         let (scenario, seed) = (order.scenario, order.seed);
         let planned = planned(scenario, seed);
-        // Nobody kills a server that is not ours.
+        // Only a server of ours may be killed.
         let disturbances = match &supervisor {
             Some(_) => disturbances(&scenario.faults, scenario.spread(), seed),
             None => Vec::new(),
@@ -144,8 +144,8 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Runs the fleet, does to it and to the server what was planned, and watches all of it.
-    pub(crate) async fn fleet(&mut self, progress: &mut impl FnMut(&Meters)) -> Ended {
+    /// Runs the fleet, carries out the planned faults and disturbances, and observes all of it.
+    pub(crate) async fn fleet(&mut self, progress: &mut impl FnMut(&Meters)) -> RunEnd {
         let fleet = Fleet {
             scenario: Arc::new(self.order.scenario.clone()),
             sdk: self.order.sdk.clone(),
@@ -172,28 +172,28 @@ impl<'a> Running<'a> {
                 done = &mut everything => break done,
                 () = is_stopped(&mut stop) => {
                     let after = self.meters.now().as_secs_f64();
-                    reasons.push(format!("interrupted after {after:.1} s: what was under way is not judged"));
+                    reasons.push(format!("interrupted after {after:.1} s: unfinished events are not judged"));
                     is_interrupted = true;
                     break (Outcome::default(), (Vec::new(), Ok(())));
                 }
                 _ = period.tick() => {
-                    self.look();
+                    self.observe();
                     progress(&self.meters);
                 }
             }
         };
-        self.look();
+        self.observe();
         progress(&self.meters);
         if let Err(error) = end {
-            reasons.push(format!("the server did not come back: {error:#}"));
+            reasons.push(format!("the server did not restart: {error:#}"));
         }
         let began = began.borrow().unwrap_or_default();
-        Ended { outcome, disturbed, began, reasons, is_interrupted }
+        RunEnd { outcome, disturbed, began, reasons, is_interrupted }
     }
 
-    /// A look from outside; the fleet is told if there is no server any more.
-    fn look(&mut self) {
-        // Whoever holds it is ending or starting the server: then it is down on purpose.
+    /// Takes a measurement; the fleet is notified if the server is down for good.
+    fn observe(&mut self) {
+        // While the lock is held, the server is being stopped or started: it is down on purpose.
         let supervisor = self.supervised.as_ref().map(|supervised| supervised.try_lock());
         let pid = match supervisor {
             Some(Ok(mut supervisor)) => {
@@ -205,12 +205,12 @@ impl<'a> Running<'a> {
             Some(Err(_)) => None,
             None => self.watched,
         };
-        self.observer.look(&self.meters, pid);
+        self.observer.observe(&self.meters, pid);
     }
 
-    /// Stops the server and has the run judged.
-    pub(crate) async fn finish(self, ended: Ended) -> Run {
-        let Ended { outcome, disturbed, began, mut reasons, is_interrupted } = ended;
+    /// Stops the server and judges the run.
+    pub(crate) async fn finish(self, ended: RunEnd) -> Run {
+        let RunEnd { outcome, disturbed, began, mut reasons, is_interrupted } = ended;
         let took = self.meters.now();
         let server = self.observer.server(took);
         let gone = *self.set_gone.borrow();
@@ -218,7 +218,7 @@ impl<'a> Running<'a> {
         if let Err(reason) = stop(self.supervised, gone).await {
             reasons.push(reason);
         }
-        let seen = Seen {
+        let data = RunData {
             scenario: self.order.scenario,
             replay: self.order.replay.clone(),
             meters: &self.meters,
@@ -238,18 +238,18 @@ impl<'a> Running<'a> {
             reasons,
             is_interrupted,
         };
-        Run { result: judge::judge(seen), histories: outcome.histories, planned: self.planned }
+        Run { result: judge::judge(data), histories: outcome.histories, planned: self.planned }
     }
 }
 
-/// As [`disturb`], for a server that may not be ours.
+/// Like [`disturb`], but does nothing if the server is not ours.
 async fn disturbing(
     planned: Vec<(Duration, Disturbance)>,
     supervised: Option<Supervised>,
     routes: Arc<Routes>,
     meters: Arc<Meters>,
     began: watch::Receiver<Option<Duration>>,
-) -> (Vec<Disturbed>, anyhow::Result<()>) {
+) -> (Vec<DisturbanceRecord>, anyhow::Result<()>) {
     match supervised {
         Some(supervised) if !planned.is_empty() => {
             disturb(&planned, &supervised, &routes, &meters, began).await
@@ -260,10 +260,10 @@ async fn disturbing(
 
 async fn stop(supervised: Option<Supervised>, gone: bool) -> Result<(), String> {
     if gone {
-        return Err("the server ended in the middle of the run".to_owned());
+        return Err("the server exited during the run".to_owned());
     }
     let Some(supervised) = supervised else { return Ok(()) };
-    // An interrupted run may leave somebody who is starting it again; then it ends with its owner.
+    // After an interrupt, a task may still be restarting the server; the server then ends with the lock's owner.
     let Ok(supervisor) = Arc::try_unwrap(supervised) else { return Ok(()) };
     let stopped = supervisor.into_inner().stop().await.context("the server did not stop as it should");
     stopped.map_err(|error| format!("{error:#}"))

@@ -1,5 +1,5 @@
-//! Looks for the highest load that a server holds: steps of growing load on one server, each judged like a
-//! scenario of its own, until one does not hold the goal.
+//! Searches for the highest load that a server sustains: steps of growing load on one server, each judged like a
+//! scenario of its own, until one misses the goal.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use agentbench_report::schema::{LimitSearch, LoadStep, ScenarioResult, Setup, St
 use crate::definition::{Scenario, Search};
 use crate::meters::Meters;
 use crate::run::{Order, Run, Running};
-use crate::target::{CannotRun, Prepared};
+use crate::target::{CannotRun, PreparedTarget};
 
-/// A step ends after this many times its length, whatever has come of it.
+/// A step ends after this many times its length in any case.
 const STEP_LIMIT: u32 = 4;
-/// What a step needs beside that: connecting, and final reads.
+/// Time that a step needs in addition: connecting, and final reads.
 const STEP_OVERHEAD: Duration = Duration::from_secs(15);
-/// Times that a step is run if the generator was late in it.
+/// Maximum number of tries of a step in which the generator was late.
 const TRIES: u32 = 3;
-/// A step whose generator used this share of its core says more about the generator than about the server.
+/// A generator that used this share of its core may itself be the limit of the step.
 const GENERATOR_BUSY: f64 = 0.95;
 
 /// Runs the steps.
@@ -26,13 +26,13 @@ const GENERATOR_BUSY: f64 = 0.95;
 /// [`CannotRun`] if the server cannot be used.
 pub(crate) async fn run(
     order: &Order<'_>,
-    prepared: Prepared,
+    prepared: PreparedTarget,
     mut progress: impl FnMut(&Meters),
 ) -> Result<Run, CannotRun> {
     let search = order.scenario.search.ok_or_else(|| anyhow::anyhow!("the scenario has no search"))?;
-    let Prepared { endpoint, supervisor } = prepared;
+    let PreparedTarget { endpoint, supervisor } = prepared;
     let watched = supervisor.as_ref().and_then(|it| Some((it.pid()?, it.data_dir().to_owned())));
-    let mut found = Found::default();
+    let mut state = SearchProgress::default();
     let mut rate = search.start_per_second;
     for _ in 0..search.steps {
         let scenario = step(order.scenario, &search, rate);
@@ -41,17 +41,17 @@ pub(crate) async fn run(
         let mut tries = 0;
         let run = loop {
             tries += 1;
-            let prepared = Prepared { endpoint: endpoint.clone(), supervisor: None };
+            let prepared = PreparedTarget { endpoint: endpoint.clone(), supervisor: None };
             let mut running = Running::new(&order, prepared, watched.clone()).await?;
             let ended = running.fleet(&mut progress).await;
             let run = running.finish(ended).await;
-            // A step that a late generator broke says nothing: once more.
+            // A step that failed because of a late generator is inconclusive: try again.
             let is_doubtful = run.result.invalid.is_some() && why_broken(&run.result, &search).is_some();
             if !is_doubtful || tries == TRIES || *order.stop.borrow() {
                 break run;
             }
         };
-        let broke = found.take(run, &search, rate);
+        let broke = state.record(run, &search, rate);
         if broke || *order.stop.borrow() {
             break;
         }
@@ -62,7 +62,7 @@ pub(crate) async fn run(
         None => None,
     };
     let stopped = stopped.map(|error| format!("the server did not stop as it should: {error:#}"));
-    found.conclude(order.scenario, &search, stopped)
+    state.conclude(order.scenario, &search, stopped)
 }
 
 /// One step as a scenario.
@@ -78,19 +78,19 @@ fn step(whole: &Scenario, search: &Search, rate: f64) -> Scenario {
     }
 }
 
-/// What the steps said so far.
+/// The results of the steps so far.
 #[derive(Default)]
-struct Found {
+struct SearchProgress {
     steps: Vec<LoadStep>,
-    /// The last step that held.
+    /// The last step that met the goal.
     held: Option<Run>,
-    /// The step that did not.
+    /// The step that missed it.
     broke: Option<Run>,
 }
 
-impl Found {
-    /// Takes a step, and says whether it broke the goal.
-    fn take(&mut self, run: Run, search: &Search, rate: f64) -> bool {
+impl SearchProgress {
+    /// Records a step, and returns whether it missed the goal.
+    fn record(&mut self, run: Run, search: &Search, rate: f64) -> bool {
         let broke = why_broken(&run.result, search);
         let figures = &run.result.figures;
         self.steps.push(LoadStep {
@@ -112,14 +112,14 @@ impl Found {
             _ => "every step held: the limit is beyond the last one".to_owned(),
         };
         let held = self.steps.iter().rfind(|step| step.broke.is_none()).map(|step| step.planned_per_second);
-        // A broken promise fails the scenario; being slow at some load is what is looked for.
+        // A broken promise fails the scenario; being slow at some load is what the search is for.
         let broken = self.broke.as_ref().map(|run| &run.result.verdict).filter(|verdict| !verdict.is_clean());
         let broken = broken.map(|verdict| format!("promises were broken under load: {}", kinds(verdict)));
         let is_generator = self.broke.as_ref().and_then(|run| generator_was_busy(&run.result));
         let Some(mut run) = self.held.or(self.broke) else {
             return Err(CannotRun::Server("no step of the search could be run".to_owned()));
         };
-        // A generator that was late itself has shown nothing about the server.
+        // A late generator proves nothing about the server.
         let none = (held.is_none() && is_generator.is_none())
             .then(|| format!("not even the first step held: {ended}"));
         run.result.reasons = [broken, none, problem].into_iter().flatten().collect();
@@ -141,7 +141,7 @@ fn kinds(verdict: &Verdict) -> String {
     verdict.counts.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// Why a step does not hold, if it does not.
+/// Why a step misses the goal, if it does.
 fn why_broken(result: &ScenarioResult, search: &Search) -> Option<String> {
     if let Some(reason) = result.reasons.first() {
         return Some(reason.clone());
@@ -152,12 +152,12 @@ fn why_broken(result: &ScenarioResult, search: &Search) -> Option<String> {
 
 fn generator_was_busy(result: &ScenarioResult) -> Option<String> {
     if let Some(invalid) = &result.invalid {
-        return Some(format!("in the step that did not hold {invalid}: the limit may be its own"));
+        return Some(format!("in the step that did not hold, {invalid}: the limit may be its own"));
     }
     let share = result.figures.generator.cpu_share;
     (share > GENERATOR_BUSY).then(|| {
         format!(
-            "the generator was at {:.0} % of a core in the step that did not hold: the limit may be its own",
+            "the generator used {:.0} % of a core in the step that did not hold: the limit may be its own",
             share * 100.0
         )
     })

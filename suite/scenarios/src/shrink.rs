@@ -1,4 +1,4 @@
-//! Looks for a smaller plan that still fails: fewer faults, fewer kills. Each try is a whole run.
+//! Searches for a smaller plan that still fails: fewer faults, fewer kills. Each try is a whole run.
 
 use agentbench_history::Shrinker;
 
@@ -7,37 +7,37 @@ use crate::faults::{Moment, PlannedFault, disturbances, moments, planned};
 use crate::run::{Order, Run, run};
 use crate::target::CannotRun;
 
-/// A part of a plan that may be left out.
+/// A part of a plan that may be dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Fault(PlannedFault),
     Moment(Moment),
 }
 
-/// The smallest plan that was found.
+/// The smallest plan found.
 #[derive(Debug)]
-pub struct Shrunk {
-    /// The scenario with exactly the faults that are left.
+pub struct ShrunkPlan {
+    /// The scenario with exactly the remaining faults.
     pub scenario: Scenario,
-    /// Faults and disturbances before.
+    /// Number of faults and disturbances before.
     pub before: usize,
-    /// Faults and disturbances now.
+    /// Number of faults and disturbances now.
     pub after: usize,
-    /// Runs that it took.
+    /// Number of runs.
     pub runs: u32,
 }
 
-/// Shrinks the plan of a run that broke promises. A try fails if it breaks one of the same promises again; what
-/// depends on chance may pass then, so the plan that is left is one that did fail, not surely the smallest.
+/// Shrinks the plan of a run that broke promises. A try fails if it breaks one of the same promises again. A try that
+/// depends on chance may pass, so the resulting plan did fail, but is not necessarily the smallest.
 ///
 /// # Errors
-/// [`CannotRun`] if there is no server any more.
+/// [`CannotRun`] if the server is down for good.
 pub async fn shrink(
     order: &Order<'_>,
     failed: &Run,
     most_runs: u32,
     mut progress: impl FnMut(u32, usize),
-) -> Result<Shrunk, CannotRun> {
+) -> Result<ShrunkPlan, CannotRun> {
     let parts = parts(order.scenario, order.seed);
     let before = parts.len();
     let (mut shrinker, mut runs) = (Shrinker::new(parts), 0);
@@ -49,10 +49,10 @@ pub async fn shrink(
         runs += 1;
         progress(runs, candidate.len());
         let again = run(&order, |_| {}).await?;
-        shrinker.tell(breaks_the_same(failed, &again));
+        shrinker.report(breaks_the_same(failed, &again));
     }
     let scenario = with_parts(order.scenario, shrinker.smallest());
-    Ok(Shrunk { scenario, before, after: shrinker.smallest().len(), runs })
+    Ok(ShrunkPlan { scenario, before, after: shrinker.smallest().len(), runs })
 }
 
 fn parts(scenario: &Scenario, seed: u64) -> Vec<Part> {

@@ -1,5 +1,5 @@
-//! The server under test while a scenario runs: started, killed, stopped, drained and started again as a process,
-//! on a free port, with a scratch folder that goes away with it.
+//! The server under test as a process, which can be started, killed, paused, drained and restarted, on a free port and
+//! with a temporary folder.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,57 +13,57 @@ use tokio::sync::Mutex;
 
 use crate::faults::Disturbance;
 
-/// How long a server may take to stop when it is asked to.
+/// Time limit for a graceful stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
-/// See the module.
+/// A supervised server.
 #[derive(Debug)]
 pub struct Supervisor {
     command: ServerCommand,
-    /// None only while it is down.
+    /// `None` only while it is down.
     server: Option<ServerProcess>,
     scratch: TempDir,
 }
 
-/// Shared by who disturbs the server and who watches it: held while it is down on purpose.
+/// Shared between the task that disturbs the server and the one that observes it: locked while it is down on purpose.
 pub(crate) type Supervised = Arc<Mutex<Supervisor>>;
 
 impl Supervisor {
     /// Starts a server of this binary.
     ///
     /// # Errors
-    /// If it does not start.
+    /// The server does not start.
     pub fn start(binary: PathBuf, flags: Vec<String>, core: Option<usize>) -> anyhow::Result<Self> {
-        let scratch = tempfile::tempdir().context("cannot make a scratch folder")?;
+        let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
         let command = ServerCommand { binary, data_dir: scratch.path().to_owned(), flags, core, port: 0 };
         let server = Some(ServerProcess::start(&command)?);
         Ok(Self { command, server, scratch })
     }
 
-    /// Where it listens. Another port after each start.
+    /// Its address. The port changes with each start.
     pub fn address(&self) -> Option<SocketAddr> {
         self.server.as_ref().map(ServerProcess::address)
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(ServerProcess::pid)
     }
 
-    /// Its data.
+    /// Its data folder.
     pub fn data_dir(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// Whether it has ended although nobody wanted that.
+    /// Whether it exited unexpectedly.
     pub fn has_ended(&mut self) -> bool {
         self.server.as_mut().is_none_or(ServerProcess::has_ended)
     }
 
-    /// Does this to it. It is up again when this is done.
+    /// Carries out a disturbance. The server is up again when this returns.
     ///
     /// # Errors
-    /// If it does not stop or start as it should.
+    /// The server does not stop or start as it should.
     pub async fn disturb(&mut self, disturbance: Disturbance) -> anyhow::Result<()> {
         match disturbance {
             Disturbance::Kill => {
@@ -83,7 +83,7 @@ impl Supervisor {
         }
     }
 
-    /// Starting and stopping wait for a process: on a thread of their own, so that the load goes on.
+    /// Stops the server on a thread of its own, since that waits for a process and the load must continue.
     async fn down(
         &mut self,
         how: impl FnOnce(ServerProcess) -> anyhow::Result<()> + Send + 'static,
@@ -99,10 +99,10 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Stops it for good.
+    /// Stops the server for good.
     ///
     /// # Errors
-    /// If it does not stop as it should.
+    /// The server does not stop as it should.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         match &self.server {
             Some(_) => self.down(|server| server.stop(STOP_PATIENCE).map(drop)).await,

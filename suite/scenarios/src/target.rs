@@ -1,4 +1,4 @@
-//! The server under test: one that is started here, or one that runs somewhere else.
+//! The server under test: one that the suite starts, or one that is already running.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,27 +14,27 @@ use crate::supervisor::Supervisor;
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A fresh one for each scenario, with a scratch folder.
+    /// A new server for each scenario, with a temporary folder.
     Start {
         /// The `agentbench` binary.
         binary: PathBuf,
         /// Flags of `serve` beyond the scenario's own.
         flags: Vec<String>,
-        /// A token that it will take; see [`own_secret`].
+        /// A token that it accepts; see [`own_secret`].
         token: String,
-        /// Core that it is held to, if any.
+        /// Core that it is pinned to, if any.
         core: Option<usize>,
     },
-    /// One that is there.
+    /// A running server.
     Running {
         /// Its URL.
         url: String,
-        /// A token that it takes.
+        /// A token that it accepts.
         token: String,
     },
 }
 
-/// The secret of servers that are started here.
+/// The secret of servers that the suite starts.
 pub const fn own_secret() -> &'static str {
     SECRET
 }
@@ -45,31 +45,31 @@ pub enum CannotRun {
     /// There is no server, or it cannot be used.
     #[error("{0}")]
     Server(String),
-    /// Something on this side.
+    /// A problem on this side.
     #[error("{0:#}")]
     Here(#[from] anyhow::Error),
 }
 
-/// What clients need to know.
+/// What clients need to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The server's URL.
     pub url: String,
-    /// A token that it takes.
+    /// A token that it accepts.
     pub token: String,
-    /// Where to connect instead of the URL's own address: a proxy.
+    /// Address to connect to instead of the URL's: a proxy.
     pub through: Option<SocketAddr>,
-    /// The authority of the server's certificate, in PEM; without one the machine's own are trusted.
+    /// The CA of the server's certificate, in PEM; the system's CAs if not given.
     pub authority: Option<Vec<u8>>,
 }
 
 impl Endpoint {
-    /// Straight to the server.
+    /// An endpoint without a proxy.
     pub fn new(url: impl Into<String>, token: impl Into<String>) -> Self {
         Self { url: url.into(), token: token.into(), through: None, authority: None }
     }
 
-    /// What the SDK needs to connect to it.
+    /// The SDK's configuration to connect to it.
     pub fn config(&self) -> Config {
         let mut config = Config::new(&self.url).token(&self.token);
         if let Some(pem) = &self.authority {
@@ -84,31 +84,31 @@ impl Endpoint {
 
 /// A target that is ready for one scenario.
 #[derive(Debug)]
-pub struct Prepared {
-    /// For clients without a proxy.
+pub struct PreparedTarget {
+    /// The endpoint for clients without a proxy.
     pub endpoint: Endpoint,
     /// The server's process, if it was started here.
     pub supervisor: Option<Supervisor>,
 }
 
-/// How long the first connection may take.
+/// Time limit of the first connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Target {
-    /// Starts the server, if it is to be started, and sees whether it can be used.
+    /// Starts the server if necessary, and checks that it can be used.
     ///
     /// # Errors
-    /// [`CannotRun`], with a sentence for whoever started the suite.
-    pub async fn prepare(&self, scenario: &Scenario) -> Result<Prepared, CannotRun> {
+    /// [`CannotRun`], with a sentence for the user.
+    pub async fn prepare(&self, scenario: &Scenario) -> Result<PreparedTarget, CannotRun> {
         let prepared = match self {
             Self::Start { binary, flags, token, core } => {
                 let flags = flags.iter().chain(&scenario.server_flags).cloned().collect();
                 let supervisor = Supervisor::start(binary.clone(), flags, *core)?;
-                let address = supervisor.address().context("the server listens nowhere")?;
+                let address = supervisor.address().context("the server has no address")?;
                 let endpoint = Endpoint::new(format!("ws://{address}"), token);
-                Prepared { endpoint, supervisor: Some(supervisor) }
+                PreparedTarget { endpoint, supervisor: Some(supervisor) }
             }
-            Self::Running { url, .. } if url.starts_with("wss://") && looks_inside(scenario) => {
+            Self::Running { url, .. } if url.starts_with("wss://") && reads_traffic(scenario) => {
                 let name = &scenario.name;
                 return Err(CannotRun::Server(format!(
                     "{name} puts faults between client and server that need to read messages, which TLS forbids; \
@@ -116,7 +116,7 @@ impl Target {
                 )));
             }
             Self::Running { url, token } => {
-                Prepared { endpoint: Endpoint::new(url, token), supervisor: None }
+                PreparedTarget { endpoint: Endpoint::new(url, token), supervisor: None }
             }
         };
         probe(&prepared.endpoint).await.map_err(CannotRun::Server)?;
@@ -124,8 +124,8 @@ impl Target {
     }
 }
 
-/// Whether the scenario has faults or cuts, which stand between the ends and read what passes.
-fn looks_inside(scenario: &Scenario) -> bool {
+/// Whether the scenario has faults or cuts, whose proxies read the traffic.
+fn reads_traffic(scenario: &Scenario) -> bool {
     scenario.faults.rate > 0.0 || scenario.cuts.is_some()
 }
 
@@ -140,7 +140,7 @@ async fn probe(endpoint: &Endpoint) -> Result<(), String> {
     }
 }
 
-/// What a person needs to know of a connection that did not come about.
+/// Explains a failed connection to a person.
 pub fn sentence(url: &str, error: &Error) -> String {
     match error {
         Error::Ended(Ended::Dismissed { detail, .. }) => {
@@ -151,7 +151,7 @@ pub fn sentence(url: &str, error: &Error) -> String {
             format!("the server at {url} refuses the token: {}", detail.trim())
         }
         Error::Ended(Ended::Http { status, .. }) => {
-            format!("what answers at {url} is no server of this protocol: it says HTTP status {status}")
+            format!("{url} is not a server of this protocol: it answered with HTTP status {status}")
         }
         Error::Invalid(detail) => format!("{url} cannot be used: {detail}"),
         Error::Connect(detail) => format!("no server of this protocol answers at {url}: {detail}"),

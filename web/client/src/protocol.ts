@@ -14,22 +14,22 @@ export interface Position {
 export interface Ack {
   /** The coalesced form: event and seq of each. */
   acks?: [string, number][];
-  /** The log had this event already; `seq` is its first one. */
+  /** Whether the event was already in the log; `seq` is that of the first one. */
   duplicate?: boolean;
-  /** The life of the log that the seq counts in. */
+  /** The epoch that the seq belongs to. */
   epoch?: string | null;
-  /** What the ack vouches for. */
+  /** What the ack guarantees. */
   level?: AckLevel | null;
   /** The event, in the single form. */
   originalMessageId?: string | null;
   /** The event's seq; from a client: the highest seq that it has. */
   seq?: number | null;
-  /** Which session. */
+  /** The session. */
   sessionId?: string | null;
 }
 
 /**
- * What an ack vouches for. Ordered: a later one includes the earlier ones.
+ * What an ack guarantees. Ordered: a later level includes the earlier ones.
  * 
  * - `received`: The server has it in memory.
  * - `logged`: Written by the log: survives a crash of the process.
@@ -46,13 +46,13 @@ export type AckLevel =
 export interface CreateSession {
   /** The agent under test. */
   agentName: string;
-  /** Whether the creator wants the session's events too. */
+  /** Whether the creator also receives the session's events. */
   follow?: boolean;
-  /** Anything else, an object; shown in listings. */
+  /** Further data, an object; shown in listings. */
   metadata?: Record<string, unknown> | null;
-  /** The project that the session belongs to. */
+  /** The session's project. */
   projectId: string;
-  /** The test case that is run. */
+  /** The test case to run. */
   testId: string;
 }
 
@@ -61,7 +61,10 @@ export interface Envelope {
   id: string;
   metadata?: {
     checksum?: string;
-    /** What is refused first under overload, and which session goes first on a shared connection. Never breaks a session's order. */
+    /**
+     * Determines what is refused first under overload, and which session goes first on a shared connection. Never changes a session's
+     * order.
+     */
     priority?: "low" | "normal" | "high" | "critical";
     requiresAck?: boolean;
     retryCount?: number;
@@ -71,7 +74,7 @@ export interface Envelope {
   /** ms since 1970, added by the server */
   receivedAt?: number;
   replay?: boolean;
-  /** Who sent an event. */
+  /** The sender of an event. */
   sender?: {
     /** The connection. */
     clientId: string;
@@ -94,25 +97,25 @@ export interface Envelope {
  * Every code that an `error` message can carry.
  * 
  * - `malformed_json`: The frame is not JSON (or not MessagePack).
- * - `invalid_message`: A field is missing, of the wrong kind or out of range; `field` names it.
- * - `unknown_type`: The envelope's `type` is none that a client sends.
- * - `unknown_command`: `data.command` is none of the commands.
+ * - `invalid_message`: A field is missing, of the wrong type or out of range; `field` names it.
+ * - `unknown_type`: The envelope's `type` is not one that a client may send.
+ * - `unknown_command`: `data.command` is unknown.
  * - `not_authenticated`: There is no valid token.
  * - `forbidden`: The token does not permit this, or not in this project.
- * - `session_not_found`: There is no session of this name that the user may see.
- * - `session_closed`: The session has ended or expired and takes no events.
- * - `session_limit`: No more sessions fit (`MAX_SESSIONS`, or a user's own limit).
- * - `not_a_participant`: Publishing needs participation: create or join the session first.
- * - `id_conflict`: The same producer used this id for other content before.
- * - `invalid_transition`: The lifecycle has no such step from the state that the session is in.
- * - `invalid_position`: The position is not one that a log can have.
+ * - `session_not_found`: There is no session with this id that the user may see.
+ * - `session_closed`: The session has ended or expired and accepts no events.
+ * - `session_limit`: The limit of sessions is reached (`MAX_SESSIONS`, or a user's own limit).
+ * - `not_a_participant`: Publishing requires participation: create or join the session first.
+ * - `id_conflict`: The same producer has used this id for other content.
+ * - `invalid_transition`: The session's state does not allow this lifecycle step.
+ * - `invalid_position`: The position cannot exist in any log.
  * - `payload_too_large`: The message is larger than `maxPayload`.
- * - `checksum_mismatch`: `metadata.checksum` does not fit `data`.
+ * - `checksum_mismatch`: `metadata.checksum` does not match `data`.
  * - `rate_limited`: Sent faster than the limit allows.
- * - `overloaded`: The server has more work than it can take now.
- * - `log_unavailable`: The log takes no appends now (disk full or failed); reading goes on.
- * - `not_found`: HTTP only: nothing has this name.
- * - `internal`: A mistake of the server.
+ * - `overloaded`: The server is overloaded.
+ * - `log_unavailable`: The log accepts no appends now (disk full or failed); reads continue.
+ * - `not_found`: HTTP only: nothing exists under this name.
+ * - `internal`: A bug in the server.
  */
 export type ErrorCode =
   | "malformed_json"
@@ -140,11 +143,11 @@ export type ErrorCode =
 export interface ErrorData {
   /** The code. */
   code: ErrorCode;
-  /** What a person needs to know. */
+  /** An explanation for people. */
   error: string;
-  /** The field that is wrong. */
+  /** The invalid field. */
   field?: string | null;
-  /** The message that is refused, where its id could be read. */
+  /** The id of the refused message, if it could be parsed. */
   originalMessageId?: string | null;
   /** When to try again. */
   retryAfterMs?: number | null;
@@ -153,14 +156,14 @@ export interface ErrorData {
 }
 
 /**
- * Why a reader will not get a range of seqs.
+ * Why a reader will not receive a range of seqs.
  * 
- * - `expired`: Their time to live was over before they could be handed to the reader.
+ * - `expired`: Their time to live expired before delivery to this reader.
  * - `overflow`: The reader was too far behind.
  * - `retention`: Removed by retention.
- * - `epoch`: They belong to another life of the log.
- * - `diverged`: The reader's history is not this log's.
- * - `damaged`: The stored bytes fail their checksum and are never served.
+ * - `epoch`: They belong to another epoch of the log.
+ * - `diverged`: The reader's history differs from this log's.
+ * - `damaged`: The stored bytes fail their checksum and are never delivered.
  */
 export type GapCause =
   | "expired"
@@ -174,19 +177,19 @@ export type GapCause =
 export interface GetSessionList {
   /** Where the last page ended (`nextCursor`). */
   cursor?: string | null;
-  /** Most sessions in the page. */
+  /** Maximum number of sessions in the page. */
   limit?: number;
   /** Only sessions of this project. */
   projectId?: string | null;
-  /** Only sessions whose agent, test, project or name holds this text, in upper or lower case. */
+  /** Only sessions whose agent, test, project or id contains this text, ignoring case. */
   q?: string | null;
   /** Only sessions in this state. */
   status?: Status | null;
 }
 
-/** What a joiner is told: where the log is, and where its own reading begins. */
+/** The answer to a join: the state of the log, and where delivery starts. */
 export interface Joined {
-  /** The life of its log. */
+  /** The epoch of its log. */
   epoch: string;
   /** The position after which delivery begins. */
   from: Position;
@@ -196,19 +199,19 @@ export interface Joined {
   originalMessageId: string;
   /** Why not. */
   reason?: NotRecovered | null;
-  /** Whether the position that was asked for is honoured. */
+  /** Whether the requested position could be resumed. */
   recovered: boolean;
   /** The session. */
   session: SessionInfo;
-  /** Which session. */
+  /** The session. */
   sessionId: string;
 }
 
 /**
- * Why a position could not be honoured.
+ * Why a position could not be resumed.
  * 
- * - `unknown_epoch`: The log lives in another epoch.
- * - `ahead_of_log`: The log has not come so far.
+ * - `unknown_epoch`: The log has another epoch.
+ * - `ahead_of_log`: The log does not reach that far.
  * - `diverged`: The log has another event at that seq.
  * - `trimmed`: The events after it were removed by retention.
  */
@@ -220,39 +223,39 @@ export type NotRecovered =
 
 /** A connection that has joined a session. */
 export interface Participant {
-  /** The highest seq that it acknowledged, if it does. */
+  /** The highest seq that it acknowledged, if any. */
   ackedSeq?: number | null;
   /** The connection. */
   clientId: string;
-  /** Whether it gets the session's events. */
+  /** Whether it receives the session's events. */
   following: boolean;
   /** The user's role. */
   role: string;
-  /** Whose it is. */
+  /** The user id. */
   userId: string;
   /** The user's name. */
   username: string;
 }
 
-/** Who takes part in a session, after somebody joined or left. */
+/** The participants of a session, after one joined or left. */
 export interface Presence {
-  /** How many there are now. */
+  /** Number of participants now. */
   count: number;
-  /** Who is there now: the first [`crate::limits::MAX_PRESENCE_LIST`] of them. */
+  /** The participants now: the first [`crate::limits::MAX_PRESENCE_LIST`] of them. */
   participants: Participant[];
-  /** Which session. */
+  /** The session. */
   sessionId: string;
-  /** Who it was. */
+  /** The participant that joined or left. */
   user: Participant;
 }
 
 /**
  * What a client should do after a disconnect.
  * 
- * - `now`: Come back at once (with the usual backoff).
- * - `after`: Come back after `afterMs`.
+ * - `now`: Reconnect at once (with the usual backoff).
+ * - `after`: Reconnect after `afterMs`.
  * - `refresh_token`: Get a new token first.
- * - `never`: Do not come back.
+ * - `never`: Do not reconnect.
  */
 export type Reconnect =
   | "now"
@@ -264,51 +267,51 @@ export type Reconnect =
 export interface SessionInfo {
   /** The agent under test. */
   agentName: string;
-  /** When, ms since 1970. */
+  /** When it was created, ms since 1970. */
   createdAt: number;
   /** User who created it. */
   createdBy: string;
   /** When the session ended, ms since 1970. */
   endedAt?: number | null;
-  /** The life of its log. */
+  /** The epoch of its log. */
   epoch: string;
   /** The last seq in its log. */
   headSeq: number;
-  /** When the newest event was taken, ms since 1970; absent if none is known of. */
+  /** When the newest event was accepted, ms since 1970; absent if unknown. */
   lastEventAt?: number | null;
-  /** What the creator added. */
+  /** The creator's metadata. */
   metadata?: Record<string, unknown> | null;
   /** The session's own usual time between events, ms: an exponentially weighted mean. */
   paceMs?: number | null;
-  /** Who takes part now. Empty in listings. */
+  /** The current participants. Empty in listings. */
   participants?: Participant[];
   /** Percent of its newest `progress` event. */
   progress?: number | null;
-  /** The project that it belongs to. */
+  /** Its project. */
   projectId: string;
-  /** Why it ended, if somebody said so. */
+  /** Why it ended, if a reason was given. */
   reason?: string | null;
-  /** Its name. */
+  /** Its id. */
   sessionId: string;
-  /** Of a running session: whether it has been silent for much longer than its pace. */
+  /** For a running session: whether it has had no events for much longer than usual. */
   stalled?: boolean | null;
-  /** When the test was started first, ms since 1970. */
+  /** When the test was first started, ms since 1970. */
   startedAt?: number | null;
   /** Its state. */
   status: Status;
-  /** The test case that is run. */
+  /** The test case. */
   testId: string;
 }
 
 /**
- * State in the lifecycle `idle → running ⇄ paused → completed | error`. A session that nobody used expires.
+ * State in the lifecycle `idle → running ⇄ paused → completed | error`. A session that is not used expires.
  * 
  * - `idle`: Created, not started.
- * - `running`: The test runs.
- * - `paused`: The test is held.
- * - `completed`: Ended as it should.
+ * - `running`: The test is running.
+ * - `paused`: The test is paused.
+ * - `completed`: Ended normally.
  * - `error`: Ended with an error.
- * - `expired`: Ended by the server, since nobody used it for `SESSION_TIMEOUT`.
+ * - `expired`: Ended by the server, since it was not used for `SESSION_TIMEOUT`.
  */
 export type Status =
   | "idle"
@@ -322,9 +325,9 @@ export type Status =
 export type SystemMessage =
   /** The first message on every connection. */
   | {
-    /** What acks of this server vouch for. */
+    /** What acks of this server guarantee. */
     ackLevel: AckLevel;
-    /** Name of this connection. */
+    /** Id of this connection. */
     clientId: string;
     /** Time between pings, ms. */
     heartbeatInterval: number;
@@ -334,15 +337,15 @@ export type SystemMessage =
     node: string;
     /** Version of this protocol. */
     protocolVersion: number;
-    /** Software and version. */
+    /** Name and version of the software. */
     server: string;
-    /** When the token ends, ms since 1970. */
+    /** When the token expires, ms since 1970. */
     tokenExpiresAt?: number | null;
     type: "connection_established";
   }
   /** Reply to `create_session`; in a log, its first entry. */
   | {
-    /** The life of its log. */
+    /** The epoch of its log. */
     epoch: string;
     /** The command. */
     originalMessageId?: string | null;
@@ -364,7 +367,7 @@ export type SystemMessage =
   | {
     /** The command. */
     originalMessageId: string;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     type: "session_left";
   }
@@ -372,7 +375,7 @@ export type SystemMessage =
   | {
     /** The command. */
     originalMessageId: string;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     type: "session_unsubscribed";
   }
@@ -422,7 +425,7 @@ export type SystemMessage =
     nextSeq?: number | null;
     /** The command. */
     originalMessageId: string;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     type: "session_history";
   }
@@ -430,11 +433,11 @@ export type SystemMessage =
   | {
     /** First seq of the replay. */
     fromSeq: number;
-    /** Longest wait for one event, ms: longer pauses of the log are cut to it. 0 from servers that wait for all of them. */
+    /** Longest pause between two events, ms: longer pauses of the log are cut to it. 0 from servers that do not cut pauses. */
     longestPauseMs?: number;
     /** The command. */
     originalMessageId: string;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     /** Factor of the log's own pace. */
     speed: number;
@@ -444,21 +447,21 @@ export type SystemMessage =
   }
   /** The end of a replay. */
   | {
-    /** The command that began it. */
+    /** The command that started it. */
     originalMessageId: string;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     /** Last seq that was sent. */
     toSeq: number;
     type: "replay_finished";
   }
-  /** Reply to `stop_replay`: nothing of that replay comes after it. */
+  /** Reply to `stop_replay`: nothing of that replay follows it. */
   | {
     /** The command. */
     originalMessageId: string;
     /** Last seq that was sent; one before the first if none was. */
     seq: number;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     type: "replay_stopped";
   }
@@ -466,7 +469,7 @@ export type SystemMessage =
   | {
     /** The command. */
     originalMessageId: string;
-    /** When the new token ends, ms since 1970. */
+    /** When the new token expires, ms since 1970. */
     tokenExpiresAt?: number | null;
     type: "token_refreshed";
   }
@@ -478,29 +481,29 @@ export type SystemMessage =
     stats: Record<string, unknown>;
     type: "stats";
   }
-  /** From the server: what became of published events. From a client: how far it has read. */
+  /** From the server: the outcome of published events. From a client: how far it has read. */
   | Ack & {
     type: "ack";
   }
-  /** A range of seqs that this reader will not get. */
+  /** A range of seqs that this reader will not receive. */
   | {
-    /** Why. */
+    /** The cause. */
     cause: GapCause;
     /** First seq. */
     fromSeq: number;
     /** Whether `get_history` still has them. */
     history: boolean;
-    /** Which session. */
+    /** The session. */
     sessionId: string;
     /** Last seq. */
     toSeq: number;
     type: "gap";
   }
-  /** Somebody joined; sent to participants, not logged. */
+  /** A participant joined; sent to participants, not logged. */
   | Presence & {
     type: "user_joined";
   }
-  /** Somebody left; sent to participants, not logged. */
+  /** A participant left; sent to participants, not logged. */
   | Presence & {
     type: "user_left";
   }
@@ -508,11 +511,11 @@ export type SystemMessage =
   | {
     /** When, for `after`. */
     afterMs?: number | null;
-    /** A short word. */
+    /** A short name of the reason. */
     cause: string;
     /** The close code that follows. */
     code: number;
-    /** What a person needs to know. */
+    /** An explanation for people. */
     detail: string;
     /** What to do. */
     reconnect: Reconnect;
@@ -521,17 +524,17 @@ export type SystemMessage =
 
 /** One step of a session's lifecycle. */
 export interface Transition {
-  /** The same command was carried out before; this is the same answer again. */
+  /** Whether the same command was carried out before, and this repeats the answer. */
   duplicate?: boolean;
   /** The state before. */
   from: Status;
   /** The command, in its reply; absent in the log's entry. */
   originalMessageId?: string | null;
-  /** Why, if somebody said so. */
+  /** The reason, if one was given. */
   reason?: string | null;
   /** The seq of the log's entry, in a reply. */
   seq?: number | null;
-  /** Which session. */
+  /** The session. */
   sessionId: string;
   /** The state now. */
   status: Status;

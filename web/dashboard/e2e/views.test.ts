@@ -145,10 +145,10 @@ test("what the server says of itself: alerts that fire and clear, readers that a
   const { page, context, problems } = await newPage(browser);
   await page.addInitScript((kept) => sessionStorage.setItem("agentbench.token", kept), admin);
   await page.goto(`${pages.url}/#/`);
-  const silent = page.locator(".alert", { hasText: "Running sessions are silent" });
+  const silent = page.locator(".alert", { hasText: "Running sessions have stalled" });
   await silent.getByText("2 sessions, limit 0").waitFor();
   await silent.getByText(/\S{3,} \S{3,}/).last().waitFor();
-  await page.locator(".alert.tone-bad", { hasText: "Memory runs out" }).getByText("percent of what it may have, limit 0.01").waitFor();
+  await page.locator(".alert.tone-bad", { hasText: "Memory is running out" }).getByText("percent of the memory limit, limit 0.01").waitFor();
   const behind = page.locator("tr", { hasText: "sam" }).locator("td").last();
   await behind.waitFor();
   expect(Number((await behind.textContent())?.replaceAll(",", ""))).toBeGreaterThan(0);
@@ -165,8 +165,8 @@ test("what the server says of itself: alerts that fire and clear, readers that a
   }
   control.close();
   await silent.waitFor({ state: "detached" });
-  await page.locator(".changes li", { hasText: "Well again" }).getByText("Running sessions are silent").waitFor();
-  await page.locator(".changes li", { hasText: "Fires" }).getByText("Memory runs out").waitFor();
+  await page.locator(".changes li", { hasText: "Well again" }).getByText("Running sessions have stalled").waitFor();
+  await page.locator(".changes li", { hasText: "Fires" }).getByText("Memory is running out").waitFor();
   expect(await findings(page)).toEqual([]);
   expect(problems).toEqual([]);
   await context.close();

@@ -1,8 +1,8 @@
-//! References that are made from the code: the JSON Schemas of the protocol, of events' data and of the suite's report, the HTTP API's
-//! description, the table of settings, the rules of alerts for Prometheus. A test of freshness stops
-//! the code from saying one thing and the documents another.
+//! References generated from the code: the JSON Schemas of the protocol, of events' data and of the suite's report, the description of the
+//! HTTP API, the table of settings, the alert rules for Prometheus. A freshness test prevents the documents from contradicting the
+//! code.
 //!
-//! `cargo xtask codegen` and `cargo xtask tidy` run it. It is a program of its own because it has the whole server below it, which
+//! `cargo xtask codegen` and `cargo xtask tidy` run it. It is a separate program because it depends on the whole server, which
 //! the task runner would otherwise build in debug before the first task of a fresh checkout.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,9 @@ fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
         Some("write") => write(),
         Some("stale") => stale().map(|stale| stale.iter().for_each(|line| println!("{line}"))),
-        _ => Err(anyhow::anyhow!("say `write`, or `stale` to print what is stale, a line each")),
+        _ => Err(anyhow::anyhow!(
+            "the argument must be `write`, or `stale` to print stale files, one per line"
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,7 +65,7 @@ fn write() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Those that are not what the code says now.
+/// Reports files that do not match the code.
 fn stale() -> anyhow::Result<Vec<String>> {
     let stale = files()?.into_iter().filter(|(path, content)| {
         fs::read_to_string(root().join(path)).is_ok_and(|found| found == *content).then_some(()).is_none()
@@ -123,7 +125,7 @@ fn events_schema() -> anyhow::Result<String> {
         schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).context("the kinds of events")?;
     let other = kinds.pop().context("the last kind is any other")?;
     let known: Vec<_> = kinds.iter().map(|kind| kind["properties"]["eventType"]["const"].clone()).collect();
-    // The types can only say that it is another one; the schema can say other than which.
+    // The types can only express "any other"; the schema can exclude the known ones.
     let event_type = serde_json::json!({"type": "string", "not": {"enum": known}});
     kinds.push(serde_json::json!({
         "description": other["description"],
@@ -143,8 +145,8 @@ fn report_schema() -> anyhow::Result<String> {
 
 fn settings() -> anyhow::Result<String> {
     let mut page = String::from(
-        "# Settings\n\nMade from the code by `cargo xtask codegen`. Flags (`--max-sessions 5`) go over environment variables, those over \
-         `agentbench.toml` (`max_sessions = 5`), that over the defaults. `agentbench serve --print-config` shows each value and where it came from.\n\n\
+        "# Settings\n\nMade from the code by `cargo xtask codegen`. Flags (`--max-sessions 5`) override environment variables, which override \
+         `agentbench.toml` (`max_sessions = 5`), which overrides the defaults. `agentbench serve --print-config` shows each value and its source.\n\n\
          | flag | variable | default | what it is |\n|---|---|---|---|\n",
     );
     for setting in SETTINGS {

@@ -1,5 +1,5 @@
-//! What makes each rule fire: the thing itself wherever it can be had on any machine, with a threshold just beyond what is
-//! there anyway. Where it cannot (a slow disk, slow readers), the threshold is so low that the usual time is beyond it.
+//! Causes that make each rule fire. Where any machine can produce the real cause, the threshold is just beyond the idle value;
+//! elsewhere (a slow disk, slow readers) it is so low that normal times exceed it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,19 +16,19 @@ use tokio::runtime::Runtime;
 
 use super::Outcome;
 use super::raw::Raw;
-use super::scratch::{Provoked, Scratch};
+use super::scratch::{ProvokedRule, Scratch};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Bytes of each message that is begun and not ended, and how many there are.
+/// Size of each incomplete message in bytes.
 const LARGE_MESSAGE: usize = 24 << 20;
 const LARGE_MESSAGES: usize = 6;
-/// Bytes that are taken from the disk.
+/// Bytes to allocate on the disk.
 const DISK_BYTES: u64 = 2 << 30;
-/// Connections that come and go.
+/// Number of short-lived connections.
 const STORM: usize = 80;
-/// Messages that are none.
+/// Number of malformed messages.
 const NONSENSE: usize = 100;
-/// Time for which deletions are held on the scratch server whose clock is set.
+/// Time for which the scratch server delays deletions after its clock was set.
 const HOLD: Duration = Duration::from_secs(3);
 
 fn connect(runtime: &Runtime, scratch: &Scratch) -> anyhow::Result<Client> {
@@ -41,10 +41,10 @@ fn event(ttl: Option<Duration>) -> anyhow::Result<Event> {
     Ok(ttl.map_or_else(|| event.clone(), |ttl| event.clone().ttl(ttl)))
 }
 
-/// What clients and sessions do to a server.
+/// Rules about clients and sessions.
 pub(super) fn of_clients(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
-    let idle = Idle::measure()?;
-    let rules: [Provoked<'_>; 10] = [
+    let baseline = Baseline::measure()?;
+    let rules: [ProvokedRule<'_>; 10] = [
         ("connection_failures", 0.5),
         ("reconnect_storm", 2.5),
         ("error_rate", 5.0),
@@ -53,8 +53,8 @@ pub(super) fn of_clients(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
         ("events_lost", 0.0),
         ("reader_gaps", 0.0),
         ("stalled_sessions", 0.0),
-        ("memory", idle.memory_percent + idle.percent_of_memory(60.0 * MIB)),
-        ("disk_free", idle.disk_percent - idle.disk_percent_of(idle.disk_bytes as f64 / 2.0)),
+        ("memory", baseline.memory_percent + baseline.percent_of_memory(60.0 * MIB)),
+        ("disk_free", baseline.disk_percent - baseline.disk_percent_of(baseline.disk_bytes as f64 / 2.0)),
     ];
     let scratch = Scratch::start(&rules, |config| {
         config.malformed_limit = 1_000_000;
@@ -67,7 +67,7 @@ pub(super) fn of_clients(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     let publisher = runtime.block_on(client.publisher(session))?;
     let follow = runtime.block_on(client.follow(session, StartAt::Live))?;
     for n in 0..20 {
-        // One of them is worth nothing by the time that somebody reads it.
+        // One of them expires before it is read.
         let ttl = (n == 10).then(|| Duration::from_millis(1));
         let ticket = runtime.block_on(publisher.publish(event(ttl)?))?;
         runtime.block_on(ticket);
@@ -81,37 +81,37 @@ pub(super) fn of_clients(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     }
     let mut nonsense = Raw::open(scratch.address(), &scratch.token)?;
     for _ in 0..NONSENSE {
-        nonsense.say("{")?;
+        nonsense.send_text("{")?;
     }
     let join = |id: &str, from: serde_json::Value| {
         let data = json!({"command": "join_session", "sessionId": session.to_string(), "from": from});
         json!({"id": id, "type": "control_command", "timestamp": 1, "data": data}).to_string()
     };
-    // The log's own beginning, an event in it too old by now; and a place in a history that is not this log's.
-    nonsense.say(&join("past", json!("start")))?;
+    // The start of the log, which contains an event that has expired; and a position of another log's history.
+    nonsense.send_text(&join("past", json!("start")))?;
     let mut stranger = Raw::open(scratch.address(), &scratch.token)?;
-    stranger.say(&join("lost", json!({"epoch": "00000000000000aa", "seq": 3})))?;
+    stranger.send_text(&join("lost", json!({"epoch": "00000000000000aa", "seq": 3})))?;
     let mut large = Vec::new();
     for _ in 0..LARGE_MESSAGES {
         let mut raw = Raw::open(scratch.address(), &scratch.token)?;
-        raw.begin_and_wait(LARGE_MESSAGE)?;
+        raw.send_incomplete(LARGE_MESSAGE)?;
         large.push(raw);
     }
     let path = scratch.folder().join("taken");
     let taken = std::fs::File::create(&path)?;
-    rustix::fs::fallocate(&taken, rustix::fs::FallocateFlags::empty(), 0, idle.disk_bytes)
-        .context("cannot take room on the disk of the temporary folder (TMPDIR)")?;
+    rustix::fs::fallocate(&taken, rustix::fs::FallocateFlags::empty(), 0, baseline.disk_bytes)
+        .context("cannot allocate space on the disk of the temporary folder (TMPDIR)")?;
 
     let causes = [
         ("connection_failures", "bad tokens"),
-        ("reconnect_storm", "connections that come and go"),
-        ("error_rate", "messages that are no JSON"),
+        ("reconnect_storm", "short-lived connections"),
+        ("error_rate", "messages that are not JSON"),
         ("delivery_lag", "any delivery, at a threshold of a microsecond"),
         ("commit_time", "any commit, at a threshold of a microsecond"),
-        ("events_lost", "a position of another history"),
-        ("reader_gaps", "an event whose ttl was over"),
-        ("stalled_sessions", "a running session that is silent"),
-        ("memory", "large messages that do not end"),
+        ("events_lost", "a position from another history"),
+        ("reader_gaps", "an event whose ttl had expired"),
+        ("stalled_sessions", "a running session without events"),
+        ("memory", "large incomplete messages"),
         ("disk_free", "a large file on the disk"),
     ];
     let firing = |(name, cause)| Outcome::of_firing(&scratch, name, cause);
@@ -124,31 +124,32 @@ pub(super) fn of_clients(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// What the machine is like without a cause.
-struct Idle {
+/// Figures of the machine without a cause.
+struct Baseline {
     memory_percent: f64,
     memory_bytes: f64,
     disk_percent: f64,
     disk_free: f64,
-    /// How much of the disk can be taken for a moment.
+    /// Bytes of the disk that may be allocated for a moment.
     disk_bytes: u64,
 }
 
-impl Idle {
+impl Baseline {
     fn measure() -> anyhow::Result<Self> {
         let scratch = Scratch::start(&[("memory", 1e9), ("disk_free", 0.0)], |_| {})?;
-        // The first reading comes with the first look at the rules.
+        // The first evaluation of the rules takes the first reading.
         for _ in 0..100 {
             if scratch.value("memory").is_some() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let memory_percent = scratch.value("memory").context("memory cannot be read here")?;
-        let disk_percent = scratch.value("disk_free").context("the disk cannot be read here")?;
+        let memory_percent = scratch.value("memory").context("cannot read memory use")?;
+        let disk_percent = scratch.value("disk_free").context("cannot read disk use")?;
         let status = std::fs::read_to_string("/proc/self/status")?;
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
-        let rss = rss.and_then(|kib| kib.parse::<f64>().ok()).context("no VmRSS")? * 1024.0;
+        let rss =
+            rss.and_then(|kib| kib.parse::<f64>().ok()).context("/proc/self/status has no VmRSS")? * 1024.0;
         let disk = rustix::fs::statvfs(scratch.folder())?;
         let free = disk.f_bavail * disk.f_frsize;
         let disk_bytes = DISK_BYTES.min(free / 4);
@@ -164,9 +165,9 @@ impl Idle {
     }
 }
 
-/// What only takes time: a certificate that ends, an issuer that has gone silent.
+/// Rules that only take time: a certificate that expires, an issuer that stops answering.
 pub(super) fn of_time() -> anyhow::Result<Vec<Outcome>> {
-    // Between the ends of the two: 2027 and 2126.
+    // Between the expiry of the two certificates: 2027 and 2126.
     let fifty_years = 50.0 * 365.0;
     let issuer = Issuer::start()?;
     let files = tempfile::tempdir()?;
@@ -186,7 +187,7 @@ pub(super) fn of_time() -> anyhow::Result<Vec<Outcome>> {
     })?;
     issuer.is_silent.store(true, Ordering::Relaxed);
     let mut outcomes = vec![
-        Outcome::of_firing(&scratch, "certificate_expiry", "a certificate that ends before the threshold"),
+        Outcome::of_firing(&scratch, "certificate_expiry", "a certificate that expires before the threshold"),
         Outcome::of_firing(&scratch, "issuer_silent", "an issuer that answers with 503"),
     ];
     issuer.is_silent.store(false, Ordering::Relaxed);
@@ -196,7 +197,7 @@ pub(super) fn of_time() -> anyhow::Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Somebody who publishes keys, or has fallen silent.
+/// An issuer of keys, which can stop answering.
 struct Issuer {
     url: String,
     is_silent: Arc<AtomicBool>,
@@ -210,7 +211,7 @@ impl Issuer {
         let url = format!("http://{}/jwks.json", listener.local_addr()?);
         let is_silent = Arc::<AtomicBool>::default();
         let silent = Arc::clone(&is_silent);
-        // It ends with the process.
+        // The thread ends with the process.
         std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
             for socket in listener.incoming().flatten() {
                 let mut head = BufReader::new(&socket).lines();
@@ -218,7 +219,7 @@ impl Issuer {
                 while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
                 let status = if silent.load(Ordering::Relaxed) { "503 Service Unavailable" } else { "200 OK" };
                 let length = KEYS.len();
-                // Whoever asked may have gone.
+                // The requester may have disconnected.
                 let _ = write!(
                     &socket,
                     "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{KEYS}"
@@ -229,8 +230,8 @@ impl Issuer {
     }
 }
 
-/// What a bad disk, a full one of the audit log, and a clock that is set do.
-pub(super) fn of_what_is_stored(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+/// Rules about damaged evidence, a full disk under the audit log, and a clock that was set.
+pub(super) fn of_storage(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     let (faults, skew) = (AuditFaults::default(), Arc::<AtomicI64>::default());
     let folder = tempfile::tempdir()?;
     let audit = Audit { file: folder.path().join("audit.jsonl"), faults: faults.clone(), ..Audit::default() };
@@ -243,32 +244,32 @@ pub(super) fn of_what_is_stored(runtime: &Runtime) -> anyhow::Result<Vec<Outcome
     })?;
     let client = connect(runtime, &scratch)?;
     let session = runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?.session_id;
-    // The hash is that of the bytes, by BLAKE3's reference implementation.
+    // The hash of the bytes, computed by BLAKE3's reference implementation.
     let (bytes, hash) = (b"abc", "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
     let path = format!("/api/v1/evidence/{hash}?sessionId={session}");
-    scratch.ask("PUT", &path, bytes)?;
+    scratch.request("PUT", &path, bytes)?;
     let stored = scratch.folder().join("evidence").join(session.to_string());
     for file in std::fs::read_dir(&stored)? {
         std::fs::write(file?.path(), b"something else")?;
     }
-    scratch.ask("GET", &path, b"")?;
+    scratch.request("GET", &path, b"")?;
     skew.store(40 * 86_400_000, Ordering::Relaxed);
     let mut outcomes = vec![
         Outcome::of_firing(&scratch, "evidence_damaged", "a file of evidence with other bytes"),
-        Outcome::of_firing(&scratch, "clock_jump", "a clock that is forty days ahead"),
+        Outcome::of_firing(&scratch, "clock_jump", "a clock set forty days ahead"),
     ];
     faults.fill(true);
     Raw::open(scratch.address(), &scratch.token)?;
-    outcomes.push(Outcome::of_firing(&scratch, "audit_stuck", "an audit log without room"));
+    outcomes.push(Outcome::of_firing(&scratch, "audit_stuck", "an audit log on a full disk"));
     faults.fill(false);
-    scratch.ask("PUT", &path, bytes)?;
+    scratch.request("PUT", &path, bytes)?;
     outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
     runtime.block_on(client.close());
     Ok(outcomes)
 }
 
-/// A start that misses a file of the log, and the next one.
-pub(super) fn of_the_start(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+/// A start with a file of the log missing, and the next start.
+pub(super) fn of_startup(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     let mut scratch = Scratch::start(&[("log_damaged", 0.0)], |_| {})?;
     let client = connect(runtime, &scratch)?;
     runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?;
@@ -281,8 +282,8 @@ pub(super) fn of_the_start(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
         }
     }
     scratch.start_again()?;
-    let mut outcome = Outcome::of_firing(&scratch, "log_damaged", "a file of the log that is gone");
-    // Something has to be written, or the loss is found again.
+    let mut outcome = Outcome::of_firing(&scratch, "log_damaged", "a missing file of the log");
+    // Without a write, the next start would find the loss again.
     let client = connect(runtime, &scratch)?;
     runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?;
     runtime.block_on(client.close());
@@ -292,17 +293,17 @@ pub(super) fn of_the_start(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     Ok(vec![outcome])
 }
 
-/// A disk without room.
-pub(super) fn of_the_disk(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
+/// Rules about a full disk.
+pub(super) fn of_disk(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     let scratch = Scratch::start(&[("log_errors", 0.0)], |_| {})?;
     let client = connect(runtime, &scratch)?;
     let session = runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?.session_id;
     let publisher = runtime.block_on(client.publisher(session))?;
     scratch.faults.limit_room(Some(0));
     let ticket = runtime.block_on(publisher.publish(event(None)?))?;
-    // The client tries again for as long as this takes.
+    // The client retries meanwhile.
     let (sent, mut outcomes) =
-        (runtime.spawn(ticket), vec![Outcome::of_firing(&scratch, "log_errors", "a disk without room")]);
+        (runtime.spawn(ticket), vec![Outcome::of_firing(&scratch, "log_errors", "a full disk")]);
     scratch.faults.limit_room(None);
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), sent).await.map(drop) })?;
     outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
@@ -310,7 +311,7 @@ pub(super) fn of_the_disk(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Whether workers hang whenever they would give memory back.
+/// Whether workers hang when they would return memory.
 static HANGS: AtomicBool = AtomicBool::new(false);
 
 fn hang() {
@@ -319,16 +320,16 @@ fn hang() {
     }
 }
 
-/// A worker's thread that does not go on.
-pub(super) fn of_a_worker() -> anyhow::Result<Vec<Outcome>> {
+/// A worker thread that hangs.
+pub(super) fn of_worker() -> anyhow::Result<Vec<Outcome>> {
     HANGS.store(true, Ordering::Relaxed);
     let scratch = Scratch::start(&[("worker_stuck", 0.0)], |config| {
-        // So memory is short at once, and with every tick the worker is to give some back.
+        // With this budget memory is short at once, so the worker is asked to return some at every tick.
         config.memory_budget = Some(1);
         config.release_memory = Some(hang);
         config.operations.worker_timeout = None;
     })?;
-    let mut outcomes = vec![Outcome::of_firing(&scratch, "worker_stuck", "a worker's thread that hangs")];
+    let mut outcomes = vec![Outcome::of_firing(&scratch, "worker_stuck", "a worker thread that hangs")];
     HANGS.store(false, Ordering::Relaxed);
     outcomes.iter_mut().for_each(|outcome| outcome.clear(&scratch));
     Ok(outcomes)

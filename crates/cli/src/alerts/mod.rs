@@ -1,4 +1,4 @@
-//! `agentbench alerts selftest`: provokes every rule on scratch servers in this process, and shows that it fires and clears.
+//! `agentbench alerts selftest`: provokes every rule on scratch servers in this process, and verifies that it fires and clears.
 
 mod causes;
 mod raw;
@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use scratch::Scratch;
 
-/// What can be done with alerts.
+/// The `alerts` commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Provoke every alert on scratch servers and show that it fires and clears. Exit code 1 if one does not
+    /// Provoke every alert on scratch servers and verify that it fires and clears; exits with 1 if one does not
     Selftest(Selftest),
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Selftest {
     json: bool,
 }
 
-/// What became of one rule.
+/// The result for one rule.
 #[derive(Debug, Serialize)]
 pub(super) struct Outcome {
     name: String,
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// Does it.
+/// Runs the self-test and prints the outcomes.
 ///
 /// # Errors
 /// If a scratch server cannot be started or used.
@@ -68,17 +68,17 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut outcomes = causes::of_clients(&runtime)?;
     outcomes.extend(causes::of_time()?);
-    outcomes.extend(causes::of_the_disk(&runtime)?);
-    outcomes.extend(causes::of_a_worker()?);
-    outcomes.extend(causes::of_what_is_stored(&runtime)?);
-    outcomes.extend(causes::of_the_start(&runtime)?);
+    outcomes.extend(causes::of_disk(&runtime)?);
+    outcomes.extend(causes::of_worker()?);
+    outcomes.extend(causes::of_storage(&runtime)?);
+    outcomes.extend(causes::of_startup(&runtime)?);
     let is_whole = outcomes.iter().all(|outcome| outcome.fired && outcome.cleared);
     if selftest.json {
-        say!("{}", serde_json::json!({"passed": is_whole, "rules": outcomes}));
+        outln!("{}", serde_json::json!({"passed": is_whole, "rules": outcomes}));
     } else {
         outcomes.iter().for_each(show);
         let passed = outcomes.iter().filter(|outcome| outcome.fired && outcome.cleared).count();
-        say!("{passed} of {} alerts fired and cleared", outcomes.len());
+        outln!("{passed} of {} alerts fired and cleared", outcomes.len());
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -91,12 +91,12 @@ fn show(outcome: &Outcome) {
         _ => ("NOT FIRED", ""),
     };
     let (value, threshold) = (number(outcome.value), number(outcome.threshold));
-    say!(
+    outln!(
         "{:<20} {fired:<9} at {value:>12} (threshold {threshold:>12})  {cleared}  {}",
         outcome.name,
         outcome.cause
     );
     if let Some(error) = &outcome.error {
-        say!("    {error}");
+        outln!("    {error}");
     }
 }

@@ -1,5 +1,4 @@
-//! A client that does what no good client does: it comes with bad tokens, leaves at once, sends nonsense, and does not end
-//! what it has begun.
+//! A misbehaving client: it sends bad tokens, disconnects at once, sends malformed messages, and leaves messages incomplete.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,14 +9,14 @@ use agentbench_websocket::{Opcode, encode_header};
 use anyhow::ensure;
 use bytes::BytesMut;
 
-/// Longest wait for anything from a server on the same machine.
+/// Time limit for any answer from a server on the same machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An upgraded socket.
 pub(super) struct Raw(TcpStream);
 
 impl Raw {
-    /// Asks for an upgrade with a token, good or bad, and reads the answer's head: a bad token is told after it.
+    /// Requests an upgrade with a token, valid or not, and reads the head of the answer. A bad token is refused after it.
     pub(super) fn open(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -42,20 +41,20 @@ impl Raw {
         Ok(Self(stream))
     }
 
-    /// Sends a text message, whatever it says.
-    pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
+    /// Sends a text message with any content.
+    pub(super) fn send_text(&mut self, text: &str) -> anyhow::Result<()> {
         self.begin(text.len())?;
         Ok(self.0.write_all(text.as_bytes())?)
     }
 
-    /// Begins a message of so many bytes. The mask is zero: nothing between here and there could be fooled.
+    /// Starts a message of `size` bytes. The mask is zero, since no intermediary needs protection here.
     fn begin(&mut self, size: usize) -> anyhow::Result<()> {
         let head = encode_header(Opcode::Text, false, size, Some([0; 4]));
         Ok(self.0.write_all(&head)?)
     }
 
     /// Sends all of a message but its last byte.
-    pub(super) fn begin_and_wait(&mut self, size: usize) -> anyhow::Result<()> {
+    pub(super) fn send_incomplete(&mut self, size: usize) -> anyhow::Result<()> {
         self.begin(size)?;
         let piece = [b' '; 64 * 1024];
         let mut left = size - 1;

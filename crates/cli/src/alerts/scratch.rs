@@ -1,5 +1,4 @@
-//! Servers for the self-test: in this process, on folders of their own that go when they do, with limits that a small cause
-//! goes beyond.
+//! Servers for the self-test: in this process, each on a temporary folder, with thresholds that a small cause exceeds.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -17,11 +16,11 @@ use tempfile::TempDir;
 
 use crate::access::make_token;
 
-/// Longest time that a rule may take to fire or clear: the figures are of the last ten seconds.
+/// Time limit for a rule to fire or clear: the figures cover the last ten seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 const SECRET: &str = "the secret of a scratch server, not of any other";
 
-/// One server.
+/// A scratch server.
 pub(super) struct Scratch {
     server: Option<Server>,
     config: Config,
@@ -30,12 +29,15 @@ pub(super) struct Scratch {
     folder: TempDir,
 }
 
-/// A rule to be provoked: its name, and the threshold that the cause goes beyond.
-pub(super) type Provoked<'a> = (&'a str, f64);
+/// A rule to provoke: its name, and the threshold that the cause exceeds.
+pub(super) type ProvokedRule<'a> = (&'a str, f64);
 
 impl Scratch {
-    /// Starts one on which only these rules are on.
-    pub(super) fn start(rules: &[Provoked<'_>], change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
+    /// Starts a server on which only these rules are enabled.
+    pub(super) fn start(
+        rules: &[ProvokedRule<'_>],
+        change: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder for a scratch server")?;
         let mut config = Config::embedded(folder.path(), SECRET);
         config.watch.limits.retain(|(name, _)| rules.iter().any(|(wanted, _)| wanted == name));
@@ -50,7 +52,7 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Starts on the folder as it is now.
+    /// Starts the server again on the folder as it is now.
     pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
         let listeners = bind((Ipv4Addr::LOCALHOST, 0).into(), 1)?;
         let keys = KeyRing::from_secret(SECRET.as_bytes());
@@ -59,13 +61,13 @@ impl Scratch {
         Ok(())
     }
 
-    /// Stops the server; the folder stays.
+    /// Stops the server and keeps the folder.
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         Ok(self.server.take().map_or(Ok(()), Server::stop)?)
     }
 
-    /// A request with the token; the answer is read and passed over.
-    pub(super) fn ask(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<()> {
+    /// Sends a request with the token; the answer is discarded.
+    pub(super) fn request(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<()> {
         let mut socket = TcpStream::connect(self.address())?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let (token, length) = (&self.token, body.len());
@@ -80,7 +82,7 @@ impl Scratch {
     }
 
     pub(super) fn server(&self) -> &Server {
-        self.server.as_ref().expect("it runs until it is dropped")
+        self.server.as_ref().expect("the server runs until the value is dropped")
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -91,12 +93,12 @@ impl Scratch {
         self.folder.path()
     }
 
-    /// What was read last for a rule.
+    /// The last value of a rule.
     pub(super) fn value(&self, rule: &str) -> Option<f64> {
         self.number(rule, "value")
     }
 
-    /// What it is held against.
+    /// The threshold of a rule.
     pub(super) fn threshold(&self, rule: &str) -> Option<f64> {
         self.number(rule, "threshold")
     }
@@ -105,7 +107,7 @@ impl Scratch {
         self.server().alerts()["rules"].as_array()?.iter().find(|it| it["name"] == rule)?[field].as_f64()
     }
 
-    /// Waits until a rule has fired, though it may be well again by now. Gives what was read then.
+    /// Waits until a rule has fired, even if it has cleared since. Returns the value that made it fire.
     pub(super) fn wait_for_firing(&self, rule: &str) -> anyhow::Result<Option<f64>> {
         let fired = |all: &Value| {
             let mut changes = all["changes"].as_array()?.iter();
@@ -115,7 +117,7 @@ impl Scratch {
         self.wait(rule, "did not fire", fired)
     }
 
-    /// Waits until a rule is well.
+    /// Waits until a rule is ok.
     pub(super) fn wait_for_ok(&self, rule: &str) -> anyhow::Result<()> {
         self.wait(rule, "did not clear", |all| {
             all["rules"].as_array()?.iter().find(|it| it["name"] == rule && it["state"] == "ok").map(drop)
@@ -139,7 +141,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A scratch server whose log does not close is gone all the same.
+        // A failure to close a scratch server's log does not matter.
         let _ = self.server.take().map(Server::stop);
     }
 }

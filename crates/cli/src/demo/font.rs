@@ -1,12 +1,12 @@
-//! A bitmap font of our own: capitals, digits and some signs, five dots wide and seven high.
+//! A small bitmap font: capitals, digits and some signs, five dots wide and seven high.
 
-/// Dots of a character, without the gaps around it.
+/// Width of a character in dots, without the gaps around it.
 pub(super) const WIDTH: usize = 5;
 /// See [`WIDTH`].
 pub(super) const HEIGHT: usize = 7;
 
-/// The rows of a character from top to bottom; the lowest five bits are its dots, the highest of them left. Small letters
-/// are shown as capitals, what is not known as a box.
+/// The rows of a character from top to bottom; the lowest five bits are its dots, the highest of them leftmost. Lower-case letters
+/// are shown as capitals, unknown characters as a box.
 pub(super) fn glyph(character: char) -> [u8; HEIGHT] {
     let found = GLYPHS.iter().find(|(known, _)| *known == character.to_ascii_uppercase());
     found.map_or([0x1f, 0x11, 0x11, 0x11, 0x11, 0x11, 0x1f], |(_, rows)| *rows)

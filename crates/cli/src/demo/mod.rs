@@ -1,7 +1,7 @@
-//! `agentbench serve --demo`: three agents that run their tests over and over, so that there is something to look at.
+//! `agentbench serve --demo`: three simulated agents that run their tests in a loop, so that there is something to watch.
 //!
 //! They are ordinary clients of the server in the same process: the Rust SDK for events, the HTTP API for evidence. `story`
-//! is what they do, `script` when, `picture` what their browsers show. There are never more than three live sessions.
+//! holds what they do, `script` when, `picture` what their browsers show. There are never more than three live sessions.
 
 mod font;
 mod picture;
@@ -24,26 +24,26 @@ use story::STORIES;
 
 use crate::serve::browser_address;
 
-/// The project that the demo's sessions are in.
+/// The project of the demo's sessions.
 pub(crate) const PROJECT: &str = "demo";
-/// The demo's sessions are kept for so long, unless the settings say otherwise.
+/// How long the demo's sessions are kept, unless the settings differ.
 pub(crate) const KEPT: Duration = Duration::from_secs(6 * 3600);
-/// Tokens of the demo's agents and of its link are good for this long: longer than anybody leaves a demo running.
+/// Lifetime of the tokens of the demo's agents and of its link: longer than any demo runs.
 const TOKEN_SECONDS: u64 = 30 * 24 * 3600;
-/// Time that the agents have to end their sessions when the server stops.
+/// Time for the agents to end their sessions when the server stops.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many times faster the agents are than people (tests make them fast).
+/// Variable: factor by which the agents are faster than people (for tests).
 const SPEED: &str = "AGENTBENCH_DEMO_SPEED";
-/// What the runs follow from.
+/// Variable: seed of the runs.
 const SEED: &str = "AGENTBENCH_DEMO_SEED";
 
-/// The agents at work.
+/// The running agents.
 pub(crate) struct Demo {
     stop: watch::Sender<bool>,
     players: JoinSet<()>,
 }
 
-/// Makes the tokens of those who take part.
+/// Mints the tokens of the participants.
 struct Tokens {
     key: SigningKey,
     now: u64,
@@ -61,7 +61,7 @@ impl Tokens {
     }
 }
 
-/// Lets the agents loose on the server at this address, and prints the link for whoever wants to watch.
+/// Starts the agents on the server at this address, and prints a link to watch them.
 pub(crate) async fn start(address: SocketAddr, secret: &str, now: u64) -> anyhow::Result<Demo> {
     let speed = setting(SPEED, 1.0)?;
     anyhow::ensure!((0.01..=10_000.0).contains(&speed), "{SPEED} must be from 0.01 to 10000");
@@ -79,19 +79,19 @@ pub(crate) async fn start(address: SocketAddr, secret: &str, now: u64) -> anyhow
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(index as u64 * 1_000);
         let player = Player::connect(&url, token, judge.clone(), story, seed, speed).await?;
         let stopped = stopped.clone();
-        // Not all at once: it looks more like life.
+        // Staggered, which looks more natural.
         let delay = Duration::from_secs_f64(index as f64 * 4.0 / speed);
         players.spawn(player.run(delay, stopped));
     }
     let watching = [Permission::SessionReview, Permission::ConnectionList];
     let reviewer = tokens.make("demo-reviewer", "Reviewer", Role::Viewer, &watching)?;
-    say!("\nThree agents are at work in the project {PROJECT}. Watch them, and leave notes and scores:\n");
-    say!("  http://{address}/#token={reviewer}\n");
+    outln!("\nThree agents are at work in the project {PROJECT}. Watch them, and leave notes and scores:\n");
+    outln!("  http://{address}/#token={reviewer}\n");
     Ok(Demo { stop, players })
 }
 
 impl Demo {
-    /// Has the agents end their sessions.
+    /// Makes the agents end their sessions.
     pub(crate) async fn end(mut self) {
         self.stop.send_replace(true);
         let all = async { while self.players.join_next().await.is_some() {} };
@@ -101,14 +101,14 @@ impl Demo {
     }
 }
 
-/// Ends what a demo left that was killed.
+/// Ends the sessions of a demo that was killed.
 async fn end_leftovers(client: &Client) -> anyhow::Result<()> {
     for status in [Status::Idle, Status::Running, Status::Paused] {
         let page = client.list(Some(status), Some(PROJECT.to_owned()), None).await?;
         for session in page.sessions.iter().filter(|session| session.created_by.starts_with("demo-")) {
             let reason = Some("the demo that it belonged to has ended".to_owned());
             if let Err(error) = client.stop_test(session.session_id, Outcome::Error, reason).await {
-                tracing::warn!(session = %session.session_id, %error, "an old session of the demo stays");
+                tracing::warn!(session = %session.session_id, %error, "a session of an earlier demo could not be ended");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Drawn screenshots: a browser's window with a page in it, as a PNG of a few thousand bytes.
+//! Drawn screenshots: a browser window that shows a page, as a PNG of a few thousand bytes.
 
 use std::io::{self, Write};
 
@@ -7,12 +7,12 @@ use flate2::write::ZlibEncoder;
 
 use super::font;
 
-/// Size of every screenshot, in dots.
+/// Width of every screenshot in dots.
 pub(super) const WIDTH: usize = 640;
-/// See [`WIDTH`].
+/// Height of every screenshot in dots.
 pub(super) const HEIGHT: usize = 400;
 
-/// The colours that there are, in the order of the palette.
+/// The colours, in the order of the palette.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Colour {
@@ -47,16 +47,16 @@ const PALETTE: [[u8; 3]; 10] = [
 pub(super) struct Screen {
     pub(super) address: String,
     pub(super) title: String,
-    /// Labels with what is typed into their fields.
+    /// Labels, and the text in their fields.
     pub(super) fields: Vec<(String, String)>,
-    /// What the button says.
+    /// Text of the button.
     pub(super) button: String,
     /// A line under the button, and its colour.
     pub(super) notice: Option<(String, Colour)>,
     pub(super) accent: Colour,
-    /// Percent of the bar at the page's foot.
+    /// Percentage of the bar at the foot of the page.
     pub(super) percent: usize,
-    /// Where the pointer is: the field of this number, the button behind the last one.
+    /// Position of the pointer: the field with this index, or the button after the last one.
     pub(super) pointer: usize,
 }
 
@@ -69,7 +69,7 @@ impl Canvas {
         Self { dots: vec![Colour::Paper as u8; WIDTH * HEIGHT] }
     }
 
-    /// A filled box; what lies outside the picture is left out.
+    /// Fills a box, clipped to the picture.
     fn fill(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), colour: Colour) {
         for row in y..(y + height).min(HEIGHT) {
             let (from, to) = (x.min(WIDTH), (x + width).min(WIDTH));
@@ -94,7 +94,7 @@ impl Canvas {
         }
     }
 
-    /// An arrow whose point is here.
+    /// Draws an arrow with its tip at this point.
     fn pointer(&mut self, (x, y): (usize, usize)) {
         for row in 0..16 {
             let width = if row < 12 { row + 1 } else { 16 - row };
@@ -107,10 +107,10 @@ impl Canvas {
 }
 
 impl Screen {
-    /// The page as a PNG.
+    /// Draws the page as a PNG.
     ///
     /// # Errors
-    /// None in practice: it is written to memory.
+    /// None in practice: it writes to memory.
     pub(super) fn draw(&self) -> io::Result<Vec<u8>> {
         let mut canvas = Canvas::new();
         canvas.fill((0, 0), (WIDTH, 34), Colour::Frame);
@@ -131,7 +131,7 @@ impl Screen {
         canvas.fill((28, y + 4), (180, 34), self.accent);
         canvas.text((42, y + 14), 2, Colour::Paper, &self.button);
         if let Some((notice, colour)) = &self.notice {
-            // As large as the line has room for.
+            // As large as fits the line.
             let size = if notice.chars().count() * 12 < WIDTH - 56 { 2 } else { 1 };
             canvas.text((28, y + 50), size, *colour, notice);
         }
@@ -156,14 +156,14 @@ impl Screen {
 fn png(dots: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     for row in dots.chunks_exact(WIDTH) {
-        // Each row says how it is filtered: not at all.
+        // Each row starts with its filter: none.
         encoder.write_all(&[0])?;
         encoder.write_all(row)?;
     }
     let rows = encoder.finish()?;
     let mut header = Vec::from((WIDTH as u32).to_be_bytes());
     header.extend((HEIGHT as u32).to_be_bytes());
-    // Eight bits a dot, colours from the palette, nothing unusual.
+    // Eight bits per dot, palette colours, default methods.
     header.extend([8, 3, 0, 0, 0]);
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     for (kind, content) in

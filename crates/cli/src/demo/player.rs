@@ -1,4 +1,4 @@
-//! One agent of the demo: it creates a session, plays its script into it, ends it, and begins again.
+//! One agent of the demo: it creates a session, plays its script into it, ends it, and starts over.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use super::PROJECT;
 use super::picture::{self, Screen};
-use super::script::{self, What};
+use super::script::{self, Action};
 use super::story::Story;
 use crate::api::{self, Server};
 
-/// Time between two runs, and before the next try after one that broke.
+/// Time between two runs, and before a retry after a failed one.
 const REST: Duration = Duration::from_secs(12);
 
 pub(super) struct Player {
@@ -29,9 +29,9 @@ pub(super) struct Player {
 }
 
 /// How a run ended.
-enum Played {
-    Through,
-    /// The server stops.
+enum RunEnd {
+    Completed,
+    /// The server is stopping.
     Stopped,
 }
 
@@ -50,19 +50,19 @@ impl Player {
         Ok(Self { client, judge, http, story, seed, speed })
     }
 
-    /// Plays run after run until the server stops.
+    /// Plays one run after another until the server stops.
     pub(super) async fn run(self, delay: Duration, mut stopped: watch::Receiver<bool>) {
         let mut seed = self.seed;
         let mut wait = delay;
         while !rest(wait, &mut stopped).await {
             match self.play(seed, &mut stopped).await {
-                Ok(Played::Through) => {}
-                Ok(Played::Stopped) => break,
+                Ok(RunEnd::Completed) => {}
+                Ok(RunEnd::Stopped) => break,
                 Err(error) => {
                     tracing::warn!(
                         agent = self.story.agent,
                         error = format!("{error:#}"),
-                        "a run of the demo broke off"
+                        "a run of the demo failed"
                     );
                 }
             }
@@ -76,20 +76,20 @@ impl Player {
         Duration::from_secs_f64(ms as f64 / 1000.0 / self.speed)
     }
 
-    async fn play(&self, seed: u64, stopped: &mut watch::Receiver<bool>) -> anyhow::Result<Played> {
+    async fn play(&self, seed: u64, stopped: &mut watch::Receiver<bool>) -> anyhow::Result<RunEnd> {
         let metadata = Data::json(&json!({"demo": true, "seed": seed}))?;
         let new = NewSession::new(PROJECT, self.story.test, self.story.agent).metadata(metadata);
         let session = self.client.create_session(new).await?.session_id;
         let script = script::write(self.story, seed);
         let played = self.perform(session, &script, stopped).await;
         let (outcome, reason) = match &played {
-            Ok(Played::Through) if script.succeeded => (Outcome::Completed, None),
-            Ok(Played::Through) => (Outcome::Error, Some("the agent did not reach its goal".to_owned())),
-            Ok(Played::Stopped) => (Outcome::Completed, Some("the demo was ended".to_owned())),
-            Err(_) => (Outcome::Error, Some("the demo's run broke off".to_owned())),
+            Ok(RunEnd::Completed) if script.succeeded => (Outcome::Completed, None),
+            Ok(RunEnd::Completed) => (Outcome::Error, Some("the agent did not reach its goal".to_owned())),
+            Ok(RunEnd::Stopped) => (Outcome::Completed, Some("the demo was ended".to_owned())),
+            Err(_) => (Outcome::Error, Some("the demo's run failed".to_owned())),
         };
         let ended = self.client.stop_test(session, outcome, reason).await;
-        // A connection carries many sessions in time, and is not to take part in those that are over.
+        // A connection runs many sessions in turn, and should not remain a participant of ended ones.
         let _ = (self.client.leave(session).await, self.judge.leave(session).await);
         let played = played?;
         ended.context("the session could not be ended")?;
@@ -101,28 +101,28 @@ impl Player {
         session: SessionId,
         script: &script::Script,
         stopped: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<Played> {
+    ) -> anyhow::Result<RunEnd> {
         self.client.start_test(session).await?;
         let agent = self.client.publisher(session).await?;
         let judge = self.judge.publisher(session).await?;
         for beat in &script.beats {
             if rest(self.pace(beat.after_ms), stopped).await {
-                return Ok(Played::Stopped);
+                return Ok(RunEnd::Stopped);
             }
-            match &beat.what {
-                What::Event { id, data } => publish(&agent, id.as_deref(), data).await?,
-                What::Verdict(data) => publish(&judge, None, data).await?,
-                What::Shot { screen, caption, of } => {
-                    let data = self.shoot(session, screen, caption, of).await?;
+            match &beat.action {
+                Action::Event { id, data } => publish(&agent, id.as_deref(), data).await?,
+                Action::Verdict(data) => publish(&judge, None, data).await?,
+                Action::Screenshot { screen, caption, of } => {
+                    let data = self.take_screenshot(session, screen, caption, of).await?;
                     publish(&agent, None, &data).await?;
                 }
             }
         }
-        Ok(Played::Through)
+        Ok(RunEnd::Completed)
     }
 
-    /// Draws and uploads a screenshot. Gives the event that names it.
-    async fn shoot(
+    /// Draws and uploads a screenshot. Returns the event that refers to it.
+    async fn take_screenshot(
         &self,
         session: SessionId,
         screen: &Screen,
@@ -144,7 +144,7 @@ impl Player {
     }
 }
 
-/// Waits for the ack, so that a server that cannot keep up slows the demo down.
+/// Publishes an event and waits for the ack, so that a slow server slows the demo down.
 async fn publish(publisher: &Publisher, id: Option<&str>, data: &Value) -> anyhow::Result<()> {
     let mut event = Event::new(Data::json(data)?);
     if let Some(id) = id {
@@ -155,7 +155,7 @@ async fn publish(publisher: &Publisher, id: Option<&str>, data: &Value) -> anyho
     Ok(())
 }
 
-/// Waits for so long; tells whether the server stops meanwhile.
+/// Waits for `time`. Returns whether the server is stopping.
 async fn rest(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         biased;

@@ -1,26 +1,26 @@
-//! From a story and a seed to what happens when: the same seed gives the same run, dot by dot.
+//! Turns a story and a seed into a schedule: the same seed gives the same run, dot by dot.
 
 use serde_json::{Value, json};
 
 use super::picture::{Colour, Screen};
 use super::story::{Step, Story};
 
-/// Something that happens, so long after what came before.
+/// An action, and the time after the previous one.
 #[derive(Debug)]
 pub(super) struct Beat {
     pub(super) after_ms: u64,
-    pub(super) what: What,
+    pub(super) action: Action,
 }
 
-/// What happens.
+/// An action of the agent or the judge.
 #[derive(Debug)]
-pub(super) enum What {
-    /// The agent says something, under this id if it is referred to later.
+pub(super) enum Action {
+    /// The agent publishes an event, with this id if later ones refer to it.
     Event { id: Option<String>, data: Value },
-    /// The automatic judge says something.
+    /// The automatic judge publishes a score.
     Verdict(Value),
     /// The agent takes a screenshot that belongs to an event.
-    Shot { screen: Screen, caption: String, of: String },
+    Screenshot { screen: Screen, caption: String, of: String },
 }
 
 /// A whole run.
@@ -31,7 +31,7 @@ pub(super) struct Script {
     pub(super) succeeded: bool,
 }
 
-/// Numbers that look random and follow from a seed (`SplitMix64`, Steele, Lea and Flood 2014).
+/// Pseudo-random numbers from a seed (`SplitMix64`, Steele, Lea and Flood 2014).
 struct Chance(u64);
 
 impl Chance {
@@ -56,27 +56,27 @@ struct Writer<'a> {
     story: &'a Story,
     chance: Chance,
     beats: Vec<Beat>,
-    /// Things that went wrong.
+    /// Number of things that went wrong.
     troubles: u64,
 }
 
-/// The run of a story that this seed gives.
+/// The run of a story for this seed.
 pub(super) fn write(story: &Story, seed: u64) -> Script {
     let mut writer = Writer { story, chance: Chance(seed), beats: Vec::new(), troubles: 0 };
-    writer.say(400, json!({"eventType": "console_log", "level": "info", "message": format!("{} begins {}", story.agent, story.test)}));
-    writer.say(300, json!({"eventType": "progress", "percent": 0, "message": "starting"}));
+    writer.event(400, json!({"eventType": "console_log", "level": "info", "message": format!("{} begins {}", story.agent, story.test)}));
+    writer.event(300, json!({"eventType": "progress", "percent": 0, "message": "starting"}));
     for (index, step) in story.steps.iter().enumerate() {
         writer.step(index, step);
         if index % 2 == 1 || index + 1 == story.steps.len() {
             writer.scores(index + 1);
         }
     }
-    // Whoever stumbled at nearly every trap has not done what was asked.
+    // An agent that failed at nearly every trap has not reached its goal.
     let traps = story.steps.iter().filter(|step| step.trouble.is_some()).count() as u64;
     let succeeded = writer.troubles < traps.max(2);
     let (level, words) =
         if succeeded { ("info", "reached the goal") } else { ("warn", "did not reach the goal") };
-    writer.say(
+    writer.event(
         900,
         json!({"eventType": "console_log", "level": level, "message": format!("{} {words}", story.agent)}),
     );
@@ -84,12 +84,12 @@ pub(super) fn write(story: &Story, seed: u64) -> Script {
 }
 
 impl Writer<'_> {
-    fn push(&mut self, after_ms: u64, what: What) {
-        self.beats.push(Beat { after_ms, what });
+    fn push(&mut self, after_ms: u64, action: Action) {
+        self.beats.push(Beat { after_ms, action });
     }
 
-    fn say(&mut self, after_ms: u64, data: Value) {
-        self.push(after_ms, What::Event { id: None, data });
+    fn event(&mut self, after_ms: u64, data: Value) {
+        self.push(after_ms, Action::Event { id: None, data });
     }
 
     fn step(&mut self, index: usize, step: &Step) {
@@ -97,15 +97,15 @@ impl Writer<'_> {
         let (step_id, begun) = (format!("step-{}", index + 1), self.beats.len());
         let of = |status: &str| json!({"eventType": "automation_step", "stepId": step_id, "name": step.name, "status": status, "index": index + 1, "total": total});
         let think = self.chance.from(2_000, 6_000);
-        self.push(think, What::Event { id: Some(step_id.clone()), data: of("running") });
+        self.push(think, Action::Event { id: Some(step_id.clone()), data: of("running") });
         let page = format!("{}{}", self.story.host, step.path);
         self.request("GET", &page, 200);
         let fails = step.trouble.filter(|_| self.chance.one_in(3));
-        self.shot(index, step, 0, None, &step_id);
+        self.screenshot(index, step, 0, None, &step_id);
         for (typed, (label, _)) in step.fields.iter().enumerate() {
             let pause = self.chance.from(2_200, 5_000);
-            self.say(pause, json!({"eventType": "console_log", "level": "debug", "message": format!("typed into {label}"), "source": page, "line": 10 + typed}));
-            self.shot(index, step, typed + 1, None, &step_id);
+            self.event(pause, json!({"eventType": "console_log", "level": "debug", "message": format!("typed into {label}"), "source": page, "line": 10 + typed}));
+            self.screenshot(index, step, typed + 1, None, &step_id);
         }
         let (method, path) = step.request;
         let status = if fails.is_some() && self.chance.one_in(2) { 503 } else { 200 };
@@ -113,17 +113,17 @@ impl Writer<'_> {
         let mut ended = of(if fails.is_some() { "failed" } else { "passed" });
         if let Some(trouble) = fails {
             self.troubles += 1;
-            self.say(300, json!({"eventType": "error", "message": trouble, "code": if status == 503 { "HTTP_503" } else { "ASSERTION" }, "fatal": false}));
-            self.shot(index, step, step.fields.len(), Some((trouble, Colour::Red)), &step_id);
+            self.event(300, json!({"eventType": "error", "message": trouble, "code": if status == 503 { "HTTP_503" } else { "ASSERTION" }, "fatal": false}));
+            self.screenshot(index, step, step.fields.len(), Some((trouble, Colour::Red)), &step_id);
             ended["error"] = trouble.into();
         } else {
-            self.shot(index, step, step.fields.len(), Some(("done", Colour::Green)), &step_id);
+            self.screenshot(index, step, step.fields.len(), Some(("done", Colour::Green)), &step_id);
         }
         let took: u64 = self.beats[begun + 1..].iter().map(|beat| beat.after_ms).sum();
         ended["durationMs"] = (took + 250).into();
-        self.say(250, ended);
+        self.event(250, ended);
         let percent = (index + 1) * 100 / total;
-        self.say(150, json!({"eventType": "progress", "percent": percent, "message": step.name}));
+        self.event(150, json!({"eventType": "progress", "percent": percent, "message": step.name}));
     }
 
     fn request(&mut self, method: &str, url: &str, status: u16) {
@@ -133,11 +133,18 @@ impl Writer<'_> {
         if status >= 500 {
             data["error"] = "Service Unavailable".into();
         }
-        self.say(took, data);
+        self.event(took, data);
     }
 
-    /// The page with so many fields filled in.
-    fn shot(&mut self, index: usize, step: &Step, typed: usize, notice: Option<(&str, Colour)>, of: &str) {
+    /// Takes a screenshot of the page with `typed` fields filled in.
+    fn screenshot(
+        &mut self,
+        index: usize,
+        step: &Step,
+        typed: usize,
+        notice: Option<(&str, Colour)>,
+        of: &str,
+    ) {
         let field = |(place, (label, value)): (usize, &(&str, &str))| {
             let shown = if place < typed { *value } else { "" };
             ((*label).to_owned(), shown.to_owned())
@@ -157,10 +164,10 @@ impl Writer<'_> {
             None => step.name.to_owned(),
         };
         let pause = self.chance.from(500, 2_000);
-        self.push(pause, What::Shot { screen, caption, of: of.to_owned() });
+        self.push(pause, Action::Screenshot { screen, caption, of: of.to_owned() });
     }
 
-    /// The judge's word after so many steps: trouble costs.
+    /// The judge's scores after `done` steps; troubles lower them.
     fn scores(&mut self, done: usize) {
         let share = 1.0 - self.troubles as f64 / (done as f64 + 1.0);
         for (criterion, base) in [("correctness", 1.0), ("care", 0.92), ("speed", 0.85)] {
@@ -168,7 +175,7 @@ impl Writer<'_> {
             let score = ((base * share - noise).clamp(0.0, 1.0) * 100.0).round() / 100.0;
             let comment = format!("after {done} of {} steps", self.story.steps.len());
             let data = json!({"eventType": "score_update", "criterion": criterion, "score": score, "max": 1, "comment": comment});
-            self.push(350, What::Verdict(data));
+            self.push(350, Action::Verdict(data));
         }
     }
 }
@@ -183,9 +190,9 @@ mod tests {
     use super::*;
 
     fn data(script: &Script) -> impl Iterator<Item = &Value> {
-        script.beats.iter().filter_map(|beat| match &beat.what {
-            What::Event { data, .. } | What::Verdict(data) => Some(data),
-            What::Shot { .. } => None,
+        script.beats.iter().filter_map(|beat| match &beat.action {
+            Action::Event { data, .. } | Action::Verdict(data) => Some(data),
+            Action::Screenshot { .. } => None,
         })
     }
 

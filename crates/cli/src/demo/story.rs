@@ -4,27 +4,27 @@ use super::picture::Colour;
 
 /// A test that an agent runs.
 pub(super) struct Story {
-    /// The agent's name, as sessions show it.
+    /// The agent's name as shown in sessions.
     pub(super) agent: &'static str,
     /// The user that it connects as.
     pub(super) user: &'static str,
     /// The test case.
     pub(super) test: &'static str,
-    /// The pages' address.
+    /// Host of the pages.
     pub(super) host: &'static str,
     pub(super) accent: Colour,
     pub(super) steps: &'static [Step],
 }
 
-/// One step of it.
+/// One step of a story.
 pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) path: &'static str,
     pub(super) title: &'static str,
-    /// Labels, and what is typed into their fields.
+    /// Labels, and the text typed into their fields.
     pub(super) fields: &'static [(&'static str, &'static str)],
     pub(super) button: &'static str,
-    /// What the page asks its server for when the button is pressed.
+    /// The request that the page sends when the button is pressed.
     pub(super) request: (&'static str, &'static str),
     /// What may go wrong here.
     pub(super) trouble: Option<&'static str>,
@@ -90,7 +90,7 @@ pub(super) const STORIES: [Story; 3] = [
                 &[("Code", "WELCOME10")],
                 "Redeem",
                 ("POST", "/api/vouchers/redeem"),
-                Some("the voucher was taken twice from the sum"),
+                Some("the voucher was deducted twice"),
             ),
             step(
                 "Pay with the test card",
@@ -127,7 +127,7 @@ pub(super) const STORIES: [Story; 3] = [
                 &[("E-mail", "grace@example.org"), ("User name", "grace"), ("Password", "************")],
                 "Create",
                 ("POST", "/api/users"),
-                Some("the form took a password of three letters"),
+                Some("the form accepted a password of three letters"),
             ),
             step(
                 "Confirm the e-mail",

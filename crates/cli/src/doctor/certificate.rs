@@ -1,4 +1,4 @@
-//! Certificates: how long they are still good, for which name, and whether the key is theirs.
+//! Certificates: how long they remain valid, for which name, and whether the key matches.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -9,10 +9,10 @@ use agentbench_tls::{Acceptor, Certificate};
 use super::{Check, Verdict};
 
 const DAY: u64 = 86_400;
-/// Days before the end at which a certificate should have been renewed.
+/// Days before its end at which a certificate should have been renewed.
 const RENEWED_BEFORE: u64 = 14;
 
-/// A certificate as it lies on the disk.
+/// Checks a certificate file.
 pub(super) fn of_file(path: &Path, name: Option<&str>) -> Check {
     match Certificate::load(path) {
         Ok(certificate) => judge("certificate", &certificate, name, SystemTime::now()),
@@ -22,15 +22,15 @@ pub(super) fn of_file(path: &Path, name: Option<&str>) -> Check {
     }
 }
 
-/// Whether the settings' certificate and key fit.
+/// Checks that the certificate and key in the settings match.
 pub(super) fn pair(files: &TlsFiles) -> Check {
     match Acceptor::load(&files.certificate, &files.key) {
-        Ok(_) => Check::good("certificate_key", "TLS_KEY is the certificate's"),
+        Ok(_) => Check::good("certificate_key", "TLS_KEY matches the certificate"),
         Err(error) => Check::of(
             "certificate_key",
             Verdict::Bad,
             error.to_string(),
-            "the server does not start with them: TLS_CERT and TLS_KEY must be of one pair",
+            "the server will not start: TLS_CERT and TLS_KEY must be a pair",
         ),
     }
 }
@@ -41,23 +41,28 @@ pub(super) fn judge(
     name: Option<&str>,
     now: SystemTime,
 ) -> Check {
-    let renew = "renew it; the server takes the new files within two seconds";
+    let renew = "renew it; the server loads the new files within two seconds";
     if certificate.begins > now {
         let ahead = days(certificate.begins.duration_since(now).unwrap_or_default());
-        return Check::of(check, Verdict::Bad, format!("is good in {ahead} days only"), "look at the clock");
+        return Check::of(
+            check,
+            Verdict::Bad,
+            format!("is not valid for another {ahead} days"),
+            "check the clock",
+        );
     }
     let Ok(left) = certificate.ends.duration_since(now) else {
         let over = days(now.duration_since(certificate.ends).unwrap_or_default());
-        return Check::of(check, Verdict::Bad, format!("ended {over} days ago"), renew);
+        return Check::of(check, Verdict::Bad, format!("expired {over} days ago"), renew);
     };
     if let Some(name) = name.filter(|name| !certificate.is_for(name)) {
-        let advice = "clients will refuse it: it has to name what they connect to (subjectAltName)";
-        return Check::of(check, Verdict::Bad, format!("is not for {name}"), advice);
+        let advice = "clients will refuse it: it must include the name they connect to (subjectAltName)";
+        return Check::of(check, Verdict::Bad, format!("is not valid for {name}"), advice);
     }
     let left = days(left);
     let verdict = if left < RENEWED_BEFORE { Verdict::Warn } else { Verdict::Good };
     let named = name.map_or_else(String::new, |name| format!(", for {name}"));
-    Check::of(check, verdict, format!("good for {left} days more{named}"), renew)
+    Check::of(check, verdict, format!("valid for {left} more days{named}"), renew)
 }
 
 fn days(time: Duration) -> u64 {

@@ -1,4 +1,4 @@
-//! The data folder: is it there, may we write, how fast does its disk take a write for good, and how much room is left.
+//! The data folder: whether it exists and is writable, how fast its disk syncs a write, and how much space is left.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,22 +11,22 @@ use rustix::fs::statvfs;
 
 use super::{Check, Verdict, bytes};
 
-/// Writes that are timed, of the size of a small commit.
+/// Number of timed writes, each the size of a small commit.
 const SYNCS: usize = 32;
 const WRITE: [u8; 4096] = [0xab; 4096];
-/// Longest time for all of them: a disk that is that slow has been found out.
+/// Time limit for all of them: by then, the disk has proved too slow.
 const MAX_SYNC_TIME: Duration = Duration::from_secs(10);
-/// Free space below which it is getting tight: what the hot log may take before it is cleaned, twice.
+/// Free space that counts as tight, as a multiple of what the hot log may use before it is cleaned.
 const TIGHT_LOGS: u64 = 2;
-/// Free space with which nothing can be done.
+/// Free space below which the server cannot work.
 const NOTHING: u64 = 64 * 1024 * 1024;
 
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let folder = &config.data_dir;
     if !folder.is_dir() {
-        // It is made at the first start: what counts is the folder that it will stand in.
+        // The first start creates it: check the folder that will contain it.
         let parent = nearest(folder);
-        let figure = format!("{} is not there yet; {} is looked at", folder.display(), parent.display());
+        let figure = format!("{} does not exist yet; checking {}", folder.display(), parent.display());
         let mut checks = vec![Check::good("data_folder", figure)];
         checks.extend(disk(&parent, config));
         return checks;
@@ -48,7 +48,7 @@ fn privacy(folder: &Path) -> Check {
             "data_folder",
             Verdict::Bad,
             format!("{shown}: {error}"),
-            "give the server's user this folder",
+            "give the server's user access to this folder",
         ),
         Ok(meta) => {
             let mode = meta.permissions().mode() & 0o777;
@@ -57,7 +57,7 @@ fn privacy(folder: &Path) -> Check {
                 _ if mode & 0o007 != 0 => Verdict::Warn,
                 _ => Verdict::Good,
             };
-            let advice = format!("everybody on this machine may look in: chmod o= {shown}");
+            let advice = format!("every user on this machine can read it: chmod o= {shown}");
             Check::of("data_folder", verdict, format!("{shown}, mode {mode:03o}"), advice)
         }
     }
@@ -67,7 +67,7 @@ fn disk(folder: &Path, config: &Config) -> Vec<Check> {
     let synced = match time_syncs(folder) {
         Ok(times) => judge_syncs(&times),
         Err(error) => {
-            let advice = format!("the server's user must be able to write there: {}", folder.display());
+            let advice = format!("the server's user must be able to write to it: {}", folder.display());
             Check::of("disk_sync", Verdict::Bad, error.to_string(), advice)
         }
     };
@@ -80,27 +80,27 @@ fn disk(folder: &Path, config: &Config) -> Vec<Check> {
             "disk_space",
             Verdict::Warn,
             error.to_string(),
-            "the file system does not say how much is free: look yourself",
+            "the file system does not report its free space: check it by hand",
         ),
     };
     vec![synced, space]
 }
 
-/// A file that goes with its value, however that ends.
-struct Scratch(PathBuf, File);
+/// A file that is removed on drop.
+struct ScratchFile(PathBuf, File);
 
-impl Drop for Scratch {
+impl Drop for ScratchFile {
     fn drop(&mut self) {
-        // What cannot be removed is named like what it is.
+        // A file that cannot be removed has a name that shows what it is.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// The times of writes that wait for the disk, shortest first.
+/// Times synced writes; shortest first.
 fn time_syncs(folder: &Path) -> io::Result<Vec<Duration>> {
     let path = folder.join(format!(".agentbench-doctor-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-    let mut scratch = Scratch(path, file);
+    let mut scratch = ScratchFile(path, file);
     let (began, mut times) = (Instant::now(), Vec::with_capacity(SYNCS));
     while times.len() < SYNCS && began.elapsed() < MAX_SYNC_TIME {
         let started = Instant::now();
@@ -123,12 +123,13 @@ fn judge_syncs(times: &[Duration]) -> Check {
     };
     let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
     let figure = format!(
-        "{:.2} ms in the middle, {:.2} ms at worst ({} writes of 4 KiB with fsync)",
+        "median {:.2} ms, worst {:.2} ms ({} writes of 4 KiB with fsync)",
         millis(middle),
         millis(worst),
         times.len()
     );
-    let advice = "with ACK_LEVEL=synced every ack waits for this: put the folder on an SSD of this machine, no network disk";
+    let advice =
+        "with ACK_LEVEL=synced every ack waits for this: use a folder on a local SSD, not on a network disk";
     Check::of("disk_sync", verdict, figure, advice)
 }
 
@@ -141,7 +142,7 @@ fn judge_space(free: u64, whole: u64, hot_log: u64) -> Check {
     };
     let figure = format!("{} free of {}", bytes(free), bytes(whole));
     let advice = format!(
-        "the live log alone may take {} (HOT_LOG_BYTES): make room, or set RETENTION_AGE or RETENTION_BYTES",
+        "the live log alone may use {} (HOT_LOG_BYTES): free some space, or set RETENTION_AGE or RETENTION_BYTES",
         bytes(hot_log)
     );
     Check::of("disk_space", verdict, figure, advice)

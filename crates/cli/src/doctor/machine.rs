@@ -1,4 +1,4 @@
-//! What the kernel gives: file descriptors, ports, the listen backlog, memory; and the clock.
+//! Resources of the machine: file descriptors, ports, the listen backlog, memory; and the clock.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,15 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Check, Verdict, bytes};
 
-/// File descriptors that a server needs beside its connections: the log's files, timers, streams of the archive.
+/// File descriptors that a server needs beyond its connections: the log's files, timers, streams of the archive.
 const OWN_FILES: u64 = 256;
-/// What the server asks the kernel for with `listen`.
+/// The backlog that the server requests with `listen`.
 const BACKLOG: u64 = 16_384;
 /// The budget of one connection (docs/tuning.md).
 const CONNECTION_BYTES: u64 = 4 * 1024;
-/// Room for a server with nothing to do.
+/// Memory for an idle server.
 const IDLE_BYTES: u64 = 64 * 1024 * 1024;
-/// No machine that runs this is older: 2026-01-01.
+/// The earliest plausible clock, since this program is newer: 2026-01-01.
 const OLDEST: u64 = 1_767_225_600;
 
 pub(super) fn checks(config: &Config) -> Vec<Check> {
@@ -94,9 +94,8 @@ fn judge_memory(available: u64, is_limited: bool, needed: u64) -> Check {
         _ => Verdict::Bad,
     };
     let of = if is_limited { "in this control group" } else { "available" };
-    let figure = format!("{} {of}, {} if all budgets are used up", bytes(available), bytes(needed));
-    let advice =
-        "lower MAX_CONNECTIONS, RECEIVE_BUDGET, COMMIT_BACKLOG or TAIL_BUDGET, or give it more memory";
+    let figure = format!("{} {of}, {} needed if all budgets are used up", bytes(available), bytes(needed));
+    let advice = "lower MAX_CONNECTIONS, RECEIVE_BUDGET, COMMIT_BACKLOG or TAIL_BUDGET, or add memory";
     Check::of("memory", verdict, figure, advice)
 }
 
@@ -113,7 +112,7 @@ fn own_group() -> Option<std::path::PathBuf> {
     Some(Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')))
 }
 
-/// The newest change in a folder.
+/// The time of the newest change in a folder.
 fn newest_in(folder: &Path) -> Option<SystemTime> {
     let entries = fs::read_dir(folder).ok()?.flatten();
     entries.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()
@@ -122,12 +121,13 @@ fn newest_in(folder: &Path) -> Option<SystemTime> {
 fn clock(now: SystemTime, newest: Option<SystemTime>) -> Check {
     let name = "clock";
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let set = "set the clock and keep it right (systemd-timesyncd, chrony): tokens are judged by it";
+    let set =
+        "set the clock and keep it synchronized (systemd-timesyncd, chrony): tokens are checked against it";
     if seconds < OLDEST {
         return Check::of(
             name,
             Verdict::Bad,
-            format!("{seconds} s since 1970: before this program was made"),
+            format!("{seconds} s since 1970: earlier than this program's release"),
             set,
         );
     }
@@ -138,9 +138,9 @@ fn clock(now: SystemTime, newest: Option<SystemTime>) -> Check {
     }
     let is_kept = ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid"];
     let by = if is_kept.iter().any(|path| Path::new(path).exists()) {
-        "kept right by this system"
+        "synchronized by this system"
     } else {
-        "no time service is seen here; in a container the host's counts"
+        "no time service found; in a container, the host's counts"
     };
     Check::good(name, format!("{seconds} s since 1970, {by}"))
 }

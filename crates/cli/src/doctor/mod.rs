@@ -1,8 +1,8 @@
-//! `agentbench doctor`: is this machine, this folder and this server fit to be run? Each check has a figure, a verdict and, where
-//! it is not good, what to do.
+//! `agentbench doctor`: checks that this machine, data folder and server are fit for service. Each check has a figure, a verdict
+//! and, unless the verdict is good, advice.
 //!
-//! - `machine` is limits, memory and the clock; `folder` is the data folder's disk; `secrets` is keys and their files;
-//!   `certificate` is TLS; `server` is a running one from outside.
+//! - `machine` checks limits, memory and the clock; `folder` the data folder's disk; `secrets` keys and their files;
+//!   `certificate` TLS; `server` a running server from outside.
 
 mod certificate;
 mod folder;
@@ -19,25 +19,25 @@ use serde::Serialize;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Settings file; agentbench.toml in this folder is read if it is there
+    /// Settings file; agentbench.toml in the current folder if not given and present
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Data folder to look at; else that of the settings
+    /// Data folder to check; that of the settings if not given
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// A running server to try (ws://, wss://, http:// or https://)
+    /// Running server to check (ws://, wss://, http:// or https://)
     #[arg(long, env = "AGENTBENCH_URL")]
     url: Option<String>,
-    /// Token to connect to it with; without one there is no handshake
+    /// Token to connect with; without one, the handshake is not tested
     #[arg(long, env = "AGENTBENCH_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// PEM file of the authority that signed the server's certificate; the machine's own if not given
+    /// PEM file of the CA that signed the server's certificate; the system's CAs if not given
     #[arg(long, env = "AGENTBENCH_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// PEM file of the certificate to look at; else that of the settings
+    /// PEM file of the certificate to check; that of the settings if not given
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
-    /// Name that clients connect to, for the certificate; else that of --url
+    /// Name that clients connect to, for the certificate; that of --url if not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Print one JSON object
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// How well a thing is.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
@@ -54,7 +54,7 @@ pub(crate) enum Verdict {
     Bad,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {
     /// Its name, for scripts.
@@ -72,7 +72,7 @@ impl Check {
         Self { name, verdict: Verdict::Good, figure: figure.into(), advice: None }
     }
 
-    /// A check whose advice is given only where it is needed.
+    /// A check whose advice is dropped if the verdict is good.
     pub(crate) fn of(
         name: &'static str,
         verdict: Verdict,
@@ -84,10 +84,10 @@ impl Check {
     }
 }
 
-/// Looks at everything. Exit code 1 if something is bad.
+/// Runs all checks. The exit code is 1 if one is bad.
 ///
 /// # Errors
-/// If settings cannot be read.
+/// The settings cannot be read.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let file = crate::serve::read_file(arguments.config.as_deref())?;
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn show(checks: &[Check], json: bool) {
     let worst = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Good);
     if json {
-        say!("{}", serde_json::json!({"verdict": worst, "checks": checks}));
+        outln!("{}", serde_json::json!({"verdict": worst, "checks": checks}));
         return;
     }
     for check in checks {
@@ -136,14 +136,14 @@ fn show(checks: &[Check], json: bool) {
             Verdict::Warn => "WARN",
             Verdict::Bad => "BAD ",
         };
-        say!("{verdict}  {:<18} {}", check.name, check.figure);
+        outln!("{verdict}  {:<18} {}", check.name, check.figure);
         if let Some(advice) = &check.advice {
-            say!("      {:<18} -> {advice}", "");
+            outln!("      {:<18} -> {advice}", "");
         }
     }
 }
 
-/// Bytes as people read them.
+/// A byte count for people.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1024 {

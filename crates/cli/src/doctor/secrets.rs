@@ -1,4 +1,4 @@
-//! Keys: strong enough, and readable by nobody else.
+//! Keys: whether they are strong, and readable by their owner only.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,10 @@ use agentbench_server::config::Config;
 use super::{Check, Verdict};
 use crate::secret;
 
-const MAKE: &str = "make one with: openssl rand -hex 32";
+const MAKE: &str = "generate one with: openssl rand -hex 32";
 
 pub(super) fn checks(config: &Config) -> Vec<Check> {
-    // In development a weak secret is a choice.
+    // Development permits weak secrets.
     let fault = if config.production { Verdict::Bad } else { Verdict::Warn };
     let mut checks = Vec::new();
     if let Some(path) = &config.jwt_keys_file {
@@ -31,7 +31,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         } else {
             checks.push(Check::good(
                 "secret",
-                "none is set; a development server makes one at its first start",
+                "none is set; a development server generates one at its first start",
             ));
         }
     }
@@ -71,7 +71,7 @@ fn keys_file(path: &Path, fault: Verdict) -> Vec<Check> {
     vec![judged, mode("keys_file_mode", path)]
 }
 
-/// A file with a secret in it is its owner's, and perhaps its group's to read.
+/// Checks that a file with a secret is readable by its owner and at most its group.
 fn mode(name: &'static str, path: &Path) -> Check {
     let shown = path.display();
     match fs::metadata(path) {
@@ -89,7 +89,9 @@ fn mode(name: &'static str, path: &Path) -> Check {
                 name,
                 verdict,
                 format!("{shown}, mode {mode:03o}"),
-                format!("others can get at it: chmod 600 {shown}; and take a new one if they may have"),
+                format!(
+                    "other users can read it: chmod 600 {shown}; replace the secret if they may have done so"
+                ),
             )
         }
     }

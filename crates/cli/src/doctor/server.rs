@@ -1,4 +1,4 @@
-//! A running server from outside: reachable, ready, its certificate and clock, and a whole WebSocket handshake.
+//! A running server from outside: whether it is reachable and ready, its certificate and clock, and a full WebSocket handshake.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,11 +12,11 @@ use bytes::Bytes;
 use super::{Check, Verdict, certificate};
 use crate::api;
 
-/// How long each question may take.
+/// Time limit of each request.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Difference between two clocks that no token notices.
+/// Clock difference without an effect on tokens.
 const SAME_TIME: u64 = 2;
-/// Difference at which tokens are refused that are good, or taken that are not.
+/// Clock difference at which valid tokens are refused, or expired ones accepted.
 const OTHER_TIME: u64 = 30;
 
 pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&str>) -> Vec<Check> {
@@ -27,7 +27,7 @@ pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&s
                 "reachable",
                 Verdict::Bad,
                 format!("{error:#}"),
-                "look at --url and --ca-file",
+                "check --url and --ca-file",
             )];
         }
     };
@@ -58,19 +58,19 @@ pub(super) async fn checks(url: &str, authority: Option<&Path>, token: Option<&s
 
 fn advice(fault: Option<TrustFault>) -> &'static str {
     match fault {
-        None => {
-            "is it running, on this port, with this scheme (ws or wss), and does a firewall let you through?"
-        }
+        None => "is it running, on this port and with this scheme (ws or wss)? does a firewall block you?",
         Some(TrustFault::Authority) => {
-            "it was reached, and nobody whom this machine trusts has signed its certificate: give --ca-file with the authority that did (a self-signed certificate is its own), or SSL_CERT_FILE"
+            "the server answers, but its certificate is not signed by a CA that this machine trusts: give --ca-file with the authority that signed it (a self-signed certificate is its own), or SSL_CERT_FILE"
         }
         Some(TrustFault::Name) => {
-            "it was reached, and its certificate is for other names: connect to one of them, or have it name this one (subjectAltName)"
+            "the server answers, but its certificate is for other names: connect to one of those, or add this name to the certificate (subjectAltName)"
         }
         Some(TrustFault::Time) => {
-            "it was reached, and its certificate has ended or not begun: renew it, or look at this machine's clock"
+            "the server answers, but its certificate has expired or is not valid yet: renew it, or check this machine's clock"
         }
-        Some(TrustFault::NoTls) => "it was reached and speaks no TLS there: try ws:// in place of wss://",
+        Some(TrustFault::NoTls) => {
+            "the server answers, but speaks no TLS on this port: try ws:// instead of wss://"
+        }
     }
 }
 
@@ -83,10 +83,11 @@ async fn ready(client: &HttpClient) -> Vec<Check> {
         let status = response.status().as_u16();
         Ok::<_, anyhow::Error>((status, date, api::text(response).await?))
     };
-    let advice = "the text says why: draining, a full disk, or a failed log (docs/troubleshooting.md)";
+    let advice =
+        "the text gives the reason: draining, a full disk, or a failed log (docs/troubleshooting.md)";
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok((200, date, _))) => {
-            let mut checks = vec![Check::good("ready", "takes connections and publishes")];
+            let mut checks = vec![Check::good("ready", "accepts connections and publishes")];
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             checks.extend(date.and_then(|date| skew(http_date(&date)?, now)));
             checks
@@ -106,8 +107,8 @@ fn skew(server: u64, now: u64) -> Option<Check> {
         _ if difference < OTHER_TIME => Verdict::Warn,
         _ => Verdict::Bad,
     };
-    let advice = "one of the two clocks is wrong: tokens end early or late";
-    Some(Check::of("server_clock", verdict, format!("{difference} s from this machine's"), advice))
+    let advice = "one of the two clocks is wrong: tokens expire early or late";
+    Some(Check::of("server_clock", verdict, format!("differs from this machine's by {difference} s"), advice))
 }
 
 /// Seconds since 1970 of an IMF-fixdate (RFC 9110 §5.6.7): `Tue, 24 Nov 2026 02:00:00 GMT`.
@@ -152,10 +153,10 @@ async fn handshake(url: &str, authority: Option<&Path>, token: &str) -> Check {
             "handshake",
             Verdict::Bad,
             sentence(url, &error),
-            "agentbench token inspect says what is wrong with a token; a proxy in between must pass Upgrade on",
+            "agentbench token inspect shows what is wrong with a token; a proxy in between must forward Upgrade",
         ),
         Err(_) => {
-            Check::of("handshake", Verdict::Bad, "no answer", "a proxy in between must pass Upgrade on")
+            Check::of("handshake", Verdict::Bad, "no answer", "a proxy in between must forward Upgrade")
         }
     }
 }

@@ -1,19 +1,19 @@
-//! What comes from others made harmless on its way into a line: control characters are escaped, so that a name cannot begin a line of
-//! its own or move a terminal's cursor; what looks like a token is left out, wherever it came from.
+//! Makes untrusted text safe in a log line: control characters are escaped, so that a name cannot start a line of its own or move
+//! a terminal's cursor; anything that looks like a token is masked, whatever its source.
 
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, Write};
 
 use tracing_subscriber::fmt::format::Writer;
 
-/// Stands where a token was.
+/// Replaces a token.
 const MASK: &str = "(token)";
-/// What stands before a token: in query strings, in headers, in the subprotocol.
+/// What precedes a token: in query strings, in headers, in the subprotocol.
 const BEFORE: [&str; 4] = ["token=", "bearer ", "bearer.", "secret="];
-/// How every JWT begins: `{"` in base64url.
+/// The start of every JWT: `{"` in base64url.
 const JWT: &str = "eyJ";
 
-/// Writes one field for people: control characters are escaped.
+/// Writes one field for people, with control characters escaped.
 pub(super) fn write_field(writer: &mut Writer<'_>, name: &str, value: &dyn Debug) -> fmt::Result {
     let mut text = String::new();
     write!(text, "{value:?}")?;
@@ -25,10 +25,10 @@ pub(super) fn write_field(writer: &mut Writer<'_>, name: &str, value: &dyn Debug
     writer.write_str(&shown)
 }
 
-/// Where whole lines go.
+/// A writer of whole lines.
 pub(super) struct Lines<W> {
     to: W,
-    /// The lines hold escape sequences of our own.
+    /// Whether the lines contain our own escape sequences.
     coloured: bool,
 }
 
@@ -62,20 +62,20 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-/// Escapes what is no visible text: controls (C0, C1), and what turns the direction of writing or separates lines. The form is good
-/// inside JSON, too.
+/// Escapes invisible text: control characters (C0, C1), characters that change the direction of writing, and line separators. The
+/// escaped form is valid inside JSON, too.
 fn escape(char: char, shown: &mut String) {
     let hidden = char.is_control()
         || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if hidden {
-        // All of them are in the basic plane.
+        // All of them are in the basic multilingual plane.
         let _ = write!(shown, "\\u{:04x}", char as u32);
     } else {
         shown.push(char);
     }
 }
 
-/// The text without its tokens.
+/// Replaces the tokens in the text.
 fn mask(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -92,7 +92,7 @@ fn mask(text: &str) -> String {
     shown
 }
 
-/// Where the next token may stand, and how much of what stands there says so and is kept.
+/// The position of the next token, and the length of the prefix that marks it and is kept.
 fn next_token(text: &str) -> Option<(usize, usize)> {
     let mut at = 0;
     while at < text.len() {
@@ -103,7 +103,7 @@ fn next_token(text: &str) -> Option<(usize, usize)> {
         if let Some(word) = BEFORE.iter().find(|word| begins(word)) {
             return Some((at, word.len()));
         }
-        // A word that happens to begin so is kept if it is short.
+        // A short word that happens to start like a JWT is kept.
         let token = here.iter().take_while(|byte| is_of_token(char::from(**byte))).count();
         if here.starts_with(JWT.as_bytes()) && token >= 16 {
             return Some((at, 0));

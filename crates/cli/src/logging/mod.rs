@@ -1,5 +1,5 @@
-//! Log lines on standard error: for people, or JSON for machines. Whatever a client calls itself, a line stays one line, and no
-//! token is in it (`lines`); a message that comes in floods is sampled (`sampling`); the level can be changed while the server runs.
+//! Log lines on standard error: for people, or JSON for machines. Untrusted text cannot break a line, and tokens are masked
+//! (`lines`); floods of one message are sampled (`sampling`); the level can be changed while the server runs.
 
 mod lines;
 mod sampling;
@@ -22,10 +22,10 @@ pub(crate) struct Level {
 }
 
 impl Level {
-    /// From now on, lines are written that pass the filter. Says what holds now.
+    /// Sets the filter for lines from now on. Returns a text that names the current level.
     ///
     /// # Errors
-    /// If the text is no filter: the old one stays.
+    /// The text is not a valid filter; the old one remains.
     pub(crate) fn change(&self, text: &str) -> anyhow::Result<String> {
         let Some(handle) = &self.filter else { return Ok("log lines are turned off".to_owned()) };
         handle.reload(filter(text)?)?;
@@ -33,15 +33,15 @@ impl Level {
     }
 }
 
-/// Reads a filter. A bare word is a level in any case, or a crate of ours; the library would take any word for the name of
-/// a crate and write nothing but its lines.
+/// Parses a filter. A bare word is a level in any case, or one of our crates; the library would accept any word as the name of
+/// a crate and write only that crate's lines.
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {
     let refused = |what: String| {
         anyhow::anyhow!(
             "log-level: {what}; try error, warn, info, debug, trace, off or agentbench_server=debug"
         )
     };
-    // Brackets hold names of spans, in which a comma ends nothing.
+    // Brackets hold names of spans, in which a comma is no separator.
     let parts: Vec<_> = if text.contains('[') { vec![text] } else { text.split(',').collect() };
     let parts = parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).map(directive);
     let parts = parts.collect::<Result<Vec<_>, _>>().map_err(refused)?;
@@ -51,12 +51,12 @@ fn filter(text: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(parts.join(",")).map_err(|error| refused(error.to_string()))
 }
 
-/// One part of a filter, its level as the library spells it; or what is wrong.
+/// One part of a filter, with its level as the library spells it, or an error text.
 fn directive(part: &str) -> Result<String, String> {
     match part.rsplit_once('=') {
         _ if part.contains('[') => Ok(part.to_owned()),
         Some((target, word)) => {
-            let level = level(word.trim()).ok_or_else(|| format!("{word:?} is no level"))?;
+            let level = level(word.trim()).ok_or_else(|| format!("{word:?} is not a level"))?;
             Ok(format!("{}={level}", target.trim()))
         }
         None => match level(part) {
@@ -74,10 +74,10 @@ fn level(word: &str) -> Option<String> {
     known.then_some(word)
 }
 
-/// Turns log lines on, as the settings want them.
+/// Starts logging as configured.
 ///
 /// # Errors
-/// If the level is no filter.
+/// The level is not a valid filter.
 pub(crate) fn start(config: &Config) -> anyhow::Result<Level> {
     if !config.enable_logging {
         return Ok(Level { filter: None });

@@ -1,5 +1,5 @@
-//! Floods: of the same message so many lines are written in a second. The rest is counted, and the count is written when the second
-//! is over and anything is written at all.
+//! Limits floods: at most `burst` lines per second of the same message. The rest is counted, and the count is written with the first
+//! line after that second.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,41 +14,41 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Counts messages by what they are (`K`), and names those that were left out (`V`). The time is the caller's.
+/// Counts messages by identity (`K`), and names those that were left out (`V`). The caller provides the time.
 pub(super) struct Sampler<K, V> {
-    /// Messages a second; 0 is no limit.
+    /// Messages per second; 0 for no limit.
     burst: u64,
-    seen: Mutex<Seen<K, V>>,
+    seen: Mutex<Counts<K, V>>,
 }
 
-struct Seen<K, V> {
+struct Counts<K, V> {
     second: u64,
     messages: HashMap<K, (V, u64)>,
 }
 
-/// What is to be done with a message.
+/// The decision on a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Taken<V> {
+pub(super) struct Decision<V> {
     pub(super) is_written: bool,
-    /// Floods that are over, and how many of each were left out.
+    /// Floods that ended, and the number of lines left out of each.
     pub(super) left_out: Vec<(V, u64)>,
 }
 
 impl<K: Hash + Eq, V: Copy> Sampler<K, V> {
     pub(super) fn new(burst: u64) -> Self {
-        Self { burst, seen: Mutex::new(Seen { second: 0, messages: HashMap::new() }) }
+        Self { burst, seen: Mutex::new(Counts { second: 0, messages: HashMap::new() }) }
     }
 
-    /// A message comes in this second, counted from anywhere.
-    pub(super) fn take(&self, key: K, name: V, second: u64) -> Taken<V> {
+    /// Records a message in this second, counted from any origin.
+    pub(super) fn take(&self, key: K, name: V, second: u64) -> Decision<V> {
         if self.burst == 0 {
-            return Taken { is_written: true, left_out: Vec::new() };
+            return Decision { is_written: true, left_out: Vec::new() };
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left_out = Vec::new();
         if seen.second != second {
             seen.second = second;
-            // Messages are places in the code: there are a few hundred of them.
+            // Messages are call sites: there are a few hundred of them.
             for (name, count) in seen.messages.values_mut() {
                 if let Some(more) = count.checked_sub(self.burst).filter(|more| *more > 0) {
                     left_out.push((*name, more));
@@ -58,11 +58,11 @@ impl<K: Hash + Eq, V: Copy> Sampler<K, V> {
         }
         let (_, count) = seen.messages.entry(key).or_insert((name, 0));
         *count += 1;
-        Taken { is_written: *count <= self.burst, left_out }
+        Decision { is_written: *count <= self.burst, left_out }
     }
 }
 
-/// Writes events as `F` does, unless they are too many.
+/// Formats events like `F`, unless there are too many.
 pub(super) struct Sampled<F> {
     format: F,
     sampler: Sampler<Identifier, &'static Metadata<'static>>,
@@ -78,7 +78,7 @@ impl<F> Sampled<F> {
     fn write_left_out(&self, writer: &mut Writer<'_>, metadata: &Metadata<'_>, count: u64) -> fmt::Result {
         let (level, target, name) = (metadata.level(), metadata.target(), metadata.name());
         if self.json {
-            // Level, target and name are words of our own code.
+            // Level, target and name come from our own code.
             write!(writer, "{{\"timestamp\":\"")?;
             SystemTime.format_time(writer)?;
             writeln!(
@@ -126,12 +126,12 @@ mod tests {
         let written = (0..10).filter(|_| sampler.take("flood", 'f', 7).is_written).count();
         assert_eq!(written, 3);
         // Others are written meanwhile.
-        assert_eq!(sampler.take("rare", 'r', 7), Taken { is_written: true, left_out: Vec::new() });
+        assert_eq!(sampler.take("rare", 'r', 7), Decision { is_written: true, left_out: Vec::new() });
         // Whatever comes first when the second is over says how many it were, once.
         let next = sampler.take("rare", 'r', 8);
-        assert_eq!(next, Taken { is_written: true, left_out: vec![('f', 7)] });
-        assert_eq!(sampler.take("flood", 'f', 8), Taken { is_written: true, left_out: Vec::new() });
-        assert_eq!(sampler.take("flood", 'f', 9), Taken { is_written: true, left_out: Vec::new() });
+        assert_eq!(next, Decision { is_written: true, left_out: vec![('f', 7)] });
+        assert_eq!(sampler.take("flood", 'f', 8), Decision { is_written: true, left_out: Vec::new() });
+        assert_eq!(sampler.take("flood", 'f', 9), Decision { is_written: true, left_out: Vec::new() });
     }
 
     #[test]

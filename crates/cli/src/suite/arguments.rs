@@ -1,4 +1,4 @@
-//! What a run of the suite can be told.
+//! Arguments of a run of the suite.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,67 +15,67 @@ use clap::{Args, ValueEnum};
 use super::Chosen;
 use crate::access::{Access, make_token};
 
-/// The core that `--pin` gives the server; the generator gets the next.
+/// Core that `--pin` assigns to the server; the generator gets the next.
 pub(crate) const SERVER_CORE: usize = 0;
-/// The core that `--pin` gives the generator.
+/// Core that `--pin` assigns to the generator.
 pub(crate) const GENERATOR_CORE: usize = 1;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only scenarios whose name holds this; may be given several times
+    /// Only scenarios whose name contains this; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Server to test; one is started if none is given
+    /// Server to test; without it, the suite starts its own
     #[arg(long)]
     pub(crate) url: Option<String>,
-    /// Flag of `serve` for servers that are started, such as --server-flag=--workers=1; may be given several times
+    /// Flag of `serve` for servers that the suite starts, such as --server-flag=--workers=1; may be given several times
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     server_flag: Vec<String>,
     #[command(flatten)]
     pub(crate) access: Access,
-    /// Seed of contents, schedule and faults; a random one if not given
+    /// Seed of contents, schedule and faults; random if not given
     #[arg(long)]
     seed: Option<u64>,
-    /// A tenth of the events in a tenth of the time
+    /// Run with a tenth of the events in a tenth of the time
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Clients of each scenario
+    /// Number of clients in each scenario
     #[arg(long, env = "TEST_CLIENT_COUNT")]
     clients: Option<u32>,
-    /// Events that each client publishes
+    /// Number of events that each client publishes
     #[arg(long, env = "TEST_MESSAGES_PER_CLIENT")]
     messages: Option<u32>,
-    /// Time limit of each scenario, ms; the events are spread over the same share of it as before
+    /// Time limit of each scenario, ms; the events are spread over the same share of it
     #[arg(long, env = "TEST_DURATION")]
     duration: Option<u64>,
-    /// Chance that a fault hits a message, 0 to 1, in scenarios of the category reliability
+    /// Probability that a fault hits a message, 0 to 1, in scenarios of the category reliability
     #[arg(long, env = "TEST_FAILURE_RATE", value_parser = share)]
     failure_rate: Option<f64>,
-    /// SDK that the clients of the suite use; ts runs the TypeScript SDK in Node (docs/testing.md)
+    /// SDK that the suite's clients use; ts runs the TypeScript SDK in Node (docs/testing.md)
     #[arg(long, value_enum, default_value_t, value_name = "SDK")]
     pub(crate) client: ClientKind,
-    /// Hold the server to one core and the suite to another, so that they do not take it from each other
+    /// Pin the server to one core and the suite to another, so that they do not compete
     #[arg(long)]
     pub(crate) pin: bool,
-    /// After a broken promise, run again up to so many times to find a smaller plan that still fails
+    /// After a broken promise, run again up to RUNS times to find a smaller plan that still fails
     #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
     pub(crate) shrink: Option<u32>,
-    /// Run all of it so many times, one after the other: a baseline needs several
+    /// Number of times to repeat the whole run: a baseline needs several
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) repeat: u32,
-    /// Report to compare with (report.json); several times for several runs of the same, which a verdict needs
+    /// Report to compare with (report.json); give several for several runs of the same, which a verdict needs
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Vec<PathBuf>,
-    /// Bounds that fail the run, such as 'p99_ms>50, loss>0, "Stress Test".memory_mb>400' (docs/reports.md)
+    /// Thresholds that fail the run, such as 'p99_ms>50, loss>0, "Stress Test".memory_mb>400' (docs/reports.md)
     #[arg(long, value_name = "BOUNDS", value_parser = bounds)]
     pub(crate) fail_on: Option<FailOn>,
-    /// Folder for reports; each run makes one in it
+    /// Folder for reports; each run creates a subfolder
     #[arg(long, env = "TEST_OUTPUT_DIR", default_value = "./test-results")]
     pub(crate) output: PathBuf,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print progress even where there is no terminal
+    /// Print progress even without a terminal
     #[arg(long, env = "TEST_ENABLE_LOGGING", num_args = 0..=1)]
     #[arg(default_value_t = false, default_missing_value = "true")]
     pub(crate) enable_logging: bool,
@@ -101,7 +101,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Arguments {
-    /// Those that are wanted, as they are wanted.
+    /// The chosen scenarios that the flags select, with the flags' overrides.
     pub(crate) fn wanted(&self, chosen: Vec<Chosen>) -> anyhow::Result<Vec<Chosen>> {
         let only: Vec<String> = self.only.iter().map(|name| name.to_lowercase()).collect();
         let names: Vec<String> = chosen.iter().map(|chosen| chosen.scenario.name.clone()).collect();
@@ -114,7 +114,7 @@ impl Arguments {
         let wanted: Vec<Chosen> =
             wanted.map(|chosen| Chosen { scenario: chosen.scenario.with(overrides), ..chosen }).collect();
         if wanted.is_empty() {
-            bail!("no scenario is named like that; there are: {}", names.join(", "));
+            bail!("no scenario matches; available: {}", names.join(", "));
         }
         for chosen in &wanted {
             chosen.scenario.check()?;
@@ -132,18 +132,18 @@ impl Arguments {
         }
     }
 
-    /// The seed that was given, or a random one.
+    /// The given seed, or a random one.
     pub(crate) fn seed(&self) -> anyhow::Result<u64> {
         match self.seed {
             Some(seed) => Ok(seed),
-            // Half of the bits: JSON readers keep only 53 of a number.
+            // Half of the bits: JSON readers keep only 53 bits of a number.
             None => {
                 Ok(getrandom::u64().map_err(|error| anyhow::anyhow!("no random numbers: {error}"))? >> 32)
             }
         }
     }
 
-    /// What the clients are made of. Starts Node, if it is wanted.
+    /// The SDK of the clients. Starts Node if needed.
     pub(crate) fn sdk(&self) -> anyhow::Result<Sdk> {
         Ok(match self.client {
             ClientKind::Rust => Sdk::Rust,
@@ -165,14 +165,14 @@ impl Arguments {
             flags.push("--workers=1".to_owned());
         }
         Ok(Target::Start {
-            binary: std::env::current_exe().context("where is this binary?")?,
+            binary: std::env::current_exe().context("cannot find the path of this binary")?,
             flags,
             token: make_token(own_secret(), USER, Role::Evaluator)?,
             core: self.pin.then_some(SERVER_CORE),
         })
     }
 
-    /// The command that runs a scenario again, with everything that was given beside it.
+    /// The command that runs a scenario again with the same flags.
     pub(crate) fn replay(&self, called: &str, seed: u64) -> String {
         let mut command = format!("agentbench suite run {} --seed {seed}", quoted(called));
         let mut add = |flag: &str, value: Option<String>| {
@@ -198,7 +198,7 @@ impl Arguments {
     }
 }
 
-/// As a shell takes it for one word.
+/// Quotes a text as one word of a shell.
 fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

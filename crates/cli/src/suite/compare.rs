@@ -18,27 +18,27 @@ use tokio::sync::watch;
 use super::Chosen;
 use super::arguments::{Arguments, SERVER_CORE};
 use super::progress::Progress;
-use super::series::said;
+use super::series::into_anyhow;
 use crate::access::make_token;
 
 #[derive(Args)]
 pub(crate) struct Sides {
-    /// The first server: a URL, or a command line that ends where `serve` would begin, such as 'old/agentbench'
+    /// First server: a URL, or a command line without `serve`, such as 'old/agentbench'
     #[arg(long, value_name = "COMMAND|URL")]
     a: String,
-    /// The second server
+    /// Second server
     #[arg(long, value_name = "COMMAND|URL")]
     b: String,
     /// Name of the scenario (`agentbench suite list`), or path of a TOML file
     pub(crate) scenario: String,
-    /// Times that each is run; below 6 there is no interval
+    /// Number of runs on each server; fewer than 6 give no interval
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     #[command(flatten)]
     pub(crate) arguments: Arguments,
 }
 
-/// One figure of both.
+/// One figure of both servers.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -50,15 +50,15 @@ struct Row {
     ratio: PairedRatio,
 }
 
-/// What both said.
+/// Both servers' results.
 #[derive(Debug, Serialize)]
-struct Said {
+struct Comparison {
     scenario: String,
     rounds: usize,
     rows: Vec<Row>,
-    /// Why a run failed, with the side that it was on.
+    /// Why a run failed, with its side.
     failures: Vec<String>,
-    /// Why a run's figures of speed do not count.
+    /// Why a run's speed figures are invalid.
     invalid: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ impl Sides {
         let sdk = self.arguments.sdk()?;
         let mut results: [Vec<ScenarioResult>; 2] = [Vec::new(), Vec::new()];
         for round in 0..self.rounds {
-            // Whoever is first meets the machine in another state: they take turns at it.
+            // The first one finds the machine in another state, so they alternate.
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for side in order {
                 if *stop.borrow() {
@@ -90,13 +90,13 @@ impl Sides {
                 let mut progress = Progress::new(&chosen.scenario, place, self.arguments.enable_logging);
                 let run = agentbench_scenarios::run::run(&order, |meters| progress.show(meters)).await;
                 progress.clear();
-                results[side].push(run.map_err(said)?.result);
+                results[side].push(run.map_err(into_anyhow)?.result);
             }
         }
         self.conclude(&chosen.scenario.name, &results)
     }
 
-    /// A URL, or a program with the flags that go before and behind `serve`.
+    /// Parses a URL, or a program with flags for before and after `serve`.
     fn target(&self, text: &str) -> anyhow::Result<Target> {
         const USER: &str = "agentbench-suite";
         if text.starts_with("ws://") || text.starts_with("wss://") {
@@ -107,7 +107,7 @@ impl Sides {
         let program = PathBuf::from(words.next().context("--a and --b need a URL or a command")?);
         if !program.is_file() {
             bail!(
-                "{} is no program; give a ws:// URL, or the path of an agentbench binary",
+                "{} is not a program; give a ws:// URL, or the path of an agentbench binary",
                 program.display()
             );
         }
@@ -125,7 +125,7 @@ impl Sides {
     }
 
     fn conclude(&self, scenario: &str, results: &[Vec<ScenarioResult>; 2]) -> anyhow::Result<ExitCode> {
-        let said = Said {
+        let comparison = Comparison {
             scenario: scenario.to_owned(),
             rounds: results[0].len(),
             rows: METRICS.iter().filter_map(|metric| row(metric, results)).collect(),
@@ -136,15 +136,15 @@ impl Sides {
             invalid: gather(results, |result| result.invalid.clone()),
         };
         if self.arguments.json {
-            say!("{}", serde_json::to_string_pretty(&said)?);
+            outln!("{}", serde_json::to_string_pretty(&comparison)?);
         } else {
-            print(&said, &self.a, &self.b);
+            print(&comparison, &self.a, &self.b);
         }
-        Ok(if said.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if comparison.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// What a result says on either side, with the side in front.
+/// Collects a text from the results of both sides, prefixed with the side.
 fn gather(results: &[Vec<ScenarioResult>; 2], of: impl Fn(&ScenarioResult) -> Option<String>) -> Vec<String> {
     let sides = ["a", "b"].iter().zip(results);
     sides
@@ -152,7 +152,7 @@ fn gather(results: &[Vec<ScenarioResult>; 2], of: impl Fn(&ScenarioResult) -> Op
         .collect()
 }
 
-/// None, if not every run of both measured it.
+/// `None` unless every run of both sides measured it.
 fn row(metric: &'static Metric, results: &[Vec<ScenarioResult>; 2]) -> Option<Row> {
     let values = |side: &[ScenarioResult]| -> Option<Vec<f64>> {
         side.iter().map(|result| metric.valid_value(result)).collect()
@@ -165,10 +165,10 @@ fn row(metric: &'static Metric, results: &[Vec<ScenarioResult>; 2]) -> Option<Ro
     Some(Row { metric: metric.name, about: metric.about, a, b, ratio })
 }
 
-fn print(said: &Said, a: &str, b: &str) {
-    say!("{}: {} runs each, in turn\n  a  {a}\n  b  {b}\n", said.scenario, said.rounds);
-    say!("{:<24} {:>12} {:>12} {:>8}  {:<16} verdict", "figure", "a", "b", "b ÷ a", "95 %");
-    for row in &said.rows {
+fn print(comparison: &Comparison, a: &str, b: &str) {
+    outln!("{}: {} runs each, in turn\n  a  {a}\n  b  {b}\n", comparison.scenario, comparison.rounds);
+    outln!("{:<24} {:>12} {:>12} {:>8}  {:<16} verdict", "figure", "a", "b", "b ÷ a", "95 %");
+    for row in &comparison.rows {
         let interval = match &row.ratio.interval {
             Some(interval) => format!("{:.3} – {:.3}", interval.low, interval.high),
             None => "–".to_owned(),
@@ -177,16 +177,16 @@ fn print(said: &Said, a: &str, b: &str) {
             Judgement::Better => "better",
             Judgement::Worse => "worse",
             Judgement::Same => "the same",
-            Judgement::CannotTell => "cannot tell",
+            Judgement::CannotTell => "inconclusive",
         };
         let (a, b) = (middle(&row.a), middle(&row.b));
-        say!("{:<24} {a:>12.3} {b:>12.3} {:>8.3}  {interval:<16} {verdict}", row.metric, row.ratio.ratio);
+        outln!("{:<24} {a:>12.3} {b:>12.3} {:>8.3}  {interval:<16} {verdict}", row.metric, row.ratio.ratio);
     }
-    for failure in &said.failures {
-        say!("  FAILED   {failure}");
+    for failure in &comparison.failures {
+        outln!("  FAILED   {failure}");
     }
-    for invalid in &said.invalid {
-        say!("  INVALID  {invalid}");
+    for invalid in &comparison.invalid {
+        outln!("  INVALID  {invalid}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `agentbench suite`: runs scenarios, shows how they go, writes the report.
+//! `agentbench suite`: runs scenarios, shows their progress, writes the report.
 
 mod arguments;
 mod compare;
@@ -20,22 +20,22 @@ use compare::Sides;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Load with acks and followers: throughput, latency, and whether every promise held
+    /// Run load with acks and followers: throughput, latency, and whether every promise held
     #[command(after_help = AFTER_HELP)]
     Performance(Arguments),
-    /// Connections made, cut in three ways, and made again
+    /// Open connections, cut them in three ways, and reconnect
     #[command(after_help = AFTER_HELP)]
     Connection(Arguments),
-    /// Load under faults and crashes: nothing lost, doubled, reordered or left out
+    /// Run load under faults and crashes: nothing lost, duplicated, reordered or skipped
     #[command(after_help = AFTER_HELP)]
     Reliability(Arguments),
-    /// The three categories: twelve scenarios
+    /// Run the three categories: twelve scenarios
     #[command(after_help = AFTER_HELP)]
     All(Arguments),
-    /// Everything: the three categories, and the scenarios that go further
+    /// Run everything: the three categories, and the further scenarios
     #[command(after_help = AFTER_HELP)]
     Full(Arguments),
-    /// Scenarios by name, or from TOML files
+    /// Run scenarios by name, or from TOML files
     #[command(after_help = RUN_HELP)]
     Run {
         /// Names of scenarios (`agentbench suite list`), or paths of TOML files
@@ -44,21 +44,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         arguments: Box<Arguments>,
     },
-    /// One scenario on two servers in turn: the ratio of every figure, with its interval
+    /// Run one scenario on two servers in turn: the ratio of every figure, with its confidence interval
     #[command(after_help = COMPARE_HELP)]
     Compare(Box<Sides>),
-    /// Print what scenarios there are
+    /// List the scenarios
     List,
-    /// Print a scenario as TOML, to be changed and run
+    /// Print a scenario as TOML, to edit and run
     Show {
-        /// Its name
+        /// Name of the scenario
         name: String,
     },
 }
 
 const AFTER_HELP: &str = "\
-Without --url each scenario gets a fresh server of this binary with a scratch folder.
-Each run makes a folder with report.html, report.json, report.md, junit.xml and the histories.
+Without --url, each scenario runs against a new server of this binary with a temporary folder.
+Each run creates a folder with report.html, report.json, report.md, junit.xml and the histories.
 Exit codes: 0 every promise held, 1 one was broken, events are unknown or --fail-on holds,
 2 could not run, or not to the end.
 
@@ -73,7 +73,7 @@ Try: agentbench suite run 'Find the Limit'
      agentbench suite run mine.toml --seed 7";
 
 const COMPARE_HELP: &str = "\
-A command is the path of an agentbench binary, with flags of `serve` behind it.
+A command is the path of an agentbench binary, followed by flags of `serve`.
 
 Try: agentbench suite compare --a old/agentbench --b target/release/agentbench --pin 'Latency Test'
      agentbench suite compare --a 'agentbench --ack-level=logged' --b 'agentbench --ack-level=synced' 'Small Load Test'";
@@ -106,13 +106,13 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Show { name } => {
-            say!("{}", built_in::text_of(name).with_context(|| no_such(name))?.trim_end());
+            outln!("{}", built_in::text_of(name).with_context(|| no_such(name))?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// A scenario, and how the user calls it.
+/// A scenario, and the name or path that the user gave.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
     pub(crate) scenario: Scenario,
@@ -133,23 +133,23 @@ fn choose(name: &str) -> anyhow::Result<Chosen> {
         bail!("{}", no_such(name));
     }
     let text = std::fs::read_to_string(name).with_context(|| format!("cannot read {name}"))?;
-    let scenario = Scenario::from_toml(&text).with_context(|| format!("{name} is no scenario"))?;
+    let scenario = Scenario::from_toml(&text).with_context(|| format!("{name} is not a valid scenario"))?;
     Ok(Chosen { scenario, called: name.to_owned() })
 }
 
 fn no_such(name: &str) -> String {
     let all = built_in::all();
     let names: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
-    format!("no scenario is named {name:?}, and it is no TOML file; there are: {}", names.join(", "))
+    format!("no scenario is named {name:?}, and no TOML file has this path; available: {}", names.join(", "))
 }
 
 fn list() {
     for (title, scenarios) in
         [("suite all", built_in::of_categories()), ("beside these in suite full", built_in::further())]
     {
-        say!("{title}:");
+        outln!("{title}:");
         for scenario in scenarios {
-            say!("  {:<28} {}", scenario.name, scenario.promise);
+            outln!("  {:<28} {}", scenario.name, scenario.promise);
         }
     }
 }
@@ -159,8 +159,8 @@ fn start(what: &str, chosen: Vec<Chosen>, arguments: &Arguments) -> anyhow::Resu
     until_stopped(|stop| series::run(what, &chosen, arguments, stop))
 }
 
-/// Runs it. The first signal asks it to end early, with what there is; a second one ends it at once. What is dropped
-/// here ends the servers that it has started.
+/// Runs the future. The first signal asks it to stop early and report what it has; a second one drops it at once, which stops
+/// the servers that it started.
 fn until_stopped<F: Future<Output = anyhow::Result<ExitCode>>>(
     run: impl FnOnce(watch::Receiver<bool>) -> F,
 ) -> anyhow::Result<ExitCode> {

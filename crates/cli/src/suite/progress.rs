@@ -1,4 +1,4 @@
-//! One line that says how far a scenario is: on a terminal always the same line.
+//! The progress of a scenario as one line, which a terminal updates in place.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use agentbench_scenarios::definition::Scenario;
 use agentbench_scenarios::meters::{Counter, Meters};
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 pub(crate) struct Progress<'a> {
     scenario: &'a Scenario,
-    /// Which of how many.
+    /// Number of this scenario, and how many there are.
     place: (usize, usize),
     is_terminal: bool,
     is_wanted: bool,
@@ -31,7 +31,7 @@ impl<'a> Progress<'a> {
         }
         self.last = Some(Instant::now());
         let connections = u64::from(self.scenario.clients) * u64::from(2 + self.scenario.readers.late);
-        self.say(&format!(
+        self.print(&format!(
             "[{}/{}] {}: {:.1} s of {:.0} s, {} of {connections} connected, {} sent, {} acked, {} delivered",
             self.place.0,
             self.place.1,
@@ -45,12 +45,12 @@ impl<'a> Progress<'a> {
         ));
     }
 
-    pub(crate) fn say(&self, line: &str) {
+    pub(crate) fn print(&self, line: &str) {
         if !self.is_wanted {
             return;
         }
         let mut out = std::io::stderr();
-        // Progress that cannot be shown is no reason to stop.
+        // A failure to show progress does not stop the run.
         let _ = if self.is_terminal { write!(out, "\r\x1b[K{line}") } else { writeln!(out, "{line}") };
     }
 

@@ -1,4 +1,4 @@
-//! A run of the suite: one scenario after the other, and the report of all of them.
+//! A run of the suite: one scenario after another, and the report on all of them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +59,7 @@ pub(crate) async fn run(
     };
     let ended = series.run_all(chosen, &mut report).await;
     if let Err(error) = ended {
-        // Nothing has run: there is nothing to report.
+        // No scenario has run: there is nothing to report.
         if report.scenarios.is_empty() {
             return Err(error);
         }
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     series.conclude(chosen, &report)
 }
 
-/// The server, as the report names it, and what spoke to it if that is not as usual.
+/// The server, as named in the report, and the clients unless they use the default SDK.
 fn target_of(arguments: &Arguments) -> String {
     let server = arguments.url.clone().unwrap_or_else(|| "started for each scenario".to_owned());
     match arguments.client {
@@ -91,10 +91,10 @@ impl Series<'_> {
             let chosen = &chosen[number % chosen.len()];
             let run = self.run_one(chosen, (number + 1, count)).await?;
             if !self.arguments.json {
-                say!("{}", text::scenario(&run.result));
+                outln!("{}", text::scenario(&run.result));
             }
             report.scenarios.push(run.result);
-            // Whatever happens to the suite itself, what was measured is there.
+            // Even if the suite itself fails, the measurements are kept.
             folder::write_report(&self.output, report)?;
         }
         if *self.stop.borrow() {
@@ -116,7 +116,7 @@ impl Series<'_> {
         let mut progress = Progress::new(scenario, place, self.arguments.enable_logging);
         let run = agentbench_scenarios::run::run(&order, |meters| progress.show(meters)).await;
         progress.clear();
-        let run = run.map_err(said)?;
+        let run = run.map_err(into_anyhow)?;
         folder::write_histories(&self.output, &self.name_of(chosen, place), &run.histories)?;
         if let Some(most) = self.arguments.shrink.filter(|_| !run.result.verdict.is_clean()) {
             self.shrink(&order, &run, most, &progress).await?;
@@ -124,14 +124,14 @@ impl Series<'_> {
         Ok(run)
     }
 
-    /// A scenario's name in the run's folder: with a number where it is run several times.
+    /// A scenario's name in the run's folder: with a number if it is run several times.
     fn name_of(&self, chosen: &Chosen, (number, count): (usize, usize)) -> String {
         let each = count / self.arguments.repeat as usize;
         let name = &chosen.scenario.name;
         if self.arguments.repeat == 1 { name.clone() } else { format!("{name} {}", (number - 1) / each + 1) }
     }
 
-    /// Looks for a smaller plan that still fails, and writes it down.
+    /// Searches for a smaller plan that still fails, and writes it to the run's folder.
     async fn shrink(
         &self,
         order: &Order<'_>,
@@ -140,12 +140,12 @@ impl Series<'_> {
         progress: &Progress<'_>,
     ) -> anyhow::Result<()> {
         let shrunk = shrink(order, run, most, |runs, parts| {
-            progress.say(&format!(
+            progress.print(&format!(
                 "{}: shrinking, run {runs} of {most} with {parts} faults",
                 order.scenario.name
             ));
         });
-        let shrunk = shrunk.await.map_err(said)?;
+        let shrunk = shrunk.await.map_err(into_anyhow)?;
         progress.clear();
         let path = self.output.join(format!("shrunk-{}.toml", folder::slug(&order.scenario.name)));
         std::fs::write(&path, shrunk.scenario.to_toml()?)
@@ -169,18 +169,18 @@ impl Series<'_> {
             [] => None,
             baselines => Some(compare(&read_all(baselines)?, std::slice::from_ref(report))),
         };
-        // What did not run to its end is held against no bound: what is missing would look like a breach.
+        // No thresholds are checked on an incomplete run: missing figures would look like breaches.
         let is_whole = report.interrupted.is_none();
         let bounds = self.arguments.fail_on.as_ref().filter(|_| is_whole);
         let breaches = bounds.map_or_else(Vec::new, |bounds| bounds.evaluate(report));
         let beside = Beside { comparison: comparison.as_ref(), planned: &planned, breaches: &breaches };
         let paths = folder::write_all(&self.output, report, beside)?;
         if self.arguments.json {
-            say!("{}", serde_json::to_string_pretty(report)?);
+            outln!("{}", serde_json::to_string_pretty(report)?);
         } else {
-            say!("{}", text::ending(report));
+            outln!("{}", text::ending(report));
             if let Some(comparison) = &comparison {
-                say!("baseline: {}", comparison.summary());
+                outln!("baseline: {}", comparison.summary());
             }
         }
         for breach in &breaches {
@@ -197,12 +197,12 @@ impl Series<'_> {
     }
 }
 
-/// Reads reports to compare with: before anything runs, too, so that a wrong path is not found out an hour later.
+/// Reads reports to compare with. Also called before the run, so that a wrong path does not surface only an hour later.
 pub(crate) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Report>> {
     paths.iter().map(|path| folder::read_report(path)).collect()
 }
 
-pub(crate) fn said(error: CannotRun) -> anyhow::Error {
+pub(crate) fn into_anyhow(error: CannotRun) -> anyhow::Error {
     match error {
         CannotRun::Server(sentence) => anyhow::anyhow!(sentence),
         CannotRun::Here(error) => error,

@@ -196,7 +196,7 @@ impl Machine {
             .stdout(Stdio::null())
             .spawn();
         self.life = Some(child.unwrap());
-        self.hear("READY=1");
+        self.wait_for("READY=1");
     }
 
     /// `Environment=` and what is in the files of `EnvironmentFile=`.
@@ -217,7 +217,7 @@ impl Machine {
             .collect()
     }
 
-    fn hear(&self, wanted: &str) {
+    fn wait_for(&self, wanted: &str) {
         let mut buffer = [0; 512];
         loop {
             let count = self.notices.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentbench_auth::Role;
 use agentbench_client::{Client, Config};
-use agentbench_history::{ClientHistory, Operation, StoppedBecause, check};
+use agentbench_history::{ClientHistory, Operation, StopReason, check};
 use agentbench_load::child::{ServerCommand, ServerProcess, token};
 use agentbench_report::schema::Category;
 use agentbench_scenarios::definition::{Faults, Readers, Scenario};
@@ -79,7 +79,7 @@ impl Scene<'_> {
     }
 
     /// Connects once with this token.
-    pub(crate) fn knock(&self, token: &str) -> Result<(), agentbench_client::Error> {
+    pub(crate) fn connect(&self, token: &str) -> Result<(), agentbench_client::Error> {
         let config = self.config(token).connect_patience(Duration::from_secs(20));
         runtime().block_on(async {
             let client = Client::connect(config).await?;
@@ -107,8 +107,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// What the fleet went through.
-pub(crate) struct Seen {
+/// Counts of the fleet.
+pub(crate) struct FleetCounts {
     pub(crate) reconnects: u64,
     pub(crate) retried: u64,
 }
@@ -118,7 +118,7 @@ pub(crate) fn nothing_is_lost(
     load: &Load,
     data: &Path,
     disturb: impl FnOnce(Scene<'_>) -> ServerProcess + Send,
-) -> Seen {
+) -> FleetCounts {
     let command = ServerCommand {
         binary: env!("CARGO_BIN_EXE_agentbench").into(),
         data_dir: data.to_owned(),
@@ -168,14 +168,14 @@ pub(crate) fn nothing_is_lost(
     assert_eq!((summary.stored, summary.refused, summary.unknown), (planned, 0, 0));
     assert_eq!((summary.events_delivered, summary.unverified), (planned, 0));
     assert!(summary.gaps.is_empty(), "{:?}", summary.gaps);
-    Seen { reconnects: meters.get(Counter::Reconnects), retried: meters.get(Counter::Retried) }
+    FleetCounts { reconnects: meters.get(Counter::Reconnects), retried: meters.get(Counter::Retried) }
 }
 
 /// Whether this is the whole log of a session. Without it the verdict says less than the test promises.
 fn is_whole_final_read(history: &ClientHistory) -> bool {
     let operations = || history.records.iter().map(|record| &record.operation);
     operations().any(|operation| matches!(operation, Operation::FinalRead { .. }))
-        && matches!(operations().next_back(), Some(Operation::Stop { why: StoppedBecause::CaughtUp }))
+        && matches!(operations().next_back(), Some(Operation::Stop { why: StopReason::CaughtUp }))
 }
 
 fn scenario(load: &Load) -> Scenario {

@@ -77,20 +77,20 @@ fn keys_are_rotated_and_nobody_who_is_there_notices() {
         ..Load::with(&["--jwt-keys-file", &text(&keys)])
     };
     let seen = nothing_is_lost(&load, data.path(), |scene| {
-        assert!(scene.knock(&new_token).is_err(), "the new key is not there yet");
-        assert!(scene.knock(&old_token).is_ok());
+        assert!(scene.connect(&new_token).is_err(), "the new key is not there yet");
+        assert!(scene.connect(&old_token).is_ok());
         // The new one beside the old one, then without it.
         keys_file(&keys, &[("old", SECRET), ("kept", KEPT), ("new", NEXT)]);
         scene.signal(libc::SIGHUP);
-        scene.until("the new key", || scene.knock(&new_token).is_ok());
+        scene.until("the new key", || scene.connect(&new_token).is_ok());
         keys_file(&keys, &[("kept", KEPT), ("new", NEXT)]);
         scene.signal(libc::SIGHUP);
-        scene.until("the end of the old key", || scene.knock(&old_token).is_err());
+        scene.until("the end of the old key", || scene.connect(&old_token).is_err());
         // A file that cannot be used takes no key away.
         fs::write(&keys, "{").unwrap();
         scene.signal(libc::SIGHUP);
         pause();
-        assert!(scene.knock(&new_token).is_ok());
+        assert!(scene.connect(&new_token).is_ok());
         scene.server
     });
     assert_eq!((seen.reconnects, seen.retried), (0, 0));
@@ -119,7 +119,7 @@ fn certificates_are_exchanged_and_nobody_who_is_there_notices() {
         while scene.goes_on() {
             put(["second", "first"][times % 2]);
             scene.signal(libc::SIGHUP);
-            scene.knock(&viewer).unwrap();
+            scene.connect(&viewer).unwrap();
             times += 1;
         }
         assert!(times > 2, "{times}");
@@ -138,7 +138,7 @@ fn the_audit_log_is_rotated_and_its_chain_holds() {
     let viewer = token("newcomer", Role::Viewer).unwrap();
     nothing_is_lost(&load, data.path(), |scene| {
         while scene.goes_on() {
-            scene.knock(&viewer).unwrap();
+            scene.connect(&viewer).unwrap();
         }
         scene.server
     });
@@ -212,7 +212,7 @@ fn a_full_disk_refuses_until_there_is_room_and_costs_nothing() {
             runtime().block_on(publish_until_refused(&scene));
             // The fleet is refused, too; reads go on.
             std::thread::sleep(Duration::from_millis(300));
-            scene.knock(&token("reader", Role::Viewer).unwrap()).unwrap();
+            scene.connect(&token("reader", Role::Viewer).unwrap()).unwrap();
             fs::remove_file(ballast).unwrap();
         }
         scene.server
@@ -250,7 +250,7 @@ fn the_audit_log_of_a_full_disk_holds_decisions_up_and_costs_nothing() {
         let ballast = disk.fill();
         std::thread::sleep(Duration::from_millis(500));
         fs::remove_file(ballast).unwrap();
-        scene.knock(&token("newcomer", Role::Viewer).unwrap()).unwrap();
+        scene.connect(&token("newcomer", Role::Viewer).unwrap()).unwrap();
         scene.server
     });
     let verify = Command::new(env!("CARGO_BIN_EXE_agentbench"))

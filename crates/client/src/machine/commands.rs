@@ -1,4 +1,4 @@
-//! Commands that wait for their replies. Each is sent again, under its id, on every new connection.
+//! Commands that wait for their replies. Each is sent again, with the same id, on every new connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use agentbench_protocol::message::ErrorData;
 use agentbench_protocol::{Seq, SessionId};
 
-/// What a command is for.
+/// The purpose of a command.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The user waits for the reply, under this key.
     User(u64),
-    /// The user creates a session: its reply is a join as well.
+    /// The user creates a session: the reply is also a join.
     Create(u64),
-    /// Joins a session on the current connection; a new connection asks anew.
+    /// Joins a session on the current connection; a new connection sends a new one.
     Join(SessionId),
     /// The user waits until a newer token is accepted.
     Refresh {
-        /// Key of the user who waits, if one does.
+        /// Key of the waiting user, if there is one.
         key: Option<u64>,
         /// The token, for the next connection.
         token: String,
     },
-    /// A session is to be replayed; a user waits for the start of the first attempt.
+    /// Starts a replay; a user waits for the start of the first attempt.
     Replay { session: SessionId, key: Option<u64> },
-    /// A replay is to end; the user waits under this key. `seq` is the last one that was taken of it.
+    /// Stops a replay; the user waits under this key. `seq` is the last one received of it.
     StopReplay { session: SessionId, seq: Seq, key: u64 },
-    /// Nobody waits.
+    /// Has no waiter.
     Nobody,
 }
 
 impl Purpose {
-    /// Whether the command ends with its connection, without a word: joins, and commands without a waiter.
+    /// Whether the command ends silently with its connection: joins, and commands without a waiter.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Join(_) | Self::Nobody)
     }
@@ -42,15 +42,15 @@ pub(super) struct Pending {
     /// `data`, JSON.
     pub(super) data: String,
     pub(super) deadline: Option<Duration>,
-    /// Not to be sent before.
+    /// Earliest time to send it.
     pub(super) hold_until: Option<Duration>,
-    /// How often it was sent.
+    /// Number of times it was sent.
     pub(super) sends: u32,
     pub(super) refusals: u32,
     pub(super) last_refusal: Option<ErrorData>,
 }
 
-/// All of them, by number.
+/// All commands, by number.
 #[derive(Default)]
 pub(super) struct Commands {
     pending: BTreeMap<u64, Pending>,
@@ -73,7 +73,7 @@ impl Commands {
         !self.to_send.is_empty()
     }
 
-    /// The next one to be sent, counted as sent.
+    /// The next one to send; counts it as sent.
     pub(super) fn next(&mut self) -> Option<(u64, &Pending)> {
         while let Some(number) = self.to_send.pop_front() {
             if self.pending.contains_key(&number) {
@@ -93,7 +93,7 @@ impl Commands {
         self.pending.get_mut(&number)
     }
 
-    /// The connection is lost: joins end with it, everything else is to be sent again.
+    /// The connection is lost: joins end with it, everything else must be sent again.
     pub(super) fn connection_lost(&mut self) {
         self.pending.retain(|_, pending| !pending.purpose.is_passing());
         for pending in self.pending.values_mut() {
@@ -102,33 +102,33 @@ impl Commands {
         self.to_send = self.pending.keys().copied().collect();
     }
 
-    /// The connection is lost, and with it what these were to end: they are done.
+    /// The connection is lost, and the replays that these should stop ended with it: they are done.
     pub(super) fn take_stops(&mut self) -> Vec<Pending> {
         let is_stop = |_: &u64, pending: &mut Pending| matches!(pending.purpose, Purpose::StopReplay { .. });
         self.pending.extract_if(.., is_stop).map(|(_, pending)| pending).collect()
     }
 
-    /// Whether the server knows nothing of a command that waits for its reply: it was not sent on this connection, or was
-    /// refused for now.
+    /// Whether the server does not know a waiting command: it was not sent on this connection, or was
+    /// refused temporarily.
     pub(super) fn is_unsent(&self, number: u64) -> bool {
         let is_held = self.pending.get(&number).is_some_and(|pending| pending.hold_until.is_some());
         is_held || self.to_send.contains(&number)
     }
 
-    /// How many are sent on this connection and wait for their answers.
+    /// Number of commands sent on this connection without an answer yet.
     pub(super) fn unanswered(&self) -> usize {
         let is_sent =
             |number: &u64, pending: &Pending| pending.hold_until.is_none() && !self.to_send.contains(number);
         self.pending.iter().filter(|(number, pending)| is_sent(number, pending)).count()
     }
 
-    /// Those whose time is over, taken out.
+    /// Removes and returns the expired commands.
     pub(super) fn take_expired(&mut self, now: Duration) -> Vec<Pending> {
         let expired = self.pending.extract_if(.., |_, pending| pending.deadline.is_some_and(|at| at <= now));
         expired.map(|(_, pending)| pending).collect()
     }
 
-    /// Lets those go whose wait after a refusal is over. Gives the earliest time at which to look again.
+    /// Releases commands whose delay after a refusal has passed. Returns the time of the next one.
     pub(super) fn release(&mut self, now: Duration) -> Option<Duration> {
         let mut next: Option<Duration> = None;
         for (number, pending) in &mut self.pending {
@@ -151,7 +151,7 @@ impl Commands {
     }
 }
 
-/// The earlier of two times, where there may be none.
+/// The earlier of two optional times.
 pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

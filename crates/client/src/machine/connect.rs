@@ -1,4 +1,4 @@
-//! From one connection to the next: attempts, waits, tokens, deadlines, the end.
+//! From one connection to the next: attempts, delays, tokens, deadlines, the end.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use agentbench_protocol::{Command, Seq};
 use rand::Rng;
 
 use super::commands::{Purpose, earlier};
-use super::link::{Connection, Link, Phase, last_words};
+use super::link::{Connection, Link, Phase, close_frame};
 use super::participation::Join;
-use super::verdict::{Lost, Verdict};
-use super::{Action, ConnectionEvent, Machine, Now, Told};
+use super::verdict::{ConnectionLoss, Verdict};
+use super::{Action, ConnectionEvent, Machine, Now, Output};
 use crate::item::{Disconnected, Item};
 use crate::outcome::{Ended, Error, GaveUp};
 
-/// The token is renewed when this part of its remaining life is over.
+/// The token is renewed after this share of its remaining lifetime.
 const RENEW_AFTER: f64 = 0.8;
-/// Wait before a failed renewal is tried again.
+/// Delay before a failed renewal is retried.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
-/// The server's heartbeats are missed for this many intervals when a connection counts as dead.
+/// Number of the server's heartbeat intervals without a heartbeat after which a connection counts as dead.
 const MISSED_HEARTBEATS: f64 = 2.5;
 
 impl<T> Machine<T> {
-    /// Begins with the first attempt to connect.
+    /// Starts the first attempt to connect.
     pub fn start(&mut self, now: Now) {
         if matches!(self.link, Link::Idle) {
             self.begin(now, false);
@@ -41,7 +41,7 @@ impl<T> Machine<T> {
         }
     }
 
-    /// There is a socket.
+    /// The socket is connected.
     pub fn connected(&mut self, now: Now) {
         let Link::Connecting { deadline } = self.link else { return };
         let mut key = [0; 16];
@@ -49,23 +49,23 @@ impl<T> Machine<T> {
         let token = self.token.as_deref();
         let connection = Connection::open(&self.settings, token, key, now.since_start, deadline);
         self.link = Link::Open(Box::new(connection));
-        // What was meant for the last connection is not for this one.
-        self.last_words.clear();
+        // What was queued for the last connection does not apply to this one.
+        self.close_frame.clear();
     }
 
-    /// There is no socket to be had.
+    /// The attempt to connect failed.
     pub fn unreachable(&mut self, now: Now, why: impl Into<String>) {
         if matches!(self.link, Link::Connecting { .. }) {
-            self.lost(now, &Lost::Unreachable(why.into()));
+            self.lost(now, &ConnectionLoss::Unreachable(why.into()));
         }
     }
 
     /// The socket has ended or failed.
     pub fn disconnected(&mut self, now: Now, why: impl Into<String>) {
         let Some(connection) = self.connection() else { return };
-        let lost = match &connection.farewell {
+        let lost = match &connection.close_notice {
             Some(_) => connection.closed(None, String::new()),
-            None => connection.refusal().unwrap_or_else(|| Lost::Io(why.into())),
+            None => connection.refusal().unwrap_or_else(|| ConnectionLoss::Io(why.into())),
         };
         self.lost(now, &lost);
     }
@@ -80,7 +80,7 @@ impl<T> Machine<T> {
             }
             (Link::FetchingToken { .. }, Err(why)) => {
                 let detail = format!("no new token: {why}");
-                self.tell(ConnectionEvent::Disconnected(Disconnected { code: None, detail: detail.clone() }));
+                self.emit(ConnectionEvent::Disconnected(Disconnected { code: None, detail: detail.clone() }));
                 self.wait(now, Duration::ZERO, true, detail);
             }
             (Link::Open(_), Ok(token)) => {
@@ -127,16 +127,16 @@ impl<T> Machine<T> {
         self.stats.reconnects += u64::from(self.has_connected);
         self.has_connected = true;
         let attempt = self.attempt + 1;
-        self.tell(ConnectionEvent::Connected { client_id, node, attempt });
+        self.emit(ConnectionEvent::Connected { client_id, node, attempt });
         let sessions: Vec<_> = self.sessions.keys().copied().collect();
         for session in sessions {
-            self.attend(session);
+            self.update_session(session);
         }
         self.resume_replays(now);
     }
 
-    /// The token ends at `expires_at`, ms since 1970 by the server's clock, which the message that says so has as well; the
-    /// user's may be hours off. A new token is fetched before, if there is a provider.
+    /// The token expires at `expires_at`, ms since 1970 by the server's clock, which the same message contains; the
+    /// user's clock may be hours off. A new token is fetched before, if there is a provider.
     pub(super) fn expect_expiry(&mut self, now: Now, expires_at: Option<u64>) {
         self.refresh_at = None;
         if let Some(at) = expires_at.filter(|_| self.settings.has_token_provider) {
@@ -147,26 +147,26 @@ impl<T> Machine<T> {
         }
     }
 
-    /// The connection is of use: the next attempt is a first one. Called only for what a server that fails again and again
-    /// does not do: it settles an event or a command, answers a join's waiter, or delivers the next entry of a log.
+    /// Resets the count of attempts. Called only for what a server that fails repeatedly does not do: settling an event or
+    /// a command, answering a join's waiter, or delivering the next entry of a log.
     pub(super) fn progress(&mut self) {
         self.attempt = 0;
     }
 
-    /// The connection is over, or did not come about.
-    pub(super) fn lost(&mut self, now: Now, why: &Lost) {
+    /// The connection was lost, or failed to open.
+    pub(super) fn lost(&mut self, now: Now, why: &ConnectionLoss) {
         let mut verdict = why.verdict();
-        // What the server has asked for is no break.
+        // An end that the server announced is not a break.
         let mut is_break = verdict == Verdict::Retry(Duration::ZERO);
         if let Link::Open(connection) = &self.link
             && let Phase::Live { since } = connection.phase
         {
-            // It held for a while, so the next attempt is a first one.
+            // It lasted for a while, so the next attempt counts as the first.
             if since + self.settings.backoff.max <= now.since_start {
                 self.attempt = 0;
                 is_break = false;
             }
-            // The token was good enough to get in.
+            // The token was accepted.
             if let Verdict::BadToken(ended) = verdict {
                 verdict = Verdict::End(ended);
             }
@@ -174,7 +174,7 @@ impl<T> Machine<T> {
         self.actions.push_back(Action::Disconnect);
         let about = why.describe();
         self.forget_connection(&about, is_break);
-        self.tell(ConnectionEvent::Disconnected(about.clone()));
+        self.emit(ConnectionEvent::Disconnected(about.clone()));
         match verdict {
             Verdict::Retry(not_before) => self.wait(now, not_before, false, about.detail),
             Verdict::NewToken if self.settings.has_token_provider => {
@@ -188,7 +188,7 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Everything that was under way on the connection is to be done again on the next one.
+    /// Marks everything in progress on the connection to be repeated on the next one.
     fn forget_connection(&mut self, about: &Disconnected, is_break: bool) {
         self.stops_cut();
         self.commands.connection_lost();
@@ -203,12 +203,12 @@ impl<T> Machine<T> {
             let Some(follow) = &mut participation.follow else { continue };
             if std::mem::take(&mut follow.is_live) {
                 let item = Item::Disconnected(about.clone());
-                self.told.push_back(Told::Item { follow: follow.key, item });
+                self.told.push_back(Output::Item { follow: follow.key, item });
             }
         }
     }
 
-    /// All events are to be sent again; `break_detail` as in [`Outbox::connection_lost`](super::outbox::Outbox::connection_lost).
+    /// Marks all events to be sent again; `break_detail` as in [`Outbox::connection_lost`](super::outbox::Outbox::connection_lost).
     fn outboxes_cut(&mut self, break_detail: Option<&str>) {
         let Self { sessions, holdings, .. } = self;
         let mut given_up = Vec::new();
@@ -233,17 +233,17 @@ impl<T> Machine<T> {
         let until = now.since_start.saturating_add(after);
         self.link = Link::Waiting { until, fetch_token };
         self.wake_by(Some(until));
-        self.tell(ConnectionEvent::Reconnecting { after });
+        self.emit(ConnectionEvent::Reconnecting { after });
     }
 
-    /// Ends the client as its user wishes. What is outstanding is given up.
+    /// Ends the client on the user's request. Everything outstanding is given up.
     pub fn close(&mut self) {
         if self.ended.is_some() {
             return;
         }
         if matches!(&self.link, Link::Open(connection) if connection.decoder.is_some()) {
             let mask = self.rng.next_u32().to_ne_bytes();
-            self.last_words = last_words(1000, "", mask);
+            self.close_frame = close_frame(1000, "", mask);
         }
         self.actions.push_back(Action::Disconnect);
         self.end(Ended::Closed);
@@ -270,10 +270,10 @@ impl<T> Machine<T> {
             self.replay_failed(session, None, error.clone());
         }
         self.ended = Some(why.clone());
-        self.tell(ConnectionEvent::Failed(why));
+        self.emit(ConnectionEvent::Failed(why));
     }
 
-    /// Gives a command's sender its reply.
+    /// Passes the reply to the waiting user.
     pub(super) fn answer(
         &mut self,
         purpose: &Purpose,
@@ -293,10 +293,10 @@ impl<T> Machine<T> {
             | Purpose::Replay { key: None, .. }
             | Purpose::Nobody => return,
         };
-        self.told.push_back(Told::Reply { key, reply });
+        self.told.push_back(Output::Reply { key, reply });
     }
 
-    /// The driver reads nothing for the time being (`true`), since a user does not: the server's silence means nothing
+    /// Whether the driver has paused reading because a user does not read: the server's silence is meaningless
     /// then.
     pub fn set_paused(&mut self, now: Now, is_paused: bool) {
         if self.is_paused && !is_paused {
@@ -308,7 +308,7 @@ impl<T> Machine<T> {
         self.is_paused = is_paused;
     }
 
-    /// Does what is due. To be called at [`Machine::next_timeout`]; a call too many does no harm.
+    /// Handles expired deadlines. Must be called at [`Machine::next_timeout`]; extra calls are harmless.
     pub fn timeout(&mut self, now: Now) {
         if self.wake_at.is_none_or(|at| at > now.since_start) {
             return;
@@ -337,9 +337,9 @@ impl<T> Machine<T> {
             Link::FetchingToken { deadline } if *deadline <= at => {
                 self.token(now, Err("the token provider took too long".into()));
             }
-            Link::Connecting { deadline } if *deadline <= at => self.lost(now, &Lost::TooSlow),
+            Link::Connecting { deadline } if *deadline <= at => self.lost(now, &ConnectionLoss::TooSlow),
             Link::Open(connection) if !connection.is_live() && connection.deadline <= at => {
-                let lost = self.connection().and_then(Connection::refusal).unwrap_or(Lost::TooSlow);
+                let lost = self.connection().and_then(Connection::refusal).unwrap_or(ConnectionLoss::TooSlow);
                 self.lost(now, &lost);
             }
             Link::Open(_) => self.connection_timeout(now),
@@ -361,7 +361,7 @@ impl<T> Machine<T> {
         if let Some(silence) = connection.silence.filter(|_| !is_paused) {
             let dead_at = connection.last_received.saturating_add(silence);
             if dead_at <= at {
-                return self.lost(now, &Lost::Silent);
+                return self.lost(now, &ConnectionLoss::Silent);
             }
             next = earlier(next, Some(dead_at));
         }
@@ -410,18 +410,18 @@ impl<T> Machine<T> {
                 participation.waiters.iter().fold(next, |next, waiter| earlier(next, Some(waiter.deadline)));
             for waiter in late {
                 let error = Error::TimedOut(self.settings.command_timeout);
-                self.told.push_back(Told::Reply { key: waiter.key, reply: Err(error) });
+                self.told.push_back(Output::Reply { key: waiter.key, reply: Err(error) });
             }
             self.wake_by(next);
-            self.attend(session);
+            self.update_session(session);
         }
     }
 
-    /// When the round trip of a heartbeat began, if the number is the last one's.
+    /// When the heartbeat was sent, if the number is the last one's.
     pub(super) fn heartbeat_answered(&mut self, now: Now, number: Seq) {
         let Some(connection) = self.connection() else { return };
         if let Some((sent, at)) = connection.heartbeat.take_if(|(sent, _)| *sent == number) {
-            debug_assert_eq!(sent, number, "taken only if it is");
+            debug_assert_eq!(sent, number, "removed only if equal");
             self.latency = Some(now.since_start.saturating_sub(at));
         }
     }

@@ -1,4 +1,4 @@
-//! A reader's place in a session's log, and what each message from the server does to it.
+//! A reader's position in a session's log, and the effect of each message from the server on it.
 
 use agentbench_protocol::message::Joined;
 use agentbench_protocol::{Epoch, GapCause, Position, Seq, StartAt};
@@ -9,23 +9,23 @@ use super::FollowKey;
 
 /// One follow.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(super) struct ActiveFollow {
     pub(super) key: FollowKey,
     start: StartAt,
     /// Known from the first join on.
     place: Option<Place>,
-    /// What was left out without a word: it may still come, too late.
+    /// Entries that were skipped without a gap: they may still arrive, late.
     holes: Holes,
     /// Whether the current connection delivers to it.
     pub(super) is_live: bool,
 }
 
-/// Everything up to `seq` is with the user.
+/// The user has everything up to `seq`.
 #[derive(Debug)]
 struct Place {
     epoch: Epoch,
     seq: Seq,
-    /// Id of the event at `seq`; empty if it is not known. Its memory is used again for every event.
+    /// Id of the event at `seq`; empty if unknown. Its memory is reused for every event.
     last_id: String,
 }
 
@@ -40,32 +40,32 @@ impl Place {
     }
 }
 
-/// What to do with an entry of the log that arrived.
+/// What to do with an entry of the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// It is the next one.
     Next,
-    /// The user has it.
+    /// The user already has it.
     Repeat,
-    /// It is the next one but for a hole that nothing explains.
+    /// It is the next one after a hole that nothing explains.
     Hole(Violation),
-    /// It was left out before, and the user has later ones.
+    /// It was skipped before, and the user has later ones.
     Late,
 }
 
-/// Most entries that are remembered as left out. Of a server that leaves out more, later ones are reported as holes only.
+/// Maximum number of skipped entries that are remembered. Beyond it, holes are reported, but not their late entries.
 const MAX_MISSING: u64 = 1024;
 
-/// Ranges of seqs that were left out and have not come.
+/// Ranges of seqs that were skipped and have not arrived.
 #[derive(Debug, Default)]
 struct Holes {
     ranges: Vec<(Seq, Seq)>,
-    /// Seqs in all ranges.
+    /// Total number of seqs in all ranges.
     missing: u64,
 }
 
 impl Holes {
-    /// Remembers the first entries of a hole, as many as there is room for.
+    /// Records the first entries of a hole, as many as fit.
     fn add(&mut self, violation: &Violation) {
         let room = MAX_MISSING - self.missing;
         let count = room.min(violation.got - violation.expected);
@@ -75,7 +75,7 @@ impl Holes {
         }
     }
 
-    /// Whether it was missing. Then it is not any more.
+    /// Whether it was missing; removes it.
     fn fill(&mut self, seq: Seq) -> bool {
         let Some(index) = self.ranges.iter().position(|(from, to)| (*from..=*to).contains(&seq)) else {
             return false;
@@ -88,17 +88,17 @@ impl Holes {
     }
 }
 
-impl Following {
+impl ActiveFollow {
     pub(super) fn new(key: FollowKey, start: StartAt) -> Self {
         Self { key, start, place: None, holes: Holes::default(), is_live: false }
     }
 
-    /// What to ask for in the next join.
+    /// Where the next join should start.
     pub(super) fn from(&self) -> StartAt {
         self.place.as_ref().map_or_else(|| self.start.clone(), |place| StartAt::After(place.position()))
     }
 
-    /// The join was answered. Gives what the user has to know, if it is not the first one.
+    /// The join was answered. Returns the item for the user, unless it is the first join.
     pub(super) fn joined(&mut self, joined: &Joined) -> Option<Item> {
         self.is_live = true;
         let Some(place) = &mut self.place else {
@@ -107,7 +107,7 @@ impl Following {
             return match asked {
                 StartAt::After(was) if !joined.recovered => Some(not_recovered(was, joined)),
                 StartAt::After(was) => {
-                    // The server need not repeat the id that it has checked.
+                    // The server need not repeat the id that it has verified.
                     self.place = Some(Place::at(was.clone()));
                     Some(Item::Resumed(Resumed { from: was, head_seq: joined.head_seq }))
                 }
@@ -123,7 +123,7 @@ impl Following {
         Some(not_recovered(was, joined))
     }
 
-    /// An entry of the log arrived; `id` is its id.
+    /// Handles an entry of the log with this id.
     pub(super) fn arrived(&mut self, seq: Seq, id: &str) -> Arrival {
         let Some(place) = &mut self.place else { return Arrival::Repeat };
         if seq <= place.seq {
@@ -146,9 +146,9 @@ impl Following {
         self.place.as_ref().is_some_and(|place| place.seq >= seq)
     }
 
-    /// A gap was said. Tells whether it leaves a hole before it.
+    /// Handles a gap. Returns the hole before it, if there is one.
     pub(super) fn skipped(&mut self, gap: &Gap) -> Option<Violation> {
-        // These are about the history that the reader had; where it goes on, the join has said.
+        // These are about the reader's earlier history; the join has set the new position.
         if matches!(gap.cause, GapCause::Epoch | GapCause::Diverged) {
             return None;
         }
@@ -213,8 +213,8 @@ mod tests {
         }
     }
 
-    fn following(from: Seq) -> Following {
-        let mut follow = Following::new(FollowKey(1), StartAt::Start);
+    fn following(from: Seq) -> ActiveFollow {
+        let mut follow = ActiveFollow::new(FollowKey(1), StartAt::Start);
         assert!(follow.joined(&joined(7, from, None)).is_none());
         follow
     }
@@ -301,10 +301,10 @@ mod tests {
 
     #[test]
     fn a_position_of_the_users_own() {
-        let mut follow = Following::new(FollowKey(1), StartAt::After(position(7, 5, Some("e"))));
+        let mut follow = ActiveFollow::new(FollowKey(1), StartAt::After(position(7, 5, Some("e"))));
         assert!(matches!(follow.joined(&joined(7, 5, None)), Some(Item::Resumed(_))));
         assert_eq!(follow.from(), StartAt::After(position(7, 5, Some("e"))));
-        let mut follow = Following::new(FollowKey(1), StartAt::After(position(6, 5, None)));
+        let mut follow = ActiveFollow::new(FollowKey(1), StartAt::After(position(6, 5, None)));
         assert!(matches!(
             follow.joined(&joined(7, 0, Some(NotRecovered::UnknownEpoch))),
             Some(Item::NotRecovered { .. })

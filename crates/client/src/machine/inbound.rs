@@ -1,4 +1,4 @@
-//! Reads what the server sends, without building more than is needed: the outside of a message is scanned, acks are
+//! Parses the server's messages without building more than needed: the envelope of a message is scanned, acks are
 //! read in place, and only rare messages become typed values.
 
 use agentbench_protocol::json::{JsonError, RawValue, Scanner};
@@ -6,7 +6,7 @@ use agentbench_protocol::{AckLevel, Epoch, MessageType, Seq, SessionId};
 
 use crate::item::{Parts, Span};
 
-/// One message of a frame, its outside found. All texts lie in the frame.
+/// One message of a frame, with its envelope parsed. All texts are slices of the frame.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Incoming<'a> {
     pub(super) kind: Option<MessageType>,
@@ -22,7 +22,7 @@ pub(super) struct Incoming<'a> {
     whole: (usize, usize),
 }
 
-/// An ack in either form, its texts in the frame.
+/// An ack in either form, with texts in the frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct IncomingAck<'a> {
     id: Option<RawValue<'a>>,
@@ -34,10 +34,10 @@ pub(super) struct IncomingAck<'a> {
     pub(super) duplicate: bool,
 }
 
-/// Hands out every message of a frame, which holds one or an array of them.
+/// Calls `each` with every message of a frame, which holds one or an array of them.
 ///
 /// # Errors
-/// If the frame is not JSON, or not made of objects. Messages before the fault have been handed out.
+/// The frame is not JSON, or not made of objects. Earlier messages have been passed on.
 pub(super) fn read_frame<'a>(frame: &'a str, mut each: impl FnMut(Incoming<'a>)) -> Result<(), JsonError> {
     let mut scanner = Scanner::new(frame);
     if !scanner.eat(b'[') {
@@ -53,7 +53,7 @@ pub(super) fn read_frame<'a>(frame: &'a str, mut each: impl FnMut(Incoming<'a>))
             return scanner.end();
         }
         if !scanner.eat(b',') {
-            // Fails, and says where.
+            // Fails, with the position.
             scanner.end()?;
             return Err(JsonError { what: "the array of messages has no end", at: frame.len() });
         }
@@ -85,12 +85,12 @@ fn read_message<'a>(frame: &'a str, scanner: &mut Scanner<'a>) -> Result<Incomin
     Ok(message)
 }
 
-/// Where `part` begins in `whole`, which it is a slice of.
+/// The offset of `part` in `whole`, of which it is a slice.
 fn offset(whole: &str, part: &str) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
 
-/// From the brace before an object's first key to the brace behind its last value: the scanner has proved that only
+/// From the brace before an object's first key to the brace after its last value: the scanner has verified that only
 /// white space lies between.
 fn bounds(frame: &str, first_key: usize, last_value_end: usize) -> (usize, usize) {
     let start = frame[..first_key].rfind('{').unwrap_or_default();
@@ -99,7 +99,7 @@ fn bounds(frame: &str, first_key: usize, last_value_end: usize) -> (usize, usize
 }
 
 impl<'a> Incoming<'a> {
-    /// Where its parts lie in `frame`, which it was read from.
+    /// The positions of its parts in `frame`, which it was parsed from.
     pub(super) fn parts(&self, frame: &str) -> Parts {
         let range = |text: &str| {
             if text.is_empty() {
@@ -118,15 +118,15 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The sender's clock, ms since 1970; 0 if it did not say.
+    /// The sender's clock, ms since 1970; 0 if not given.
     pub(super) fn sent_at(&self) -> u64 {
         // Any number is allowed; a cast of one out of range gives the nearest.
         self.timestamp.parse::<f64>().map_or(0, |ms| ms as u64)
     }
 
-    /// Reads `data` as an ack; `None` if it is something else.
+    /// Parses `data` as an ack; `None` if it is something else.
     pub(super) fn ack(&self) -> Option<IncomingAck<'a>> {
-        // Messages with another type in front, where this server writes it, need not be looked through.
+        // Messages in which another type comes first, as this server writes it, need not be scanned.
         let first = self.data.strip_prefix("{\"type\":\"");
         if first.is_some_and(|rest| !rest.starts_with("ack\"")) || self.seq.is_some() {
             return None;
@@ -151,7 +151,7 @@ impl<'a> Incoming<'a> {
 }
 
 impl IncomingAck<'_> {
-    /// Hands out the id and seq of every event that is acked.
+    /// Calls `acked` with the id and seq of every acked event.
     pub(super) fn each(&self, mut acked: impl FnMut(&str, Seq)) {
         if let (Some(id), Some(seq)) = (self.id.and_then(|id| id.to_str()), self.seq) {
             acked(&id, seq);
@@ -165,7 +165,7 @@ impl IncomingAck<'_> {
             if let (Some(id), Some(seq)) = (id.to_str(), seq.to_u64()) {
                 acked(&id, seq);
             }
-            // Anything behind the pair is a later version's.
+            // Elements after the pair belong to a later version.
             while scanner.eat(b',') {
                 if scanner.value().is_err() {
                     return;

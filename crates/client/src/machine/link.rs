@@ -1,4 +1,4 @@
-//! Where the client stands towards the server, and what one connection remembers.
+//! The client's relation to the server, and the state of one connection.
 
 use std::time::Duration;
 
@@ -8,46 +8,46 @@ use agentbench_websocket::{Decoder, DeflatePolicy, Limits, Role, encode_close};
 use bytes::BytesMut;
 
 use super::outbound::Framing;
-use super::verdict::Lost;
+use super::verdict::ConnectionLoss;
 use crate::address::with_producer;
 use crate::config::{Format, Settings};
 
-/// Most characters of a refused upgrade's body that are kept for the user.
+/// Maximum characters of a refused upgrade's body that are kept for the user.
 const MAX_BODY: usize = 200;
-/// Most bytes of a ping, and of the pong that answers it.
+/// Maximum bytes of a ping, and of the pong that answers it.
 const MAX_PING: usize = 125;
 
-/// Where the client stands.
+/// The client's relation to the server.
 #[derive(Debug)]
 pub(super) enum Link {
     /// Not started.
     Idle,
-    /// Waits before the next attempt.
+    /// Waiting before the next attempt.
     Waiting { until: Duration, fetch_token: bool },
-    /// Waits for the token provider.
+    /// Waiting for the token provider.
     FetchingToken { deadline: Duration },
-    /// Waits for TCP.
+    /// Waiting for TCP.
     Connecting { deadline: Duration },
-    /// There is a socket.
+    /// Connected.
     Open(Box<Connection>),
-    /// For good.
+    /// Ended for good.
     Ended,
 }
 
-/// How far a connection has come.
+/// The phase of a connection.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Waits for the answer to the upgrade.
+    /// Waiting for the answer to the upgrade.
     Opening(Opening),
-    /// Waits for the server's first message.
+    /// Waiting for the server's first message.
     Greeting,
     /// In use.
     Live { since: Duration },
 }
 
-/// What the server has said before it closes.
+/// What the server announced before it closes.
 #[derive(Debug)]
-pub(super) struct Farewell {
+pub(super) struct CloseNotice {
     pub(super) code: u16,
     pub(super) detail: String,
     pub(super) reconnect: Reconnect,
@@ -58,30 +58,30 @@ pub(super) struct Farewell {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) phase: Phase,
-    /// For the phases before the last.
+    /// Used in the phases before the last.
     pub(super) deadline: Duration,
-    /// Taken out while it is in use.
+    /// Absent while it is in use.
     pub(super) decoder: Option<Decoder>,
     pub(super) framing: Framing,
-    /// Handshake and other bytes that are ready.
+    /// The handshake and other bytes to send.
     pub(super) control: BytesMut,
-    /// The last ping, not yet answered; older ones need no answer (RFC 6455 §5.5.3).
+    /// The last unanswered ping; older ones need no answer (RFC 6455 §5.5.3).
     pub(super) ping: Option<([u8; MAX_PING], usize)>,
     pub(super) last_received: Duration,
-    /// The server's clock at its last system message, ms since 1970; 0 if it did not say.
+    /// The server's clock at its last system message, ms since 1970; 0 if not given.
     pub(super) server_time: u64,
     /// Silence after which it counts as dead.
     pub(super) silence: Option<Duration>,
     pub(super) next_heartbeat: Option<Duration>,
-    /// Number and time of the heartbeat that was sent last.
+    /// Number and time of the last heartbeat.
     pub(super) heartbeat: Option<(u64, Duration)>,
     pub(super) heartbeat_due: bool,
     pub(super) max_payload: u64,
-    pub(super) farewell: Option<Farewell>,
+    pub(super) close_notice: Option<CloseNotice>,
 }
 
 impl Connection {
-    /// Writes the opening handshake. `key` are 16 random bytes.
+    /// Writes the opening handshake. `key` is 16 random bytes.
     pub(super) fn open(
         settings: &Settings,
         token: Option<&str>,
@@ -114,7 +114,7 @@ impl Connection {
             heartbeat: None,
             heartbeat_due: false,
             max_payload: u64::MAX,
-            farewell: None,
+            close_notice: None,
         }
     }
 
@@ -122,12 +122,18 @@ impl Connection {
         matches!(self.phase, Phase::Live { .. })
     }
 
-    /// Takes bytes of the answer to the upgrade. Gives the first bytes behind it, once it is whole.
-    pub(super) fn answer(&mut self, bytes: &[u8], settings: &Settings) -> Result<Option<BytesMut>, Lost> {
+    /// Handles bytes of the answer to the upgrade. Returns the first bytes after it, once it is complete.
+    pub(super) fn answer(
+        &mut self,
+        bytes: &[u8],
+        settings: &Settings,
+    ) -> Result<Option<BytesMut>, ConnectionLoss> {
         let Phase::Opening(opening) = &mut self.phase else { return Ok(None) };
         let Some(opened) = opening.feed(bytes).map_err(refused)? else { return Ok(None) };
         if opened.protocol.is_none() {
-            return Err(Lost::Violation("the server does not speak version 1 of the protocol".into()));
+            return Err(ConnectionLoss::Violation(
+                "the server does not speak version 1 of the protocol".into(),
+            ));
         }
         self.framing.deflate = opened.deflate;
         let limits = Limits { max_message: settings.max_message };
@@ -137,24 +143,24 @@ impl Connection {
     }
 
     /// Nothing more comes, or too late: a refusal counts although its body is not whole.
-    pub(super) fn refusal(&mut self) -> Option<Lost> {
+    pub(super) fn refusal(&mut self) -> Option<ConnectionLoss> {
         let Phase::Opening(opening) = &mut self.phase else { return None };
         let error = opening.end();
         matches!(error, OpeningError::Refused(_)).then(|| refused(error))
     }
 
-    pub(super) fn pinged(&mut self, payload: &[u8]) {
+    pub(super) fn on_ping(&mut self, payload: &[u8]) {
         let mut kept = [0; MAX_PING];
         let size = payload.len().min(MAX_PING);
         kept[..size].copy_from_slice(&payload[..size]);
         self.ping = Some((kept, size));
     }
 
-    /// The server has closed, or the socket has ended: what it said before counts.
-    pub(super) fn closed(&mut self, code: Option<u16>, reason: String) -> Lost {
-        match self.farewell.take() {
-            None => Lost::Closed { code, reason, asked: None },
-            Some(said) => Lost::Closed {
+    /// The server has closed the connection, or the socket has ended: an earlier announcement takes precedence.
+    pub(super) fn closed(&mut self, code: Option<u16>, reason: String) -> ConnectionLoss {
+        match self.close_notice.take() {
+            None => ConnectionLoss::Closed { code, reason, asked: None },
+            Some(said) => ConnectionLoss::Closed {
                 code: code.or(Some(said.code)),
                 reason: said.detail,
                 asked: Some((said.reconnect, said.after)),
@@ -163,21 +169,21 @@ impl Connection {
     }
 }
 
-/// A close frame, as the last thing that is written.
-pub(super) fn last_words(code: u16, reason: &str, mask: [u8; 4]) -> BytesMut {
+/// A close frame, as the last frame that is written.
+pub(super) fn close_frame(code: u16, reason: &str, mask: [u8; 4]) -> BytesMut {
     let mut bytes = BytesMut::new();
     encode_close(&mut bytes, Some((code, reason)), Some(mask));
     bytes
 }
 
-fn refused(error: OpeningError) -> Lost {
+fn refused(error: OpeningError) -> ConnectionLoss {
     match error {
-        OpeningError::Refused(refusal) => Lost::Http {
+        OpeningError::Refused(refusal) => ConnectionLoss::Http {
             status: refusal.status,
             retry_after: refusal.retry_after.map(Duration::from_secs),
             body: refusal.text().chars().take(MAX_BODY).collect(),
         },
-        error => Lost::Violation(error.to_string()),
+        error => ConnectionLoss::Violation(error.to_string()),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The connection machine: everything that a client decides, without IO, clock or randomness of its own.
+//! The connection machine: all decisions of a client, without IO, clock or randomness of its own.
 //!
-//! It owns the outbox of every session, the commands that wait for replies, the place of every follow, the waits
-//! between attempts and all deadlines. A driver owns the socket and the clock, and does what it is told:
+//! It owns the outbox of every session, the commands that wait for replies, the position of every follow, the delays
+//! between attempts and all deadlines. A driver owns the socket and the clock, and carries out the actions:
 //!
 //! ```text
 //!   connected, received, disconnected, unreachable, token ──►┌─────────┐──► poll_action    connect, disconnect, fetch a token
@@ -10,21 +10,21 @@
 //!                                                                       └─► next_timeout   when to call timeout
 //! ```
 //!
-//! After every input the driver asks for all outputs until there are none.
+//! After every input the driver polls all outputs until there are none.
 //!
-//! - `link`: where the client stands towards the server. `connect`: how it gets from one place to the next.
+//! - `link`: the client's relation to the server. `connect`: the transitions between its states.
 //! - `outbox`, `participation`, `follow`, `commands`: what it owes and is owed.
-//! - `replay`: logs that are played again.
-//! - `receive`, `inbound`: from bytes to what they mean. `transmit`, `outbound`: the other way.
+//! - `replay`: replays of logs.
+//! - `receive`, `inbound`: from bytes to their effects. `transmit`, `outbound`: the other direction.
 //! - `verdict`: the table of what to do after a connection has ended.
 //!
-//! **Order.** The events of one session are sent in the order in which they were published, on every connection anew from
-//! the first one that is not acked, and only after the join on that connection was answered. A refusal that is worth a
-//! retry stops the session: when its wait is over, that event and all behind it are sent again.
+//! **Order.** The events of one session are sent in the order in which they were published, on every connection again from
+//! the first unacked one, and only after the join on that connection was answered. A retryable refusal stops the
+//! session: after the delay, that event and all later ones are sent again.
 //!
 //! **Suspects.** A frame that the server cannot read names no event, and neither does a connection that breaks whenever something
-//! is sent. The events in flight are suspects then and go one by one, each when nothing else waits for its answer, until the one
-//! that is the cause is refused or given up; the others are stored.
+//! is sent. The events in flight then become suspects and are sent one by one, each when no other message waits for an answer,
+//! until the culprit is refused or given up; the others are stored.
 
 mod commands;
 mod connect;
@@ -57,104 +57,104 @@ use crate::outcome::{Ended, Error, GaveUp, Outcome};
 use crate::stats::Stats;
 
 use commands::{Commands, Purpose};
-use follow::Following;
+use follow::ActiveFollow;
 use link::{Connection, Link};
-use outbox::{Entry, Left, Share};
+use outbox::{Entry, RemovedEvent, Share};
 use participation::{Join, Participation, Waiter};
 
-pub use verdict::Lost;
+pub use verdict::ConnectionLoss;
 
-/// A moment, on both clocks that matter.
+/// A moment, on both relevant clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Since any fixed moment, on a clock that never goes back.
+    /// Since any fixed moment, on a monotonic clock.
     pub since_start: Duration,
-    /// Of the wall clock, ms since 1970.
+    /// Wall clock, ms since 1970.
     pub unix_ms: u64,
 }
 
-/// Names a follow.
+/// Identifies a follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FollowKey(pub u64);
 
-/// What the driver is to do.
+/// An action for the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Connect; answer with `connected` or `unreachable`. Give up an attempt that is still under way.
+    /// Connect; answer with `connected` or `unreachable`. Abort an attempt in progress.
     Connect,
-    /// Write what [`Machine::transmit`] still gives, and close the socket, or give up the attempt to connect. No answer.
+    /// Write what [`Machine::transmit`] still returns, and close the socket, or abort the attempt to connect. No answer.
     Disconnect,
-    /// Ask the token provider; answer with `token`.
+    /// Call the token provider; answer with `token`.
     FetchToken,
 }
 
-/// Something about the connection that a user may want to know.
+/// An event of the connection that may interest a user.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
     /// Ready for use.
     Connected {
-        /// The server's name for this connection.
+        /// The server's id of this connection.
         client_id: String,
         /// The node that serves it.
         node: String,
-        /// How many attempts it took.
+        /// Number of attempts needed.
         attempt: u32,
     },
-    /// Lost, or an attempt has failed.
+    /// The connection was lost, or an attempt failed.
     Disconnected(Disconnected),
-    /// The next attempt begins after this time.
+    /// The next attempt starts after a delay.
     Reconnecting {
-        /// The wait.
+        /// The delay.
         after: Duration,
     },
-    /// The server refused something that cannot be told whose it was.
+    /// The server refused something that cannot be attributed to a message.
     ServerError(agentbench_protocol::message::ErrorData),
     /// The client has ended for good.
     Failed(Ended),
 }
 
-/// What the user is to be told.
+/// An output for the user.
 #[derive(Debug)]
-pub enum Told<T> {
-    /// What became of a publish with an ack.
+pub enum Output<T> {
+    /// The outcome of a publish with an ack.
     Published {
         /// As given to [`Machine::publish`].
         ticket: T,
-        /// What became of it.
+        /// The outcome.
         outcome: Outcome,
     },
     /// The reply to a command, a join or a follow.
     Reply {
-        /// As given with the command.
+        /// The key given with the command.
         key: u64,
         /// The reply.
         reply: Result<Box<SystemMessage>, Error>,
     },
     /// The next item of a follow.
     Item {
-        /// Whose.
+        /// The follow.
         follow: FollowKey,
         /// The item.
         item: Item,
     },
-    /// A follow is over.
+    /// A follow has ended.
     FollowEnded {
-        /// Which.
+        /// The follow.
         follow: FollowKey,
-        /// Why.
+        /// The reason.
         why: Error,
     },
-    /// A replay has come to its end.
+    /// A replay has reached its end.
     ReplayFinished {
-        /// Which.
+        /// The replay.
         replay: FollowKey,
     },
-    /// Something about the connection.
+    /// An event of the connection.
     Connection(ConnectionEvent),
 }
 
-/// State of a codec that all machines of a thread share, since each uses it for a moment only.
+/// Codec state that all machines of a thread share, since each uses it for a moment only.
 #[derive(Default)]
 pub struct Codec {
     inflater: Inflater,
@@ -163,7 +163,7 @@ pub struct Codec {
     packed: BytesMut,
 }
 
-/// How full the outbox is, all sessions together.
+/// Contents of the outbox, all sessions together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Events.
@@ -172,12 +172,12 @@ pub struct Usage {
     pub bytes: usize,
 }
 
-/// What the outboxes of all sessions hold together.
+/// Totals of the outboxes of all sessions.
 #[derive(Debug, Default)]
 struct Holdings {
     usage: Usage,
-    /// Events of which one may be what the server cannot read, or what the connection breaks at. While there are any, an event
-    /// is sent only when nothing else waits for its answer.
+    /// Number of suspects: events of which one may be unreadable to the server, or break the connection. While there are any, an
+    /// event is sent only when no other message waits for its answer.
     suspects: usize,
 }
 
@@ -190,19 +190,19 @@ impl Holdings {
     }
 }
 
-/// One client. `T` is what the driver wants back with the outcome of a publish.
+/// One client. `T` is returned to the driver with the outcome of a publish.
 pub struct Machine<T> {
     settings: Settings,
     rng: StdRng,
-    /// 16 random digits in front of the ids that this machine makes.
+    /// 16 random digits that prefix the ids of this machine.
     run: String,
     last_number: u64,
     link: Link,
-    /// Attempts in a row without any progress.
+    /// Consecutive attempts without any progress.
     attempt: u32,
     has_connected: bool,
     token: Option<String>,
-    /// The token comes from the provider and no connection was made with it so far.
+    /// Whether the token comes from the provider and has not been used for a connection.
     token_is_fresh: bool,
     refresh_at: Option<Duration>,
     sessions: BTreeMap<SessionId, Participation<T>>,
@@ -214,9 +214,9 @@ pub struct Machine<T> {
     /// Sessions to be joined on this connection.
     joins: VecDeque<SessionId>,
     actions: VecDeque<Action>,
-    told: VecDeque<Told<T>>,
+    told: VecDeque<Output<T>>,
     wake_at: Option<Duration>,
-    last_words: BytesMut,
+    close_frame: BytesMut,
     is_paused: bool,
     ended: Option<Ended>,
     latency: Option<Duration>,
@@ -224,7 +224,7 @@ pub struct Machine<T> {
 }
 
 impl<T> fmt::Debug for Machine<T> {
-    /// Without contents and tokens.
+    /// Omits contents and tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine")
             .field("holdings", &self.holdings)
@@ -234,7 +234,7 @@ impl<T> fmt::Debug for Machine<T> {
 }
 
 impl<T> Machine<T> {
-    /// Not yet started. `seed` must be unforeseeable: ids and the masks of frames come from it.
+    /// A machine that is not started. `seed` must be unpredictable: ids and the masks of frames derive from it.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         Self {
@@ -257,7 +257,7 @@ impl<T> Machine<T> {
             actions: VecDeque::new(),
             told: VecDeque::new(),
             wake_at: None,
-            last_words: BytesMut::new(),
+            close_frame: BytesMut::new(),
             is_paused: false,
             ended: None,
             latency: None,
@@ -265,17 +265,17 @@ impl<T> Machine<T> {
         }
     }
 
-    /// What the driver has to do next.
+    /// The driver's next action.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// What the user has to be told next.
-    pub fn poll_event(&mut self) -> Option<Told<T>> {
+    /// The next output for the user.
+    pub fn poll_event(&mut self) -> Option<Output<T>> {
         self.told.pop_front()
     }
 
-    /// When [`Machine::timeout`] has to be called, at the latest.
+    /// The latest time to call [`Machine::timeout`].
     pub fn next_timeout(&self) -> Option<Duration> {
         self.wake_at
     }
@@ -300,17 +300,17 @@ impl<T> Machine<T> {
         self.stats
     }
 
-    /// How full the outbox is.
+    /// Contents of the outbox.
     pub fn usage(&self) -> Usage {
         self.holdings.usage
     }
 
-    /// Whether nothing is left to be sent or answered.
+    /// Whether nothing remains to be sent or answered.
     pub fn is_idle(&self) -> bool {
         self.holdings.usage.messages == 0 && self.commands.is_empty()
     }
 
-    /// Makes room for an event with `bytes` of data, as the policy says. `false`: there is none.
+    /// Makes room for an event with `bytes` of data, according to the policy. `false`: there is none.
     pub fn make_room(&mut self, session: SessionId, bytes: usize) -> bool {
         while !self.has_room(bytes) {
             if self.settings.outbox_policy != OutboxPolicy::DropOldestUnsent {
@@ -332,8 +332,8 @@ impl<T> Machine<T> {
         fits || usage.messages == 0
     }
 
-    /// Takes an event into the outbox; room was made before. With a ticket, an ack is wanted, and what becomes of the event
-    /// is told. The session is joined as a publisher if it is not.
+    /// Adds an event to the outbox, after [`Machine::make_room`]. With a ticket, an ack is requested and the outcome is
+    /// reported. The session is joined as a publisher if necessary.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Ended`].
@@ -355,11 +355,11 @@ impl<T> Machine<T> {
         participation.publisher = true;
         participation.outbox.push(Entry::new(id, event, now.unix_ms, deadline, ticket));
         self.wake_by(deadline);
-        self.attend(session);
+        self.update_session(session);
         Ok(())
     }
 
-    /// Sends a command; its reply is told under `key`.
+    /// Sends a command; its reply is reported under `key`.
     ///
     /// # Errors
     /// [`Error::Ended`].
@@ -372,7 +372,7 @@ impl<T> Machine<T> {
         self.send_command(now, purpose, command)
     }
 
-    /// Creates a session and becomes its publisher; the reply is told under `key`.
+    /// Creates a session and joins it as a publisher; the reply is reported under `key`.
     ///
     /// # Errors
     /// [`Error::Ended`].
@@ -380,7 +380,7 @@ impl<T> Machine<T> {
         self.command(now, key, &Command::CreateSession(session))
     }
 
-    /// Joins a session as a publisher, for as long as the client lives; the join is told under `key`.
+    /// Joins a session as a publisher, until the client is closed; the join is reported under `key`.
     ///
     /// # Errors
     /// [`Error::Ended`].
@@ -388,7 +388,7 @@ impl<T> Machine<T> {
         self.check_open()?;
         let participation = self.sessions.entry(session).or_insert_with(|| Participation::new(session));
         participation.publisher = true;
-        // A join that was answered before answers this one too, but its reply is gone: ask again.
+        // An earlier join would do, but its reply is gone: join again.
         if matches!(participation.join, Join::Done { .. }) {
             participation.join = Join::No;
         }
@@ -396,7 +396,7 @@ impl<T> Machine<T> {
         Ok(())
     }
 
-    /// Follows a session; the join is told under `key`, the items under `follow`.
+    /// Follows a session; the join is reported under `key`, the items under `follow`.
     ///
     /// # Errors
     /// [`Error::Ended`], [`Error::AlreadyFollowing`].
@@ -413,7 +413,7 @@ impl<T> Machine<T> {
         if participation.follow.is_some() {
             return Err(Error::AlreadyFollowing);
         }
-        participation.follow = Some(Following::new(follow, start));
+        participation.follow = Some(ActiveFollow::new(follow, start));
         self.wait_for_join(now, key, session, Some(follow));
         Ok(())
     }
@@ -424,10 +424,10 @@ impl<T> Machine<T> {
             participation.waiters.push(Waiter { key, deadline, follow });
         }
         self.wake_by(Some(deadline));
-        self.attend(session);
+        self.update_session(session);
     }
 
-    /// Ends a follow. Nothing is told of it any more.
+    /// Ends a follow. Nothing more is reported about it.
     pub fn unfollow(&mut self, now: Now, session: SessionId, follow: FollowKey) {
         let Some(participation) = self.sessions.get_mut(&session) else { return };
         if participation.follow_key() != Some(follow) {
@@ -436,7 +436,7 @@ impl<T> Machine<T> {
         participation.follow = None;
         participation.waiters.retain(|waiter| waiter.follow != Some(follow));
         if participation.is_wanted() {
-            return self.attend(session);
+            return self.update_session(session);
         }
         let was_joined = !matches!(participation.join, Join::No | Join::Held(_));
         self.sessions.remove(&session);
@@ -447,7 +447,7 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Leaves a session: what waits to be published there is given up, its follow ends. The reply is told under `key`.
+    /// Leaves a session: its unsent and unacked events are given up, and its follow ends. The reply is reported under `key`.
     ///
     /// # Errors
     /// [`Error::Ended`].
@@ -464,13 +464,13 @@ impl<T> Machine<T> {
         self.command(now, key, &leave)
     }
 
-    /// Tells all who wait for a session, or follow it, that this is over.
+    /// Notifies all waiters and followers of a session that it is over.
     fn dissolve(&mut self, participation: Participation<T>, why: &Error) {
         for waiter in participation.waiters {
-            self.told.push_back(Told::Reply { key: waiter.key, reply: Err(why.clone()) });
+            self.told.push_back(Output::Reply { key: waiter.key, reply: Err(why.clone()) });
         }
         if let Some(follow) = participation.follow {
-            self.told.push_back(Told::FollowEnded { follow: follow.key, why: why.clone() });
+            self.told.push_back(Output::FollowEnded { follow: follow.key, why: why.clone() });
         }
     }
 
@@ -490,7 +490,7 @@ impl<T> Machine<T> {
         Ok(())
     }
 
-    /// An id that no other message has: `mark` tells events (`-`), commands (`c`) and heartbeats (`h`) apart.
+    /// A unique id: `mark` distinguishes events (`-`), commands (`c`) and heartbeats (`h`).
     fn new_id(&mut self, mark: char) -> String {
         self.last_number += 1;
         self.id_of(mark, self.last_number)
@@ -511,8 +511,8 @@ impl<T> Machine<T> {
         id.strip_prefix(&*self.run)?.strip_prefix(mark)?.parse().ok()
     }
 
-    /// Whatever has changed about a session: asks for its join, or lists it for sending, where that is due.
-    fn attend(&mut self, session: SessionId) {
+    /// Reacts to a change of a session: requests its join, or lists it for sending, if due.
+    fn update_session(&mut self, session: SessionId) {
         if !self.is_connected() {
             return;
         }
@@ -527,7 +527,7 @@ impl<T> Machine<T> {
     }
 
     /// An event has left the outbox.
-    fn settle(&mut self, left: Left<T>) {
+    fn settle(&mut self, left: RemovedEvent<T>) {
         self.holdings.release(left.share);
         match &left.outcome {
             Outcome::Stored { duplicate, .. } => {
@@ -538,11 +538,11 @@ impl<T> Machine<T> {
             Outcome::Unknown { .. } => self.stats.unknown += 1,
         }
         if let Some(ticket) = left.ticket {
-            self.told.push_back(Told::Published { ticket, outcome: left.outcome });
+            self.told.push_back(Output::Published { ticket, outcome: left.outcome });
         }
     }
 
-    /// Events without an ack that are done when they are sent and nothing is before them; among suspects they are acked, too.
+    /// Removes sent events without an ack at the front of the outbox; suspects are acked in any case.
     fn release_unacked(&mut self, session: SessionId) {
         let Some(participation) = self.sessions.get_mut(&session) else { return };
         while self.holdings.suspects == 0
@@ -552,19 +552,19 @@ impl<T> Machine<T> {
         }
     }
 
-    /// How many messages of this connection wait for their answers.
+    /// Number of messages on this connection without an answer yet.
     fn unanswered(&self) -> usize {
         let events: usize = self.sessions.values().map(|found| found.outbox.in_flight()).sum();
         events + self.commands.unanswered()
     }
 
-    /// [`Machine::timeout`] is to be called at `at`, or before.
+    /// Ensures that [`Machine::timeout`] is called by `at`.
     fn wake_by(&mut self, at: Option<Duration>) {
         self.wake_at = commands::earlier(self.wake_at, at);
     }
 
-    fn tell(&mut self, event: ConnectionEvent) {
-        self.told.push_back(Told::Connection(event));
+    fn emit(&mut self, event: ConnectionEvent) {
+        self.told.push_back(Output::Connection(event));
     }
 
     fn connection(&mut self) -> Option<&mut Connection> {

@@ -1,4 +1,4 @@
-//! Writes what the client sends: envelopes, and the frames around them.
+//! Encodes what the client sends: envelopes, and their frames.
 
 use agentbench_protocol::json::{write_str, write_u64};
 use agentbench_protocol::{Priority, msgpack};
@@ -9,11 +9,11 @@ use super::Codec;
 use super::outbox::Entry;
 use crate::config::Format;
 
-/// Messages from this size on are worth compressing, bytes; the server's own threshold.
+/// Minimum size of compressed messages in bytes; the server's own threshold.
 const COMPRESS_FROM: usize = 1024;
 
-/// Writes a published event's envelope. An ack is asked for if the event wants one, or if `is_alone`: the next event then waits
-/// for it.
+/// Writes a published event's envelope. An ack is requested if the event wants one, or if `is_alone`, since the next event then
+/// waits for it.
 pub(super) fn write_event<T>(dst: &mut BytesMut, session: &str, entry: &Entry<T>, is_alone: bool) {
     let event = &entry.event;
     dst.reserve(event.data.bytes().len() + 320);
@@ -53,7 +53,7 @@ pub(super) fn write_event<T>(dst: &mut BytesMut, session: &str, entry: &Entry<T>
     dst.put_slice(b"}}");
 }
 
-/// Writes the envelope of anything else: `data` is JSON already.
+/// Writes the envelope of any other message: `data` is JSON already.
 pub(super) fn write_envelope(dst: &mut BytesMut, id: &str, kind: &str, timestamp: u64, data: &str) {
     dst.put_slice(b"{\"id\":");
     write_str(dst, id);
@@ -66,7 +66,7 @@ pub(super) fn write_envelope(dst: &mut BytesMut, id: &str, kind: &str, timestamp
     dst.put_u8(b'}');
 }
 
-/// How frames are written on one connection.
+/// The framing of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Framing {
     pub(super) format: Format,
@@ -74,8 +74,8 @@ pub(super) struct Framing {
 }
 
 impl Framing {
-    /// Appends the envelope in `codec.envelope` as one frame, and tells the message's size on the wire before
-    /// compression. Nothing is appended if that is over `most`.
+    /// Appends the envelope in `codec.envelope` as one frame, and returns the message's size on the wire before
+    /// compression. Appends nothing if it exceeds `most`.
     pub(super) fn write(
         &self,
         dst: &mut BytesMut,
@@ -88,7 +88,7 @@ impl Framing {
             Format::Json => (Opcode::Text, &*envelope),
             Format::Msgpack => {
                 packed.clear();
-                // What stands there was checked when it was taken, or written by us.
+                // The envelope was validated on publish, or written by this module.
                 let translated = msgpack::from_json(envelope, packed);
                 debug_assert!(translated.is_ok(), "envelopes are JSON");
                 (Opcode::Binary, &*packed)

@@ -4,9 +4,9 @@
 //!   front ─ sent, ack awaited ─┬─ to be sent ─ back
 //!                              └ `in_flight` counts those before it
 //! ```
-//! A refusal that is worth a retry, or a new connection, moves the mark back, so that everything from there on is sent
-//! again in order; what the log has already is acked as a duplicate. Events without an ack stay until those before them
-//! are acked, so that they keep their place.
+//! A retryable refusal, or a new connection, moves the mark back, so that everything from there on is sent
+//! again in order; what is in the log already is acked as a duplicate. Events without an ack stay until those before them
+//! are acked, so that they keep their position.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use agentbench_protocol::message::ErrorData;
 use crate::event::Event;
 use crate::outcome::{GaveUp, Outcome};
 
-/// Breaks at the same event after which it is sent alone: a bad network breaks at any.
+/// Number of breaks at the same event after which it is sent alone: a bad network can break at any event.
 const ALONE_AFTER: u32 = 3;
-/// Breaks after which it is given up, the later ones when it was alone.
+/// Number of breaks after which it is given up, the later ones while it was sent alone.
 const GIVE_UP_AFTER: u32 = 8;
 
 /// One published event.
@@ -30,17 +30,17 @@ pub(super) struct Entry<T> {
     /// When it was published, ms since 1970.
     pub(super) timestamp: u64,
     deadline: Option<Duration>,
-    /// How often it was handed to a connection.
+    /// Number of times it was handed to a connection.
     pub(super) sends: u32,
-    /// A send of it was never answered, or answered in a way that leaves open whether it is stored.
+    /// A send was never answered, or answered in a way that leaves open whether it is stored.
     in_doubt: bool,
     refused: u32,
     last_refusal: Option<ErrorData>,
-    /// Connections in a row that broke while it was the first on its way.
+    /// Consecutive connections that broke while it was the first in flight.
     breaks: u32,
-    /// The server may be unable to read it, or the connection may break at it.
+    /// It is a suspect: the server may be unable to read it, or the connection may break at it.
     is_suspect: bool,
-    /// Receives the outcome; `None` if no ack is wanted.
+    /// Receives the outcome; `None` without an ack.
     ticket: Option<T>,
 }
 
@@ -71,51 +71,51 @@ impl<T> Entry<T> {
         self.ticket.is_some()
     }
 
-    /// What it takes up.
+    /// The room that it takes.
     fn share(&self) -> Share {
         Share { bytes: self.event.data.bytes().len(), is_suspect: self.is_suspect }
     }
 }
 
-/// What one event takes up in its outbox.
+/// The room that one event takes in its outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) bytes: usize,
     pub(super) is_suspect: bool,
 }
 
-/// What left an outbox.
+/// An event that left its outbox.
 #[derive(Debug)]
-pub(super) struct Left<T> {
+pub(super) struct RemovedEvent<T> {
     pub(super) ticket: Option<T>,
     pub(super) outcome: Outcome,
     pub(super) share: Share,
 }
 
-/// What the loss of a connection does to an outbox.
+/// The effect of a lost connection on an outbox.
 #[derive(Debug)]
-pub(super) struct Cut<T> {
-    /// How many events were not suspects before.
+pub(super) struct LossEffect<T> {
+    /// Number of new suspects.
     pub(super) suspected: usize,
     /// The event at which too many connections broke.
-    pub(super) given_up: Option<Left<T>>,
+    pub(super) given_up: Option<RemovedEvent<T>>,
 }
 
-/// Whether a refusal of an event is an outcome, and not a reason to send it again.
+/// Whether a refusal of an event is final, as opposed to a reason to send it again.
 pub(super) fn is_final(refusal: &ErrorData) -> bool {
     !refusal.retryable && refusal.code != ErrorCode::NotAParticipant
 }
 
-/// What a refusal of an event asks for.
+/// The consequence of a refusal.
 #[derive(Debug)]
-pub(super) enum Refused<T> {
-    /// No such event (its ack was not wanted, or it was given up).
+pub(super) enum RefusalEffect<T> {
+    /// There is no such event (no ack was requested, or it was given up).
     NotFound,
     /// Its outcome is settled.
-    Settled(Left<T>),
-    /// To be sent again after a wait; the number of refusals so far, less one.
+    Settled(RemovedEvent<T>),
+    /// It must be sent again after a delay; the number of earlier refusals.
     Retry(u32),
-    /// It waits to be sent again already.
+    /// It is already waiting to be sent again.
     Waiting,
 }
 
@@ -124,9 +124,9 @@ pub(super) enum Refused<T> {
 pub(super) struct Outbox<T> {
     entries: VecDeque<Entry<T>>,
     in_flight: usize,
-    /// The server has answered to an event of it on this connection.
+    /// Whether the server has answered an event of it on this connection.
     is_moving: bool,
-    /// Nothing is sent before.
+    /// Earliest time to send.
     pub(super) hold_until: Option<Duration>,
 }
 
@@ -141,7 +141,7 @@ impl<T> Outbox<T> {
         self.entries.is_empty()
     }
 
-    /// How many events are sent and wait for their answers.
+    /// Number of sent events without an answer.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -160,12 +160,12 @@ impl<T> Outbox<T> {
         self.hold_until.is_none() && self.in_flight < self.entries.len() && self.in_flight < window
     }
 
-    /// The next event to be sent.
+    /// The next event to send.
     pub(super) fn next(&self) -> Option<&Entry<T>> {
         self.entries.get(self.in_flight)
     }
 
-    /// Notes that [`Outbox::next`] was handed to the connection.
+    /// Records that [`Outbox::next`] was handed to the connection.
     pub(super) fn sent(&mut self) {
         if let Some(entry) = self.entries.get_mut(self.in_flight) {
             entry.sends += 1;
@@ -173,13 +173,13 @@ impl<T> Outbox<T> {
         }
     }
 
-    /// Takes the next event out: it cannot be sent.
-    pub(super) fn refuse_next(&mut self, refusal: ErrorData) -> Option<Left<T>> {
+    /// Removes the next event: it cannot be sent.
+    pub(super) fn refuse_next(&mut self, refusal: ErrorData) -> Option<RemovedEvent<T>> {
         let entry = self.entries.remove(self.in_flight)?;
         Some(settle_refused(entry, refusal))
     }
 
-    /// The front event without an ack that is sent and has nothing before it: it is done.
+    /// Removes the front event if it is sent and wants no ack: it is done.
     pub(super) fn pop_unacked(&mut self) -> Option<Share> {
         if self.in_flight == 0 || self.entries.front()?.wants_ack() {
             return None;
@@ -188,7 +188,7 @@ impl<T> Outbox<T> {
         self.entries.pop_front().map(|entry| entry.share())
     }
 
-    /// Takes an acked event out. Acks come in order, so it is nearly always the first.
+    /// Removes an acked event. Acks arrive in order, so it is nearly always the first.
     pub(super) fn acked(&mut self, id: &str) -> Option<(Option<T>, Share)> {
         let index = self.find(id)?;
         let entry = self.remove(index)?;
@@ -197,40 +197,45 @@ impl<T> Outbox<T> {
         Some((entry.ticket, share))
     }
 
-    /// Takes note of a refusal.
-    pub(super) fn refused(&mut self, id: &str, refusal: ErrorData, most_retries: Option<u32>) -> Refused<T> {
-        let Some(index) = self.find(id) else { return Refused::NotFound };
+    /// Handles a refusal.
+    pub(super) fn refused(
+        &mut self,
+        id: &str,
+        refusal: ErrorData,
+        most_retries: Option<u32>,
+    ) -> RefusalEffect<T> {
+        let Some(index) = self.find(id) else { return RefusalEffect::NotFound };
         self.is_moving = true;
         if is_final(&refusal) {
-            return self
-                .remove(index)
-                .map_or(Refused::NotFound, |entry| Refused::Settled(settle_refused(entry, refusal)));
+            return self.remove(index).map_or(RefusalEffect::NotFound, |entry| {
+                RefusalEffect::Settled(settle_refused(entry, refusal))
+            });
         }
         if index >= self.in_flight {
-            return Refused::Waiting;
+            return RefusalEffect::Waiting;
         }
-        // The log may have it in spite of these.
+        // Despite these refusals, it may be in the log.
         let doubtful = matches!(refusal.code, ErrorCode::LogUnavailable | ErrorCode::Internal);
         let entry = &mut self.entries[index];
         entry.in_doubt |= doubtful;
         entry.refused += 1;
         if most_retries.is_some_and(|most| entry.refused > most) {
-            return self
-                .remove(index)
-                .map_or(Refused::NotFound, |entry| Refused::Settled(settle_exhausted(entry, refusal)));
+            return self.remove(index).map_or(RefusalEffect::NotFound, |entry| {
+                RefusalEffect::Settled(settle_exhausted(entry, refusal))
+            });
         }
         let retries = entry.refused - 1;
         entry.last_refusal = Some(refusal);
-        // The answers to what was sent behind it will not be waited for.
+        // The answers to later events will not be awaited.
         for later in self.entries.range_mut(index + 1..self.in_flight) {
             later.in_doubt = true;
         }
         self.in_flight = index;
-        Refused::Retry(retries)
+        RefusalEffect::Retry(retries)
     }
 
-    /// The server could not read the first event in flight, which is the only one: takes it out.
-    pub(super) fn refuse_in_flight(&mut self, refusal: ErrorData) -> Option<Left<T>> {
+    /// The server could not read the first event in flight, which is the only one: removes it.
+    pub(super) fn refuse_in_flight(&mut self, refusal: ErrorData) -> Option<RemovedEvent<T>> {
         if self.in_flight == 0 {
             return None;
         }
@@ -238,10 +243,10 @@ impl<T> Outbox<T> {
         self.remove(0).map(|entry| settle_refused(entry, refusal))
     }
 
-    /// The connection is lost: everything is to be sent again. If it broke soon, `break_detail` says why: an event at which
-    /// each connection breaks before the server has answered is given up.
-    pub(super) fn connection_lost(&mut self, break_detail: Option<&str>) -> Cut<T> {
-        let mut cut = Cut { suspected: 0, given_up: None };
+    /// The connection is lost: everything must be sent again. If it broke early, `break_detail` is the reason: an event at which
+    /// every connection breaks before the server has answered is given up.
+    pub(super) fn connection_lost(&mut self, break_detail: Option<&str>) -> LossEffect<T> {
+        let mut cut = LossEffect { suspected: 0, given_up: None };
         if let Some(detail) = break_detail
             && self.in_flight > 0
             && !self.is_moving
@@ -266,7 +271,7 @@ impl<T> Outbox<T> {
         cut
     }
 
-    /// Suspects all events in flight. Gives how many were not suspects before.
+    /// Marks all events in flight as suspects. Returns the number of new ones.
     pub(super) fn suspect(&mut self) -> usize {
         let in_flight = self.entries.range_mut(..self.in_flight);
         in_flight.filter_map(|entry| (!std::mem::replace(&mut entry.is_suspect, true)).then_some(())).count()
@@ -277,8 +282,8 @@ impl<T> Outbox<T> {
         self.entries.front()?.deadline
     }
 
-    /// Takes out the first event if its time is over.
-    pub(super) fn pop_expired(&mut self, now: Duration) -> Option<Left<T>> {
+    /// Removes the first event if its time is over.
+    pub(super) fn pop_expired(&mut self, now: Duration) -> Option<RemovedEvent<T>> {
         if self.next_deadline()? > now {
             return None;
         }
@@ -287,22 +292,22 @@ impl<T> Outbox<T> {
         Some(give_up(entry, in_flight, GaveUp::AckTimeout))
     }
 
-    /// Takes out the oldest event that was never sent.
-    pub(super) fn drop_oldest_unsent(&mut self) -> Option<Left<T>> {
+    /// Removes the oldest event that was never sent.
+    pub(super) fn drop_oldest_unsent(&mut self) -> Option<RemovedEvent<T>> {
         let index = self.entries.iter().position(|entry| entry.sends == 0)?;
         let entry = self.remove(index)?;
         Some(give_up(entry, false, GaveUp::Dropped))
     }
 
-    /// Takes out everything, given up.
-    pub(super) fn give_up_all(&mut self, why: &GaveUp) -> Vec<Left<T>> {
+    /// Gives up and removes all events.
+    pub(super) fn give_up_all(&mut self, why: &GaveUp) -> Vec<RemovedEvent<T>> {
         let in_flight = std::mem::take(&mut self.in_flight);
         let all = self.entries.drain(..).enumerate();
         all.map(|(index, entry)| give_up(entry, index < in_flight, why.clone())).collect()
     }
 
-    /// Takes out everything: the session takes no events from us.
-    pub(super) fn refuse_all(&mut self, refusal: &ErrorData) -> Vec<Left<T>> {
+    /// Removes all events: the session accepts no events from us.
+    pub(super) fn refuse_all(&mut self, refusal: &ErrorData) -> Vec<RemovedEvent<T>> {
         self.in_flight = 0;
         self.entries.drain(..).map(|entry| settle_refused(entry, refusal.clone())).collect()
     }
@@ -322,9 +327,9 @@ impl<T> Outbox<T> {
     }
 }
 
-/// A refusal settles an event, unless an earlier send of it may have succeeded. Where the server looks for a
-/// repeat first, its refusal says that there was none.
-fn settle_refused<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
+/// A refusal settles an event, unless an earlier send may have succeeded. If the server checks for a
+/// repeat first, its refusal means that there was none.
+fn settle_refused<T>(entry: Entry<T>, refusal: ErrorData) -> RemovedEvent<T> {
     let certain = matches!(
         refusal.code,
         ErrorCode::SessionClosed
@@ -338,27 +343,27 @@ fn settle_refused<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
     } else {
         Outcome::Refused(refusal)
     };
-    Left { ticket: entry.ticket, outcome, share }
+    RemovedEvent { ticket: entry.ticket, outcome, share }
 }
 
-fn settle_exhausted<T>(entry: Entry<T>, refusal: ErrorData) -> Left<T> {
+fn settle_exhausted<T>(entry: Entry<T>, refusal: ErrorData) -> RemovedEvent<T> {
     let share = entry.share();
     let outcome = if entry.in_doubt {
         Outcome::Unknown { why: GaveUp::Retries(refusal), sent: true }
     } else {
         Outcome::Refused(refusal)
     };
-    Left { ticket: entry.ticket, outcome, share }
+    RemovedEvent { ticket: entry.ticket, outcome, share }
 }
 
-fn give_up<T>(entry: Entry<T>, in_flight: bool, why: GaveUp) -> Left<T> {
+fn give_up<T>(entry: Entry<T>, in_flight: bool, why: GaveUp) -> RemovedEvent<T> {
     let share = entry.share();
     let outcome = match entry.last_refusal {
-        // Every send of it was answered, with a refusal.
+        // Every send was answered with a refusal.
         Some(refusal) if !in_flight && !entry.in_doubt => Outcome::Refused(refusal),
         _ => Outcome::Unknown { why, sent: entry.sends > 0 },
     };
-    Left { ticket: entry.ticket, outcome, share }
+    RemovedEvent { ticket: entry.ticket, outcome, share }
 }
 
 #[cfg(test)]
@@ -404,21 +409,30 @@ mod tests {
     #[test]
     fn after_a_refusal_everything_behind_it_is_sent_again() {
         let mut outbox = outbox(4, 4);
-        assert!(matches!(outbox.refused("e2", refusal(ErrorCode::Overloaded), None), Refused::Retry(0)));
-        assert!(matches!(outbox.refused("e3", refusal(ErrorCode::Overloaded), None), Refused::Waiting));
+        assert!(matches!(
+            outbox.refused("e2", refusal(ErrorCode::Overloaded), None),
+            RefusalEffect::Retry(0)
+        ));
+        assert!(matches!(outbox.refused("e3", refusal(ErrorCode::Overloaded), None), RefusalEffect::Waiting));
         assert_eq!(next(&outbox), "e2");
         assert!(outbox.acked("e4").is_some(), "an answer that came late is an answer");
         assert_eq!(next(&outbox), "e2");
         outbox.sent();
         outbox.sent();
-        assert!(matches!(outbox.refused("e2", refusal(ErrorCode::Overloaded), Some(1)), Refused::Settled(_)));
-        assert!(matches!(outbox.refused("e9", refusal(ErrorCode::Overloaded), None), Refused::NotFound));
+        assert!(matches!(
+            outbox.refused("e2", refusal(ErrorCode::Overloaded), Some(1)),
+            RefusalEffect::Settled(_)
+        ));
+        assert!(matches!(
+            outbox.refused("e9", refusal(ErrorCode::Overloaded), None),
+            RefusalEffect::NotFound
+        ));
     }
 
     #[test]
     fn a_refusal_is_certain_only_if_no_earlier_send_is_open() {
         let settled = |outbox: &mut Outbox<u64>, code| match outbox.refused("e1", refusal(code), None) {
-            Refused::Settled(left) => left.outcome,
+            RefusalEffect::Settled(left) => left.outcome,
             other => panic!("{other:?}"),
         };
         assert!(matches!(settled(&mut outbox(1, 1), ErrorCode::Forbidden), Outcome::Refused(_)));
@@ -448,7 +462,10 @@ mod tests {
             (Some(2), Outcome::Unknown { why: GaveUp::Dropped, sent: false })
         );
         outbox.sent();
-        assert!(matches!(outbox.refused("e3", refusal(ErrorCode::RateLimited), None), Refused::Retry(0)));
+        assert!(matches!(
+            outbox.refused("e3", refusal(ErrorCode::RateLimited), None),
+            RefusalEffect::Retry(0)
+        ));
         let left = outbox.give_up_all(&GaveUp::Left).pop().unwrap();
         assert!(matches!(left.outcome, Outcome::Refused(_)), "its only send was answered: {left:?}");
     }
@@ -496,7 +513,10 @@ mod tests {
         }
         for _ in 0..20 {
             outbox.sent();
-            assert!(matches!(outbox.refused("e1", refusal(ErrorCode::Overloaded), None), Refused::Retry(_)));
+            assert!(matches!(
+                outbox.refused("e1", refusal(ErrorCode::Overloaded), None),
+                RefusalEffect::Retry(_)
+            ));
             let cut = outbox.connection_lost(Some("cut"));
             assert!(cut.given_up.is_none() && cut.suspected == 0, "answered: {cut:?}");
         }

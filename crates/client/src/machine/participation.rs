@@ -1,35 +1,35 @@
-//! What the client does in one session: it publishes, follows, or both, over one join per connection.
+//! The client's part in one session: it publishes, follows, or both, with one join per connection.
 
 use std::time::Duration;
 
 use agentbench_protocol::{SessionId, StartAt};
 
 use super::FollowKey;
-use super::follow::Following;
+use super::follow::ActiveFollow;
 use super::outbox::Outbox;
 
-/// Where the join stands on the current connection.
+/// The state of the join on the current connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Join {
-    /// Not asked for.
+    /// Not requested.
     No,
-    /// Asked for.
+    /// Requested.
     Asked {
-        /// For whom events were asked for.
+        /// The follow for which events were requested.
         follow: Option<FollowKey>,
         /// Number of the command; 0 until it is sent.
         number: u64,
     },
-    /// Refused for now, to be asked for again then.
+    /// Refused temporarily, to be requested again at this time.
     Held(Duration),
     /// Answered.
     Done {
-        /// Who gets the events.
+        /// The follow that receives the events.
         follow: Option<FollowKey>,
     },
 }
 
-/// Somebody who waits for the join.
+/// A user that waits for the join.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiter {
     pub(super) key: u64,
@@ -40,17 +40,17 @@ pub(super) struct Waiter {
 
 #[derive(Debug)]
 pub(super) struct Participation<T> {
-    /// The session's name as text.
+    /// The session's id as text.
     pub(super) name: String,
     pub(super) join: Join,
-    /// Refusals of the join in a row.
+    /// Consecutive refusals of the join.
     pub(super) join_refusals: u32,
-    /// The user wants to publish, now or later.
+    /// Whether the user wants to publish, now or later.
     pub(super) publisher: bool,
-    pub(super) follow: Option<Following>,
+    pub(super) follow: Option<ActiveFollow>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) outbox: Outbox<T>,
-    /// In the machine's list of sessions with something to send.
+    /// Whether it is in the machine's list of sessions with something to send.
     pub(super) is_listed: bool,
 }
 
@@ -68,7 +68,7 @@ impl<T> Participation<T> {
         }
     }
 
-    /// Whether a join has to be asked for on a connection that is ready.
+    /// Whether a join must be requested on a connection that is ready.
     pub(super) fn needs_join(&self) -> bool {
         match self.join {
             Join::No => self.is_wanted(),
@@ -85,7 +85,7 @@ impl<T> Participation<T> {
         self.publisher || self.follow.is_some() || !self.outbox.is_empty()
     }
 
-    /// What to ask for.
+    /// The parameters of the join.
     pub(super) fn wanted(&self) -> (bool, StartAt) {
         self.follow.as_ref().map_or((false, StartAt::Live), |follow| (true, follow.from()))
     }

@@ -1,4 +1,4 @@
-//! From the bytes of the socket to what they change: outcomes, replies, items.
+//! From the bytes of the socket to their effects: outcomes, replies, items.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use rand::Rng;
 use super::commands::{Pending, Purpose};
 use super::follow::Arrival;
 use super::inbound::{Incoming, IncomingAck, read_frame};
-use super::link::{Farewell, Link, Phase, last_words};
-use super::outbox::{Left, Refused, is_final};
+use super::link::{CloseNotice, Link, Phase, close_frame};
+use super::outbox::{RefusalEffect, RemovedEvent, is_final};
 use super::participation::{Join, Participation};
-use super::verdict::Lost;
-use super::{Codec, ConnectionEvent, Machine, Now, Told};
+use super::verdict::ConnectionLoss;
+use super::{Codec, ConnectionEvent, Machine, Now, Output};
 use crate::item::{Delivered, Gap, Item, Lifecycle};
 use crate::outcome::{Error, Outcome};
 
-/// Close code without a fault of the server's (RFC 6455 §7.4.1).
+/// Close code of a normal end, without a fault of the server (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
-/// Close code for what is framed well and makes no sense (RFC 6455 §7.4.1).
+/// Close code for a valid frame with invalid content (RFC 6455 §7.4.1).
 const INVALID_DATA: u16 = 1007;
 
-/// A frame's text, and a copy that items share, made for the first of them.
+/// A frame's text, and a copy for its items, made for the first of them.
 struct Frame<'a> {
     text: &'a str,
     shared: Option<Bytes>,
@@ -39,7 +39,7 @@ impl Frame<'_> {
 }
 
 impl<T> Machine<T> {
-    /// Bytes have arrived. They are used as working memory.
+    /// Handles received bytes. They are used as working memory.
     pub fn received(&mut self, now: Now, bytes: &mut [u8], codec: &mut Codec) {
         let Link::Open(connection) = &mut self.link else { return };
         connection.last_received = now.since_start;
@@ -66,14 +66,14 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Reads until the input is used up. Gives how the connection has ended, if it has.
+    /// Reads until the input is consumed. Returns how the connection has ended, if it has.
     fn read_messages(
         &mut self,
         now: Now,
         decoder: &mut Decoder,
         input: &mut Input<'_>,
         codec: &mut Codec,
-    ) -> Option<Lost> {
+    ) -> Option<ConnectionLoss> {
         let Codec { inflater, packed, .. } = codec;
         loop {
             let understood = match decoder.next(input, inflater) {
@@ -87,33 +87,33 @@ impl<T> Machine<T> {
                     }
                 }
                 Ok(Some(Message::Ping(payload))) => {
-                    self.connection()?.pinged(payload);
+                    self.connection()?.on_ping(payload);
                     Ok(())
                 }
                 Ok(Some(Message::Pong(_))) => Ok(()),
                 Ok(Some(Message::Close(close))) => {
                     let code = close.map(|close| close.code);
                     let reason = close.map(|close| close.reason.to_owned()).unwrap_or_default();
-                    self.say_last(code.unwrap_or(1000), "");
+                    self.close_with(code.unwrap_or(1000), "");
                     return Some(self.connection()?.closed(code, reason));
                 }
                 Err(error) => {
-                    self.say_last(error.close_code(), "");
-                    return Some(Lost::Violation(error.to_string()));
+                    self.close_with(error.close_code(), "");
+                    return Some(ConnectionLoss::Violation(error.to_string()));
                 }
             };
             if let Err(detail) = understood {
-                self.say_last(INVALID_DATA, "not a message");
-                return Some(Lost::Violation(detail));
+                self.close_with(INVALID_DATA, "not a message");
+                return Some(ConnectionLoss::Violation(detail));
             }
             // A message has ended the connection.
             self.connection()?;
         }
     }
 
-    fn say_last(&mut self, code: u16, reason: &str) {
+    fn close_with(&mut self, code: u16, reason: &str) {
         let mask = self.rng.next_u32().to_ne_bytes();
-        self.last_words = last_words(code, reason, mask);
+        self.close_frame = close_frame(code, reason, mask);
     }
 
     fn read(&mut self, now: Now, text: &str) -> Result<(), String> {
@@ -131,13 +131,13 @@ impl<T> Machine<T> {
             },
             Some(MessageType::Heartbeat) => self.take_heartbeat(now, message.data),
             Some(MessageType::Error) => self.take_error(now, message),
-            // A later version's.
+            // From a later version.
             Some(MessageType::ControlCommand) | None => {}
         }
     }
 
     fn take_acks(&mut self, ack: &IncomingAck<'_>) {
-        // Only a server that acks several sessions at once would leave the session out; then it has to be looked for.
+        // Only a server that acks several sessions at once omits the session; then it must be searched for.
         let sessions: Vec<SessionId> = match ack.session_id {
             Some(session) => return self.take_acks_of(session, ack),
             None => self.sessions.keys().copied().collect(),
@@ -158,21 +158,21 @@ impl<T> Machine<T> {
             stats.acked += 1;
             stats.duplicates += u64::from(duplicate);
             if let Some(ticket) = ticket {
-                told.push_back(Told::Published {
+                told.push_back(Output::Published {
                     ticket,
                     outcome: Outcome::Stored { seq, epoch, level, duplicate },
                 });
             }
         });
         self.release_unacked(session);
-        self.attend(session);
+        self.update_session(session);
     }
 
     /// The follow that a message of a session's log is for.
     fn follow_of(
         &mut self,
         session: Option<SessionId>,
-    ) -> Option<(SessionId, &mut super::follow::Following)> {
+    ) -> Option<(SessionId, &mut super::follow::ActiveFollow)> {
         let session = session?;
         let follow = self.sessions.get_mut(&session)?.follow.as_mut()?;
         follow.is_live.then_some((session, follow))
@@ -182,7 +182,7 @@ impl<T> Machine<T> {
         self.take_entry(message, frame, Item::Event);
     }
 
-    /// Takes an entry of a log: passes it on if it is the next one, and a hole before it, too.
+    /// Handles an entry of a log: passes it on if it is the next one, and reports a hole before it.
     fn take_entry(
         &mut self,
         message: &Incoming<'_>,
@@ -200,7 +200,7 @@ impl<T> Machine<T> {
             return;
         };
         let key = follow.key;
-        // Ids of log entries seldom need unescaping; if one does, the item knows how.
+        // Ids of log entries seldom need unescaping; if one does, the item handles it.
         let plain = message.id.get(1..message.id.len().saturating_sub(1)).filter(|id| !id.contains('\\'));
         let arrival = match plain {
             Some(id) => follow.arrived(seq, id),
@@ -215,18 +215,18 @@ impl<T> Machine<T> {
             Arrival::Late => {
                 self.stats.late += 1;
                 let entry = frame.delivered(session, seq, message);
-                self.told.push_back(Told::Item { follow: key, item: Item::Late(entry) });
+                self.told.push_back(Output::Item { follow: key, item: Item::Late(entry) });
                 return;
             }
             Arrival::Hole(violation) => {
                 self.stats.violations += 1;
-                self.told.push_back(Told::Item { follow: key, item: Item::Violation(violation) });
+                self.told.push_back(Output::Item { follow: key, item: Item::Violation(violation) });
             }
         }
         self.progress();
         self.stats.delivered += 1;
         let item = item(frame.delivered(session, seq, message));
-        self.told.push_back(Told::Item { follow: key, item });
+        self.told.push_back(Output::Item { follow: key, item });
     }
 
     fn take_heartbeat(&mut self, now: Now, data: &str) {
@@ -244,7 +244,7 @@ impl<T> Machine<T> {
 
     fn take_system_message(&mut self, now: Now, message: &Incoming<'_>, frame: &mut Frame<'_>) {
         let Ok(content) = SystemMessage::read(message.data) else {
-            // A log's entry that is of a later version still has its place.
+            // A log entry from a later version still has its position.
             return self.take_event(message, frame);
         };
         if let Some(connection) = self.connection() {
@@ -284,7 +284,7 @@ impl<T> Machine<T> {
             SystemMessage::Disconnecting { code, detail, reconnect, after_ms, .. } => {
                 if let Some(connection) = self.connection() {
                     let after = after_ms.map(Duration::from_millis);
-                    connection.farewell = Some(Farewell { code, detail, reconnect, after });
+                    connection.close_notice = Some(CloseNotice { code, detail, reconnect, after });
                 }
             }
             reply => self.take_reply(now, reply),
@@ -294,7 +294,7 @@ impl<T> Machine<T> {
     fn pass_on(&mut self, session: SessionId, item: Item) {
         if let Some((_, follow)) = self.follow_of(Some(session)) {
             let follow = follow.key;
-            self.told.push_back(Told::Item { follow, item });
+            self.told.push_back(Output::Item { follow, item });
         }
     }
 
@@ -308,9 +308,9 @@ impl<T> Machine<T> {
         let follow = follow.key;
         if let Some(violation) = violation {
             self.stats.violations += 1;
-            self.told.push_back(Told::Item { follow, item: Item::Violation(violation) });
+            self.told.push_back(Output::Item { follow, item: Item::Violation(violation) });
         }
-        self.told.push_back(Told::Item { follow, item: Item::Gap(gap) });
+        self.told.push_back(Output::Item { follow, item: Item::Gap(gap) });
     }
 
     fn take_reply(&mut self, now: Now, reply: SystemMessage) {
@@ -347,28 +347,28 @@ impl<T> Machine<T> {
         }
     }
 
-    /// The session exists, and its creator takes part in it, unless the answer is to a repeat on a later connection.
+    /// The session exists, and its creator is a participant, unless this answers a repeat on a later connection.
     fn created(&mut self, session: SessionId, sends: u32) {
         let participation = self.sessions.entry(session).or_insert_with(|| Participation::new(session));
         participation.publisher = true;
         if sends == 1 && participation.join == Join::No {
             participation.join = Join::Done { follow: None };
         }
-        self.attend(session);
+        self.update_session(session);
     }
 
     fn joined(&mut self, session: SessionId, answered: u64, joined: &Joined) {
         let Some(participation) = self.sessions.get_mut(&session) else { return };
         let asked = match participation.join {
             Join::Asked { follow, number } if number == answered => follow,
-            // The session was left meanwhile, and joined anew.
+            // The session was left meanwhile, and joined again.
             _ => return,
         };
         participation.join = Join::Done { follow: asked };
         participation.join_refusals = 0;
         let mut item = None;
         if let Some(follow) = participation.follow.as_mut().filter(|follow| Some(follow.key) == asked) {
-            item = follow.joined(joined).map(|item| Told::Item { follow: follow.key, item });
+            item = follow.joined(joined).map(|item| Output::Item { follow: follow.key, item });
         }
         let is_answered = |waiter: &mut super::Waiter| waiter.follow.is_none() || waiter.follow == asked;
         let waiters: Vec<_> = participation.waiters.extract_if(.., is_answered).collect();
@@ -378,16 +378,16 @@ impl<T> Machine<T> {
         }
         for waiter in waiters {
             let reply = Box::new(SystemMessage::SessionJoined(joined.clone()));
-            self.told.push_back(Told::Reply { key: waiter.key, reply: Ok(reply) });
+            self.told.push_back(Output::Reply { key: waiter.key, reply: Ok(reply) });
         }
         self.told.extend(item);
-        self.attend(session);
+        self.update_session(session);
     }
 
     fn take_error(&mut self, now: Now, message: &Incoming<'_>) {
         let Ok(refusal) = serde_json::from_str::<ErrorData>(message.data) else { return };
         let Some(id) = refusal.original_message_id.clone() else {
-            self.tell(ConnectionEvent::ServerError(refusal.clone()));
+            self.emit(ConnectionEvent::ServerError(refusal.clone()));
             if refusal.code == ErrorCode::MalformedJson {
                 self.frame_refused(now, &refusal);
             }
@@ -405,7 +405,7 @@ impl<T> Machine<T> {
     fn command_refused(&mut self, now: Now, number: u64, refusal: ErrorData) {
         let wait = |refusals| (refusals, refusal.retry_after_ms.unwrap_or_default());
         let Some(pending) = self.commands.get_mut(number) else {
-            // A replay that was under way.
+            // A replay in progress.
             if let Some(session) = self.replay_of(number) {
                 self.replay_failed(session, Some(number), Error::Refused(refusal));
             }
@@ -436,7 +436,7 @@ impl<T> Machine<T> {
         }
     }
 
-    /// When to try again after so many refusals before, the server asking for `retry_after_ms`.
+    /// When to try again after this number of earlier refusals, given the server's `retry_after_ms`.
     fn retry_at(&mut self, now: Now, (refusals, retry_after_ms): (u32, u64)) -> Duration {
         let jitter = self.settings.backoff.delay(refusals, self.rng.next_u32());
         let asked = now.since_start.saturating_add(Duration::from_millis(retry_after_ms));
@@ -445,7 +445,7 @@ impl<T> Machine<T> {
         at
     }
 
-    /// A join was refused: asked for again at `retry`, or for good.
+    /// A join was refused: requested again at `retry`, or refused for good.
     fn join_failed(&mut self, session: SessionId, error: &Error, retry: Option<Duration>) {
         let Some(participation) = self.sessions.get_mut(&session) else { return };
         if let Some(until) = retry {
@@ -472,24 +472,24 @@ impl<T> Machine<T> {
         for session in sessions {
             let Some(participation) = self.sessions.get_mut(&session) else { continue };
             match participation.outbox.refused(id, refusal.clone(), self.settings.publish_retries) {
-                Refused::NotFound => continue,
-                Refused::Settled(left) => {
+                RefusalEffect::NotFound => continue,
+                RefusalEffect::Settled(left) => {
                     if is_final(refusal) {
                         self.progress();
                     }
                     self.event_settled(session, left);
                 }
-                Refused::Waiting => {}
-                Refused::Retry(refusals) => self.hold_back(now, session, refusals, refusal),
+                RefusalEffect::Waiting => {}
+                RefusalEffect::Retry(refusals) => self.hold_back(now, session, refusals, refusal),
             }
             return;
         }
-        // Its ack was not wanted, or it was given up.
+        // No ack was requested, or it was given up.
         self.stats.refused += 1;
     }
 
-    /// The server could not read a frame, and so not whose message was in it. The events in flight go one by one on a new
-    /// connection; one that was alone already is the cause.
+    /// The server could not read a frame, and so cannot tell whose message was in it. The events in flight are sent one by one on a
+    /// new connection; one that was alone already is the culprit.
     fn frame_refused(&mut self, now: Now, refusal: &ErrorData) {
         let is_sending = |(_, found): &(&SessionId, &Participation<T>)| found.outbox.in_flight() > 0;
         let sending: Vec<_> = self.sessions.iter().filter(is_sending).map(|(session, _)| *session).collect();
@@ -504,27 +504,30 @@ impl<T> Machine<T> {
             let Some(left) = participation.outbox.refuse_in_flight(refusal.clone()) else { continue };
             self.progress();
             self.event_settled(session, left);
-            // A good message in between: servers close a connection after too many bad ones in a row.
+            // A valid message in between: servers close a connection after too many consecutive malformed ones.
             if let Some(connection) = self.connection() {
                 connection.heartbeat_due = true;
             }
         }
     }
 
-    /// One of the events that are on their way cannot be read; a new connection shows which.
+    /// One of the events in flight cannot be read; a new connection shows which.
     fn suspect(&mut self, now: Now, sending: &[SessionId], refusal: &ErrorData) {
         let Self { sessions, holdings, .. } = self;
         for session in sending {
             holdings.suspects += sessions.get_mut(session).map_or(0, |found| found.outbox.suspect());
         }
-        self.say_last(NORMAL, "");
-        self.lost(now, &Lost::Unreadable(format!("the server cannot read a message: {}", refusal.error)));
+        self.close_with(NORMAL, "");
+        self.lost(
+            now,
+            &ConnectionLoss::Unreadable(format!("the server cannot read a message: {}", refusal.error)),
+        );
     }
 
-    fn event_settled(&mut self, session: SessionId, left: Left<T>) {
+    fn event_settled(&mut self, session: SessionId, left: RemovedEvent<T>) {
         self.settle(left);
         self.release_unacked(session);
-        self.attend(session);
+        self.update_session(session);
     }
 
     fn hold_back(&mut self, now: Now, session: SessionId, refusals: u32, refusal: &ErrorData) {
@@ -532,15 +535,15 @@ impl<T> Machine<T> {
         let until = self.retry_at(now, (refusals, refusal.retry_after_ms.unwrap_or_default()));
         let Some(participation) = self.sessions.get_mut(&session) else { return };
         participation.outbox.hold_until = Some(until);
-        // The server has lost us there: joined again, we may go on.
+        // The server no longer has us as a participant: joining again allows us to continue.
         if refusal.code == ErrorCode::NotAParticipant && matches!(participation.join, Join::Done { .. }) {
             participation.join = Join::No;
-            self.attend(session);
+            self.update_session(session);
         }
     }
 }
 
-/// Whether it is a change of the session itself. Entries of other types, a later version's among them, are events to this one.
+/// Whether it is a change of the session itself. Entries of other types, including a later version's, count as events.
 fn is_lifecycle(content: &SystemMessage) -> bool {
     matches!(
         content,
@@ -553,7 +556,7 @@ fn is_lifecycle(content: &SystemMessage) -> bool {
     )
 }
 
-/// The command that a reply is to.
+/// The command that a reply answers.
 fn original_id(reply: &SystemMessage) -> Option<&str> {
     match reply {
         SystemMessage::SessionCreated { original_message_id, .. } => original_message_id.as_deref(),

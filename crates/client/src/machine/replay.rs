@@ -1,27 +1,27 @@
-//! Sessions that are replayed: the log again at its own pace, over reconnects.
+//! Replays of sessions: the log again at its own pace, across reconnects.
 //!
 //! The server's entries of a replay name the session and not the replay, so a client has one replay of a session at a time, and
-//! takes exactly the next entry: what is left of an earlier one that the user has given up is passed over.
+//! accepts exactly the next entry: remains of an earlier replay that was dropped are ignored.
 
 use agentbench_protocol::{Command, GapCause, Seq, SessionId, SystemMessage};
 
 use super::commands::Purpose;
-use super::{FollowKey, Machine, Now, Told};
+use super::{FollowKey, Machine, Now, Output};
 use crate::item::{Gap, Item};
 use crate::outcome::Error;
 
 /// One replay.
 #[derive(Debug)]
-pub(super) struct Replaying {
+pub(super) struct ActiveReplay {
     key: FollowKey,
     speed: f64,
     next: Seq,
-    /// The command's number on this connection; `None` if it is to be sent again.
+    /// The command's number on this connection; `None` if it must be sent again.
     number: Option<u64>,
 }
 
 impl<T> Machine<T> {
-    /// Replays a session from a seq on; the start is told under `key`, the items under `replay`.
+    /// Replays a session from a seq on; the start is reported under `key`, the items under `replay`.
     ///
     /// # Errors
     /// [`Error::Ended`], [`Error::AlreadyFollowing`].
@@ -38,18 +38,19 @@ impl<T> Machine<T> {
         if self.replays.contains_key(&session) {
             return Err(Error::AlreadyFollowing);
         }
-        self.replays.insert(session, Replaying { key: replay, speed, next: from_seq.max(1), number: None });
+        self.replays
+            .insert(session, ActiveReplay { key: replay, speed, next: from_seq.max(1), number: None });
         self.ask_for_replay(now, session, Some(key))
     }
 
-    /// Ends a replay: nothing is told of it any more, and the server is asked to send no more of it. Tells whether its answer
-    /// will come under `key`; it will not if there is nothing to stop, since the replay is over or does not run on this
-    /// connection. Without a key nobody waits, and an older server's refusal does no harm.
+    /// Ends a replay: nothing more is reported about it, and the server is asked to stop it. Returns whether an answer
+    /// will arrive under `key`; it will not if there is nothing to stop, since the replay is over or does not run on this
+    /// connection. Without a key there is no waiter, and an older server's refusal is harmless.
     pub fn stop_replay(&mut self, now: Now, key: Option<u64>, session: SessionId, replay: FollowKey) -> bool {
         if self.replays.get(&session).is_none_or(|found| found.key != replay) {
             return false;
         }
-        let Some(Replaying { next, number: Some(began), .. }) = self.replays.remove(&session) else {
+        let Some(ActiveReplay { next, number: Some(began), .. }) = self.replays.remove(&session) else {
             return false;
         };
         if self.commands.is_unsent(began) {
@@ -57,7 +58,7 @@ impl<T> Machine<T> {
             return false;
         }
         if let Some(pending) = self.commands.get_mut(began) {
-            // Its answer is on its way; on another connection it must not begin again.
+            // The command is in flight; it must not be repeated on another connection.
             pending.purpose = Purpose::Nobody;
         }
         let command = Command::StopReplay {
@@ -69,7 +70,7 @@ impl<T> Machine<T> {
         is_asked && key.is_some()
     }
 
-    /// The connection is lost: a replay that was to end has ended with it.
+    /// The connection is lost: a replay that was to be stopped has ended with it.
     pub(super) fn stops_cut(&mut self) {
         for pending in self.commands.take_stops() {
             if let Purpose::StopReplay { session, seq, .. } = pending.purpose {
@@ -92,7 +93,7 @@ impl<T> Machine<T> {
         self.send_command(now, Purpose::Replay { session, key }, &command)
     }
 
-    /// The connection is lost: those that had begun are asked for again on the next one. The others' commands are repeated.
+    /// The connection is lost: replays that had started are requested again on the next one. The commands of the others are repeated.
     pub(super) fn replays_cut(&mut self) {
         let Self { replays, commands, .. } = self;
         for found in replays.values_mut() {
@@ -112,60 +113,60 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Takes an entry of a replay.
+    /// Handles an entry of a replay.
     pub(super) fn replayed(&mut self, session: SessionId, seq: Seq, item: impl FnOnce() -> Item) {
         match self.replays.get_mut(&session) {
             Some(found) if found.next == seq => {
                 found.next = seq + 1;
-                self.told.push_back(Told::Item { follow: found.key, item: item() });
+                self.told.push_back(Output::Item { follow: found.key, item: item() });
                 self.progress();
             }
-            // Of a replay that nobody wants any more.
+            // Of a replay that was dropped.
             _ => self.stats.unexpected += 1,
         }
     }
 
-    /// Takes a gap, if a replay has come to it: these causes hold for every reader of the log. Tells whether it has.
+    /// Handles a gap, if a replay has reached it: these causes apply to every reader of the log. Returns whether it has.
     pub(super) fn replay_gap(&mut self, session: SessionId, gap: &Gap) -> bool {
         let Some(found) = self.replays.get_mut(&session) else { return false };
         let is_next = found.next == gap.from && matches!(gap.cause, GapCause::Damaged | GapCause::Retention);
         if is_next {
             found.next = gap.to + 1;
-            self.told.push_back(Told::Item { follow: found.key, item: Item::Gap(*gap) });
+            self.told.push_back(Output::Item { follow: found.key, item: Item::Gap(*gap) });
         }
         is_next
     }
 
-    /// The end of the replay that this command began.
+    /// The end of the replay that this command started.
     pub(super) fn replay_finished(&mut self, session: SessionId, number: u64) {
         if let Some(found) = self.replays.remove_if(session, Some(number)) {
-            self.told.push_back(Told::ReplayFinished { replay: found.key });
+            self.told.push_back(Output::ReplayFinished { replay: found.key });
         }
     }
 
-    /// The command that began a replay failed, or a replay that was under way.
+    /// The command that started a replay failed, or a replay in progress.
     pub(super) fn replay_failed(&mut self, session: SessionId, number: Option<u64>, why: Error) {
         if let Some(found) = self.replays.remove_if(session, number) {
-            self.told.push_back(Told::FollowEnded { follow: found.key, why });
+            self.told.push_back(Output::FollowEnded { follow: found.key, why });
         }
     }
 
-    /// The session whose replay this command began.
+    /// The session whose replay this command started.
     pub(super) fn replay_of(&self, number: u64) -> Option<SessionId> {
         self.replays.iter().find(|(_, found)| found.number == Some(number)).map(|(session, _)| *session)
     }
 }
 
 /// All replays of a client.
-pub(super) type Replays = std::collections::BTreeMap<SessionId, Replaying>;
+pub(super) type Replays = std::collections::BTreeMap<SessionId, ActiveReplay>;
 
-/// Takes out the replay that a command began; without a number, whichever there is.
+/// Removes the replay that a command started; without a number, any replay.
 trait RemoveIf {
-    fn remove_if(&mut self, session: SessionId, number: Option<u64>) -> Option<Replaying>;
+    fn remove_if(&mut self, session: SessionId, number: Option<u64>) -> Option<ActiveReplay>;
 }
 
 impl RemoveIf for Replays {
-    fn remove_if(&mut self, session: SessionId, number: Option<u64>) -> Option<Replaying> {
+    fn remove_if(&mut self, session: SessionId, number: Option<u64>) -> Option<ActiveReplay> {
         let is_it = self.get(&session).is_some_and(|found| number.is_none() || found.number == number);
         if is_it { self.remove(&session) } else { None }
     }

@@ -1,4 +1,4 @@
-//! What is to be sent, in the order of its urgency: the handshake and pongs, heartbeats, commands, joins, events.
+//! What to send next, by urgency: the handshake and pongs, heartbeats, commands, joins, events.
 
 use agentbench_protocol::message::ErrorData;
 use agentbench_protocol::{Command, ErrorCode, Refusal, SessionId};
@@ -13,12 +13,12 @@ use super::participation::Join;
 use super::{Codec, Machine, Now};
 use crate::outcome::Error;
 
-/// Most events of one session that go before those of another.
+/// Maximum number of events of one session before those of another.
 const TURN: usize = 64;
 
 impl<T> Machine<T> {
-    /// Appends what is to be sent now, until `dst` holds about `most` bytes. What it gave must be written, in order, to the
-    /// connection that is open; the rest is given up with the connection.
+    /// Appends what is to be sent now, until `dst` has about `most` bytes. It must be written, in order, to the
+    /// open connection; the rest is given up with the connection.
     pub fn transmit(&mut self, now: Now, codec: &mut Codec, dst: &mut BytesMut, most: usize) {
         let before = dst.len();
         self.fill(now, codec, dst, most);
@@ -26,8 +26,8 @@ impl<T> Machine<T> {
     }
 
     fn fill(&mut self, now: Now, codec: &mut Codec, dst: &mut BytesMut, most: usize) {
-        if !self.last_words.is_empty() {
-            dst.extend_from_slice(&std::mem::take(&mut self.last_words));
+        if !self.close_frame.is_empty() {
+            dst.extend_from_slice(&std::mem::take(&mut self.close_frame));
         }
         let mask = self.rng.next_u32().to_ne_bytes();
         let Some(connection) = self.connection() else { return };
@@ -95,12 +95,12 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Whether no event may be sent until what was sent is answered.
+    /// Whether no event may be sent until the pending answers arrive.
     fn has_to_wait(&self) -> bool {
         self.holdings.suspects > 0 && self.unanswered() > 0
     }
 
-    /// One session's turn. It is listed again if it has more.
+    /// Sends one session's events. The session is listed again if it has more.
     fn send_events(&mut self, session: SessionId, codec: &mut Codec, dst: &mut BytesMut, most: usize) {
         let window = self.settings.in_flight;
         for _ in 0..TURN {
@@ -133,7 +133,7 @@ impl<T> Machine<T> {
                 }
             }
         }
-        self.attend(session);
+        self.update_session(session);
     }
 }
 
@@ -147,8 +147,8 @@ fn urgent(connection: &mut Connection, dst: &mut BytesMut, mask: [u8; 4]) {
     }
 }
 
-/// The refusal that the server would give.
+/// The refusal that the server would send.
 fn too_large(size: u64, most: u64) -> ErrorData {
-    let detail = format!("the message has {size} bytes and the server takes at most {most}");
+    let detail = format!("the message has {size} bytes, but the server accepts at most {most}");
     Refusal::new(ErrorCode::PayloadTooLarge, detail).into()
 }

@@ -1,4 +1,4 @@
-//! What to do after a connection has ended, or did not come about: a table.
+//! What to do after a connection has ended, or failed to open: a table.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::outcome::Ended;
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lost {
+pub enum ConnectionLoss {
     /// The socket failed, or ended without a close.
     Io(String),
     /// The server could not be reached.
@@ -24,30 +24,30 @@ pub enum Lost {
         status: u16,
         /// `Retry-After`.
         retry_after: Option<Duration>,
-        /// The beginning of the body.
+        /// The start of the body.
         body: String,
     },
-    /// The server's bytes are not what the protocol allows.
+    /// The server's bytes violate the protocol.
     Violation(String),
-    /// The server cannot read a message of this client, and does not say which.
+    /// The server cannot read a message of this client, and cannot tell which.
     Unreadable(String),
-    /// The server closed it.
+    /// The server closed the connection.
     Closed {
         /// The close code, if it gave one.
         code: Option<u16>,
         /// Its reason.
         reason: String,
-        /// What its `disconnecting` message asked for before, if there was one.
+        /// What its earlier `disconnecting` message requested, if there was one.
         asked: Option<(Reconnect, Option<Duration>)>,
     },
 }
 
-/// What follows.
+/// What to do next.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
     /// Try again after the usual backoff, and not before this time.
     Retry(Duration),
-    /// Get a new token, then try again.
+    /// Fetch a new token, then try again.
     NewToken,
     /// The token was refused: a new one helps, if there is one.
     BadToken(Ended),
@@ -55,7 +55,7 @@ pub(super) enum Verdict {
     End(Ended),
 }
 
-impl Lost {
+impl ConnectionLoss {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Io(_)
@@ -69,7 +69,7 @@ impl Lost {
         }
     }
 
-    /// The same for the user.
+    /// The reason as reported to the user.
     pub(super) fn describe(&self) -> Disconnected {
         let detail = match self {
             Self::Io(detail)
@@ -77,7 +77,7 @@ impl Lost {
             | Self::Violation(detail)
             | Self::Unreadable(detail) => detail.clone(),
             Self::TooSlow => "the server did not answer in time".into(),
-            Self::Silent => "nothing was heard from the server for too long".into(),
+            Self::Silent => "nothing was received from the server for too long".into(),
             Self::Http { status, body, .. } => format!("HTTP status {status}: {body}"),
             Self::Closed { reason, .. } if reason.is_empty() => "closed by the server".into(),
             Self::Closed { reason, .. } => reason.clone(),
@@ -99,8 +99,8 @@ fn http(status: u16, retry_after: Option<Duration>, body: &str) -> Verdict {
 fn closed(code: Option<u16>, reason: &str, asked: Option<(Reconnect, Option<Duration>)>) -> Verdict {
     let known = code.and_then(CloseCode::from_u16);
     let ended = Ended::Dismissed { code, detail: reason.to_owned() };
-    // What the server says in words goes before what its code usually means. Without either, as after a proxy's
-    // close, coming back is right.
+    // The server's explicit request takes precedence over its close code. Without either, as after a proxy's
+    // close, reconnecting is right.
     let (reconnect, after) = asked.unwrap_or((known.map_or(Reconnect::Now, CloseCode::reconnect), None));
     match reconnect {
         Reconnect::Now | Reconnect::After => Verdict::Retry(after.unwrap_or_default()),
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn close_codes() {
-        let verdict = |code, asked| Lost::Closed { code, reason: "why".into(), asked }.verdict();
+        let verdict = |code, asked| ConnectionLoss::Closed { code, reason: "why".into(), asked }.verdict();
         let now = Verdict::Retry(Duration::ZERO);
         let ended = |code| Ended::Dismissed { code: Some(code), detail: "why".into() };
         for code in [
@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn http_statuses() {
         let verdict = |status, seconds: Option<u64>| {
-            Lost::Http { status, retry_after: seconds.map(Duration::from_secs), body: "b".into() }.verdict()
+            ConnectionLoss::Http { status, retry_after: seconds.map(Duration::from_secs), body: "b".into() }
+                .verdict()
         };
         let ended = |status| Ended::Http { status, detail: "b".into() };
         assert_eq!(verdict(503, Some(3)), Verdict::Retry(Duration::from_secs(3)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agentbench_client::machine::{Action, Codec, FollowKey, Machine, Now, Told};
+use agentbench_client::machine::{Action, Codec, FollowKey, Machine, Now, Output};
 use agentbench_client::{
     Backoff, Config, ConnectionEvent, Data, Error, Event, Item, NewSession, Outcome, SessionId, Settings,
     StartAt, SystemMessage,
@@ -15,7 +15,7 @@ use super::server::Server;
 
 /// Everything that a machine has told.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) outcomes: BTreeMap<u64, Vec<Outcome>>,
     pub(crate) replies: BTreeMap<u64, Vec<Result<SystemMessage, Error>>>,
     pub(crate) items: BTreeMap<FollowKey, Vec<Item>>,
@@ -27,7 +27,7 @@ pub(crate) struct Heard {
 pub(crate) struct Pair {
     pub(crate) machine: Machine<u64>,
     pub(crate) server: Server,
-    pub(crate) heard: Heard,
+    pub(crate) heard: Received,
     pub(crate) at: Duration,
     /// Whether there is a socket.
     pub(crate) is_open: bool,
@@ -55,7 +55,7 @@ impl Pair {
         let mut pair = Self {
             machine: Machine::new(settings, [7; 32]),
             server: Server::default(),
-            heard: Heard::default(),
+            heard: Received::default(),
             at: Duration::ZERO,
             is_open: false,
             is_reachable: true,
@@ -131,18 +131,18 @@ impl Pair {
     fn listen(&mut self) {
         while let Some(told) = self.machine.poll_event() {
             match told {
-                Told::Published { ticket, outcome } => {
+                Output::Published { ticket, outcome } => {
                     self.heard.outcomes.entry(ticket).or_default().push(outcome);
                 }
-                Told::Reply { key, reply } => {
+                Output::Reply { key, reply } => {
                     self.heard.replies.entry(key).or_default().push(reply.map(|reply| *reply));
                 }
-                Told::Item { follow, item } => self.heard.items.entry(follow).or_default().push(item),
-                Told::FollowEnded { follow, why } => {
+                Output::Item { follow, item } => self.heard.items.entry(follow).or_default().push(item),
+                Output::FollowEnded { follow, why } => {
                     assert!(self.heard.ended.insert(follow, why).is_none(), "a follow ends once");
                 }
-                Told::ReplayFinished { replay } => self.heard.finished.push(replay),
-                Told::Connection(event) => self.heard.connection.push(event),
+                Output::ReplayFinished { replay } => self.heard.finished.push(replay),
+                Output::Connection(event) => self.heard.connection.push(event),
             }
         }
     }

@@ -1,12 +1,12 @@
-//! The list of archived logs, so that opening does not have to look into each file.
+//! The catalogue of archived logs, so that opening the archive need not read every file.
 //!
 //! ```text
 //! file    = record*
 //! record  = length u32 (of what follows the checksum) · crc32c u32 · kind u8 · zero × 7 · file_bytes u64 · header
 //! ```
-//! `kind` 1: the log was archived. 2: it was removed. `header` is that of the archive file, summary included.
-//! All numbers are little-endian. The files themselves are the truth: what is missing or damaged here is read from their
-//! headers, so that only removals have to be durable before they are done.
+//! `kind` 1: the log was archived. 2: it was removed. `header` is that of the archive file, including the summary.
+//! All numbers are little-endian. The files are authoritative: what is missing or damaged here is read from their
+//! headers, so only removals must be durable in advance.
 
 use bytes::{Buf, BufMut};
 
@@ -17,7 +17,7 @@ const REMOVED: u8 = 2;
 const BEFORE_BODY: usize = 8;
 const BEFORE_HEADER: usize = 16;
 
-/// One line of the list.
+/// One record of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) removed: bool,
@@ -41,7 +41,7 @@ impl Record {
         to[begin + 4..body].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// The record at the start of `bytes`, and what follows it.
+    /// The record at the start of `bytes`, and the rest.
     fn decode(mut bytes: &[u8]) -> Option<(Self, &[u8])> {
         if bytes.len() < BEFORE_BODY {
             return None;
@@ -62,7 +62,7 @@ impl Record {
     }
 }
 
-/// All records up to the first damaged one, and how many bytes they have.
+/// All records up to the first damaged one, and their size in bytes.
 pub(crate) fn decode(bytes: &[u8]) -> (Vec<Record>, usize) {
     let mut records = Vec::new();
     let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! Writing and reading one archived log's file.
+//! Writes and reads the file of one archived log.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use super::format::{self, Block, FOOTER, Footer, HEADER, Header};
 use crate::config::{ArchiveConfig, unavailable};
 use crate::private;
 
-/// Builds a file, frame by frame.
+/// Writes a file, frame by frame.
 pub(crate) struct FileWriter {
     to: BufWriter<File>,
     offset: u64,
@@ -42,7 +42,7 @@ impl FileWriter {
         })
     }
 
-    pub(crate) fn put(&mut self, frame: &Frame) -> std::io::Result<()> {
+    pub(crate) fn push(&mut self, frame: &Frame) -> std::io::Result<()> {
         self.first_in_raw.get_or_insert(frame.first_seq());
         self.last_seq = frame.last_seq();
         format::put_frame(&mut self.raw, frame);
@@ -93,7 +93,7 @@ pub(crate) fn read_header(path: &Path) -> Result<Header, String> {
     Ok(Header::decode(&bytes)?)
 }
 
-/// An open file with its index, and the block that was read last.
+/// An open file with its index, and the last block read.
 pub(crate) struct FileReader {
     file: File,
     blocks: Vec<Block>,
@@ -101,7 +101,7 @@ pub(crate) struct FileReader {
 }
 
 impl FileReader {
-    /// Opens a file and checks that its index is that of `header`. An error says what is damaged.
+    /// Opens a file and checks that its index matches `header`. The error describes the damage.
     pub(crate) fn open(path: &Path, header: &Header) -> Result<Self, LogError> {
         let damaged = |detail: &str| LogError::Damaged {
             from: header.first_seq,
@@ -109,7 +109,7 @@ impl FileReader {
             detail: detail.to_owned(),
         };
         let file = File::open(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => damaged("the archive file is gone"),
+            std::io::ErrorKind::NotFound => damaged("the archive file is missing"),
             _ => unavailable(error),
         })?;
         let size = file.metadata().map_err(unavailable)?.len();
@@ -125,12 +125,12 @@ impl FileReader {
         file.read_exact_at(&mut index, footer.index_offset).map_err(unavailable)?;
         let blocks = footer.decode_index(&index).map_err(damaged)?;
         if !covers(&blocks, header) {
-            return Err(damaged("the file holds other events than the catalogue says"));
+            return Err(damaged("the file contains other events than the catalogue says"));
         }
         Ok(Self { file, blocks, last: Mutex::new(None) })
     }
 
-    /// Index of the block that holds `seq`, if any does.
+    /// Index of the block that contains `seq`, if there is one.
     pub(crate) fn find(&self, seq: Seq) -> Option<usize> {
         let at = self.blocks.partition_point(|block| block.last_seq < seq);
         (at < self.blocks.len()).then_some(at)
@@ -156,14 +156,14 @@ impl FileReader {
             |detail: String| LogError::Damaged { from: block.first_seq, to: block.last_seq, detail };
         self.file.read_exact_at(&mut stored, block.offset).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => damaged("the archive file is cut short".into()),
-            // An unreadable sector is for good, and other blocks may well be readable.
+            // An unreadable sector stays unreadable, but other blocks may be readable.
             _ => damaged(error.to_string()),
         })?;
         format::decode_block(block, &stored).map_err(damaged)
     }
 }
 
-/// Whether the blocks follow one another, from the frame that holds the header's first seq to its last one.
+/// Whether the blocks are contiguous, from the frame that contains the header's first seq to its last one.
 fn covers(blocks: &[Block], header: &Header) -> bool {
     let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
         return header.first_seq == header.last_seq + 1;

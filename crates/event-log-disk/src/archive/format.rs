@@ -8,8 +8,8 @@
 //! index   = (first_seq u64 · last_seq u64 · offset u64 · length u32 · raw_length u32 · crc32c u32 · zero u32) × n
 //! footer  = index_offset u64 · blocks u32 · index crc32c u32 · footer crc32c u32 (of all before it) · magic "ABEN"
 //! ```
-//! All numbers are little-endian; `length` and `crc32c` of a block are those of its compressed form. The file never
-//! changes once it has its name.
+//! All numbers are little-endian; `length` and `crc32c` of a block are those of its compressed form. A file never
+//! changes once it has its final name.
 
 use agentbench_event_log::Frame;
 use agentbench_protocol::{Epoch, Seq, SessionId};
@@ -18,7 +18,7 @@ use bytes::{Buf, BufMut, Bytes};
 pub(crate) const HEADER: usize = 72;
 pub(crate) const INDEX_ENTRY: usize = 40;
 pub(crate) const FOOTER: usize = 24;
-/// Largest block that is unpacked: one frame of the largest event, with room to spare. A larger claim is damage.
+/// Largest block that is decompressed: one frame of the largest event, with some margin. A larger size is damage.
 pub(crate) const MAX_RAW_BLOCK: usize = 256 << 20;
 
 const MAGIC: [u8; 8] = *b"ABARCHIV";
@@ -30,7 +30,7 @@ const VERSION: u32 = 1;
 pub(crate) struct Header {
     pub(crate) session: SessionId,
     pub(crate) epoch: Epoch,
-    /// The oldest seq that can be read; `last_seq + 1` if none can.
+    /// The oldest seq that can be read; `last_seq + 1` if there is none.
     pub(crate) first_seq: Seq,
     pub(crate) last_seq: Seq,
     /// When it was archived, ms since 1970.
@@ -56,7 +56,7 @@ impl Header {
         bytes
     }
 
-    /// How many bytes header and summary have together, from the header's fixed part.
+    /// Total size of header and summary, from the header's fixed part.
     pub(crate) fn encoded_len(bytes: &[u8; HEADER]) -> Result<usize, &'static str> {
         let mut rest = &bytes[..];
         if rest.copy_to_bytes(8)[..] != MAGIC {
@@ -68,7 +68,7 @@ impl Header {
         Ok(HEADER + rest.get_u32_le() as usize)
     }
 
-    /// Header and summary from `bytes`, which end with the summary.
+    /// Decodes header and summary from `bytes`, which end with the summary.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let (fixed, summary) = bytes.split_first_chunk::<HEADER>().ok_or("the header is cut short")?;
         if Self::encoded_len(fixed)? != bytes.len() {
@@ -91,7 +91,7 @@ impl Header {
     }
 }
 
-/// Where one block is and which events it holds.
+/// The place of one block and the events in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) first_seq: Seq,
@@ -102,7 +102,7 @@ pub(crate) struct Block {
     pub(crate) crc: u32,
 }
 
-/// The blocks' index with the footer behind it; `offset` is where the index begins.
+/// The index of the blocks followed by the footer; `offset` is where the index begins.
 pub(crate) fn encode_index(blocks: &[Block], offset: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(blocks.len() * INDEX_ENTRY + FOOTER);
     for block in blocks {
@@ -125,7 +125,7 @@ pub(crate) fn encode_index(blocks: &[Block], offset: u64) -> Vec<u8> {
     bytes
 }
 
-/// Where the index is, from the footer.
+/// The place of the index, from the footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) index_offset: u64,
@@ -144,7 +144,7 @@ impl Footer {
         Ok(Self { index_offset, index_length, index_crc: rest.get_u32_le() })
     }
 
-    /// The index from its bytes.
+    /// Decodes the index.
     pub(crate) fn decode_index(&self, bytes: &[u8]) -> Result<Vec<Block>, &'static str> {
         if bytes.len() != self.index_length || crc32c::crc32c(bytes) != self.index_crc {
             return Err("the index fails its checksum");
@@ -161,20 +161,20 @@ impl Footer {
     }
 }
 
-/// Adds a frame to a block that is not compressed yet.
+/// Adds a frame to an uncompressed block.
 pub(crate) fn put_frame(raw: &mut Vec<u8>, frame: &Frame) {
     raw.put_u32_le(u32::try_from(frame.bytes().len()).expect("a frame is smaller than 4 GiB"));
     raw.put_slice(frame.bytes());
 }
 
-/// The frames of a block as it is stored. Checks everything: they are those that the index says, without a hole.
+/// The frames of a stored block. Verifies everything: they are those in the index, without a hole.
 pub(crate) fn decode_block(block: &Block, stored: &[u8]) -> Result<Vec<Frame>, String> {
     if stored.len() != block.length as usize || crc32c::crc32c(stored) != block.crc {
         return Err("the block fails its checksum".into());
     }
     let raw_length = block.raw_length as usize;
     if raw_length > MAX_RAW_BLOCK {
-        return Err("the block claims to be too large".into());
+        return Err("the block's size is too large".into());
     }
     let raw = zstd::bulk::decompress(stored, raw_length).map_err(|error| error.to_string())?;
     let mut raw = Bytes::from(raw);
@@ -196,7 +196,7 @@ pub(crate) fn decode_block(block: &Block, stored: &[u8]) -> Result<Vec<Frame>, S
         frames.push(frame);
     }
     if next != block.last_seq + 1 {
-        return Err("the block does not hold what the index says".into());
+        return Err("the block does not match the index".into());
     }
     Ok(frames)
 }

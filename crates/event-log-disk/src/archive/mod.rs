@@ -1,12 +1,12 @@
 //! The archive: one immutable, compressed file per ended session.
 //!
 //! ```text
-//! archive/catalogue            what there is, appended to
-//! archive/4f/<session>.abz     one log; 4f is the last byte of the session's name
+//! archive/catalogue            the list of logs, append only
+//! archive/4f/<session>.abz     one log; 4f is the last byte of the session's id
 //! archive/incoming/<session>   a file that is being written; removed at the next start
 //! ```
-//! It owns these files, the list of them in memory, and a few open ones. When a log comes here and that it leaves the
-//! hot log then is for the [engine](crate::DiskLog) to see to.
+//! It owns these files, the list of them in memory, and a few open ones. The [engine](crate::DiskLog) decides when a log is
+//! archived, and removes it from the hot log afterwards.
 
 mod catalogue;
 pub(crate) mod file;
@@ -34,21 +34,21 @@ const SUFFIX: &str = "abz";
 pub(crate) struct Archive {
     dir: PathBuf,
     config: ArchiveConfig,
-    logs: RwLock<HashMap<SessionId, Archived, foldhash::fast::RandomState>>,
+    logs: RwLock<HashMap<SessionId, ArchivedLog, foldhash::fast::RandomState>>,
     catalogue: Mutex<File>,
     open: Mutex<OpenFiles>,
 }
 
 #[derive(Clone)]
-struct Archived {
+struct ArchivedLog {
     header: Header,
     file_bytes: u64,
 }
 
 /// One log that retention removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
-    /// Whose log it was.
+pub struct RemovedLog {
+    /// The session.
     pub session: SessionId,
     /// Size of its file.
     pub bytes: u64,
@@ -57,7 +57,7 @@ pub struct Removed {
 }
 
 impl Archive {
-    /// Opens the archive; makes it if it is not there. What was amiss is added to `damage`.
+    /// Opens the archive; creates it if necessary. Damage is added to `damage`.
     pub(crate) fn open(
         dir: PathBuf,
         config: ArchiveConfig,
@@ -82,14 +82,14 @@ impl Archive {
                 removed.insert(session);
             } else {
                 removed.remove(&session);
-                logs.insert(session, Archived { header, file_bytes });
+                logs.insert(session, ArchivedLog { header, file_bytes });
             }
         }
         let changed = reconcile(&dir, &mut logs, &removed, damage)?;
         if whole < bytes.len() {
             damage.push(Damage {
                 place: format!("{} at byte {whole}", path.display()),
-                what: "the rest of the list is damaged; it was made again from the files".into(),
+                what: "the rest of the list is damaged; it was rebuilt from the files".into(),
             });
         }
         let catalogue = if changed || whole < bytes.len() || lines > 2 * logs.len() + 1024 {
@@ -107,11 +107,11 @@ impl Archive {
         })
     }
 
-    fn get(&self, session: SessionId) -> Option<Archived> {
+    fn get(&self, session: SessionId) -> Option<ArchivedLog> {
         self.logs.read().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
     }
 
-    /// Where an archived log ends.
+    /// The head of an archived log.
     pub(crate) fn head(&self, session: SessionId) -> Option<Head> {
         self.get(session).map(|log| Head { epoch: log.header.epoch, seq: log.header.last_seq })
     }
@@ -120,7 +120,7 @@ impl Archive {
         self.logs.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Bytes of all files.
+    /// Total size of all files in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
         logs.values().map(|log| log.file_bytes).sum()
@@ -128,7 +128,7 @@ impl Archive {
 
     pub(crate) fn list(&self) -> Vec<Listed> {
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
-        let listed = |log: &Archived| Listed {
+        let listed = |log: &ArchivedLog| Listed {
             session: log.header.session,
             head: Head { epoch: log.header.epoch, seq: log.header.last_seq },
             summary: log.header.summary.clone(),
@@ -180,7 +180,7 @@ impl Archive {
             return Ok(file);
         }
         let file = Arc::new(FileReader::open(&path_of(&self.dir, header.session), header)?);
-        self.open_files().put(key, file.clone());
+        self.open_files().insert(key, file.clone());
         Ok(file)
     }
 
@@ -188,7 +188,7 @@ impl Archive {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores a log. `next` gives its frames, a few at a time, and none at the end. On an error nothing is left.
+    /// Stores a log. `next` returns its frames, a few at a time, and none at the end. After an error nothing is left.
     pub(crate) fn add(
         &self,
         header: Header,
@@ -201,7 +201,7 @@ impl Archive {
         })?;
         let record = Record { removed: false, file_bytes, header: header.clone() };
         self.note(&[record], false)?;
-        let log = Archived { header, file_bytes };
+        let log = ArchivedLog { header, file_bytes };
         self.logs.write().unwrap_or_else(PoisonError::into_inner).insert(log.header.session, log);
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Archive {
                 break;
             }
             for frame in &frames {
-                writer.put(frame).map_err(unavailable)?;
+                writer.push(frame).map_err(unavailable)?;
             }
         }
         let bytes = writer.finish().map_err(unavailable)?;
@@ -232,17 +232,22 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// Removes a log for good.
+    /// Removes a log permanently.
     pub(crate) fn remove(&self, session: SessionId) -> Result<(), LogError> {
         let log = self.get(session).ok_or(LogError::NotFound(session))?;
         self.remove_logs(vec![log])
     }
 
-    /// The logs to remove so that none is older than `max_age` ms and all have at most `max_bytes`; oldest first.
-    pub(crate) fn overdue(&self, now_ms: u64, max_age: Option<u64>, max_bytes: Option<u64>) -> Vec<Removed> {
+    /// The logs to remove so that none is older than `max_age` ms and their total is at most `max_bytes`; oldest first.
+    pub(crate) fn overdue(
+        &self,
+        now_ms: u64,
+        max_age: Option<u64>,
+        max_bytes: Option<u64>,
+    ) -> Vec<RemovedLog> {
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = (logs.values())
-            .map(|log| Removed {
+            .map(|log| RemovedLog {
                 session: log.header.session,
                 bytes: log.file_bytes,
                 archived_at: log.header.archived_at,
@@ -251,23 +256,23 @@ impl Archive {
         drop(logs);
         all.sort_unstable_by_key(|log| (log.archived_at, log.session));
         let mut bytes: u64 = all.iter().map(|log| log.bytes).sum();
-        let overdue = |log: &Removed| {
+        let overdue = |log: &RemovedLog| {
             let age = now_ms.saturating_sub(log.archived_at);
             let over = max_age.is_some_and(|max| age > max) || max_bytes.is_some_and(|max| bytes > max);
             bytes -= if over { log.bytes } else { 0 };
             over
         };
-        // The oldest come first and each one removed lets the rest be smaller, so the first that may stay ends it.
+        // Oldest first, and each removal reduces the total, so the first log that may stay ends the list.
         let count = all.iter().map(overdue).take_while(|over| *over).count();
         all.truncate(count);
         all
     }
 
-    fn remove_logs(&self, logs: Vec<Archived>) -> Result<(), LogError> {
+    fn remove_logs(&self, logs: Vec<ArchivedLog>) -> Result<(), LogError> {
         let records: Vec<_> = (logs.into_iter())
-            .map(|Archived { header, file_bytes }| Record { removed: true, file_bytes, header })
+            .map(|ArchivedLog { header, file_bytes }| Record { removed: true, file_bytes, header })
             .collect();
-        // On record before it is done: a start in between finishes the removal.
+        // Recorded before it is done: an interrupted removal is completed at the next start.
         self.note(&records, true)?;
         for record in &records {
             let session = record.header.session;
@@ -281,7 +286,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Appends to the catalogue, whole or not at all.
+    /// Appends to the catalogue, completely or not at all.
     fn note(&self, records: &[Record], durably: bool) -> Result<(), LogError> {
         let mut bytes = Vec::new();
         for record in records {
@@ -301,10 +306,10 @@ impl Archive {
     }
 }
 
-/// Compares the list with the files that are there. True if the list was changed.
+/// Compares the list with the existing files. Returns whether the list was changed.
 fn reconcile(
     dir: &Path,
-    logs: &mut HashMap<SessionId, Archived, foldhash::fast::RandomState>,
+    logs: &mut HashMap<SessionId, ArchivedLog, foldhash::fast::RandomState>,
     removed: &HashSet<SessionId>,
     damage: &mut Vec<Damage>,
 ) -> Result<bool, OpenError> {
@@ -335,7 +340,7 @@ fn reconcile(
                 }
                 Err(what) => damage.push(Damage {
                     place: path.display().to_string(),
-                    what: format!("{what}; the file is left alone and its log is not served"),
+                    what: format!("{what}; the file is kept, but its log is not served"),
                 }),
             }
         }
@@ -346,7 +351,7 @@ fn reconcile(
             changed = true;
             damage.push(Damage {
                 place: path_of(dir, *session).display().to_string(),
-                what: "the archive file is gone, and with it the session".into(),
+                what: "the archive file is missing, so the session is lost".into(),
             });
         }
         found
@@ -354,23 +359,23 @@ fn reconcile(
     Ok(changed)
 }
 
-/// A log that was archived just before the process ended, or whose line in the catalogue is damaged.
-fn unlisted(path: &Path, session: SessionId) -> Result<Archived, String> {
+/// A log that was archived just before the process ended, or whose catalogue record is damaged.
+fn unlisted(path: &Path, session: SessionId) -> Result<ArchivedLog, String> {
     let header = file::read_header(path)?;
     if header.session != session {
         return Err("the header names another session".into());
     }
     let file_bytes = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    Ok(Archived { header, file_bytes })
+    Ok(ArchivedLog { header, file_bytes })
 }
 
 fn write_catalogue(
     dir: &Path,
     path: &Path,
-    logs: &HashMap<SessionId, Archived, foldhash::fast::RandomState>,
+    logs: &HashMap<SessionId, ArchivedLog, foldhash::fast::RandomState>,
 ) -> Result<File, OpenError> {
     let mut bytes = Vec::new();
-    for Archived { header, file_bytes } in logs.values() {
+    for ArchivedLog { header, file_bytes } in logs.values() {
         Record { removed: false, file_bytes: *file_bytes, header: header.clone() }.encode(&mut bytes);
     }
     let temporary = dir.join("incoming").join("catalogue");
@@ -416,7 +421,7 @@ fn sync_dir(dir: &Path) -> std::io::Result<()> {
 
 type FileKey = (SessionId, u64);
 
-/// The files that were read last, with their indexes.
+/// The most recently read files, with their indexes.
 #[derive(Default)]
 struct OpenFiles {
     files: HashMap<FileKey, (u64, Arc<FileReader>)>,
@@ -432,9 +437,9 @@ impl OpenFiles {
         Some(file.clone())
     }
 
-    fn put(&mut self, key: FileKey, file: Arc<FileReader>) {
+    fn insert(&mut self, key: FileKey, file: Arc<FileReader>) {
         self.clock += 1;
-        // Few enough to look through all of them.
+        // There are few enough for a linear search.
         if self.files.len() >= self.limit
             && let Some(oldest) = self.files.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key)
         {

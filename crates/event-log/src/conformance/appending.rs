@@ -1,11 +1,11 @@
-//! Appends: what is taken, what conflicts, and what is known again.
+//! Appends: what is committed, what conflicts, and what is recognized as a repeat.
 
 use agentbench_protocol::Head;
 
 use super::{EPOCH, OTHER_EPOCH, Storage, append, frame, head, put, put_nine, read_all, session, submit};
 use crate::{Appended, EventLog, Health};
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn first_append_creates_the_log(storage: &impl Storage) {
     let log = storage.open();
     assert_eq!(log.head(session(1)), None);
@@ -14,7 +14,7 @@ pub fn first_append_creates_the_log(storage: &impl Storage) {
     assert_eq!(log.health(), Health::Writable);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn appends_follow_one_another_without_a_hole(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -31,14 +31,14 @@ pub fn appends_follow_one_another_without_a_hole(storage: &impl Storage) {
     assert_eq!(next, 10);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn append_to_a_log_that_is_not_there_conflicts(storage: &impl Storage) {
     let log = storage.open();
     assert_eq!(put(&log, frame(4, 1, 10, 0)), Appended::Conflict(None));
     assert_eq!(log.head(session(1)), None);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn append_behind_the_head_conflicts(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -47,7 +47,7 @@ pub fn append_behind_the_head_conflicts(storage: &impl Storage) {
     assert_eq!(log.head(session(1)), Some(head(9)));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn append_past_the_head_conflicts(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -55,7 +55,7 @@ pub fn append_past_the_head_conflicts(storage: &impl Storage) {
     assert_eq!(read_all(&log, session(1)), frames);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn append_in_another_epoch_conflicts(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -63,7 +63,7 @@ pub fn append_in_another_epoch_conflicts(storage: &impl Storage) {
     assert_eq!(submit(&log, vec![other]), [Appended::Conflict(Some(head(9)))]);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn creating_a_log_that_exists_conflicts(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -72,7 +72,7 @@ pub fn creating_a_log_that_exists_conflicts(storage: &impl Storage) {
     assert_eq!(put(&log, frame(1, 1, 10, 9)), Appended::Conflict(Some(head(9))));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn the_identical_frame_sent_again_is_committed_once(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -80,7 +80,7 @@ pub fn the_identical_frame_sent_again_is_committed_once(storage: &impl Storage) 
     assert_eq!(read_all(&log, session(1)), frames);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn an_older_frame_sent_again_is_committed_once(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -90,7 +90,7 @@ pub fn an_older_frame_sent_again_is_committed_once(storage: &impl Storage) {
     assert_eq!(read_all(&log, session(1)), frames);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn the_identical_frame_twice_in_one_submit_is_committed_once(storage: &impl Storage) {
     let log = storage.open();
     let one = append(session(1), EPOCH, frame(1, 2, 10, 0));
@@ -101,7 +101,7 @@ pub fn the_identical_frame_twice_in_one_submit_is_committed_once(storage: &impl 
     assert_eq!(read_all(&log, session(1)).len(), 1);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn another_frame_at_the_same_head_conflicts(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -113,7 +113,7 @@ pub fn another_frame_at_the_same_head_conflicts(storage: &impl Storage) {
     assert_eq!(read_all(&log, session(1)), frames);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn one_submit_holds_many_sessions(storage: &impl Storage) {
     let log = storage.open();
     let appends = (0..500).map(|n| append(session(n), EPOCH, frame(1, 2, 100, n as u8))).collect();
@@ -124,7 +124,7 @@ pub fn one_submit_holds_many_sessions(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn outcomes_come_in_the_order_of_the_appends(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -137,7 +137,7 @@ pub fn outcomes_come_in_the_order_of_the_appends(storage: &impl Storage) {
     ];
     let outcomes = submit(&log, appends);
     assert_eq!(outcomes[0], Appended::Committed(head(4)));
-    // The head may be told as it is before or after the rest of the submit.
+    // The head may be reported as before or after the rest of the submit.
     assert!(matches!(outcomes[1], Appended::Conflict(Some(Head { seq: 9 | 10, .. }))), "{outcomes:?}");
     assert_eq!(outcomes[2], Appended::Conflict(None));
     assert_eq!(outcomes[3], Appended::Committed(head(10)));
@@ -145,7 +145,7 @@ pub fn outcomes_come_in_the_order_of_the_appends(storage: &impl Storage) {
     assert_eq!(outcomes.len(), 5);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn an_empty_submit_is_answered(storage: &impl Storage) {
     assert_eq!(submit(&storage.open(), Vec::new()), []);
 }

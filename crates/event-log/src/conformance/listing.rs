@@ -1,4 +1,4 @@
-//! Every log is listed, and observers see every commit.
+//! Every log is listed, and observers are called for every commit.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{EPOCH, Storage, append, frame, head, listed, own, put, put_nine, read_all, session, submit};
 use crate::{Appended, EventLog, Frame};
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn list_gives_every_log_with_its_last_summary(storage: &impl Storage) {
     let log = storage.open();
     assert!(log.list().expect("listable").is_empty());
@@ -30,7 +30,7 @@ pub fn list_gives_every_log_with_its_last_summary(storage: &impl Storage) {
     assert_eq!(archived[0].session, session(2));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn observers_see_commits_in_order_and_before_the_outcome(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -60,7 +60,7 @@ pub fn observers_see_commits_in_order_and_before_the_outcome(storage: &impl Stor
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn observers_do_not_see_what_was_not_committed(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -75,7 +75,7 @@ pub fn observers_do_not_see_what_was_not_committed(storage: &impl Storage) {
     assert_eq!(*seen.lock().expect("not poisoned"), 1);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn a_hundred_thousand_sessions_are_listed(storage: &impl Storage) {
     const SESSIONS: u64 = 100_000;
     let log = storage.open();

@@ -1,11 +1,11 @@
-//! The cases that every engine passes: each promise of [`EventLog`]'s text has one, under its own name.
+//! The cases that every engine passes: one per guarantee of [`EventLog`], under its own name.
 //!
 //! An engine's tests implement [`Storage`] and call [`conformance_tests!`](crate::conformance_tests) (and
 //! [`durable_conformance_tests!`](crate::durable_conformance_tests) if logs outlive the engine): each case becomes a
-//! test. The cases use the contract only, so what they say holds for whoever writes.
+//! test. The cases use only the contract, so they hold for any engine.
 //!
-//! - `appending`, `reading`, `listing`, `removing`: what each operation promises. `sharing`: many at once.
-//! - `reopening`: the end of an engine and its next beginning.
+//! - `appending`, `reading`, `listing`, `removing`: the guarantees of each operation. `sharing`: concurrent use.
+//! - `reopening`: closing an engine and opening it again.
 
 mod appending;
 mod listing;
@@ -29,16 +29,16 @@ pub use removing::*;
 pub use reopening::*;
 pub use sharing::*;
 
-/// Where a case gets its engine from.
+/// Provides a case with its engine.
 pub trait Storage {
     /// The engine under test.
     type Log: EventLog;
 
-    /// Opens the engine. Called again after the first one is dropped, a durable engine finds its logs again.
+    /// Opens the engine. A durable engine, opened again after the first one was dropped, finds its logs.
     fn open(&self) -> Self::Log;
 }
 
-/// Makes one test of each case. `$storage` is an expression that gives a fresh, empty [`Storage`].
+/// Creates one test for each case. `$storage` is an expression for a fresh, empty [`Storage`].
 #[macro_export]
 macro_rules! conformance_tests {
     ($storage:expr) => {
@@ -96,7 +96,7 @@ macro_rules! conformance_tests {
     };
 }
 
-/// The further cases of an engine whose logs outlive it.
+/// Further cases, for engines whose logs outlive them.
 #[macro_export]
 macro_rules! durable_conformance_tests {
     ($storage:expr) => {
@@ -116,12 +116,12 @@ const NO_LIMIT: ReadLimit = ReadLimit { bytes: usize::MAX, events: usize::MAX };
 const EPOCH: Epoch = Epoch::from_u64(0xe0);
 const OTHER_EPOCH: Epoch = Epoch::from_u64(0xe1);
 
-/// A session's name for tests.
+/// A session id for tests.
 pub fn session(number: u64) -> SessionId {
     SessionId::from_u128(0x5e55_1011_0000_7000_8000_0000_0000_0000 + u128::from(number))
 }
 
-/// A frame of `count` events from `first_seq` on, each with a body of `body` bytes that tells its seq and `mark`.
+/// A frame of `count` events from `first_seq` on, each with a body of `body` bytes that contains its seq and `mark`.
 pub fn frame(first_seq: Seq, count: usize, body: usize, mark: u8) -> Frame {
     let mut builder = FrameBuilder::new(first_seq, count * (body + 64));
     for seq in first_seq..first_seq + count as u64 {
@@ -152,7 +152,7 @@ pub fn submit(log: &impl EventLog, appends: Vec<Append>) -> Vec<Appended> {
     outcomes(&submit_later(log, appends))
 }
 
-/// Submits; the outcomes come through the channel.
+/// Submits; the outcomes arrive through the channel.
 pub fn submit_later(log: &impl EventLog, appends: Vec<Append>) -> Receiver<Vec<Appended>> {
     let (done, told) = channel();
     log.submit(appends, Box::new(move |outcomes| drop(done.send(outcomes))));
@@ -162,16 +162,16 @@ pub fn submit_later(log: &impl EventLog, appends: Vec<Append>) -> Receiver<Vec<A
 /// Waits for outcomes.
 ///
 /// # Panics
-/// If none come within a minute.
+/// If none arrive within a minute.
 pub fn outcomes(told: &Receiver<Vec<Appended>>) -> Vec<Appended> {
-    told.recv_timeout(Duration::from_secs(60)).expect("the engine tells the outcomes")
+    told.recv_timeout(Duration::from_secs(60)).expect("the engine reports the outcomes")
 }
 
 fn head(seq: Seq) -> Head {
     Head { epoch: EPOCH, seq }
 }
 
-/// Appends one frame to session 1 and gives the one outcome.
+/// Appends one frame to session 1 and returns its outcome.
 fn put(log: &impl EventLog, frame: Frame) -> Appended {
     submit(log, vec![append(session(1), EPOCH, frame)]).remove(0)
 }

@@ -3,7 +3,7 @@
 use super::{NO_LIMIT, Storage, frame, head, not_found, put, put_nine, read_all, session};
 use crate::{Appended, EventLog, FrameBuilder, Kind, ReadLimit, Record};
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn a_frame_is_read_as_it_was_appended(storage: &impl Storage) {
     let log = storage.open();
     let mut builder = FrameBuilder::new(1, 4096);
@@ -33,7 +33,7 @@ pub fn a_frame_is_read_as_it_was_appended(storage: &impl Storage) {
     assert_eq!(read_all(&log, session(1)), [frame]);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_stops_at_the_limit_of_events(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -47,7 +47,7 @@ pub fn read_stops_at_the_limit_of_events(storage: &impl Storage) {
     assert_eq!(read(4, 1), frames[1..2]);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_stops_before_the_limit_of_bytes(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -59,7 +59,7 @@ pub fn read_stops_before_the_limit_of_bytes(storage: &impl Storage) {
     assert_eq!(read(size(3)), frames);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_returns_a_first_frame_over_the_limit(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -67,7 +67,7 @@ pub fn read_returns_a_first_frame_over_the_limit(storage: &impl Storage) {
     assert_eq!(reading.frames, frames[2..]);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_from_inside_a_frame_returns_the_whole_frame(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -78,13 +78,13 @@ pub fn read_from_inside_a_frame_returns_the_whole_frame(storage: &impl Storage) 
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_from_every_seq_finds_its_frame(storage: &impl Storage) {
     let log = storage.open();
     let mut frames = Vec::new();
     let mut next = 1;
     for n in 0..200 {
-        // Runs of short and long frames, so that a search cannot rely on an even spread.
+        // Runs of short and long frames, so that a search cannot rely on an even distribution.
         let count = if n % 50 < 40 { 1 } else { 37 };
         frames.push(frame(next, count, 30, n as u8));
         next += count as u64;
@@ -97,7 +97,7 @@ pub fn read_from_every_seq_finds_its_frame(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_past_the_head_gives_no_frames(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -107,7 +107,7 @@ pub fn read_past_the_head_gives_no_frames(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn read_of_a_log_that_is_not_there_is_not_found(storage: &impl Storage) {
     let log = storage.open();
     assert!(not_found(&log.read(session(1), 1, NO_LIMIT)));

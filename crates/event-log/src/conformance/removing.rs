@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{Appended, EventLog, LogError, ReadLimit};
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn trim_removes_whole_frames(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -26,7 +26,7 @@ pub fn trim_removes_whole_frames(storage: &impl Storage) {
     assert_eq!(put(&log, frame(10, 1, 10, 0)), Appended::Committed(head(10)));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn trim_of_everything_leaves_the_head(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -39,7 +39,7 @@ pub fn trim_of_everything_leaves_the_head(storage: &impl Storage) {
     assert_eq!(log.trim(session(1), u64::MAX), Ok(12));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn trim_is_refused_for_archived_and_missing_logs(storage: &impl Storage) {
     let log = storage.open();
     assert!(not_found(&log.trim(session(1), 1)));
@@ -48,7 +48,7 @@ pub fn trim_is_refused_for_archived_and_missing_logs(storage: &impl Storage) {
     assert!(matches!(log.trim(session(1), 4), Err(LogError::Refused(_))));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn an_archived_log_can_be_read_and_not_appended_to(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -70,7 +70,7 @@ pub fn an_archived_log_can_be_read_and_not_appended_to(storage: &impl Storage) {
     assert_eq!(log.head(session(1)), Some(head(9)));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn archiving_twice_is_harmless(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -80,7 +80,7 @@ pub fn archiving_twice_is_harmless(storage: &impl Storage) {
     assert_eq!(log.list().expect("listable").len(), 1);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn a_trimmed_log_is_archived_as_it_is(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -97,12 +97,12 @@ pub fn a_trimmed_log_is_archived_as_it_is(storage: &impl Storage) {
     assert_eq!((reading.head, reading.first_seq, reading.frames.len()), (head(4), 5, 0));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn archive_of_a_log_that_is_not_there_is_not_found(storage: &impl Storage) {
     assert!(not_found(&storage.open().archive(session(1))));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn a_deleted_log_is_gone(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -113,7 +113,7 @@ pub fn a_deleted_log_is_gone(storage: &impl Storage) {
     assert_eq!(put(&log, frame(10, 1, 10, 0)), Appended::Conflict(None));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn an_archived_log_can_be_deleted(storage: &impl Storage) {
     let log = storage.open();
     put_nine(&log);
@@ -124,7 +124,7 @@ pub fn an_archived_log_can_be_deleted(storage: &impl Storage) {
     assert!(log.list().expect("listable").is_empty());
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn a_deleted_log_can_be_created_again_in_another_epoch(storage: &impl Storage) {
     let log = storage.open();
     for archived in [false, true] {
@@ -141,7 +141,7 @@ pub fn a_deleted_log_can_be_created_again_in_another_epoch(storage: &impl Storag
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn delete_of_a_log_that_is_not_there_is_not_found(storage: &impl Storage) {
     let log = storage.open();
     assert!(not_found(&log.delete(session(1))));

@@ -1,4 +1,4 @@
-//! What holds over the end of an engine and its next beginning.
+//! What holds across closing and reopening an engine.
 
 use agentbench_protocol::Head;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Appended, EventLog, LogError};
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn close_ends_appends_and_not_reads(storage: &impl Storage) {
     let log = storage.open();
     let frames = put_nine(&log);
@@ -20,7 +20,7 @@ pub fn close_ends_appends_and_not_reads(storage: &impl Storage) {
     assert_eq!(log.head(session(1)), Some(head(9)));
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn close_commits_what_is_in_flight(storage: &impl Storage) {
     let log = storage.open();
     let told: Vec<_> =
@@ -31,7 +31,7 @@ pub fn close_commits_what_is_in_flight(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn logs_are_there_after_reopening(storage: &impl Storage) {
     let (frames, before) = {
         let log = storage.open();
@@ -49,7 +49,7 @@ pub fn logs_are_there_after_reopening(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn appends_go_on_after_reopening(storage: &impl Storage) {
     let mut expected = put_nine(&storage.open());
     for first in 10..15 {
@@ -62,7 +62,7 @@ pub fn appends_go_on_after_reopening(storage: &impl Storage) {
     assert_eq!(storage.open().list().expect("listable").len(), 6);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn the_identical_frame_is_known_after_reopening(storage: &impl Storage) {
     let frames = put_nine(&storage.open());
     let log = storage.open();
@@ -71,7 +71,7 @@ pub fn the_identical_frame_is_known_after_reopening(storage: &impl Storage) {
     assert_eq!(read_all(&log, session(1)), frames);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn trims_are_kept_over_reopening(storage: &impl Storage) {
     let frames = {
         let log = storage.open();
@@ -91,7 +91,7 @@ pub fn trims_are_kept_over_reopening(storage: &impl Storage) {
     assert_eq!(submit(&log, vec![next]), [Appended::Committed(head(5))]);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn archived_logs_are_there_after_reopening(storage: &impl Storage) {
     let (frames, before) = {
         let log = storage.open();
@@ -112,7 +112,7 @@ pub fn archived_logs_are_there_after_reopening(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn deleted_logs_stay_deleted_after_reopening(storage: &impl Storage) {
     {
         let log = storage.open();
@@ -133,7 +133,7 @@ pub fn deleted_logs_stay_deleted_after_reopening(storage: &impl Storage) {
     assert_eq!(read_all(&log, session(3)), [frame(1, 1, 10, 9)]);
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn what_close_answered_is_there_after_reopening(storage: &impl Storage) {
     {
         let log = storage.open();

@@ -1,11 +1,11 @@
-//! Many who write at once.
+//! Concurrent writers.
 
 use std::collections::HashMap;
 
 use super::{EPOCH, Storage, append, frame, head, read_all, session, submit};
 use crate::{Appended, EventLog};
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn sessions_are_appended_to_from_many_threads(storage: &impl Storage) {
     let log = storage.open();
     std::thread::scope(|scope| {
@@ -25,7 +25,7 @@ pub fn sessions_are_appended_to_from_many_threads(storage: &impl Storage) {
     }
 }
 
-/// The case of this name.
+/// Conformance case: see the name.
 pub fn two_writers_of_one_session_cannot_fork_it(storage: &impl Storage) {
     let log = storage.open();
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! JSON as the wire has it: read by scanning, written without building, compared by spelling it alike.
+//! JSON on the wire: parsed by scanning, written without building values, compared in one spelling.
 
 mod scan;
 mod spelling;
@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 pub use scan::{JsonError, JsonKind, RawValue, Scanner};
 pub use spelling::{Spelling, respell};
 
-/// Appends `text` as a JSON string, escaped as RFC 8259 §7 asks for.
+/// Appends `text` as a JSON string, escaped according to RFC 8259 §7.
 pub fn write_str(dst: &mut BytesMut, text: &str) {
     let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
     if text.as_bytes().iter().all(plain) {
@@ -26,7 +26,7 @@ pub fn write_u64(dst: &mut BytesMut, number: u64) {
     dst.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Appends a value that serde can write.
+/// Appends a value that serde can serialize.
 pub fn write_value(dst: &mut BytesMut, value: &impl serde::Serialize) {
     // Our own types have string keys and finite numbers only, which always serialise.
     serde_json::to_writer(dst.writer(), value).expect("own types serialise");

@@ -1,11 +1,11 @@
-//! A validating JSON scanner (RFC 8259) that finds where values begin and end without building them.
+//! A validating JSON scanner (RFC 8259) that finds the bounds of values without building them.
 //!
-//! The server reads only the outside of an envelope and passes `data` on as the sender wrote it. So `data` has to be
-//! proved to be JSON (it is spliced into what readers get), and nothing more. One pass, no recursion, no allocation down
-//! to 128 levels; plain runs of a string are checked eight bytes at a time, long ones by blocks.
+//! The server reads only the envelope and passes `data` on as the sender wrote it. So `data` must be
+//! verified to be JSON (it is spliced into what readers receive), and nothing more. One pass, no recursion, no allocation down
+//! to 128 levels; plain runs of a string are checked eight bytes at a time, long ones in blocks.
 //!
-//! Any nesting is read, and its depth reported: a caller that bounds it can then refuse the one message that breaks the
-//! bound by its id, and not the whole frame that others share.
+//! Any nesting is accepted, and its depth is reported: a caller with a limit can then refuse only the message that exceeds
+//! it, by its id, and not the whole frame.
 
 /// Text that is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub struct JsonError {
     pub at: usize,
 }
 
-/// What a value is, told by its first byte.
+/// The kind of a value, determined by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonKind {
     /// `{…}`
@@ -34,10 +34,10 @@ pub enum JsonKind {
     Null,
 }
 
-/// One value in the text that was scanned.
+/// One scanned value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawValue<'a> {
-    /// What it is.
+    /// Its kind.
     pub kind: JsonKind,
     /// Its text, without surrounding white space.
     pub text: &'a str,
@@ -46,7 +46,7 @@ pub struct RawValue<'a> {
 }
 
 impl<'a> RawValue<'a> {
-    /// The content of a string that holds no escapes; `None` for other kinds and for strings with escapes.
+    /// The content of a string without escapes; `None` for other kinds and for strings with escapes.
     pub fn plain_str(&self) -> Option<&'a str> {
         if self.kind != JsonKind::String {
             return None;
@@ -66,7 +66,7 @@ impl<'a> RawValue<'a> {
         }
     }
 
-    /// A number that is a whole one between 0 and 2⁶⁴ − 1.
+    /// A whole number from 0 to 2⁶⁴ − 1.
     pub fn to_u64(&self) -> Option<u64> {
         if self.kind == JsonKind::Number { self.text.parse().ok() } else { None }
     }
@@ -77,7 +77,7 @@ impl<'a> RawValue<'a> {
     }
 }
 
-/// A place in a JSON text, moving forward only.
+/// A position in a JSON text, which only moves forward.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
     text: &'a str,
@@ -85,7 +85,7 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// Begins at the start of `text`.
+    /// Starts at the beginning of `text`.
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
@@ -129,18 +129,18 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// Consumes `byte`, the end of a list or object, which has to come next after white space.
+    /// Consumes `byte`, the end of a list or object, which must come next after white space.
     ///
     /// # Errors
-    /// If something else comes.
+    /// Something else comes next.
     pub fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
         if self.eat(byte) { Ok(()) } else { self.error("',' or the end of a list or object is missing") }
     }
 
-    /// Nothing but white space may be left.
+    /// Checks that only white space remains.
     ///
     /// # Errors
-    /// If something is.
+    /// Something else remains.
     pub fn end(&mut self) -> Result<(), JsonError> {
         if self.peek().is_some() { self.error("something after the value") } else { Ok(()) }
     }
@@ -148,7 +148,7 @@ impl<'a> Scanner<'a> {
     /// Consumes one whole value of any kind.
     ///
     /// # Errors
-    /// If the text here is not a JSON value.
+    /// The text is not a JSON value.
     #[inline]
     pub fn value(&mut self) -> Result<RawValue<'a>, JsonError> {
         let Some(first) = self.peek() else { return self.error("a value is missing") };
@@ -165,10 +165,10 @@ impl<'a> Scanner<'a> {
         Ok(RawValue { kind, text: &self.text[start..self.at], depth })
     }
 
-    /// Calls `member` with each key (as a value, quotes included) and value of an object.
+    /// Calls `member` with each key (as a value, including quotes) and value of an object.
     ///
     /// # Errors
-    /// If the text here is not an object, or what `member` says.
+    /// The text is not an object, or `member` returned an error.
     #[inline]
     pub fn object<E: From<JsonError>>(
         &mut self,
@@ -193,11 +193,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Consumes an object or array, and returns how many levels it has.
+    /// Consumes an object or array, and returns its number of levels.
     fn container(&mut self) -> Result<u32, JsonError> {
         let mut open = Levels::default();
         loop {
-            // Here a value begins.
+            // A value starts here.
             let opened = match self.peek() {
                 Some(first @ (b'{' | b'[')) => {
                     self.at += 1;
@@ -220,7 +220,7 @@ impl<'a> Scanner<'a> {
                 }
                 continue;
             }
-            // Here a value has ended; `opened` tells that it was an empty container, whose end is eaten already.
+            // A value has ended; `opened` means that it was an empty container whose end is already consumed.
             if opened {
                 open.pop();
             }
@@ -240,10 +240,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Consumes the key of an object's member, quotes included, and the colon.
+    /// Consumes the key of an object's member, including quotes, and the colon.
     ///
     /// # Errors
-    /// If something else comes.
+    /// Something else comes next.
     #[inline]
     pub fn key(&mut self) -> Result<RawValue<'a>, JsonError> {
         if self.peek() != Some(b'"') {
@@ -333,10 +333,10 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The containers that are open: one bit each tells objects from lists.
+/// The open containers: one bit each distinguishes objects from lists.
 #[derive(Default)]
 struct Levels {
-    /// The innermost ones, the lowest bit the last.
+    /// The innermost ones, with the last in the lowest bit.
     bits: u128,
     /// Those further out, 128 at a time.
     outer: Vec<u128>,
@@ -360,7 +360,7 @@ impl Levels {
         self.depth -= 1;
         self.bits >>= 1;
         if self.depth > 0 && self.depth.is_multiple_of(u128::BITS) {
-            // What `push` put there when the level that ends now began.
+            // The value that `push` stored when the ending level began.
             self.bits = self.outer.pop().unwrap_or_default();
         }
     }
@@ -376,10 +376,10 @@ impl Levels {
     }
 }
 
-/// Bytes of a string that are looked at together once it has shown to be long.
+/// Bytes of a string that are checked together once it has proved to be long.
 const BLOCK: usize = 64;
 
-/// How many bytes from the start need no look inside a string: no quote, backslash or control character.
+/// How many bytes from the start are plain inside a string: no quote, backslash or control character.
 #[inline]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
     // Keys and most values end here.
@@ -394,14 +394,14 @@ fn plain_run_by_blocks(bytes: &[u8]) -> usize {
     plain + plain_run_by_words(&bytes[plain..])
 }
 
-/// Without branches and with one result for all: compilers make vector instructions of it.
+/// Without branches and with one combined result, which compilers turn into vector instructions.
 #[inline]
 fn is_plain(block: &[u8; BLOCK]) -> bool {
     let special = |b: u8| u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20);
     block.iter().fold(0, |found, b| found | special(*b)) == 0
 }
 
-/// Eight bytes a step; the tests for "less than" and "equal" on all bytes of a word are those of
+/// Eight bytes per step; the tests for "less than" and "equal" on all bytes of a word are those of
 /// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>.
 #[inline]
 fn plain_run_by_words(bytes: &[u8]) -> usize {

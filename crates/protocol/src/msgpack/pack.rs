@@ -1,7 +1,7 @@
-//! The way out: JSON texts as MessagePack.
+//! Converts JSON texts to MessagePack.
 //!
-//! One pass over the text. How many members a list or map has is known only at its end, so each begins as one byte, and that
-//! becomes its header; those of more than 15 members need a longer one, for which the output is copied once more.
+//! One pass over the text. The number of members of a list or map is known only at its end, so each starts as one byte, which
+//! becomes its header; those with more than 15 members need a longer one, for which the output is copied once more.
 
 use bytes::{BufMut, BytesMut};
 use rmp::Marker;
@@ -10,7 +10,7 @@ use rmp::encode::{write_f64, write_sint, write_str, write_uint};
 use super::unescape::unescape;
 use crate::json::{JsonError, JsonKind, RawValue, Scanner};
 
-/// Most members that the header of one byte can count.
+/// Maximum number of members for a header of one byte.
 const SMALL: u32 = 15;
 
 /// A list or map in the output.
@@ -21,11 +21,11 @@ struct Container {
     is_map: bool,
 }
 
-/// Translates JSON into MessagePack. It keeps only buffers from one text to the next.
+/// Converts JSON to MessagePack. It keeps only buffers between texts.
 #[derive(Default)]
 pub struct Packer {
     containers: Vec<Container>,
-    /// Places in `containers` of those that are not ended.
+    /// Indices in `containers` of the open ones.
     open: Vec<usize>,
     text: String,
 }
@@ -34,7 +34,7 @@ impl Packer {
     /// Appends the MessagePack form of one JSON value.
     ///
     /// # Errors
-    /// If `json` is not one JSON value; then nothing is appended.
+    /// `json` is not one JSON value; then nothing is appended.
     pub fn pack(&mut self, json: &[u8], dst: &mut BytesMut) -> Result<(), JsonError> {
         let Ok(json) = simdutf8::basic::from_utf8(json) else {
             return Err(JsonError { what: "bytes that are not UTF-8", at: 0 });
@@ -56,7 +56,7 @@ impl Packer {
 
     fn values(&mut self, scanner: &mut Scanner<'_>, dst: &mut BytesMut) -> Result<(), JsonError> {
         loop {
-            // Here a value begins.
+            // A value starts here.
             if let Some(is_map) = opening(scanner) {
                 self.open.push(self.containers.len());
                 self.containers.push(Container { at: dst.len(), members: 0, is_map });
@@ -72,7 +72,7 @@ impl Packer {
                 let value = scanner.value()?;
                 self.scalar(value, dst);
             }
-            // Here it has ended, and with it perhaps those around it.
+            // It has ended, and possibly the containers around it.
             loop {
                 let Some(&place) = self.open.last() else { return scanner.end() };
                 let container = &mut self.containers[place];
@@ -117,7 +117,7 @@ impl Packer {
         written(write_str(&mut dst.writer(), text));
     }
 
-    /// Puts every container's header into its place.
+    /// Inserts the header of every container.
     fn write_headers(&mut self, dst: &mut BytesMut) {
         let wide = self.containers.iter().position(|container| container.members > SMALL);
         let (small, rest) = self.containers.split_at(wide.unwrap_or(self.containers.len()));
@@ -138,7 +138,7 @@ impl Packer {
     }
 }
 
-/// Whether an object begins here, or a list; its bracket is consumed.
+/// Whether an object starts here, or a list; its bracket is consumed.
 fn opening(scanner: &mut Scanner<'_>) -> Option<bool> {
     if scanner.eat(b'{') {
         Some(true)
@@ -171,7 +171,7 @@ fn write_header(container: &Container, dst: &mut BytesMut) {
     }
 }
 
-/// A whole number of 64 bits as it is; any other as the nearest float, which is infinite for what is beyond all floats.
+/// A whole number of 64 bits unchanged; any other as the nearest float, which is infinite beyond the range of floats.
 fn number(text: &str, dst: &mut BytesMut) {
     let mut dst = dst.writer();
     if let Ok(whole) = text.parse::<u64>() {
@@ -179,12 +179,12 @@ fn number(text: &str, dst: &mut BytesMut) {
     } else if let Some(whole) = text.parse::<i64>().ok().filter(|whole| *whole != 0) {
         written(write_sint(&mut dst, whole));
     } else {
-        // -0 comes here, too: only a float can express it. Any JSON number is one that Rust can read.
+        // -0 also comes here: only a float can express it. Rust can parse any JSON number.
         written(write_f64(&mut dst, text.parse().unwrap_or(f64::NAN)));
     }
 }
 
-/// Writing to memory cannot fail; `rmp` cannot know that.
+/// Writing to memory cannot fail, but `rmp` returns a result.
 fn written<T, E: std::fmt::Debug>(result: Result<T, E>) {
     result.map(drop).expect("writing to memory");
 }

@@ -1,7 +1,7 @@
-//! JSON strings with escapes as text, whatever the escapes are.
+//! Resolves any escapes of JSON strings.
 
-/// Writes the content of a JSON string (RFC 8259 §7) that the scanner has checked, its quotes left out, over `text`. Half a
-/// surrogate pair, which no text can hold, becomes U+FFFD.
+/// Writes the content of a JSON string (RFC 8259 §7) that the scanner has validated, without its quotes, to `text`. Half a
+/// surrogate pair, which text cannot contain, becomes U+FFFD.
 pub(super) fn unescape(mut content: &str, text: &mut String) {
     text.clear();
     while let Some(at) = memchr::memchr(b'\\', content.as_bytes()) {
@@ -23,7 +23,7 @@ pub(super) fn unescape(mut content: &str, text: &mut String) {
     text.push_str(content);
 }
 
-/// The character that begins with the four digits here, and how many bytes it takes with what may follow it.
+/// The character that starts with the four digits here, and its length in bytes including what may follow.
 fn unicode(digits: &str) -> (char, usize) {
     let Some(unit) = hex(digits) else { return (char::REPLACEMENT_CHARACTER, digits.len().min(4)) };
     if let Some(char) = char::from_u32(u32::from(unit)) {

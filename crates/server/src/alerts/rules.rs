@@ -1,11 +1,11 @@
-//! The table of rules: what is read, which readings are bad, what it means. The rules for Prometheus are made from it, so
-//! that both say the same.
+//! The table of alert rules: the reading, the condition, and what it means. The rules for Prometheus are generated from it, so
+//! that both always agree.
 
 use serde::Serialize;
 
 use super::state::Direction::{self, Above, Below};
 
-/// How soon somebody should look.
+/// How soon somebody should act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -25,7 +25,7 @@ impl Severity {
     }
 }
 
-/// What rules are held against. Rates and percentiles are of the last ten seconds; `None` is not known.
+/// The values that rules are evaluated on. Rates and percentiles cover the last ten seconds; `None` means unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Readings {
     pub(crate) refused_per_second: Option<f64>,
@@ -56,7 +56,7 @@ pub(crate) struct Rule {
     pub(crate) title: &'static str,
     pub(crate) severity: Severity,
     pub(crate) direction: Direction,
-    /// The level at which it clears, as a part of the threshold.
+    /// The level at which it clears, as a factor of the threshold.
     pub(crate) margin: f64,
     pub(crate) reading: fn(&Readings) -> Option<f64>,
     pub(crate) unit: &'static str,
@@ -64,9 +64,9 @@ pub(crate) struct Rule {
     pub(crate) summary: &'static str,
     /// What it means, and what to do.
     pub(crate) description: &'static str,
-    /// The reading in PromQL, for each instance.
+    /// The reading in PromQL, per instance.
     pub(crate) query: &'static str,
-    /// What has to hold, too.
+    /// A further condition.
     pub(crate) only_if: Option<&'static str>,
 }
 
@@ -77,9 +77,9 @@ impl Rule {
     }
 }
 
-/// Causes of gaps that stand for events which are not there any more, or never will be.
+/// Causes of gaps for events that no longer exist, or never will.
 pub(crate) const LOST: [&str; 4] = ["damaged", "overflow", "epoch", "diverged"];
-/// Messages in ten seconds below which a share of them says nothing.
+/// Messages in ten seconds below which a percentage is meaningless.
 pub(crate) const ENOUGH_MESSAGES: u64 = 20;
 
 /// Every rule.
@@ -91,9 +91,9 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 0.8,
         reading: |it| it.refused_per_second,
-        unit: "refused a second",
+        unit: "refused per second",
         summary: "Connections are refused",
-        description: "agentbench_connections_refused_total says why: bad tokens (bad_signature, expired: clients or the issuer), \
+        description: "agentbench_connections_refused_total shows the cause: bad tokens (bad_signature, expired: clients or the issuer), \
             limits (max_connections, address_rate, user_connections), tls_failed, origin.",
         query: "sum by (instance) (rate(agentbench_connections_refused_total[1m]))",
         only_if: None,
@@ -105,10 +105,10 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 0.8,
         reading: |it| it.opened_per_second,
-        unit: "opened a second",
-        summary: "Clients connect again and again",
-        description: "After a restart it passes within RECONNECT_SPREAD. Otherwise agentbench_connections_closed_total says why \
-            they lose their connections, and GET /api/v1/connections/{clientId}/why says it of one.",
+        unit: "opened per second",
+        summary: "Clients keep reconnecting",
+        description: "After a restart this passes within RECONNECT_SPREAD. Otherwise agentbench_connections_closed_total shows why \
+            they lose their connections, and GET /api/v1/connections/{clientId}/why explains a single one.",
         query: "sum by (instance) (rate(agentbench_connections_opened_total[1m]))",
         only_if: None,
     },
@@ -121,8 +121,8 @@ pub(crate) const RULES: &[Rule] = &[
         reading: |it| it.error_percent,
         unit: "percent of messages",
         summary: "Many messages are refused",
-        description: "agentbench_errors_total says with which code. overloaded and log_unavailable are the server's, rate_limited \
-            is a limit, the others are mistakes of clients.",
+        description: "agentbench_errors_total shows the codes. overloaded and log_unavailable are the server's fault, rate_limited \
+            is a limit, the others are errors of clients.",
         query: "100 * sum by (instance) (rate(agentbench_errors_total[1m])) / (sum by (instance) (rate(agentbench_events_received_total[1m])) \
             + sum by (instance) (rate(agentbench_errors_total[1m])))",
         only_if: Some(
@@ -137,9 +137,9 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 0.8,
         reading: |it| it.delivery_p99_ms,
         unit: "ms (p99)",
-        summary: "Events reach their readers late",
-        description: "If commit_time fires too, it is the disk. If not: CPU (agentbench_cpu_seconds_total against WORKERS), or \
-            readers that do not keep up (agentbench_slow_reader_behind names ten).",
+        summary: "Events reach readers late",
+        description: "If commit_time fires too, the disk is the cause. Otherwise it is CPU (agentbench_cpu_seconds_total against WORKERS), or \
+            readers that cannot keep up (agentbench_slow_reader_behind names ten).",
         query: "1000 * histogram_quantile(0.99, sum by (instance, le) (rate(agentbench_delivery_seconds_bucket[1m])))",
         only_if: None,
     },
@@ -151,9 +151,9 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 0.8,
         reading: |it| it.lost,
         unit: "gaps in ten seconds",
-        summary: "Readers were told that events are gone",
-        description: "agentbench_gaps_total says the cause. damaged: stored bytes fail their checksum, see the log and the disk's \
-            health. epoch, diverged: the data folder is another one than the reader knew (restored, emptied). overflow: the reader was too far behind.",
+        summary: "Readers received gaps for lost events",
+        description: "agentbench_gaps_total shows the cause. damaged: stored bytes fail their checksum, see the log and the disk's \
+            health. epoch, diverged: the data folder is not the one that the reader knew (restored or emptied). overflow: the reader was too far behind.",
         query: "sum by (instance) (increase(agentbench_gaps_total{cause=~\"damaged|overflow|epoch|diverged\"}[1m]))",
         only_if: None,
     },
@@ -164,10 +164,10 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 0.8,
         reading: |it| it.gaps_per_second,
-        unit: "gaps a second",
-        summary: "Readers miss events that were too old",
+        unit: "gaps per second",
+        summary: "Readers miss events that had expired or been removed",
         description: "expired: events with a ttl that were not delivered in time, so readers are slow or the ttl is short. \
-            retention: readers come back later than RETENTION_AGE allows.",
+            retention: readers return later than RETENTION_AGE allows.",
         query: "sum by (instance) (rate(agentbench_gaps_total{cause=~\"expired|retention\"}[1m]))",
         only_if: None,
     },
@@ -178,9 +178,9 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 0.8,
         reading: |it| it.log_errors,
-        unit: "frames not taken in ten seconds, and 1 while it takes none",
-        summary: "The log does not take events",
-        description: "/readyz says whether the disk is full (it recovers when there is room) or a write or fsync failed (restart the \
+        unit: "frames refused in ten seconds, plus 1 while the log accepts none",
+        summary: "The log refuses events",
+        description: "/readyz shows whether the disk is full (the log recovers once there is space) or a write or fsync failed (restart the \
             server; check the disk first).",
         query: "max by (instance) (increase(agentbench_log_refused_total[1m])) + max by (instance) (agentbench_log_state)",
         only_if: None,
@@ -192,10 +192,10 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 1.0,
         reading: |it| it.log_damage,
-        unit: "(1 acknowledged events are missing, 2 only ended sessions can be read)",
-        summary: "The log was found damaged at the start",
-        description: "The log lines of the start name the files, and /readyz says if only ended sessions are served. Check the disk; damaged \
-            bytes are kept in quarantine/ of the data folder. Restore a backup, or accept the loss: the next start does not say it again.",
+        unit: "(1: acknowledged events are missing, 2: only ended sessions can be read)",
+        summary: "The log was damaged at start",
+        description: "The log lines at start name the files, and /readyz shows whether only ended sessions are served. Check the disk; damaged \
+            bytes are kept in quarantine/ of the data folder. Restore a backup, or accept the loss: the next start will not report it again.",
         query: "agentbench_log_damage",
         only_if: None,
     },
@@ -207,9 +207,9 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 1.0,
         reading: |it| it.audit_stuck_seconds,
         unit: "seconds",
-        summary: "The audit log takes no lines",
+        summary: "The audit log cannot write lines",
         description: "Its disk is full, slow or broken: see the log line that names the file. Lines wait (agentbench_queue_depth{queue=\"audit\"}); \
-            when the queue is full, what has to be written down is refused (AUDIT_WHEN_FULL=wait) or lines are lost and counted.",
+            when the queue is full, operations that need an audit line are refused (AUDIT_WHEN_FULL=wait), or lines are lost and counted.",
         query: "agentbench_audit_stuck_seconds",
         only_if: None,
     },
@@ -222,7 +222,7 @@ pub(crate) const RULES: &[Rule] = &[
         reading: |it| it.evidence_damaged,
         unit: "files",
         summary: "Stored evidence is damaged",
-        description: "Files of evidence are no longer what their hash says, by a read or by the scrub; the log names session and hash. They are \
+        description: "A read or the scrub found files of evidence that no longer match their hash; the log names session and hash. They are \
             not served. Upload the same bytes again, or restore the file from a backup, and check the disk.",
         query: "agentbench_evidence_damaged",
         only_if: None,
@@ -234,9 +234,9 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 1.0,
         reading: |it| it.held_seconds,
-        unit: "seconds that deletions are held",
+        unit: "seconds until deletions resume",
         summary: "The wall clock was set",
-        description: "Nothing is removed for its age before RETENTION_HOLD is over, so that a wrong clock deletes nothing. Check the clock \
+        description: "Nothing is removed for its age until RETENTION_HOLD has passed, so that a wrong clock deletes nothing. Check the clock \
             (timedatectl, chronyc tracking) and set it right before then.",
         query: "agentbench_deletions_held_seconds",
         only_if: None,
@@ -250,8 +250,8 @@ pub(crate) const RULES: &[Rule] = &[
         reading: |it| it.commit_p99_ms,
         unit: "ms (p99)",
         summary: "The log is slow",
-        description: "Acks wait for it. Look at the disk (iostat -x 1): with ACK_LEVEL=synced this is the time of fsync, otherwise \
-            the disk is busy with something else.",
+        description: "Acks wait for it. Check the disk (iostat -x 1): with ACK_LEVEL=synced this is the time of fsync, otherwise \
+            the disk is busy with other work.",
         query: "1000 * histogram_quantile(0.99, sum by (instance, le) (rate(agentbench_log_commit_seconds_bucket[1m])))",
         only_if: None,
     },
@@ -262,10 +262,10 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 1.0,
         reading: |it| it.memory_percent,
-        unit: "percent of what it may have",
-        summary: "Memory runs out",
-        description: "agentbench_queue_depth says what holds it: receive_buffer (large messages that do not end), commit_backlog \
-            (a slow disk). Lower MAX_CONNECTIONS, TAIL_BUDGET, RECEIVE_BUDGET, or give it more.",
+        unit: "percent of the memory limit",
+        summary: "Memory is running out",
+        description: "agentbench_queue_depth shows what uses it: receive_buffer (large incomplete messages), commit_backlog \
+            (a slow disk). Lower MAX_CONNECTIONS, TAIL_BUDGET or RECEIVE_BUDGET, or add memory.",
         query: "100 * agentbench_memory_resident_bytes / agentbench_memory_limit_bytes",
         only_if: None,
     },
@@ -277,8 +277,8 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 1.0,
         reading: |it| it.disk_free_percent,
         unit: "percent free",
-        summary: "The disk fills up",
-        description: "When it is full, publishes are refused and reads go on. Make room, or have old sessions removed: RETENTION_AGE, \
+        summary: "The disk is filling up",
+        description: "When it is full, publishes are refused and reads continue. Free some space, or have old sessions removed: RETENTION_AGE, \
             RETENTION_BYTES.",
         query: "100 * agentbench_disk_free_bytes / agentbench_disk_size_bytes",
         only_if: None,
@@ -291,8 +291,8 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 1.0,
         reading: |it| it.certificate_days,
         unit: "days left",
-        summary: "The certificate ends soon",
-        description: "Renew it and replace the files of TLS_CERT and TLS_KEY: it is taken within seconds.",
+        summary: "The certificate expires soon",
+        description: "Renew it and replace the files of TLS_CERT and TLS_KEY: they are loaded within seconds.",
         query: "(agentbench_certificate_expiry_timestamp_seconds - time()) / 86400",
         only_if: None,
     },
@@ -304,9 +304,9 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 1.0,
         reading: |it| it.issuer_seconds,
         unit: "seconds",
-        summary: "The issuer's keys grow old",
-        description: "JWKS_URL has not answered with keys for so long. The known ones stay good, but a new key is not learned: \
-            tokens signed with it are refused.",
+        summary: "The issuer's keys are out of date",
+        description: "JWKS_URL has not returned keys for this long. The known keys remain valid, but new ones are not fetched: \
+            tokens signed with them are refused.",
         query: "agentbench_issuer_keys_age_seconds",
         only_if: None,
     },
@@ -318,9 +318,9 @@ pub(crate) const RULES: &[Rule] = &[
         margin: 0.8,
         reading: |it| it.stalled,
         unit: "sessions",
-        summary: "Running sessions are silent",
-        description: "They run and have been silent for ten times their usual pace (at least STALL_AFTER): the agent hangs, or has \
-            lost its connection. GET /api/v1/sessions?status=running says which (stalled).",
+        summary: "Running sessions have stalled",
+        description: "They are running and sent nothing for ten times their usual interval (at least STALL_AFTER): the agent hangs, or has \
+            lost its connection. GET /api/v1/sessions?status=running shows which (stalled).",
         query: "agentbench_sessions_stalled",
         only_if: None,
     },
@@ -334,7 +334,7 @@ pub(crate) const RULES: &[Rule] = &[
         unit: "workers",
         summary: "A worker thread hangs",
         description: "Its connections and sessions get no answers. The process ends after WORKER_TIMEOUT and its supervisor starts \
-            another one; nothing acked is lost. Please report it, with the log's last lines.",
+            a new one; nothing acked is lost. Please report it, with the log's last lines.",
         query: "max by (instance) (agentbench_workers_stuck)",
         only_if: None,
     },

@@ -106,35 +106,35 @@ impl Metrics {
         );
         registry.register(
             "http_requests",
-            "HTTP requests answered, by class of status",
+            "HTTP requests answered, by status class",
             self.http_requests.clone(),
         );
         registry.register(
             "reloads",
-            "Certificates and keys read again, by what and outcome",
+            "Reloads of certificates and keys, by kind and outcome",
             self.reloads.clone(),
         );
         registry.register(
             "reads_refused",
-            "Readers of what is past that were refused for want of memory",
+            "Reads of past events that were refused for lack of memory",
             self.reads_refused.clone(),
         );
         registry.register(
             "slow_messages",
-            "Connections closed over a message that did not go on or took too much room",
+            "Connections closed because a message stalled or used too much memory",
             self.clients_slow_to_send.clone(),
         );
-        registry.register("audit_lines", "Lines given to the audit log", self.audit_lines.clone());
-        registry.register("audit_lost", "Lines that the audit log did not take", self.audit_lost.clone());
+        registry.register("audit_lines", "Lines passed to the audit log", self.audit_lines.clone());
+        registry.register("audit_lost", "Lines that the audit log lost", self.audit_lost.clone());
         registry.register(
             "audit_left_out",
-            "Refusals that were counted in a later line of the audit log, not written one by one",
+            "Refusals that were only counted in a later line of the audit log, not written individually",
             self.audit_left_out.clone(),
         );
         registry.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
         registry.register(
             "retention_rounds",
-            "Times that stored sessions were held against RETENTION_AGE and RETENTION_BYTES",
+            "Times that stored sessions were checked against RETENTION_AGE and RETENTION_BYTES",
             self.retention_rounds.clone(),
         );
         registry.register("sessions_active", "Sessions that have not ended", self.sessions_active.clone());
@@ -148,24 +148,24 @@ impl Metrics {
             "Sessions with their state in memory",
             self.sessions_loaded.clone(),
         );
-        registry.register("events_received", "Events taken from publishers", self.events_received.clone());
+        registry.register("events_received", "Events received from publishers", self.events_received.clone());
         registry.register(
             "events_logged",
-            "Entries that the log has, lifecycle included",
+            "Entries written to the log, including lifecycle entries",
             self.events_logged.clone(),
         );
         registry.register(
             "events_duplicate",
-            "Repeated events that were stored once",
+            "Repeated events that were stored only once",
             self.events_duplicate.clone(),
         );
         registry.register(
             "events_delivered",
-            "Events handed to readers' sockets",
+            "Events written to readers' sockets",
             self.events_delivered.clone(),
         );
         registry.register("acks", "Events acknowledged", self.acks.clone());
-        registry.register("gaps", "Gaps said to readers, by cause", self.gaps.clone());
+        registry.register("gaps", "Gaps reported to readers, by cause", self.gaps.clone());
         registry.register("errors", "Messages refused, by code", self.errors.clone());
         registry.register_with_unit(
             "received",
@@ -174,15 +174,15 @@ impl Metrics {
             self.bytes_received.clone(),
         );
         registry.register_with_unit("sent", "Bytes written to sockets", "bytes", self.bytes_sent.clone());
-        registry.register("commits", "Batches that the log was given", self.commits.clone());
+        registry.register("commits", "Batches passed to the log", self.commits.clone());
         registry.register(
             "catch_up_reads",
-            "Reads of the log for readers that were behind",
+            "Log reads for readers that were behind",
             self.catch_up_reads.clone(),
         );
         registry.register_with_unit(
             "commit_backlog",
-            "Bytes that wait for the log",
+            "Bytes waiting for the log",
             "bytes",
             self.commit_backlog_bytes.clone(),
         );
@@ -194,22 +194,22 @@ impl Metrics {
         );
         registry.register(
             "slowest_reader_lag",
-            "Events between the head and the follower that is furthest behind",
+            "Number of events by which the slowest follower is behind the head",
             self.slowest_reader_lag.clone(),
         );
         registry.register(
             "evidence_uploads",
-            "Requests that brought evidence, by outcome: stored, repeated, partly, refused",
+            "Uploads of evidence, by outcome: stored, repeated, partly, refused",
             self.evidence_uploads.clone(),
         );
         registry.register_with_unit(
             "evidence_received",
-            "Bytes of evidence written to the disk",
+            "Bytes of evidence written to disk",
             "bytes",
             self.evidence_bytes.clone(),
         );
-        registry.register("log_refused", "Frames that the log did not take", self.log_refused.clone());
-        registry.register("alert_webhook", "Alerts given to the webhook, by outcome", self.webhook.clone());
+        registry.register("log_refused", "Frames refused by the log", self.log_refused.clone());
+        registry.register("alert_webhook", "Alerts sent to the webhook, by outcome", self.webhook.clone());
     }
 
     pub(crate) fn refused(&self, cause: &'static str) {

@@ -1,4 +1,4 @@
-//! The HTTP heads that open a connection (RFC 6455 §4), read and written without IO.
+//! The HTTP heads that open a connection (RFC 6455 §4): parsing and encoding, without IO.
 //!
 //! - [`Request`] and [`write_101`] for a server; which requests to take (tokens, paths, origins, capacity) is
 //!   its own affair.
@@ -18,16 +18,16 @@ pub use opening::{MAX_REFUSAL, Offer, Opened, Opening, OpeningError, Refusal};
 pub use request::{Request, Target, Upgrade};
 pub use response::{Response, parse_response, write_101, write_response};
 
-/// Most bytes of a head; tokens in headers or in the query string fit many times.
+/// Maximum size of a head in bytes; tokens in headers or in the query string fit many times.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// Most headers in a head; browsers behind proxies send about 30.
+/// Maximum number of headers in a head; browsers behind proxies send about 30.
 pub const MAX_HEADERS: usize = 64;
 
-/// What is proven by `Sec-WebSocket-Accept`: that the other side speaks WebSocket (RFC 6455 §1.3).
+/// With it, `Sec-WebSocket-Accept` proves that the other side speaks WebSocket (RFC 6455 §1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const VERSION: &str = "13";
 
-/// A head that does not open a WebSocket connection.
+/// Why a head does not open a WebSocket connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// Not HTTP/1.
@@ -36,13 +36,13 @@ pub enum HandshakeError {
     /// Over [`MAX_HEAD`] or [`MAX_HEADERS`].
     #[error("the head is too large")]
     TooLarge,
-    /// WebSocket connections begin with GET.
+    /// WebSocket connections start with GET.
     #[error("the method must be GET")]
     Method,
     /// HTTP/1.0 has no upgrades.
     #[error("the HTTP version must be 1.1")]
     HttpVersion,
-    /// HTTP/1.1 asks for it.
+    /// HTTP/1.1 requires it.
     #[error("there must be one Host header, and it must be UTF-8 text")]
     Host,
     /// `Upgrade: websocket` is missing.
@@ -60,19 +60,19 @@ pub enum HandshakeError {
     /// A line of the head that ends in LF alone.
     #[error("lines of the head must end in CR LF")]
     LineEnd,
-    /// A header that is there and cannot be read is never taken as absent.
+    /// A header that is present but unreadable is never treated as absent.
     #[error("the {0} header is not UTF-8 text")]
     NotText(&'static str),
-    /// A header that has one value came several times.
+    /// A header with a single value occurs several times.
     #[error("the {0} header must come once")]
     Repeated(&'static str),
-    /// The server's `Sec-WebSocket-Accept` does not fit our key.
+    /// The server's `Sec-WebSocket-Accept` does not match our key.
     #[error("the Sec-WebSocket-Accept header does not fit the key")]
     Accept,
 }
 
 impl HandshakeError {
-    /// The status for a server to refuse the request with.
+    /// The status with which a server refuses the request.
     pub fn status(self) -> u16 {
         match self {
             Self::TooLarge => 431,
@@ -91,7 +91,7 @@ impl HandshakeError {
     }
 }
 
-/// What answers a `Sec-WebSocket-Key` (RFC 6455 §4.2.2): 28 characters of base64.
+/// The answer to a `Sec-WebSocket-Key` (RFC 6455 §4.2.2): 28 characters of base64.
 pub fn accept_key(key: &str) -> [u8; 28] {
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
@@ -101,12 +101,12 @@ pub fn accept_key(key: &str) -> [u8; 28] {
     accept
 }
 
-/// A `Sec-WebSocket-Key` of 16 random bytes, which the caller brings.
+/// A `Sec-WebSocket-Key` of 16 random bytes, which the caller provides.
 fn key(random: [u8; 16]) -> String {
     BASE64.encode(random)
 }
 
-/// Reads header values by name, as both kinds of head need it.
+/// Header values by name, for both kinds of head.
 #[derive(Clone)]
 struct Headers<'a>(Vec<httparse::Header<'a>>);
 
@@ -115,19 +115,19 @@ impl<'a> Headers<'a> {
         self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
-    /// All values of a header, those that are not text left out.
+    /// All text values of a header.
     fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
         self.raw(name).filter_map(header_text)
     }
 
-    /// The value of a header that must not come twice.
+    /// The value of a header that must occur only once.
     fn one(&self, name: &str) -> Option<&'a str> {
         let mut values = self.raw(name);
         let value = values.next()?;
         if values.next().is_some() { None } else { header_text(value) }
     }
 
-    /// The value of a header that must not come twice; `None` only if it is absent.
+    /// The value of a header that must occur only once; `None` only if it is absent.
     fn single(&self, name: &'static str) -> Result<Option<&'a str>, HandshakeError> {
         let mut values = self.raw(name);
         let Some(value) = values.next() else { return Ok(None) };
@@ -137,7 +137,7 @@ impl<'a> Headers<'a> {
         header_text(value).map(Some).ok_or(HandshakeError::NotText(name))
     }
 
-    /// Whether a comma-separated list names a token, in any case.
+    /// Whether a comma-separated list contains a token, ignoring case.
     fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
     }
@@ -153,7 +153,7 @@ fn header_text(value: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(value).ok().map(str::trim)
 }
 
-/// Appends a header. Line breaks and other control characters are left out: they would begin another header.
+/// Appends a header without line breaks and other control characters, which would start another header.
 fn write_header(dst: &mut BytesMut, name: &str, value: &str) {
     dst.extend_from_slice(name.as_bytes());
     dst.extend_from_slice(b": ");
@@ -165,7 +165,7 @@ fn write_text(dst: &mut BytesMut, text: &str) {
     dst.extend(text.bytes().filter(|byte| !byte.is_ascii_control()));
 }
 
-/// What httparse says, in our words.
+/// Converts an error of httparse.
 fn head_error(error: httparse::Error) -> HandshakeError {
     match error {
         httparse::Error::TooManyHeaders => HandshakeError::TooLarge,
@@ -173,12 +173,12 @@ fn head_error(error: httparse::Error) -> HandshakeError {
     }
 }
 
-/// A head that is not all there is fine, unless it can no longer become one.
+/// An incomplete head is fine unless it can no longer be completed within the limits.
 fn check_incomplete(bytes: &[u8]) -> Result<(), HandshakeError> {
     if bytes.len() >= MAX_HEAD { Err(HandshakeError::TooLarge) } else { Ok(()) }
 }
 
-/// A parsed head over the limit, though it came in one piece.
+/// Refuses a complete head over the limit.
 fn check_size(head: usize) -> Result<(), HandshakeError> {
     if head > MAX_HEAD { Err(HandshakeError::TooLarge) } else { Ok(()) }
 }

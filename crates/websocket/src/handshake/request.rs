@@ -1,4 +1,4 @@
-//! The client's head: read by a server, written by a client.
+//! The client's head: parsed by a server, encoded by a client.
 
 use std::fmt;
 
@@ -13,28 +13,28 @@ use super::{
 /// The head of any HTTP/1 request.
 #[derive(Clone)]
 pub struct Request<'a> {
-    /// `GET` and the like.
+    /// The method, such as `GET`.
     pub method: &'a str,
     /// Path and query, as sent.
     pub target: &'a str,
-    /// Bytes of the head; what follows is the peer's first frames, or a body.
+    /// Size of the head in bytes; the peer's first frames or a body follow.
     pub size: usize,
     minor_version: u8,
     headers: Headers<'a>,
 }
 
-/// What a request's target names.
+/// The parts of a request's target.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// Host and port of a target in absolute form. They count in place of the `Host` header.
+    /// Host and port of a target in absolute form. They take precedence over the `Host` header.
     pub authority: Option<&'a str>,
     /// The path.
     pub path: &'a str,
-    /// What follows the first `?`.
+    /// The part after the first `?`.
     pub query: Option<&'a str>,
 }
 
-/// A request that opens a WebSocket connection, if the server wants it.
+/// A valid request to open a WebSocket connection.
 #[derive(Clone)]
 pub struct Upgrade {
     /// For [`write_101`](super::write_101).
@@ -45,17 +45,17 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// The subprotocols that the client offers, its favourite first.
+    /// The subprotocols that the client offers, in order of preference.
     pub fn protocols(&self) -> impl Iterator<Item = &str> {
         self.protocols.split(',').map(str::trim).filter(|protocol| !protocol.is_empty())
     }
 }
 
 impl<'a> Request<'a> {
-    /// Reads the head at the start of `bytes`. `None` if there is not all of it yet.
+    /// Parses the head at the start of `bytes`. `None` if it is incomplete.
     ///
     /// # Errors
-    /// If it is not HTTP/1 or over the limits.
+    /// The head is not HTTP/1 or exceeds the limits.
     pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, HandshakeError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
@@ -88,12 +88,12 @@ impl<'a> Request<'a> {
         Target { authority: Some(authority), path, query }
     }
 
-    /// The value of a header, if it came once and is text.
+    /// The value of a header, if it occurs once and is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.one(name)
     }
 
-    /// The value of a header that has one; `None` only if it is absent.
+    /// The value of a single-valued header; `None` only if it is absent.
     ///
     /// # Errors
     /// [`HandshakeError::NotText`], [`HandshakeError::Repeated`].
@@ -101,20 +101,20 @@ impl<'a> Request<'a> {
         self.headers.single(name)
     }
 
-    /// The values of a header that may come several times, in order.
+    /// The values of a header that may occur several times, in order.
     pub fn headers<'h>(&'h self, name: &'h str) -> impl DoubleEndedIterator<Item = &'a [u8]> + 'h {
         self.headers.raw(name)
     }
 
-    /// Whether this asks for a WebSocket at all; if not, it is a matter for plain HTTP.
+    /// Whether this requests a WebSocket at all; if not, it is a plain HTTP request.
     pub fn wants_websocket(&self) -> bool {
         self.headers.lists("upgrade", "websocket")
     }
 
-    /// Checks all that RFC 6455 §4.2.1 asks of an opening handshake.
+    /// Checks all requirements of RFC 6455 §4.2.1 for an opening handshake.
     ///
     /// # Errors
-    /// What is missing or wrong; [`HandshakeError::status`] is the answer to give.
+    /// What is missing or wrong; [`HandshakeError::status`] is the status to answer with.
     pub fn upgrade(&self) -> Result<Upgrade, HandshakeError> {
         if self.method != "GET" {
             return Err(HandshakeError::Method);
@@ -144,7 +144,7 @@ impl<'a> Request<'a> {
 }
 
 impl fmt::Debug for Request<'_> {
-    /// Without target and headers: they carry tokens.
+    /// Omits target and headers, which contain tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
@@ -154,7 +154,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl fmt::Debug for Target<'_> {
-    /// Without the query: it carries tokens.
+    /// Omits the query, which contains tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("authority", &self.authority)
@@ -164,14 +164,14 @@ impl fmt::Debug for Target<'_> {
 }
 
 impl fmt::Debug for Upgrade {
-    /// Without the subprotocols: they carry tokens.
+    /// Omits the subprotocols, which contain tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgrade").field("extensions", &self.extensions).finish_non_exhaustive()
     }
 }
 
-/// httparse takes a lone LF, as RFC 9112 §2.2 allows. Proxies differ in that, and what one reads as two lines must not be one
-/// here or the other way round.
+/// httparse accepts a lone LF, as RFC 9112 §2.2 allows. Proxies differ in that, and a head must not be split into lines here
+/// differently than there.
 fn check_line_ends(head: &[u8]) -> Result<(), HandshakeError> {
     let is_whole = |(at, byte): (usize, &u8)| *byte != b'\n' || (at > 0 && head[at - 1] == b'\r');
     if head.iter().enumerate().all(is_whole) { Ok(()) } else { Err(HandshakeError::LineEnd) }
@@ -182,7 +182,7 @@ fn is_key(key: &str) -> bool {
     key.len() == 24 && BASE64.decode_slice(key, &mut nonce) == Ok(16)
 }
 
-/// Appends a client's opening handshake. `key` is [`key`](super::key) of fresh random bytes, `protocols` in
+/// Appends a client's opening handshake. `key` is a [`key`](super::key) of fresh random bytes, `protocols` is in
 /// order of preference.
 pub(super) fn write_request(
     dst: &mut BytesMut,

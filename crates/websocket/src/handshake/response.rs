@@ -1,4 +1,4 @@
-//! The server's head: written by a server, read by a client.
+//! The server's head: encoded by a server, parsed by a client.
 
 use bytes::BytesMut;
 
@@ -6,8 +6,8 @@ use super::{
     HandshakeError, Headers, MAX_HEADERS, check_incomplete, check_size, head_error, write_header, write_text,
 };
 
-/// Appends the response that turns the connection into a WebSocket. `accept` is from
-/// [`Upgrade`](super::Upgrade), `protocol` one that the client offered, `extensions`
+/// Appends the response that switches the connection to WebSocket. `accept` is from
+/// [`Upgrade`](super::Upgrade), `protocol` one that the client offered, `extensions` from
 /// [`Negotiated::response_value`](crate::Negotiated::response_value).
 pub fn write_101(
     dst: &mut BytesMut,
@@ -35,7 +35,7 @@ pub fn write_101(
 }
 
 /// Appends a whole response that ends the connection: a refusal before the upgrade.
-/// A 426 names the version that we speak (RFC 6455 §4.4).
+/// A 426 names the supported version (RFC 6455 §4.4).
 pub fn write_response(
     dst: &mut BytesMut,
     status: u16,
@@ -62,15 +62,15 @@ pub fn write_response(
 /// A server's answer to an opening handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response<'a> {
-    /// The head is not all there yet.
+    /// The head is incomplete.
     Incomplete,
     /// The connection is a WebSocket now.
     Accepted {
-        /// The subprotocol chosen. That it was offered is for the caller to check.
+        /// The chosen subprotocol. The caller must check that it was offered.
         protocol: Option<&'a str>,
         /// For [`accept_response`](crate::accept_response); empty if there is none.
         extensions: String,
-        /// Bytes of the head; what follows are the server's first frames.
+        /// Size of the head in bytes; the server's first frames follow.
         consumed: usize,
     },
     /// Anything but a 101.
@@ -86,10 +86,10 @@ pub enum Response<'a> {
     },
 }
 
-/// Reads a server's answer, for those who watch a handshake; a client uses [`Opening`](super::Opening). `expected_accept` is [`accept_key`](super::accept_key) of the key that was sent.
+/// Parses a server's answer, for a proxy that watches a handshake; a client uses [`Opening`](super::Opening). `expected_accept` is [`accept_key`](super::accept_key) of the key that was sent.
 ///
 /// # Errors
-/// If it is not HTTP/1, over the limits, or a 101 that does not fit our request (RFC 6455 §4.1).
+/// The answer is not HTTP/1, exceeds the limits, or is a 101 that does not match our request (RFC 6455 §4.1).
 pub fn parse_response<'a>(
     bytes: &'a [u8],
     expected_accept: &[u8; 28],

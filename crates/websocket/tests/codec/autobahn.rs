@@ -11,7 +11,7 @@ use agentbench_websocket::{
 use bytes::BytesMut;
 
 use crate::support::{
-    BINARY, BOTH, CLOSE, CONTINUATION, FIN, Owned, PING, PONG, Receiver, TEXT, frame_to, text,
+    BINARY, BOTH, CLOSE, CONTINUATION, FIN, OwnedMessage, PING, PONG, Receiver, TEXT, frame_to, text,
 };
 
 /// The smallest endpoint that an application could be: it sends back what it gets, and keeps to the closing
@@ -57,7 +57,7 @@ impl Echo {
     }
 
     /// What the peer has got by now.
-    fn answers(&mut self, agreed: Option<&Negotiated>) -> Vec<Owned> {
+    fn answers(&mut self, agreed: Option<&Negotiated>) -> Vec<OwnedMessage> {
         let peer = if self.role == Role::Server { Role::Client } else { Role::Server };
         let outcome = Receiver::new(peer, 16 << 20, agreed).outcome(&self.sent, &[]);
         assert_eq!(outcome.error, None, "what we send is sound");
@@ -84,23 +84,23 @@ type Frames = Vec<(u8, Vec<u8>)>;
 struct Case {
     id: &'static str,
     frames: Frames,
-    answers: Vec<Owned>,
+    answers: Vec<OwnedMessage>,
 }
 
-fn case(id: &'static str, frames: &[(u8, &[u8])], answers: Vec<Owned>) -> Case {
+fn case(id: &'static str, frames: &[(u8, &[u8])], answers: Vec<OwnedMessage>) -> Case {
     Case { id, frames: frames.iter().map(|(first, payload)| (*first, payload.to_vec())).collect(), answers }
 }
 
-fn binary(bytes: &[u8]) -> Owned {
-    Owned::Binary(bytes.to_vec())
+fn binary(bytes: &[u8]) -> OwnedMessage {
+    OwnedMessage::Binary(bytes.to_vec())
 }
 
-fn pong(bytes: &[u8]) -> Owned {
-    Owned::Pong(bytes.to_vec())
+fn pong(bytes: &[u8]) -> OwnedMessage {
+    OwnedMessage::Pong(bytes.to_vec())
 }
 
-fn closed(code: u16) -> Owned {
-    Owned::Close(Some((code, String::new())))
+fn closed(code: u16) -> OwnedMessage {
+    OwnedMessage::Close(Some((code, String::new())))
 }
 
 /// Runs a case for both roles, in one read, in reads of 997 bytes, and byte by byte. Of a refusal only the
@@ -119,7 +119,7 @@ fn run(case: &Case) {
             }
             let mut answers = echo.answers(None);
             for answer in &mut answers {
-                if let Owned::Close(Some((1002 | 1007 | 1009, reason))) = answer {
+                if let OwnedMessage::Close(Some((1002 | 1007 | 1009, reason))) = answer {
                     reason.clear();
                 }
             }
@@ -133,7 +133,7 @@ fn category_1_framing() {
     for size in [0, 125, 126, 127, 128, 65_535, 65_536] {
         let payload = vec![b'*'; size];
         let message = String::from_utf8(payload.clone()).unwrap();
-        run(&case("1.1.x", &[(FIN | TEXT, &payload)], vec![Owned::Text(message)]));
+        run(&case("1.1.x", &[(FIN | TEXT, &payload)], vec![OwnedMessage::Text(message)]));
         let payload = vec![0xfe; size];
         run(&case("1.2.x", &[(FIN | BINARY, &payload)], vec![binary(&payload)]));
     }
@@ -353,7 +353,7 @@ fn category_6_4_fails_with_the_byte_that_is_wrong() {
                 echo.read(after);
                 assert!(echo.closed, "{bad:x?} cannot be mended");
                 let answers = echo.answers(None);
-                assert!(matches!(answers.as_slice(), [Owned::Close(Some((1007, _)))]), "{answers:?}");
+                assert!(matches!(answers.as_slice(), [OwnedMessage::Close(Some((1007, _)))]), "{answers:?}");
             }
         }
     }
@@ -373,14 +373,14 @@ fn category_7_closing() {
     let too_long = close_payload(1000, &[b'*'; 124]);
     let bad_reason = close_payload(1000, b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited");
     let hello = (FIN | TEXT, b"Hello World!".as_slice());
-    let reply = |reason: &str| Owned::Close(Some((1000, reason.to_owned())));
+    let reply = |reason: &str| OwnedMessage::Close(Some((1000, reason.to_owned())));
     for case in [
         case("7.1.1", &[hello, bye], vec![text("Hello World!"), reply("")]),
         case("7.1.2", &[bye, bye], vec![reply("")]),
         case("7.1.3", &[bye, (FIN | PING, b"")], vec![reply("")]),
         case("7.1.4", &[bye, hello], vec![reply("")]),
         case("7.1.5", &[(TEXT, b"fragment1"), bye, (FIN | CONTINUATION, b"fragment2")], vec![reply("")]),
-        case("7.3.1", &[(FIN | CLOSE, b"")], vec![Owned::Close(None)]),
+        case("7.3.1", &[(FIN | CLOSE, b"")], vec![OwnedMessage::Close(None)]),
         case("7.3.2", &[(FIN | CLOSE, b"a")], vec![closed(1002)]),
         case("7.3.3", &[bye], vec![reply("")]),
         case("7.3.4", &[(FIN | CLOSE, &with_reason)], vec![reply("Hello World!")]),
@@ -402,7 +402,7 @@ fn category_7_closing() {
 fn category_9_and_10_large_messages() {
     for size in [64 << 10, 256 << 10, 1 << 20] {
         let payload = vec![b'*'; size];
-        let message = Owned::Text("*".repeat(size));
+        let message = OwnedMessage::Text("*".repeat(size));
         run(&case("9.1", &[(FIN | TEXT, &payload)], vec![message.clone()]));
         run(&case("9.2", &[(FIN | BINARY, &payload)], vec![binary(&payload)]));
         for fragment in [64, 1300, 16 << 10] {
@@ -477,8 +477,11 @@ fn category_12_and_13_compression() {
                         echo.read(piece);
                     }
                 }
-                let message =
-                    if opcode == TEXT { Owned::Text(text) } else { Owned::Binary(text.into_bytes()) };
+                let message = if opcode == TEXT {
+                    OwnedMessage::Text(text)
+                } else {
+                    OwnedMessage::Binary(text.into_bytes())
+                };
                 assert_eq!(echo.answers(Some(&agreed)), vec![message; 3], "{agreed:?} {size}");
             }
         }

@@ -13,7 +13,7 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket, protocol};
 
 use crate::properties::{Sent, role, sent, stream};
-use crate::support::{Outcome, Owned, Receiver};
+use crate::support::{Outcome, OwnedMessage, Receiver};
 
 const MAX: usize = 100_000;
 
@@ -53,21 +53,21 @@ fn socket(role: Role, incoming: Vec<u8>) -> WebSocket<Wire> {
     WebSocket::from_raw_socket(wire, role, Some(config))
 }
 
-fn owned(message: Message) -> Owned {
+fn owned(message: Message) -> OwnedMessage {
     match message {
-        Message::Text(text) => Owned::Text(text.as_str().to_owned()),
-        Message::Binary(bytes) => Owned::Binary(bytes.to_vec()),
-        Message::Ping(bytes) => Owned::Ping(bytes.to_vec()),
-        Message::Pong(bytes) => Owned::Pong(bytes.to_vec()),
+        Message::Text(text) => OwnedMessage::Text(text.as_str().to_owned()),
+        Message::Binary(bytes) => OwnedMessage::Binary(bytes.to_vec()),
+        Message::Ping(bytes) => OwnedMessage::Ping(bytes.to_vec()),
+        Message::Pong(bytes) => OwnedMessage::Pong(bytes.to_vec()),
         Message::Close(close) => {
-            Owned::Close(close.map(|close| (close.code.into(), close.reason.as_str().to_owned())))
+            OwnedMessage::Close(close.map(|close| (close.code.into(), close.reason.as_str().to_owned())))
         }
         Message::Frame(_) => unreachable!("frames are not read"),
     }
 }
 
 /// Messages up to the close, and whether the stream was refused.
-fn theirs(role: Role, stream: &[u8]) -> (Vec<Owned>, bool) {
+fn theirs(role: Role, stream: &[u8]) -> (Vec<OwnedMessage>, bool) {
     let mut socket = socket(role, stream.to_vec());
     let mut messages = Vec::new();
     loop {
@@ -76,9 +76,9 @@ fn theirs(role: Role, stream: &[u8]) -> (Vec<Owned>, bool) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return (messages, false),
             Err(Error::ConnectionClosed) => return (messages, false),
             // What follows a close is an error there, and ignored here.
-            Err(_) => return (messages.clone(), !matches!(messages.last(), Some(Owned::Close(_)))),
+            Err(_) => return (messages.clone(), !matches!(messages.last(), Some(OwnedMessage::Close(_)))),
         }
-        if matches!(messages.last(), Some(Owned::Close(_))) {
+        if matches!(messages.last(), Some(OwnedMessage::Close(_))) {
             return (messages, false);
         }
     }
@@ -97,7 +97,7 @@ fn agree(role: Role, stream: &[u8]) -> Result<(), TestCaseError> {
         // It passes such a close on as a violation of the protocol.
         Some(DecodeError::CloseCode(_)) => {
             let close = theirs.pop();
-            prop_assert!(matches!(close, Some(Owned::Close(Some((1002, _))))), "{:?}", close);
+            prop_assert!(matches!(close, Some(OwnedMessage::Close(Some((1002, _))))), "{:?}", close);
         }
         // It checks a frame when there is all of it; we check what there is. Both have delivered the same
         // until then.
@@ -105,7 +105,7 @@ fn agree(role: Role, stream: &[u8]) -> Result<(), TestCaseError> {
         None => {
             prop_assert!(!refused, "only they refuse");
             // It does not know the newer code 1014.
-            if let Some(Owned::Close(Some((1014, _)))) = ours.last() {
+            if let Some(OwnedMessage::Close(Some((1014, _)))) = ours.last() {
                 theirs.pop();
                 theirs.push(ours[ours.len() - 1].clone());
             }
@@ -178,11 +178,11 @@ proptest! {
         for Sent { message, between, .. } in &script {
             for message in between.iter().chain([message]) {
                 let theirs = match message.clone() {
-                    Owned::Text(text) => Message::text(text),
-                    Owned::Binary(bytes) => Message::binary(bytes),
-                    Owned::Ping(bytes) => Message::Ping(bytes.into()),
-                    Owned::Pong(bytes) => Message::Pong(bytes.into()),
-                    Owned::Close(_) => unreachable!("closes come last"),
+                    OwnedMessage::Text(text) => Message::text(text),
+                    OwnedMessage::Binary(bytes) => Message::binary(bytes),
+                    OwnedMessage::Ping(bytes) => Message::Ping(bytes.into()),
+                    OwnedMessage::Pong(bytes) => Message::Pong(bytes.into()),
+                    OwnedMessage::Close(_) => unreachable!("closes come last"),
                 };
                 // Sending a pong that was not asked for may wait for the next flush.
                 socket.send(theirs).unwrap();
@@ -191,7 +191,7 @@ proptest! {
             }
         }
         socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "bye".into() })).unwrap();
-        expected.push(Owned::Close(Some((1001, "bye".to_owned()))));
+        expected.push(OwnedMessage::Close(Some((1001, "bye".to_owned()))));
         let wire = BytesMut::from(socket.get_ref().outgoing.as_slice());
         let outcome = Receiver::new(role, MAX, None).outcome(&wire, &sizes);
         prop_assert_eq!(outcome, Outcome { messages: expected, error: None });

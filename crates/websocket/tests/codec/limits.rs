@@ -4,7 +4,7 @@ use agentbench_websocket::{DecodeError, Decoder, Deflater, Inflater, Input, Limi
 use bytes::BytesMut;
 
 use crate::support::{
-    BINARY, BOTH, CONTINUATION, FIN, Owned, PING, RSV1, Receiver, TEXT, context_takeover, frame_to,
+    BINARY, BOTH, CONTINUATION, FIN, OwnedMessage, PING, RSV1, Receiver, TEXT, context_takeover, frame_to,
     no_context_takeover,
 };
 
@@ -43,7 +43,7 @@ fn a_claimed_size_allocates_nothing() {
         let mut arrived = 10;
         for piece in claimed[header + 10..].chunks(60_000) {
             receiver
-                .read(piece, |message| assert!(message == Owned::Binary(vec![0; MAX]).borrowed()))
+                .read(piece, |message| assert!(message == OwnedMessage::Binary(vec![0; MAX]).borrowed()))
                 .unwrap();
             arrived += piece.len();
             let bound = (2 * arrived).min(MAX);

@@ -10,13 +10,13 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::{Owned, Receiver, context_takeover, frames, no_context_takeover};
+use crate::support::{OwnedMessage, Receiver, context_takeover, frames, no_context_takeover};
 
 /// One data message as it is sent, and a control frame after each of its fragments as long as there are some.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
-    pub(crate) message: Owned,
-    pub(crate) between: Vec<Owned>,
+    pub(crate) message: OwnedMessage,
+    pub(crate) between: Vec<OwnedMessage>,
     fragment: usize,
     compressed: bool,
     mask: [u8; 4],
@@ -30,16 +30,16 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn control() -> impl Strategy<Value = Owned> {
+fn control() -> impl Strategy<Value = OwnedMessage> {
     let short = || vec(any::<u8>(), 0..=125);
-    prop_oneof![short().prop_map(Owned::Ping), short().prop_map(Owned::Pong)]
+    prop_oneof![short().prop_map(OwnedMessage::Ping), short().prop_map(OwnedMessage::Pong)]
 }
 
 pub(crate) fn sent(may_compress: bool) -> impl Strategy<Value = Sent> {
     let message = prop_oneof![
-        payload().prop_map(Owned::Binary),
-        "\\PC{0,200}".prop_map(Owned::Text),
-        "[a-c]{0,3000}".prop_map(Owned::Text),
+        payload().prop_map(OwnedMessage::Binary),
+        "\\PC{0,200}".prop_map(OwnedMessage::Text),
+        "[a-c]{0,3000}".prop_map(OwnedMessage::Text),
     ];
     (message, vec(control(), 0..4), 1..2000_usize, any::<bool>(), any::<[u8; 4]>()).prop_map(
         move |(message, between, fragment, compressed, mask)| Sent {
@@ -80,15 +80,19 @@ impl Compressor {
 }
 
 /// The stream, and what a receiver of `role` is to make of it.
-pub(crate) fn stream(role: Role, agreed: Option<&Negotiated>, script: &[Sent]) -> (BytesMut, Vec<Owned>) {
+pub(crate) fn stream(
+    role: Role,
+    agreed: Option<&Negotiated>,
+    script: &[Sent],
+) -> (BytesMut, Vec<OwnedMessage>) {
     let sender = if role == Role::Server { Role::Client } else { Role::Server };
     let mut compressor = Compressor::of(agreed, sender);
     let (mut wire, mut expected) = (BytesMut::new(), Vec::new());
     for sent in script {
         let mask = (role == Role::Server).then_some(sent.mask);
         let (opcode, payload) = match &sent.message {
-            Owned::Text(text) => (Opcode::Text, text.as_bytes()),
-            Owned::Binary(bytes) => (Opcode::Binary, bytes.as_slice()),
+            OwnedMessage::Text(text) => (Opcode::Text, text.as_bytes()),
+            OwnedMessage::Binary(bytes) => (Opcode::Binary, bytes.as_slice()),
             control => unreachable!("{control:?} is no data message"),
         };
         let payload = if sent.compressed { compressor.compress(payload) } else { payload.into() };
@@ -190,8 +194,8 @@ proptest! {
         let mut inflater = Inflater::new();
         let mut decoder = Decoder::new(role, Limits::default(), Some(&agreed));
         let mut input = Input::new(&mut wire);
-        let message = decoder.next(&mut input, &mut inflater).unwrap().map(Owned::from);
-        prop_assert_eq!(message, Some(Owned::Binary(payload)));
+        let message = decoder.next(&mut input, &mut inflater).unwrap().map(OwnedMessage::from);
+        prop_assert_eq!(message, Some(OwnedMessage::Binary(payload)));
     }
 }
 

@@ -3,9 +3,9 @@
 use agentbench_websocket::{Opcode, Role, encode_close, encode_fragments, encode_frame};
 use bytes::BytesMut;
 
-use crate::support::{Owned, context_takeover, decode, no_context_takeover, text};
+use crate::support::{OwnedMessage, context_takeover, decode, no_context_takeover, text};
 
-fn receives(role: Role, wire: &[u8], expected: &[Owned]) {
+fn receives(role: Role, wire: &[u8], expected: &[OwnedMessage]) {
     let outcome = decode(role, None, wire);
     assert_eq!((outcome.messages.as_slice(), outcome.error), (expected, None));
 }
@@ -43,10 +43,10 @@ fn rfc_6455_fragmented_unmasked_text() {
 #[test]
 fn rfc_6455_ping_and_pong() {
     let ping = [0x89, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
-    receives(Role::Client, &ping, &[Owned::Ping(b"Hello".to_vec())]);
+    receives(Role::Client, &ping, &[OwnedMessage::Ping(b"Hello".to_vec())]);
     assert_eq!(written(|dst| encode_frame(dst, Opcode::Ping, false, b"Hello", None)), ping[..]);
     let pong = [0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-    receives(Role::Server, &pong, &[Owned::Pong(b"Hello".to_vec())]);
+    receives(Role::Server, &pong, &[OwnedMessage::Pong(b"Hello".to_vec())]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn rfc_6455_lengths_in_two_and_eight_bytes() {
     {
         let payload = vec![0x5a; len];
         let wire = [head, payload.clone()].concat();
-        receives(Role::Client, &wire, &[Owned::Binary(payload.clone())]);
+        receives(Role::Client, &wire, &[OwnedMessage::Binary(payload.clone())]);
         assert_eq!(written(|dst| encode_frame(dst, Opcode::Binary, false, &payload, None)), wire[..]);
     }
 }
@@ -119,7 +119,7 @@ fn a_last_block_at_the_very_end_is_put_up_with() {
 fn a_close_reason_is_cut_between_characters() {
     let reason = "é".repeat(62);
     let wire = written(|dst| encode_close(dst, Some((1001, &reason)), None));
-    receives(Role::Client, &wire, &[Owned::Close(Some((1001, "é".repeat(61))))]);
+    receives(Role::Client, &wire, &[OwnedMessage::Close(Some((1001, "é".repeat(61))))]);
     let empty = written(|dst| encode_close(dst, None, None));
     assert_eq!(empty, [0x88, 0x00][..]);
 }

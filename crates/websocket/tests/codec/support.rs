@@ -18,7 +18,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A message that outlives the buffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Owned {
+pub(crate) enum OwnedMessage {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -26,7 +26,7 @@ pub(crate) enum Owned {
     Close(Option<(u16, String)>),
 }
 
-impl Owned {
+impl OwnedMessage {
     pub(crate) fn borrowed(&self) -> Message<'_> {
         match self {
             Self::Text(text) => Message::Text(text),
@@ -40,7 +40,7 @@ impl Owned {
     }
 }
 
-impl From<Message<'_>> for Owned {
+impl From<Message<'_>> for OwnedMessage {
     fn from(message: Message<'_>) -> Self {
         match message {
             Message::Text(text) => Self::Text(text.to_owned()),
@@ -52,14 +52,14 @@ impl From<Message<'_>> for Owned {
     }
 }
 
-pub(crate) fn text(text: &str) -> Owned {
-    Owned::Text(text.to_owned())
+pub(crate) fn text(text: &str) -> OwnedMessage {
+    OwnedMessage::Text(text.to_owned())
 }
 
 /// What came out of a stream: messages, and why it ended if it was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    pub(crate) messages: Vec<Owned>,
+    pub(crate) messages: Vec<OwnedMessage>,
     pub(crate) error: Option<DecodeError>,
 }
 

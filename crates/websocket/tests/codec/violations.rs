@@ -152,7 +152,10 @@ fn what_follows_a_close_is_ignored() {
         for sizes in [&[][..], &[1]] {
             let mut receiver = Receiver::new(role, 1 << 20, None);
             let outcome = receiver.outcome(&wire, sizes);
-            assert_eq!(outcome, Outcome { messages: vec![crate::support::Owned::Close(None)], error: None });
+            assert_eq!(
+                outcome,
+                Outcome { messages: vec![crate::support::OwnedMessage::Close(None)], error: None }
+            );
             assert_eq!(receiver.decoder.buffered(), 0);
         }
     }

@@ -1,4 +1,4 @@
-//! Bodies in, answers out: refusals are JSON too, with a text for people and a code for programs.
+//! Request bodies and answers: refusals are JSON, too, with a text for people and a code for programs.
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -17,7 +17,7 @@ pub(super) fn ok(value: Value) -> (StatusCode, Json<Value>) {
     (StatusCode::OK, Json(value))
 }
 
-/// Why a request was not done.
+/// Why a request was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -35,7 +35,7 @@ impl Refusal {
     }
 
     pub(super) fn method() -> Self {
-        let error = "this path does not know this method; see docs/fault-proxy.md".to_owned();
+        let error = "this path does not support this method; see docs/fault-proxy.md".to_owned();
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
     }
 
@@ -57,7 +57,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Reads a JSON body, whatever its Content-Type; an error names the field.
+/// Parses a JSON body, with any Content-Type; an error names the field.
 pub(super) fn body<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
     let body = body.map_err(|rejection| {
         let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {

@@ -1,7 +1,7 @@
 //! The control API: a [`ProxySet`] over HTTP and JSON. `docs/fault-proxy.md` is its reference.
 //!
-//! It has no passwords, so it belongs on loopback. Requests that a browser makes for some page (they carry `Origin`) are
-//! refused: else any page could break the connections of whoever looks at it.
+//! It has no authentication, so it belongs on loopback. Requests from web pages (with an `Origin` header) are
+//! refused: otherwise any page could break its visitor's connections.
 
 mod answer;
 mod view;
@@ -19,16 +19,16 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::set::{ProxySet, Refused};
+use crate::set::{ProxySet, StartError};
 use crate::{Effect, Fault, FaultId, Proxy};
 use answer::{Answer, Refusal};
 
-/// Most bytes of a request's body: a plan's proxy with hundreds of faults.
+/// Maximum size of a request's body in bytes: enough for a proxy with hundreds of faults.
 const MAX_BODY: usize = 256 * 1024;
 
 type Set = State<Arc<ProxySet>>;
 
-/// The API's routes, to be served by whoever wants to.
+/// The API's routes, for the caller to serve.
 pub fn router(set: Arc<ProxySet>) -> Router {
     Router::new()
         .route("/proxies", get(list).post(create))
@@ -72,7 +72,7 @@ async fn show(State(set): Set, Path(name): Path<String>) -> Answer {
     Ok(answer::ok(view::proxy(&name, &*find(&set, &name)?)))
 }
 
-/// What can be changed while it runs.
+/// What can be changed at run time.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
@@ -143,12 +143,12 @@ async fn reset(State(set): Set) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
+impl From<StartError> for Refusal {
+    fn from(refused: StartError) -> Self {
         let (status, code) = match &refused {
-            Refused::Exists(_) => (StatusCode::CONFLICT, "proxy_exists"),
-            Refused::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_proxy"),
-            Refused::Listen(..) => (StatusCode::CONFLICT, "cannot_listen"),
+            StartError::Exists(_) => (StatusCode::CONFLICT, "proxy_exists"),
+            StartError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_proxy"),
+            StartError::Listen(..) => (StatusCode::CONFLICT, "cannot_listen"),
         };
         Self::new(status, code, refused.to_string())
     }

@@ -1,4 +1,4 @@
-//! What the API shows.
+//! The JSON that the API returns.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -56,7 +56,7 @@ pub(super) fn strike(strike: &Strike) -> Value {
     })
 }
 
-/// Milliseconds since 1970, as exact as the two clocks agree.
+/// Milliseconds since 1970, as precise as the two clocks agree.
 fn unix_ms(at: Instant) -> u64 {
     let then = SystemTime::now().checked_sub(Instant::now().saturating_duration_since(at));
     let since = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok());

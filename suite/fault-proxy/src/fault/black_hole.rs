@@ -1,19 +1,19 @@
-//! `black_hole`: a cable that was pulled. Everything is read and thrown away, in both directions, the ends of connections
-//! too; so neither side learns of it but by its own timeouts.
+//! `black_hole`: an unplugged cable. Everything is read and discarded, in both directions, including the ends of
+//! connections; so each side notices only by its own timeouts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a link has lost anything in a black hole. Such a link cannot be mended: it is reset when the hole closes.
+/// Whether a link has lost anything in a black hole. Such a link cannot be repaired: it is reset when the hole closes.
 #[derive(Debug, Default)]
-pub(crate) struct Lost(AtomicBool);
+pub(crate) struct LossFlag(AtomicBool);
 
-impl Lost {
-    /// Bytes, or an end, went in.
+impl LossFlag {
+    /// Records that bytes or an end were lost.
     pub(crate) fn mark(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether anything is missing.
+    /// Whether anything was lost.
     pub(crate) fn is_marked(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }

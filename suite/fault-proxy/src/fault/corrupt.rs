@@ -1,26 +1,26 @@
-//! `corrupt`: one bit turned over. TCP's checksum and TLS would notice it in the wild; a broken intermediary's memory
-//! would not.
+//! `corrupt`: flips one bit. On a real network, TCP's checksum and TLS would detect it; a bit flip in the memory of a
+//! broken intermediary stays undetected.
 //!
-//! A flip inside the letters of uncompressed text can make other valid text: no WebSocket peer can notice that (`any` may do
-//! it), only a checksum over the content. So the useful parts are the two that always break a rule:
-//! `payload_high_bit`, since text that is UTF-8 is not UTF-8 any more when the highest bit of any one byte is turned over,
+//! A flip within uncompressed text can give other valid text, which no WebSocket peer can detect (`any` may cause it);
+//! only a checksum over the content would. So the useful parts are the two that always break a rule:
+//! `payload_high_bit`, since UTF-8 text is never valid UTF-8 after the highest bit of any one byte is flipped,
 //! and `header`, since a reserved bit of the frame's head must be 0 (RFC 6455 §5.2). In compressed messages
-//! `payload_high_bit` damages the compressed data, which its reader may or may not notice.
+//! `payload_high_bit` damages the compressed data, which the reader may or may not detect.
 
 use agentbench_websocket::FrameHeader;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::blow::Blow;
+use super::impact::Impact;
 
 const RSV2: u8 = 0x20;
 const HIGH_BIT: u8 = 0x80;
 
-/// Which bit is turned over.
+/// Which bit is flipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CorruptPart {
-    /// The highest bit of a byte of payload, as `luck` has it; the reserved bit if there is no payload.
+    /// The highest bit of a payload byte, chosen by `luck`; the reserved bit if there is no payload.
     PayloadHighBit,
     /// A reserved bit of the first frame's head.
     Header,
@@ -28,13 +28,13 @@ pub enum CorruptPart {
     Any,
 }
 
-/// Damages what is struck. `is_message` says whether it is made of frames; if not, `payload` means all of it and `header` its
+/// Damages the bytes. `is_message` tells whether they are frames; if not, `payload` means all of them and `header` the
 /// first byte.
-pub(crate) fn strike(blow: &mut Blow, part: CorruptPart, is_message: bool, luck: u64) {
-    if blow.bytes.is_empty() {
+pub(crate) fn strike(impact: &mut Impact, part: CorruptPart, is_message: bool, luck: u64) {
+    if impact.bytes.is_empty() {
         return;
     }
-    let mut bytes = BytesMut::from(&blow.bytes[..]);
+    let mut bytes = BytesMut::from(&impact.bytes[..]);
     let payload = if is_message { first_payload(&bytes) } else { Some(0..bytes.len()) };
     let (position, bit) = match (part, payload) {
         (CorruptPart::Any, _) => (pick(luck, 0..bytes.len()), 1 << ((luck >> 32) % 8)),
@@ -42,10 +42,10 @@ pub(crate) fn strike(blow: &mut Blow, part: CorruptPart, is_message: bool, luck:
         (CorruptPart::PayloadHighBit | CorruptPart::Header, _) => (0, RSV2),
     };
     bytes[position] ^= bit;
-    blow.bytes = Bytes::from(bytes);
+    impact.bytes = Bytes::from(bytes);
 }
 
-/// Where the payload of the first frame with any lies.
+/// The range of the payload of the first frame that has one.
 fn first_payload(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let mut start = 0;
     while let Ok(Some((head, size))) = FrameHeader::parse(&bytes[start..]) {
@@ -78,9 +78,9 @@ mod tests {
     fn struck(text: &str, part: CorruptPart, luck: u64) -> Result<(), DecodeError> {
         let mut wire = BytesMut::new();
         encode_frame(&mut wire, Opcode::Text, false, text.as_bytes(), Some([9, 200, 3, 77]));
-        let mut blow = Blow::none(wire.freeze());
-        strike(&mut blow, part, true, luck);
-        read(&blow.bytes)
+        let mut impact = Impact::none(wire.freeze());
+        strike(&mut impact, part, true, luck);
+        read(&impact.bytes)
     }
 
     proptest! {

@@ -1,10 +1,10 @@
-//! `delay`: one message arrives later, and what follows it waits behind it, since TCP keeps the order. Unlike `stall` it
-//! holds nothing that came before, and no other direction.
+//! `delay`: one message arrives later, and so does what follows it, since TCP keeps the order. Unlike `stall`, it
+//! affects neither earlier messages nor the other direction.
 
 use std::time::Duration;
 
-use super::blow::Blow;
+use super::impact::Impact;
 
-pub(crate) fn strike(blow: &mut Blow, ms: u64) {
-    blow.held += Duration::from_millis(ms);
+pub(crate) fn strike(impact: &mut Impact, ms: u64) {
+    impact.held += Duration::from_millis(ms);
 }

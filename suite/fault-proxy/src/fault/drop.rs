@@ -1,7 +1,7 @@
 //! `drop`: the message does not arrive.
 
-use super::blow::Blow;
+use super::impact::Impact;
 
-pub(crate) fn strike(blow: &mut Blow) {
-    blow.copies = 0;
+pub(crate) fn strike(impact: &mut Impact) {
+    impact.copies = 0;
 }

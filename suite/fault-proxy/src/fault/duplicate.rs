@@ -1,7 +1,7 @@
-//! `duplicate`: the message arrives twice, one right after the other.
+//! `duplicate`: the message arrives twice in a row.
 
-use super::blow::Blow;
+use super::impact::Impact;
 
-pub(crate) fn strike(blow: &mut Blow) {
-    blow.copies *= 2;
+pub(crate) fn strike(impact: &mut Impact) {
+    impact.copies *= 2;
 }

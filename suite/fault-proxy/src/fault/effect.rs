@@ -1,4 +1,4 @@
-//! The list of effects, as it is written in plans and requests.
+//! The effects, as written in plans and requests.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CorruptPart, Ending};
 
-/// What a fault does. Lasting effects take `for_ms`; without it they last until the fault is removed or the link ends.
+/// What a fault does. Lasting effects accept `for_ms`; without it they last until the fault is removed or the link ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Effect {
-    /// Lasting. Everything arrives later by `ms`, give or take up to `jitter_ms`; order is kept.
+    /// Lasting. Everything arrives `ms` later, plus or minus up to `jitter_ms`; order is kept.
     Latency {
         /// Milliseconds added.
         ms: u64,
-        /// Most milliseconds added to or taken from `ms`.
+        /// Maximum number of milliseconds added to or subtracted from `ms`.
         #[serde(default)]
         jitter_ms: u64,
         /// How long it lasts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_ms: Option<u64>,
     },
-    /// Lasting. No more than so many bytes a second, in each direction that it works on.
+    /// Lasting. Limits the bytes per second, in each direction that it covers.
     Bandwidth {
-        /// Bytes a second, at least 1.
+        /// Bytes per second, at least 1.
         bytes_per_second: u64,
         /// How long it lasts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ pub enum Effect {
     },
     /// Lasting. Bytes are sent in small slices, each as a write of its own.
     Slice {
-        /// Bytes of a slice, at least 1.
+        /// Bytes per slice, at least 1.
         bytes: usize,
         /// Microseconds between slices; rounded up to the timer's milliseconds.
         #[serde(default)]
@@ -40,12 +40,12 @@ pub enum Effect {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_ms: Option<u64>,
     },
-    /// Nothing passes for so long, then everything does.
+    /// Nothing passes for this time, then everything does.
     Stall {
         /// Milliseconds.
         ms: u64,
     },
-    /// Lasting. Bytes vanish in both directions, and so do the ends of the connections; sockets stay open. When it
+    /// Lasting. Bytes are discarded in both directions, and so are the ends of the connections; sockets stay open. When it
     /// ends, a link that has lost anything is reset.
     BlackHole {
         /// How long it lasts.
@@ -54,19 +54,19 @@ pub enum Effect {
     },
     /// RST to both sides.
     Reset {
-        /// What was struck is forwarded first; else it is lost.
+        /// Whether the struck message is forwarded first; otherwise it is lost.
         #[serde(default)]
         forward: bool,
     },
-    /// What was struck is forwarded, then FIN in its direction. The other direction stays.
+    /// The struck message is forwarded, then FIN in its direction. The other direction stays open.
     #[serde(deserialize_with = "no_fields")]
     HalfClose,
-    /// One bit of what was struck arrives turned over.
+    /// One bit of the struck message is flipped.
     Corrupt {
         /// Which bit.
         part: CorruptPart,
     },
-    /// Half of what was struck is forwarded, then the link ends.
+    /// Half of the struck message is forwarded, then the link ends.
     Truncate {
         /// How it ends.
         #[serde(default)]
@@ -78,21 +78,21 @@ pub enum Effect {
     /// The message arrives twice.
     #[serde(deserialize_with = "no_fields")]
     Duplicate,
-    /// The message changes places with the next one of its direction. If none comes within half a second it passes
-    /// alone, and nothing was struck.
+    /// The message and the next one in its direction are swapped. If none comes within half a second, it passes
+    /// alone, and no strike is recorded.
     #[serde(deserialize_with = "no_fields")]
     Swap,
-    /// The message arrives later; so does what follows it, since TCP keeps the order.
+    /// The message arrives later, and so does what follows it, since TCP keeps the order.
     Delay {
         /// Milliseconds.
         ms: u64,
     },
-    /// Lasting. What the server sends is read slowly, or not at all, so that the server's socket fills up.
+    /// Lasting. The server's output is read slowly, or not at all, so that the server's socket fills up.
     SlowReader {
-        /// Bytes a second that are read, at least 1.
+        /// Bytes read per second, at least 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes_per_second: Option<u64>,
-        /// Milliseconds in which nothing is read, from the beginning of the effect.
+        /// Milliseconds without reading, from the start of the effect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pause_ms: Option<u64>,
         /// How long it lasts. A pause without `bytes_per_second` ends by itself.
@@ -101,9 +101,9 @@ pub enum Effect {
     },
     /// A WebSocket close frame to both sides, then the link ends. The struck message is not forwarded.
     Close {
-        /// Close code (RFC 6455 §7.4) that may be sent.
+        /// Close code that may be sent (RFC 6455 §7.4).
         code: u16,
-        /// Most 123 bytes.
+        /// At most 123 bytes.
         #[serde(default)]
         reason: String,
     },
@@ -131,7 +131,7 @@ impl Effect {
         }
     }
 
-    /// Whether it is a state of the link rather than a blow to one message.
+    /// Whether it is a state of the link rather than a strike on one message.
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -143,12 +143,12 @@ impl Effect {
         )
     }
 
-    /// Whether it can strike WebSocket messages only.
+    /// Whether it applies to WebSocket messages only.
     pub fn needs_messages(&self) -> bool {
         matches!(self, Self::Drop | Self::Duplicate | Self::Swap | Self::Delay { .. } | Self::Close { .. })
     }
 
-    /// How long a lasting effect lasts, if that is bounded.
+    /// How long a lasting effect lasts, if it is limited.
     pub(crate) fn lasts(&self) -> Option<Duration> {
         match self {
             Self::Latency { for_ms, .. }
@@ -165,7 +165,7 @@ impl Effect {
     }
 }
 
-/// A kind without fields refuses fields, too.
+/// Makes a kind without fields refuse fields, too.
 fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -1,8 +1,9 @@
-//! `half_close`: FIN one way, after what was struck. What comes later that way is read and lost; the other way stays.
+//! `half_close`: FIN in one direction, after the struck message. Later bytes in that direction are read and discarded; the
+//! other direction stays open.
 
-use super::blow::Blow;
-use crate::pipe::Then;
+use super::impact::Impact;
+use crate::pipe::Continuation;
 
-pub(crate) fn strike(blow: &mut Blow) {
-    blow.then = Then::Fin;
+pub(crate) fn strike(impact: &mut Impact) {
+    impact.then = Continuation::Fin;
 }

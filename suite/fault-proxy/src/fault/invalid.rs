@@ -1,12 +1,12 @@
-//! Faults that cannot be meant.
+//! Checks faults for invalid values.
 
 use agentbench_websocket::is_sendable_close_code;
 
 use super::{Effect, Fault, When};
 
-/// Longest time that a fault may name: a day. Longer is a slip of units.
+/// Longest time in a fault: a day. Anything longer is probably a wrong unit.
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;
-/// Bytes of a close frame's reason (RFC 6455 §5.5).
+/// Maximum size of a close frame's reason in bytes (RFC 6455 §5.5).
 const MAX_REASON: usize = 123;
 
 /// Why a fault is refused; nothing was added.
@@ -15,12 +15,12 @@ const MAX_REASON: usize = 123;
 pub struct InvalidFault {
     /// The field, as in a plan: `when.probability`.
     pub field: &'static str,
-    /// What is wrong with it, and what is allowed.
+    /// What is wrong, and what is allowed.
     pub problem: String,
 }
 
 impl Fault {
-    /// Looks for values that cannot be meant.
+    /// Checks the values.
     ///
     /// # Errors
     /// The first field that is out of its range, with the range.
@@ -37,17 +37,17 @@ impl When {
             format!("{probability} is not between 0 and 1")
         })?;
         require(self.contains.as_deref() != Some(""), "when.contains", || {
-            "is empty; leave it out to mean any message".to_owned()
+            "is empty; omit it to match any message".to_owned()
         })?;
         require(self.times != Some(0), "when.times", || {
-            "is 0, so it would never strike; leave the fault out".to_owned()
+            "is 0, so it would never strike; omit the fault".to_owned()
         })?;
         milliseconds(self.after_ms, "when.after_ms")
     }
 }
 
 impl Effect {
-    /// Looks for values that cannot be meant.
+    /// Checks the values.
     ///
     /// # Errors
     /// The first field that is out of its range, with the range.
@@ -81,7 +81,7 @@ impl Effect {
             Self::Close { code, reason } => {
                 require(is_sendable_close_code(*code), "effect.code", || {
                     format!(
-                        "{code} must not be sent (RFC 6455 §7.4); take 1000 to 1014 but 1004, 1005, 1006, or 3000 to 4999"
+                        "{code} must not be sent (RFC 6455 §7.4); use 1000 to 1014 except 1004, 1005, 1006, or 3000 to 4999"
                     )
                 })?;
                 require(reason.len() <= MAX_REASON, "effect.reason", || {
@@ -101,7 +101,7 @@ impl Effect {
 
 fn milliseconds(value: Option<u64>, field: &'static str) -> Result<(), InvalidFault> {
     let value = value.unwrap_or(0);
-    require(value <= MAX_MS, field, || format!("{value} ms is over a day ({MAX_MS} ms)"))
+    require(value <= MAX_MS, field, || format!("{value} ms is more than a day ({MAX_MS} ms)"))
 }
 
 fn require(holds: bool, field: &'static str, problem: impl FnOnce() -> String) -> Result<(), InvalidFault> {

@@ -1,9 +1,9 @@
-//! `latency`: everything arrives later. Bytes wait in the link's pipe, which holds a megabyte; more throughput than that
-//! per latency makes the sender wait, as a path with a small window would.
+//! `latency`: everything arrives later. Bytes wait in the link's pipe, which holds a megabyte; a higher throughput per
+//! latency makes the sender wait, like a path with a small window.
 
 use std::time::Duration;
 
-/// How long something waits. `luck` decides where between `ms - jitter_ms` and `ms + jitter_ms`.
+/// The delay. `luck` chooses a value between `ms - jitter_ms` and `ms + jitter_ms`.
 pub(crate) fn wait(ms: u64, jitter_ms: u64, luck: u64) -> Duration {
     let least = ms.saturating_sub(jitter_ms);
     let span = ms + jitter_ms - least;

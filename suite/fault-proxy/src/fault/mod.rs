@@ -1,8 +1,7 @@
-//! What can be done to a link, and when. Each effect has a file that says what it does and does its part of it.
+//! The faults of a link and their conditions. Each effect has a file that describes and implements it.
 
 pub(crate) mod bandwidth;
 pub(crate) mod black_hole;
-pub(crate) mod blow;
 pub(crate) mod close;
 pub(crate) mod corrupt;
 pub(crate) mod delay;
@@ -10,6 +9,7 @@ pub(crate) mod drop;
 pub(crate) mod duplicate;
 mod effect;
 pub(crate) mod half_close;
+pub(crate) mod impact;
 mod invalid;
 pub(crate) mod latency;
 pub(crate) mod reset;
@@ -26,7 +26,7 @@ pub use effect::Effect;
 pub use invalid::InvalidFault;
 pub use truncate::Ending;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -39,7 +39,7 @@ pub enum Direction {
     Both,
 }
 
-/// One of the two ways of a link.
+/// One of the two directions of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Up,
@@ -76,16 +76,16 @@ impl Direction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// For people: comes back in [`Strike`](crate::Strike).
+    /// A label, repeated in [`Strike`](crate::Strike).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whose messages are looked at, and which way lasting effects work.
+    /// Whose messages the conditions apply to, and the direction of lasting effects.
     #[serde(default)]
     pub direction: Direction,
     /// The conditions.
     #[serde(default)]
     pub when: When,
-    /// What is done.
+    /// The effect.
     pub effect: Effect,
 }
 
@@ -98,41 +98,41 @@ impl Fault {
 
 /// The conditions of a fault; all that are given must hold.
 ///
-/// With none, a lasting effect strikes every link, live or new, once; any other strikes the first message (or, on a
-/// link that is no WebSocket, the first bytes) after the fault was added, once over all links.
+/// Without any, a lasting effect strikes every link, live or new, once; any other strikes the first message (or, on a
+/// link that is not a WebSocket, the first bytes) after the fault was added, once over all links.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
-    /// The message's content holds this text (compared as bytes, so MessagePack works too). On a link that is no
-    /// WebSocket: the bytes that one read gave; text that lies across two reads is not found there.
+    /// The message's content contains this text (compared as bytes, so MessagePack works, too). On a link that is not a
+    /// WebSocket: the bytes of one read; text across two reads is not found there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
-    /// Chance, 0 to 1: drawn for each message; where there are no messages, and for lasting effects without
+    /// Probability, 0 to 1: drawn for each message; without messages, and for lasting effects without
     /// `contains`, for each link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// The link is at least so old, in milliseconds. Looked at when something passes.
+    /// Minimum age of the link in milliseconds. Checked when something passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_ms: Option<u64>,
-    /// So many messages have come this way before on this link.
+    /// Minimum number of earlier messages in this direction on this link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_messages: Option<u64>,
-    /// So many bytes have come this way before on this link.
+    /// Minimum number of earlier bytes in this direction on this link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_bytes: Option<u64>,
-    /// Most strikes over all links. If absent: 1 for effects that do not last and have either `contains` or no
-    /// condition at all; one for each link if there are only `after_…` conditions; else without end.
+    /// Maximum number of strikes over all links. If absent: 1 for effects that do not last and have either `contains` or no
+    /// condition at all; one per link if there are only `after_…` conditions; otherwise unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
 }
 
 impl When {
-    /// Whether it can hold only at something that passes. If not, a lasting effect begins with the link.
+    /// Whether it can only hold when something passes. If not, a lasting effect starts with the link.
     pub(crate) fn needs_traffic(&self) -> bool {
         self.contains.is_some() || self.has_threshold()
     }
 
-    /// Whether it waits for an age or an amount.
+    /// Whether it requires an age or an amount.
     pub(crate) fn has_threshold(&self) -> bool {
         self.after_ms.is_some() || self.after_messages.is_some() || self.after_bytes.is_some()
     }

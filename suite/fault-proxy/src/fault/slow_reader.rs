@@ -1,24 +1,24 @@
-//! `slow_reader`: the proxy reads the server's side slowly, so that the server sees what a client with a bad link looks
-//! like to it: a socket that stays full.
+//! `slow_reader`: the proxy reads the server's output slowly, so that the server sees a client with a bad connection:
+//! a socket that stays full.
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// Receive buffer while reading slowly: else the kernel would take megabytes for us, and the server notice nothing.
+/// Receive buffer while reading slowly: otherwise the kernel would accept megabytes, and the server would notice nothing.
 const SLOW_BUFFER: usize = 4 * 1024;
-/// Receive buffer afterwards. The kernel no longer sizes it by itself once it was set.
+/// Receive buffer afterwards. The kernel no longer adjusts it once it was set.
 const USUAL_BUFFER: usize = 1024 * 1024;
 
-/// How the server's side is read.
+/// The rate at which the server's output is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     /// Not at all.
     Paused,
-    /// So many bytes a second.
+    /// This number of bytes per second.
     BytesPerSecond(u64),
 }
 
-/// Two at once: the slower.
+/// Combines two rates: the slower one.
 pub(crate) fn slower(a: Option<Pace>, b: Pace) -> Pace {
     match (a, b) {
         (None, pace) => pace,
@@ -27,9 +27,9 @@ pub(crate) fn slower(a: Option<Pace>, b: Pace) -> Pace {
     }
 }
 
-/// Sizes the kernel's buffer for the pace.
+/// Sets the kernel's buffer size for the rate.
 pub(crate) fn fit_buffer(stream: &TcpStream, is_slow: bool) {
     let size = if is_slow { SLOW_BUFFER } else { USUAL_BUFFER };
-    // A kernel that refuses only makes the effect come later.
+    // If the kernel refuses, the effect only starts later.
     let _ = SockRef::from(stream).set_recv_buffer_size(size);
 }

@@ -1,4 +1,4 @@
-//! The lasting effects of a link: when they begin and end, and what they sum up to.
+//! The lasting effects of a link: their start, their end, and their sum.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,32 +10,32 @@ use crate::fault::slow_reader::{Pace, slower};
 use crate::fault::{Direction, Effect, Way};
 use crate::pipe::End;
 use crate::record::Strike;
-use crate::table::{Armed, Table};
+use crate::table::{ActiveFault, Table};
 
-/// A lasting effect that has begun.
+/// A lasting effect in progress.
 #[derive(Debug)]
-pub(super) struct Lasting {
-    /// `None` for one that was called for at once.
-    fault: Option<Arc<Armed>>,
+pub(super) struct LastingEffect {
+    /// `None` for one that was requested directly.
+    fault: Option<Arc<ActiveFault>>,
     effect: Effect,
     direction: Direction,
     since: Instant,
     until: Option<Instant>,
 }
 
-/// What all lasting effects of one direction sum up to.
+/// The sum of all lasting effects of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Flow {
     pub(super) black_hole: bool,
-    /// Bytes a second.
+    /// Bytes per second.
     pub(super) rate: Option<u64>,
     pub(super) slices: Option<Slices>,
-    /// How the server's side is read.
+    /// How the server's output is read.
     pub(super) pace: Option<Pace>,
 }
 
 impl Link {
-    /// What is being done to one direction.
+    /// The effects on one direction.
     pub(super) fn flow(&self, way: Way, now: Instant) -> Flow {
         let mut flow = Flow::default();
         for lasting in self.state().lasting.iter().filter(|lasting| lasting.works(now)) {
@@ -44,7 +44,7 @@ impl Link {
         flow
     }
 
-    /// How long something waits that passes now. `luck` gives each latency its number.
+    /// The delay of something that passes now. `luck` gives each latency its number.
     pub(super) fn latency(&self, way: Way, luck: impl Fn(u64) -> u64) -> Duration {
         let now = Instant::now();
         let mut wait = Duration::ZERO;
@@ -52,25 +52,30 @@ impl Link {
             if let Effect::Latency { ms, jitter_ms, .. } = lasting.effect
                 && lasting.direction.covers(way)
             {
-                let id = lasting.fault.as_ref().map_or(0, |armed| armed.id.0);
+                let id = lasting.fault.as_ref().map_or(0, |active| active.id.0);
                 wait += crate::fault::latency::wait(ms, jitter_ms, luck(id));
             }
         }
         wait
     }
 
-    /// Begins a lasting effect, unless the same fault has one going here.
-    pub(super) fn begin(&self, fault: Option<&Arc<Armed>>, effect: &Effect, direction: Direction) -> bool {
+    /// Starts a lasting effect, unless one of the same fault is in progress here.
+    pub(super) fn begin(
+        &self,
+        fault: Option<&Arc<ActiveFault>>,
+        effect: &Effect,
+        direction: Direction,
+    ) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        let is_going = |lasting: &Lasting| {
+        let is_going = |lasting: &LastingEffect| {
             !lasting.is_over(now)
                 && fault.is_some_and(|fault| lasting.fault.as_ref().is_some_and(|other| other.id == fault.id))
         };
         if state.lasting.iter().any(is_going) {
             return false;
         }
-        state.lasting.push(Lasting {
+        state.lasting.push(LastingEffect {
             fault: fault.cloned(),
             effect: effect.clone(),
             direction,
@@ -82,41 +87,41 @@ impl Link {
         true
     }
 
-    /// Begins the lasting effects that need no traffic, each once.
+    /// Starts the lasting effects that need no traffic, each once.
     pub(crate) fn admit(&self, table: &Table) {
-        for armed in table.iter().filter(|armed| armed.fault.effect.is_lasting()) {
-            let fault = &armed.fault;
+        for active in table.iter().filter(|active| active.fault.effect.is_lasting()) {
+            let fault = &active.fault;
             if fault.when.needs_traffic()
-                || !decide::begins(armed.id.0, fault, self.proxy.seed, self.id)
-                || !self.first_time(armed)
-                || !armed.take()
+                || !decide::begins(active.id.0, fault, self.proxy.seed, self.id)
+                || !self.first_time(active)
+                || !active.take()
             {
                 continue;
             }
-            self.begin(Some(armed), &fault.effect, fault.direction);
-            self.proxy.record(Strike::of(armed, self.id, fault.direction, None));
+            self.begin(Some(active), &fault.effect, fault.direction);
+            self.proxy.record(Strike::of(active, self.id, fault.direction, None));
         }
     }
 
-    /// Whether a fault has not struck here before; from now on it has.
-    pub(super) fn first_time(&self, armed: &Arc<Armed>) -> bool {
+    /// Whether a fault has not struck here before, and marks it as having struck.
+    pub(super) fn first_time(&self, active: &Arc<ActiveFault>) -> bool {
         let mut state = self.state();
-        let is_new = !state.struck.iter().any(|other| other.id == armed.id);
+        let is_new = !state.struck.iter().any(|other| other.id == active.id);
         if is_new {
-            state.struck.push(armed.clone());
+            state.struck.push(active.clone());
         }
         is_new
     }
 
-    /// Ends the lasting effects of faults that are gone; with `all`, also what was called for at once and what waits.
-    pub(crate) fn lift(&self, is_gone: impl Fn(&Armed) -> bool, all: bool) {
+    /// Ends the lasting effects of removed faults; with `all`, also those requested directly and those pending.
+    pub(crate) fn lift(&self, is_gone: impl Fn(&ActiveFault) -> bool, all: bool) {
         let mut state = self.state();
         let before = state.has_black_hole();
         state.lasting.retain(|lasting| match &lasting.fault {
             Some(fault) => !is_gone(fault),
             None => !all,
         });
-        state.struck.retain(|armed| !is_gone(armed));
+        state.struck.retain(|active| !is_gone(active));
         if all {
             state.pending.clear();
         }
@@ -125,11 +130,11 @@ impl Link {
         if all {
             self.pipes.iter().for_each(crate::pipe::Pipe::release);
         }
-        self.mend(before && !after);
+        self.reset_if_lossy(before && !after);
         self.wake();
     }
 
-    /// Removes what is over; gives the next time at which something changes by itself.
+    /// Removes expired effects; returns the time of the next change.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
         let before = state.has_black_hole();
@@ -137,12 +142,12 @@ impl Link {
         let after = state.has_black_hole();
         let next = state.lasting.iter().filter_map(|lasting| lasting.next_change(now)).min();
         drop(state);
-        self.mend(before && !after);
+        self.reset_if_lossy(before && !after);
         next
     }
 
-    /// A black hole has closed: whoever lost something in it cannot go on.
-    fn mend(&self, has_closed: bool) {
+    /// A black hole has closed: a link that lost something in it cannot continue.
+    fn reset_if_lossy(&self, has_closed: bool) {
         if has_closed && self.lost.is_marked() {
             self.end(End::Reset);
         }
@@ -155,8 +160,8 @@ impl super::State {
     }
 }
 
-impl Lasting {
-    /// A black hole ends by being removed, not by its time: it must let nothing through before the link is reset for it.
+impl LastingEffect {
+    /// A black hole ends by removal, not by its time: nothing may pass before the link is reset for it.
     fn works(&self, now: Instant) -> bool {
         !self.is_over(now) || matches!(self.effect, Effect::BlackHole { .. })
     }

@@ -1,7 +1,7 @@
-//! One connection through the proxy: two readers, two writers, and what is being done to it.
+//! One connection through the proxy: two readers, two writers, and its faults.
 //!
-//! All of a link runs in one task ([`run`]). The proxy reaches into it through [`Link`]: it begins and ends lasting effects,
-//! and says when the link is to end; [`Link::turn`] wakes whoever waits for something that this changes.
+//! All of a link runs in one task ([`run`]). The proxy controls it through [`Link`]: it starts and ends lasting effects,
+//! and ends the link; [`Link::turn`] wakes the tasks that wait for such a change.
 
 mod flow;
 mod pass;
@@ -21,19 +21,19 @@ use tokio::sync::watch;
 
 use crate::fault::Effect;
 use crate::fault::Way;
-use crate::fault::black_hole::Lost;
+use crate::fault::black_hole::LossFlag;
 use crate::opening::{Mode, Opening};
 use crate::pipe::{End, Pipe};
 use crate::proxy::Shared;
 use crate::record::{LinkInfo, LinkState};
-use crate::table::Armed;
-use flow::Lasting;
+use crate::table::ActiveFault;
+use flow::LastingEffect;
 
 /// How long a link that ended with FIN waits for its peers' FINs, reading what they still send: closing with unread bytes
 /// would send RST.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a peer has to take its close frame.
+/// Time for a peer to receive its close frame.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// One connection through the proxy.
@@ -47,7 +47,7 @@ pub(crate) struct Link {
     opening: Opening,
     pipes: [Pipe; 2],
     counts: [Counts; 2],
-    lost: Lost,
+    lost: LossFlag,
     state: Mutex<State>,
     turn: watch::Sender<u64>,
 }
@@ -58,18 +58,18 @@ struct Counts {
     messages: AtomicU64,
 }
 
-/// What is being done to a link.
+/// The effects on a link.
 #[derive(Debug, Default)]
 struct State {
-    lasting: Vec<Lasting>,
-    /// Effects for the next thing that passes, whichever way.
+    lasting: Vec<LastingEffect>,
+    /// Effects for the next unit that passes, in either direction.
     pending: Vec<Effect>,
-    /// Faults that have struck here, of those that may do so once.
-    struck: Vec<Arc<Armed>>,
+    /// Faults that have struck here, among those that may do so only once.
+    struck: Vec<Arc<ActiveFault>>,
     end: Option<End>,
-    /// When a link that was sent close frames ends, though a peer does not take its one.
+    /// Deadline for the close frames: the link then ends even if a peer has not received its frame.
     closing: Option<Instant>,
-    /// Close frames that were written.
+    /// Number of close frames written.
     closed: usize,
     /// Directions whose sender has ended.
     ended: usize,
@@ -86,7 +86,7 @@ impl Link {
             opening: Opening::default(),
             pipes: Default::default(),
             counts: Default::default(),
-            lost: Lost::default(),
+            lost: LossFlag::default(),
             state: Mutex::default(),
             turn: watch::Sender::new(0),
         })
@@ -96,12 +96,12 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes everyone of this link who waits for time or sockets.
+    /// Wakes the tasks of this link that wait for time or sockets.
     fn wake(&self) {
         self.turn.send_modify(|turn| *turn = turn.wrapping_add(1));
     }
 
-    /// The link is to end so. The first word counts.
+    /// Ends the link. The first call decides how.
     pub(crate) fn end(&self, end: End) {
         self.state().end.get_or_insert(end);
         self.wake();
@@ -132,7 +132,7 @@ impl Link {
         }
     }
 
-    /// A sender has ended inside a black hole; when both have, nobody is left to be fooled.
+    /// A sender has ended inside a black hole; when both have, the link can end.
     fn sender_lost(&self) {
         self.lost.mark();
         let mut state = self.state();
@@ -143,7 +143,7 @@ impl Link {
         }
     }
 
-    /// A close frame was written; when both were, the link ends.
+    /// A close frame was written; after both, the link ends.
     fn close_written(&self) {
         let mut state = self.state();
         state.closed += 1;
@@ -153,7 +153,7 @@ impl Link {
         }
     }
 
-    /// Returns when the link is to end, and watches the lasting effects run out.
+    /// Returns when the link should end, and expires the lasting effects.
     async fn watch(&self) -> End {
         let mut turn = self.turn.subscribe();
         loop {
@@ -176,7 +176,7 @@ impl Link {
                         self.wake();
                     }
                 }
-                // The sender lives in `self`.
+                // `self` owns the sender.
                 None => turn.changed().await.expect("a link outlives its watchers"),
             }
         }
@@ -210,13 +210,13 @@ pub(crate) async fn run(link: &Link, client: TcpStream, server: TcpStream) {
     }
 }
 
-/// Has the socket send RST when it is closed.
+/// Makes the socket send RST when it is closed.
 pub(crate) fn reset(stream: &TcpStream) {
-    // It can only fail on a socket that is gone already.
+    // It fails only on a socket that is already closed.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// FIN, then whatever still comes is read and thrown away, for a bounded time.
+/// Sends FIN, then reads and discards for a limited time.
 async fn finish(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
     let drained = async {

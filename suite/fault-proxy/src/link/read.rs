@@ -10,21 +10,21 @@ use tokio::sync::watch;
 
 use super::Link;
 use super::flow::Flow;
-use super::pass::Held;
+use super::pass::HeldMessage;
 use crate::content;
 use crate::fault::Way;
 use crate::fault::slow_reader::{Pace, fit_buffer};
-use crate::pipe::{End, Item, Then, item};
+use crate::pipe::{Continuation, End, Item, item};
 use crate::split::Splitter;
 
-/// Most bytes of one read.
+/// Maximum number of bytes per read.
 const READ: usize = 16 * 1024;
-/// Reads a second while reading slowly.
+/// Reads per second while reading slowly.
 const SLOW_READS: u64 = 20;
 
-/// What came of waiting for bytes.
+/// The result of waiting for bytes.
 enum Read {
-    /// There are some, or something else has changed: look again.
+    /// There are some, or something else has changed: check again.
     Again,
     Ended,
     Failed,
@@ -38,9 +38,9 @@ pub(super) struct Reader<'a> {
     turn: watch::Receiver<u64>,
     splitter: Splitter,
     pub(super) content: Option<content::Reader>,
-    /// Messages were taken away, repeated or moved: from here on the receiver's dictionary is wrong.
+    /// Messages were dropped, repeated or reordered, so that the receiver's dictionary is wrong from here on.
     pub(super) is_disordered: bool,
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldMessage>,
     is_slow: bool,
     pub(super) messages: u64,
     pub(super) bytes: u64,
@@ -82,7 +82,7 @@ pub(super) async fn run(link: &Link, way: Way, from: &TcpStream) {
 }
 
 impl Reader<'_> {
-    /// Waits for bytes, for the state of the link to change, or for a held message's time.
+    /// Waits for bytes, for a change of the link, or for a held message's time.
     async fn read(&mut self, flow: Flow) -> Read {
         self.fit_buffer(flow.pace.is_some());
         if flow.pace == Some(Pace::Paused) {
@@ -119,7 +119,7 @@ impl Reader<'_> {
         Read::Again
     }
 
-    /// Reads what there is, `most` bytes of it.
+    /// Reads the available bytes, at most `most`.
     fn take(&mut self, most: usize) -> io::Result<usize> {
         let input = &mut self.splitter.input;
         let start = input.len();
@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Until the link's state changes, or a time has come.
+    /// Waits until the link's state changes, or until a time.
     async fn changed(&mut self, until: Option<Instant>) {
         tokio::select! {
             _ = self.turn.changed() => {}
@@ -147,7 +147,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Throws away what has been read and not passed on.
+    /// Discards what was read but not forwarded.
     fn vanish(&mut self) {
         if self.splitter.discard() | self.held.take().is_some() {
             self.link.lost.mark();
@@ -163,15 +163,15 @@ impl Reader<'_> {
             self.pass(rest).await;
         }
         let wait = self.latency();
-        self.push(Item { then: Then::Fin, ..item(Bytes::new(), wait) }).await;
+        self.push(Item { then: Continuation::Fin, ..item(Bytes::new(), wait) }).await;
     }
 
     fn fail(&self) {
         if self.link.flow(self.way, Instant::now()).black_hole {
             self.link.sender_lost();
         } else {
-            // Behind what came before it, as far as the pipe lets it.
-            let reset = Item { then: Then::End(End::Reset), ..item(Bytes::new(), self.latency()) };
+            // After what came before it, as far as the pipe has room.
+            let reset = Item { then: Continuation::End(End::Reset), ..item(Bytes::new(), self.latency()) };
             self.link.pipes[self.way.index()].push_now(reset);
         }
     }

@@ -1,4 +1,4 @@
-//! The writer of one direction: pipe → socket, as fast as the lasting effects let it.
+//! The writer of one direction: pipe → socket, as fast as the lasting effects allow.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::Link;
 use super::flow::Flow;
 use crate::fault::{Way, bandwidth};
-use crate::pipe::{End, Item, Then};
+use crate::pipe::{Continuation, End, Item};
 
 /// Writes until the direction ends.
 pub(super) async fn run(link: &Link, way: Way, to: &TcpStream) {
@@ -22,18 +22,18 @@ pub(super) async fn run(link: &Link, way: Way, to: &TcpStream) {
             return;
         }
         match item.then {
-            Then::Nothing => {}
-            Then::Fin if link.flow(way, Instant::now()).black_hole => return link.sender_lost(),
-            Then::Fin => {
-                // A socket that is gone has had its end.
+            Continuation::Nothing => {}
+            Continuation::Fin if link.flow(way, Instant::now()).black_hole => return link.sender_lost(),
+            Continuation::Fin => {
+                // A closed socket needs no end.
                 let _ = SockRef::from(to).shutdown(std::net::Shutdown::Write);
                 return;
             }
-            Then::Closed => {
+            Continuation::Closed => {
                 let _ = SockRef::from(to).shutdown(std::net::Shutdown::Write);
                 return link.close_written();
             }
-            Then::End(end) => {
+            Continuation::End(end) => {
                 link.end(end);
                 return;
             }
@@ -41,7 +41,7 @@ pub(super) async fn run(link: &Link, way: Way, to: &TcpStream) {
     }
 }
 
-/// Writes an item, looking again at the link's state after each piece.
+/// Writes an item, and checks the link's state after each piece.
 async fn write(
     link: &Link,
     way: Way,

@@ -1,11 +1,11 @@
 //! The judge: every promise, checked over the records of all clients.
 //!
-//! 1. `publishes`: what was asked for, and what came of it.
-//! 2. `reader`: each reader's way through a log, one step at a time: repeats, order, holes.
-//! 3. `log`: what the log holds, from final reads first and from followers second; readers that disagree.
-//! 4. `owed`: what the three say together: lost, unseen, wrong seqs, stored twice, a producer's order.
+//! 1. `publishes`: what was published, and the outcomes.
+//! 2. `reader`: each reader's path through a log, step by step: repeats, order, holes.
+//! 3. `log`: the contents of the log, from final reads first and from followers second; disagreements of readers.
+//! 4. `owed`: checks across the three: lost, undelivered, wrong seqs, stored twice, a producer's order.
 //!
-//! The work is linear in the records, but for the sorting of each session's places.
+//! The work is linear in the records, except for sorting each session's positions.
 
 mod log;
 mod owed;
@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use agentbench_protocol::SessionId;
 
 use crate::finding::{Finding, Kind, Summary, Verdict};
-use crate::record::{ClientHistory, Content, Operation, Record, StoppedBecause};
+use crate::record::{ClientHistory, Content, Operation, Record, StopReason};
 use log::Log;
 use publishes::Publishes;
 use reader::Reader;
@@ -31,7 +31,7 @@ struct Session<'a> {
     readers: Vec<Reader<'a>>,
 }
 
-/// All sessions, in the order in which they turn up.
+/// All sessions, in order of appearance.
 #[derive(Debug, Default)]
 struct Sessions<'a> {
     by_id: HashMap<SessionId, usize>,
@@ -53,14 +53,14 @@ impl<'a> Sessions<'a> {
     }
 }
 
-/// A record and whose it is.
+/// A record with its client.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
+struct Observation<'a> {
     client: &'a str,
     record: &'a Record,
 }
 
-impl Seen<'_> {
+impl Observation<'_> {
     fn finding(&self, kind: Kind, message: Option<&str>, seq: Option<u64>, detail: String) -> Finding {
         Finding {
             kind,
@@ -74,15 +74,15 @@ impl Seen<'_> {
     }
 }
 
-/// Judges the histories of all clients of one run.
+/// Checks the histories of all clients of one run.
 pub fn check(histories: &[ClientHistory]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut sessions = Sessions::default();
     for history in histories {
         publishes::gather(history, &mut sessions, &mut verdict);
     }
-    // Final reads first: where readers disagree, the last word on the log is the one to measure the others
-    // by.
+    // Final reads first: where readers disagree, the final read is the reference for the
+    // others.
     for final_reads in [true, false] {
         for history in histories {
             follow(history, final_reads, &mut sessions, &mut verdict);
@@ -97,7 +97,7 @@ pub fn check(histories: &[ClientHistory]) -> Verdict {
     verdict
 }
 
-/// Goes the way of one client's readers, either its final reads or its followers.
+/// Follows the path of one client's readers, either its final reads or its followers.
 fn follow<'a>(
     history: &'a ClientHistory,
     final_reads: bool,
@@ -107,7 +107,7 @@ fn follow<'a>(
     let mut open: HashMap<SessionId, Reader<'a>> = HashMap::new();
     let mut in_final_read = HashSet::new();
     for record in &history.records {
-        let seen = Seen { client: &history.client, record };
+        let observed = Observation { client: &history.client, record };
         match &record.operation {
             Operation::FinalRead { .. } => {
                 in_final_read.insert(record.session);
@@ -118,13 +118,13 @@ fn follow<'a>(
             _ => {}
         }
         if in_final_read.contains(&record.session) == final_reads {
-            step(seen, final_reads, &mut open, sessions, verdict);
+            step(observed, final_reads, &mut open, sessions, verdict);
         }
         if matches!(record.operation, Operation::Stop { .. }) {
             in_final_read.remove(&record.session);
         }
     }
-    // Whoever never said that it stopped was there to the end. In the order of the sessions, so that a
+    // A reader without a stop record stayed to the end. In the order of the sessions, so that a
     // history always gets the same verdict.
     let mut rest: Vec<_> = open.into_iter().collect();
     rest.sort_by_key(|(session, _)| *session);
@@ -134,51 +134,51 @@ fn follow<'a>(
 }
 
 fn step<'a>(
-    seen: Seen<'a>,
+    observed: Observation<'a>,
     is_final: bool,
     open: &mut HashMap<SessionId, Reader<'a>>,
     sessions: &mut Sessions<'a>,
     verdict: &mut Verdict,
 ) {
-    let session = seen.record.session;
-    match &seen.record.operation {
+    let session = observed.record.session;
+    match &observed.record.operation {
         Operation::FinalRead { epoch } => {
-            open.insert(session, Reader::new(seen.client, *epoch, 0, true));
+            open.insert(session, Reader::new(observed.client, *epoch, 0, true));
         }
         Operation::Read { epoch, after } => match open.get_mut(&session) {
             Some(reader) => {
                 verdict.summary.resumed += 1;
-                reader.go_on(*epoch, *after, seen.record.at);
+                reader.resume(*epoch, *after, observed.record.at);
             }
             None => {
-                open.insert(session, Reader::new(seen.client, *epoch, *after, false));
+                open.insert(session, Reader::new(observed.client, *epoch, *after, false));
             }
         },
         Operation::Delivery { seq, message, content } => {
             let Some(reader) = open.get_mut(&session) else {
-                let detail = "a delivery before any reading began".to_owned();
-                return verdict.add(seen.finding(Kind::Unusable, Some(message), Some(*seq), detail));
+                let detail = "a delivery before any read started".to_owned();
+                return verdict.add(observed.finding(Kind::Unusable, Some(message), Some(*seq), detail));
             };
             count(*content, is_final, &mut verdict.summary);
             let (epoch, session) = (reader.epoch(), sessions.get(session));
-            reader.deliver(seen, *seq, message, verdict);
-            session.log.see(seen, epoch, *seq, message, *content, is_final, verdict);
-            session.publishes.see(seen, *seq, message, *content, verdict);
+            reader.deliver(observed, *seq, message, verdict);
+            session.log.observe(observed, epoch, *seq, message, *content, is_final, verdict);
+            session.publishes.observe(observed, *seq, message, *content, verdict);
         }
         Operation::Gap { from, to, cause } => {
             let Some(reader) = open.get_mut(&session).filter(|_| from <= to) else {
-                let detail = format!("a gap from {from} to {to} where none can be");
-                return verdict.add(seen.finding(Kind::Unusable, None, Some(*from), detail));
+                let detail = format!("an impossible gap from {from} to {to}");
+                return verdict.add(observed.finding(Kind::Unusable, None, Some(*from), detail));
             };
-            reader.gap(*from, *to, seen.record.at);
+            reader.gap(*from, *to, observed.record.at);
             if !is_final {
                 *verdict.summary.gaps.entry(cause.as_str().to_owned()).or_default() +=
                     (to - from).saturating_add(1);
             }
         }
         Operation::Dropped { count } => {
-            let detail = format!("the client dropped {count} entries that it had, or that came too late");
-            verdict.add(seen.finding(Kind::DeliveredTwice, None, None, detail));
+            let detail = format!("the client dropped {count} entries that were repeated or late");
+            verdict.add(observed.finding(Kind::DeliveredTwice, None, None, detail));
         }
         Operation::Stop { why } => {
             if let Some(mut reader) = open.remove(&session) {
@@ -203,8 +203,8 @@ fn count(content: Content, is_final: bool, summary: &mut Summary) {
 }
 
 impl Session<'_> {
-    /// Whether somebody read the whole log after everything else.
+    /// Whether a client read the whole log after everything else.
     fn has_final_read(&self) -> bool {
-        self.readers.iter().any(|reader| reader.is_final() && reader.stopped() == StoppedBecause::CaughtUp)
+        self.readers.iter().any(|reader| reader.is_final() && reader.stopped() == StopReason::CaughtUp)
     }
 }

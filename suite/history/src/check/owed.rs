@@ -1,4 +1,4 @@
-//! What publishes, readers and the log say together.
+//! Checks across publishes, readers and the log.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,12 @@ use agentbench_protocol::{Epoch, Seq};
 
 use super::Session;
 use super::log::Entry;
-use super::publishes::{Acked, Publish};
+use super::publishes::{Ack, Publish};
 use super::reader::Reader;
 use crate::finding::{Finding, Kind, Verdict};
-use crate::record::{Content, StoppedBecause};
+use crate::record::{Content, StopReason};
 
-/// Places of a message, and whether a final read has it there.
+/// Positions of a message, and whether a final read has it there.
 type Places = [(Epoch, Seq, bool)];
 
 pub(super) fn check(session: &Session<'_>, verdict: &mut Verdict) {
@@ -43,7 +43,7 @@ fn finding(
     Finding { kind, client, session: session.id, message, seq, at, detail }
 }
 
-/// Every publish has an outcome, the log keeps to it, and one message has one place.
+/// Every publish has an outcome, the log agrees with it, and each message has one position.
 fn check_outcomes(
     session: &Session<'_>,
     message: &str,
@@ -61,16 +61,16 @@ fn check_outcomes(
         found(Kind::RefusedButStored, Some(*seq), "every publish of it was refused".to_owned());
     }
     for pair in places.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-        found(Kind::StoredTwice, Some(pair[1].1), format!("it is at seq {} too", pair[0].1));
+        found(Kind::StoredTwice, Some(pair[1].1), format!("also at seq {}", pair[0].1));
     }
 }
 
-/// What was acked is in the log, where the ack said.
+/// An acked message is in the log, at the position in the ack.
 fn check_ack(
     session: &Session<'_>,
     message: &str,
     publish: &Publish<'_>,
-    ack: Acked,
+    ack: Ack,
     places: &Places,
     has_final_read: bool,
     verdict: &mut Verdict,
@@ -83,13 +83,15 @@ fn check_ack(
     if witnesses.iter().any(|place| place.2) || (!has_final_read && !witnesses.is_empty()) {
         if !witnesses.iter().any(is_there) {
             let seqs: Vec<Seq> = witnesses.iter().map(|place| place.1).collect();
-            let detail = format!("acked with seq {}, it is at {seqs:?}", ack.seq);
+            let detail = format!("acked with seq {}, but found at {seqs:?}", ack.seq);
             verdict.add(finding(session, Kind::WrongSeq, client, message, Some(ack.seq), ack.at, detail));
         }
         return;
     }
-    let vouching =
-        session.readers.iter().find(|reader| (reader.is_final() || !has_final_read) && vouches(reader, ack));
+    let vouching = session
+        .readers
+        .iter()
+        .find(|reader| (reader.is_final() || !has_final_read) && would_have(reader, ack));
     match vouching {
         Some(reader) => {
             let how = if reader.is_final() { "the final read of" } else { "the reader" };
@@ -100,13 +102,13 @@ fn check_ack(
     }
 }
 
-/// Whether a reader would have got this, were it there.
-fn vouches(reader: &Reader<'_>, ack: Acked) -> bool {
+/// Whether a reader would have received this message, were it in the log.
+fn would_have(reader: &Reader<'_>, ack: Ack) -> bool {
     let last = reader.stretches().len() - 1;
     reader.stretches().iter().enumerate().any(|(index, stretch)| {
-        let is_complete = reader.stopped() == StoppedBecause::CaughtUp && index == last;
+        let is_complete = reader.stopped() == StopReason::CaughtUp && index == last;
         let same_life = ack.epoch.is_none_or(|epoch| epoch == stretch.epoch);
-        // A whole log of another life that lacks it has lost it as well.
+        // A complete log of another epoch without it has lost it, too.
         let is_authority = reader.is_final() && is_complete;
         (same_life || is_authority)
             && !stretch.is_excused(ack.seq)
@@ -123,7 +125,8 @@ fn check_log(session: &Session<'_>, verdict: &mut Verdict) {
         };
         let last = latest.entry((epoch, publish.client)).or_insert((publish.order, entry.message));
         if publish.order < last.0 {
-            let detail = format!("published before {}, stored behind it; seen by {}", last.1, entry.client);
+            let detail =
+                format!("published before {}, but stored after it; observed by {}", last.1, entry.client);
             let at = publish.at;
             let client = publish.client;
             verdict.add(finding(session, Kind::ProducerOrder, client, entry.message, Some(seq), at, detail));
@@ -137,15 +140,15 @@ fn is_event(entry: &Entry<'_>) -> bool {
     matches!(entry.content, Content::Event(_))
 }
 
-/// Everything that the log is known to hold reached the reader, where it was owed it.
+/// Everything known to be in the log reached the reader, if it was owed to it.
 fn check_reader(session: &Session<'_>, reader: &Reader<'_>, verdict: &mut Verdict) {
     let last = reader.stretches().len() - 1;
     for (index, stretch) in reader.stretches().iter().enumerate() {
-        let owed_to_end = index == last && reader.stopped() == StoppedBecause::CaughtUp;
+        let owed_to_end = index == last && reader.stopped() == StopReason::CaughtUp;
         let rest = owed_to_end.then_some(stretch.cursor.saturating_add(1)..=Seq::MAX);
         for range in stretch.holes().cloned().chain(rest) {
             for (seq, entry) in session.log.range(stretch.epoch, *range.start(), *range.end()) {
-                let detail = format!("{} got it at {:.3} s", entry.client, entry.at as f64 / 1e6);
+                let detail = format!("{} received it at {:.3} s", entry.client, entry.at as f64 / 1e6);
                 let kind = Kind::Unseen;
                 let at = entry.at;
                 verdict.add(finding(session, kind, reader.client(), entry.message, Some(seq), at, detail));

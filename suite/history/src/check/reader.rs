@@ -1,40 +1,40 @@
-//! One reader's way through a log.
+//! One reader's path through a log.
 
 use std::ops::RangeInclusive;
 
 use agentbench_protocol::{Epoch, Seq, SessionId};
 
-use super::Seen;
+use super::Observation;
 use crate::finding::{Finding, Kind, Verdict};
-use crate::record::StoppedBecause;
+use crate::record::StopReason;
 
-/// From where it began to where it stopped, over all its reconnects.
+/// From its start to its end, over all its reconnects.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     client: &'a str,
     is_final: bool,
-    stopped: Option<StoppedBecause>,
-    /// One for each life of the log that it read; never empty.
+    stopped: Option<StopReason>,
+    /// One for each epoch of the log that it read; never empty.
     stretches: Vec<Stretch>,
 }
 
-/// Reading in one life of a log.
+/// A read within one epoch of a log.
 #[derive(Debug)]
 pub(super) struct Stretch {
     pub(super) epoch: Epoch,
-    /// The reader had everything up to here when it began.
+    /// The reader had everything up to here when the read started.
     after: Seq,
-    /// The highest place that it got or was told of in a gap.
+    /// The highest position that it received, or that a gap covered.
     pub(super) cursor: Seq,
     missing: Vec<Missing>,
     gaps: Vec<RangeInclusive<Seq>>,
 }
 
-/// Places that it was led past.
+/// Positions that the server skipped.
 #[derive(Debug, Clone)]
 struct Missing {
     places: RangeInclusive<Seq>,
-    /// When it was led past them.
+    /// When the server skipped them.
     at: u64,
 }
 
@@ -51,12 +51,12 @@ impl<'a> Reader<'a> {
         self.is_final
     }
 
-    /// Whoever does not say why it stopped was there to the end.
-    pub(super) fn stopped(&self) -> StoppedBecause {
-        self.stopped.unwrap_or(StoppedBecause::CaughtUp)
+    /// A reader that gives no reason for its end stayed to the end.
+    pub(super) fn stopped(&self) -> StopReason {
+        self.stopped.unwrap_or(StopReason::CaughtUp)
     }
 
-    pub(super) fn stop(&mut self, why: StoppedBecause) {
+    pub(super) fn stop(&mut self, why: StopReason) {
         self.stopped = Some(why);
     }
 
@@ -73,9 +73,9 @@ impl<'a> Reader<'a> {
         self.stretches[self.stretches.len() - 1].epoch
     }
 
-    /// After a reconnect. Another life of the log is another stretch; the same one goes on at the cursor, and
+    /// Continues after a reconnect. Another epoch of the log starts another stretch; the same one continues at the cursor, and
     /// what the server skipped is missing until a gap explains it.
-    pub(super) fn go_on(&mut self, epoch: Epoch, after: Seq, at: u64) {
+    pub(super) fn resume(&mut self, epoch: Epoch, after: Seq, at: u64) {
         if self.epoch() != epoch {
             return self.stretches.push(Stretch::new(epoch, after));
         }
@@ -86,10 +86,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn deliver(&mut self, seen: Seen<'_>, seq: Seq, message: &str, verdict: &mut Verdict) {
+    pub(super) fn deliver(
+        &mut self,
+        observed: Observation<'_>,
+        seq: Seq,
+        message: &str,
+        verdict: &mut Verdict,
+    ) {
         let stretch = self.current();
         if seq > stretch.cursor {
-            stretch.skip(seq - 1, seen.record.at);
+            stretch.skip(seq - 1, observed.record.at);
             stretch.cursor = seq;
             return;
         }
@@ -99,8 +105,8 @@ impl<'a> Reader<'a> {
         } else {
             Kind::DeliveredTwice
         };
-        let detail = format!("the reader had come to seq {cursor} already");
-        verdict.add(seen.finding(kind, Some(message), Some(seq), detail));
+        let detail = format!("the reader was already at seq {cursor}");
+        verdict.add(observed.finding(kind, Some(message), Some(seq), detail));
     }
 
     pub(super) fn gap(&mut self, from: Seq, to: Seq, at: u64) {
@@ -113,7 +119,7 @@ impl<'a> Reader<'a> {
         stretch.gaps.push(from..=to);
     }
 
-    /// Says what it was led past without a word.
+    /// Reports the positions that the server skipped without a gap.
     pub(super) fn report_holes(&self, session: SessionId, verdict: &mut Verdict) {
         for missing in self.stretches.iter().flat_map(|stretch| &stretch.missing) {
             let (from, to) = (missing.places.start(), missing.places.end());
@@ -124,7 +130,7 @@ impl<'a> Reader<'a> {
                 message: None,
                 seq: Some(*from),
                 at: missing.at,
-                detail: format!("led past seq {from} to {to}"),
+                detail: format!("skipped seq {from} to {to}"),
             });
         }
     }
@@ -135,14 +141,14 @@ impl Stretch {
         Self { epoch, after, cursor: after, missing: Vec::new(), gaps: Vec::new() }
     }
 
-    /// Notes what lies between the cursor and `to`, if anything does.
+    /// Records the positions between the cursor and `to`, if there are any.
     fn skip(&mut self, to: Seq, at: u64) {
         if to > self.cursor {
             self.missing.push(Missing { places: self.cursor + 1..=to, at });
         }
     }
 
-    /// Takes places out of what is missing. Tells whether any of them was.
+    /// Removes positions from those missing. Returns whether any of them was missing.
     fn fill(&mut self, places: &RangeInclusive<Seq>) -> bool {
         let touches = |missing: &Missing| {
             missing.places.start() <= places.end() && places.start() <= missing.places.end()
@@ -164,12 +170,12 @@ impl Stretch {
         true
     }
 
-    /// Places that the reader was led past without a word.
+    /// Positions that the server skipped without a gap.
     pub(super) fn holes(&self) -> impl Iterator<Item = &RangeInclusive<Seq>> {
         self.missing.iter().map(|missing| &missing.places)
     }
 
-    /// Whether a gap said that this place will not arrive.
+    /// Whether a gap covered this position.
     pub(super) fn is_excused(&self, seq: Seq) -> bool {
         seq <= self.after || self.gaps.iter().any(|gap| gap.contains(&seq))
     }

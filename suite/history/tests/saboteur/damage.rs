@@ -301,7 +301,7 @@ fn append_everywhere(clients: &mut Clients, session: SessionId, message: &str, c
             record.session == session
                 && matches!(
                     record.operation,
-                    Operation::Stop { why: agentbench_history::StoppedBecause::CaughtUp }
+                    Operation::Stop { why: agentbench_history::StopReason::CaughtUp }
                 )
         };
         let Some(end) = client.records.iter().position(is_end) else { continue };

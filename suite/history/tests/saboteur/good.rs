@@ -1,6 +1,6 @@
 //! Histories of a server that keeps its promises, with all that may happen to its clients.
 
-use agentbench_history::{ClientHistory, Content, Operation, Record, StoppedBecause};
+use agentbench_history::{ClientHistory, Content, Operation, Record, StopReason};
 use agentbench_protocol::{Epoch, GapCause, SessionId};
 
 /// Reproducible chance (SplitMix64).
@@ -133,8 +133,8 @@ fn follow(session: &Session, client: &str, number: usize, dice: &mut Dice) -> Cl
         }
         seq += 1;
     }
-    let early = [StoppedBecause::Left, StoppedBecause::Cut][dice.roll(2)];
-    note(Operation::Stop { why: if leaves_early { early } else { StoppedBecause::CaughtUp } });
+    let early = [StopReason::Left, StopReason::Cut][dice.roll(2)];
+    note(Operation::Stop { why: if leaves_early { early } else { StopReason::CaughtUp } });
     ClientHistory { client: client.to_owned(), records }
 }
 
@@ -147,7 +147,7 @@ fn read_finally(sessions: &[Session]) -> ClientHistory {
             let seq = index as u64 + 1;
             note(Operation::Delivery { seq, message: message.clone(), content: *content });
         }
-        note(Operation::Stop { why: StoppedBecause::CaughtUp });
+        note(Operation::Stop { why: StopReason::CaughtUp });
     }
     ClientHistory { client: "last".to_owned(), records }
 }

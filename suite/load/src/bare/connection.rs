@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use crate::connect::upgrade;
 
 const SCRATCH: usize = 64 * 1024;
-/// What load sends is not secret and goes through no proxy that could be fooled (RFC 6455 §10.3), so a constant will do.
+/// Load is not secret and passes no intermediary that needs protection (RFC 6455 §10.3), so a constant mask is enough.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 
-/// See the module.
+/// A bare connection.
 pub struct Connection {
     stream: TcpStream,
     decoder: Decoder,
@@ -27,12 +27,12 @@ pub struct Connection {
     next_id: u64,
 }
 
-/// What arrived, as far as load has to know.
+/// What a message contains, as far as load needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inbound {
-    /// So many events of a log, the last of them with this seq.
+    /// This number of events of a log, the last of them with this seq.
     Event(u64),
-    /// So many acks.
+    /// This number of acks.
     Acks(usize),
     /// An error message.
     Error,
@@ -44,11 +44,11 @@ impl Connection {
     /// Connects and reads the first message.
     ///
     /// # Errors
-    /// If the server refuses, or does not answer within ten seconds.
+    /// The server refuses, or does not answer within ten seconds.
     pub async fn open(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
         tokio::time::timeout(Duration::from_secs(60), Self::handshake(address, token))
             .await
-            .context("the server does not answer")?
+            .context("the server did not answer")?
     }
 
     async fn handshake(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
@@ -73,25 +73,25 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Puts a text message into the next write.
-    pub fn put(&mut self, text: &[u8]) {
+    /// Adds a text message to the next write.
+    pub fn queue(&mut self, text: &[u8]) {
         encode_frame(&mut self.out, Opcode::Text, false, text, Some(MASK));
     }
 
-    /// Writes what was put.
+    /// Writes the queued messages.
     ///
     /// # Errors
-    /// If the connection has ended.
+    /// The connection has ended.
     pub async fn write(&mut self) -> anyhow::Result<()> {
         self.stream.write_all(&self.out).await?;
         self.out.clear();
         Ok(())
     }
 
-    /// Reads once and hands over each text message.
+    /// Reads once and passes on each text message.
     ///
     /// # Errors
-    /// If the connection has ended, or what came is no WebSocket.
+    /// The connection has ended, or the data is not valid WebSocket.
     pub async fn read(&mut self, each: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize(SCRATCH, 0);
@@ -104,16 +104,16 @@ impl Connection {
         decoded
     }
 
-    /// Waits until there is something to read.
+    /// Waits until there is data to read.
     ///
     /// # Errors
-    /// If the connection has ended.
+    /// The connection has ended.
     pub async fn readable(&self) -> std::io::Result<()> {
         self.stream.readable().await
     }
 
-    /// Gives back the read buffer, for connections that will wait.
-    pub fn rest(&mut self) {
+    /// Frees the read buffer, for connections that will be idle.
+    pub fn shrink(&mut self) {
         self.scratch = Vec::new();
         self.out = BytesMut::new();
     }
@@ -136,14 +136,14 @@ impl Connection {
     /// Sends a command and waits for its reply's `data`.
     ///
     /// # Errors
-    /// If it is refused, or the connection ends.
+    /// The command is refused, or the connection ends.
     pub async fn command(&mut self, data: &serde_json::Value) -> anyhow::Result<serde_json::Value> {
         self.next_id += 1;
         let id = format!("{}-{}", data["command"].as_str().unwrap_or("command"), self.next_id);
         self.command_as(&id, data).await
     }
 
-    /// The same with an id of the caller's.
+    /// Sends a command with the caller's id.
     ///
     /// # Errors
     /// As [`Connection::command`].
@@ -153,7 +153,7 @@ impl Connection {
         data: &serde_json::Value,
     ) -> anyhow::Result<serde_json::Value> {
         let message = serde_json::json!({"id": id, "type": "control_command", "timestamp": 1, "data": data});
-        self.put(message.to_string().as_bytes());
+        self.queue(message.to_string().as_bytes());
         self.write().await?;
         let mut reply = None;
         while reply.is_none() {
@@ -181,7 +181,7 @@ impl Connection {
 }
 
 impl Inbound {
-    /// Looks at a message of the server. Events are told by their end, which only they have.
+    /// Classifies a message of the server. Events are recognized by their ending, which only they have.
     pub fn of(text: &str) -> Self {
         if let Some(at) = text.rfind(",\"seq\":").filter(|_| !text.contains("\"type\":\"ack\"")) {
             let digits = text[at + 7..].split(|c: char| !c.is_ascii_digit()).next().unwrap_or("");

@@ -1,7 +1,7 @@
 //! One publisher, many followers of its session.
 //!
-//! [`broadcast`](crate::target::broadcast) does the same for servers of any kind. Its readers record the latency of each delivery, and a
-//! reader's speed decides how often the server has to wake it: figures of the two differ, so the budgets keep this one.
+//! [`broadcast`](crate::target::broadcast) does the same for servers of any kind, and records the latency of each delivery. Figures of
+//! the two differ by more than their noise, so the budgets keep this one.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -15,22 +15,22 @@ use super::{Connection, Inbound};
 use crate::child::token;
 use crate::target::{Template, event};
 
-/// What to do.
+/// The parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct FanOut {
-    /// Followers.
+    /// Number of followers.
     pub followers: usize,
-    /// Events that are sent together; the next ones go out when every follower has these.
+    /// Number of events sent together; the next ones follow when every follower has received these.
     pub together: usize,
-    /// Bytes of one message.
+    /// Size of a message in bytes.
     pub size: usize,
-    /// Time before the measurement.
+    /// Warm-up time.
     pub warm_up: Duration,
-    /// Time of the measurement.
+    /// Measured time.
     pub duration: Duration,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy)]
 pub struct FanOutResult {
     /// Deliveries in the measured time.
@@ -39,10 +39,10 @@ pub struct FanOutResult {
     pub took: Duration,
 }
 
-/// Runs it. `measure` is called when the measured time begins and when it ends.
+/// Runs the load. `measure` is called at the start and at the end of the measured time.
 ///
 /// # Errors
-/// If a connection fails, or a follower gets anything but the next seq.
+/// A connection fails, or a follower receives anything but the next seq.
 pub async fn fan_out(
     address: SocketAddr,
     plan: FanOut,
@@ -71,7 +71,7 @@ pub async fn fan_out(
     let result = loop {
         for _ in 0..plan.together {
             sent += 1;
-            publisher.put(template.fill(sent));
+            publisher.queue(template.fill(sent));
         }
         expected.set(sent * plan.followers as u64);
         publisher.write().await?;
@@ -119,7 +119,7 @@ async fn follow(
                 }
             })
             .await?;
-        assert!(!wrong, "a follower got a seq out of order");
+        assert!(!wrong, "a follower received a seq out of order");
         delivered.set(delivered.get() + count);
         if delivered.get() >= expected.get() {
             arrived.notify_one();

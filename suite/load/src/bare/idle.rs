@@ -1,4 +1,4 @@
-//! Many connections that have joined a session, had a little traffic, and now wait.
+//! Many connections that have joined a session, had a little traffic, and are now idle.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use anyhow::Context;
 use super::Connection;
 use crate::child::token;
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct IdleResult {
-    /// The connections, open: each task reads what comes and keeps nothing.
+    /// The open connections: each task reads what arrives and discards it.
     pub connections: Vec<tokio::task::JoinHandle<()>>,
-    /// Time that opening and joining all of them took.
+    /// Time to open and join all of them.
     pub took: Duration,
 }
 
@@ -24,11 +24,11 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Opens `count` connections, at most `at_once` handshakes at the same time. With `join`, every hundred of them follow one
+/// Opens `count` connections, with at most `at_once` concurrent handshakes. With `join`, each group of a hundred follows one
 /// session in which one event is published.
 ///
 /// # Errors
-/// If a connection fails.
+/// A connection fails.
 pub async fn idle(
     address: SocketAddr,
     count: usize,
@@ -60,7 +60,7 @@ pub async fn idle(
                 }
             }
             serial += 1;
-            connections.push(tokio::task::spawn_local(sit(connection)));
+            connections.push(tokio::task::spawn_local(stay_idle(connection)));
         }
     }
     Ok(IdleResult { connections, took: started.elapsed() })
@@ -69,7 +69,7 @@ pub async fn idle(
 /// Opens `count` sessions from one connection, a hundred commands at a time.
 ///
 /// # Errors
-/// If the connection fails or a session is refused.
+/// The connection fails or a session is refused.
 pub async fn open_sessions(address: SocketAddr, count: usize) -> anyhow::Result<()> {
     let mut connection = Connection::open(address, &token("opener", Role::Evaluator)?).await?;
     let mut sent = 0;
@@ -78,7 +78,7 @@ pub async fn open_sessions(address: SocketAddr, count: usize) -> anyhow::Result<
         for serial in sent..sent + batch {
             let message = serde_json::json!({"id": format!("open-{serial}"), "type": "control_command", "timestamp": 1,
                 "data": {"command": "create_session", "projectId": "load", "testId": "many", "agentName": "load"}});
-            connection.put(message.to_string().as_bytes());
+            connection.queue(message.to_string().as_bytes());
         }
         connection.write().await?;
         let (mut opened, mut refused) = (0, 0);
@@ -96,9 +96,9 @@ pub async fn open_sessions(address: SocketAddr, count: usize) -> anyhow::Result<
     Ok(())
 }
 
-async fn sit(mut connection: Connection) {
+async fn stay_idle(mut connection: Connection) {
     loop {
-        connection.rest();
+        connection.shrink();
         if connection.readable().await.is_err() || connection.read(&mut |_| {}).await.is_err() {
             return;
         }

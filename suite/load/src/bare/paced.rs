@@ -1,6 +1,7 @@
-//! Publishers at a fixed rate, each session with a follower: how long an event takes from its sending to its delivery.
+//! Publishers at a fixed rate, each session with a follower: measures the time from sending an event to its delivery.
 //!
-//! One task sends for all publishers and spins between, since a timer's tick is as long as what is measured. It needs a core of its own.
+//! One task sends for all publishers and spins in between, since a timer's tick is as long as the times to measure. It needs a
+//! core of its own.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -13,27 +14,27 @@ use hdrhistogram::Histogram;
 use super::Connection;
 use crate::child::token;
 
-/// What to do.
+/// The parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Paced {
-    /// Publishers, each with a session and a follower.
+    /// Number of publishers, each with a session and a follower.
     pub publishers: usize,
-    /// Events a second, of all publishers together.
+    /// Events per second, of all publishers together.
     pub rate: u64,
-    /// Bytes of one message.
+    /// Size of a message in bytes.
     pub size: usize,
-    /// Time before the measurement.
+    /// Warm-up time.
     pub warm_up: Duration,
-    /// Time of the measurement.
+    /// Measured time.
     pub duration: Duration,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct PacedResult {
-    /// Deliveries, µs from the planned moment of sending.
+    /// Deliveries, µs from the scheduled send.
     pub planned: Histogram<u64>,
-    /// Deliveries, µs from the real moment of sending.
+    /// Deliveries, µs from the actual send.
     pub raw: Histogram<u64>,
     /// Events sent in the measured time.
     pub sent: u64,
@@ -46,10 +47,10 @@ struct Shared {
     measuring: Cell<bool>,
 }
 
-/// Runs it.
+/// Runs the load.
 ///
 /// # Errors
-/// If a connection fails.
+/// A connection fails.
 pub async fn paced(address: SocketAddr, plan: Paced) -> anyhow::Result<PacedResult> {
     let shared = Rc::new(Shared {
         planned: RefCell::new(Histogram::new(3)?),
@@ -92,7 +93,7 @@ async fn send(publishers: &mut [(Connection, String)], plan: Paced, shared: &Sha
             let message = format!(
                 "{{\"id\":\"{count}\",\"type\":\"test_event\",\"timestamp\":1,\"sessionId\":\"{session}\",\"data\":{{\"t\":[{planned},{now}],\"text\":\"{text}\"}}}}"
             );
-            connection.put(message.as_bytes());
+            connection.queue(message.as_bytes());
             connection.write().await?;
             count += 1;
             measured += u64::from(shared.measuring.get());
@@ -110,7 +111,7 @@ async fn follow(mut connection: Connection, shared: Rc<Shared>) -> anyhow::Resul
                 if let Some((planned, sent)) = times(text)
                     && shared.measuring.get()
                 {
-                    // Values beyond the histogram's range cannot come from a run of seconds.
+                    // A run of seconds cannot exceed the histogram's range.
                     let _ = shared.planned.borrow_mut().record(now.saturating_sub(planned) / 1000);
                     let _ = shared.raw.borrow_mut().record(now.saturating_sub(sent) / 1000);
                 }
@@ -119,7 +120,7 @@ async fn follow(mut connection: Connection, shared: Rc<Shared>) -> anyhow::Resul
     }
 }
 
-/// The two moments that an event carries.
+/// The scheduled and the actual send time in an event.
 fn times(text: &str) -> Option<(u64, u64)> {
     let (_, rest) = text.split_once("{\"t\":[")?;
     let (list, _) = rest.split_once(']')?;

@@ -1,4 +1,4 @@
-//! Many idle followers, all cut off at once, all back at once: each gets what it missed, once and in order.
+//! Many idle followers, all disconnected at once, all reconnecting at once: each receives what it missed, once and in order.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -14,55 +14,55 @@ use tokio::task::JoinHandle;
 use super::{Connection, Inbound};
 use crate::child::token;
 
-/// What to do.
+/// The parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Storm {
-    /// Followers.
+    /// Number of followers.
     pub connections: usize,
-    /// Followers of one session.
+    /// Number of followers per session.
     pub per_session: usize,
-    /// Events of each session while nobody is there.
+    /// Number of events in each session while no follower is connected.
     pub missed: u64,
-    /// Handshakes at the same time when the followers come first. When they come back, all of them.
+    /// Concurrent handshakes at the start. On reconnect, all are concurrent.
     pub at_once: usize,
-    /// Longest time until all are served.
+    /// Time limit until all have received everything.
     pub patience: Duration,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy)]
 pub struct StormResult {
-    /// Until all were there first.
+    /// Time until all were connected at the start.
     pub first: Duration,
-    /// Until all were back and had what they missed.
+    /// Time until all were back and had received what they missed.
     pub back: Duration,
-    /// Entries of logs delivered to those who came back.
+    /// Entries of logs delivered after the reconnect.
     pub delivered: u64,
-    /// Attempts to connect that failed and were made again.
+    /// Failed attempts to connect, which were repeated.
     pub retried: u64,
 }
 
-/// When the caller may look at the server.
+/// Moments at which the caller can inspect the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Nobody is there.
+    /// No follower is connected.
     Empty,
-    /// All are there and idle.
+    /// All are connected and idle.
     Idle,
-    /// All are gone.
+    /// All have disconnected.
     Gone,
-    /// All are back and served.
+    /// All are back and have received everything.
     Back,
 }
 
-/// Entries that each session has when its followers come first: its creation, and one event.
+/// Entries of each session when its followers first connect: its creation, and one event.
 const BEFORE: u64 = 2;
-/// Wait between attempts to connect.
+/// Delay between attempts to connect.
 const RETRY: Duration = Duration::from_millis(200);
-/// Whoever is served stays for as long, for what may come twice.
+/// How long a follower waits for duplicates after it has received everything.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A session, and the place that its followers have reached.
+/// A session, and the position that its followers have reached.
 struct Session {
     id: String,
     epoch: String,
@@ -76,10 +76,10 @@ struct Follower {
     task: JoinHandle<()>,
 }
 
-/// Runs it. `look` is called at each moment.
+/// Runs the load. `look` is called at each moment.
 ///
 /// # Errors
-/// If somebody is not served in time, or gets anything else than what it missed.
+/// A follower does not receive everything in time, or receives anything but what it missed.
 pub async fn storm(
     address: SocketAddr,
     plan: Storm,
@@ -90,7 +90,7 @@ pub async fn storm(
     for _ in 0..plan.connections.div_ceil(plan.per_session) {
         sessions.push(create(&mut publisher).await?);
     }
-    // Who stays would be told of every follower that comes, and nobody would read it.
+    // Participants are notified of every follower that joins, and nothing would read that.
     drop(publisher);
     look(Moment::Empty);
     let retried = Rc::new(Cell::new(0));
@@ -136,7 +136,7 @@ async fn publish(publisher: &mut Connection, session: &mut Session) -> anyhow::R
         "id": session.last_id, "type": "test_event", "timestamp": 1, "sessionId": session.id,
         "data": {"eventType": "progress", "percent": 1}, "metadata": {"requiresAck": true},
     });
-    publisher.put(message.to_string().as_bytes());
+    publisher.queue(message.to_string().as_bytes());
     publisher.write().await?;
     let mut answer = Inbound::Other;
     while answer == Inbound::Other {
@@ -151,8 +151,8 @@ async fn publish(publisher: &mut Connection, session: &mut Session) -> anyhow::R
     Ok(())
 }
 
-/// Everybody connects, joins, and gets `expected` entries. `behind` is the place that each session's
-/// followers have.
+/// Connects and joins all followers, and waits until each has `expected` entries. `behind` is the position of each
+/// session's followers.
 async fn follow_all(
     address: SocketAddr,
     plan: &Storm,
@@ -184,18 +184,18 @@ async fn follow_all(
         let (token, theirs) = (Rc::clone(&token), Rc::clone(&seen));
         let task = tokio::task::spawn_local(async move {
             let turn = turns.acquire().await;
-            let mut connection = insist(address, &token, &retried).await;
+            let mut connection = connect_with_retries(address, &token, &retried).await;
             drop(turn);
-            connection.put(join.to_string().as_bytes());
-            // Whoever fails from here on is missing at the end.
+            connection.queue(join.to_string().as_bytes());
+            // A follower that fails from here on is missing at the end.
             let _ = connection.write().await;
-            sit(connection, &theirs, expected, &served).await;
+            stay_idle(connection, &theirs, expected, &served).await;
         });
         followers.push(Follower { seen, task });
     }
     while served.get() < plan.connections {
         if started.elapsed() > plan.patience {
-            bail!("{} of {} are served after {:?}", served.get(), plan.connections, plan.patience);
+            bail!("{} of {} followers are served after {:?}", served.get(), plan.connections, plan.patience);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -205,13 +205,13 @@ async fn follow_all(
         let first = behind.map_or(0, |heads| heads[index / plan.per_session]) + 1;
         let wanted: Vec<u64> = (first..first + expected).collect();
         let seen = follower.seen.borrow();
-        ensure!(*seen == wanted, "follower {index} got {seen:?} instead of {wanted:?}");
+        ensure!(*seen == wanted, "follower {index} received {seen:?} instead of {wanted:?}");
     }
     Ok((took, followers))
 }
 
-/// Connects, however often that fails.
-async fn insist(address: SocketAddr, token: &str, retried: &Cell<u64>) -> Connection {
+/// Connects, with retries until it succeeds.
+async fn connect_with_retries(address: SocketAddr, token: &str, retried: &Cell<u64>) -> Connection {
     loop {
         match Connection::open(address, token).await {
             Ok(connection) => return connection,
@@ -221,10 +221,15 @@ async fn insist(address: SocketAddr, token: &str, retried: &Cell<u64>) -> Connec
     }
 }
 
-/// Reads what comes. Between two messages it holds no buffer.
-async fn sit(mut connection: Connection, seen: &RefCell<Vec<u64>>, expected: u64, served: &Cell<usize>) {
+/// Reads what arrives. Between two messages it holds no buffer.
+async fn stay_idle(
+    mut connection: Connection,
+    seen: &RefCell<Vec<u64>>,
+    expected: u64,
+    served: &Cell<usize>,
+) {
     loop {
-        connection.rest();
+        connection.shrink();
         if connection.readable().await.is_err() {
             return;
         }
@@ -239,7 +244,7 @@ async fn sit(mut connection: Connection, seen: &RefCell<Vec<u64>>, expected: u64
     }
 }
 
-/// The seqs of the log's entries in a message: one, or an array of them.
+/// The seqs of the log entries in a message: one, or an array of them.
 fn seqs(text: &str) -> Vec<u64> {
     let entries = match serde_json::from_str(text) {
         Ok(serde_json::Value::Array(entries)) => entries,

@@ -1,6 +1,6 @@
-//! Measures the server's process against the budgets of the design: CPU for each message, memory for each connection.
+//! Measures the server's process against the budgets of the design: CPU per message, memory per connection.
 //!
-//! The server runs on one core with one worker, the load on another. Each row is a fresh server with a scratch folder.
+//! The server runs on one core with one worker, the load on another. Each row uses a new server with a temporary folder.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,28 +20,28 @@ use clap::Parser;
 /// Measure the server against its budgets and print a table
 #[derive(Parser)]
 struct Arguments {
-    /// The agentbench binary
+    /// Path of the agentbench binary
     #[arg(long)]
     server: Option<PathBuf>,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Connections of the memory row
+    /// Number of connections in the memory row
     #[arg(long, default_value_t = 5000)]
     connections: usize,
-    /// Only rows whose name holds this
+    /// Only rows whose name contains this
     #[arg(long, default_value = "")]
     only: String,
-    /// Repetitions of each row; the table shows the median
+    /// Number of repetitions of each row; the table shows the median
     #[arg(long, default_value_t = 1)]
     repeat: usize,
     /// Print JSON lines instead of a table
     #[arg(long)]
     json: bool,
-    /// Events that are stored before the second look of the row on growth
+    /// Number of events stored before the second sample of the growth row
     #[arg(long, default_value_t = 1_000_000)]
     stored: u64,
-    /// Sessions that are there at the second look of the row on growth
+    /// Number of sessions present at the second sample of the growth row
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
     /// Folder for the servers' data; a temporary one if not given
@@ -50,7 +50,7 @@ struct Arguments {
     /// Compare with another binary: each row old and new in turn, and the ratio of the pairs with its 95 % interval
     #[arg(long)]
     against: Option<PathBuf>,
-    /// Pairs of each row, with --against
+    /// Number of pairs per row, with --against
     #[arg(long, default_value_t = 20)]
     rounds: usize,
 }
@@ -77,7 +77,7 @@ struct Row {
 /// How long the server may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Stored events and sessions between which the cost of an event is compared; the larger numbers are settings.
+/// Numbers of stored events and sessions between which the cost of an event is compared; the larger ones are flags.
 const FEW_SESSIONS: usize = 10;
 
 const ROWS: &[Row] = &[
@@ -141,7 +141,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-struct Measured {
+struct RowResult {
     figure: f64,
     note: String,
 }
@@ -152,7 +152,7 @@ fn main() -> anyhow::Result<()> {
         .server
         .clone()
         .or_else(binary_beside)
-        .context("where is the agentbench binary? (--server)")?;
+        .context("cannot find the agentbench binary: give --server")?;
     if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) > 1 {
         pin(0, 1)?;
     }
@@ -187,7 +187,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each row with the old and the new binary in turn.
+/// Measures each row with the old and the new binary in turn.
 fn compare(
     arguments: &Arguments,
     runtime: &tokio::runtime::Runtime,
@@ -203,7 +203,7 @@ fn compare(
         };
         let mut pairs = Vec::new();
         for round in 0..arguments.rounds {
-            // What comes second may find the machine warmer: each comes second every other time.
+            // The second run may find the machine warmer, so they alternate.
             let (first, second) = if round % 2 == 0 { (old, new) } else { (new, old) };
             let (first, second) = (take(first)?.figure, take(second)?.figure);
             pairs.push(if round % 2 == 0 { (first, second) } else { (second, first) });
@@ -219,7 +219,7 @@ fn compare(
     Ok(())
 }
 
-/// What is worth a word.
+/// A remark on a ratio that deserves one.
 fn verdict(ratio: &Ratio) -> &'static str {
     if ratio.is_above(1.03) {
         "slower"
@@ -230,7 +230,7 @@ fn verdict(ratio: &Ratio) -> &'static str {
     }
 }
 
-async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) -> anyhow::Result<Measured> {
+async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) -> anyhow::Result<RowResult> {
     let scratch = match &arguments.scratch {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
@@ -247,20 +247,20 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
     let (address, pid) = (server.address(), server.pid());
     let duration = Duration::from_secs_f64(arguments.seconds);
     let warm_up = duration / 3;
-    let mut looks: Vec<Usage> = Vec::new();
-    let mut look = || looks.push(usage(pid).unwrap_or_default());
+    let mut samples: Vec<Usage> = Vec::new();
+    let mut look = || samples.push(usage(pid).unwrap_or_default());
     let measured = match work {
         Work::Publish { in_flight } => {
             let plan = Publish { publishers: 100, in_flight, size: 1024, warm_up, duration };
             let result = publish(address, plan, look).await?;
             let note = format!("{:.0} events/s", result.per_second());
-            Measured { figure: per(&looks, result.answered), note }
+            RowResult { figure: per(&samples, result.answered), note }
         }
         Work::FanOut { followers, together } => {
             let plan = FanOut { followers, together, size: 256, warm_up, duration };
             let result = fan_out(address, plan, look).await?;
             let rate = result.delivered as f64 / result.took.as_secs_f64();
-            Measured { figure: per(&looks, result.delivered), note: format!("{rate:.0} deliveries/s") }
+            RowResult { figure: per(&samples, result.delivered), note: format!("{rate:.0} deliveries/s") }
         }
         Work::Memory => {
             let warm = idle(address, 100, 50, true).await?;
@@ -270,8 +270,8 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let held = idle(address, arguments.connections, 50, true).await?;
             tokio::time::sleep(Duration::from_millis(700)).await;
             look();
-            let grown = looks[1].resident.saturating_sub(looks[0].resident) as f64;
-            Measured {
+            let grown = samples[1].resident.saturating_sub(samples[0].resident) as f64;
+            RowResult {
                 figure: grown / 1000.0 / held.connections.len() as f64,
                 note: format!("{} connections", held.connections.len()),
             }
@@ -282,19 +282,19 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let ms = |quantile| result.planned.value_at_quantile(quantile) as f64 / 1000.0;
             let raw = result.raw.value_at_quantile(0.99) as f64 / 1000.0;
             let note = format!(
-                "p50 {:.2} ms, p99.9 {:.2} ms, p99 from the real sending {raw:.2} ms",
+                "p50 {:.2} ms, p99.9 {:.2} ms, p99 from the actual send {raw:.2} ms",
                 ms(0.5),
                 ms(0.999)
             );
             anyhow::ensure!(result.planned.len() + 200 >= result.sent, "deliveries are missing");
-            Measured { figure: ms(0.99), note }
+            RowResult { figure: ms(0.99), note }
         }
         Work::Evenness => {
             let plan = Publish { publishers: 2000, in_flight: 1, size: 256, warm_up, duration };
             let result = publish(address, plan, look).await?;
             let us = |quantile| result.latency.value_at_quantile(quantile) as f64;
             let note = format!("p50 {:.1} ms, p99 {:.1} ms", us(0.5) / 1000.0, us(0.99) / 1000.0);
-            Measured { figure: us(0.99) / us(0.5), note }
+            RowResult { figure: us(0.99) / us(0.5), note }
         }
         Work::Flatness => {
             let plan = Publish { publishers: FEW_SESSIONS, in_flight: 16, size: 256, warm_up, duration };
@@ -306,13 +306,13 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
                 stored += publish(address, fill, || {}).await?.answered;
             }
             let many = publish(address, plan, &mut look).await?;
-            let first = per(&looks[..2], few.answered);
-            let second = per(&looks[2..], many.answered);
+            let first = per(&samples[..2], few.answered);
+            let second = per(&samples[2..], many.answered);
             let note = format!(
                 "{first:.2} µs, then {second:.2} µs with {stored} events and {} sessions",
                 arguments.sessions
             );
-            Measured { figure: second / first, note }
+            RowResult { figure: second / first, note }
         }
         Work::Accept => {
             look();
@@ -320,9 +320,10 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let held = idle(address, count, 100, false).await?;
             look();
             let rate = count as f64 / held.took.as_secs_f64();
-            let grown = looks[1].resident.saturating_sub(looks[0].resident) as f64 / 1000.0 / count as f64;
-            Measured {
-                figure: per(&looks, count as u64),
+            let grown =
+                samples[1].resident.saturating_sub(samples[0].resident) as f64 / 1000.0 / count as f64;
+            RowResult {
+                figure: per(&samples, count as u64),
                 note: format!("{rate:.0} connections/s, {grown:.2} KB each before they join"),
             }
         }
@@ -348,7 +349,11 @@ struct Publish {
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
 /// Publishers that keep a number of events in flight, each a user with a session of its own.
-async fn publish(address: SocketAddr, plan: Publish, look: impl FnMut()) -> anyhow::Result<target::Measured> {
+async fn publish(
+    address: SocketAddr,
+    plan: Publish,
+    look: impl FnMut(),
+) -> anyhow::Result<target::Measurement> {
     let Publish { publishers, in_flight, size, warm_up, duration } = plan;
     let pace = Pace::Window(in_flight);
     let plan = Exchange { connections: publishers, pace, warm_up, duration, patience: PATIENCE };
@@ -361,8 +366,8 @@ async fn publish(address: SocketAddr, plan: Publish, look: impl FnMut()) -> anyh
     exchange(&Place::at(address), plan, make, look).await
 }
 
-/// CPU between the first two looks, µs for each of `count`.
-fn per(looks: &[Usage], count: u64) -> f64 {
-    let cpu = looks[1].cpu.saturating_sub(looks[0].cpu);
+/// CPU between the first two samples, µs per `count`.
+fn per(samples: &[Usage], count: u64) -> f64 {
+    let cpu = samples[1].cpu.saturating_sub(samples[0].cpu);
     cpu.as_secs_f64() * 1e6 / count.max(1) as f64
 }

@@ -1,9 +1,9 @@
-//! A server as a child process: held to a core from its first instruction, up once it has printed the line that says so, ended
+//! A server as a child process: pinned to a core from its first instruction, ready once it has printed a known line, stopped
 //! by its id.
 //!
-//! - [`Child`] is the process, whatever it runs.
-//! - [`ServerProcess`] is a server of ours, on a free port and with a scratch secret. Servers of any kind are
-//!   [`crate::contender`].
+//! - [`Child`] is the process of any program.
+//! - [`ServerProcess`] is a server of ours, on a free port and with a fixed test secret. [`crate::contender`] starts servers of
+//!   any kind.
 
 mod server;
 #[cfg(test)]
@@ -19,11 +19,11 @@ use anyhow::{Context, bail};
 
 pub use server::{SECRET, ServerCommand, ServerProcess, binary_beside, token};
 
-/// Lines kept for the error of a server that does not start.
+/// Number of lines kept for the error of a server that does not start.
 const LINES: usize = 20;
-/// Lines that may be read ahead of the search for the one that says that the server is up.
+/// Capacity of the queue of lines to be searched for the one that reports the start.
 const LINES_AHEAD: usize = 256;
-/// Time between two looks at whether it has ended.
+/// Time between two checks whether it has exited.
 const POLL: Duration = Duration::from_millis(5);
 
 /// A running server. Killed when dropped.
@@ -33,11 +33,11 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a command on this core, if one is given, and waits until `find` takes something from a line of its output. Standard
-    /// error belongs to the output if the command has it piped.
+    /// Starts a command, pinned to this core if one is given, and waits until `find` returns a value for a line of its output. Standard
+    /// error is included if the command pipes it.
     ///
     /// # Errors
-    /// If it cannot be started, ends, or prints no such line within `limit`; with its last lines.
+    /// It cannot be started, exits, or prints no such line within `limit`; the error has its last lines.
     pub fn start<T>(
         mut command: Command,
         core: Option<usize>,
@@ -46,11 +46,11 @@ impl Child {
     ) -> anyhow::Result<(Self, T)> {
         let deadline = Instant::now() + limit;
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        // In a group of its own, so that Ctrl-C reaches the suite alone, which then ends its servers.
+        // In its own process group, so that Ctrl-C reaches only the suite, which then stops its servers.
         command.process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
         let process = spawn_on(command, core).with_context(|| format!("cannot start {program}"))?;
-        // From here on the process is ended with us, whatever happens.
+        // From here on, dropping it ends the process.
         let mut child = Self { process };
         let (sender, lines) = mpsc::sync_channel(LINES_AHEAD);
         if let Some(errors) = child.process.stderr.take() {
@@ -81,31 +81,31 @@ impl Child {
                     }
                 },
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    bail!("it does not say where it listens{}", last(&printed))
+                    bail!("it did not print its address{}", last(&printed))
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => match self.wait_until(deadline)? {
-                    Some(status) => bail!("it ended before it listened ({status}){}", last(&printed)),
-                    None => bail!("it closed its output and goes on{}", last(&printed)),
+                    Some(status) => bail!("it exited before it listened ({status}){}", last(&printed)),
+                    None => bail!("it closed its output and keeps running{}", last(&printed)),
                 },
             }
         }
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Whether it has ended by itself, or was ended from outside.
+    /// Whether it has exited, by itself or from outside.
     pub fn has_ended(&mut self) -> bool {
-        // A process that cannot be waited for is not ours any more.
+        // A process that cannot be waited for is no longer ours.
         !matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Waits until it ends by itself. Nothing if it does not within `limit`.
+    /// Waits until it exits by itself. `None` if it does not within `limit`.
     ///
     /// # Errors
-    /// If it cannot be waited for.
+    /// Waiting for it fails.
     pub fn wait(&mut self, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
         self.wait_until(Instant::now() + limit)
     }
@@ -120,39 +120,39 @@ impl Child {
         }
     }
 
-    /// SIGKILL, and the end.
+    /// Kills it (SIGKILL) and waits for its end.
     ///
     /// # Errors
-    /// If it cannot be waited for.
+    /// Waiting for it fails.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
     }
 
-    /// SIGTERM, and SIGKILL if that does not end it within `limit`.
+    /// Stops it with SIGTERM, or with SIGKILL if it does not exit within `limit`.
     ///
     /// # Errors
-    /// If it had to be killed.
+    /// It had to be killed.
     pub fn stop(mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
-        // The id of one that has been waited for may be another's by now.
+        // The id of a process that has been waited for may belong to another one.
         if !self.has_ended() {
             signal(self.pid(), libc::SIGTERM)?;
         }
         let status = self.wait(limit)?;
-        status.with_context(|| format!("the server did not end within {limit:?} of SIGTERM and was killed"))
+        status.with_context(|| format!("the server did not exit within {limit:?} of SIGTERM and was killed"))
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A process inherits the cores of the thread that starts it, and so do all threads that it starts itself; pinning it
+/// A process inherits the cores of the thread that starts it, and so do all its threads; pinning it
 /// afterwards would miss those.
 fn spawn_on(mut command: Command, core: Option<usize>) -> anyhow::Result<std::process::Child> {
     let Some(core) = core else { return Ok(command.spawn()?) };
@@ -163,7 +163,7 @@ fn spawn_on(mut command: Command, core: Option<usize>) -> anyhow::Result<std::pr
     std::thread::spawn(spawn).join().map_err(|_| anyhow::anyhow!("the starting thread panicked"))?
 }
 
-/// Reads to the end, so that what a server prints later does not block it.
+/// Reads to the end, so that later output of a server does not block it.
 fn read_lines(from: impl Read + Send + 'static, lines: mpsc::SyncSender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
@@ -174,13 +174,13 @@ fn read_lines(from: impl Read + Send + 'static, lines: mpsc::SyncSender<String>)
 }
 
 fn last(printed: &[String]) -> String {
-    if printed.is_empty() { ", without a word".to_owned() } else { format!(":\n{}", printed.join("\n")) }
+    if printed.is_empty() { ", without output".to_owned() } else { format!(":\n{}", printed.join("\n")) }
 }
 
-/// Holds a process to one core. `pid` 0 is this thread.
+/// Pins a process to one core. `pid` 0 is this thread.
 ///
 /// # Errors
-/// If there is no such core.
+/// There is no such core.
 #[expect(
     unsafe_code,
     reason = "the C library has no safe wrapper here; the set is ours and of the right size"
@@ -202,7 +202,7 @@ pub fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
 /// Sends a signal to a process that we started.
 ///
 /// # Errors
-/// If it has gone.
+/// It has exited.
 #[expect(unsafe_code, reason = "kill(2) takes two numbers")]
 pub fn signal(pid: u32, signal: libc::c_int) -> anyhow::Result<()> {
     // SAFETY: no memory is involved.

@@ -1,4 +1,4 @@
-//! A server of ours, started for a measurement or a test: a free port, a scratch folder, and an end with its owner.
+//! A server of ours for a measurement or a test: on a free port, with a temporary folder, stopped with its owner.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 
 use super::Child;
 
-/// A secret for scratch servers.
+/// The secret of such servers.
 pub const SECRET: &str = "scratch-server-secret-0123456789abcdef";
 
-/// How long a server may take until it listens: it may have a large log to read first.
+/// Time limit until a server listens: it may have to read a large log first.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How to start a server.
@@ -21,13 +21,13 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 pub struct ServerCommand {
     /// The `agentbench` binary.
     pub binary: PathBuf,
-    /// Where its data is.
+    /// Its data folder.
     pub data_dir: PathBuf,
-    /// Flags of `serve` beyond port and data.
+    /// Flags of `serve` besides port and data folder.
     pub flags: Vec<String>,
-    /// Core that it is held to, if any.
+    /// Core that it is pinned to, if any.
     pub core: Option<usize>,
-    /// Port to listen on; 0 lets the system choose.
+    /// Port to listen on; 0 for a free one.
     pub port: u16,
 }
 
@@ -42,7 +42,7 @@ impl ServerProcess {
     /// Starts a server and waits until it listens.
     ///
     /// # Errors
-    /// If it does not start, with the last it said.
+    /// The server does not start; the error has its last line.
     pub fn start(command: &ServerCommand) -> anyhow::Result<Self> {
         let mut process = Command::new(&command.binary);
         process
@@ -59,7 +59,7 @@ impl ServerProcess {
     /// Starts a command that is a server of ours, and waits until it listens.
     ///
     /// # Errors
-    /// If it does not start, with the last it said.
+    /// The server does not start; the error has its last line.
     pub fn of(command: Command, core: Option<usize>) -> anyhow::Result<Self> {
         let listening =
             |line: &str| Some(line.strip_prefix("listening on ")?.split_once("://")?.1.to_owned());
@@ -68,54 +68,54 @@ impl ServerProcess {
         Ok(Self { child, address })
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
 
-    /// Whether it has ended by itself, or was ended from outside.
+    /// Whether it has exited, by itself or from outside.
     pub fn has_ended(&mut self) -> bool {
         self.child.has_ended()
     }
 
-    /// SIGKILL, and the end.
+    /// Kills it (SIGKILL) and waits for its end.
     ///
     /// # Errors
-    /// If it cannot be waited for.
+    /// Waiting for it fails.
     pub fn kill(self) -> anyhow::Result<()> {
         self.child.kill()
     }
 
-    /// SIGTERM, and the time until the end.
+    /// Stops it (SIGTERM) and returns the time until its end.
     ///
     /// # Errors
-    /// If it does not end within `patience`, or not with exit code 0.
+    /// It does not exit within `patience`, or not with exit code 0.
     pub fn stop(self, patience: Duration) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let status = self.child.stop(patience)?;
         if !status.success() {
-            bail!("the server ended with {status}");
+            bail!("the server exited with {status}");
         }
         Ok(started.elapsed())
     }
 }
 
-/// The `agentbench` binary beside the running one, in the folder of the same build.
+/// The `agentbench` binary next to the running one, from the same build.
 pub fn binary_beside() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     let folders = [own.parent()?, own.parent()?.parent()?];
     folders.iter().map(|folder: &&Path| folder.join("agentbench")).find(|path| path.is_file())
 }
 
-/// A token for scratch servers, good for a day.
+/// A token for such servers, valid for a day.
 ///
 /// # Errors
-/// If it cannot be signed.
+/// The token cannot be signed.
 pub fn token(user: &str, role: Role) -> anyhow::Result<String> {
     let key = SigningKey::from_secret(Algorithm::Hs256, SECRET.as_bytes())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();

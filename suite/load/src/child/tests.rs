@@ -41,7 +41,7 @@ fn one_that_ends_or_is_silent_is_told_with_its_last_lines() {
     let ended = why("echo no such module; exit 3", LIMIT);
     assert!(ended.contains("exit status: 3") && ended.ends_with("no such module"), "{ended}");
     let silent = why("exec sleep 600", Duration::from_millis(50));
-    assert!(silent.contains("within 50ms") && silent.ends_with("without a word"), "{silent}");
+    assert!(silent.contains("within 50ms") && silent.ends_with("without output"), "{silent}");
     let closed = why("exec >&- 2>&-; exec sleep 600", Duration::from_millis(500));
     assert!(closed.contains("closed its output"), "{closed}");
 }

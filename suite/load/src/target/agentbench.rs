@@ -1,4 +1,4 @@
-//! Our own protocol (`docs/protocol.md`) as a dialect, so that it is measured by the same loops as any other.
+//! Our own protocol (`docs/protocol.md`) as a dialect, so that it is measured with the same loops as any other.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,17 +6,17 @@ use std::rc::Rc;
 use agentbench_protocol::SUBPROTOCOL_JSON;
 use anyhow::{Context, bail, ensure};
 
-use super::dialect::{Dialect, Frames, Heard, Incoming, Job, Opening};
+use super::dialect::{Dialect, Frames, Incoming, Job, Opening, Reply};
 use super::socket_io::shown;
 use super::template::{Template, event};
 use crate::bare::Inbound;
 
-/// One connection. A publisher opens a session of its own; the one that speaks opens the room's, which the listeners join.
+/// One connection. A publisher opens its own session; the speaker opens the room's, which the listeners join.
 #[derive(Debug)]
 pub struct AgentBench {
     job: Job,
     token: Rc<str>,
-    /// Id of the command that opens the session: a session follows from user and id, so no two may have the same.
+    /// Id of the command that opens the session: user and id determine the session, so no two may be the same.
     id: String,
     /// The room's session, once it is open.
     room: Rc<RefCell<Option<String>>>,
@@ -27,10 +27,10 @@ pub struct AgentBench {
 }
 
 impl AgentBench {
-    /// `id` is this connection's own, also among earlier runs against the same server.
+    /// `id` must be unique to this connection, also across earlier runs against the same server.
     ///
     /// # Errors
-    /// Our protocol has no echo.
+    /// The job is echo, which our protocol does not have.
     pub fn new(
         job: Job,
         id: String,
@@ -38,7 +38,10 @@ impl AgentBench {
         room: Rc<RefCell<Option<String>>>,
         size: usize,
     ) -> anyhow::Result<Self> {
-        ensure!(job != Job::Echo, "the protocol has no echo; it publishes, or speaks to followers");
+        ensure!(
+            job != Job::Echo,
+            "the protocol has no echo, only publishing with ack and broadcasting to followers"
+        );
         Ok(Self { job, token, id, room, size, template: Template::new(""), is_ready: false, last_seq: None })
     }
 
@@ -60,8 +63,8 @@ impl AgentBench {
         Ok(())
     }
 
-    /// Everything up to the reply to our command.
-    fn greeting(&mut self, text: &str, out: &mut Frames) -> anyhow::Result<Heard> {
+    /// Handles messages up to the reply to our command.
+    fn greeting(&mut self, text: &str, out: &mut Frames) -> anyhow::Result<Reply> {
         let message: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         let data = &message["data"];
         ensure!(message["type"] != "error", "the server refused: {}", shown(&data.to_string()));
@@ -77,10 +80,12 @@ impl AgentBench {
                 self.is_ready = true;
             }
             Some("session_joined") => self.is_ready = true,
-            Some("disconnecting") => bail!("the server ends the connection: {}", shown(&data.to_string())),
+            Some("disconnecting") => {
+                bail!("the server is ending the connection: {}", shown(&data.to_string()))
+            }
             _ => {}
         }
-        Ok(Heard { ready: self.is_ready, answers: 0 })
+        Ok(Reply { ready: self.is_ready, answers: 0 })
     }
 }
 
@@ -94,29 +99,31 @@ impl Dialect for AgentBench {
         }
     }
 
-    fn greet(&mut self, _out: &mut Frames) -> Heard {
-        Heard::NOTHING
+    fn greet(&mut self, _out: &mut Frames) -> Reply {
+        Reply::NOTHING
     }
 
-    fn hear(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Heard> {
-        let Incoming::Text(text) = message else { bail!("a binary message, though JSON was asked for") };
+    fn receive(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Reply> {
+        let Incoming::Text(text) = message else {
+            bail!("received a binary message, although JSON was requested")
+        };
         if !self.is_ready {
             return self.greeting(text, out);
         }
         match (Inbound::of(text), self.job) {
             (Inbound::Event(seq), Job::Listen) => {
                 let expected = self.last_seq.map_or(seq, |last| last.saturating_add(1));
-                ensure!(seq == expected, "a follower got seq {seq} instead of {expected}");
+                ensure!(seq == expected, "a follower received seq {seq} instead of {expected}");
                 self.last_seq = Some(seq);
-                Ok(Heard::ONE)
+                Ok(Reply::ONE)
             }
-            (Inbound::Acks(count), Job::Publish) => Ok(Heard { ready: false, answers: count as u64 }),
+            (Inbound::Acks(count), Job::Publish) => Ok(Reply { ready: false, answers: count as u64 }),
             (Inbound::Error, _) => bail!("the server refused: {}", shown(text)),
-            _ => Ok(Heard::NOTHING),
+            _ => Ok(Reply::NOTHING),
         }
     }
 
-    fn say(&mut self, serial: u64, out: &mut Frames) {
+    fn send(&mut self, serial: u64, out: &mut Frames) {
         out.text(self.template.fill(serial));
     }
 }
@@ -131,8 +138,8 @@ mod tests {
         AgentBench::new(job, "c-1".to_owned(), "token".into(), Rc::clone(room), 300).unwrap()
     }
 
-    fn hear(dialect: &mut AgentBench, text: &str) -> Heard {
-        dialect.hear(Incoming::Text(text), &mut Frames::default()).unwrap()
+    fn receive(dialect: &mut AgentBench, text: &str) -> Reply {
+        dialect.receive(Incoming::Text(text), &mut Frames::default()).unwrap()
     }
 
     #[test]
@@ -140,28 +147,29 @@ mod tests {
         let room = Rc::default();
         let mut speaker = dialect(Job::Speak, &room);
         let established = r#"{"type":"system_message","data":{"type":"connection_established"}}"#;
-        assert_eq!(hear(&mut speaker, established), Heard::NOTHING);
+        assert_eq!(receive(&mut speaker, established), Reply::NOTHING);
         let created = r#"{"type":"system_message","data":{"type":"session_created","sessionId":"s-1"}}"#;
-        assert_eq!(hear(&mut speaker, created), Heard::READY);
+        assert_eq!(receive(&mut speaker, created), Reply::READY);
         assert_eq!(room.borrow().as_deref(), Some("s-1"));
 
         let mut listener = dialect(Job::Listen, &room);
-        hear(&mut listener, established);
+        receive(&mut listener, established);
         let joined = r#"{"type":"system_message","data":{"type":"session_joined"}}"#;
-        assert_eq!(hear(&mut listener, joined), Heard::READY);
+        assert_eq!(receive(&mut listener, joined), Reply::READY);
         let event =
             |seq| format!(r#"{{"id":"1","type":"test_event","data":{{}},"seq":{seq},"receivedAt":1}}"#);
-        assert_eq!(hear(&mut listener, &event(2)), Heard::ONE);
-        assert_eq!(hear(&mut listener, &event(3)), Heard::ONE);
-        listener.hear(Incoming::Text(&event(5)), &mut Frames::default()).unwrap_err();
+        assert_eq!(receive(&mut listener, &event(2)), Reply::ONE);
+        assert_eq!(receive(&mut listener, &event(3)), Reply::ONE);
+        listener.receive(Incoming::Text(&event(5)), &mut Frames::default()).unwrap_err();
     }
 
     #[test]
     fn refusals_are_told_and_an_echo_is_not_to_be_had() {
         let room = Rc::default();
         let refused = r#"{"type":"error","data":{"error":"no","code":"forbidden"}}"#;
-        let error =
-            dialect(Job::Publish, &room).hear(Incoming::Text(refused), &mut Frames::default()).unwrap_err();
+        let error = dialect(Job::Publish, &room)
+            .receive(Incoming::Text(refused), &mut Frames::default())
+            .unwrap_err();
         assert!(error.to_string().contains("forbidden"), "{error}");
         AgentBench::new(Job::Echo, String::new(), "".into(), room, 1).unwrap_err();
     }
@@ -181,7 +189,7 @@ mod tests {
             let mut listener = dialect(Job::Listen, &Rc::default());
             listener.is_ready = is_ready;
             for text in &texts {
-                let _ = listener.hear(Incoming::Text(text), &mut Frames::default());
+                let _ = listener.receive(Incoming::Text(text), &mut Frames::default());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One sender, many readers: how many deliveries there are, and how long each takes.
+//! One sender, many readers: measures the rate and the latency of deliveries.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,44 +8,44 @@ use hdrhistogram::Histogram;
 
 use super::dialect::{Dialect, Job};
 use super::link::{Link, Shared};
-use super::measured::{Measured, Pace};
+use super::measurement::{Measurement, Pace};
 use super::place::Place;
 use super::ramp::open_all;
 use super::schedule::at_rate;
 use super::tally::{Tally, Task, check};
 
-/// Between two tries to write to a full socket. The time of a run is bounded by the watch over silence.
+/// Delay between attempts to write to a full socket. The stall detection bounds the time of a run.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// What to do.
+/// The parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Broadcast {
-    /// Readers; the sender is one connection more.
+    /// Number of readers; the sender is one more connection.
     pub readers: usize,
-    /// When the next message goes out: with a window, so many are sent together, and the next ones when every reader has them.
+    /// When the next message is sent: with a window, that many are sent together, and the next ones once every reader has them.
     pub pace: Pace,
-    /// Time before the measurement.
+    /// Warm-up time.
     pub warm_up: Duration,
-    /// Time of the measurement.
+    /// Measurement time.
     pub duration: Duration,
     /// How long the server may be silent.
     pub patience: Duration,
 }
 
-/// When the messages were sent (or planned), by number; readers look up what they get. Every reader gets all, in order.
+/// The send time (or scheduled time) of the messages, by number, for readers to look up. Every reader receives all, in order.
 type Moments = Rc<RefCell<Vec<Instant>>>;
 
-/// Runs it on a `LocalSet`. `make` gives the dialect of the sender ([`Job::Speak`], opened first) and of each reader
-/// ([`Job::Listen`]); `measure` is called when the measured time begins and when it ends.
+/// Runs the load on a `LocalSet`. `make` returns the dialect of the sender ([`Job::Speak`], opened first) and of each reader
+/// ([`Job::Listen`]); `measure` is called at the start and at the end of the measured time.
 ///
 /// # Errors
-/// If a connection fails, or a delivery is missing for as long as the patience lasts.
+/// A connection fails, or a delivery is missing for longer than the patience.
 pub async fn broadcast(
     place: &Place,
     plan: Broadcast,
     mut make: impl FnMut(Job, usize) -> anyhow::Result<Box<dyn Dialect>>,
     mut measure: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     check(plan.readers, if let Pace::Window(window) = plan.pace { window } else { 1 })?;
     let (tally, shared, started) = (Tally::new()?, Shared::new(plan.patience), Instant::now());
     let speaker = Link::open(place, None, make(Job::Speak, 0)?, &shared).await?;
@@ -57,7 +57,7 @@ pub async fn broadcast(
         .map(|link| tally.spawn(take_deliveries(link, Rc::clone(&moments), Rc::clone(&tally))))
         .collect();
     let speaker = Rc::new(RefCell::new(speaker));
-    tasks.push(tally.spawn(attend(Rc::clone(&speaker))));
+    tasks.push(tally.spawn(drain_sender(Rc::clone(&speaker))));
     let (answered, took, lag) = match plan.pace {
         Pace::Window(together) => {
             let work = in_turns(&speaker, together, plan, &moments, &tally, &mut measure);
@@ -72,22 +72,22 @@ pub async fn broadcast(
     };
     drop(tasks);
     let latency = tally.latency.borrow().clone();
-    Ok(Measured { answered, took, latency, lag, opened_in, blocked: shared.blocked() })
+    Ok(Measurement { answered, took, latency, lag, opened_in, blocked: shared.blocked() })
 }
 
-/// Reads what the server says to the sender, and writes what its socket did not take at once.
-async fn attend(speaker: Rc<RefCell<Link>>) -> anyhow::Result<()> {
+/// Reads what the server sends to the sender, and writes what did not fit its socket.
+async fn drain_sender(speaker: Rc<RefCell<Link>>) -> anyhow::Result<()> {
     loop {
-        std::future::poll_fn(|context| speaker.borrow_mut().poll_hear(context)).await?;
+        std::future::poll_fn(|context| speaker.borrow_mut().poll_receive(context)).await?;
     }
 }
 
 async fn take_deliveries(mut link: Link, moments: Moments, tally: Rc<Tally>) -> anyhow::Result<()> {
     let mut next = 0;
     loop {
-        let count = usize::try_from(link.hear().await?).unwrap_or(usize::MAX);
+        let count = usize::try_from(link.receive().await?).unwrap_or(usize::MAX);
         let moments = moments.borrow();
-        // What others say in the same room is a delivery too, but nobody knows when it was sent.
+        // Messages of others in the same room are deliveries, too, but their send time is unknown.
         let known = next.min(moments.len())..next.saturating_add(count).min(moments.len());
         next = next.saturating_add(count);
         tally.count(moments[known.clone()].iter().copied());
@@ -110,7 +110,7 @@ async fn in_turns(
         for _ in 0..together {
             sent += 1;
             moments.borrow_mut().push(now);
-            speaker.borrow_mut().say(sent);
+            speaker.borrow_mut().send(sent);
         }
         speaker.borrow_mut().finish();
         write_out(speaker).await?;
@@ -133,7 +133,7 @@ async fn in_turns(
     }
 }
 
-/// Writes all that waits, however long the socket takes for it; nothing else would push the end of it.
+/// Writes everything queued, however long the socket takes; nothing else would flush it.
 async fn write_out(speaker: &RefCell<Link>) -> anyhow::Result<()> {
     while !written(&mut speaker.borrow_mut())? {
         tokio::time::sleep(RETRY).await;
@@ -163,7 +163,7 @@ async fn at(
         sent.set(count + 1);
         moments.borrow_mut().push(planned);
         let mut speaker = speaker.borrow_mut();
-        speaker.say(count + 1);
+        speaker.send(count + 1);
         speaker.finish();
         speaker.write_now()
     })

@@ -1,36 +1,36 @@
-//! How a server wants to be spoken to, as a pure machine: WebSocket messages in, frames and counts out.
+//! A server's protocol as a pure state machine: WebSocket messages in, frames and counts out.
 
 use agentbench_websocket::{Opcode, encode_frame};
 use bytes::BytesMut;
 
-/// What load sends is not secret and goes through no proxy that could be fooled (RFC 6455 §10.3), so a constant will do.
+/// Load is not secret and passes no intermediary that needs protection (RFC 6455 §10.3), so a constant mask is enough.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 
-/// What one connection is there for.
+/// The job of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
     /// Each message comes back to its sender.
     Echo,
     /// Sends to all in the room.
     Speak,
-    /// Is in the room and counts what arrives.
+    /// Joins the room and counts deliveries.
     Listen,
     /// Each message is acked to its sender.
     Publish,
 }
 
-/// The client's opening handshake beyond what RFC 6455 asks for.
+/// The client's opening handshake beyond the requirements of RFC 6455.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Opening {
     /// Path and query.
     pub path: String,
-    /// Subprotocols that are offered.
+    /// Offered subprotocols.
     pub protocols: Vec<&'static str>,
-    /// Further headers.
+    /// Additional headers.
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// One message of the server's.
+/// One message from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A text message.
@@ -39,43 +39,43 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
-/// What a message of the server's meant.
+/// The meaning of a message from the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// From here on messages may be sent, or will come.
+pub struct Reply {
+    /// From here on, messages can be sent, or will arrive.
     pub ready: bool,
-    /// Echoes, acks or deliveries in it.
+    /// Number of echoes, acks or deliveries in it.
     pub answers: u64,
 }
 
-impl Heard {
-    /// Nothing that counts.
+impl Reply {
+    /// Nothing relevant.
     pub const NOTHING: Self = Self { ready: false, answers: 0 };
-    /// The conversation is open.
+    /// The connection is ready.
     pub const READY: Self = Self { ready: true, answers: 0 };
     /// One answer.
     pub const ONE: Self = Self { ready: false, answers: 1 };
 }
 
-/// See the module. A dialect belongs to one connection and keeps what it must know of its conversation.
+/// A dialect belongs to one connection and holds the state of its conversation.
 pub trait Dialect {
-    /// How the WebSocket is asked for.
+    /// The parameters of the opening handshake.
     fn opening(&self) -> Opening;
 
-    /// The WebSocket is open: says what comes first. A dialect without a greeting is ready at once.
-    fn greet(&mut self, out: &mut Frames) -> Heard;
+    /// The WebSocket is open: sends the first messages. A dialect without a greeting is ready at once.
+    fn greet(&mut self, out: &mut Frames) -> Reply;
 
-    /// Takes a message of the server's, and puts what the dialect itself answers to it (pongs, the next step of the
-    /// greeting) into `out`.
+    /// Handles a message from the server, and adds the dialect's own answers (pongs, the next step of the
+    /// greeting) to `out`.
     ///
     /// # Errors
-    /// A refusal by the server, or what this dialect does not know: a sentence that names it.
-    fn hear(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Heard>;
+    /// The server refuses, or sends something that this dialect does not know; the error names it.
+    fn receive(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Reply>;
 
-    /// Puts the message of this number, counted from 1, into `out`.
-    fn say(&mut self, serial: u64, out: &mut Frames);
+    /// Adds message `serial`, counted from 1, to `out`.
+    fn send(&mut self, serial: u64, out: &mut Frames);
 
-    /// All that is to be sent together has been said.
+    /// Marks the end of the messages that are sent together.
     fn finish(&mut self, _out: &mut Frames) {}
 }
 
@@ -84,27 +84,27 @@ pub trait Dialect {
 pub struct Frames(BytesMut);
 
 impl Frames {
-    /// Puts a text message. `text` is UTF-8 by construction of the caller.
+    /// Adds a text message. The caller ensures that `text` is UTF-8.
     pub fn text(&mut self, text: &[u8]) {
         encode_frame(&mut self.0, Opcode::Text, false, text, Some(MASK));
     }
 
-    /// Puts a binary message.
+    /// Adds a binary message.
     pub fn binary(&mut self, bytes: &[u8]) {
         encode_frame(&mut self.0, Opcode::Binary, false, bytes, Some(MASK));
     }
 
-    /// Puts the answer to a ping (at most 125 bytes, as the decoder delivers it).
+    /// Adds the answer to a ping (at most 125 bytes, as the decoder delivers it).
     pub fn pong(&mut self, payload: &[u8]) {
         encode_frame(&mut self.0, Opcode::Pong, false, payload, Some(MASK));
     }
 
-    /// The bytes that wait.
+    /// The queued bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// So many of them are written.
+    /// Removes `count` written bytes.
     pub fn written(&mut self, count: usize) {
         if count == self.0.len() {
             self.0.clear();
@@ -113,8 +113,8 @@ impl Frames {
         }
     }
 
-    /// Gives back memory, if nothing waits.
-    pub fn rest(&mut self) {
+    /// Frees memory if nothing is queued.
+    pub fn shrink(&mut self) {
         if self.0.is_empty() {
             self.0 = BytesMut::new();
         }

@@ -9,38 +9,38 @@ use anyhow::ensure;
 
 use super::dialect::Dialect;
 use super::link::{Link, Shared};
-use super::measured::{Measured, Pace};
+use super::measurement::{Measurement, Pace};
 use super::place::Place;
 use super::ramp::open_all;
 use super::schedule::at_rate;
 use super::tally::{Tally, check};
 
-/// What to do.
+/// The parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange {
-    /// Connections, all alike.
+    /// Number of connections, all alike.
     pub connections: usize,
-    /// When the next message goes out.
+    /// When the next message is sent.
     pub pace: Pace,
-    /// Time before the measurement.
+    /// Warm-up time.
     pub warm_up: Duration,
-    /// Time of the measurement.
+    /// Measurement time.
     pub duration: Duration,
     /// How long the server may be silent.
     pub patience: Duration,
 }
 
-/// Runs it on a `LocalSet`. `make` gives the dialect of each connection; `measure` is called when the measured time begins and
-/// when it ends.
+/// Runs the load on a `LocalSet`. `make` returns the dialect of each connection; `measure` is called at the start and at
+/// the end of the measured time.
 ///
 /// # Errors
-/// If a connection fails, or nothing is answered for as long as the patience lasts.
+/// A connection fails, or nothing is answered for longer than the patience.
 pub async fn exchange(
     place: &Place,
     plan: Exchange,
     make: impl FnMut(usize) -> anyhow::Result<Box<dyn Dialect>>,
     mut measure: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let window = if let Pace::Window(window) = plan.pace { window } else { 1 };
     check(plan.connections, window)?;
     let (tally, shared, started) = (Tally::new()?, Shared::new(plan.patience), Instant::now());
@@ -60,7 +60,7 @@ async fn in_window(
     window: usize,
     tally: &Rc<Tally>,
     measure: &mut impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let _tasks: Vec<_> =
         links.into_iter().map(|link| tally.spawn(keep_window(link, window, Rc::clone(tally)))).collect();
     let work = async {
@@ -74,7 +74,7 @@ async fn in_window(
         let seconds = (plan.warm_up + plan.duration).as_secs_f64();
         ensure!(
             tally.answered.get() > 0,
-            "nothing has come back in {seconds:.1} s: the server is stuck, or does another job than the one asked for"
+            "nothing came back in {seconds:.1} s: the server hangs, or does another job than the requested one"
         );
         tally.done.set(true);
         Ok((answered, took))
@@ -90,18 +90,18 @@ async fn keep_window(mut link: Link, window: usize, tally: Rc<Tally>) -> anyhow:
         let now = Instant::now();
         for _ in 0..free {
             serial += 1;
-            link.say(serial);
+            link.send(serial);
             sent.push_back(now);
         }
         link.finish();
-        let answers = link.hear().await?;
+        let answers = link.receive().await?;
         free = sent.len().min(usize::try_from(answers).unwrap_or(usize::MAX));
         tally.count(sent.drain(..free));
     }
     Ok(())
 }
 
-/// A link and the planned moments of what is on its way.
+/// A link and the scheduled times of its messages in flight.
 struct Paced {
     link: Link,
     serial: u64,
@@ -114,7 +114,7 @@ async fn at(
     plan: Exchange,
     tally: &Rc<Tally>,
     measure: &mut impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let links: Vec<_> = links
         .into_iter()
         .map(|link| Rc::new(RefCell::new(Paced { link, serial: 0, planned: VecDeque::new() })))
@@ -132,7 +132,7 @@ async fn at(
             let paced = &mut *paced;
             paced.serial += 1;
             paced.planned.push_back(planned);
-            paced.link.say(paced.serial);
+            paced.link.send(paced.serial);
             paced.link.finish();
             paced.link.write_now()
         })
@@ -144,23 +144,23 @@ async fn at(
         Ok((tally.answered.get() - from.0, took, lag))
     };
     let (answered, took, lag) = tally.watch(plan.patience, work).await?;
-    Ok(Measured { lag: Some(lag), ..finished(tally, answered, took) })
+    Ok(Measurement { lag: Some(lag), ..finished(tally, answered, took) })
 }
 
 async fn take_answers(paced: Rc<RefCell<Paced>>, tally: Rc<Tally>) -> anyhow::Result<()> {
     loop {
-        let answers = std::future::poll_fn(|context| paced.borrow_mut().link.poll_hear(context)).await?;
+        let answers = std::future::poll_fn(|context| paced.borrow_mut().link.poll_receive(context)).await?;
         let mut paced = paced.borrow_mut();
         let count = paced.planned.len().min(usize::try_from(answers).unwrap_or(usize::MAX));
         tally.count(paced.planned.drain(..count));
     }
 }
 
-/// Everything that was sent must come back: what never does would be missing in the latencies.
+/// Waits for all answers: missing ones would distort the latencies.
 async fn wait_for_the_last(links: &[Rc<RefCell<Paced>>], patience: Duration) -> anyhow::Result<()> {
     let since = Instant::now();
     loop {
-        // What a full socket did not take is pushed by nothing else any more.
+        // Nothing else flushes what did not fit the socket.
         links.iter().try_for_each(|link| link.borrow_mut().link.write_now())?;
         let missing: usize = links.iter().map(|link| link.borrow().planned.len()).sum();
         if missing == 0 {
@@ -171,7 +171,7 @@ async fn wait_for_the_last(links: &[Rc<RefCell<Paced>>], patience: Duration) -> 
     }
 }
 
-fn finished(tally: &Tally, answered: u64, took: Duration) -> Measured {
+fn finished(tally: &Tally, answered: u64, took: Duration) -> Measurement {
     let latency = tally.latency.borrow().clone();
-    Measured { answered, took, latency, lag: None, opened_in: Duration::ZERO, blocked: 0 }
+    Measurement { answered, took, latency, lag: None, opened_in: Duration::ZERO, blocked: 0 }
 }

@@ -14,35 +14,35 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::dialect::{Dialect, Frames, Heard, Incoming};
+use super::dialect::{Dialect, Frames, Incoming, Reply};
 use super::place::Place;
 use crate::connect::open;
 
 const SCRATCH: usize = 256 * 1024;
 
-/// What all links of a thread share.
+/// State shared by all links of a thread.
 pub struct Shared {
     scratch: RefCell<(Vec<u8>, Inflater)>,
-    /// Writes that a full socket did not take whole: the server does not keep up with reading.
+    /// Writes that did not fit the socket: the server does not read fast enough.
     blocked: Cell<u64>,
     /// How long a server may be silent before it counts as dead.
     pub patience: Duration,
 }
 
 impl Shared {
-    /// With this patience.
+    /// Creates the state with this patience.
     pub fn new(patience: Duration) -> Rc<Self> {
         let scratch = RefCell::new((vec![0; SCRATCH], Inflater::new()));
         Rc::new(Self { scratch, blocked: Cell::new(0), patience })
     }
 
-    /// Writes so far that a full socket did not take whole.
+    /// Number of writes so far that did not fit the socket.
     pub fn blocked(&self) -> u64 {
         self.blocked.get()
     }
 }
 
-/// See the module.
+/// One connection of load.
 pub struct Link {
     stream: TcpStream,
     decoder: Decoder,
@@ -53,10 +53,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, and goes through the handshake and the dialect's greeting.
+    /// Connects, and completes the handshake and the dialect's greeting.
     ///
     /// # Errors
-    /// If the server refuses at any step, ends the connection, or is silent for too long.
+    /// The server refuses at any step, ends the connection, or is silent for too long.
     pub async fn open(
         place: &Place,
         source: Option<IpAddr>,
@@ -65,7 +65,7 @@ impl Link {
     ) -> anyhow::Result<Self> {
         let opened = Self::begin(place, source, dialect, Rc::clone(shared));
         tokio::time::timeout(shared.patience, opened).await.with_context(|| {
-            format!("{} has not opened a connection within {:?}", place.host, shared.patience)
+            format!("{} did not accept a connection within {:?}", place.host, shared.patience)
         })?
     }
 
@@ -83,53 +83,54 @@ impl Link {
         let shared = Rc::clone(&link.shared);
         link.decode(&mut head, &mut shared.scratch.borrow_mut().1)?;
         while !link.ready {
-            link.hear().await?;
+            link.receive().await?;
         }
-        link.out.rest();
+        link.out.shrink();
         Ok(link)
     }
 
-    /// Puts a message of the dialect's into the next write.
-    pub fn say(&mut self, serial: u64) {
-        self.dialect.say(serial, &mut self.out);
+    /// Adds a message of the dialect to the next write.
+    pub fn send(&mut self, serial: u64) {
+        self.dialect.send(serial, &mut self.out);
     }
 
-    /// All that is to go together has been said.
+    /// Marks the end of the messages that are sent together.
     pub fn finish(&mut self) {
         self.dialect.finish(&mut self.out);
     }
 
-    /// Writes what waits, as much as the socket takes, and waits for an answer. Returns how many came.
+    /// Writes queued data, as much as the socket accepts, and waits for answers. Returns their number.
     ///
     /// # Errors
-    /// If the connection has ended, or the dialect says so.
-    pub async fn hear(&mut self) -> anyhow::Result<u64> {
-        std::future::poll_fn(|context| self.poll_hear(context)).await
+    /// The connection has ended, or the dialect reports an error.
+    pub async fn receive(&mut self) -> anyhow::Result<u64> {
+        std::future::poll_fn(|context| self.poll_receive(context)).await
     }
 
-    /// [`Link::hear`], for links that are shared by tasks.
-    pub(super) fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<anyhow::Result<u64>> {
+    /// Like [`Link::receive`], for links that are shared by tasks.
+    pub(super) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<anyhow::Result<u64>> {
         self.poll_write(context)?;
         let shared = Rc::clone(&self.shared);
         let mut scratch = shared.scratch.borrow_mut();
         let (bytes, inflater) = &mut *scratch;
         let mut buffer = ReadBuf::new(bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)).context("the connection broke")?;
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))
+            .context("the connection was lost")?;
         let count = buffer.filled().len();
         if count == 0 {
             return Poll::Ready(Err(anyhow::anyhow!("the server ended the connection")));
         }
         let answers = self.decode(&mut bytes[..count], inflater)?;
-        // What the dialect answered by itself should not wait for the next message.
+        // The dialect's own answers should not wait for the next message.
         self.poll_write(context)?;
         Poll::Ready(Ok(answers))
     }
 
-    /// Writes as much as the socket takes; the task comes back when it takes more.
+    /// Writes as much as the socket accepts; the task is woken when it accepts more.
     fn poll_write(&mut self, context: &mut Context<'_>) -> anyhow::Result<()> {
         while !self.out.bytes().is_empty() {
             match Pin::new(&mut self.stream).poll_write(context, self.out.bytes()) {
-                Poll::Ready(written) => self.out.written(written.context("the connection broke")?),
+                Poll::Ready(written) => self.out.written(written.context("the connection was lost")?),
                 Poll::Pending => {
                     self.shared.blocked.set(self.shared.blocked.get() + 1);
                     break;
@@ -139,11 +140,11 @@ impl Link {
         Ok(())
     }
 
-    /// Writes as much as the socket takes now. The rest goes out with the next [`Link::hear`] or
+    /// Writes as much as the socket accepts now. The rest is written by the next [`Link::receive`] or
     /// [`Link::write_now`].
     ///
     /// # Errors
-    /// If the connection has ended.
+    /// The connection has ended.
     pub fn write_now(&mut self) -> anyhow::Result<()> {
         while !self.out.bytes().is_empty() {
             match self.stream.try_write(self.out.bytes()) {
@@ -152,13 +153,13 @@ impl Link {
                     self.shared.blocked.set(self.shared.blocked.get() + 1);
                     break;
                 }
-                Err(error) => return Err(error).context("the connection broke"),
+                Err(error) => return Err(error).context("the connection was lost"),
             }
         }
         Ok(())
     }
 
-    /// Whether something waits that the socket has not taken.
+    /// Whether queued data did not fit the socket.
     pub fn is_waiting(&self) -> bool {
         !self.out.bytes().is_empty()
     }
@@ -166,21 +167,21 @@ impl Link {
     fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> anyhow::Result<u64> {
         let (mut input, mut answers) = (Input::new(bytes), 0);
         while let Some(message) = self.decoder.next(&mut input, inflater)? {
-            let heard = match message {
-                Message::Text(text) => self.dialect.hear(Incoming::Text(text), &mut self.out)?,
-                Message::Binary(bytes) => self.dialect.hear(Incoming::Binary(bytes), &mut self.out)?,
+            let reply = match message {
+                Message::Text(text) => self.dialect.receive(Incoming::Text(text), &mut self.out)?,
+                Message::Binary(bytes) => self.dialect.receive(Incoming::Binary(bytes), &mut self.out)?,
                 Message::Ping(payload) => {
                     self.out.pong(payload);
-                    Heard::NOTHING
+                    Reply::NOTHING
                 }
-                Message::Pong(_) => Heard::NOTHING,
+                Message::Pong(_) => Reply::NOTHING,
                 Message::Close(Some(close)) => {
                     bail!("the server closed the connection: {} {}", close.code, close.reason)
                 }
                 Message::Close(None) => bail!("the server closed the connection"),
             };
-            self.ready |= heard.ready;
-            answers += heard.answers;
+            self.ready |= reply.ready;
+            answers += reply.answers;
         }
         Ok(answers)
     }
@@ -188,9 +189,9 @@ impl Link {
 
 async fn connect(place: &Place, source: Option<IpAddr>) -> anyhow::Result<TcpStream> {
     let socket = if place.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.context("no socket to be had (is the limit of open files too low?)")?;
+    let socket = socket.context("cannot create a socket (is the limit of open files too low?)")?;
     if let Some(source) = source {
-        socket.bind((source, 0).into()).with_context(|| format!("no port left on {source}"))?;
+        socket.bind((source, 0).into()).with_context(|| format!("no free port on {source}"))?;
     }
     let stream = socket.connect(place.address).await;
     let stream = stream.with_context(|| format!("cannot connect to {}", place.address))?;
@@ -198,7 +199,7 @@ async fn connect(place: &Place, source: Option<IpAddr>) -> anyhow::Result<TcpStr
     Ok(stream)
 }
 
-/// Returns what came behind the server's head.
+/// Returns the bytes after the server's head.
 async fn handshake(stream: &mut TcpStream, place: &Place, dialect: &dyn Dialect) -> anyhow::Result<BytesMut> {
     let opening = dialect.opening();
     let headers: Vec<(&str, &str)> =

@@ -1,24 +1,24 @@
-//! Load for servers of any kind: what they are sent, what comes back, and how fast.
+//! Load for servers of any kind: what they are sent, what they answer, and how fast.
 //!
 //! ```text
 //!   Exchange / Broadcast ──► Link ──► Dialect       (pure: bytes in, bytes out)
 //!        (tasks)              │ socket, codec
 //!                             └─► Tally             what came, when, and what failed
 //! ```
-//! - [`Dialect`]: how a server wants to be spoken to. [`Plain`] WebSocket messages, [`SocketIo`], [`Nats`], and our own
-//!   protocol ([`AgentBench`]), so that all of them are measured by the same loops.
+//! - [`Dialect`]: a server's protocol. [`Plain`] WebSocket messages, [`SocketIo`], [`Nats`], and our own
+//!   protocol ([`AgentBench`]), so that all of them are measured with the same loops.
 //! - [`exchange`]: each message is answered to its sender (echo, publish with ack). [`broadcast`]: one sender, many readers.
-//! - [`Place`]: where a server is. [`Measured`]: what came of a run.
+//! - [`Place`]: the address of a server. [`Measurement`]: the result of a run.
 //!
-//! A run has two shapes: a window (so many messages on their way, the next goes out when one comes back), and a
-//! schedule (a rate that does not wait for the server; latency counts from the planned moment).
+//! A run has one of two modes: a window (a fixed number of messages in flight; each answer allows the next message), and a
+//! schedule (a rate independent of the server; latency counts from the scheduled send).
 
 mod agentbench;
 mod broadcast;
 mod dialect;
 mod exchange;
 mod link;
-mod measured;
+mod measurement;
 mod nats;
 mod place;
 mod plain;
@@ -30,10 +30,10 @@ mod template;
 
 pub use agentbench::AgentBench;
 pub use broadcast::{Broadcast, broadcast};
-pub use dialect::{Dialect, Frames, Heard, Incoming, Job, Opening};
+pub use dialect::{Dialect, Frames, Incoming, Job, Opening, Reply};
 pub use exchange::{Exchange, exchange};
 pub use link::{Link, Shared};
-pub use measured::{Measured, Pace};
+pub use measurement::{Measurement, Pace};
 pub use nats::Nats;
 pub use place::Place;
 pub use plain::Plain;

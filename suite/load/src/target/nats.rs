@@ -1,4 +1,4 @@
-//! The NATS client protocol inside binary WebSocket messages, which may cut it anywhere.
+//! The NATS client protocol inside binary WebSocket messages, which may split it anywhere.
 //!
 //! ```text
 //! INFO {…}   → CONNECT {…}, SUB, PING        PONG  the subscription stands
@@ -6,22 +6,22 @@
 //! PUB subject [reply-to] #bytes ␍␊ payload ␍␊
 //! ```
 //! An echo is a publish to a subject that the same connection subscribes to; a publish with ack is a request to a JetStream
-//! stream, whose answer has its number or an `error`. Headers (`HMSG`) are not asked for, so they are not understood.
+//! stream, whose answer has its number or an `error`. Headers (`HMSG`) are not requested, so they are not supported.
 
 use anyhow::{bail, ensure};
 
-use super::dialect::{Dialect, Frames, Heard, Incoming, Job, Opening};
+use super::dialect::{Dialect, Frames, Incoming, Job, Opening, Reply};
 use super::socket_io::shown;
 use super::template::{Template, body, event};
 
 /// The stream that `Publish` writes to. Its subjects are `peers.<connection>`.
 const STREAM: &str = "PEERS";
-/// Longest line before the end of it must have come: twice the server's own largest INFO in practice.
+/// Maximum length of a line: twice the server's own largest INFO in practice.
 const MAX_LINE: usize = 64 * 1024;
-/// Largest payload that is taken.
+/// Largest accepted payload.
 const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
 
-/// See the module.
+/// The dialect of one NATS connection.
 #[derive(Debug)]
 pub struct Nats {
     purpose: Purpose,
@@ -30,21 +30,21 @@ pub struct Nats {
     template: Template,
     body: Template,
     next: u64,
-    /// Said, and not yet in a frame: what is sent together goes in one message, as NATS's own clients do it.
+    /// Commands not yet in a frame: what is sent together goes in one message, as in NATS's own clients.
     pending: Vec<u8>,
-    /// The beginning of what the last message has cut.
+    /// The incomplete rest of the last message.
     rest: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Job(Job),
-    /// Creates the stream, and is ready when it is there.
+    /// Creates the stream, and is ready once it exists.
     MakeStream,
 }
 
 impl Nats {
-    /// For the connection of this number.
+    /// The dialect of connection `connection`.
     pub fn new(job: Job, connection: usize, size: usize) -> Self {
         let text = if job == Job::Publish { event(size, None, true) } else { body(size) };
         let body = Template::new(&text);
@@ -65,7 +65,7 @@ impl Nats {
         Self::with(Purpose::Job(job), inbox, template, body)
     }
 
-    /// A connection that creates the stream for `Publish` (file storage, one replica) and has no other job.
+    /// A connection that creates the stream for `Publish` (file storage, one replica) and does nothing else.
     pub fn make_stream() -> Self {
         let none = Template::new("");
         Self::with(Purpose::MakeStream, Some("_INBOX.stream".to_owned()), none.clone(), none)
@@ -94,8 +94,8 @@ impl Nats {
         );
     }
 
-    /// One command at the beginning of `bytes` and its length; `None` if there is not all of it.
-    fn take(&mut self, bytes: &[u8], out: &mut Frames) -> anyhow::Result<Option<(Heard, usize)>> {
+    /// Parses one command at the start of `bytes` and returns its length; `None` if it is incomplete.
+    fn take(&mut self, bytes: &[u8], out: &mut Frames) -> anyhow::Result<Option<(Reply, usize)>> {
         let Some(end) = bytes.iter().take(MAX_LINE).position(|&byte| byte == b'\n') else {
             ensure!(bytes.len() < MAX_LINE, "this is not NATS: a line of more than {MAX_LINE} bytes");
             return Ok(None);
@@ -108,41 +108,45 @@ impl Nats {
             "MSG" => {
                 let length = words.rsplit(' ').next().and_then(|word| word.parse::<usize>().ok());
                 let Some(length) = length.filter(|&length| length <= MAX_PAYLOAD) else {
-                    bail!("NATS announced a message of no acceptable length: {:?}", shown(line));
+                    bail!("NATS announced a message of invalid length: {:?}", shown(line));
                 };
                 let Some(payload) = bytes.get(whole..whole + length + 2) else { return Ok(None) };
-                ensure!(payload.ends_with(b"\r\n"), "a message of NATS is not as long as announced");
-                let heard = self.message(&payload[..length])?;
-                return Ok(Some((heard, whole + length + 2)));
+                ensure!(payload.ends_with(b"\r\n"), "a NATS message does not have the announced length");
+                let reply = self.message(&payload[..length])?;
+                return Ok(Some((reply, whole + length + 2)));
             }
             "INFO" => self.connect(out),
             "PING" => out.binary(b"PONG\r\n"),
             "PONG" if self.purpose == Purpose::MakeStream => Self::create(out),
-            "PONG" => return Ok(Some((Heard::READY, whole))),
+            "PONG" => return Ok(Some((Reply::READY, whole))),
             "-ERR" => bail!("NATS refused: {}", shown(words)),
             "+OK" => {}
-            _ => bail!("this is no command of NATS: {:?}", shown(line)),
+            _ => bail!("this is not a NATS command: {:?}", shown(line)),
         }
-        Ok(Some((Heard::NOTHING, whole)))
+        Ok(Some((Reply::NOTHING, whole)))
     }
 
-    fn message(&mut self, payload: &[u8]) -> anyhow::Result<Heard> {
+    fn message(&mut self, payload: &[u8]) -> anyhow::Result<Reply> {
         match self.purpose {
             Purpose::Job(Job::Echo) if self.body.is(payload, self.next) => {
                 self.next += 1;
-                Ok(Heard::ONE)
+                Ok(Reply::ONE)
             }
-            Purpose::Job(Job::Echo) => bail!("message {} came back as another one", self.next),
-            Purpose::Job(Job::Listen) => Ok(Heard::ONE),
-            Purpose::Job(Job::Speak) => Ok(Heard::NOTHING),
+            Purpose::Job(Job::Echo) => bail!("message {} came back altered or out of order", self.next),
+            Purpose::Job(Job::Listen) => Ok(Reply::ONE),
+            Purpose::Job(Job::Speak) => Ok(Reply::NOTHING),
             Purpose::Job(Job::Publish) => {
                 ensure!(payload.starts_with(b"{\"stream\":"), "JetStream refused: {}", answer(payload));
-                Ok(Heard::ONE)
+                Ok(Reply::ONE)
             }
             Purpose::MakeStream => {
                 let reply: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
-                ensure!(reply["config"]["name"] == STREAM, "JetStream made no stream: {}", answer(payload));
-                Ok(Heard::READY)
+                ensure!(
+                    reply["config"]["name"] == STREAM,
+                    "JetStream did not create the stream: {}",
+                    answer(payload)
+                );
+                Ok(Reply::READY)
             }
         }
     }
@@ -157,11 +161,11 @@ impl Dialect for Nats {
         Opening { path: "/".to_owned(), ..Opening::default() }
     }
 
-    fn greet(&mut self, _out: &mut Frames) -> Heard {
-        Heard::NOTHING
+    fn greet(&mut self, _out: &mut Frames) -> Reply {
+        Reply::NOTHING
     }
 
-    fn hear(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Heard> {
+    fn receive(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Reply> {
         let bytes = match message {
             Incoming::Text(text) => text.as_bytes(),
             Incoming::Binary(bytes) => bytes,
@@ -173,18 +177,18 @@ impl Dialect for Nats {
             kept.extend_from_slice(bytes);
             &kept
         };
-        let (mut at, mut all) = (0, Heard::NOTHING);
+        let (mut at, mut all) = (0, Reply::NOTHING);
         while at < bytes.len()
-            && let Some((heard, size)) = self.take(&bytes[at..], out)?
+            && let Some((reply, size)) = self.take(&bytes[at..], out)?
         {
             at += size;
-            all = Heard { ready: all.ready || heard.ready, answers: all.answers + heard.answers };
+            all = Reply { ready: all.ready || reply.ready, answers: all.answers + reply.answers };
         }
         self.rest = bytes[at..].to_vec();
         Ok(all)
     }
 
-    fn say(&mut self, serial: u64, _out: &mut Frames) {
+    fn send(&mut self, serial: u64, _out: &mut Frames) {
         self.pending.extend_from_slice(self.template.fill(serial));
     }
 
@@ -203,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    fn said(out: &Frames) -> String {
+    fn first_line(out: &Frames) -> String {
         let mut bytes = out.bytes().to_vec();
         let (mut decoder, mut inflater) =
             (Decoder::new(Role::Server, Limits::default(), None), Inflater::new());
@@ -215,45 +219,48 @@ mod tests {
         said
     }
 
-    fn hear(nats: &mut Nats, bytes: &[u8]) -> (Heard, String) {
+    fn receive(nats: &mut Nats, bytes: &[u8]) -> (Reply, String) {
         let mut out = Frames::default();
-        let heard = nats.hear(Incoming::Binary(bytes), &mut out).unwrap();
-        (heard, said(&out))
+        let reply = nats.receive(Incoming::Binary(bytes), &mut out).unwrap();
+        (reply, first_line(&out))
     }
 
     #[test]
     fn an_echo_subscribes_to_what_it_publishes() {
         let mut nats = Nats::new(Job::Echo, 3, 16);
-        let (heard, answer) = hear(&mut nats, b"INFO {\"server_id\":\"x\"} \r\n");
-        assert!(heard == Heard::NOTHING && answer.starts_with("CONNECT {\"verbose\":false"), "{answer}");
+        let (reply, answer) = receive(&mut nats, b"INFO {\"server_id\":\"x\"} \r\n");
+        assert!(reply == Reply::NOTHING && answer.starts_with("CONNECT {\"verbose\":false"), "{answer}");
         assert!(answer.ends_with("}\r\nSUB echo.3 1\r\nPING\r\n"), "{answer}");
-        assert_eq!(hear(&mut nats, b"PONG\r\n"), (Heard::READY, String::new()));
+        assert_eq!(receive(&mut nats, b"PONG\r\n"), (Reply::READY, String::new()));
         let mut out = Frames::default();
-        nats.say(1, &mut out);
-        nats.say(2, &mut out);
+        nats.send(1, &mut out);
+        nats.send(2, &mut out);
         assert!(out.bytes().is_empty());
         nats.finish(&mut out);
-        assert_eq!(said(&out), "PUB echo.3 16\r\n000000000001All \r\nPUB echo.3 16\r\n000000000002All \r\n");
+        assert_eq!(
+            first_line(&out),
+            "PUB echo.3 16\r\n000000000001All \r\nPUB echo.3 16\r\n000000000002All \r\n"
+        );
         let both = b"MSG echo.3 1 16\r\n000000000001All \r\nMSG echo.3 1 16\r\n000000000002All \r\nPING\r\n";
-        assert_eq!(hear(&mut nats, both), (Heard { ready: false, answers: 2 }, "PONG\r\n".to_owned()));
+        assert_eq!(receive(&mut nats, both), (Reply { ready: false, answers: 2 }, "PONG\r\n".to_owned()));
     }
 
     #[test]
     fn a_publish_is_acked_by_the_stream_or_refused() {
         let mut maker = Nats::make_stream();
-        let (_, create) = hear(&mut maker, b"PONG\r\n");
+        let (_, create) = receive(&mut maker, b"PONG\r\n");
         assert!(create.starts_with("PUB $JS.API.STREAM.CREATE.PEERS _INBOX.stream "), "{create}");
         let reply = "{\"type\":\"x\",\"config\":{\"name\":\"PEERS\"}}";
         let made = format!("MSG _INBOX.stream 1 {}\r\n{reply}\r\n", reply.len());
-        assert_eq!(hear(&mut maker, made.as_bytes()).0, Heard::READY);
+        assert_eq!(receive(&mut maker, made.as_bytes()).0, Reply::READY);
 
         let mut nats = Nats::new(Job::Publish, 0, 200);
         assert_eq!(
-            hear(&mut nats, b"MSG _INBOX.0 1 26\r\n{\"stream\":\"PEERS\",\"seq\":1}\r\n").0,
-            Heard::ONE
+            receive(&mut nats, b"MSG _INBOX.0 1 26\r\n{\"stream\":\"PEERS\",\"seq\":1}\r\n").0,
+            Reply::ONE
         );
         let refusal = b"MSG _INBOX.0 1 22\r\n{\"error\":{\"code\":503}}\r\n";
-        let error = nats.hear(Incoming::Binary(refusal), &mut Frames::default()).unwrap_err();
+        let error = nats.receive(Incoming::Binary(refusal), &mut Frames::default()).unwrap_err();
         assert!(error.to_string().contains("503"), "{error}");
     }
 
@@ -268,7 +275,7 @@ mod tests {
             &[b'x'; MAX_LINE],
         ] {
             let mut nats = Nats::new(Job::Listen, 0, 16);
-            nats.hear(Incoming::Binary(bytes), &mut Frames::default()).unwrap_err();
+            nats.receive(Incoming::Binary(bytes), &mut Frames::default()).unwrap_err();
         }
     }
 
@@ -280,7 +287,7 @@ mod tests {
             let (mut answers, mut at, mut cuts) = (0, 0, cuts.iter().cycle());
             while at < whole.len() {
                 let end = whole.len().min(at + cuts.next().unwrap());
-                answers += nats.hear(Incoming::Binary(&whole[at..end]), &mut out).unwrap().answers;
+                answers += nats.receive(Incoming::Binary(&whole[at..end]), &mut out).unwrap().answers;
                 at = end;
             }
             prop_assert_eq!(answers, 3);
@@ -296,7 +303,7 @@ mod tests {
             ], 0..20)) {
             let (mut nats, mut out) = (Nats::new(Job::Echo, 0, 16), Frames::default());
             for piece in &pieces {
-                let _ = nats.hear(Incoming::Binary(piece), &mut out);
+                let _ = nats.receive(Incoming::Binary(piece), &mut out);
             }
         }
     }

@@ -1,16 +1,16 @@
-//! Where a server is: `ws://host[:port][/path]`.
+//! The address of a server: `ws://host[:port][/path]`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, bail};
 
-/// Connections from one source address, before the next 127.0.0.x is taken: well below the 28,232 ports that Linux gives out.
+/// Connections per source address before the next 127.0.0.x is used: well below Linux's 28,232 ports.
 const PER_SOURCE: usize = 10_000;
 
-/// See the module.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// What is connected to.
+    /// Socket address to connect to.
     pub address: SocketAddr,
     /// `Host` of the handshake.
     pub host: String,
@@ -19,13 +19,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads a URL and looks its host up.
+    /// Parses a URL and resolves its host.
     ///
     /// # Errors
-    /// If it is none, asks for TLS, or its host is not known.
+    /// The URL is invalid or requests TLS, or its host cannot be resolved.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let Some(rest) = url.strip_prefix("ws://") else {
-            bail!("{url:?} must begin with ws:// (load does not speak TLS; put it behind what ends TLS)");
+            bail!("{url:?} must begin with ws:// (load does not support TLS; use a TLS proxy)");
         };
         let at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (host, path) = rest.split_at(at);
@@ -35,7 +35,7 @@ impl Place {
         let full = if has_port { host.to_owned() } else { format!("{host}:80") };
         let address = full
             .to_socket_addrs()
-            .with_context(|| format!("cannot find the host of {url:?}"))?
+            .with_context(|| format!("cannot resolve the host of {url:?}"))?
             .next()
             .with_context(|| format!("the host of {url:?} has no address"))?;
         Ok(Self { address, host: host.to_owned(), path })
@@ -46,8 +46,8 @@ impl Place {
         Self { address, host: address.to_string(), path: "/".to_owned() }
     }
 
-    /// The source address for connection number `index`, where one has to be chosen: on the loopback network there are
-    /// as many as it takes, since a pair of addresses has no more connections than ports.
+    /// The source address for connection `index`, where one must be chosen: on the loopback network there are
+    /// as many as needed, since a pair of addresses allows only as many connections as there are ports.
     pub fn source(&self, index: usize) -> Option<IpAddr> {
         let turn = u8::try_from(index / PER_SOURCE).ok().filter(|&turn| turn > 0 && turn < 250)?;
         (self.address.is_ipv4() && self.address.ip().is_loopback())

@@ -1,4 +1,4 @@
-//! Opening many links, a bounded number of handshakes at a time.
+//! Opens many links, with a bounded number of concurrent handshakes.
 
 use std::rc::Rc;
 
@@ -9,13 +9,13 @@ use super::dialect::Dialect;
 use super::link::{Link, Shared};
 use super::place::Place;
 
-/// Handshakes at the same time: below the backlog of an ordinary listener (128 in old systems).
+/// Concurrent handshakes: below the backlog of an ordinary listener (128 in old systems).
 const AT_ONCE: usize = 100;
 
-/// Opens `count` links; `make` is asked for the dialect of each. They come back in no particular order.
+/// Opens `count` links; `make` returns the dialect of each. They are returned in no particular order.
 ///
 /// # Errors
-/// With the first that fails, and how many were open by then.
+/// The first failure, with the number of links open by then.
 pub async fn open_all(
     place: &Place,
     count: usize,
@@ -30,7 +30,7 @@ pub async fn open_all(
             begun += 1;
             opening.spawn_local(async move { Link::open(&place, source, dialect, &shared).await });
         }
-        let opened = opening.join_next().await.context("fewer connections than were begun")?;
+        let opened = opening.join_next().await.context("fewer connections than were started")?;
         let link = opened.context("a connection panicked")?;
         links.push(link.with_context(|| format!("after {} of {count} connections", links.len()))?);
     }

@@ -1,12 +1,12 @@
-//! Sending at a rate that does not wait for the server.
+//! Sends at a rate independent of the server.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// Calls `send` with each message's number (from 0) and planned moment, `rate` times a second, and `begin` when the warm-up is over.
-/// It spins between, since a timer's tick is as long as what is measured: it needs a core of its own. Returns how much later
-/// than planned each message of the measured time was sent, µs: the generator's own fault.
+/// Calls `send` with each message's number (from 0) and scheduled time, `rate` times per second, and `begin` when the warm-up is over.
+/// It spins in between, since a timer's tick is as long as the times to measure: it needs a core of its own. Returns how much later
+/// than scheduled each message of the measured time was sent, µs, for which only the generator is responsible.
 pub(super) async fn at_rate(
     rate: u64,
     warm_up: Duration,
@@ -25,7 +25,7 @@ pub(super) async fn at_rate(
         let due = (started.elapsed().as_secs_f64() * rate as f64) as u64;
         while count < due {
             let planned = started + Duration::from_nanos(count.saturating_mul(1_000_000_000) / rate.max(1));
-            // Far below the histogram's bound.
+            // Far below the histogram's limit.
             let _ = lag.record(planned.elapsed().as_micros() as u64);
             send(count, planned)?;
             count += 1;

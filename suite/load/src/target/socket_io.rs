@@ -8,10 +8,10 @@
 
 use anyhow::bail;
 
-use super::dialect::{Dialect, Frames, Heard, Incoming, Job, Opening};
+use super::dialect::{Dialect, Frames, Incoming, Job, Opening, Reply};
 use super::template::{SERIAL, Template, body, event};
 
-/// See the module.
+/// The dialect of one Socket.IO connection.
 #[derive(Debug, Clone)]
 pub struct SocketIo {
     job: Job,
@@ -21,7 +21,7 @@ pub struct SocketIo {
 }
 
 impl SocketIo {
-    /// For one connection, with the events of `bench/peers/socket-io.mjs`.
+    /// The dialect of one connection, with the events of `bench/peers/socket-io.mjs`.
     pub fn new(job: Job, size: usize) -> Self {
         let text = match job {
             Job::Echo => format!("42[\"echo\",\"{}\"]", body(size)),
@@ -31,37 +31,37 @@ impl SocketIo {
         Self { job, template: Template::new(&text), next: 1, joined: false }
     }
 
-    /// Connected to the namespace: a listener has to join the room, the others can begin.
-    fn connected(&self, out: &mut Frames) -> Heard {
+    /// Connected to the namespace: a listener must join the room, the others can start.
+    fn connected(&self, out: &mut Frames) -> Reply {
         if self.job == Job::Listen {
             out.text(b"420[\"join\"]");
-            return Heard::NOTHING;
+            return Reply::NOTHING;
         }
-        Heard::READY
+        Reply::READY
     }
 
-    fn event(&mut self, packet: &str) -> anyhow::Result<Heard> {
+    fn event(&mut self, packet: &str) -> anyhow::Result<Reply> {
         match self.job {
             Job::Echo if self.template.is(packet.as_bytes(), self.next) => {
                 self.next += 1;
-                Ok(Heard::ONE)
+                Ok(Reply::ONE)
             }
             Job::Echo if self.template.is_alike(packet.as_bytes()) => {
-                bail!("message {} came back as another one: this server does not echo in order", self.next)
+                bail!("message {} came back altered: this server does not echo in order", self.next)
             }
-            Job::Listen => Ok(Heard::ONE),
-            Job::Echo | Job::Speak | Job::Publish => Ok(Heard::NOTHING),
+            Job::Listen => Ok(Reply::ONE),
+            Job::Echo | Job::Speak | Job::Publish => Ok(Reply::NOTHING),
         }
     }
 
-    fn ack(&mut self) -> Heard {
+    fn ack(&mut self) -> Reply {
         match self.job {
             Job::Listen if !self.joined => {
                 self.joined = true;
-                Heard::READY
+                Reply::READY
             }
-            Job::Publish => Heard::ONE,
-            Job::Echo | Job::Speak | Job::Listen => Heard::NOTHING,
+            Job::Publish => Reply::ONE,
+            Job::Echo | Job::Speak | Job::Listen => Reply::NOTHING,
         }
     }
 }
@@ -71,13 +71,13 @@ impl Dialect for SocketIo {
         Opening { path: "/socket.io/?EIO=4&transport=websocket".to_owned(), ..Opening::default() }
     }
 
-    fn greet(&mut self, _out: &mut Frames) -> Heard {
-        Heard::NOTHING
+    fn greet(&mut self, _out: &mut Frames) -> Reply {
+        Reply::NOTHING
     }
 
-    fn hear(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Heard> {
+    fn receive(&mut self, message: Incoming<'_>, out: &mut Frames) -> anyhow::Result<Reply> {
         let Incoming::Text(packet) = message else {
-            bail!("Socket.IO sent a binary message, which no job here has");
+            bail!("Socket.IO sent a binary message, which no job here uses");
         };
         let mut kinds = packet.bytes();
         match (kinds.next(), kinds.next()) {
@@ -90,17 +90,17 @@ impl Dialect for SocketIo {
             (Some(b'4'), Some(b'1')) | (Some(b'1'), _) => bail!("Socket.IO ended the connection"),
             // A noop.
             (Some(b'6'), _) => {}
-            _ => bail!("this is no packet of Socket.IO 4: {:?}", shown(packet)),
+            _ => bail!("this is not a packet of Socket.IO 4: {:?}", shown(packet)),
         }
-        Ok(Heard::NOTHING)
+        Ok(Reply::NOTHING)
     }
 
-    fn say(&mut self, serial: u64, out: &mut Frames) {
+    fn send(&mut self, serial: u64, out: &mut Frames) {
         out.text(self.template.fill(serial));
     }
 }
 
-/// The beginning of what a peer sent, for an error.
+/// The start of what a peer sent, for an error text.
 pub(super) fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(120)]
 }
@@ -129,16 +129,16 @@ mod tests {
     #[test]
     fn a_listener_opens_connects_joins_and_counts() {
         let (mut peer, mut out) = (SocketIo::new(Job::Listen, 16), Frames::default());
-        assert_eq!(peer.greet(&mut out), Heard::NOTHING);
-        for (packet, heard) in [
-            ("0{\"sid\":\"x\",\"upgrades\":[],\"pingInterval\":25000}", Heard::NOTHING),
-            ("40{\"sid\":\"y\"}", Heard::NOTHING),
-            ("430[]", Heard::READY),
-            ("2", Heard::NOTHING),
-            ("42[\"fanout\",\"text\"]", Heard::ONE),
-            ("6", Heard::NOTHING),
+        assert_eq!(peer.greet(&mut out), Reply::NOTHING);
+        for (packet, reply) in [
+            ("0{\"sid\":\"x\",\"upgrades\":[],\"pingInterval\":25000}", Reply::NOTHING),
+            ("40{\"sid\":\"y\"}", Reply::NOTHING),
+            ("430[]", Reply::READY),
+            ("2", Reply::NOTHING),
+            ("42[\"fanout\",\"text\"]", Reply::ONE),
+            ("6", Reply::NOTHING),
         ] {
-            assert_eq!(peer.hear(Incoming::Text(packet), &mut out).unwrap(), heard, "{packet}");
+            assert_eq!(peer.receive(Incoming::Text(packet), &mut out).unwrap(), reply, "{packet}");
         }
         assert_eq!(texts(&out), ["40", "420[\"join\"]", "3"]);
     }
@@ -146,28 +146,28 @@ mod tests {
     #[test]
     fn an_echo_comes_back_as_it_was_said_and_a_publish_is_acked() {
         let (mut peer, mut out) = (SocketIo::new(Job::Echo, 16), Frames::default());
-        assert_eq!(peer.hear(Incoming::Text("40{\"sid\":\"y\"}"), &mut out).unwrap(), Heard::READY);
-        peer.say(1, &mut out);
+        assert_eq!(peer.receive(Incoming::Text("40{\"sid\":\"y\"}"), &mut out).unwrap(), Reply::READY);
+        peer.send(1, &mut out);
         let said = texts(&out).pop().unwrap();
         assert_eq!(said, "42[\"echo\",\"000000000001All \"]");
-        assert_eq!(peer.hear(Incoming::Text(&said), &mut out).unwrap(), Heard::ONE);
-        peer.hear(Incoming::Text(&said), &mut out).unwrap_err();
+        assert_eq!(peer.receive(Incoming::Text(&said), &mut out).unwrap(), Reply::ONE);
+        peer.receive(Incoming::Text(&said), &mut out).unwrap_err();
 
         let (mut peer, mut out) = (SocketIo::new(Job::Publish, 200), Frames::default());
-        peer.say(9, &mut out);
+        peer.send(9, &mut out);
         assert!(texts(&out)[0].starts_with("42000000000009[\"publish\",{\"id\":\"000000000009\","));
-        assert_eq!(peer.hear(Incoming::Text("439[{\"seq\":1}]"), &mut out).unwrap(), Heard::ONE);
+        assert_eq!(peer.receive(Incoming::Text("439[{\"seq\":1}]"), &mut out).unwrap(), Reply::ONE);
     }
 
     #[test]
     fn a_refusal_says_why() {
         let (mut peer, mut out) = (SocketIo::new(Job::Echo, 16), Frames::default());
         for packet in ["44{\"message\":\"not today\"}", "41", "1", "", "9", "4", "451-[\"binary\"]"] {
-            peer.hear(Incoming::Text(packet), &mut out).unwrap_err();
+            peer.receive(Incoming::Text(packet), &mut out).unwrap_err();
         }
-        let refused = peer.hear(Incoming::Text("44{\"message\":\"not today\"}"), &mut out).unwrap_err();
+        let refused = peer.receive(Incoming::Text("44{\"message\":\"not today\"}"), &mut out).unwrap_err();
         assert!(refused.to_string().contains("not today"), "{refused}");
-        peer.hear(Incoming::Binary(b"2"), &mut out).unwrap_err();
+        peer.receive(Incoming::Binary(b"2"), &mut out).unwrap_err();
     }
 
     proptest! {
@@ -176,7 +176,7 @@ mod tests {
             let job = if listens { Job::Listen } else { Job::Echo };
             let (mut peer, mut out) = (SocketIo::new(job, 20), Frames::default());
             for packet in &packets {
-                let _ = peer.hear(Incoming::Text(packet), &mut out);
+                let _ = peer.receive(Incoming::Text(packet), &mut out);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the links of a run count together, and the watch over them: a run ends with its first failure, and with silence.
+//! Counters shared by the links of a run, and the supervision: a run ends with its first failure, and when it stalls.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -10,18 +10,18 @@ use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// Between two looks whether anything has moved.
+/// Time between two checks for progress.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// See the module.
+/// Counters and supervision of a run.
 pub(super) struct Tally {
     /// Answers or deliveries so far.
     pub(super) answered: Cell<u64>,
-    /// Sending (or planned sending) to answer, µs.
+    /// From sending (or the scheduled time) to the answer, µs.
     pub(super) latency: RefCell<Histogram<u64>>,
     /// The run is over; links that end now have not failed.
     pub(super) done: Cell<bool>,
-    /// At so many answers, whoever waits is woken.
+    /// Number of answers at which the waiting task is woken.
     pub(super) expected: Cell<u64>,
     pub(super) arrived: Notify,
     failure: RefCell<Option<anyhow::Error>>,
@@ -41,18 +41,18 @@ impl Tally {
         }))
     }
 
-    /// Answers that came now, to what was sent at these moments.
+    /// Records answers that arrived now, to messages sent at these times.
     pub(super) fn count(&self, sent: impl Iterator<Item = Instant>) {
         let (now, mut latency, mut count) = (Instant::now(), self.latency.borrow_mut(), 0);
         for sent in sent {
-            // A run is far shorter than what the histogram can hold.
+            // A run is far shorter than the histogram's range.
             let _ = latency.record(now.saturating_duration_since(sent).as_micros() as u64);
             count += 1;
         }
         self.add(count);
     }
 
-    /// So many answers, whenever they were sent.
+    /// Records `count` answers without a send time.
     pub(super) fn add(&self, count: u64) {
         let answered = self.answered.get() + count;
         self.answered.set(answered);
@@ -74,7 +74,7 @@ impl Tally {
         }))
     }
 
-    /// Waits for `work`, unless a link fails or nothing has moved for `patience`.
+    /// Waits for `work`, unless a link fails or there is no progress for `patience`.
     pub(super) async fn watch<T>(
         &self,
         patience: Duration,
@@ -89,7 +89,7 @@ impl Tally {
         }
     }
 
-    /// Returns when nothing has been answered for so long.
+    /// Returns when nothing was answered for `patience`.
     async fn silence(&self, patience: Duration) -> anyhow::Error {
         let (mut last, mut since) = (self.answered.get(), Instant::now());
         while since.elapsed() < patience {
@@ -99,18 +99,18 @@ impl Tally {
             }
         }
         anyhow!(
-            "nothing has come back for {patience:?} after {last} answers: the server is stuck, or does another job than the one asked for"
+            "nothing came back for {patience:?} after {last} answers: the server hangs, or does another job than the requested one"
         )
     }
 
-    /// Begins to measure from here.
+    /// Starts the measured time here.
     pub(super) fn begin(&self) -> u64 {
         self.latency.borrow_mut().reset();
         self.answered.get()
     }
 }
 
-/// A link's task, ended with its owner.
+/// A link's task, aborted on drop.
 pub(super) struct Task(JoinHandle<()>);
 
 impl Drop for Task {
@@ -122,7 +122,7 @@ impl Drop for Task {
 /// Checks a plan before anything is opened.
 pub(super) fn check(connections: usize, at_once: usize) -> anyhow::Result<()> {
     if connections == 0 || at_once == 0 {
-        bail!("there must be at least one connection and one message on its way");
+        bail!("there must be at least one connection and one message in flight");
     }
     Ok(())
 }

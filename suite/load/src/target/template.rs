@@ -1,12 +1,12 @@
-//! A message whose number changes and nothing else: written once, so that sending one costs a copy.
+//! A message in which only the number changes: rendered once, so that sending one costs a copy.
 
 /// Digits of a message's number.
 const DIGITS: usize = 12;
-/// Where the number stands in the text that a template is made from.
+/// Placeholder of the number in the text of a template.
 pub(super) const SERIAL: &str = "{serial}";
 const FILLER: &str = "All work and no play makes a dull log. ";
 
-/// See the module.
+/// A message template.
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -14,7 +14,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// From a text with `{serial}` wherever the number (12 digits) belongs.
+    /// Creates a template from a text with `{serial}` in place of the number (12 digits).
     pub fn new(text: &str) -> Self {
         let (mut bytes, mut places) = (Vec::with_capacity(text.len()), Vec::new());
         for (index, piece) in text.split(SERIAL).enumerate() {
@@ -27,7 +27,7 @@ impl Template {
         Self { bytes, places }
     }
 
-    /// The message of this number.
+    /// The message with this number.
     pub fn fill(&mut self, serial: u64) -> &[u8] {
         let digits = digits(serial);
         for &place in &self.places {
@@ -36,29 +36,29 @@ impl Template {
         &self.bytes
     }
 
-    /// Bytes of every such message.
+    /// Size of every such message in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether this is as long as the message; others are something else that the server says.
+    /// Whether `message` has the template's length; others are different messages of the server.
     pub fn is_alike(&self, message: &[u8]) -> bool {
         message.len() == self.bytes.len()
     }
 
-    /// Whether this is the message of that number, as far as length and number tell.
+    /// Whether `message` is the one with that number, by length and number.
     pub fn is(&self, message: &[u8], serial: u64) -> bool {
         let digits = digits(serial);
         self.is_alike(message) && self.places.iter().all(|&place| message[place..place + DIGITS] == digits)
     }
 }
 
-/// A text of `size` bytes (at least its number's) that begins with its number.
+/// A text of `size` bytes (at least the size of its number) that starts with its number.
 pub(super) fn body(size: usize) -> String {
     format!("{SERIAL}{}", filler(size.saturating_sub(DIGITS)))
 }
 
-/// An event's envelope of `size` bytes, or as short as it can be.
+/// An event's envelope of `size` bytes, or as short as possible.
 pub(crate) fn event(size: usize, session: Option<&str>, ack: bool) -> String {
     let session = session.map(|session| format!("\"sessionId\":\"{session}\",")).unwrap_or_default();
     let metadata = if ack { ",\"metadata\":{\"requiresAck\":true}" } else { "" };

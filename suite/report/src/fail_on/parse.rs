@@ -1,4 +1,4 @@
-//! The text of bounds, read from left to right.
+//! The parser of thresholds.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use super::{Condition, FailOn, Measure, Operator, Scope};
 use crate::metric::{METRICS, Metric, Unit};
 use crate::schema::Category;
 
-/// Why a text is no list of bounds: where, what was found, and what there is.
+/// Why a text is not a list of thresholds: the position, what was found, and what is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The text.
     pub text: String,
-    /// Character at which it ends to make sense, from 0.
+    /// Index of the character at which parsing failed, from 0.
     pub position: usize,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what is valid.
     pub message: String,
 }
 
@@ -28,14 +28,14 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Reads a list of bounds.
+/// Parses a list of thresholds.
 ///
 /// # Errors
-/// [`ParseError`], if it is none.
+/// [`ParseError`], if the text is invalid.
 pub fn parse(text: &str) -> Result<FailOn, ParseError> {
     let mut reader = Reader { text: text.chars().collect(), at: 0 };
     let mut conditions = Vec::new();
-    // Each round takes at least one character or ends.
+    // Each round consumes at least one character or ends.
     loop {
         conditions.push(reader.condition()?);
         reader.skip_spaces();
@@ -91,7 +91,7 @@ impl Reader {
         let start = self.at;
         let word = self.word();
         match self.measure(&word, start)? {
-            Measure::Score => Err(self.error_at(start, "score is of the whole run and has no scope")),
+            Measure::Score => Err(self.error_at(start, "score covers the whole run and takes no scope")),
             measure => Ok((scope, measure)),
         }
     }
@@ -111,7 +111,7 @@ impl Reader {
     fn word(&mut self) -> String {
         let is_part = |c: &&char| c.is_ascii_alphanumeric() || **c == '_';
         let word: String = self.text[self.at..].iter().take_while(is_part).collect();
-        // Only ASCII is taken, so its bytes are its characters.
+        // Only ASCII is accepted, so bytes are characters.
         self.at += word.len();
         word
     }
@@ -127,7 +127,7 @@ impl Reader {
             } else {
                 format!("there is no metric {word:?}")
             };
-            self.error_at(start, &format!("{found}; there are {}, score", names.join(", ")))
+            self.error_at(start, &format!("{found}; known metrics: {}, score", names.join(", ")))
         })
     }
 
@@ -171,9 +171,9 @@ impl Reader {
                 let names = if names.is_empty() {
                     "this metric has no unit".to_owned()
                 } else {
-                    format!("there are {}", names.join(", "))
+                    format!("known units: {}", names.join(", "))
                 };
-                Err(self.error_at(start, &format!("{word:?} is no unit of this metric; {names}")))
+                Err(self.error_at(start, &format!("{word:?} is not a unit of this metric; {names}")))
             }
         }
     }
@@ -195,7 +195,7 @@ impl Reader {
     }
 }
 
-/// The units that a bound may be written in, each with what it is multiplied by; the empty one is the metric's own.
+/// The units that a threshold may have, each with its factor; the empty one is the metric's own.
 const fn units(unit: Unit) -> &'static [(&'static str, f64)] {
     match unit {
         Unit::Count | Unit::Points => &[("", 1.0)],

@@ -16,7 +16,7 @@ fn a_bound_that_holds_says_nothing_and_a_broken_one_names_figure_and_bound() {
     report.scenarios[0].figures.delivery.corrected.p99 = 61_500;
     let found = breaches("loss>0,p99_ms>50", &report);
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].sentence, "Small Load Test: p99_ms is 61.5 ms, and fails at > 50 ms");
+    assert_eq!(found[0].sentence, "Small Load Test: p99_ms is 61.5 ms, which fails at > 50 ms");
     assert_eq!((found[0].value, found[0].bound), (Some(61.5), 50.0));
 }
 
@@ -73,14 +73,14 @@ fn a_bound_that_was_not_checked_is_a_breach() {
 fn the_score_is_of_the_whole_run() {
     assert_eq!(breaches("score<90", &perfect()), []);
     assert_eq!(breaches("score<90", &sample()).len(), 1);
-    assert!(parse("performance.score<90").unwrap_err().message.contains("has no scope"));
+    assert!(parse("performance.score<90").unwrap_err().message.contains("takes no scope"));
 }
 
 #[test]
 fn errors_show_the_place_and_what_there_is() {
     let error = parse("loss>0,speed>3").unwrap_err();
     assert_eq!(error.position, 7);
-    assert!(error.message.contains("there is no metric \"speed\"; there are loss, duplicates"));
+    assert!(error.message.contains("there is no metric \"speed\"; known metrics: loss, duplicates"));
     assert!(error.to_string().ends_with("\n  loss>0,speed>3\n         ^"), "{error}");
     for (text, position, part) in [
         ("", 0, "a metric is missing"),
@@ -89,8 +89,8 @@ fn errors_show_the_place_and_what_there_is() {
         ("loss>", 5, "expected a number"),
         ("loss>-+1", 5, "expected a number"),
         ("loss>1ms", 6, "this metric has no unit"),
-        ("p99_ms>1 parsec", 9, "there are us"),
-        ("loss>0 loss>0", 6, "is no unit"),
+        ("p99_ms>1 parsec", 9, "known units: us"),
+        ("loss>0 loss>0", 6, "is not a unit"),
         ("loss>0 ;", 7, "expected a comma"),
         ("\"Stress Test.loss>0", 0, "never closed"),
         ("\"Stress Test\" loss>0", 14, "expected a dot"),

@@ -1,7 +1,7 @@
-//! Small plots as SVG: a frame with two axes, lines, marks, and words for those who do not see them.
+//! Small plots as SVG: a frame with two axes, lines, marks, and a description for screen readers.
 //!
-//! Colours are classes of the page's style, so that dark mode and print change them; each line has its own dash and
-//! each mark its own shape, so that nothing is told by colour alone.
+//! Colours are classes of the page's style, so that dark mode and print can change them; each line has its own dash and
+//! each mark its own shape, so that nothing depends on colour alone.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ pub mod scale;
 
 use scale::Scale;
 
-/// Width of a plot's own coordinates; the page scales it.
+/// Width of a plot in its own coordinates; the page scales it.
 pub const WIDTH: f64 = 480.0;
 /// Height of the part with the axes.
 pub const HEIGHT: f64 = 250.0;
@@ -34,7 +34,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A plot that is being drawn.
+/// A plot under construction.
 #[derive(Debug)]
 pub struct Plot {
     x: Scale,
@@ -52,12 +52,12 @@ impl Plot {
         plot
     }
 
-    /// The place of a value on the x axis.
+    /// The position of a value on the x axis.
     pub fn x(&self, value: f64) -> f64 {
         self.x.place(value, AREA[0], AREA[2])
     }
 
-    /// The place of a value on the y axis.
+    /// The position of a value on the y axis.
     pub fn y(&self, value: f64) -> f64 {
         self.y.place(value, AREA[3], AREA[1])
     }
@@ -79,7 +79,7 @@ impl Plot {
         self.legend.push((line.class, line.name.clone()));
     }
 
-    /// Adds a dashed line across the plot with its name.
+    /// Adds a dashed horizontal line with its name.
     pub fn level(&mut self, value: f64, name: &str) {
         let (y, [left, _, right, _]) = (self.y(value), AREA);
         let _ = write!(
@@ -91,7 +91,7 @@ impl Plot {
         );
     }
 
-    /// Adds a line from top to bottom, with words for its moment.
+    /// Adds a vertical line with a description of its moment.
     pub fn moment(&mut self, value: f64, class: &str, title: &str) {
         let (x, [_, top, _, bottom]) = (self.x(value), AREA);
         let _ = write!(
@@ -106,7 +106,7 @@ impl Plot {
         self.body.push_str(svg);
     }
 
-    /// Adds room below the axes and gives where it begins.
+    /// Adds space below the axes and returns where it begins.
     pub fn extend(&mut self, by: f64) -> f64 {
         let begins = self.height;
         self.height += by;
@@ -150,7 +150,7 @@ impl Plot {
         }
         for (value, label) in self.x.ticks() {
             let x = self.x(value);
-            // A word in the middle of the last mark would leave the plot.
+            // A centred label at the last mark would exceed the plot.
             let anchor = if x > right - 8.0 { "end" } else { "middle" };
             let _ = write!(
                 self.body,

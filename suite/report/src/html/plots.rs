@@ -11,11 +11,11 @@ use crate::escape::markup;
 use crate::figure;
 use crate::schema::{CurvePoint, LimitSearch, Sample, ScenarioResult, TimelineEvent};
 
-/// Points of a line over time, at most: about one for each four pixels.
+/// Maximum number of points of a line over time: about one per four pixels.
 const MOST_POINTS: usize = 120;
-/// Places on the time line where marks of one kind are told apart.
+/// Resolution of the time line: marks of one kind within one slot are merged.
 const PLACES: f64 = 200.0;
-/// The last quantile that is drawn: what is beyond is told by the longest value, in the table.
+/// The last quantile that is drawn: the table shows the maximum beyond it.
 const LAST_QUANTILE: f64 = 0.999_900_1;
 /// Height of one kind's row of marks.
 const ROW: f64 = 16.0;
@@ -45,7 +45,7 @@ fn end_of(samples: &[Sample], events: &[TimelineEvent]) -> f64 {
     seconds(last_sample.max(last_event))
 }
 
-/// A counter's growth in a second, between samples far enough apart.
+/// A counter's growth per second, between samples far enough apart.
 fn rate(samples: &[Sample], counter: fn(&Sample) -> u64) -> Vec<(f64, f64)> {
     let stride = samples.len().div_ceil(MOST_POINTS).max(1);
     let kept: Vec<&Sample> = samples.iter().step_by(stride).collect();
@@ -76,7 +76,7 @@ fn throughput(id: &str, result: &ScenarioResult) -> Option<String> {
     }
     let end = end_of(samples, events);
     let rates = || lines.iter().flat_map(|line| &line.points).map(|point| point.1);
-    let mut plot = Plot::new(Scale::until(end), Scale::linear(rates()), "seconds", "events a second");
+    let mut plot = Plot::new(Scale::until(end), Scale::linear(rates()), "seconds", "events per second");
     for event in events.iter().filter(|event| event.kind.starts_with("server_")) {
         let class = if event.kind == "server_killed" { "killed" } else { "started" };
         plot.moment(
@@ -91,7 +91,7 @@ fn throughput(id: &str, result: &ScenarioResult) -> Option<String> {
     let legend = marks(&mut plot, events);
     let figures = &result.figures;
     let description = format!(
-        "Events sent, acked and delivered in each second over {end:.0} s. Over the whole run {} acked and {} delivered a second, at most {} in a second. {} faults and other marks below.",
+        "Events sent, acked and delivered per second over {end:.0} s. Over the whole run {} acked and {} delivered per second, at most {} in one second. {} faults and other marks below.",
         figure::number(figures.acked_per_second),
         figure::number(figures.delivered_per_second),
         figure::number(rates().fold(0.0, f64::max)),
@@ -103,7 +103,7 @@ fn throughput(id: &str, result: &ScenarioResult) -> Option<String> {
     )
 }
 
-/// A row of marks for each kind of event, named by a letter, and the list of the letters.
+/// A row of marks for each kind of event, labelled with a letter, and the legend of the letters.
 fn marks(plot: &mut Plot, events: &[TimelineEvent]) -> String {
     let mut kinds: BTreeMap<&str, Vec<&TimelineEvent>> = BTreeMap::new();
     for event in events {
@@ -165,7 +165,7 @@ fn percentiles(id: &str, result: &ScenarioResult) -> Option<String> {
         return None;
     }
     let description = format!(
-        "Latency by percentile, both axes by factors. Delivery: median {}, 99 % {}, longest {}. Ack: median {}, 99 % {}, longest {}.",
+        "Latency by percentile, both axes logarithmic. Delivery: median {}, 99 % {}, longest {}. Ack: median {}, 99 % {}, longest {}.",
         figure::micros(figures.delivery.corrected.p50),
         figure::micros(figures.delivery.corrected.p99),
         figure::micros(figures.delivery.corrected.max),
@@ -189,7 +189,7 @@ fn curve_plot(curves: &[(&str, &'static str, &Vec<CurvePoint>)]) -> Plot {
     plot
 }
 
-/// What belongs to connecting: its parts as ranges where the scenario has them, else its curve.
+/// The connection times: the parts as ranges where the scenario has them, otherwise the curve.
 fn connecting(id: &str, result: &ScenarioResult) -> Option<String> {
     let id = format!("{id}-connecting");
     if let Some(figures) = &result.connection {
@@ -207,7 +207,7 @@ fn connecting(id: &str, result: &ScenarioResult) -> Option<String> {
     let curve = &result.figures.curves.connect;
     let connect = &result.figures.connect;
     let description = format!(
-        "Time to connect by percentile, both axes by factors: median {}, 99 % {}, longest {}.",
+        "Time to connect by percentile, both axes logarithmic: median {}, 99 % {}, longest {}.",
         figure::micros(connect.p50),
         figure::micros(connect.p99),
         figure::micros(connect.max)
@@ -261,8 +261,8 @@ fn ranges(id: &str, rows: &[(String, &Percentiles)]) -> String {
     let title = "Connection times";
     format!(
         "<figure class=\"plot\"><figcaption>{title}</figcaption><svg viewBox=\"0 0 {} {:.0}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
-         <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">Median, 99 % and longest of each part of connecting and of coming back; the table below has the figures.</desc>{svg}</svg>\
-         <ul class=\"legend\"><li>● median</li><li>○ 99 %</li><li>| longest</li><li>↻ coming back after a cut</li></ul></figure>\n",
+         <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">Median, 99 % and longest of each part of connecting and of reconnecting; the table below has the figures.</desc>{svg}</svg>\
+         <ul class=\"legend\"><li>● median</li><li>○ 99 %</li><li>| longest</li><li>↻ recovery after a cut</li></ul></figure>\n",
         super::plot::WIDTH,
         bottom + 26.0
     )
@@ -314,7 +314,7 @@ fn search(id: &str, search: &LimitSearch) -> Option<String> {
     let mut plot = Plot::new(
         Scale::linear(loads),
         Scale::logarithmic(latencies, scale::micros),
-        "planned events a second",
+        "planned events per second",
         "p99",
     );
     plot.level(goal, "goal");
@@ -336,7 +336,7 @@ fn search(id: &str, search: &LimitSearch) -> Option<String> {
     }
     let held = search
         .held
-        .map_or_else(|| "no load".to_owned(), |held| format!("{} events a second", figure::number(held)));
+        .map_or_else(|| "no load".to_owned(), |held| format!("{} events per second", figure::number(held)));
     let description = format!(
         "p99 at each load that was tried, against the goal of {}: {held} held.",
         figure::micros(search.goal_p99_micros)

@@ -8,7 +8,7 @@ use crate::figure;
 use crate::promises::Broken;
 use crate::schema::{ScenarioResult, Setup};
 
-/// Findings that are shown with their witness; the report's file has more.
+/// Number of findings shown with their evidence; the report's file has more.
 const FINDINGS_SHOWN: usize = 20;
 
 pub(super) fn section(number: usize, result: &ScenarioResult) -> String {
@@ -34,7 +34,7 @@ pub(super) fn section(number: usize, result: &ScenarioResult) -> String {
 
 fn sizes(setup: &Setup) -> String {
     let faults = if setup.failure_rate > 0.0 {
-        format!(", a fault for {} of the messages", figure::share(setup.failure_rate))
+        format!(", a fault on {} of the messages", figure::share(setup.failure_rate))
     } else {
         String::new()
     };
@@ -63,7 +63,7 @@ fn why(result: &ScenarioResult) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             list,
-            "<li><strong>Invalid:</strong> {}; the figures of speed do not count</li>",
+            "<li><strong>Invalid:</strong> {}; the speed figures do not count</li>",
             markup(invalid)
         );
     }

@@ -1,4 +1,4 @@
-//! The top of the page: how it ended, the score, what to do, and every scenario in a line.
+//! The top of the page: the outcome, the score, the recommendations, and one line per scenario.
 
 use std::fmt::Write;
 
@@ -20,7 +20,7 @@ pub(super) fn header(report: &Report) -> String {
     let score = score(report);
     let (class, word) = if report.has_passed() { ("good", "✓ Passed") } else { ("bad", "✕ Failed") };
     let interrupted = report.interrupted.as_ref().map_or_else(String::new, |why| {
-        format!("<p class=\"warning\"><strong>Interrupted:</strong> {}. The scenarios below are those that ended before.</p>", markup(why))
+        format!("<p class=\"warning\"><strong>Interrupted:</strong> {}. The scenarios below had finished by then.</p>", markup(why))
     });
     let points = score.points.map_or_else(|| "–".to_owned(), |points| points.to_string());
     format!(
@@ -41,7 +41,7 @@ pub(super) fn overview(report: &Report) -> String {
     format!("{}{}{}", table(report), advice(report), machine(report))
 }
 
-/// The word for how a scenario ended, with a sign that needs no colour.
+/// The label of a scenario's outcome, with a sign that does not depend on colour.
 pub(super) fn badge(result: &ScenarioResult) -> &'static str {
     match (result.status, result.invalid.is_some()) {
         (Status::Failed, _) => "<span class=\"badge bad\">✕ failed</span>",
@@ -55,7 +55,7 @@ fn table(report: &Report) -> String {
         report.scenarios.iter().enumerate().map(|(number, result)| line(number, result)).collect();
     format!(
         "<section id=\"scenarios\" aria-labelledby=\"scenarios-h\"><h2 id=\"scenarios-h\">Scenarios</h2>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Scenarios, table\"><table class=\"overview\"><caption>One line for each scenario. Latency is from publish to delivery.</caption>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Scenarios, table\"><table class=\"overview\"><caption>One line per scenario. Latency is from publish to delivery.</caption>\n\
          <thead><tr><th scope=\"col\">Scenario</th><th scope=\"col\">Result</th><th scope=\"col\">Category</th>\
          <th scope=\"col\" class=\"n\">Lost</th><th scope=\"col\" class=\"n\">Twice</th><th scope=\"col\" class=\"n\">Reordered</th><th scope=\"col\" class=\"n\">Holes</th>\
          <th scope=\"col\" class=\"n\">Events/s</th><th scope=\"col\" class=\"n\">p50</th><th scope=\"col\" class=\"n\">p99</th></tr></thead>\n\
@@ -77,7 +77,7 @@ fn line(number: usize, result: &ScenarioResult) -> String {
     let (class, reasons) = if why.is_empty() {
         ("", String::new())
     } else {
-        // A row of its own: beside the figures there is no room for sentences.
+        // A row of its own: sentences do not fit beside the figures.
         let reasons =
             format!("<tr class=\"why\"><td colspan=\"{COLUMNS}\">Why: {}</td></tr>\n", why.join("; "));
         (" class=\"has-why\"", reasons)
@@ -111,7 +111,7 @@ fn advice(report: &Report) -> String {
         );
     }
     let content = if list.is_empty() {
-        "<p>No figure of this run asks for a change.</p>".to_owned()
+        "<p>No figure of this run calls for a change.</p>".to_owned()
     } else {
         format!("<ol class=\"advice\">{list}</ol>")
     };
@@ -129,7 +129,7 @@ fn machine(report: &Report) -> String {
             if machine.optimised {
                 "release".to_owned()
             } else {
-                "not a release build: figures of speed say little".to_owned()
+                "not a release build: speed figures mean little".to_owned()
             },
         ),
         ("Server", report.target.clone()),

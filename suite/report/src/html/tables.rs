@@ -1,4 +1,4 @@
-//! A scenario's figures in tables: what the plots show, exactly, and what they do not show.
+//! A scenario's figures in tables: the exact values of the plots, and figures without a plot.
 
 use agentbench_load::latency::Percentiles;
 
@@ -6,7 +6,7 @@ use crate::escape::markup;
 use crate::figure;
 use crate::schema::{ConnectionFigures, LimitSearch, ProcessFigures, ReliabilityFigures, ScenarioResult};
 
-/// Every table that has something to say.
+/// Every table with data.
 pub(super) fn all(result: &ScenarioResult) -> String {
     let mut out = latencies(result);
     out.push_str(&costs(result));
@@ -21,7 +21,7 @@ pub(super) fn all(result: &ScenarioResult) -> String {
             vec![fault.kind.clone(), figure::count(fault.planned), figure::count(fault.happened)]
         });
         out.push_str(&table(
-            "Faults, as planned and as they happened",
+            "Faults, planned and happened",
             &["Kind", "Planned", "Happened"],
             rows.collect(),
         ));
@@ -32,7 +32,7 @@ pub(super) fn all(result: &ScenarioResult) -> String {
     out
 }
 
-/// A table whose first column names its rows and whose others are figures.
+/// A table whose first column names its rows and whose other columns are figures.
 pub(super) fn table(caption: &str, head: &[&str], rows: Vec<Vec<String>>) -> String {
     let head: String = head
         .iter()
@@ -81,7 +81,7 @@ fn latencies(result: &ScenarioResult) -> String {
     if rows.is_empty() {
         String::new()
     } else {
-        table("Latency; raw counts from the real moment of sending", &LATENCY_HEAD, rows)
+        table("Latency; raw counts from the actual send", &LATENCY_HEAD, rows)
     }
 }
 
@@ -101,7 +101,7 @@ fn costs(result: &ScenarioResult) -> String {
     let mut rows: Vec<_> = figures.server.iter().map(|server| row("server", server)).collect();
     rows.push(row("generator", &figures.generator));
     let caption = format!(
-        "Processes; {} sent and {} received, {} acked and {} delivered a second, {} of the events failed",
+        "Processes; {} sent and {} received, {} acked and {} delivered per second, {} of the events failed",
         figure::bytes(figures.bytes_sent),
         figure::bytes(figures.bytes_received),
         figure::number(figures.acked_per_second),
@@ -120,14 +120,14 @@ fn connection(figures: &ConnectionFigures) -> String {
         ("one by one".to_owned(), &figures.one_by_one),
         ("all at once".to_owned(), &figures.all_at_once),
     ];
-    let recovery = figures.recovery.iter().map(|(kind, figures)| (format!("back after {kind}"), figures));
+    let recovery = figures.recovery.iter().map(|(kind, figures)| (format!("recovery after {kind}"), figures));
     let rows =
         parts.into_iter().chain(recovery).filter_map(|(name, figures)| percentiles(&name, figures)).collect();
     let share = |part: u64, whole: u64| {
         if whole > 0 { figure::share(part as f64 / whole as f64) } else { "–".to_owned() }
     };
     let caption = format!(
-        "Connecting and coming back; {} of {} established ({}), {} of {cuts} cut connections came back ({})",
+        "Connecting and reconnecting; {} of {} established ({}), {} of {cuts} cut connections recovered ({})",
         figures.established,
         figures.attempted,
         share(figures.established, figures.attempted),
@@ -139,7 +139,7 @@ fn connection(figures: &ConnectionFigures) -> String {
         .iter()
         .map(|(attempts, count)| vec![attempts.to_string(), figure::count(*count)])
         .collect();
-    let allowed = format!("Attempts that coming back took; {} were allowed", figures.attempts_allowed);
+    let allowed = format!("Attempts to recover; {} were allowed", figures.attempts_allowed);
     table(&caption, &LATENCY_HEAD, rows) + &table(&allowed, &["Attempts", "Connections"], attempts)
 }
 
@@ -149,7 +149,7 @@ fn reliability(figures: &ReliabilityFigures) -> String {
         vec!["session success rate".to_owned(), figure::share(figures.session_success_rate)],
         vec!["error rate".to_owned(), figure::share(figures.error_rate)],
         vec!["events sent again".to_owned(), figure::count(figures.retries)],
-        vec!["of those, the log had already".to_owned(), figure::count(figures.duplicates_suppressed)],
+        vec!["of those, already in the log".to_owned(), figure::count(figures.duplicates_suppressed)],
     ];
     let times =
         [("after a fault", &figures.recovery), ("after a kill of the server", &figures.server_recovery)];
@@ -170,7 +170,7 @@ fn limit(search: &LimitSearch) -> String {
     });
     let held = search.held.map_or_else(
         || "no load held".to_owned(),
-        |held| format!("{} events a second held", figure::number(held)),
+        |held| format!("{} events per second held", figure::number(held)),
     );
     let caption = format!(
         "Search for the limit at a p99 of {}: {held}; ended because {}",

@@ -1,4 +1,4 @@
-//! The rules, each with the bound from which it speaks.
+//! The rules, each with its threshold.
 
 use super::{Advice, cores, p99};
 use crate::figure;
@@ -24,17 +24,17 @@ pub(super) const ALL: [Rule; 12] = [
     disk,
 ];
 
-/// Share of the machine's cores from which a server is called busy.
+/// Share of the machine's cores above which a server counts as busy.
 const BUSY: f64 = 0.9;
-/// Connecting slower than this is noticed by people, µs.
+/// Time above which people notice slow connecting, µs.
 const SLOW_CONNECT: u64 = 250_000;
-/// Coming back slower than this is a stall for whoever watches, µs.
+/// Recovery time above which viewers notice a stall, µs.
 const SLOW_RECOVERY: u64 = 5_000_000;
-/// Memory for each connection from which the sessions' tails and not the connections are the cause, bytes.
+/// Memory per connection above which the sessions' tails are the cause, not the connections, bytes.
 const MUCH_MEMORY: u64 = 64 * 1024;
-/// Connections from which memory for each of them says something.
+/// Number of connections above which memory per connection is meaningful.
 const ENOUGH_CONNECTIONS: u64 = 200;
-/// Growth of the data folder in an hour from which a limit is due, bytes.
+/// Growth of the data folder per hour above which a limit is due, bytes.
 const MUCH_DISK: f64 = 10e9;
 
 fn advice(rule: &'static str, weight: u8, figure: String, advice: &str, setting: &str) -> Option<Advice> {
@@ -61,14 +61,14 @@ fn generator(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "generator",
         90,
         format!("{invalid} (lag {})", p99(result.figures.schedule_lag.p99)),
-        "The figures of speed are the generator's. Give server and suite cores of their own (taskset), close other programs, or lower the load.",
+        "The speed figures are those of the generator. Give server and suite cores of their own (taskset), close other programs, or lower the load.",
         "TEST_CLIENT_COUNT, taskset",
     )
 }
 
 fn processor(result: &ScenarioResult, report: &Report) -> Option<Advice> {
     let (used, delivery) = (cores(result), result.figures.delivery.corrected.p99);
-    // Without a valid p99 nobody waits for the CPU that is missing.
+    // Without a valid p99, no missing CPU can be shown to matter.
     if result.invalid.is_some()
         || used < BUSY * report.machine.cores as f64
         || delivery as f64 <= GOAL_P99_MS * 1e3
@@ -84,7 +84,7 @@ fn processor(result: &ScenarioResult, report: &Report) -> Option<Advice> {
             report.machine.cores,
             p99(delivery)
         ),
-        "The server is out of CPU: more cores with a worker on each, or sessions spread over several servers.",
+        "The server is out of CPU: use more cores with a worker on each, or spread sessions over several servers.",
         "WORKERS",
     )
 }
@@ -98,7 +98,7 @@ fn refusals(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "refusals",
         75,
         format!("{refused} of {} events refused", result.counts.planned),
-        "The histories say why. overloaded: the log is slower than the load; a faster disk helps, the backlog only moves the bound. rate_limited: raise the rates.",
+        "The histories show why. overloaded: the log is slower than the load; a faster disk helps, a larger backlog only moves the limit. rate_limited: raise the rates.",
         "COMMIT_BACKLOG, CONNECTION_RATE, USER_RATE",
     )
 }
@@ -112,7 +112,7 @@ fn connections(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "connections",
         70,
         format!("{failed} of {} connections failed", result.counts.connections),
-        "Raise the limit of connections and that of open files; the server's log names each refusal.",
+        "Raise the limits of connections and open files; the server's log names each refusal.",
         "MAX_CONNECTIONS, ulimit -n",
     )
 }
@@ -126,7 +126,7 @@ fn connecting(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "connecting",
         50,
         format!("connecting {}, median {}", p99(connect.p99), figure::micros(connect.p50)),
-        "Many come at once: a worker on each core accepts more of them, and a longer spread keeps clients from returning together.",
+        "Many clients connect at once: a worker on each core accepts more of them, and a longer spread keeps clients from reconnecting together.",
         "WORKERS, RECONNECT_SPREAD",
     )
 }
@@ -143,7 +143,7 @@ fn recovery(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "recovery",
         60,
         format!("recovery after {kind} {}", p99(slowest)),
-        "A silent peer is noticed after two unanswered pings: ping more often. In the SDK, Backoff bounds the wait between attempts.",
+        "A dead peer is detected after two unanswered pings: ping more often. In the SDK, Backoff bounds the delay between attempts.",
         "HEARTBEAT_INTERVAL",
     )
 }
@@ -157,7 +157,7 @@ fn restart(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "restart",
         55,
         format!("first ack after a kill of the server: {}", p99(recovery.p99)),
-        "A start after a crash reads the live sessions' log: a smaller one is read sooner, at the price of more copying.",
+        "A start after a crash reads the live sessions' log: a smaller one is read faster, at the price of more copying.",
         "HOT_LOG_BYTES",
     )
 }
@@ -165,8 +165,8 @@ fn restart(result: &ScenarioResult, _: &Report) -> Option<Advice> {
 fn retries(result: &ScenarioResult, _: &Report) -> Option<Advice> {
     let counts = &result.counts;
     let share = counts.retried as f64 / counts.planned.max(1) as f64;
-    // Each fault may cost its connection's events in flight once; far more than that has another cause. What is cut
-    // or restarted on purpose is the cause itself.
+    // Each fault may cost its connection's events in flight once; far more than that has another cause. Cuts and restarts
+    // on purpose are the cause themselves.
     let is_cut = result.connection.is_some() || result.faults.iter().any(|it| it.kind.starts_with("server_"));
     if is_cut || share < 0.05 + 5.0 * result.scenario.failure_rate {
         return None;
@@ -190,7 +190,7 @@ fn faults(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "faults",
         65,
         format!("{happened} of {planned} planned faults happened"),
-        "The run proves less than its plan says: give it more time.",
+        "The run proves less than planned: give it more time.",
         &result.replay,
     )
 }
@@ -209,7 +209,7 @@ fn memory(result: &ScenarioResult, _: &Report) -> Option<Advice> {
             "the server grew by {} for each of {connections} connections",
             figure::bytes(grown / connections)
         ),
-        "Most of it is sessions' newest events and remembered ids: keep fewer, if memory is short.",
+        "Most of it holds the sessions' newest events and remembered ids: keep fewer if memory is short.",
         "TAIL_BYTES, TAIL_BUDGET, DEDUPE_WINDOW",
     )
 }
@@ -224,11 +224,11 @@ fn disk(result: &ScenarioResult, _: &Report) -> Option<Advice> {
         "disk",
         30,
         format!(
-            "the data folder grew by {}, {} in an hour at this pace",
+            "the data folder grew by {}, {} per hour at this rate",
             figure::bytes(grown),
             figure::bytes(hourly as u64)
         ),
-        "Bound what the archive keeps, if the load is meant to last.",
+        "Bound the archive if this load is permanent.",
         "RETENTION_BYTES, RETENTION_AGE",
     )
 }

@@ -1,7 +1,7 @@
-//! Many figures judged at once: Holm's correction keeps the chance of even one false alarm at the level that was
-//! chosen. Source: Holm, *A simple sequentially rejective multiple test procedure*, 1979.
+//! Holm's correction for many figures: keeps the probability of at least one false alarm at the chosen level.
+//! Source: Holm, *A simple sequentially rejective multiple test procedure*, 1979.
 
-/// Each p as it counts when all of them are judged together.
+/// Each p, corrected for judging all of them together.
 pub fn corrected(ps: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..ps.len()).collect();
     order.sort_by(|x, y| ps[*x].total_cmp(&ps[*y]));

@@ -1,15 +1,15 @@
-//! Hodges–Lehmann estimates, and the intervals that are made of the same ranks as the tests: what an interval
-//! leaves out is what the test refuses. Values are logarithms, results are ratios.
+//! Hodges–Lehmann estimates, and intervals from the same ranks as the tests: an interval excludes exactly what the
+//! test rejects. Values are logarithms, results are ratios.
 
 use super::Interval;
 use super::ranks::{sums_of_signs, sums_of_subsets};
 
-/// What each end of an interval may miss.
+/// Probability that each end of an interval may miss.
 const TAIL: f64 = 0.025;
-/// Sets beyond this many values are thinned out evenly before all their pairs are formed.
+/// Larger sets are thinned evenly to this many values before all their pairs are formed.
 const MOST_VALUES: usize = 60;
 
-/// The middle value.
+/// The median.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -26,12 +26,12 @@ pub(super) fn of_two_sets(a: &[f64], b: &[f64]) -> (f64, Option<Interval>) {
     let (a, b) = (thinned(a), thinned(b));
     let differences: Vec<f64> = a.iter().flat_map(|a| b.iter().map(move |b| b - a)).collect();
     let ranks: Vec<usize> = (1..=a.len() + b.len()).collect();
-    // The smallest sum of ranks stands for 0 pairs in the wrong order.
+    // The smallest sum of ranks corresponds to 0 pairs in the wrong order.
     let least = a.len() * (a.len() + 1) / 2;
     estimate(differences, &sums_of_subsets(&ranks, a.len())[least..])
 }
 
-/// The middle of all means of two values. There must be a value.
+/// The median of all means of two values. There must be a value.
 pub(super) fn of_pairs(values: &[f64]) -> (f64, Option<Interval>) {
     let values = thinned(values);
     let means = (0..values.len()).flat_map(|x| (x..values.len()).map(move |y| (x, y)));
@@ -40,7 +40,7 @@ pub(super) fn of_pairs(values: &[f64]) -> (f64, Option<Interval>) {
     estimate(means, &sums_of_signs(&ranks))
 }
 
-/// `ways[k]` says in how many of all cases `k` of the differences lie on the wrong side.
+/// `ways[k]` is the number of cases in which `k` of the differences lie on the wrong side.
 fn estimate(mut differences: Vec<f64>, ways: &[f64]) -> (f64, Option<Interval>) {
     differences.sort_by(f64::total_cmp);
     let middle = median(&differences).unwrap_or(0.0).exp();

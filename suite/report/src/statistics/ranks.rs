@@ -1,11 +1,11 @@
-//! Exact distributions of rank sums, with ties: every way in which chance could have dealt the ranks is counted.
+//! Exact distributions of rank sums, with ties, by counting every way in which chance could assign the ranks.
 //!
-//! Ranks are doubled, so that the middle ranks of ties are whole numbers.
+//! Ranks are doubled, so that the mean ranks of ties are whole numbers.
 
-/// Values up to which the distribution is counted out; beyond, the normal approximation is as good.
+/// Number of values up to which the distribution is enumerated; beyond it, the normal approximation is as good.
 const EXACT_UP_TO: usize = 60;
 
-/// Two-sided p of Mann–Whitney's rank sum test: the chance that sets without any difference differ as much.
+/// Two-sided p of Mann–Whitney's rank sum test: the probability that sets without any difference differ as much.
 pub fn mann_whitney(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return 1.0;
@@ -24,8 +24,8 @@ pub fn mann_whitney(a: &[f64], b: &[f64]) -> f64 {
     }
 }
 
-/// Two-sided p of Wilcoxon's signed rank test: the chance that values around 0 lie as far on one side.
-/// Zeros say nothing about a side and are left out.
+/// Two-sided p of Wilcoxon's signed rank test: the probability that values around 0 lie as far on one side.
+/// Zeros belong to neither side and are left out.
 pub fn signed_ranks(values: &[f64]) -> f64 {
     let values: Vec<f64> = values.iter().copied().filter(|value| *value != 0.0).collect();
     if values.is_empty() {
@@ -43,7 +43,7 @@ pub fn signed_ranks(values: &[f64]) -> f64 {
     }
 }
 
-/// How many subsets of `size` ranks have each sum.
+/// The number of subsets of `size` ranks for each sum.
 pub(super) fn sums_of_subsets(ranks: &[usize], size: usize) -> Vec<f64> {
     let most: usize = ranks.iter().sum();
     let mut ways = vec![vec![0.0; most + 1]; size + 1];
@@ -59,7 +59,7 @@ pub(super) fn sums_of_subsets(ranks: &[usize], size: usize) -> Vec<f64> {
     ways.swap_remove(size)
 }
 
-/// How many choices of signs give each sum of the positive ranks.
+/// The number of choices of signs for each sum of the positive ranks.
 pub(super) fn sums_of_signs(ranks: &[usize]) -> Vec<f64> {
     let most: usize = ranks.iter().sum();
     let mut ways = vec![0.0; most + 1];
@@ -72,7 +72,7 @@ pub(super) fn sums_of_signs(ranks: &[usize]) -> Vec<f64> {
     ways
 }
 
-/// Ranks from 2 in steps of 2, ties with the middle of theirs.
+/// Ranks from 2 in steps of 2, with the mean of their ranks for ties.
 fn doubled_ranks(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|x, y| values[*x].total_cmp(&values[*y]));

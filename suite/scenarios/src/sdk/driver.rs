@@ -1,7 +1,7 @@
-//! The process in Node that the TypeScript SDK runs in: one for all clients, with lines of JSON both ways.
+//! The Node process that runs the TypeScript SDK: one for all clients, with lines of JSON in both directions.
 //!
-//! A thread writes its lines and another reads them; each answer finds who waits for it by its number. When the process
-//! ends, everybody who waits is told.
+//! One thread writes lines and another reads them; each answer is matched to its requester by number. When the process
+//! ends, all requesters are notified.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -17,18 +17,18 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Step;
-use super::typescript::Seen;
+use super::typescript::ConnectionState;
 
-/// Version of the lines that this end speaks.
+/// Version of the line protocol.
 const VERSION: u64 = 1;
-/// How long Node may take to start.
+/// Time limit for starting Node.
 const START_PATIENCE: Duration = Duration::from_secs(20);
-/// Where a build of the driver lies in a checkout.
+/// Path of a built driver in a checkout.
 const BUILT: &str = "web/client/dist/stdio-driver.js";
-/// What to do if it is not there.
+/// The command that builds it.
 const BUILD: &str = "npm --prefix web/client ci && npm --prefix web/client run build";
 
-/// One line of the driver's.
+/// A line from the driver.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Line {
@@ -54,30 +54,30 @@ enum Line {
     },
 }
 
-/// An answer: exactly one of them.
+/// An answer: exactly one of the two fields is set.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Answer {
-    /// What was asked for.
+    /// The result.
     Ok(Value),
-    /// Why not: `kind`, `message`, and perhaps `refusal`.
+    /// The error: `kind`, `message`, and possibly `refusal`.
     Error(Value),
 }
 
-/// Who waits for what.
+/// The pending requests and follows.
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     has_ended: bool,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     follows: HashMap<u64, mpsc::UnboundedSender<Step>>,
-    clients: HashMap<u64, Arc<Seen>>,
+    clients: HashMap<u64, Arc<ConnectionState>>,
 }
 
-/// See the module.
+/// The driver process.
 pub struct Driver {
     child: Mutex<Child>,
     lines: lines::Sender<String>,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<Pending>>,
     last: AtomicU64,
 }
 
@@ -92,38 +92,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Driver {
-    /// The driver's program: `AGENTBENCH_TS_DRIVER`, or what was built in the checkout that this is run in.
+    /// The driver's program: `AGENTBENCH_TS_DRIVER`, or the build in the current checkout.
     ///
     /// # Errors
-    /// If there is none, with what to do.
+    /// There is no build; the error says how to create one.
     pub fn find() -> anyhow::Result<PathBuf> {
         if let Some(named) = std::env::var_os("AGENTBENCH_TS_DRIVER").map(PathBuf::from) {
             if named.is_file() {
                 return Ok(named);
             }
-            bail!("AGENTBENCH_TS_DRIVER names {}, and there is no such file", named.display());
+            bail!("AGENTBENCH_TS_DRIVER is {}, but there is no such file", named.display());
         }
-        let here = std::env::current_dir().context("which folder is this?")?;
+        let here = std::env::current_dir().context("cannot find the current folder")?;
         let found = here.ancestors().map(|folder| folder.join(BUILT)).find(|path| path.is_file());
         found.with_context(|| {
             format!(
-                "--client ts needs {BUILT}, and neither {} nor a folder above has it: run `{BUILD}` in a checkout, or \
+                "--client ts needs {BUILT}, which is neither in {} nor in a folder above: run `{BUILD}` in a checkout, or \
                  name the file in AGENTBENCH_TS_DRIVER",
                 here.display()
             )
         })
     }
 
-    /// Starts it in Node.
+    /// Starts the driver in Node.
     ///
     /// # Errors
-    /// If there is no Node, or what it runs is no driver of this version.
+    /// Node is missing, or the program is not a driver of this version.
     pub fn start(program: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new("node");
         command.arg(program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => anyhow::anyhow!(
-                "--client ts needs Node (20 or later), and there is no `node` on the PATH: install it (apt-get install nodejs)"
+                "--client ts needs Node (20 or later), but there is no `node` on the PATH: install it (apt-get install nodejs)"
             ),
             _ => anyhow::Error::new(error).context("cannot start node"),
         })?;
@@ -131,37 +131,37 @@ impl Driver {
         let (stdin, stdout) = (stdin.context("node has no input")?, stdout.context("node has no output")?);
         let (to_write, from_us) = lines::channel();
         std::thread::spawn(move || write_lines(stdin, &from_us));
-        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let waiting = Arc::new(Mutex::new(Pending::default()));
         let (set_ready, ready) = lines::channel();
         let shared = Arc::clone(&waiting);
         std::thread::spawn(move || {
             read_lines(BufReader::new(stdout), &shared, &set_ready);
             end(&shared);
         });
-        // From here on it is ended if this fails.
+        // From here on, a failure ends the process.
         let driver = Self { child: Mutex::new(child), lines: to_write, waiting, last: AtomicU64::new(0) };
         match ready.recv_timeout(START_PATIENCE) {
             Ok(VERSION) => Ok(driver),
             Ok(other) => bail!(
-                "{} speaks version {other} of its lines and the suite version {VERSION}: run `{BUILD}`",
+                "{} uses version {other} of the line protocol, but the suite uses version {VERSION}: run `{BUILD}`",
                 program.display()
             ),
             Err(_) => bail!("{} does not start as a driver (see above): run `{BUILD}`", program.display()),
         }
     }
 
-    /// A number that nobody else has.
+    /// A unique number.
     pub(super) fn number(&self) -> u64 {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Asks for something. The answer never comes if the process has ended.
-    pub(super) fn ask(&self, what: &str, fields: Value) -> oneshot::Receiver<Answer> {
-        self.ask_with(what, fields, None)
+    /// Sends a request. If the process has ended, the channel is closed without an answer.
+    pub(super) fn request(&self, what: &str, fields: Value) -> oneshot::Receiver<Answer> {
+        self.request_with(what, fields, None)
     }
 
-    /// The same with an event's content, which stays the text that it is.
-    pub(super) fn ask_with(
+    /// Like [`Self::request`], with an event's content that is passed on as the same text.
+    pub(super) fn request_with(
         &self,
         what: &str,
         mut fields: Value,
@@ -187,18 +187,18 @@ impl Driver {
         answer
     }
 
-    /// Says something that has no answer.
+    /// Sends a line that has no answer.
     pub(super) fn write(&self, line: &Value) {
         self.send(line.to_string());
     }
 
     fn send(&self, line: String) {
-        // Fails only if the process is gone, which those who wait are told.
+        // Fails only if the process has ended, and then the requesters are notified.
         let _ = self.lines.send(line);
     }
 
     pub(super) fn expect_steps(&self, follow: u64) -> mpsc::UnboundedReceiver<Step> {
-        // Bounded by the credit that the reader gives.
+        // Bounded by the reader's credit.
         let (give, steps) = mpsc::unbounded_channel();
         let mut waiting = lock(&self.waiting);
         if !waiting.has_ended {
@@ -212,8 +212,8 @@ impl Driver {
         self.write(&json!({"do": "unfollow", "follow": follow}));
     }
 
-    pub(super) fn watch(&self, client: u64, seen: Arc<Seen>) {
-        lock(&self.waiting).clients.insert(client, seen);
+    pub(super) fn watch(&self, client: u64, state: Arc<ConnectionState>) {
+        lock(&self.waiting).clients.insert(client, state);
     }
 
     pub(super) fn forget_client(&self, client: u64) {
@@ -224,7 +224,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         let mut child = lock(&self.child);
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -233,7 +233,7 @@ impl Drop for Driver {
 fn write_lines(stdin: ChildStdin, lines: &lines::Receiver<String>) {
     let mut stdin = BufWriter::new(stdin);
     let mut write = |line: &str| writeln!(stdin, "{line}").and_then(|()| stdin.flush());
-    // It ends with the process, or with the driver.
+    // The loop ends with the process, or with the driver.
     while let Ok(line) = lines.recv() {
         if write(&line).is_err() {
             return;
@@ -241,18 +241,18 @@ fn write_lines(stdin: ChildStdin, lines: &lines::Receiver<String>) {
     }
 }
 
-fn read_lines(stdout: impl BufRead, waiting: &Mutex<Waiting>, ready: &lines::Sender<u64>) {
+fn read_lines(stdout: impl BufRead, waiting: &Mutex<Pending>, ready: &lines::Sender<u64>) {
     for line in stdout.lines() {
         let Ok(line) = line else { return };
         let Ok(parsed) = serde_json::from_str(&line) else {
-            eprintln!("the driver of the TypeScript SDK says what is none of its lines: {line:.200}");
+            eprintln!("unexpected line from the driver of the TypeScript SDK: {line:.200}");
             return;
         };
         let mut waiting = lock(waiting);
         match parsed {
             Line::Answer { id, answer } => {
                 if let Some(waits) = waiting.answers.remove(&id) {
-                    // Who asked may have given up.
+                    // The requester may have given up.
                     let _ = waits.send(answer);
                 }
             }
@@ -263,8 +263,8 @@ fn read_lines(stdout: impl BufRead, waiting: &Mutex<Waiting>, ready: &lines::Sen
             }
             Line::Over { over } => drop(waiting.follows.remove(&over)),
             Line::Event { client, event } => {
-                if let Some(seen) = waiting.clients.get(&client) {
-                    seen.take(&event);
+                if let Some(state) = waiting.clients.get(&client) {
+                    state.handle(&event);
                 }
             }
             Line::Ready { ready: version } => drop(ready.send(version)),
@@ -272,13 +272,13 @@ fn read_lines(stdout: impl BufRead, waiting: &Mutex<Waiting>, ready: &lines::Sen
     }
 }
 
-/// There will be no more lines: what waits for one is told by the end of its channel.
-fn end(waiting: &Mutex<Waiting>) {
+/// The driver has ended: closes all channels, which notifies the requesters.
+fn end(waiting: &Mutex<Pending>) {
     let mut waiting = lock(waiting);
     waiting.has_ended = true;
     waiting.answers.clear();
     waiting.follows.clear();
-    for (_, seen) in waiting.clients.drain() {
-        seen.lost();
+    for (_, state) in waiting.clients.drain() {
+        state.lost();
     }
 }

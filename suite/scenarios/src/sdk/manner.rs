@@ -1,4 +1,4 @@
-//! How the clients of a fleet behave, said in the words of each SDK.
+//! The behaviour of a fleet's clients, in the options of each SDK.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use serde_json::{Value, json};
 
 use crate::target::Endpoint;
 
-/// Where something is done to connections: the client's own heartbeats, and the silence after which it takes a
-/// connection for dead. A black hole costs this long.
+/// Under faults: the interval of the client's own heartbeats, and the silence after which it treats a
+/// connection as dead. A black hole costs this much time.
 const HEARTBEAT: Duration = Duration::from_millis(300);
 const SILENCE: Duration = Duration::from_millis(1200);
-/// An attempt to connect that something is done to is given up after this.
+/// Under faults: time limit of an attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Waits between attempts.
+/// Delays between attempts.
 const BACKOFF: Backoff =
     Backoff { base: Duration::from_millis(20), max: Duration::from_secs(1), attempts: None };
 
-/// See the module.
+/// The behaviour of a fleet's clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
-    /// Events that the outbox holds: all, so that everything is sent when it is due.
+    /// Capacity of the outbox: all events, so that each is sent when due.
     pub(crate) outbox: usize,
-    /// How long commands and acks are waited for.
+    /// Timeout of commands and acks.
     pub(crate) limit: Duration,
     /// How long a close waits for outcomes.
     pub(crate) close_timeout: Duration,
-    /// Whether something is done to connections.
+    /// Whether connections have faults.
     pub(crate) is_disturbed: bool,
-    /// Items that wait for their reader, where that is not as usual.
+    /// Queue length for items before their reader, if not the default.
     pub(crate) follow_buffer: Option<usize>,
 }
 
@@ -37,7 +37,7 @@ fn ms(time: Duration) -> u64 {
 }
 
 impl Manner {
-    /// For the Rust SDK.
+    /// Options of the Rust SDK.
     pub(crate) fn config(&self, endpoint: &Endpoint) -> Config {
         let mut config = endpoint
             .config()
@@ -59,16 +59,16 @@ impl Manner {
             .connect_patience(self.limit / 4)
     }
 
-    /// For the TypeScript SDK: `ConnectOptions`.
+    /// Options of the TypeScript SDK: `ConnectOptions`.
     ///
     /// # Errors
-    /// If it would have to connect elsewhere than its URL says, and that is TLS.
+    /// The route differs from the URL, and the URL uses TLS.
     pub(crate) fn options(&self, endpoint: &Endpoint) -> Result<Value, Error> {
         let mut options = json!({
             "url": address(endpoint)?, "token": endpoint.token, "outboxMessages": self.outbox,
             "outboxBytes": 9_007_199_254_740_991_u64, "ackTimeout": ms(self.limit), "commandTimeout": ms(self.limit),
             "backoff": {"base": ms(BACKOFF.base), "max": ms(BACKOFF.max)}, "closeTimeout": ms(self.close_timeout),
-            // What is tested is the socket: where it is cut again and again, nothing is to go around it.
+            // The test is about the socket: where it is cut repeatedly, no other transport may bypass it.
             "transport": "websocket",
         });
         let mut add = |name: &str, value: u64| options[name] = value.into();
@@ -85,12 +85,11 @@ impl Manner {
     }
 }
 
-/// The URL, with the proxy's address in it where there is one: Node connects where the URL says.
+/// The URL, with the proxy's address if there is one: Node always connects to the URL.
 fn address(endpoint: &Endpoint) -> Result<String, Error> {
     let Some(proxy) = endpoint.through else { return Ok(endpoint.url.clone()) };
     let Some(rest) = endpoint.url.strip_prefix("ws://") else {
-        let detail =
-            "the TypeScript SDK cannot be sent through a proxy to a wss:// address: give a ws:// one";
+        let detail = "the TypeScript SDK cannot reach a wss:// address through a proxy: give a ws:// one";
         return Err(Error::Invalid(detail.to_owned()));
     };
     let path = rest.find(['/', '?']).map_or("", |at| &rest[at..]);

@@ -1,8 +1,8 @@
-//! What the clients of a fleet are made of: the Rust SDK in this process, or the TypeScript SDK in one process of Node for
-//! all of them, behind one face.
+//! The SDK of a fleet's clients: the Rust SDK in this process, or the TypeScript SDK in one Node process for all of them, behind
+//! one interface.
 //!
-//! - `manner`: how they behave. `step`: what a follow gives, as far as a history needs it.
-//! - `driver`: the process in Node, and lines of JSON to and from it (docs/testing.md). `typescript`: one client in it.
+//! - `manner`: the clients' behaviour. `step`: the items of a follow, as far as a history needs them.
+//! - `driver`: the Node process, and lines of JSON to and from it (docs/testing.md). `typescript`: a client in it.
 
 mod driver;
 mod manner;
@@ -35,7 +35,7 @@ pub enum Sdk {
     TypeScript(Arc<Driver>),
 }
 
-/// What one client has counted.
+/// Counters of one client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) attempts: u64,
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Puts an event into the outbox. `data` is JSON as an SDK would write it.
+    /// Adds an event to the outbox. `data` is JSON as an SDK would write it.
     pub(crate) async fn publish(&self, session: SessionId, id: &str, data: String) -> Result<Ticket, Error> {
         match self {
             Self::Rust(client) => {
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// What happens to its connection from now on.
+    /// Events of its connection from now on.
     pub(crate) fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
         match self {
             Self::Rust(client) => client.events(),
@@ -130,14 +130,14 @@ impl Client {
     }
 }
 
-/// A session that is followed.
+/// A follow of a session.
 pub(crate) enum Follow {
     Rust(RustFollow),
     TypeScript(TsFollow),
 }
 
 impl Follow {
-    /// Where it began to read.
+    /// The position where it started to read.
     pub(crate) fn began(&self) -> Option<Position> {
         match self {
             Self::Rust(follow) => {
@@ -148,7 +148,7 @@ impl Follow {
         }
     }
 
-    /// The next step; `None` when it is over. Cancel safe.
+    /// The next step; `None` at the end. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Step> {
         match self {
             Self::Rust(follow) => Some(Step::of(&follow.next().await?)),
@@ -157,7 +157,7 @@ impl Follow {
     }
 }
 
-/// What becomes of an event.
+/// The pending outcome of an event.
 pub(crate) enum Ticket {
     Rust(RustTicket),
     TypeScript(TsTicket),

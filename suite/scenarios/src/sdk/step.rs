@@ -1,4 +1,4 @@
-//! What a follow gives, as far as a history needs it.
+//! The items of a follow, as far as a history needs them.
 
 use agentbench_client::{Epoch, GapCause, Item, Seq};
 use serde::Deserialize;
@@ -9,20 +9,20 @@ use serde::Deserialize;
 pub(crate) enum Step {
     /// An event; `digest` is the CRC-32C of its content.
     Event { seq: Seq, id: String, digest: u32 },
-    /// An entry that came too late.
+    /// A late entry.
     Late { seq: Seq, id: String, digest: u32 },
     /// A change of the session.
     Lifecycle { seq: Seq, id: String },
-    /// Entries that do not come.
+    /// Entries that will not arrive.
     Gap { from: Seq, to: Seq, cause: GapCause },
-    /// The reading goes on behind this place, on a new connection.
+    /// Reading continues after this position, on a new connection.
     Read { epoch: Epoch, after: Seq },
-    /// Presence, a lost connection, a hole: in no history, or said by the steps around it.
+    /// Presence, a lost connection, a hole: not in a history, or implied by the steps around it.
     Other,
 }
 
 impl Step {
-    /// Of an item of the Rust SDK.
+    /// The step for an item of the Rust SDK.
     pub(crate) fn of(item: &Item) -> Self {
         let digest = |data: &str| crc32c::crc32c(data.as_bytes());
         match item {
@@ -42,7 +42,7 @@ impl Step {
         }
     }
 
-    /// How far a reader has come that stood at `cursor`.
+    /// The new cursor of a reader that was at `cursor`.
     pub(crate) fn moves(&self, cursor: Seq) -> Seq {
         match self {
             Self::Event { seq, .. } | Self::Lifecycle { seq, .. } => cursor.max(*seq),

@@ -17,21 +17,21 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::driver::{Answer, Driver};
 use super::{Counts, Step};
 
-/// Events about a connection that a slow listener may be behind.
+/// Capacity of the queue of connection events.
 const EVENTS: usize = 64;
-/// Items of a follow that may be on their way where nothing else is said.
+/// Items of a follow that may be in flight, by default.
 const CREDIT: u64 = 1024;
 
-/// What is known of a client's connection.
+/// The state of a client's connection.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct ConnectionState {
     is_connected: AtomicBool,
     events: broadcast::Sender<ConnectionEvent>,
 }
 
-impl Seen {
-    /// Something happened to the connection.
-    pub(super) fn take(&self, event: &Value) {
+impl ConnectionState {
+    /// Handles a connection event.
+    pub(super) fn handle(&self, event: &Value) {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let event = match event["type"].as_str() {
             Some("connected") => {
@@ -47,35 +47,37 @@ impl Seen {
             Some("ended") => return self.lost(),
             _ => return,
         };
-        // Nobody may listen.
+        // There may be no receiver.
         let _ = self.events.send(event);
     }
 
-    /// It will not be connected any more.
+    /// Marks the connection as lost for good.
     pub(super) fn lost(&self) {
         self.is_connected.store(false, Ordering::Release);
         let _ = self.events.send(ConnectionEvent::Failed(Ended::Closed));
     }
 }
 
-/// See the module.
+/// A client of the TypeScript SDK.
 #[derive(Clone)]
 pub(crate) struct TsClient {
     driver: Arc<Driver>,
     number: u64,
     credit: u64,
-    seen: Arc<Seen>,
+    state: Arc<ConnectionState>,
 }
 
 impl TsClient {
     pub(super) async fn connect(driver: &Arc<Driver>, options: Value) -> Result<Self, Error> {
         let number = driver.number();
-        let seen =
-            Arc::new(Seen { is_connected: AtomicBool::new(false), events: broadcast::channel(EVENTS).0 });
-        driver.watch(number, Arc::clone(&seen));
+        let state = Arc::new(ConnectionState {
+            is_connected: AtomicBool::new(false),
+            events: broadcast::channel(EVENTS).0,
+        });
+        driver.watch(number, Arc::clone(&state));
         let credit = options["followBuffer"].as_u64().unwrap_or(CREDIT);
-        let client = Self { driver: Arc::clone(driver), number, credit, seen };
-        match client.ask("connect", json!({"options": options})).await {
+        let client = Self { driver: Arc::clone(driver), number, credit, state };
+        match client.request("connect", json!({"options": options})).await {
             Ok(_) => Ok(client),
             Err(error) => {
                 driver.forget_client(number);
@@ -84,9 +86,9 @@ impl TsClient {
         }
     }
 
-    async fn ask(&self, what: &str, mut fields: Value) -> Result<Value, Error> {
+    async fn request(&self, what: &str, mut fields: Value) -> Result<Value, Error> {
         fields["client"] = self.number.into();
-        match self.driver.ask(what, fields).await {
+        match self.driver.request(what, fields).await {
             Ok(Answer::Ok(value)) => Ok(value),
             Ok(Answer::Error(error)) => Err(error_of(&error)),
             Err(_) => Err(has_ended()),
@@ -96,7 +98,7 @@ impl TsClient {
     pub(super) async fn create_session(&self, new: &NewSession) -> Result<SessionId, Error> {
         let (project, test, agent) = (&new.project_id, &new.test_id, &new.agent_name);
         let asked = json!({"projectId": project, "testId": test, "agentName": agent});
-        let reply = self.ask("create", asked).await?;
+        let reply = self.request("create", asked).await?;
         read(&reply["session"])
     }
 
@@ -104,7 +106,7 @@ impl TsClient {
         let number = self.driver.number();
         let steps = self.driver.expect_steps(number);
         let asked = json!({"follow": number, "session": session, "from": "start", "credit": self.credit});
-        // From here on it is forgotten when it is dropped.
+        // From here on, dropping it cancels the follow.
         let mut follow = TsFollow {
             driver: Arc::clone(&self.driver),
             number,
@@ -113,26 +115,26 @@ impl TsClient {
             refill: (self.credit / 2).max(1),
             began: Position { epoch: Epoch::from_u64(0), seq: 0, last_id: None },
         };
-        follow.began = read(&self.ask("follow", asked).await?["from"])?;
+        follow.began = read(&self.request("follow", asked).await?["from"])?;
         Ok(follow)
     }
 
     pub(super) fn publish(&self, session: SessionId, id: &str, data: &str) -> TsTicket {
         let asked = json!({"client": self.number, "session": session, "eventId": id});
-        TsTicket(self.driver.ask_with("publish", asked, Some(data)))
+        TsTicket(self.driver.request_with("publish", asked, Some(data)))
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.seen.is_connected.load(Ordering::Acquire)
+        self.state.is_connected.load(Ordering::Acquire)
     }
 
     pub(super) fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
-        self.seen.events.subscribe()
+        self.state.events.subscribe()
     }
 
-    /// Nothing, if the driver is gone.
+    /// All zero if the driver has ended.
     pub(super) async fn counts(&self) -> Counts {
-        let stats = self.ask("stats", json!({})).await.unwrap_or_default();
+        let stats = self.request("stats", json!({})).await.unwrap_or_default();
         let count = |name: &str| stats[name].as_u64().unwrap_or_default();
         Counts {
             attempts: count("attempts"),
@@ -145,8 +147,8 @@ impl TsClient {
     }
 
     pub(super) async fn close(&self) {
-        // Fails only if the driver is gone, and the client with it.
-        let _ = self.ask("close", json!({})).await;
+        // Fails only if the driver has ended, and the client with it.
+        let _ = self.request("close", json!({})).await;
         self.driver.forget_client(self.number);
     }
 }
@@ -156,7 +158,7 @@ pub(crate) struct TsFollow {
     driver: Arc<Driver>,
     number: u64,
     steps: mpsc::UnboundedReceiver<Step>,
-    /// Since credit was given last.
+    /// Items received since credit was last given.
     taken: u64,
     refill: u64,
     pub(super) began: Position,
@@ -180,7 +182,7 @@ impl Drop for TsFollow {
     }
 }
 
-/// What becomes of an event.
+/// The pending outcome of an event.
 pub(crate) struct TsTicket(oneshot::Receiver<Answer>);
 
 impl Future for TsTicket {
@@ -189,7 +191,7 @@ impl Future for TsTicket {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         Pin::new(&mut self.0).poll(context).map(|answer| match answer {
             Ok(Answer::Ok(value)) => outcome_of(&value),
-            // It was not taken into the outbox.
+            // It was not accepted into the outbox.
             Ok(Answer::Error(error)) => Outcome::Unknown {
                 why: GaveUp::Ended(Ended::Token(error_of(&error).to_string())),
                 sent: false,
@@ -201,14 +203,14 @@ impl Future for TsTicket {
 
 fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     serde_json::from_value(value.clone())
-        .map_err(|error| Error::UnexpectedReply(format!("the driver says {value}: {error}")))
+        .map_err(|error| Error::UnexpectedReply(format!("the driver sent {value}: {error}")))
 }
 
 fn has_ended() -> Error {
     Error::Connect("the driver of the TypeScript SDK has ended".to_owned())
 }
 
-/// The error in the words of this SDK.
+/// The error as one of the Rust SDK.
 fn error_of(error: &Value) -> Error {
     let message = error["message"].as_str().unwrap_or("no reason given").to_owned();
     match error["kind"].as_str() {
@@ -222,10 +224,10 @@ fn error_of(error: &Value) -> Error {
     }
 }
 
-/// An outcome as the driver writes it: the one of the TypeScript SDK.
+/// An outcome in the TypeScript SDK's form.
 #[derive(Deserialize)]
 #[serde(tag = "status", rename_all = "camelCase")]
-enum Told {
+enum DriverOutcome {
     Stored { seq: Seq, epoch: Option<Epoch>, level: Option<AckLevel>, duplicate: bool },
     Refused { refusal: ErrorData },
     Unknown { why: Value, sent: bool },
@@ -233,9 +235,11 @@ enum Told {
 
 fn outcome_of(value: &Value) -> Outcome {
     match read(value) {
-        Ok(Told::Stored { seq, epoch, level, duplicate }) => Outcome::Stored { seq, epoch, level, duplicate },
-        Ok(Told::Refused { refusal }) => Outcome::Refused(refusal),
-        Ok(Told::Unknown { why, sent }) => Outcome::Unknown { why: gave_up(&why), sent },
+        Ok(DriverOutcome::Stored { seq, epoch, level, duplicate }) => {
+            Outcome::Stored { seq, epoch, level, duplicate }
+        }
+        Ok(DriverOutcome::Refused { refusal }) => Outcome::Refused(refusal),
+        Ok(DriverOutcome::Unknown { why, sent }) => Outcome::Unknown { why: gave_up(&why), sent },
         Err(error) => Outcome::Unknown { why: GaveUp::Ended(Ended::Token(error.to_string())), sent: true },
     }
 }

@@ -41,7 +41,7 @@ function figure(value: number): string {
   return Number.isInteger(value) ? whole(value, locale.value) : threeDigits(value);
 }
 
-/** The value and the limit in words: "12.5 refused a second, limit 5". */
+/** The value and the limit in words: "12.5 refused per second, limit 5". */
 export function reading({ value, threshold, unit }: Pick<Rule, "value" | "threshold" | "unit">): string {
   const limit = typeof threshold === "number" ? figure(threshold) : (threshold ?? "–");
   if (typeof value !== "number") return t("now.alerts.limit", { threshold: limit });

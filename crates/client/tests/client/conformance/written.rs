@@ -1,22 +1,22 @@
 //! What a machine tells, as the cases write it.
 
-use agentbench_client::machine::Told;
+use agentbench_client::machine::Output;
 use agentbench_client::{
     ConnectionEvent, Delivered, Disconnected, Ended, Error, GaveUp, Item, Outcome, Position,
 };
 use serde_json::{Value, json};
 
-pub(super) fn told(told: Told<u64>) -> Value {
+pub(super) fn told(told: Output<u64>) -> Value {
     match told {
-        Told::Published { ticket, outcome } => with("published", json!(ticket), outcome_of(&outcome)),
-        Told::Reply { key, reply: Ok(reply) } => json!({"reply": key, "data": *reply}),
-        Told::Reply { key, reply: Err(error) } => {
+        Output::Published { ticket, outcome } => with("published", json!(ticket), outcome_of(&outcome)),
+        Output::Reply { key, reply: Ok(reply) } => json!({"reply": key, "data": *reply}),
+        Output::Reply { key, reply: Err(error) } => {
             json!({"failed": key, "kind": kind(&error), "refusal": refusal(&error)})
         }
-        Told::Item { follow, item } => with("follow", json!(follow.0), item_of(&item)),
-        Told::FollowEnded { follow, why } => json!({"followEnded": follow.0, "kind": kind(&why)}),
-        Told::ReplayFinished { replay } => json!({"replayFinished": replay.0}),
-        Told::Connection(event) => connection(&event),
+        Output::Item { follow, item } => with("follow", json!(follow.0), item_of(&item)),
+        Output::FollowEnded { follow, why } => json!({"followEnded": follow.0, "kind": kind(&why)}),
+        Output::ReplayFinished { replay } => json!({"replayFinished": replay.0}),
+        Output::Connection(event) => connection(&event),
     }
 }
 

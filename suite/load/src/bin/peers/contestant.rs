@@ -1,4 +1,4 @@
-//! Who takes part: how each is started, and how it is spoken to.
+//! The contestants: how to start each of them, and its dialect.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use agentbench_load::command::{serve, unique};
 use agentbench_load::target::{AgentBench, Dialect, Job, Nats, Plain, SocketIo};
 use anyhow::{Context, bail, ensure};
 
-/// Where what is measured lies; both paths are absolute.
-pub(crate) struct Installed {
+/// Paths of what is measured; both are absolute.
+pub(crate) struct Installation {
     pub(crate) binary: PathBuf,
-    /// Another build of ours, to compare with.
+    /// Another build of ours to compare with.
     pub(crate) before: Option<PathBuf>,
     pub(crate) peers: PathBuf,
 }
 
-/// See the module.
+/// A server to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     Ours,
-    /// Ours as another build has it.
+    /// Another build of ours.
     Before,
     Ws,
     SocketIo,
@@ -45,41 +45,41 @@ impl Contestant {
         }
     }
 
-    /// The build that runs.
-    fn binary(self, installed: &Installed) -> &Path {
+    /// The binary to run.
+    fn binary(self, installed: &Installation) -> &Path {
         let before = installed.before.as_deref().filter(|_| self == Self::Before);
         before.unwrap_or(&installed.binary)
     }
 
-    /// What is installed, or what to install.
-    pub(crate) fn version(self, installed: &Installed) -> anyhow::Result<String> {
+    /// The installed version; the error says what to install.
+    pub(crate) fn version(self, installed: &Installation) -> anyhow::Result<String> {
         const NODE: &str = "Node.js 20 or newer is missing";
         const PACKAGES: &str = "its package is missing; run `npm ci` in bench/peers";
         match self {
             Self::Ours | Self::Before => {
-                said(Command::new(self.binary(installed)).arg("--version"), "the binary is missing")
+                first_line(Command::new(self.binary(installed)).arg("--version"), "the binary is missing")
             }
             Self::Ws | Self::SocketIo => {
                 let package = if self == Self::Ws { "ws" } else { "socket.io" };
-                let node = said(Command::new("node").arg("--version"), NODE)?;
+                let node = first_line(Command::new("node").arg("--version"), NODE)?;
                 let manifest = installed.peers.join("node_modules").join(package).join("package.json");
                 let manifest = std::fs::read_to_string(manifest).context(PACKAGES)?;
                 let manifest: serde_json::Value = serde_json::from_str(&manifest).context(PACKAGES)?;
                 Ok(format!("{package} {} on Node.js {node}", manifest["version"].as_str().unwrap_or("?")))
             }
-            Self::Bun => said(Command::new(bun(installed)).arg("--version"), PACKAGES),
-            Self::Nats => said(
+            Self::Bun => first_line(Command::new(bun(installed)).arg("--version"), PACKAGES),
+            Self::Nats => first_line(
                 Command::new("nats-server").arg("--version"),
                 "nats-server is missing; `apt-get update && apt-get install nats-server` installs it",
             ),
         }
     }
 
-    /// What starts it for this job, with a folder of its own for what it stores.
+    /// The command that starts it for this job, with its own folder for data.
     pub(crate) fn command(
         self,
         job: Job,
-        installed: &Installed,
+        installed: &Installation,
         scratch: &Path,
         connections: usize,
     ) -> Command {
@@ -103,15 +103,15 @@ impl Contestant {
         command
     }
 
-    /// What makes the dialects of one run.
-    pub(crate) fn speech(self, size: usize) -> anyhow::Result<Speech> {
+    /// The factory of the dialects of one run.
+    pub(crate) fn dialects(self, size: usize) -> anyhow::Result<Dialects> {
         let (token, run) = (token("peers", Role::Evaluator)?.into(), unique()?);
-        Ok(Speech { contestant: self, size, token, run, room: Rc::default() })
+        Ok(Dialects { contestant: self, size, token, run, room: Rc::default() })
     }
 }
 
-/// What the dialects of one run have together.
-pub(crate) struct Speech {
+/// What the dialects of one run share.
+pub(crate) struct Dialects {
     contestant: Contestant,
     size: usize,
     token: Rc<str>,
@@ -119,8 +119,8 @@ pub(crate) struct Speech {
     room: Rc<RefCell<Option<String>>>,
 }
 
-impl Speech {
-    /// The dialect of the connection of this number.
+impl Dialects {
+    /// The dialect of connection `connection`.
     pub(crate) fn dialect(&self, job: Job, connection: usize) -> anyhow::Result<Box<dyn Dialect>> {
         let size = self.size;
         Ok(match (self.contestant, job) {
@@ -142,19 +142,19 @@ impl Speech {
         })
     }
 
-    /// What has to be said once before this job, on a connection of its own.
+    /// The dialect of a preparatory connection before this job, if one is needed.
     pub(crate) fn preparation(&self, job: Job) -> Option<Box<dyn Dialect>> {
         (self.contestant == Contestant::Nats && job == Job::Publish)
             .then(|| Box::new(Nats::make_stream()) as Box<dyn Dialect>)
     }
 }
 
-fn bun(installed: &Installed) -> PathBuf {
+fn bun(installed: &Installation) -> PathBuf {
     installed.peers.join("node_modules/.bin/bun")
 }
 
 /// The first line that a command prints.
-fn said(command: &mut Command, otherwise: &'static str) -> anyhow::Result<String> {
+fn first_line(command: &mut Command, otherwise: &'static str) -> anyhow::Result<String> {
     let output = command.output().context(otherwise)?;
     ensure!(output.status.success(), otherwise);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,7 +1,7 @@
-//! Measures ours against the peers of `bench/peers`: the same jobs, by the same load, in turn.
+//! Measures ours against the peers of `bench/peers`: the same jobs, with the same load, in turn.
 //!
-//! The server runs on core 0, the load on core 1. Each figure comes from a fresh server with a scratch folder; rounds are
-//! interleaved (one of each, then again), so that what disturbs the machine disturbs all, and the table has the medians.
+//! The server runs on core 0, the load on core 1. Each figure comes from a new server with a temporary folder; rounds are
+//! interleaved (one of each, then again), so that a disturbance of the machine affects all, and the table shows the medians.
 
 mod contestant;
 mod measure;
@@ -15,34 +15,34 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use contestant::{Contestant, Installed};
+use contestant::{Contestant, Installation};
 use measure::{Sample, WORKS, Work};
 
 /// Measure ours against its peers and print tables of figures and their ratios to ours
 #[derive(Parser)]
 struct Arguments {
-    /// The agentbench binary
+    /// Path of the agentbench binary
     #[arg(long)]
     server: Option<PathBuf>,
     /// Folder of the peers' servers, after `npm ci`
     #[arg(long, default_value = "bench/peers")]
     peers: PathBuf,
-    /// How often each figure is taken; the table has the median
+    /// Number of times to measure each figure; the table shows the median
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Connections of the memory row
+    /// Number of connections in the memory row
     #[arg(long, default_value_t = 1000)]
     connections: usize,
-    /// Only rows whose name holds this
+    /// Only rows whose name contains this
     #[arg(long, default_value = "")]
     only: String,
-    /// Compare with another build of ours and with no peer: old and new in turn, and the ratio of the pairs with its interval
+    /// Compare with another build of ours instead of the peers: old and new in turn, and the ratio of the pairs with its interval
     #[arg(long)]
     against: Option<PathBuf>,
-    /// Print each figure as a JSON line as it is taken, and no table
+    /// Print each figure as a JSON line as it is measured, and no table
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
     local.block_on(&runtime, async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        // A run that is dropped ends the server that it has started.
+        // Dropping a run stops the server that it started.
         tokio::select! {
             done = run(&arguments) => done,
             _ = interrupt.recv() => bail!("interrupted"),
@@ -69,11 +69,11 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let binary = arguments.server.clone().or_else(binary_beside);
-    let binary = binary.context("where is the agentbench binary? (--server)")?;
+    let binary = binary.context("cannot find the agentbench binary: give --server")?;
     let before = arguments.against.as_ref().map(|before| before.canonicalize()).transpose();
-    let before = before.context("where is the binary of --against?")?;
+    let before = before.context("cannot find the binary of --against")?;
     let peers = arguments.peers.canonicalize()?;
-    let installed = Installed { binary: binary.canonicalize()?, before, peers };
+    let installed = Installation { binary: binary.canonicalize()?, before, peers };
     let mut contestants = Vec::new();
     let all: &[Contestant] = match installed.before {
         Some(_) => &[Contestant::Before, Contestant::Ours],
@@ -89,14 +89,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     ensure!(contestants.contains(&Contestant::Ours), "there is nothing to compare with");
-    // Processes started from here on must not inherit this core; they are given theirs.
+    // Processes started from here on must not inherit this core; they get their own.
     pin(0, 1)?;
     let works: Vec<Work> = WORKS.into_iter().filter(|work| work.name().contains(&arguments.only)).collect();
-    ensure!(!works.is_empty(), "no row's name holds {:?}", arguments.only);
+    ensure!(!works.is_empty(), "no row's name contains {:?}", arguments.only);
     let mut samples: Vec<Sample> = Vec::new();
     for round in 1..=arguments.rounds {
         for &work in &works {
-            // What comes second may find the machine warmer: of two builds each comes second every other time.
+            // The second build may find the machine warmer, so the two alternate.
             let in_turn = installed.before.is_some() && round % 2 == 0;
             let order: Vec<Contestant> =
                 if in_turn { contestants.iter().rev().copied().collect() } else { contestants.clone() };

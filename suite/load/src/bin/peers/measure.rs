@@ -1,32 +1,32 @@
-//! What is measured, one figure at a time.
+//! Measures one figure at a time.
 
 use std::time::Duration;
 
 use agentbench_load::contender::Contender;
-use agentbench_load::generator::{Look, Verdict, judge_rate, judge_window};
+use agentbench_load::generator::{UsageSample, Verdict, judge_rate, judge_window};
 use agentbench_load::process::usage;
 use agentbench_load::target::{
-    Broadcast, Exchange, Job, Link, Measured, Pace, Place, Shared, broadcast, exchange, open_all,
+    Broadcast, Exchange, Job, Link, Measurement, Pace, Place, Shared, broadcast, exchange, open_all,
 };
 use anyhow::Context;
 use serde::Serialize;
 
 use super::Arguments;
-use super::contestant::{Contestant, Installed, Speech};
+use super::contestant::{Contestant, Dialects, Installation};
 
-/// Connections of echo and publish, readers of fan-out.
+/// Number of connections of echo and publish, and of readers of fan-out.
 const CONNECTIONS: usize = 100;
-/// Messages a second at which latencies are compared: a fraction of what the slowest can do.
+/// Messages per second at which latencies are compared: a fraction of what the slowest can do.
 const EXCHANGE_RATE: u64 = 5_000;
 const FAN_OUT_RATE: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Connections that come and go before memory is looked at: what a server sets up once is not theirs.
+/// Connections before memory is sampled, so that one-time setup of the server is not attributed to them.
 const WARMING: usize = 100;
 const SETTLE: Duration = Duration::from_millis(700);
 const LARGE: usize = 1024;
 const SMALL: usize = 256;
 
-/// See the module.
+/// A figure to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     Exchange(Job, Pace),
@@ -91,26 +91,26 @@ pub(crate) struct Sample {
     pub(crate) work: Option<Work>,
     peer: &'static str,
     what: String,
-    /// The server's CPU, µs for each echo, ack or delivery.
+    /// The server's CPU, µs per echo, ack or delivery.
     pub(crate) cpu_us: Option<f64>,
-    /// Echoes, acks or deliveries a second.
+    /// Echoes, acks or deliveries per second.
     pub(crate) per_second: Option<f64>,
-    /// 99th percentile of the latency, ms; with a rate from the planned moment.
+    /// 99th percentile of the latency, ms; with a rate, from the scheduled send.
     pub(crate) p99_ms: Option<f64>,
-    /// Resident memory, kB for each connection.
+    /// Resident memory, kB per connection.
     pub(crate) memory_kb: Option<f64>,
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
 }
 
-/// Starts a server, measures and ends it.
+/// Starts a server, measures and stops it.
 pub(crate) async fn take(
     contestant: Contestant,
     work: Work,
-    installed: &Installed,
+    installed: &Installation,
     arguments: &Arguments,
 ) -> anyhow::Result<Sample> {
-    let scratch = tempfile::tempdir().context("no scratch folder")?;
+    let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
     let room = arguments.connections.max(CONNECTIONS);
     let server = Contender::start(contestant.command(work.job(), installed, scratch.path(), room), Some(0))?;
     let place = Place::at(server.address());
@@ -126,8 +126,8 @@ pub(crate) async fn take(
         verdict: Verdict::Valid,
     };
     if work == Work::Memory {
-        let speech = contestant.speech(SMALL)?;
-        sample.memory_kb = Some(memory(&place, &server, &speech, arguments.connections).await?);
+        let dialects = contestant.dialects(SMALL)?;
+        sample.memory_kb = Some(memory(&place, &server, &dialects, arguments.connections).await?);
     } else {
         let duration = Duration::from_secs_f64(arguments.seconds);
         load(&mut sample, &place, &server, contestant, work, duration).await?;
@@ -144,11 +144,11 @@ async fn load(
     work: Work,
     duration: Duration,
 ) -> anyhow::Result<()> {
-    let mut looks = Vec::with_capacity(2);
-    let look = || looks.push(Look::now(Some(server.pid())));
+    let mut samples = Vec::with_capacity(2);
+    let look = || samples.push(UsageSample::now(Some(server.pid())));
     let measured = run(place, contestant, work, duration, look).await?;
-    let mut looks = looks.into_iter();
-    let mut next = || looks.next().context("the run was not looked at")?.context("cannot look at the server");
+    let mut samples = samples.into_iter();
+    let mut next = || samples.next().context("the run was not sampled")?.context("cannot inspect the server");
     let (before, after) = (next()?, next()?);
     let cost = before.until(&after);
     sample.cpu_us = cost.server_cpu_us.map(|cpu| cpu / measured.answered.max(1) as f64);
@@ -167,42 +167,42 @@ async fn run(
     work: Work,
     duration: Duration,
     look: impl FnMut(),
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let (warm_up, patience) = (duration / 2, PATIENCE);
     match work {
         Work::Exchange(job, pace) => {
-            let speech = contestant.speech(LARGE)?;
-            if let Some(preparation) = speech.preparation(job) {
+            let dialects = contestant.dialects(LARGE)?;
+            if let Some(preparation) = dialects.preparation(job) {
                 Link::open(place, None, preparation, &Shared::new(PATIENCE)).await?;
             }
             let plan = Exchange { connections: CONNECTIONS, pace, warm_up, duration, patience };
-            exchange(place, plan, |index| speech.dialect(job, index), look).await
+            exchange(place, plan, |index| dialects.dialect(job, index), look).await
         }
         Work::FanOut(pace) => {
-            let speech = contestant.speech(SMALL)?;
+            let dialects = contestant.dialects(SMALL)?;
             let plan = Broadcast { readers: CONNECTIONS, pace, warm_up, duration, patience };
-            broadcast(place, plan, |job, index| speech.dialect(job, index), look).await
+            broadcast(place, plan, |job, index| dialects.dialect(job, index), look).await
         }
         Work::Memory => unreachable!("memory is measured without load"),
     }
 }
 
-/// What each of so many connections adds to the server's memory once it is in the room and has got a message.
-async fn memory(place: &Place, server: &Contender, speech: &Speech, count: usize) -> anyhow::Result<f64> {
+/// The memory that each of `count` connections adds to the server once it has joined the room and received a message.
+async fn memory(place: &Place, server: &Contender, dialects: &Dialects, count: usize) -> anyhow::Result<f64> {
     let shared = Shared::new(PATIENCE);
-    let mut speaker = Link::open(place, None, speech.dialect(Job::Speak, 0)?, &shared).await?;
-    let warm = open_all(place, WARMING, &shared, |index| speech.dialect(Job::Listen, index + 1)).await?;
+    let mut speaker = Link::open(place, None, dialects.dialect(Job::Speak, 0)?, &shared).await?;
+    let warm = open_all(place, WARMING, &shared, |index| dialects.dialect(Job::Listen, index + 1)).await?;
     drop(warm);
     tokio::time::sleep(SETTLE).await;
     let before = usage(server.pid())?.resident;
     let mut links =
-        open_all(place, count, &shared, |index| speech.dialect(Job::Listen, index + 1 + WARMING)).await?;
-    speaker.say(1);
+        open_all(place, count, &shared, |index| dialects.dialect(Job::Listen, index + 1 + WARMING)).await?;
+    speaker.send(1);
     speaker.finish();
     speaker.write_now()?;
     for link in &mut links {
         let delivered = async {
-            while link.hear().await? == 0 {}
+            while link.receive().await? == 0 {}
             anyhow::Ok(())
         };
         tokio::time::timeout(PATIENCE, delivered).await.context("a delivery is missing")??;

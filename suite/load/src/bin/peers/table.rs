@@ -1,4 +1,4 @@
-//! The samples as tables: a row for each job, a column for each contestant, the median and its ratio to ours.
+//! The samples as tables: a row per job, a column per contestant, with the median and its ratio to ours.
 
 use std::fmt::Write;
 
@@ -13,13 +13,13 @@ type Figure = fn(&Sample) -> Option<f64>;
 type Kind = (&'static str, Figure, fn(Work) -> bool);
 
 const KINDS: [Kind; 4] = [
-    ("CPU of the server, µs for each message", |sample| sample.cpu_us, |work| work != Work::Memory),
-    ("Messages a second", |sample| sample.per_second, |work| !work.has_rate() && work != Work::Memory),
-    ("p99 of the latency, ms, at a rate that all hold", |sample| sample.p99_ms, Work::has_rate),
-    ("Resident memory, kB for each connection", |sample| sample.memory_kb, |work| work == Work::Memory),
+    ("CPU of the server, µs per message", |sample| sample.cpu_us, |work| work != Work::Memory),
+    ("Messages per second", |sample| sample.per_second, |work| !work.has_rate() && work != Work::Memory),
+    ("p99 of the latency, ms, at a rate that all sustain", |sample| sample.p99_ms, Work::has_rate),
+    ("Resident memory, kB per connection", |sample| sample.memory_kb, |work| work == Work::Memory),
 ];
 
-/// The two builds of ours by pairs: one table for each kind of figure.
+/// Ratios of two builds of ours by pairs: one table per kind of figure.
 pub(crate) fn ratios(works: &[Work], samples: &[Sample]) -> String {
     let mut text = format!("Load average at the end: {}\n\n", load_average());
     for (title, figure, fits) in KINDS {
@@ -31,7 +31,7 @@ pub(crate) fn ratios(works: &[Work], samples: &[Sample]) -> String {
                 };
                 samples.iter().filter(is_it).filter_map(figure)
             };
-            // A round has one of each, so what stands at the same place is a pair.
+            // A round has one of each, so the same index gives a pair.
             let pairs: Vec<(f64, f64)> = of(Contestant::Before).zip(of(Contestant::Ours)).collect();
             match Ratio::of(&pairs) {
                 Some(ratio) => drop(writeln!(text, "| {} | {ratio} | |", work.name())),
@@ -43,7 +43,7 @@ pub(crate) fn ratios(works: &[Work], samples: &[Sample]) -> String {
     text
 }
 
-/// One table of Markdown for each kind of figure.
+/// One Markdown table per kind of figure.
 pub(crate) fn tables(works: &[Work], contestants: &[Contestant], samples: &[Sample]) -> String {
     let mut text = String::new();
     for (title, figure, fits) in KINDS {
@@ -52,7 +52,9 @@ pub(crate) fn tables(works: &[Work], contestants: &[Contestant], samples: &[Samp
             table(&mut text, title, &rows, contestants, samples, figure);
         }
     }
-    text.push_str("`*`: a round in which the generator was the bottleneck, or late itself; the server can do at least this.\n");
+    text.push_str(
+        "`*`: a round in which the generator was the bottleneck or late; the server can do at least this.\n",
+    );
     text
 }
 

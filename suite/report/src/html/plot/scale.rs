@@ -1,10 +1,10 @@
-//! Axes: where a value lies, and which values are written beside them.
+//! Axes: the position of a value, and the values at the marks.
 
-/// Marks on an axis, about.
+/// Approximate number of marks on an axis.
 const TICKS: f64 = 5.0;
-/// Values that an axis can show: beyond them the arithmetic of steps is lost, and no figure of a run lies there.
+/// Largest value on an axis: beyond it, steps lose their precision, and no figure of a run is that large.
 const LEAST: f64 = 1e-6;
-/// The other end.
+/// Smallest value on an axis.
 const MOST: f64 = 1e15;
 /// Decades of a logarithmic axis up to which 2 and 5 are marked, too.
 const FEW_DECADES: f64 = 2.5;
@@ -25,10 +25,10 @@ pub enum Scale {
         from: f64,
         /// The upper end.
         to: f64,
-        /// Writes a value.
+        /// Formats a value.
         label: fn(f64) -> String,
     },
-    /// Quantiles as in HDR plots: each further nine takes as much room as the one before.
+    /// Quantiles as in HDR plots: each further nine takes as much space as the one before.
     Quantile,
 }
 
@@ -37,7 +37,7 @@ const QUANTILES: [(f64, &str); 5] =
     [(0.0, "0"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
 
 impl Scale {
-    /// From 0, so that all of the values fit.
+    /// An axis from 0 that fits all of the values.
     pub fn linear(values: impl Iterator<Item = f64>) -> Self {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let most = if most > 0.0 { most.clamp(LEAST, MOST) } else { 1.0 };
@@ -45,7 +45,7 @@ impl Scale {
         Self::Linear { to: (most / step).ceil() * step, step }
     }
 
-    /// From 0 to exactly this value: for time, which must not be stretched.
+    /// An axis from 0 to exactly this value: for time, which must not be stretched.
     pub fn until(to: f64) -> Self {
         let to = if to > 0.0 && to.is_finite() { to.clamp(LEAST, MOST) } else { 1.0 };
         Self::Linear { to, step: round_step(to / TICKS) }
@@ -64,7 +64,7 @@ impl Scale {
         Self::Logarithmic { from, to: if to > from { to } else { from * 10.0 }, label }
     }
 
-    /// Where a value lies between two ends. Values beyond the axis lie at its end.
+    /// The position of a value between two ends, clamped to the axis.
     pub fn place(&self, value: f64, low: f64, high: f64) -> f64 {
         let share = match self {
             Self::Linear { to, .. } => value / to,
@@ -75,7 +75,7 @@ impl Scale {
         low + share * (high - low)
     }
 
-    /// The values that are marked, with their words.
+    /// The values at the marks, with their labels.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         match self {
             Self::Linear { to, step } => {
@@ -106,7 +106,7 @@ fn trimmed(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Microseconds as a mark of an axis.
+/// Formats microseconds as a label.
 pub fn micros(value: f64) -> String {
     match value {
         _ if value >= 1e6 => format!("{} s", trimmed(value / 1e6)),
@@ -122,7 +122,7 @@ fn round_step(value: f64) -> f64 {
 
 fn step_up(value: f64) -> f64 {
     let decade = 10_f64.powf(value.log10().floor());
-    // A value that is a step itself must not be lifted by what a division lost.
+    // A value that is a step itself must not be raised by a rounding error.
     [1.0, 2.0, 5.0]
         .into_iter()
         .map(|part| part * decade)

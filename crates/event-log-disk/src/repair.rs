@@ -1,9 +1,9 @@
-//! Making a stretch of a hot log's file readable again whose batch has a broken header or footer.
+//! Repairs a stretch of a hot log's file in which a batch has a broken header or footer, so that it can be read again.
 //!
-//! The footer of a batch says where its entries are, and raft-engine reads no further in a file without it. The entries
-//! say themselves whose they are ([`entry`](crate::entry)), so a footer can be written anew, in the place of the old one:
-//! frames are found again, and a frame that is hit fails its own checksum when it is read. What stood only in the footer
-//! is lost: summaries, trims and deletions of that moment. A trimmed or deleted log may be back; that is reported.
+//! The footer of a batch says where its entries are, and without it raft-engine reads no further in a file. The entries
+//! identify themselves ([`entry`](crate::entry)), so a footer can be rewritten in place of the old one:
+//! frames are recovered, and a damaged frame fails its own checksum when it is read. What was only in the footer
+//! is lost: summaries, trims and deletions of that moment. A trimmed or deleted log may reappear; that is reported.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,22 +11,22 @@ use std::os::unix::fs::FileExt;
 use crate::entry::{EntryHeader, HEADER};
 use crate::scan::{BATCH_HEADER, CHECKSUM};
 
-/// Bytes of the stretch between two entries that can be read belong to this group, which nobody looks at.
+/// Group that owns the bytes between two readable entries; it is never read.
 const NOBODY: u64 = 100;
 /// raft-engine's number for "entries of a group" in a footer.
 const ENTRIES_ITEM: u8 = 1;
 
-/// An entry found in the stretch, counted from the end of the batch's header.
-struct Found {
+/// An entry found in the stretch, with offsets from the end of the batch's header.
+struct FoundEntry {
     log: u64,
     ordinal: u64,
     begin: usize,
     end: usize,
 }
 
-/// Turns the bytes `begin..end` of a file, in which no batch is whole, into one batch with the entries found there.
-/// Says what was done, or why it cannot be.
-pub(crate) fn mend(
+/// Turns the bytes `begin..end` of a file, which contain no whole batch, into one batch with the entries found there.
+/// Returns what was done, or why it is impossible.
+pub(crate) fn repair(
     file: &File,
     number: u64,
     begin: usize,
@@ -35,14 +35,14 @@ pub(crate) fn mend(
     let mut bytes = vec![0; end - begin];
     file.read_exact_at(&mut bytes, begin as u64)?;
     let Some((header, body)) = bytes.split_first_chunk_mut::<BATCH_HEADER>() else {
-        return Ok(Err("damaged, and too short to be mended; restore the file from a copy"));
+        return Ok(Err("damaged, and too short to be repaired; restore the file from a copy"));
     };
     let found = find_entries(body);
     let mut footer = encode_footer(&found);
     footer.extend_from_slice(&(crc32fast::hash(&footer) ^ number as u32).to_le_bytes());
     let used = found.last().map_or(0, |entry| entry.end + CHECKSUM);
     let Some(footer_at) = body.len().checked_sub(footer.len()).filter(|at| *at >= used) else {
-        return Ok(Err("damaged, without room to be mended; restore the file from a copy"));
+        return Ok(Err("damaged, without room to be repaired; restore the file from a copy"));
     };
     let (entries, place) = body.split_at_mut(footer_at);
     place.copy_from_slice(&footer);
@@ -54,14 +54,14 @@ pub(crate) fn mend(
     file.write_all_at(&bytes, begin as u64)?;
     file.sync_data()?;
     Ok(Ok(format!(
-        "a batch of {} bytes is damaged; {} frames in it were found again, and what was noted with them (summaries, \
+        "a batch of {} bytes is damaged; {} frames in it were recovered, and what was recorded with them (summaries, \
          trims, deletions) is lost",
         end - begin,
         found.len()
     )))
 }
 
-fn find_entries(body: &[u8]) -> Vec<Found> {
+fn find_entries(body: &[u8]) -> Vec<FoundEntry> {
     let mut found = Vec::new();
     let mut at = 0;
     while at + HEADER <= body.len() {
@@ -69,7 +69,7 @@ fn find_entries(body: &[u8]) -> Vec<Found> {
         let end = header.map(|header| at + HEADER + header.frame_len as usize);
         match (header, end) {
             (Some(header), Some(end)) if end <= body.len() => {
-                found.push(Found { log: header.log, ordinal: header.ordinal, begin: at, end });
+                found.push(FoundEntry { log: header.log, ordinal: header.ordinal, begin: at, end });
                 at = end;
             }
             _ => at += 1,
@@ -78,9 +78,9 @@ fn find_entries(body: &[u8]) -> Vec<Found> {
     found
 }
 
-/// Count of items, then for each: group, kind, count of entries, ordinal of the first, end of each (counted from the
-/// begin of the first item's entries). Every entry begins where the one before ends, so gaps need an owner.
-fn encode_footer(found: &[Found]) -> Vec<u8> {
+/// Number of items, then for each: group, kind, number of entries, ordinal of the first, end of each (counted from the
+/// start of the first item's entries). Every entry begins where the one before ends, so gaps need an owner.
+fn encode_footer(found: &[FoundEntry]) -> Vec<u8> {
     let mut items = Vec::new();
     let mut count = 0;
     let mut item = |group, ordinal, end: usize| {
@@ -105,7 +105,7 @@ fn encode_footer(found: &[Found]) -> Vec<u8> {
     footer
 }
 
-/// Seven bits a byte, the lowest first, the highest bit set in all but the last.
+/// Seven bits per byte, the lowest first, with the highest bit set in all but the last.
 fn put_number(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         to.push(number as u8 | 0x80);

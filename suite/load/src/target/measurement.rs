@@ -1,38 +1,38 @@
-//! What a run is asked for and what comes of it, the same for every job.
+//! The pace and the result of a run, for every job.
 
 use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// When the next message goes out.
+/// When the next message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// When an earlier one is answered: so many are on their way, on each connection (broadcast: from the one sender).
+    /// When an earlier one is answered: this number is in flight, on each connection (broadcast: from the one sender).
     Window(usize),
-    /// So many a second of all connections together, whatever the server does.
+    /// At this rate per second of all connections together, independent of the server.
     Rate(u64),
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone)]
-pub struct Measured {
+pub struct Measurement {
     /// Echoes, acks or deliveries in the measured time.
     pub answered: u64,
     /// The measured time.
     pub took: Duration,
-    /// Sending to answer, µs; with a rate from the planned moment.
+    /// From sending to the answer, µs; with a rate, from the scheduled send.
     pub latency: Histogram<u64>,
-    /// With a rate: how much later than planned the messages were sent, µs.
+    /// With a rate: how much later than scheduled the messages were sent, µs.
     pub lag: Option<Histogram<u64>>,
-    /// Time that opening all connections took.
+    /// Time to open all connections.
     pub opened_in: Duration,
-    /// Writes that a full socket did not take whole.
+    /// Writes that did not fit the socket.
     pub blocked: u64,
 }
 
-impl Measured {
-    /// Answers a second.
+impl Measurement {
+    /// Answers per second.
     pub fn per_second(&self) -> f64 {
         self.answered as f64 / self.took.as_secs_f64()
     }
@@ -43,10 +43,10 @@ impl Measured {
     }
 }
 
-impl fmt::Debug for Measured {
-    /// Without the thousands of buckets.
+impl fmt::Debug for Measurement {
+    /// Omits the thousands of buckets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Measured")
+        f.debug_struct("Measurement")
             .field("answered", &self.answered)
             .field("took", &self.took)
             .field("latencies", &self.latency.len())
