@@ -37,9 +37,10 @@ use std::sync::Arc;
 use agentbench_protocol::{ErrorCode, Refusal};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 
 use crate::overview;
 use crate::shared::Shared;
@@ -49,39 +50,85 @@ use api::Api;
 /// The API's description, as the code gives it (`cargo xtask codegen`, fresh by test).
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 
-/// The routes.
+/// Where the API's description is served.
+const OPENAPI_PATH: &str = "/api/v1/openapi.json";
+
+/// One way to ask for something.
+struct Route {
+    path: &'static str,
+    #[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "the description alone reads it"))]
+    method: Method,
+    /// The id of its operation in the API's description; none for what is no part of the API.
+    #[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "the description alone reads it"))]
+    operation: Option<&'static str>,
+    handler: MethodRouter<Api>,
+}
+
+/// A route that the API's description lists.
+fn api<H, T>(method: Method, path: &'static str, operation: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    Route { operation: Some(operation), ..route(method, path, handler) }
+}
+
+/// A route beside the API.
+fn route<H, T>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).expect("a method of HTTP");
+    Route { path, method, operation: None, handler: on(filter, handler) }
+}
+
+/// Everything that is served; the router and the API's description are made of it.
+fn routes() -> Vec<Route> {
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    vec![
+        route(GET, "/", pages::index),
+        route(GET, "/assets/{*file}", pages::file),
+        route(GET, "/favicon.svg", pages::file),
+        route(GET, "/ws", not_an_upgrade),
+        route(GET, "/healthz", healthz),
+        route(GET, "/readyz", readyz),
+        route(GET, "/metrics", figures::metrics),
+        route(GET, OPENAPI_PATH, openapi),
+        api(GET, "/api/v1/sessions", "listSessions", sessions::list),
+        api(POST, "/api/v1/sessions", "createSession", commands::create),
+        api(GET, "/api/v1/sessions/{sessionId}", "getSession", sessions::one),
+        api(GET, "/api/v1/sessions/{sessionId}/events", "readEvents", events::range),
+        api(POST, "/api/v1/sessions/{sessionId}/events", "publishEvents", publish::publish),
+        api(POST, "/api/v1/sessions/{sessionId}/commands", "commandSession", commands::step),
+        api(GET, "/api/v1/sessions/{sessionId}/export", "exportSession", events::export),
+        api(GET, "/api/v1/sessions/{sessionId}/stream", "streamSession", stream::open),
+        api(GET, "/api/v1/sessions/{sessionId}/frames", "inspectSession", frames::of_session),
+        api(GET, "/api/v1/evidence/{hash}", "getEvidence", evidence::download),
+        api(Method::PUT, "/api/v1/evidence/{hash}", "putEvidence", evidence::upload),
+        api(Method::HEAD, "/api/v1/evidence/{hash}", "headEvidence", evidence::progress),
+        api(GET, "/api/v1/connections", "listConnections", connections::list),
+        api(GET, "/api/v1/connections/{clientId}", "getConnection", connections::one),
+        api(Method::DELETE, "/api/v1/connections/{clientId}", "closeConnection", connections::close),
+        api(GET, "/api/v1/connections/{clientId}/why", "explainConnection", connections::why),
+        api(GET, "/api/v1/connections/{clientId}/frames", "inspectConnection", frames::of_connection),
+        api(POST, "/api/v1/tokens/revoke", "revokeTokens", control::revoke),
+        api(POST, "/api/v1/drain", "drain", control::drain),
+        api(POST, "/api/v1/reload", "reload", control::reload),
+        api(POST, "/api/v1/profile", "takeProfile", profile::profile),
+        api(GET, "/api/v1/stats", "getStats", figures::stats),
+        api(GET, "/api/v1/alerts", "getAlerts", figures::alerts),
+    ]
+}
+
+/// Serves all routes for a worker.
 pub(crate) fn router(shared: Arc<Shared>, worker: usize) -> Router {
     let api = Api { shared, worker };
-    Router::new()
-        .route("/", get(pages::index))
-        .route("/assets/{*file}", get(pages::file))
-        .route("/favicon.svg", get(pages::file))
-        .route("/ws", get(not_an_upgrade))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(figures::metrics))
-        .route("/api/v1/openapi.json", get(openapi))
-        .route("/api/v1/sessions", get(sessions::list).post(commands::create))
-        .route("/api/v1/sessions/{sessionId}", get(sessions::one))
-        .route("/api/v1/sessions/{sessionId}/events", get(events::range).post(publish::publish))
-        .route("/api/v1/sessions/{sessionId}/commands", post(commands::step))
-        .route("/api/v1/sessions/{sessionId}/export", get(events::export))
-        .route("/api/v1/sessions/{sessionId}/stream", get(stream::open))
-        .route(
-            "/api/v1/evidence/{hash}",
-            get(evidence::download).put(evidence::upload).head(evidence::progress),
-        )
-        .route("/api/v1/connections", get(connections::list))
-        .route("/api/v1/connections/{clientId}", delete(connections::close).get(connections::one))
-        .route("/api/v1/connections/{clientId}/why", get(connections::why))
-        .route("/api/v1/connections/{clientId}/frames", get(frames::of_connection))
-        .route("/api/v1/sessions/{sessionId}/frames", get(frames::of_session))
-        .route("/api/v1/tokens/revoke", post(control::revoke))
-        .route("/api/v1/drain", post(control::drain))
-        .route("/api/v1/reload", post(control::reload))
-        .route("/api/v1/profile", post(profile::profile))
-        .route("/api/v1/stats", get(figures::stats))
-        .route("/api/v1/alerts", get(figures::alerts))
+    let add = |router: Router<Api>, route: Route| router.route(route.path, route.handler);
+    routes()
+        .into_iter()
+        .fold(Router::new(), add)
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(axum::middleware::from_fn_with_state(api.clone(), entry::apply))

@@ -1,4 +1,5 @@
-//! The API's description (OpenAPI 3.1), made from the table of operations here and the types that handlers read and write.
+//! The API's description (OpenAPI 3.1), made from the list of routes, the operations here and the types that handlers read and
+//! write.
 //!
 //! Written to `docs/openapi.json` by `cargo xtask codegen`, which is what the server serves. A test asks for every operation
 //! of it, and `cargo xtask openapi-check` tries what it promises against a running server.
@@ -21,6 +22,7 @@ use super::events::NDJSON;
 use super::evidence::{Received, StoredBody};
 use super::publish::Published;
 use super::sessions::SessionPage;
+use super::{OPENAPI_PATH, routes};
 use crate::alerts::AlertsInfo;
 use crate::letters::connections::ConnectionInfo;
 use crate::ops::farewell::Farewell;
@@ -52,12 +54,18 @@ pub fn document() -> Value {
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
     let mut book = Book { generator: settings.into_generator() };
-    let mut paths = Map::new();
-    for (path, method, operation) in book.operations() {
-        let entry = paths.entry(path).or_insert_with(|| json!({}));
-        entry[method] = book.write(operation);
+    let mut paths: Map<String, Value> = Map::new();
+    let mut operations = book.operations();
+    for route in routes() {
+        let Some(id) = route.operation else { continue };
+        let at = operations.iter().position(|operation| operation.id == id);
+        let operation = operations.swap_remove(at.unwrap_or_else(|| panic!("{id} is not described")));
+        let entry = paths.entry(route.path).or_insert_with(|| json!({}));
+        entry[route.method.as_str().to_ascii_lowercase()] = book.write(operation);
     }
-    paths.insert("/api/v1/openapi.json".to_owned(), description_of_itself());
+    paths.insert(OPENAPI_PATH.to_owned(), description_of_itself());
+    let left: Vec<_> = operations.iter().map(|operation| operation.id).collect();
+    assert!(left.is_empty(), "described, but no route: {left:?}");
     let mut schemas = book.generator.take_definitions(true);
     schemas.insert("Event".to_owned(), event());
     schemas.insert("Publish".to_owned(), publish());
@@ -92,19 +100,17 @@ impl Book {
         json!({"description": description, "content": {"application/json": {"schema": schema}}})
     }
 
-    fn operations(&mut self) -> Vec<(String, &'static str, Operation)> {
+    fn operations(&mut self) -> Vec<Operation> {
         let mut all = self.sessions();
         all.extend(self.commands());
         all.extend(self.evidence());
         all.extend(self.connections());
         all.extend(self.control());
         all.extend(looking());
-        all.into_iter()
-            .map(|(path, method, operation)| (format!("/api/v1{path}"), method, operation))
-            .collect()
+        all
     }
 
-    fn sessions(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+    fn sessions(&mut self) -> Vec<Operation> {
         let operation = |id, summary| Operation::new(id, "sessions", summary);
         let status = json!({"type": "string", "enum": Status::ALL.map(Status::as_str)});
         let page = self.json::<SessionPage>("A page, newest first.");
@@ -112,33 +118,33 @@ impl Book {
         let all_acked = self.json::<Published>("The log has every event.");
         let some_refused = self.json::<Published>("Of an array of events some are refused; each says why.");
         vec![
-            ("/sessions", "get", operation("listSessions", "Sessions that the token may see").taking(vec![
+            operation("listSessions", "Sessions that the token may see").taking(vec![
                 query("status", status, "Only sessions in this state"),
                 query("projectId", json!({"type": "string"}), "Only sessions of this project"),
                 query("q", json!({"type": "string", "maxLength": MAX_TEXT_CHARS}), "Only sessions whose agent, test, project or name holds this text, in upper or lower case"),
                 query("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIST_PAGE}), "Sessions in the page; 50 if not given"),
                 query("cursor", json!({"type": "string"}), "nextCursor of the page before; with q a page may be short or empty and still have one"),
-            ]).giving(200, page).refusing(&[429])),
-            ("/sessions/{sessionId}", "get", operation("getSession", "One session").taking(vec![session_id()])
-                .giving(200, one).refusing(&[404, 429, 503])),
-            ("/sessions/{sessionId}/events", "get", operation("readEvents", "Events of a range, one JSON document a line").taking(vec![
+            ]).giving(200, page).refusing(&[429]),
+            operation("getSession", "One session").taking(vec![session_id()])
+                .giving(200, one).refusing(&[404, 429, 503]),
+            operation("readEvents", "Events of a range, one JSON document a line").taking(vec![
                 session_id(),
                 query("fromSeq", seq(), "First seq; 1 if not given"),
                 query("toSeq", seq(), "Last seq; the log's last one if not given"),
                 query("limit", seq(), "Events at most"),
-            ]).giving(200, lines("Entries of the log in order; a range that cannot be had is a `gap` message.")).refusing(&[404, 429, 503])),
-            ("/sessions/{sessionId}/events", "post", operation("publishEvents", "Publish one event or several; a repeat is stored once").taking(vec![
+            ]).giving(200, lines("Entries of the log in order; a range that cannot be had is a `gap` message.")).refusing(&[404, 429, 503]),
+            operation("publishEvents", "Publish one event or several; a repeat is stored once").taking(vec![
                 session_id(),
                 query("producerId", producer(), "Which of the user's producers this is"),
                 query("strict", json!({"type": "string", "enum": ["0", "1"]}), "1: refuse events with fields that readers will not understand"),
                 header("Agentbench-Producer", producer(), "The same; goes before producerId"),
             ]).reading(json!({"$ref": "#/components/schemas/Publish"})).giving(200, all_acked).giving(207, some_refused)
-                .refusing(&[404, 408, 409, 413, 429, 503])),
-            ("/sessions/{sessionId}/export", "get", operation("exportSession", "The whole log as a file").taking(vec![
+                .refusing(&[404, 408, 409, 413, 429, 503]),
+            operation("exportSession", "The whole log as a file").taking(vec![
                 session_id(),
                 query("format", json!({"type": "string", "enum": ["jsonl", "html"]}), "jsonl (the default): one JSON document a line; html: one page with log and evidence that opens without a server"),
-            ]).giving(200, exported()).refusing(&[404, 413, 429, 503])),
-            ("/sessions/{sessionId}/stream", "get", operation("streamSession", "Follow a session: Server-Sent Events").taking(vec![
+            ]).giving(200, exported()).refusing(&[404, 413, 429, 503]),
+            operation("streamSession", "Follow a session: Server-Sent Events").taking(vec![
                 session_id(),
                 query("from", json!({"type": "string"}), "live (the default), start, or a position EPOCH:SEQ:ID"),
                 query("stay", json!({"type": "string", "enum": ["0", "1"]}), "1: go on when the session has ended"),
@@ -146,11 +152,11 @@ impl Book {
             ]).giving(200, json!({"description": "session_joined, then the log's entries, `id` being the position after each; when the session has ended, `event: end`.",
                 "content": {"text/event-stream": {"schema": sse()}}}))
                 .giving(204, json!({"description": "The session has ended, and Last-Event-ID is its end: nothing will come."}))
-                .refusing(&[404, 429, 503])),
+                .refusing(&[404, 429, 503]),
         ]
     }
 
-    fn commands(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+    fn commands(&mut self) -> Vec<Operation> {
         let operation = |id, summary| Operation::new(id, "sessions", summary);
         let (session, transition) = (self.schema::<SessionInfo>(), self.schema::<Transition>());
         let made = |description: &str| {
@@ -193,10 +199,10 @@ impl Book {
             }))
             .giving(200, taken)
             .refusing(&[404, 408, 409, 413, 429, 503]);
-        vec![("/sessions", "post", create), ("/sessions/{sessionId}/commands", "post", step)]
+        vec![create, step]
     }
 
-    fn evidence(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+    fn evidence(&mut self) -> Vec<Operation> {
         let operation = |id, summary| {
             let session = json!({"type": "string", "format": "uuid"});
             let mut of = query("sessionId", session, "The session that it belongs to");
@@ -240,11 +246,10 @@ impl Book {
             .giving(200, json!({"description": "All of it; Content-Length is its size."}))
             .giving(204, json!({"description": "A part of it, from its beginning.", "headers": offset}))
             .refusing(&[404, 503]);
-        let path = "/evidence/{hash}";
-        vec![(path, "put", upload), (path, "get", download), (path, "head", progress)]
+        vec![upload, download, progress]
     }
 
-    fn connections(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+    fn connections(&mut self) -> Vec<Operation> {
         let operation = |id, summary| Operation::new(id, "connections", summary);
         let page = self.json::<ConnectionPage>("A page, by worker and age.");
         let one = self.json::<ConnectionInfo>("The connection as it is now.");
@@ -252,56 +257,40 @@ impl Book {
         let why = self.json::<Farewell>("Its end, with what was known of it then.");
         let reconnect = json!({"type": "string", "enum": ["now", "never"]});
         vec![
-            (
-                "/connections",
-                "get",
-                operation("listConnections", "Open connections; needs connection:list")
-                    .taking(vec![
-                        query("userId", json!({"type": "string"}), "Only those of this user"),
-                        query(
-                            "limit",
-                            json!({"type": "integer", "minimum": 1, "maximum": 1000}),
-                            "Connections in the page; 100 if not given",
-                        ),
-                        query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
-                    ])
-                    .giving(200, page),
-            ),
-            (
-                "/connections/{clientId}",
-                "get",
-                operation("getConnection", "One open connection; needs connection:list")
-                    .taking(vec![client_id()])
-                    .giving(200, one)
-                    .refusing(&[404]),
-            ),
-            (
-                "/connections/{clientId}",
-                "delete",
-                operation("closeConnection", "Close a connection; needs connection:close")
-                    .taking(vec![
-                        client_id(),
-                        query(
-                            "reconnect",
-                            reconnect,
-                            "What the client is told: never (4403, the default) or now (1001)",
-                        ),
-                    ])
-                    .giving(202, closing)
-                    .refusing(&[404]),
-            ),
-            (
-                "/connections/{clientId}/why",
-                "get",
-                operation("explainConnection", "Why a connection ended, for an hour; needs connection:list")
-                    .taking(vec![client_id()])
-                    .giving(200, why)
-                    .refusing(&[404]),
-            ),
+            operation("listConnections", "Open connections; needs connection:list")
+                .taking(vec![
+                    query("userId", json!({"type": "string"}), "Only those of this user"),
+                    query(
+                        "limit",
+                        json!({"type": "integer", "minimum": 1, "maximum": 1000}),
+                        "Connections in the page; 100 if not given",
+                    ),
+                    query("cursor", json!({"type": "string"}), "nextCursor of the page before"),
+                ])
+                .giving(200, page),
+            operation("getConnection", "One open connection; needs connection:list")
+                .taking(vec![client_id()])
+                .giving(200, one)
+                .refusing(&[404]),
+            operation("closeConnection", "Close a connection; needs connection:close")
+                .taking(vec![
+                    client_id(),
+                    query(
+                        "reconnect",
+                        reconnect,
+                        "What the client is told: never (4403, the default) or now (1001)",
+                    ),
+                ])
+                .giving(202, closing)
+                .refusing(&[404]),
+            operation("explainConnection", "Why a connection ended, for an hour; needs connection:list")
+                .taking(vec![client_id()])
+                .giving(200, why)
+                .refusing(&[404]),
         ]
     }
 
-    fn control(&mut self) -> Vec<(&'static str, &'static str, Operation)> {
+    fn control(&mut self) -> Vec<Operation> {
         let operation = |id, summary| Operation::new(id, "server", summary);
         let revoked = self.json::<RevokeAnswer>("In force and stored.");
         let body = schemars::schema_for!(RevokeBody);
@@ -310,43 +299,20 @@ impl Book {
         let stats = self.json::<StatsInfo>("The figures.");
         let alerts = self.json::<AlertsInfo>("Every rule, and the last changes.");
         vec![
-            (
-                "/tokens/revoke",
-                "post",
-                operation("revokeTokens", "Revoke tokens by id, user or age; needs token:revoke")
-                    .reading(json!(body))
-                    .giving(200, revoked)
-                    .refusing(&[408, 413, 503]),
-            ),
-            (
-                "/drain",
-                "post",
-                operation("drain", "Send everybody away and stop; needs server:drain")
-                    .giving(202, draining)
-                    .refusing(&[503]),
-            ),
-            (
-                "/reload",
-                "post",
-                operation("reload", "Read keys and certificates again, as on SIGHUP; needs server:drain")
-                    .giving(200, reloaded)
-                    .refusing(&[409, 503]),
-            ),
-            (
-                "/stats",
-                "get",
-                operation("getStats", "Counts, rates of the last ten seconds, memory; needs connection:list")
-                    .giving(200, stats),
-            ),
-            (
-                "/alerts",
-                "get",
-                operation(
-                    "getAlerts",
-                    "What watches over the server, and what it says; needs connection:list",
-                )
+            operation("revokeTokens", "Revoke tokens by id, user or age; needs token:revoke")
+                .reading(json!(body))
+                .giving(200, revoked)
+                .refusing(&[408, 413, 503]),
+            operation("drain", "Send everybody away and stop; needs server:drain")
+                .giving(202, draining)
+                .refusing(&[503]),
+            operation("reload", "Read keys and certificates again, as on SIGHUP; needs server:drain")
+                .giving(200, reloaded)
+                .refusing(&[409, 503]),
+            operation("getStats", "Counts, rates of the last ten seconds, memory; needs connection:list")
+                .giving(200, stats),
+            operation("getAlerts", "What watches over the server, and what it says; needs connection:list")
                 .giving(200, alerts),
-            ),
         ]
     }
 
@@ -549,11 +515,11 @@ fn publish() -> Value {
 }
 
 /// What operators look through.
-fn looking() -> Vec<(&'static str, &'static str, Operation)> {
+fn looking() -> Vec<Operation> {
     let seconds = json!({"type": "integer", "minimum": 1, "maximum": super::profile::MAX_SECONDS});
     let profile = json!({"description": "A flame graph; the folded stacks for who accepts only text/plain.",
         "content": {"image/svg+xml": {"schema": {"type": "string"}}, "text/plain": {"schema": {"type": "string"}}}});
-    let looking = |path, id, summary, named: Value| {
+    let looking = |id, summary, named: Value| {
         let filter = "Words with commas between them that a frame has to have (or not: !word): in, out, its opcode, type or name";
         let parameters = vec![
             named,
@@ -563,29 +529,23 @@ fn looking() -> Vec<(&'static str, &'static str, Operation)> {
         let text = json!({"schema": {"type": "string"}});
         let frames = json!({"description": "Without end: a line for each frame.", "content": {NDJSON: text, "text/event-stream": text}});
         let operation = Operation::new(id, "connections", summary).taking(parameters);
-        (path, "get", operation.giving(200, frames).refusing(&[404, 503]))
+        operation.giving(200, frames).refusing(&[404, 503])
     };
     vec![
         looking(
-            "/connections/{clientId}/frames",
             "inspectConnection",
             "Frames of a connection as they come and go; needs connection:list",
             client_id(),
         ),
         looking(
-            "/sessions/{sessionId}/frames",
             "inspectSession",
             "Frames of all participants as they come and go; needs connection:list and session:read",
             session_id(),
         ),
-        (
-            "/profile",
-            "post",
-            Operation::new("takeProfile", "server", "A CPU profile, if ENABLE_PROFILING; needs server:drain")
-                .taking(vec![query("seconds", seconds, "Time to look for; 10 if not given")])
-                .giving(200, profile)
-                .refusing(&[404, 503]),
-        ),
+        Operation::new("takeProfile", "server", "A CPU profile, if ENABLE_PROFILING; needs server:drain")
+            .taking(vec![query("seconds", seconds, "Time to look for; 10 if not given")])
+            .giving(200, profile)
+            .refusing(&[404, 503]),
     ]
 }
 
