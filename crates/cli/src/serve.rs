@@ -243,7 +243,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    notifier.watch(server.probe())?;
+    notifier.watch(server.probe());
     notifier.ready();
     loop {
         tokio::select! {
