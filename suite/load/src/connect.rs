@@ -83,7 +83,7 @@ pub(crate) async fn open(stream: &mut TcpStream, offer: &Offer<'_>) -> anyhow::R
             Ok(None) => {}
             Ok(Some(opened)) => return Ok(opened.rest),
             Err(refused @ OpeningError::Refused(_)) => return Err(refused.into()),
-            Err(error) => return Err(error).context("this is no WebSocket server"),
+            Err(error) => return Err(error).context("this is not a WebSocket server"),
         }
     }
 }
