@@ -125,7 +125,11 @@ fn until_acked(server: &ServerProcess, run: &mut Child) {
         line.and_then(|count| count.trim().parse::<f64>().ok()).is_some_and(|count| count > 0.0)
     };
     while !acked() {
-        assert!(run.try_wait().unwrap().is_none(), "the run was over before anything was acked");
+        if let Some(status) = run.try_wait().unwrap() {
+            let mut said = String::new();
+            run.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("the run was over before anything was acked, with {status}: {said}");
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
 }
