@@ -10,6 +10,9 @@ const TLS_PORT: u16 = 443;
 /// The query parameter that names the producer.
 const PRODUCER: &str = "producerId";
 
+/// The query parameter that has events with warnings refused.
+const STRICT: &str = "strict";
+
 /// A server's address, in the parts that the driver and the handshake need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -61,15 +64,22 @@ impl Address {
     }
 }
 
-/// Adds the producer's name to the target's query, percent-encoded, since a header cannot carry every character. Replaces a name in
-/// the URL.
-pub(crate) fn with_producer(target: &str, producer: &str) -> String {
+/// Adds the producer's name to the target's query, percent-encoded, since a header cannot carry every character, and `strict=1` if
+/// `strict`. Replaces what the URL says of them.
+pub(crate) fn with_query(target: &str, producer: &str, strict: bool) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut whole = format!("{path}?");
-    let is_other = |pair: &&str| !pair.is_empty() && pair.split('=').next() != Some(PRODUCER);
+    let is_other = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !pair.is_empty() && name != PRODUCER && !(strict && name == STRICT)
+    };
     for pair in query.split('&').filter(is_other) {
         whole.push_str(pair);
         whole.push('&');
+    }
+    if strict {
+        whole.push_str(STRICT);
+        whole.push_str("=1&");
     }
     whole.push_str(PRODUCER);
     whole.push('=');
@@ -95,7 +105,18 @@ mod tests {
             ("/?producerId=x&a=b&producerIds=y", "\u{6771}", "/?a=b&producerIds=y&producerId=%E6%9D%B1"),
             ("/", "a&b=c+d%#?~_.", "/?producerId=a%26b%3Dc%2Bd%25%23%3F~_."),
         ] {
-            assert_eq!(with_producer(target, producer), whole);
+            assert_eq!(with_query(target, producer, false), whole);
+        }
+    }
+
+    #[test]
+    fn strict_goes_into_the_query_and_replaces_that_of_the_url() {
+        for (target, strict, whole) in [
+            ("/ws", true, "/ws?strict=1&producerId=p"),
+            ("/ws?strict=0&a=b&stricter=1", true, "/ws?a=b&stricter=1&strict=1&producerId=p"),
+            ("/ws?strict=1", false, "/ws?strict=1&producerId=p"),
+        ] {
+            assert_eq!(with_query(target, "p", strict), whole);
         }
     }
 

@@ -66,7 +66,7 @@ impl Backoff {
 pub struct Settings {
     /// `Host` header.
     pub host: String,
-    /// Path and query of the request; the producer's name is added to the query.
+    /// Path and query of the request; the producer's name and `strict` are added to the query.
     pub target: String,
     /// The initial token.
     pub token: Option<String>,
@@ -74,6 +74,8 @@ pub struct Settings {
     pub has_token_provider: bool,
     /// Name of this producer, kept over reconnects.
     pub producer_id: String,
+    /// Whether events are refused that would be stored with warnings.
+    pub strict: bool,
     /// Encoding of messages.
     pub format: Format,
     /// Whether permessage-deflate is offered.
@@ -143,6 +145,7 @@ impl Config {
             token: None,
             has_token_provider: false,
             producer_id: String::new(),
+            strict: false,
             format: Format::Json,
             compression: false,
             connect_timeout: Duration::from_secs(10),
@@ -195,6 +198,15 @@ impl Config {
     #[must_use]
     pub fn producer_id(mut self, id: impl Into<String>) -> Self {
         self.settings.producer_id = id.into();
+        self
+    }
+
+    /// Has the server refuse events with fields that readers will not understand (`invalid_message` with the `field`), by
+    /// `strict=1` in the address. By default they are stored, and their outcome has
+    /// [warnings](crate::Outcome::Stored::warnings). With `false`, the URL's own `strict` applies.
+    #[must_use]
+    pub fn strict(mut self, on: bool) -> Self {
+        self.settings.strict = on;
         self
     }
 

@@ -63,7 +63,7 @@ mod ticket;
 pub use agentbench_protocol::message::{ErrorData, Joined, Presence, Sender, Transition};
 pub use agentbench_protocol::{
     AckLevel, Epoch, ErrorCode, GapCause, NotRecovered, Outcome as TestOutcome, Position, Priority, Seq,
-    SessionId, SessionInfo, StartAt, Status, SystemMessage,
+    SessionId, SessionInfo, StartAt, Status, SystemMessage, Warning,
 };
 pub use client::{Client, Created, HistoryPage, NewSession, Publisher, SessionPage, State};
 pub use config::{Backoff, Config, Format, OutboxPolicy, Settings, TokenFuture};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentbench_protocol::message::ErrorData;
-use agentbench_protocol::{AckLevel, Epoch, Seq};
+use agentbench_protocol::{AckLevel, Epoch, Seq, Warning};
 
 /// The outcome of a publish.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub enum Outcome {
         level: Option<AckLevel>,
         /// Whether it was in the log already, from an earlier send.
         duplicate: bool,
+        /// Fields that readers will not understand; [`Config::strict`](crate::Config::strict) has such events refused.
+        warnings: Vec<Warning>,
     },
     /// The server refused it: it is not in the log.
     Refused(ErrorData),

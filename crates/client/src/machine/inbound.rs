@@ -2,7 +2,7 @@
 //! read in place, and only rare messages become typed values.
 
 use agentbench_protocol::json::{JsonError, RawValue, Scanner};
-use agentbench_protocol::{AckLevel, Epoch, MessageType, Seq, SessionId};
+use agentbench_protocol::{AckLevel, Epoch, MessageType, Seq, SessionId, Warning};
 
 use crate::item::{Parts, Span};
 
@@ -27,6 +27,7 @@ pub(super) struct Incoming<'a> {
 pub(super) struct IncomingAck<'a> {
     id: Option<RawValue<'a>>,
     acks: Option<&'a str>,
+    warnings: Option<&'a str>,
     seq: Option<Seq>,
     pub(super) session_id: Option<SessionId>,
     pub(super) epoch: Option<Epoch>,
@@ -137,6 +138,7 @@ impl<'a> Incoming<'a> {
                 "\"type\"" => is_ack = value.plain_str() == Some("ack"),
                 "\"originalMessageId\"" => ack.id = Some(value),
                 "\"acks\"" => ack.acks = Some(value.text),
+                "\"warnings\"" => ack.warnings = Some(value.text),
                 "\"seq\"" => ack.seq = value.to_u64(),
                 "\"sessionId\"" => ack.session_id = value.plain_str().and_then(|text| text.parse().ok()),
                 "\"epoch\"" => ack.epoch = value.plain_str().and_then(|text| text.parse().ok()),
@@ -151,6 +153,11 @@ impl<'a> Incoming<'a> {
 }
 
 impl IncomingAck<'_> {
+    /// The warnings about its event; empty if they cannot be read.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        self.warnings.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+    }
+
     /// Calls `acked` with the id and seq of every acked event.
     pub(super) fn each(&self, mut acked: impl FnMut(&str, Seq)) {
         if let (Some(id), Some(seq)) = (self.id.and_then(|id| id.to_str()), self.seq) {
@@ -212,6 +219,27 @@ mod tests {
         }
         assert_eq!(messages("[]").unwrap().len(), 0);
         assert_eq!(messages("{}").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn warnings_are_read_and_unreadable_ones_leave_the_ack() {
+        let read = |warnings: &str| {
+            let frame = format!(
+                r#"{{"type":"system_message","data":{{"type":"ack","originalMessageId":"a","seq":7{warnings}}}}}"#
+            );
+            let ack = messages(&frame).unwrap()[0].ack().unwrap();
+            let mut acked = Vec::new();
+            ack.each(|id, seq| acked.push((id.to_owned(), seq)));
+            assert_eq!(acked, [("a".to_owned(), 7)], "{warnings}");
+            ack.warnings()
+        };
+        let expected = Warning { field: "data.\"x\"".into(), detail: "no".into() };
+        assert_eq!(read(r#","warnings":[{"field":"data.\"x\"","detail":"no","later":1}]"#), [expected]);
+        for none in
+            ["", r#","warnings":[]"#, r#","warnings":null"#, r#","warnings":[1]"#, r#","warnings":"x""#]
+        {
+            assert_eq!(read(none), [], "{none}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use super::outbound::Framing;
 use super::verdict::ConnectionLoss;
-use crate::address::with_producer;
+use crate::address::with_query;
 use crate::config::{Format, Settings};
 
 /// Maximum characters of a refused upgrade's body that are kept for the user.
@@ -92,7 +92,7 @@ impl Connection {
         let mut control = BytesMut::new();
         let bearer = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.as_deref().map(|bearer| ("Authorization", bearer)).into_iter().collect();
-        let target = with_producer(&settings.target, &settings.producer_id);
+        let target = with_query(&settings.target, &settings.producer_id, settings.strict);
         let offer = Offer {
             host: &settings.host,
             target: &target,

@@ -151,6 +151,7 @@ impl<T> Machine<T> {
         let Self { sessions, holdings, stats, told, attempt, .. } = self;
         let Some(participation) = sessions.get_mut(&session) else { return };
         let (epoch, level, duplicate) = (ack.epoch, ack.level, ack.duplicate);
+        let warnings = ack.warnings();
         ack.each(|id, seq| {
             let Some((ticket, share)) = participation.outbox.acked(id) else { return };
             holdings.release(share);
@@ -160,7 +161,7 @@ impl<T> Machine<T> {
             if let Some(ticket) = ticket {
                 told.push_back(Output::Published {
                     ticket,
-                    outcome: Outcome::Stored { seq, epoch, level, duplicate },
+                    outcome: Outcome::Stored { seq, epoch, level, duplicate, warnings: warnings.clone() },
                 });
             }
         });

@@ -10,7 +10,7 @@ use agentbench_client::{
 use agentbench_protocol::{Command, Reconnect};
 
 use super::pair::{Pair, settings};
-use super::server::HEARTBEAT_MS;
+use super::server::{HEARTBEAT_MS, warnings};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -40,7 +40,54 @@ fn an_ack_tells_all_that_it_vouches_for() {
     pair.settle();
     let level = Some(agentbench_client::AckLevel::Logged);
     let epoch = Some(Epoch::from_u64(7));
-    assert_eq!(*pair.outcome(1), Outcome::Stored { seq: 2, epoch, level, duplicate: false });
+    assert_eq!(
+        *pair.outcome(1),
+        Outcome::Stored { seq: 2, epoch, level, duplicate: false, warnings: vec![] }
+    );
+}
+
+#[test]
+fn an_acks_warnings_belong_to_its_event_alone_also_when_it_is_a_repeat() {
+    for format in [Format::Json, Format::Msgpack] {
+        let mut pair = Pair::new(settings(|config| config.format(format)));
+        pair.settle();
+        pair.server.faults.warned = Some("e2");
+        let session = pair.create();
+        let warned = |pair: &Pair| {
+            [1, 2, 3].map(|ticket| match pair.outcome(ticket) {
+                Outcome::Stored { warnings, duplicate, .. } => (warnings.clone(), *duplicate),
+                other => panic!("ticket {ticket}: {other:?}"),
+            })
+        };
+        let expected = |duplicate| [vec![], warnings(), vec![]].map(|warnings| (warnings, duplicate));
+        for number in 1..=3 {
+            pair.publish(session, number);
+        }
+        pair.carry_up(usize::MAX);
+        pair.cut();
+        pair.settle_within(MINUTE);
+        assert_eq!(warned(&pair), expected(true));
+        for ticket in 1..=3 {
+            pair.heard.outcomes.remove(&ticket);
+        }
+        let session = pair.create();
+        for number in 1..=3 {
+            pair.publish(session, number);
+        }
+        pair.settle();
+        assert_eq!(warned(&pair), expected(false));
+    }
+}
+
+#[test]
+fn strict_is_asked_for_on_each_connection() {
+    for (strict, target) in [(false, "/?producerId=p"), (true, "/?strict=1&producerId=p")] {
+        let mut pair = Pair::new(settings(|config| config.strict(strict)));
+        pair.settle();
+        pair.cut();
+        pair.settle_within(MINUTE);
+        assert_eq!(pair.server.targets, [target; 2]);
+    }
 }
 
 #[test]

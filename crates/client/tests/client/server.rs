@@ -11,7 +11,8 @@ use agentbench_protocol::event::{
 };
 use agentbench_protocol::message::{Joined, Transition};
 use agentbench_protocol::{
-    AckLevel, Command, Epoch, Head, MessageType, Reconnect, Refusal, SUBPROTOCOL_MSGPACK, Status, msgpack,
+    AckLevel, Command, Epoch, Head, MessageType, Reconnect, Refusal, SUBPROTOCOL_MSGPACK, Status, Warning,
+    msgpack,
 };
 use agentbench_session::{
     ConnectionKey, Context, Publish, Published, Session, Settled, Step, Summary, Waiter, resolve,
@@ -45,6 +46,8 @@ pub(crate) struct Faults {
     pub(crate) http: Option<(u16, Option<u64>)>,
     /// Says and does nothing after the upgrade.
     pub(crate) is_silent: bool,
+    /// Acks the event with this id with [`warnings`].
+    pub(crate) warned: Option<&'static str>,
     /// Takes tokens other than this one for bad.
     pub(crate) token: Option<String>,
 }
@@ -52,6 +55,11 @@ pub(crate) struct Faults {
 struct Hosted {
     session: Session,
     frames: Vec<Frame>,
+}
+
+/// What the ack of a warned event has.
+pub(crate) fn warnings() -> Vec<Warning> {
+    vec![Warning { field: "data.score".into(), detail: "data.score must be a number".into() }]
 }
 
 #[derive(Default)]
@@ -67,6 +75,8 @@ pub(crate) struct Server {
     /// Every envelope that was understood, as `kind id`.
     pub(crate) seen: Vec<String>,
     pub(crate) tokens: Vec<String>,
+    /// Path and query of each upgrade.
+    pub(crate) targets: Vec<String>,
     inflater: Inflater,
 }
 
@@ -235,7 +245,7 @@ impl Server {
         }
         let token =
             request.header("authorization").unwrap_or_default().trim_start_matches("Bearer ").to_owned();
-        assert!(request.target.contains("?producerId="), "{}", request.target);
+        self.targets.push(request.target.to_owned());
         let upgrade = request.upgrade().unwrap();
         let protocol = upgrade.protocols().next().unwrap().to_owned();
         connection.is_packed = protocol == SUBPROTOCOL_MSGPACK;
@@ -516,13 +526,20 @@ impl Server {
     }
 
     fn ack(&mut self, id: SessionId, epoch: Epoch, acks: &[(String, Seq)], duplicate: bool) {
-        let (session, epoch) = (id.to_string(), epoch.to_string());
-        let head = AckHead { session: &session, epoch: &epoch, level: "logged" };
+        let (session, epoch_text) = (id.to_string(), epoch.to_string());
+        let head = AckHead { session: &session, epoch: &epoch_text, level: "logged" };
+        let warned = self.faults.warned;
+        let is_warned = |event: &str| warned == Some(event);
         match acks {
             [] => {}
             [(event, seq)] => self.send(|dst| {
-                write_ack(dst, 1, 2, &head, &AckedEvent { id: event, seq: *seq, duplicate, warnings: &[] });
+                let warnings = if is_warned(event) { warnings() } else { Vec::new() };
+                let acked = AckedEvent { id: event, seq: *seq, duplicate, warnings: &warnings };
+                write_ack(dst, 1, 2, &head, &acked);
             }),
+            many if many.iter().any(|(event, _)| is_warned(event)) => {
+                many.iter().for_each(|one| self.ack(id, epoch, std::slice::from_ref(one), duplicate));
+            }
             many => {
                 let pairs = many.iter().map(|(event, seq)| (&**event, *seq));
                 self.send(|dst| write_acks(dst, 1, 2, &head, pairs));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use agentbench_client::{
     AckLevel, ConnectionEvent, Disconnected, Ended, Epoch, Error, ErrorData, GaveUp, NewSession, Outcome,
-    Position, Seq, SessionId,
+    Position, Seq, SessionId, Warning,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -228,15 +228,27 @@ fn error_of(error: &Value) -> Error {
 #[derive(Deserialize)]
 #[serde(tag = "status", rename_all = "camelCase")]
 enum DriverOutcome {
-    Stored { seq: Seq, epoch: Option<Epoch>, level: Option<AckLevel>, duplicate: bool },
-    Refused { refusal: ErrorData },
-    Unknown { why: Value, sent: bool },
+    Stored {
+        seq: Seq,
+        epoch: Option<Epoch>,
+        level: Option<AckLevel>,
+        duplicate: bool,
+        #[serde(default)]
+        warnings: Vec<Warning>,
+    },
+    Refused {
+        refusal: ErrorData,
+    },
+    Unknown {
+        why: Value,
+        sent: bool,
+    },
 }
 
 fn outcome_of(value: &Value) -> Outcome {
     match read(value) {
-        Ok(DriverOutcome::Stored { seq, epoch, level, duplicate }) => {
-            Outcome::Stored { seq, epoch, level, duplicate }
+        Ok(DriverOutcome::Stored { seq, epoch, level, duplicate, warnings }) => {
+            Outcome::Stored { seq, epoch, level, duplicate, warnings }
         }
         Ok(DriverOutcome::Refused { refusal }) => Outcome::Refused(refusal),
         Ok(DriverOutcome::Unknown { why, sent }) => Outcome::Unknown { why: gave_up(&why), sent },

@@ -48,8 +48,12 @@ fn ending(about: &Disconnected) -> Value {
 
 fn outcome_of(outcome: &Outcome) -> Value {
     match outcome {
-        Outcome::Stored { seq, epoch, level, duplicate } => {
-            json!({"status": "stored", "seq": seq, "epoch": epoch, "level": level, "duplicate": duplicate})
+        Outcome::Stored { seq, epoch, level, duplicate, warnings } => {
+            let warnings = (!warnings.is_empty()).then_some(warnings);
+            json!({
+                "status": "stored", "seq": seq, "epoch": epoch, "level": level, "duplicate": duplicate,
+                "warnings": warnings,
+            })
         }
         Outcome::Refused(refusal) => json!({"status": "refused", "refusal": refusal}),
         Outcome::Unknown { why, sent } => json!({"status": "unknown", "why": gave_up(why), "sent": sent}),
