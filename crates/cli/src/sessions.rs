@@ -386,9 +386,16 @@ async fn oldest(waiting: &mut VecDeque<(u64, Ticket)>) -> (u64, Outcome) {
 
 fn report_outcome(line: u64, outcome: &Outcome, json: bool, tally: &mut Tally) -> anyhow::Result<()> {
     let shown = match outcome {
-        Outcome::Stored { seq, duplicate, .. } => {
+        Outcome::Stored { seq, duplicate, warnings, .. } => {
             tally.stored += 1;
-            serde_json::json!({"line": line, "outcome": "stored", "seq": seq, "duplicate": duplicate})
+            let mut stored =
+                serde_json::json!({"line": line, "outcome": "stored", "seq": seq, "duplicate": duplicate});
+            if !warnings.is_empty() {
+                let details: Vec<&str> = warnings.iter().map(|warning| &*warning.detail).collect();
+                eprintln!("agentbench: line {line} was stored with a warning: {}", details.join("; "));
+                stored["warnings"] = serde_json::json!(warnings);
+            }
+            stored
         }
         Outcome::Refused(why) => {
             tally.failed += 1;

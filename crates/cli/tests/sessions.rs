@@ -129,6 +129,27 @@ fn refusals_and_bad_lines_have_exit_code_1() {
 }
 
 #[test]
+fn what_readers_will_not_understand_is_stored_with_a_warning() {
+    let shell = Shell::new();
+    let session = shell.good(&["create"], "").trim().to_owned();
+    let scores =
+        [r#"{"eventType":"score_update","score":0.9}"#, r#"{"eventType":"score_update","score":"0.9"}"#]
+            .join("\n");
+    let output = shell.run(&["publish", &session, "--json"], &scores);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "agentbench: line 2 was stored with a warning: data.score must be a number\n");
+    let warning = serde_json::json!({"field": "data.score", "detail": "data.score must be a number"});
+    assert_eq!(
+        lines(&String::from_utf8(output.stdout).unwrap()),
+        [
+            serde_json::json!({"line": 1, "outcome": "stored", "seq": 2, "duplicate": false}),
+            serde_json::json!({"line": 2, "outcome": "stored", "seq": 3, "duplicate": false, "warnings": [warning]}),
+        ]
+    );
+}
+
+#[test]
 fn an_export_goes_into_a_file_whole_or_not_at_all() {
     let shell = Shell::new();
     let session = shell.good(&["create", "--project", "p", "--agent", "a"], "").trim().to_owned();
