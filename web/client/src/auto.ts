@@ -35,9 +35,8 @@ function socketsOf(options: ConnectOptions): Transport {
 export function transportOf(options: ConnectOptions, codec: Codec, switched: FallbackParts["switched"]): Transport {
   const { transport = "auto", webSocketRetry = 300_000 } = options;
   if (typeof transport === "function") return transport;
-  if (transport === "sse") return autoTransport({ codec, sockets: null, retryAfter: webSocketRetry, switched });
-  const sockets = socketsOf(options);
-  return transport === "websocket" ? sockets : autoTransport({ codec, sockets, retryAfter: webSocketRetry, switched });
+  const sockets = transport === "sse" ? null : socketsOf(options);
+  return sockets && transport === "websocket" ? sockets : autoTransport({ codec, sockets, retryAfter: webSocketRetry, switched });
 }
 
 /** Makes WebSockets as long as they work, and links over HTTP where they do not. */

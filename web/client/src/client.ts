@@ -46,7 +46,7 @@ export class Client extends Commands {
     this.#transport = options.transport === "sse" ? "sse" : "websocket";
     this.#driver = new Driver(settings, {
       transport,
-      request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId },
+      request: { url: options.url, subprotocol: settings.codec.subprotocol, producerId: this.producerId, strict: options.strict },
       provideToken: async () => (await options.tokenProvider?.()) ?? "",
       mayConnect: async () => store?.check(),
       tell: (event) => this.#emit(event),

@@ -36,6 +36,11 @@ export interface ConnectOptions {
    * once. Random by default; a durable outbox remembers its own. At most 128 visible characters.
    */
   producerId?: string;
+  /**
+   * Has the server refuse events with fields that readers will not understand (`invalid_message` with the `field`), by `strict=1` in
+   * the address. By default they are stored, and their outcome has `warnings`.
+   */
+  strict?: boolean;
   /** Keeps events that are not acked over reloads and crashes: `indexedDbOutbox()`, `fileOutbox()` or one of your own. */
   outbox?: OutboxStore;
   /** How messages are written. `"json"` by default; `"msgpack"` needs the package `@msgpack/msgpack`. */

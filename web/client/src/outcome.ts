@@ -1,5 +1,5 @@
 /** What becomes of a publish, a command and a client, said so that the caller knows what it may do now. */
-import type { AckLevel, ErrorData } from "./protocol.js";
+import type { AckLevel, ErrorData, Warning } from "./protocol.js";
 
 /** The log has the event. */
 export interface Stored {
@@ -12,6 +12,8 @@ export interface Stored {
   level: AckLevel | null;
   /** The log had it already, from an earlier send. */
   duplicate: boolean;
+  /** Fields that readers will not understand, if there are any. `strict` in the options has such events refused. */
+  warnings?: Warning[];
 }
 
 /** The server refused the event: it is not in the log. */

@@ -26,6 +26,8 @@ export interface Ack {
   seq?: number | null;
   /** The session. */
   sessionId?: string | null;
+  /** Fields of the event that readers will not understand; it is in the log all the same. Only in the single form. */
+  warnings?: Warning[];
 }
 
 /**
@@ -538,4 +540,12 @@ export interface Transition {
   sessionId: string;
   /** The state now. */
   status: Status;
+}
+
+/** A field of a known event type that readers will not understand. */
+export interface Warning {
+  /** What it should be. */
+  detail: string;
+  /** The field's path, for example `data.score`. */
+  field: string;
 }

@@ -11,6 +11,8 @@ export interface TransportRequest {
   token: string | null;
   /** Name of the producer. */
   producerId: string;
+  /** Whether events are refused that would be stored with warnings. */
+  strict?: boolean | undefined;
 }
 
 /** What a transport tells. After `closed`, `refused` or a `close` it tells nothing more. */
@@ -66,10 +68,11 @@ export function codeOf(code: number): number | null {
   return code < 1000 || [1005, 1006, 1015].includes(code) ? null : code;
 }
 
-/** The address to connect to. The producer's name is part of it, since a header cannot carry every character. */
-export function addressOf({ url, producerId }: TransportRequest): string {
+/** The address to connect to. The producer's name is part of it, since a header cannot carry every character; so is `strict`. */
+export function addressOf({ url, producerId, strict }: TransportRequest): string {
   const address = new URL(url);
   address.searchParams.set("producerId", producerId);
+  if (strict) address.searchParams.set("strict", "1");
   // A WebSocket refuses an address with one.
   address.hash = "";
   return address.href;

@@ -36,6 +36,23 @@ test("addresses and tokens", () => {
   for (const odd of [null, "", "a", "a.b.c", `h.${btoa('{"exp":"12"}')}.s`]) expect(timeIn(odd, "exp")).toBeNull();
 });
 
+test("POSTs ask for strictness if the options or the address do", async () => {
+  const asked: string[] = [];
+  const web = createServer((request, response) => {
+    asked.push(`${request.method ?? ""} ${request.url ?? ""}`);
+    response.end("{}");
+  }).listen(0, "127.0.0.1");
+  await once(web, "listening");
+  const url = `ws://127.0.0.1:${(web.address() as AddressInfo).port}/ws`;
+  for (const api of [new Api(url, null, "p"), new Api(url, null, "p", true), new Api(`${url}?strict=1`, null, "p"), new Api(`${url}?strict=0`, null, "p")]) {
+    await api.json("x", { method: "POST" });
+    await api.json("x");
+  }
+  const [plain, strict] = ["POST /x?producerId=p", "POST /x?producerId=p&strict=1"];
+  expect(asked).toEqual([plain, "GET /x", strict, "GET /x", strict, "GET /x", plain, "GET /x"]);
+  web.close();
+});
+
 describe("an older server", () => {
   const create = { command: "create_session", projectId: "shop", testId: "t", agentName: "a" };
   const start = { command: "start_test", sessionId: "s" };

@@ -125,3 +125,12 @@ test("the address carries the producer's name in any script, and no fragment", (
     expect(socket.url).toMatch(/^[!-~]+$/);
   }
 });
+
+test("the address asks for strictness if that is wanted, and leaves the URL's own alone otherwise", () => {
+  const asked = (url: string, strict?: boolean): string[] => new URL(begin({ ...REQUEST, url, strict }).socket.url).searchParams.getAll("strict");
+  expect(asked("ws://h/ws")).toEqual([]);
+  expect(asked("ws://h/ws", false)).toEqual([]);
+  expect(asked("ws://h/ws", true)).toEqual(["1"]);
+  expect(asked("ws://h/ws?strict=0", true)).toEqual(["1"]);
+  expect(asked("ws://h/ws?strict=1")).toEqual(["1"]);
+});

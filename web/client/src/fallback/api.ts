@@ -40,7 +40,8 @@ export function httpBase(url: string): string {
 /** The API as one client uses it. */
 export class Api {
   readonly #base: string;
-  readonly #producerId: string;
+  /** Goes with each POST. */
+  readonly #query: string;
   /** Used from the next request on. */
   token: string | null;
   /**
@@ -49,10 +50,12 @@ export class Api {
    */
   time = 0;
 
-  constructor(url: string, token: string | null, producerId: string) {
+  constructor(url: string, token: string | null, producerId: string, strict = false) {
     this.#base = httpBase(url);
     this.token = token;
-    this.#producerId = producerId;
+    // In the address: a header cannot carry every character.
+    this.#query = `?producerId=${encodeURIComponent(producerId)}`;
+    if (strict || new URL(url).searchParams.get("strict") === "1") this.#query += "&strict=1";
   }
 
   /** Asks, and gives an answer that is good. Throws `Refusal`, `Unusable`, or what `fetch` throws. */
@@ -60,9 +63,8 @@ export class Api {
     const { token = this.token, ...rest } = init;
     const headers = new Headers(rest.headers);
     if (token !== null && path !== "healthz") headers.set("Authorization", `Bearer ${token}`);
-    // In the address: a header cannot carry every character.
-    const producer = rest.method === "POST" ? `?producerId=${encodeURIComponent(this.#producerId)}` : "";
-    const response = await fetch(this.#base + path + producer, { ...rest, headers, cache: "no-store", redirect: "error" });
+    const query = rest.method === "POST" ? this.#query : "";
+    const response = await fetch(this.#base + path + query, { ...rest, headers, cache: "no-store", redirect: "error" });
     this.time = Date.parse(response.headers.get("date") ?? "") || (timeIn(token, "iat") ?? 0);
     if (response.ok) return response;
     throw await failureOf(response);

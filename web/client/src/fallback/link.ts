@@ -34,7 +34,7 @@ export class HttpLink implements TransportLink {
     this.#events = events;
     this.#subprotocol = request.subprotocol;
     this.#codec = codec;
-    this.#api = new Api(request.url, request.token, request.producerId);
+    this.#api = new Api(request.url, request.token, request.producerId, request.strict);
     this.#publisher = new Publisher(this.#api, this.#end.signal, (type, data, session) => {
       this.#say(type, data, session);
     }, (error) => {

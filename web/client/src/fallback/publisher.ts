@@ -1,5 +1,5 @@
 /** Events on their way by POST: those of one session one request after the other, so that they keep their order. */
-import type { Envelope } from "../protocol.js";
+import type { Envelope, Warning } from "../protocol.js";
 import { type Api, Refusal, Unusable } from "./api.js";
 import { pathOf } from "./commands.js";
 
@@ -12,7 +12,7 @@ const MAX_BYTES = 64 * 1024;
 interface Published {
   epoch?: string | null;
   level?: string;
-  acks: { originalMessageId: string; seq: number; duplicate?: boolean }[];
+  acks: { originalMessageId: string; seq: number; duplicate?: boolean; warnings?: Warning[] }[];
   errors: Record<string, unknown>[];
 }
 
@@ -107,10 +107,15 @@ export class Publisher {
   }
 
   #answered(session: string, { epoch, level, acks, errors }: Published): void {
+    const head = { type: "ack", sessionId: session, epoch, level };
     for (const isRepeat of [false, true]) {
-      const pairs = acks.filter(({ duplicate = false }) => duplicate === isRepeat).map(({ originalMessageId, seq }) => [originalMessageId, seq]);
-      const data = { type: "ack", sessionId: session, epoch, level, acks: pairs, ...(isRepeat && { duplicate: true }) };
-      if (pairs.length > 0) this.#say("system_message", data, session);
+      const alike = acks.filter(({ duplicate = false, warnings }) => duplicate === isRepeat && !warnings);
+      const pairs = alike.map(({ originalMessageId, seq }) => [originalMessageId, seq]);
+      if (pairs.length > 0) this.#say("system_message", { ...head, acks: pairs, ...(isRepeat && { duplicate: true }) }, session);
+    }
+    // Warnings belong to one event.
+    for (const ack of acks) {
+      if (ack.warnings) this.#say("system_message", { ...ack, ...head }, session);
     }
     for (const error of errors) this.#say("error", error, session);
   }

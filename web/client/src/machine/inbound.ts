@@ -43,7 +43,7 @@ export function delivered(message: Fields, data: Fields): Delivered {
 /** Id and seq of every event that an ack in either form is for. */
 export function ackedIn(data: Fields): [string, number][] {
   // Anything behind a pair is a later version's.
-  const pairs: unknown[] = [[data.originalMessageId, data.seq], ...(Array.isArray(data.acks) ? (data.acks as unknown[]) : [])];
+  const pairs: unknown[] = [[[data.originalMessageId, data.seq]], data.acks].flat();
   return pairs.filter((pair): pair is [string, number] => Array.isArray(pair) && seqOf(pair[1]) >= 0);
 }
 

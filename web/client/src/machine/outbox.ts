@@ -79,8 +79,7 @@ function settle(state: State, found: Participation, index: number, outcomeOf: (e
   const entry = remove(state, found, index);
   if (!entry) return false;
   const outcome = outcomeOf(entry);
-  const { status } = outcome;
-  if (status !== "stored") state.stats[status] += 1;
+  state.stats[outcome.status === "stored" ? "acked" : outcome.status] += 1;
   state.outputs.push(() => entry.ticket?.(outcome));
   releaseUnacked(state, found);
   return true;

@@ -1,6 +1,6 @@
 /** From the server's messages to what they change: outcomes, replies, items. */
 import type { EventItem, LifecycleItem, ViolationItem } from "../item.js";
-import type { AckLevel, Presence, SystemMessage } from "../protocol.js";
+import type { AckLevel, Presence, SystemMessage, Warning } from "../protocol.js";
 import { commandRefused } from "./commands.js";
 import { CLOSE_INVALID, established, lost } from "./connect.js";
 import { type Following, isOfAnotherHistory } from "./follow.js";
@@ -76,14 +76,17 @@ function named({ participations }: State, session: string): Participation[] {
 }
 
 function takeAck(state: State, session: string, data: Fields): void {
-  const duplicate = data.duplicate === true;
-  const level = (text(data.level) || null) as AckLevel | null;
-  const epoch = text(data.epoch) || null;
+  const { warnings } = data;
+  const outcome = {
+    status: "stored" as const,
+    epoch: text(data.epoch) || null,
+    level: (text(data.level) || null) as AckLevel | null,
+    duplicate: data.duplicate === true,
+    ...(Array.isArray(warnings) && warnings.length > 0 && { warnings: warnings as Warning[] }),
+  };
   for (const found of named(state, session)) {
     for (const [id, seq] of ackedIn(data)) {
-      if (!stored(state, found, id, { status: "stored", seq, epoch, level, duplicate })) continue;
-      state.stats.acked += 1;
-      if (duplicate) state.stats.duplicates += 1;
+      if (stored(state, found, id, { ...outcome, seq }) && outcome.duplicate) state.stats.duplicates += 1;
     }
     state.attend(found);
   }
