@@ -191,7 +191,7 @@ class Runner {
       if (Object.keys(fields).length > 0) expect(found, where).toBeTypeOf("object");
       for (const [name, one] of Object.entries(fields)) this.match(one, (found as Fields)[name], `${where}.${name}`);
     } else {
-      expect(found, where).toEqual(wanted);
+      expect(found ?? null, where).toEqual(wanted);
     }
   }
 }
