@@ -1,5 +1,5 @@
-//! What may come in and wait: the commit backlog, messages that have not arrived whole, and the process's memory, which decides
-//! who is refused first.
+//! Limits on intake: the commit backlog, the bytes of incomplete messages, and the process's memory, on which the order of
+//! refusals depends.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::rules::{may_not_publish, publishing_needs};
 pub(crate) struct Intake {
     pub(crate) memory: Memory,
     backlog: Arc<Backlog>,
-    /// Bytes of messages that have not arrived whole.
+    /// Bytes of incomplete messages.
     receiving: Arc<Total>,
     metrics: Arc<Metrics>,
 }
@@ -32,12 +32,12 @@ impl Intake {
         }
     }
 
-    /// A share of the receive budget, of no bytes yet.
+    /// An empty share of the receive budget.
     pub(crate) fn receive_share(&self) -> Share {
         self.receiving.share()
     }
 
-    /// Whether somebody may begin to read a log now. Readers are refused before publishers are.
+    /// Refuses a new read of a log while memory is short. Readers are refused before publishers are.
     pub(crate) fn may_read_more(&self) -> Result<(), Refusal> {
         if !self.memory.refuses_reads() {
             return Ok(());
@@ -47,9 +47,9 @@ impl Intake {
         Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(2_000))
     }
 
-    /// The door for events, by whichever way they come: what the event is, whether its sender may publish it, whether it has
-    /// arrived as it was sent, what it costs (`charge`), and room in the commit backlog. A `strict` sender's event is refused
-    /// if readers would not understand a field of it.
+    /// Admits an event, over WebSocket or HTTP: parses its outline, checks the sender's permission and the checksum, charges
+    /// its cost (`charge`), and reserves space in the commit backlog. A `strict` sender's event is refused if readers would
+    /// not understand one of its fields.
     ///
     /// # Errors
     /// The refusal of the event.
@@ -78,8 +78,8 @@ impl Intake {
         Ok(Admitted { outline, permit })
     }
 
-    /// Takes room in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused, for want of
-    /// room there or of memory.
+    /// Reserves space in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused, for
+    /// lack of space or of memory.
     fn reserve_backlog(&self, bytes: usize, priority: Priority) -> Result<Permit, Refusal> {
         if self.memory.refuses(priority) {
             let detail = "the server is short of memory and takes the more important events only";
@@ -97,22 +97,22 @@ impl Intake {
         })
     }
 
-    /// A permit of no bytes, to which others can be added.
+    /// An empty permit that can absorb others.
     pub(crate) fn no_permit(&self) -> Permit {
         Permit { backlog: Arc::clone(&self.backlog), bytes: 0 }
     }
 
-    /// Bytes of events that the log has not answered.
+    /// Bytes of events whose outcome is pending.
     pub(crate) fn backlog(&self) -> usize {
         self.backlog.used.load(Ordering::Relaxed)
     }
 }
 
-/// Bytes of messages that have not arrived whole, as a sum of shares.
+/// Bytes of incomplete messages, as a sum of shares.
 #[derive(Default)]
 pub(crate) struct Total {
     bytes: AtomicUsize,
-    /// Where the sum is shown, if it is.
+    /// Metrics that show the sum, for the process's total.
     gauge: Option<Arc<Metrics>>,
 }
 
@@ -123,13 +123,13 @@ impl fmt::Debug for Total {
 }
 
 impl Total {
-    /// A share of no bytes yet.
+    /// An empty share.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { total: Arc::clone(self), bytes: 0 }
     }
 }
 
-/// What one holder has of a [`Total`]; given back when it is dropped.
+/// One holder's share of a [`Total`]; released when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     total: Arc<Total>,
@@ -140,7 +140,7 @@ impl Share {
     /// Changes the share; returns the new total.
     pub(crate) fn set(&mut self, bytes: usize) -> usize {
         let before = std::mem::replace(&mut self.bytes, bytes);
-        // Wraps where the share shrinks; the sum does not.
+        // The change wraps when the share shrinks; the sum does not.
         let change = bytes.wrapping_sub(before);
         let total = self.total.bytes.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
         if let Some(metrics) = &self.total.gauge {
@@ -156,16 +156,16 @@ impl Drop for Share {
     }
 }
 
-/// Bytes of an event beside its data.
+/// Bytes of an event in addition to its data.
 const EVENT_OVERHEAD: usize = 256;
 
-/// An event that may go to its session's owner.
+/// The outline of an admitted event, and its reservation in the commit backlog.
 pub(crate) struct Admitted {
     pub(crate) outline: Outline,
     pub(crate) permit: Permit,
 }
 
-/// Bytes of events that the log has not answered, and how many there may be.
+/// Bytes of events whose outcome is pending, and their bound.
 #[derive(Debug)]
 struct Backlog {
     used: AtomicUsize,
@@ -173,8 +173,8 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Takes room up to `share` percent of the limit. A single event larger than all of it is let through when nothing
-    /// else waits.
+    /// Reserves space up to `share` percent of the limit. A single event larger than the limit is admitted when nothing else
+    /// waits.
     fn take(self: &Arc<Self>, bytes: usize, share: usize) -> Option<Permit> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let permit = Permit { backlog: Arc::clone(self), bytes };
@@ -182,7 +182,7 @@ impl Backlog {
     }
 }
 
-/// Room in the commit backlog, given back when it is dropped.
+/// A reservation in the commit backlog, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     backlog: Arc<Backlog>,
@@ -194,17 +194,17 @@ impl Permit {
         self.bytes
     }
 
-    /// One of the same backlog without any bytes.
+    /// An empty permit of the same backlog.
     pub(crate) fn empty(&self) -> Self {
         Self { backlog: Arc::clone(&self.backlog), bytes: 0 }
     }
 
-    /// Adds the room of another one.
+    /// Adds another permit's bytes.
     pub(crate) fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Takes all but `bytes` out.
+    /// Splits off all but `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: usize) -> Self {
         let freed = self.bytes.saturating_sub(bytes);
         self.bytes -= freed;

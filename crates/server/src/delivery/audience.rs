@@ -1,4 +1,4 @@
-//! The readers that follow a session on one worker, and those of them that wait for the same read of its log.
+//! The readers that follow a session on one worker, and the log reads that they share.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,10 +13,10 @@ use super::render::Form;
 /// A reader, and the index of its [`Follow`](super::outbox::Follow).
 pub(crate) type Following = (Rc<Reader>, usize);
 
-/// A session's feed with those that follow it.
+/// A session's feed and its followers.
 pub(crate) struct Audience {
     pub(crate) feed: Rc<RefCell<Feed>>,
-    /// Reads of the log that are under way: where, in which form, and which readers wait.
+    /// Log reads in progress: position, form, and the readers that wait.
     reads: Vec<(Seq, Form, Vec<Following>)>,
     pub(crate) readers: Vec<Following>,
 }
@@ -26,7 +26,7 @@ impl Audience {
         Self { feed: Rc::new(RefCell::new(feed)), reads: Vec::new(), readers: Vec::new() }
     }
 
-    /// Begins, at `since`, to deliver everything from `next` on to a reader.
+    /// Starts delivery to a reader at `since`, from `next` on.
     pub(crate) fn add(&mut self, reader: &Rc<Reader>, next: Seq, since: Instant) {
         let index = reader.outbox.borrow_mut().add_follow(Rc::clone(&self.feed), next, since);
         self.readers.push((Rc::clone(reader), index));
@@ -38,7 +38,7 @@ impl Audience {
         self.readers.retain(|(other, _)| !Rc::ptr_eq(other, reader));
     }
 
-    /// Has a reader wait for a read at `from`. Returns whether it has to be started.
+    /// Registers a reader for a read at `from`. Returns whether the read has to be started.
     pub(crate) fn await_read(&mut self, from: Seq, form: Form, reader: Following) -> bool {
         let running = self.reads.iter_mut().find(|(at, known, _)| (*at, *known) == (from, form));
         if let Some((_, _, waiting)) = running {
@@ -49,7 +49,7 @@ impl Audience {
         true
     }
 
-    /// A read has ended: returns the readers that wait for it.
+    /// Completes a read: returns the readers that wait for it.
     pub(crate) fn end_read(&mut self, from: Seq, form: Form) -> Vec<Following> {
         let place = self.reads.iter().position(|(at, known, _)| (*at, *known) == (from, form));
         place.map(|place| self.reads.swap_remove(place).2).unwrap_or_default()

@@ -1,7 +1,7 @@
-//! The audiences of one worker: the sessions that readers here follow or that are owned here, what a commit or a missed one
-//! means for them, and reads of the log for readers that are behind.
+//! The audiences of one worker: sessions that are followed or owned here, fan-out of commits, recovery from missed ones, and
+//! log reads for readers that are behind.
 //!
-//! Writing to readers is the caller's: functions that move readers on are given `flush`, which writes what one reader is owed.
+//! The caller writes to readers: functions that advance readers take `flush`, which writes one reader's pending output.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,10 +22,10 @@ use crate::session::catalog::Entry;
 use crate::session::cursor::Found;
 use crate::session::reading::Step;
 
-/// Bytes of newest events that a session keeps when all together have too many.
+/// Bytes of newest events kept for a session when the total exceeds the budget.
 const TAIL_OVER_BUDGET: usize = 64 * 1024;
 
-/// Bytes of newest events that are kept for followers.
+/// Limits on the bytes of newest events kept for followers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TailLimits {
     pub(crate) session: usize,
@@ -36,7 +36,7 @@ pub(crate) struct TailLimits {
 /// See the module.
 pub(crate) struct Audiences {
     of: RefCell<HashMap<SessionId, Rc<RefCell<Audience>>>>,
-    /// Bytes in the tails of all feeds; counted anew with each [`Audiences::retain`].
+    /// Bytes in the tails of all feeds; recounted by each [`Audiences::retain`].
     tail_bytes: Cell<usize>,
     limits: TailLimits,
 }
@@ -50,8 +50,8 @@ impl Audiences {
         self.of.borrow().get(&session).cloned()
     }
 
-    /// Begins, at `since`, to deliver everything from `next` on to a reader. The session's log ends at `head`, as far as its
-    /// owner knew.
+    /// Starts delivery to a reader at `since`, from `next` on. `head` is the end of the session's log as its owner reported
+    /// it.
     pub(crate) fn add(&self, entry: &Arc<Entry>, head: Seq, reader: &Rc<Reader>, next: Seq, since: Instant) {
         let mut of = self.of.borrow_mut();
         let new = || Rc::new(RefCell::new(Audience::new(Feed::new(Arc::clone(entry), head))));
@@ -77,8 +77,8 @@ impl Audiences {
         feed.borrow().id_at(seq)
     }
 
-    /// A frame was committed: every follower here that is not held up gets it now. Returns their number; `None` if there are
-    /// none, or commits before it were missed.
+    /// Delivers a committed frame to every follower on this worker whose socket is not blocked. Returns the number of
+    /// followers; `None` if there are none, or earlier commits were missed.
     pub(crate) fn commit(
         &self,
         session: SessionId,
@@ -91,7 +91,7 @@ impl Audiences {
         let feed = Rc::clone(&audience.borrow().feed);
         let head = feed.borrow().head;
         if frame.first_seq() != head + 1 {
-            // The feed was made after this commit was on its way, or commits were missed.
+            // The feed was created after this commit was sent, or commits were missed.
             if frame.first_seq() > head {
                 self.resync(session, flush);
             }
@@ -107,7 +107,7 @@ impl Audiences {
         Some(readers)
     }
 
-    /// Commits of the session did not reach this worker: its followers read them from the log.
+    /// Recovers from commits that did not reach this worker: its followers read them from the log.
     pub(crate) fn resync(&self, session: SessionId, flush: impl FnMut(&Rc<Reader>)) {
         let Some(audience) = self.get(session) else { return };
         let feed = Rc::clone(&audience.borrow().feed);
@@ -116,8 +116,8 @@ impl Audiences {
         move_on(&audience, flush);
     }
 
-    /// A reader that is behind the tail needs a read of the log. `None` if it shares the read of another reader at the same
-    /// place.
+    /// Requests a log read for a reader that is behind the tail. `None` if it shares the read of another reader at the same
+    /// position.
     pub(crate) fn want(&self, reader: &Rc<Reader>, wanted: Wanted) -> Option<CatchUp> {
         let feed = Rc::clone(&reader.outbox.borrow().follow(wanted.follow)?.feed);
         let session = feed.borrow().entry.id;
@@ -127,7 +127,7 @@ impl Audiences {
         is_first.then_some(CatchUp { audience, feed, session, from, form })
     }
 
-    /// Gives up what is kept for readers that might come to the same place: others wait for the memory.
+    /// Drops the chunks cached for readers that may reach the same position: other readers wait for the memory.
     pub(crate) fn forget_histories(&self) {
         for audience in self.of.borrow().values() {
             if let Ok(audience) = audience.try_borrow()
@@ -154,7 +154,7 @@ impl Audiences {
 }
 
 fn move_on(audience: &RefCell<Audience>, mut flush: impl FnMut(&Rc<Reader>)) {
-    // Followers cannot come or go meanwhile: a flush ends no connection by itself.
+    // Followers cannot join or leave meanwhile: a flush never closes a connection itself.
     let readers = std::mem::take(&mut audience.borrow_mut().readers);
     for (reader, index) in &readers {
         reader.outbox.borrow_mut().mark_ready(*index);
@@ -165,7 +165,7 @@ fn move_on(audience: &RefCell<Audience>, mut flush: impl FnMut(&Rc<Reader>)) {
     audience.readers = readers;
 }
 
-/// A read of the log that readers wait for.
+/// A log read that readers wait for.
 pub(crate) struct CatchUp {
     audience: Rc<RefCell<Audience>>,
     feed: Rc<RefCell<Feed>>,
@@ -174,17 +174,17 @@ pub(crate) struct CatchUp {
     form: Form,
 }
 
-/// What it means for readers at its place.
+/// The result of a catch-up read for the readers that wait for it.
 enum CaughtUp {
     Events(History),
-    /// Nothing can be had up to this seq.
+    /// Events up to this seq are unavailable.
     Gap(Seq, GapCause),
-    /// Nothing yet: they ask again.
+    /// Nothing yet: readers request the read again.
     Again,
 }
 
 impl CatchUp {
-    /// The read has found this: readers that wait for it move on.
+    /// Applies the outcome of the read to the readers that wait for it.
     pub(crate) fn finish(self, delivery: &Delivery, found: Found<Step>, mut flush: impl FnMut(&Rc<Reader>)) {
         let caught_up = self.render(delivery, found);
         let waiting = self.audience.borrow_mut().end_read(self.from, self.form);
@@ -210,11 +210,11 @@ impl CatchUp {
         }
     }
 
-    /// Returns whether the reader still waited for it.
+    /// Returns whether the reader was still waiting.
     fn apply(&self, reader: &Reader, index: usize, caught_up: &CaughtUp) -> bool {
         let mut outbox = reader.outbox.borrow_mut();
         let Some(follow) = outbox.follow_mut(index) else { return false };
-        // The place may be another session's by now, or another stay in the same one.
+        // The slot may by now belong to another session, or to a later join of the same one.
         if !Rc::ptr_eq(&follow.feed, &self.feed) || follow.next != self.from || !follow.is_reading() {
             return false;
         }

@@ -1,7 +1,7 @@
-//! The newest part of a session's log on one worker.
+//! Feeds: the newest part of a session's log on one worker.
 //!
-//! Every worker that has a follower of a session has such a feed; the owner sends each committed frame to all of them.
-//! Followers are cursors ([`Follow`](super::outbox::Follow)) kept by their readers; a reader behind the tail reads the log.
+//! Every worker with a follower of a session has a feed; the owner sends each committed frame to all of them. Followers are
+//! cursors ([`Follow`](super::outbox::Follow)) owned by their readers; a reader behind the tail reads the log.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,13 +14,13 @@ use agentbench_protocol::{Priority, Seq};
 use super::render::{Form, Rendered, Renderer};
 use crate::session::catalog::Entry;
 
-/// A committed frame with what was made of it.
+/// A committed frame and its rendered forms.
 struct Recent {
     frame: Frame,
     priority: Priority,
-    /// When its oldest event was taken.
+    /// When its oldest event was accepted.
     opened: Instant,
-    /// Some event in it has a time to live.
+    /// At least one of its events has a time to live.
     mortal: bool,
     rendered: [Option<Rendered>; Form::COUNT],
 }
@@ -34,13 +34,13 @@ impl Recent {
 /// One session on one worker.
 pub(crate) struct Feed {
     pub(crate) entry: Arc<Entry>,
-    /// The last seq that this worker knows to be committed.
+    /// The last committed seq, as known to this worker.
     pub(crate) head: Seq,
     tail: VecDeque<Recent>,
     tail_bytes: usize,
-    /// What the tail's frames take once more in the forms that readers get.
+    /// Bytes of the rendered forms of the tail's frames.
     rendered_bytes: usize,
-    /// Chunks that were read for readers behind the tail: others at the same place share them.
+    /// Chunks that were read for readers behind the tail, shared with others at the same position.
     history: VecDeque<(Form, History)>,
 }
 
@@ -48,17 +48,17 @@ pub(crate) struct Feed {
 #[derive(Clone)]
 pub(crate) struct History {
     pub(crate) rendered: Rendered,
-    /// The frames again, if some event in them has a time to live.
+    /// The frames, if at least one of their events has a time to live.
     pub(crate) mortal: Option<Rc<[Frame]>>,
 }
 
-/// What a reader finds at its place.
+/// What the feed has at a reader's position.
 pub(crate) enum Found {
-    /// It has everything.
+    /// Nothing: the reader is at the head.
     Nothing,
-    /// Bytes, and the frames if some event may have expired.
+    /// Rendered events, and their frames if one of them may have expired.
     Chunk(Rendered, Option<Rc<[Frame]>>, Priority),
-    /// It is behind the tail: the log has to be read.
+    /// The reader is behind the tail: the log has to be read.
     Behind,
 }
 
@@ -76,7 +76,7 @@ impl Feed {
         }
     }
 
-    /// Takes a committed frame; the oldest ones leave when the tail has more than `limit` bytes.
+    /// Appends a committed frame; evicts the oldest ones when the tail exceeds `limit` bytes.
     pub(crate) fn push(&mut self, frame: Frame, priority: Priority, opened: Instant, limit: usize) {
         debug_assert_eq!(frame.first_seq(), self.head + 1, "frames come in order");
         self.head = frame.last_seq();
@@ -96,14 +96,14 @@ impl Feed {
         self.tail_bytes + self.rendered_bytes
     }
 
-    /// Forgets the tail: commits were missed, and everybody has to read the log up to `head`.
+    /// Clears the tail after missed commits: all readers have to read the log up to `head`.
     pub(crate) fn resync(&mut self, head: Seq) {
         self.tail.clear();
         (self.tail_bytes, self.rendered_bytes) = (0, 0);
         self.head = self.head.max(head);
     }
 
-    /// What comes at `next`.
+    /// The events at `next`.
     pub(crate) fn find(&mut self, next: Seq, form: Form, renderer: &mut Renderer) -> Found {
         if next > self.head {
             return Found::Nothing;
@@ -137,7 +137,7 @@ impl Feed {
         recent.frame.records().find(|(at, _)| *at == seq).map(|(_, record)| record.id.to_owned())
     }
 
-    /// Keeps a chunk for readers that follow behind the one who asked for it.
+    /// Caches a chunk for other readers that reach the same position.
     pub(crate) fn remember(&mut self, form: Form, history: History) {
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();
@@ -145,7 +145,7 @@ impl Feed {
         self.history.push_back((form, history));
     }
 
-    /// Gives up what was read for readers that were behind.
+    /// Drops the cached chunks.
     pub(crate) fn forget_history(&mut self) {
         self.history.clear();
     }

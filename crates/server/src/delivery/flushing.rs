@@ -1,4 +1,4 @@
-//! Readers with something to write, until the end of the turn.
+//! Readers with pending output, flushed at the end of the turn.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ pub(crate) struct FlushQueue {
 }
 
 impl FlushQueue {
-    /// Has the reader's outbox written at the end of this turn.
+    /// Schedules a flush of the reader for the end of this turn.
     pub(crate) fn push(&self, reader: &Rc<Reader>) {
         let mut readers = self.readers.borrow_mut();
         if readers.is_empty() {
@@ -24,7 +24,7 @@ impl FlushQueue {
         readers.push(Rc::clone(reader));
     }
 
-    /// All readers, once there are some.
+    /// Waits for scheduled readers, and takes all of them.
     pub(crate) async fn next(&self) -> Vec<Rc<Reader>> {
         self.due.notified().await;
         std::mem::take(&mut *self.readers.borrow_mut())

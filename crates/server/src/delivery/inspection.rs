@@ -1,7 +1,7 @@
-//! A worker's part in looking at frames. As long as nobody looks, a message and a write cost one look at a flag.
+//! A worker's part of frame inspection. Without active inspections, a message or a write costs one check of a flag.
 //!
-//! What comes in is told when it has been decoded. What goes out is decoded again from the bytes that the socket has taken: replies,
-//! acks, events and closes alike, with what was shared among readers.
+//! Incoming frames are reported after they are decoded. Outgoing frames are decoded again from the bytes written to the
+//! socket: replies, acks, events and closes alike, including bytes shared among readers.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::render::Form;
 use crate::inspection::{Direction, Met, Tap, Target};
 
-/// A connection as it is looked at.
+/// The inspected connection.
 pub(crate) struct Subject<'a> {
     pub(crate) key: ConnectionKey,
     pub(crate) client_id: &'a str,
@@ -23,13 +23,13 @@ pub(crate) struct Subject<'a> {
     pub(crate) sessions: &'a RefCell<Vec<SessionId>>,
 }
 
-/// What goes to one connection, read as its client reads it.
+/// Decodes the output of one connection, as its client does.
 struct Output {
     decoder: Decoder,
     inflater: Inflater,
 }
 
-/// The looks at this worker's connections.
+/// The inspections of this worker's connections.
 pub(crate) struct Inspection {
     is_on: Cell<bool>,
     taps: RefCell<Vec<Arc<Tap>>>,
@@ -42,7 +42,7 @@ impl Inspection {
         Self { is_on: Cell::new(false), taps, outputs }
     }
 
-    /// Whether anybody looks at anything here.
+    /// Whether any inspection is active on this worker.
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.get()
     }
@@ -63,36 +63,37 @@ impl Inspection {
         taps.retain(|tap| !is_over(tap));
         if taps.is_empty() {
             self.is_on.set(false);
-            // What was kept for them is large.
+            // The decoders are large.
             *self.outputs.borrow_mut() = HashMap::new();
         }
     }
 
-    /// Begins a look.
+    /// Starts an inspection.
     pub(crate) fn begin(&self, tap: Arc<Tap>) {
         self.taps.borrow_mut().push(tap);
         self.is_on.set(true);
     }
 
-    /// Ends a look.
+    /// Ends an inspection.
     pub(crate) fn end(&self, number: u64) {
         self.remove(|tap| tap.number == number);
     }
 
-    /// A connection has ended, and looks at it with it.
+    /// Called when a connection has ended: ends the inspections of it.
     pub(crate) fn gone(&self, key: ConnectionKey) {
         self.outputs.borrow_mut().remove(&key);
         self.remove(|tap| tap.target == Target::Connection(key));
     }
 
-    /// A message came in.
+    /// Reports an incoming message.
     pub(crate) fn take_in(&self, subject: &Subject<'_>, now: u64, message: &Message<'_>) {
         if self.is_looked_at(subject) {
             self.tell(subject, now, Direction::In, message);
         }
     }
 
-    /// Something is about to be written. Whether what of it is taken shall be told; `is_inside` if it begins inside of a frame.
+    /// Called before a write: returns whether the written bytes have to be reported. `is_inside` if the write begins inside
+    /// a frame.
     pub(crate) fn next(&self, subject: &Subject<'_>, is_inside: bool) -> bool {
         let mut outputs = self.outputs.borrow_mut();
         if !self.is_looked_at(subject) {
@@ -114,7 +115,7 @@ impl Inspection {
         true
     }
 
-    /// The socket has taken `count` bytes of the slices.
+    /// Reports the frames in the first `count` bytes of the slices, which were written to the socket.
     pub(crate) fn out<'a>(
         &self,
         subject: &Subject<'_>,
@@ -136,8 +137,8 @@ impl Inspection {
                 Ok(Some(message)) => self.tell(subject, now, Direction::Out, &message),
                 Ok(None) => return,
                 Err(error) => {
-                    // Our own frames; the look goes on from the next whole one.
-                    tracing::error!(%error, "frames that were written cannot be read");
+                    // The server's own frames; inspection continues at the next whole one.
+                    tracing::error!(%error, "cannot decode written frames for an inspection");
                     break;
                 }
             }

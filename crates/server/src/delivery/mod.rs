@@ -1,4 +1,4 @@
-//! Delivery on one worker: feeds, the readers that follow them, and what each of these is owed.
+//! Delivery on one worker: feeds, the readers that follow them, and the pending output of each reader.
 
 pub(crate) mod audience;
 pub(crate) mod audiences;
@@ -27,24 +27,24 @@ use crate::names::MessageNumbers;
 use inspection::Inspection;
 use render::Renderer;
 
-/// What a worker delivers with.
+/// State shared by all deliveries of one worker.
 pub(crate) struct Delivery {
     worker: usize,
     clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     meters: Arc<AllMeters>,
     pub(crate) renderer: RefCell<Renderer>,
-    /// The looks at frames.
+    /// The active frame inspections.
     pub(crate) inspection: Inspection,
     pub(crate) numbers: Rc<MessageNumbers>,
     /// The level of acks.
     ack_level: &'static str,
-    /// Where small messages are written before they are framed.
+    /// Buffer in which small messages are serialized before they are framed.
     json_buf: RefCell<BytesMut>,
 }
 
 impl Delivery {
-    /// Of worker number `worker`.
+    /// For worker number `worker`.
     pub(crate) fn new(
         worker: usize,
         clock: Arc<Clock>,
@@ -59,7 +59,7 @@ impl Delivery {
         Self { worker, clock, metrics, meters, renderer, inspection, numbers, ack_level, json_buf }
     }
 
-    /// The figures that only this worker writes.
+    /// The metrics that only this worker writes.
     pub(crate) fn meters(&self) -> &Meters {
         self.meters.of(self.worker)
     }
@@ -69,7 +69,7 @@ impl Delivery {
         self.clock.moment()
     }
 
-    /// The clock that does not jump.
+    /// The monotonic clock.
     pub(crate) fn instant(&self) -> Instant {
         self.clock.instant()
     }
@@ -79,7 +79,7 @@ impl Delivery {
         self.clock.wall_ms()
     }
 
-    /// ms by a clock that only goes forward, at the pace of time: for everything that waits.
+    /// ms by a monotonic clock, for all timeouts.
     pub(crate) fn steady(&self) -> u64 {
         self.clock.steady_ms()
     }

@@ -1,8 +1,8 @@
-//! What one reader is owed.
+//! The pending output of one reader.
 //!
-//! Replies, acks and other small messages are bytes of their own and go first. Events are not queued: a [`Follow`] is a
-//! cursor in a session's log, and a flush writes what lies past the cursors, shared bytes, in one vectored call. A full
-//! socket ends the flush; what is left costs the rest of one event and the cursors.
+//! Replies, acks and other small messages have a buffer of their own and go first. Events are not queued: a [`Follow`] is a
+//! cursor in a session's log, and a flush writes the events after the cursors from shared bytes, in one vectored call. A
+//! full socket ends the flush; what remains in memory is the rest of one event and the cursors.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,11 +21,11 @@ use super::render::{Form, Rendered};
 
 /// Slices of one vectored write.
 pub(super) const MAX_SLICES: usize = 16;
-/// Bytes written to one connection before others get their turn.
+/// Bytes written to one connection before other connections get a turn.
 pub(super) const BYTES_PER_PASS: usize = 256 * 1024;
 /// The rest of a half-written event up to this size is copied, so that it does not hold a large chunk in memory.
 const COPY_REST: usize = 64 * 1024;
-/// A control buffer that grew beyond this is given back when it is empty.
+/// A control buffer that grew beyond this capacity is freed when it is empty.
 const KEEP_CONTROL: usize = 256;
 
 /// A connection's place in one session's log.
@@ -33,47 +33,47 @@ pub(crate) struct Follow {
     pub(crate) feed: Rc<RefCell<Feed>>,
     /// The seq that comes next.
     pub(crate) next: Seq,
-    /// When it began to follow: what was taken before is catching up, not delivery.
+    /// When it started to follow: events accepted earlier count as catch-up, not as delivery.
     since: Instant,
     source: Source,
-    /// It stands in the list of those that may have something.
+    /// It is in the ready list.
     ready: bool,
 }
 
-/// Where a follow gets what comes next.
+/// Where a follow gets its next events.
 enum Source {
-    /// From the feed: it is at the tail, or it does not know yet that it is behind it.
+    /// The feed: the follow is at the tail, or not yet known to be behind it.
     Feed,
-    /// It is behind the tail and waits for a read of the log.
+    /// A log read in progress: the follow is behind the tail and waits.
     Read,
-    /// It is behind the tail, in a chunk that was read.
+    /// A chunk that was read: the follow is behind the tail.
     History(History),
-    /// Events up to this seq cannot be had; a gap record goes out before the next event.
+    /// A gap: events up to this seq are unavailable, and a gap message is sent before the next event.
     Gap(Seq, GapCause),
 }
 
 impl Follow {
-    /// Whether it waits for a read of the log.
+    /// Whether it waits for a log read.
     pub(super) fn is_reading(&self) -> bool {
         matches!(self.source, Source::Read)
     }
 
-    /// The read has found events.
+    /// Continues with a chunk that was read.
     pub(super) fn enter_history(&mut self, history: History) {
         self.source = Source::History(history);
     }
 
-    /// The read has found that nothing can be had up to `to`.
+    /// Continues with a gap up to `to`.
     pub(super) fn enter_gap(&mut self, to: Seq, cause: GapCause) {
         self.source = Source::Gap(to, cause);
     }
 
-    /// The read has found nothing, or what it found is passed.
+    /// Continues at the feed.
     pub(super) fn ask_feed(&mut self) {
         self.source = Source::Feed;
     }
 
-    /// Leaves a chunk that ends at `last` or before.
+    /// Leaves a chunk that ends at or before `last`.
     fn leave_history(&mut self, last: Seq) {
         if matches!(&self.source, Source::History(history) if history.rendered.last_seq() <= last) {
             self.source = Source::Feed;
@@ -85,20 +85,20 @@ impl Follow {
 #[derive(Default)]
 pub(crate) struct Outbox {
     pub(super) control: BytesMut,
-    /// The rest of an event that the socket took a part of. Goes before everything else.
+    /// The rest of a partially written event. Sent before everything else.
     partial: Bytes,
     follows: Slab<Follow>,
     ready: VecDeque<usize>,
     pub(super) blocked: bool,
-    /// Since when the socket takes nothing, ms by the steady clock.
+    /// Since when the socket is blocked, ms by the steady clock.
     pub(crate) blocked_since: Option<u64>,
-    /// Control bytes are the last thing to go out.
+    /// Closing: only control bytes are still sent.
     pub(super) closing: bool,
-    /// Control bytes begin inside of a frame.
+    /// Control bytes begin inside a frame.
     torn: bool,
 }
 
-/// What a slice of a write was, to account for it when it is written.
+/// The kind of a slice, for accounting after it is written.
 pub(super) enum Part {
     Partial,
     Control,
@@ -117,12 +117,12 @@ impl Outbox {
         &mut self.control
     }
 
-    /// Bytes that wait apart from events.
+    /// Bytes that wait to be sent, without events.
     pub(crate) fn waiting(&self) -> usize {
         self.control.len()
     }
 
-    /// What is written next begins inside of a frame.
+    /// Whether the next write begins inside a frame.
     pub(super) fn is_inside(&self) -> bool {
         self.torn || !self.partial.is_empty()
     }
@@ -131,7 +131,7 @@ impl Outbox {
         self.control.is_empty() && self.partial.is_empty()
     }
 
-    /// Whether something of it is in the memory of readers that are behind.
+    /// Whether it holds memory of the read budget.
     pub(crate) fn holds_history(&self) -> bool {
         self.follows.iter().any(|(_, follow)| matches!(follow.source, Source::History(_)))
     }
@@ -144,7 +144,7 @@ impl Outbox {
         self.blocked = false;
     }
 
-    /// No more events.
+    /// Stops sending events.
     pub(crate) fn close_after(&mut self) {
         self.closing = true;
         self.ready.clear();
@@ -179,7 +179,7 @@ impl Outbox {
         Some(follow)
     }
 
-    /// Notes that a follow may have something to send.
+    /// Marks a follow as possibly having events to send.
     pub(crate) fn mark_ready(&mut self, index: usize) {
         if let Some(follow) = self.follows.get_mut(index)
             && !follow.ready
@@ -190,13 +190,13 @@ impl Outbox {
         }
     }
 
-    /// The common case of a publisher: acks and nothing else.
+    /// Whether only control bytes wait: the common case of a publisher, which receives acks only.
     pub(super) fn has_only_control(&self) -> bool {
         self.partial.is_empty() && self.ready.is_empty() && !self.control.is_empty()
     }
 
-    /// So many control bytes are written. A buffer that was written in part no longer knows how much memory it
-    /// holds: a small rest gets a buffer of its own.
+    /// Marks `count` control bytes as written. After a partial write the buffer's capacity no longer shows how much memory
+    /// it holds, so a small rest is copied to a new buffer.
     pub(super) fn control_written(&mut self, count: usize) {
         let rest = self.control.len() - count;
         self.torn = rest > 0;
@@ -216,7 +216,7 @@ impl Outbox {
     }
 }
 
-/// A log read that a follower needs.
+/// A request for a log read on behalf of a follower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) follow: usize,
@@ -230,19 +230,19 @@ fn measure(delivery: &Delivery, lag: Option<Duration>, events: u64) {
 }
 
 impl Outbox {
-    /// Collects slices for one write: the half-written event, what is outside any log, then events.
+    /// Collects slices for one write: the partially written event, control bytes, then events.
     pub(super) fn gather(&mut self, delivery: &Delivery, form: Form, wanted: &mut Vec<Wanted>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         if !self.partial.is_empty() {
             pieces.push(Piece { bytes: self.partial.clone(), part: Part::Partial });
         }
         if !self.control.is_empty() {
-            // Taken whole: what `split` leaves would hold the memory of all that was ever in it.
+            // Taken as a whole: the rest after `split` would keep the entire buffer alive.
             let control = std::mem::take(&mut self.control);
             pieces.push(Piece { bytes: control.freeze(), part: Part::Control });
         }
         let mut bytes = 0;
-        // Where each follow stands when the pieces so far are written.
+        // The follow's position after the pieces collected so far.
         let mut ahead: Option<(usize, Seq)> = None;
         while pieces.len() < MAX_SLICES - 1 && bytes < BYTES_PER_PASS {
             let Some(index) = ahead.map(|(index, _)| index).or_else(|| self.choose(delivery, form)) else {
@@ -292,12 +292,12 @@ impl Outbox {
         pieces
     }
 
-    /// The ready follow whose next events have the highest priority; the longest waiting of them.
+    /// The ready follow whose next events have the highest priority; of several, the one that has waited longest.
     fn choose(&mut self, delivery: &Delivery, form: Form) -> Option<usize> {
         if self.ready.len() < 2 {
             return self.ready.front().copied();
         }
-        // A shared connection of very many busy sessions is served in turn beyond this many.
+        // With more ready sessions than this on one connection, the rest wait in order.
         const CONSIDERED: usize = 16;
         let considered: Vec<usize> = self.ready.iter().take(CONSIDERED).copied().collect();
         let priority = |index: &usize| {
@@ -337,7 +337,7 @@ impl Outbox {
         follow.feed.borrow_mut().find(next, form, &mut delivery.renderer.borrow_mut())
     }
 
-    /// Adds what the reader gets of a chunk from `next` on; returns the seq after it.
+    /// Adds the reader's events of a chunk from `next` on; returns the seq after them.
     #[expect(clippy::too_many_arguments, reason = "one step of gather, apart for its length")]
     fn add_chunk(
         &mut self,
@@ -401,7 +401,7 @@ impl Outbox {
         Piece { bytes: bytes.freeze(), part: Part::Gap { follow, to, from, cause } }
     }
 
-    /// Nothing was written: what was taken out goes back.
+    /// Restores the pieces of a write that wrote nothing.
     pub(super) fn put_back(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
             if matches!(piece.part, Part::Control) {
@@ -410,7 +410,7 @@ impl Outbox {
         }
     }
 
-    /// Control bytes that were not written go before those that came meanwhile (none can: this is one thread).
+    /// Puts unwritten control bytes before any added meanwhile (there are none: all of this runs on one thread).
     fn restore_control(&mut self, bytes: Bytes) {
         let later = std::mem::take(&mut self.control);
         self.control = match bytes.try_into_mut() {
@@ -421,7 +421,7 @@ impl Outbox {
         self.control.unsplit(later);
     }
 
-    /// `count` bytes of the pieces are written: moves the cursors there.
+    /// Advances the cursors after `count` bytes of the pieces were written.
     pub(super) fn account(&mut self, delivery: &Delivery, pieces: Vec<Piece>, mut count: usize) {
         let mut delivered = 0;
         let now = delivery.instant();
@@ -463,7 +463,7 @@ impl Outbox {
         delivery.metrics.events_delivered.inc_by(delivered);
     }
 
-    /// How long ago the oldest event of a piece was taken, unless the reader is catching up.
+    /// The age of the oldest event of a piece, unless the reader is catching up.
     fn lag(&self, piece: &Piece, now: Instant) -> Option<Duration> {
         let Part::Events { follow, rendered, .. } = &piece.part else { return None };
         let opened = rendered.opened().filter(|opened| *opened >= self.follows[*follow].since)?;
@@ -478,7 +478,7 @@ impl Outbox {
             }
             Part::Control => {
                 self.torn = false;
-                // The buffer's memory comes back for the next replies.
+                // Reuses the buffer for the next replies.
                 if let Ok(mut buffer) = piece.bytes.try_into_mut()
                     && self.control.is_empty()
                     && buffer.capacity() <= KEEP_CONTROL
@@ -513,7 +513,8 @@ impl Outbox {
         }
     }
 
-    /// `count` bytes of a run of events that begins at `start` are written: the reader is inside one event, whose rest is kept.
+    /// Advances a follow after `count` bytes of a run of events from `start` were written; keeps the rest of a partially
+    /// written event.
     fn written_partly(&mut self, follow: usize, rendered: &Rendered, start: usize, count: usize) -> u64 {
         if count == 0 {
             return 0;
@@ -528,7 +529,7 @@ impl Outbox {
             self.partial = if rest.len() <= COPY_REST { Bytes::copy_from_slice(&rest) } else { rest };
         }
         self.follows[follow].next = next;
-        // A slow reader keeps no chunk: it reads again when its socket drains.
+        // A slow reader does not hold a chunk: it reads the log again when its socket drains.
         self.follows[follow].leave_history(Seq::MAX);
         next - first
     }

@@ -1,4 +1,4 @@
-//! Replays under way, as their connections know them.
+//! The active replays of a worker's connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,18 +11,18 @@ use tokio::sync::Notify;
 
 use crate::delivery::reader::Reader;
 
-/// Time between looks whether the connection is still there.
+/// Time between checks whether the connection is still open.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A replay as its connection knows it.
+/// An active replay, shared by its connection and its task.
 pub(crate) struct Playing {
     pub(crate) session: SessionId,
-    /// Id of the command that began it.
+    /// Id of the command that started it.
     pub(crate) command: String,
     /// The next seq to be sent.
     pub(crate) next: Cell<Seq>,
     pub(crate) is_stopped: Cell<bool>,
-    /// Wakes a replay that waits for an event's time when it is stopped.
+    /// Wakes a stopped replay from its pause.
     pub(crate) stopped: Notify,
 }
 
@@ -31,18 +31,18 @@ impl Playing {
         reader.is_open() && !self.is_stopped.get()
     }
 
-    /// Waits, but not for a connection that has ended: it would be kept until then, with its socket.
+    /// Pauses for `rest`, or until the connection has ended: a sleeping replay would keep it and its socket alive.
     pub(crate) async fn pause(&self, reader: &Reader, mut rest: Duration) {
         while !rest.is_zero() && self.is_wanted(reader) {
             let step = rest.min(LOOK);
-            // Woken or not: whether to go on is looked at again.
+            // Woken or not, the loop checks whether to continue.
             let _ = tokio::time::timeout(step, self.stopped.notified()).await;
             rest -= step;
         }
     }
 }
 
-/// The replays that run for the connections of a worker; few connections have any.
+/// The active replays of a worker, by connection.
 #[derive(Default)]
 pub(crate) struct Replays(RefCell<HashMap<ConnectionKey, Vec<Rc<Playing>>>>);
 
@@ -51,12 +51,12 @@ impl Replays {
         self.0.borrow_mut().entry(connection).or_default().push(Rc::clone(playing));
     }
 
-    /// The sessions that are replayed to a connection.
+    /// The sessions being replayed to a connection.
     pub(crate) fn sessions_of(&self, connection: ConnectionKey) -> Vec<SessionId> {
         self.0.borrow().get(&connection).into_iter().flatten().map(|playing| playing.session).collect()
     }
 
-    /// Takes those of the connection's replays out that are over.
+    /// Removes and returns the connection's replays for which `is_over` returns true.
     pub(crate) fn take(
         &self,
         connection: ConnectionKey,

@@ -1,4 +1,4 @@
-//! The writing half of a connection: its socket, what it is owed, and writing that.
+//! The writing half of a connection: its socket and its outbox.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -15,22 +15,22 @@ use super::outbox::{BYTES_PER_PASS, MAX_SLICES, Outbox, Piece, Wanted};
 use super::render::Form;
 use super::socket::Socket;
 
-/// Bytes apart from events that may wait for one reader.
+/// Bytes, without events, that may wait for one reader.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
 
-/// Where a connection is in its life.
+/// The phase of a connection's lifecycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
-    /// The close frame is on its way or sent; what still arrives is ignored. Ends at the time, ms by the steady clock.
+    /// The close frame is queued or sent; further input is ignored. Ends at `until`, ms by the steady clock.
     Closing {
         until: u64,
     },
-    /// Nothing more to be done.
+    /// The connection has ended.
     Ended,
 }
 
-/// What the handshake has settled about the bytes.
+/// The format negotiated in the handshake.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wire {
     pub(crate) form: Form,
@@ -42,30 +42,30 @@ pub(crate) struct Wire {
 pub(crate) struct Reader {
     pub(crate) key: ConnectionKey,
     pub(crate) who: Arc<Sender>,
-    /// How its messages are written.
+    /// The negotiated format of its messages.
     pub(crate) wire: Wire,
     pub(crate) socket: RefCell<Socket>,
     pub(crate) outbox: RefCell<Outbox>,
-    /// Sessions that it has joined.
+    /// The sessions that it has joined.
     pub(crate) sessions: RefCell<Vec<SessionId>>,
     pub(crate) phase: Cell<Phase>,
-    /// What metrics and logs call the reason of its end.
+    /// The reason for its end, as named in metrics and logs.
     pub(crate) end_cause: Cell<&'static str>,
     /// Wakes the connection's driver.
     pub(crate) waker: RefCell<Option<Waker>>,
-    /// The driver does not read until the outbox or the owners have caught up; when the server stops, not before it has
-    /// said so: what is read then would still have to be logged, and there may be no end of it.
+    /// The driver has paused reading until the outbox or the owners have caught up. While the server is draining, reading
+    /// stays paused, since new events would still have to be logged and could arrive without end.
     pub(crate) paused: Cell<bool>,
 }
 
-/// What one flush leaves to do.
+/// The work left after a flush.
 #[derive(Default)]
 pub(crate) struct Flushed {
-    /// Reads of logs that the reader needs.
+    /// Log reads that the reader needs.
     pub(crate) wanted: Vec<Wanted>,
-    /// There is more to write, but others come first.
+    /// More can be written after other connections had a turn.
     pub(crate) more: bool,
-    /// More waits than may.
+    /// More bytes wait than allowed.
     pub(crate) too_much: bool,
 }
 
@@ -89,22 +89,22 @@ impl Reader {
         self.phase.get() == Phase::Open
     }
 
-    /// Has the driver look at the connection again.
+    /// Wakes the driver to check the connection.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
-    /// Has the driver read on if it had stopped for what waits in the outbox or with owners.
+    /// Wakes the driver if it had paused reading.
     pub(crate) fn wake_if_paused(&self) {
-        // The driver only checks; a wake too many costs one look.
+        // A superfluous wake costs one check.
         if self.paused.replace(false) {
             self.wake();
         }
     }
 
-    /// The session in which it is furthest behind, if it is, and by how many events.
+    /// The session in which it is furthest behind, and its lag in events; `None` if it is not behind.
     pub(crate) fn furthest_behind(&self) -> Option<(SessionId, u64)> {
         let outbox = self.outbox.borrow();
         let behind = |follow: &super::outbox::Follow| {
@@ -118,7 +118,7 @@ impl Reader {
             .max_by_key(|(_, lag)| *lag)
     }
 
-    /// The connection as it is looked at.
+    /// The connection, for an inspection.
     pub(crate) fn subject(&self) -> Subject<'_> {
         let Self { key, who, wire, sessions, .. } = self;
         Subject { key: *key, client_id: &who.client_id, form: wire.form, sessions }
@@ -132,7 +132,7 @@ impl Reader {
         self.wake();
     }
 
-    /// Nothing could be written: the socket is full, or gone.
+    /// Handles a failed write: the socket is full or broken.
     fn handle_write_error(&self, delivery: &Delivery, outbox: &mut Outbox, error: &io::Error) {
         if error.kind() == io::ErrorKind::WouldBlock {
             outbox.blocked = true;
@@ -155,7 +155,7 @@ impl Reader {
         socket.try_write_vectored(&slices[..pieces.len()])
     }
 
-    /// Writes what the reader is owed until its socket is full, it has everything, or the pass is over.
+    /// Writes pending output until the socket is full, everything is written, or the pass's limit is reached.
     pub(crate) fn flush(&self, delivery: &Delivery) -> Flushed {
         let mut flushed = Flushed::default();
         let mut written = 0;
@@ -165,7 +165,7 @@ impl Reader {
                 break;
             }
             if !outbox.has_something() {
-                // What TLS has encrypted and the socket has not taken.
+                // Bytes that TLS has encrypted and not yet written to the socket.
                 let pushed = self.socket.borrow_mut().push();
                 match pushed {
                     Ok(()) => outbox.blocked_since = None,
@@ -187,7 +187,7 @@ impl Reader {
         flushed
     }
 
-    /// One write. Returns how many bytes the socket has taken.
+    /// Performs one write. Returns the number of bytes written.
     fn pass(&self, delivery: &Delivery, outbox: &mut Outbox, wanted: &mut Vec<Wanted>) -> usize {
         let inspection = &delivery.inspection;
         let is_looked_at = inspection.is_on() && inspection.next(&self.subject(), outbox.is_inside());
@@ -228,7 +228,7 @@ impl Reader {
         }
     }
 
-    /// What became of a write: the bytes that the socket has taken, if it has taken any.
+    /// Handles the result of a write. Returns the number of bytes written, if any.
     fn taken(&self, delivery: &Delivery, outbox: &mut Outbox, taken: io::Result<usize>) -> Option<usize> {
         match taken {
             Ok(0) => {
@@ -246,13 +246,13 @@ impl Reader {
         }
     }
 
-    /// Ends the writing side when the close has gone out.
+    /// Shuts down the writing side when the close has been sent.
     fn finish(&self, delivery: &Delivery) {
         let mut outbox = self.outbox.borrow_mut();
         if !outbox.closing || !outbox.is_empty() || outbox.blocked {
             return;
         }
-        // The peer reads our close, and its own end tells us so; the time limit is in the phase.
+        // The peer ends its side after it has read the close; the phase has the time limit.
         let finished = self.socket.borrow_mut().finish();
         match finished {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

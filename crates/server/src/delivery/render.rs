@@ -1,4 +1,4 @@
-//! From frames of the log to bytes for sockets: once for each form in which readers want them, shared by all of them.
+//! Renders frames of the log to bytes for sockets, once for each form; readers share the bytes.
 
 use std::time::Instant;
 
@@ -11,27 +11,27 @@ use bytes::{Bytes, BytesMut};
 use crate::sabotage::Sabotage;
 use crate::session::reading::Held;
 
-/// How one reader's messages are written.
+/// The wire form of a reader's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
     /// MessagePack in binary frames instead of JSON in text frames.
     pub(crate) msgpack: bool,
-    /// Messages over the threshold are compressed, with the full window. Readers that asked for a smaller window get
-    /// theirs uncompressed, which the extension allows for any message.
+    /// Messages over the threshold are compressed, with the full window. Readers that negotiated a smaller window get
+    /// uncompressed messages, which the extension always allows.
     pub(crate) deflate: bool,
 }
 
 impl Form {
-    /// How many forms there are.
+    /// The number of forms.
     pub(crate) const COUNT: usize = 4;
 
-    /// A number below [`Form::COUNT`].
+    /// The form's index, below [`Form::COUNT`].
     pub(crate) fn index(self) -> usize {
         usize::from(self.msgpack) * 2 + usize::from(self.deflate)
     }
 }
 
-/// Writes messages in any form. One for each thread.
+/// Writes messages in any form. Each thread has its own.
 pub(crate) struct Renderer {
     deflater: Deflater,
     threshold: usize,
@@ -47,24 +47,24 @@ pub(crate) struct Rendered {
     first_seq: Seq,
     /// End of each event in `bytes`.
     ends: std::rc::Rc<[u32]>,
-    /// When the oldest event was taken; not known of what was read from the log.
+    /// When the oldest event was accepted; `None` for events read from the log.
     opened: Option<Instant>,
 }
 
 impl Rendered {
-    /// The same, with when the oldest event was taken.
+    /// Sets when the oldest event was accepted.
     pub(crate) fn opened_at(self, opened: Instant) -> Self {
         Self { opened: Some(opened), ..self }
     }
 
-    /// When the oldest event was taken, unless it was read from the log.
+    /// When the oldest event was accepted, unless it was read from the log.
     pub(crate) fn opened(&self) -> Option<Instant> {
         self.opened
     }
 
-    /// The same, with the memory that its bytes are counted in.
+    /// Attaches the memory of the read budget that the bytes count against.
     pub(crate) fn held_by(self, held: Held) -> Self {
-        // Nobody else has the bytes yet, so nothing is copied.
+        // The bytes are not shared yet, so nothing is copied.
         let bytes = self.bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         Self { bytes: held.with(bytes), ..self }
     }
@@ -73,7 +73,7 @@ impl Rendered {
         self.first_seq + self.ends.len() as u64 - 1
     }
 
-    /// Where the event begins.
+    /// The offset at which the event begins.
     pub(crate) fn start_of(&self, seq: Seq) -> usize {
         match seq - self.first_seq {
             0 => 0,
@@ -81,7 +81,7 @@ impl Rendered {
         }
     }
 
-    /// Where the event ends.
+    /// The offset at which the event ends.
     pub(crate) fn end_of(&self, seq: Seq) -> usize {
         self.ends[(seq - self.first_seq) as usize] as usize
     }
@@ -136,13 +136,13 @@ impl Renderer {
         }
     }
 
-    /// Intake lets in only what is JSON, so what is none here comes from a disk whose damage no checksum has seen. JSON
-    /// readers get its bytes as they are; these get them as one text. Both find no message in it.
+    /// Intake admits only JSON, so anything else here is damage on disk that no checksum has detected. JSON readers get the
+    /// bytes unchanged, MessagePack readers get them as one string; neither is a valid message.
     fn pack(&mut self, json: &[u8], packed: &mut BytesMut) {
         if let Err(error) = self.packer.pack(json, packed) {
             tracing::error!(%error, "a stored message is not JSON");
             let text = serde_json::Value::from(String::from_utf8_lossy(json)).to_string();
-            // A JSON text always has a form.
+            // A JSON string can always be packed.
             let _ = self.packer.pack(text.as_bytes(), packed);
         }
     }

@@ -1,4 +1,4 @@
-//! Putting messages into outboxes: acks together for clients of version 1, one by one for others.
+//! Queues messages in outboxes. Acks are coalesced for clients of version 1 and sent one by one to others.
 
 use agentbench_protocol::SystemMessage;
 use agentbench_protocol::event::{AckHead, AckedEvent, write_ack, write_acks, write_system};
@@ -10,14 +10,14 @@ use crate::letters::{Acks, SingleAck};
 use crate::session::catalog::Entry;
 
 impl Delivery {
-    /// Puts a message of the server's own into a reader's outbox.
+    /// Queues a system message in a reader's outbox.
     pub(crate) fn send_system(&self, reader: &Reader, message: &SystemMessage) {
         let mut json = BytesMut::new();
         write_system(&mut json, self.numbers.next(), self.now(), None, message);
         self.send_json(reader, &json);
     }
 
-    /// Puts a message, given as JSON, into a reader's outbox.
+    /// Queues a message, given as JSON, in a reader's outbox.
     pub(crate) fn send_json(&self, reader: &Reader, json: &[u8]) {
         if reader.is_open() {
             let mut outbox = reader.outbox.borrow_mut();
@@ -25,7 +25,7 @@ impl Delivery {
         }
     }
 
-    /// Puts acks of one session into a reader's outbox.
+    /// Queues acks of one session in a reader's outbox.
     pub(crate) fn send_acks(&self, reader: &Reader, entry: &Entry, acks: &Acks) {
         if !reader.is_open() {
             return;

@@ -1,4 +1,4 @@
-//! What a reader writes to: the connection's socket, or memory in tests of both ends in one thread.
+//! The socket a reader writes to; in tests of both ends on one thread, a pipe in memory.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +15,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Writes what fits. With TLS, "written" may mean: encrypted, and waiting for [`Self::push`].
+    /// Writes as much as fits. With TLS, written bytes may be encrypted and waiting for [`Self::push`].
     ///
     /// # Errors
     /// `WouldBlock` if the socket is full.
@@ -28,7 +28,7 @@ impl Socket {
         }
     }
 
-    /// Writes what fits of several slices.
+    /// Writes as much of several slices as fits.
     ///
     /// # Errors
     /// `WouldBlock` if the socket is full.
@@ -40,7 +40,7 @@ impl Socket {
         }
     }
 
-    /// Writes what TLS has encrypted and the socket has not taken.
+    /// Writes bytes that TLS has encrypted and not yet written to the socket.
     ///
     /// # Errors
     /// `WouldBlock` if the socket is full.
@@ -52,10 +52,10 @@ impl Socket {
         }
     }
 
-    /// Ends our side of the connection.
+    /// Shuts down the server's side of the connection.
     ///
     /// # Errors
-    /// `WouldBlock` if encrypted bytes have to go out first.
+    /// `WouldBlock` if encrypted bytes have to be written first.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.finish(),
@@ -64,7 +64,7 @@ impl Socket {
         }
     }
 
-    /// Reads what is there; nothing is the end.
+    /// Reads available bytes; an empty read is the end.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -77,7 +77,7 @@ impl Socket {
         }
     }
 
-    /// Whether a write that was blocked may be tried again.
+    /// Whether a blocked write may be retried.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Stream(stream) => stream.poll_write_ready(cx),
@@ -89,7 +89,7 @@ impl Socket {
 
 #[cfg(test)]
 pub(crate) mod pipe {
-    //! A socket in memory that takes as many bytes as it is given room for.
+    //! A socket in memory that accepts as many bytes as the test makes room for.
 
     use std::cell::{Cell, RefCell};
     use std::io::{self, IoSlice};
@@ -106,12 +106,12 @@ pub(crate) mod pipe {
     pub(crate) struct Pipe(Rc<State>);
 
     impl Pipe {
-        /// Takes at most `bytes` from now on.
+        /// Accepts at most `bytes` from now on.
         pub(crate) fn make_room(&self, bytes: usize) {
             self.0.room.set(bytes);
         }
 
-        /// What was written since the last call.
+        /// The bytes written since the last call.
         pub(crate) fn read(&self) -> Vec<u8> {
             self.0.taken.take()
         }

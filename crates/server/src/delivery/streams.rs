@@ -1,4 +1,4 @@
-//! The open streams: connections whose reading side is Server-Sent Events. Listed, closed and explained like any other.
+//! The open streams of Server-Sent Events. They are listed, closed and explained like other connections.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,9 +27,9 @@ pub(crate) struct Stream {
     pub(crate) connected_at: u64,
     /// The seq that comes next.
     pub(crate) next: AtomicU64,
-    /// Since when its socket takes nothing, ms since 1970; 0 if it does.
+    /// Since when its socket is blocked, ms since 1970; 0 if it is not.
     pub(crate) blocked_since: AtomicU64,
-    /// When its socket last took something, ms since 1970.
+    /// When bytes were last written to its socket, ms since 1970.
     pub(crate) last_written: AtomicU64,
     ending: Mutex<Option<Ending>>,
     pub(crate) wake: Notify,
@@ -61,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Has the stream end; the first reason counts.
+    /// Ends the stream; the first reason counts.
     pub(crate) fn end(&self, ending: Ending) {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
         self.wake.notify_one();
@@ -102,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// What is remembered of it.
+    /// The record of the stream's end.
     pub(crate) fn farewell(&self, ended_at: u64) -> Farewell {
         let evidence = Evidence {
             waiting_bytes: 0,
@@ -118,7 +118,7 @@ impl Stream {
     }
 }
 
-/// All of them, in the order of their keys.
+/// All streams, in the order of their keys.
 #[derive(Default)]
 pub(crate) struct Streams {
     open: Mutex<BTreeMap<ConnectionKey, Arc<Stream>>>,

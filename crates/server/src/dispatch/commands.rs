@@ -1,4 +1,4 @@
-//! Commands: what each may, what it costs, and who answers it.
+//! Commands: their permissions, their costs, and their dispatch.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ fn list_sessions(worker: &Rc<Worker>, connection: &Rc<Connection>, command: Stri
 
 fn stats(shared: &Shared, original_message_id: String) -> SystemMessage {
     let stats = serde_json::to_value(overview::stats::describe(shared));
-    // An own type with texts for keys is always an object.
+    // The type has string keys, so it always serializes to an object.
     let stats = stats.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
     SystemMessage::Stats { original_message_id, stats }
 }
@@ -151,7 +151,8 @@ fn readable(shared: &Shared, connection: &Connection, name: &str) -> Result<Sess
     Ok(id)
 }
 
-/// Finds the id at the reader's position first, if it names one: the owner does not wait for the disk.
+/// Sends a join to the session's owner. An id at the reader's position is looked up first, so that the owner does not wait
+/// for the disk.
 fn ask_join(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
@@ -181,7 +182,7 @@ fn ask_join(
     });
 }
 
-/// Writes down who takes a session's log with him.
+/// Records the export of a session's log in the audit log.
 fn audit_export(
     shared: &Shared,
     connection: &Connection,

@@ -1,4 +1,4 @@
-//! Commands that cost far more than a message: few of a connection at a time, and everybody else gets turns between them.
+//! Costly commands: few of a connection run at a time, and other connections get turns between them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use crate::worker::connection::Connection;
 /// Bytes of one page of `get_history`.
 const HISTORY_BYTES: usize = 1024 * 1024;
 
-/// Answers a command that costs far more than a message: one after the other on this worker, and everybody else gets a
-/// turn between two of them.
+/// Answers a costly command. They run one at a time on a worker, and other connections get a turn between two of them.
 pub(super) fn costly(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
@@ -28,7 +27,7 @@ pub(super) fn costly(
     connection.requests.begin();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     tokio::task::spawn_local(async move {
-        // Few of a connection's commands at a time look whether it takes its answers; those that nobody takes are not made.
+        // Waits until the outbox has drained: answers are not produced for a connection that does not read them.
         let place = connection.requests.costly_turn().await;
         if place.is_none() {
             return;
@@ -60,13 +59,13 @@ pub(super) fn history(
         if turn.is_none() || !connection.is_open() {
             return;
         }
-        // In the account of what readers hold until the socket has taken it.
+        // Counts against the read budget until the page is written to the socket.
         let mut held = None;
         let page = match shared.intake.may_read_more() {
             Ok(()) => read_page(&shared, session, from, limit as usize).await,
             Err(refusal) => Err(refusal),
         };
-        // The token may be another one by now, and not reach this session any more.
+        // The token may have been replaced meanwhile by one without access to this session.
         let page = page.and_then(|page| readable_still(&shared, &connection, session).map(|()| page));
         match page {
             Ok((events, next_seq, memory)) => {
@@ -88,7 +87,7 @@ pub(super) fn history(
     });
 }
 
-/// Whether the connection's token reaches a session that it has begun to read.
+/// Checks that the connection's token still permits the session that is being read.
 fn readable_still(shared: &Shared, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
     let entry = shared.storage.catalog.get(session);
     let is_readable =
@@ -98,7 +97,7 @@ fn readable_still(shared: &Shared, connection: &Connection, session: SessionId) 
 
 type Page = (Vec<Box<RawValue>>, Option<Seq>, Option<Held>);
 
-/// A page of a log as messages, and where the next one begins.
+/// A page of a log as messages, and the seq at which the next page begins.
 async fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Result<Page, Refusal> {
     let head = shared.storage.catalog.get(session).ok_or_else(no_such_session)?.head().seq;
     if from > head {

@@ -1,4 +1,4 @@
-//! Events: checked, and on their way to the session's owner.
+//! Events: checks them and forwards them to the session's owner.
 
 use std::rc::Rc;
 
@@ -49,7 +49,7 @@ pub(super) fn take_event(
     let priority = metadata.priority;
     let taken = worker.with_owners(|owners| owners.publish(now, session, &publish, priority, admitted));
     if let Err(admitted) = taken {
-        // It has to be read from the log first, or there is no such session.
+        // The session has to be loaded first, or does not exist.
         ask(worker, connection, envelope, session, admitted);
     }
     Ok(())

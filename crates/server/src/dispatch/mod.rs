@@ -1,7 +1,7 @@
-//! From a decoded message to what it asks for: limits, permissions, and the way to the session's owner.
+//! Dispatch of decoded messages: limits, permissions, and routing to the session's owner.
 //!
-//! `events` and `commands` are the two kinds of messages, `costly` the commands that take long, `turns` keeps a producer's
-//! order when an event is refused, `tokens` renews them.
+//! `events` and `commands` handle the two kinds of messages, `costly` the commands that take long, `turns` keeps a
+//! producer's order when an event is refused, and `tokens` renews tokens.
 
 mod commands;
 mod costly;
@@ -26,14 +26,14 @@ use commands::take_command;
 use events::{take_event, take_reader_ack};
 use turns::{check_turn, hold_turn};
 
-/// Messages refused by rate in a row that end a connection.
+/// Consecutive messages refused by rate after which a connection is closed.
 const RATE_PATIENCE: u32 = 1000;
-/// MessagePack from this size on is converted on another thread: a worker that converts does nothing else meanwhile.
+/// Bytes of a MessagePack message above which it is converted on another thread, so that it does not block the worker.
 const CONVERTED_ASIDE: usize = 256 * 1024;
-/// Bytes of answers that are written before more of the same input is looked at.
+/// Bytes of unsent replies above which they are flushed before more of the same input is processed.
 const FLUSH_AT_BYTES: usize = 256 * 1024;
 
-/// Takes what a connection's socket has brought.
+/// Handles a message received on a connection.
 pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received<'_>, now: Moment) {
     match received {
         Received::Text(text) => take_frame(worker, connection, text, &[], now),
@@ -41,7 +41,7 @@ pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     }
 }
 
-/// Takes the messages of one frame. `flaws` are places of the text that could not be translated.
+/// Handles the messages of one frame. `flaws` are parts of the text that could not be converted.
 fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaws: &[Flaw], now: Moment) {
     let read = read_frame(text, |envelope| match envelope {
         Ok(envelope) => match flaw_of(&envelope, text, flaws) {
@@ -55,7 +55,7 @@ fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaw
     }
 }
 
-/// A binary message arrived: MessagePack, or JSON from clients that send text as bytes.
+/// Handles a binary message: MessagePack, or JSON from clients that send text as bytes.
 fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], now: Moment) {
     if connection.reader.wire.form.msgpack {
         if bytes.len() > CONVERTED_ASIDE {
@@ -73,7 +73,7 @@ fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], n
     }
 }
 
-/// JSON text, and the places that could not be translated.
+/// JSON text, and the parts that could not be converted.
 type Converted = Result<(BytesMut, Vec<Flaw>), Refusal>;
 
 fn convert(bytes: &[u8], max_payload: usize) -> Converted {
@@ -85,7 +85,7 @@ fn convert(bytes: &[u8], max_payload: usize) -> Converted {
 fn take_converted(worker: &Rc<Worker>, connection: &Rc<Connection>, converted: Converted, now: Moment) {
     match converted {
         Ok((json, flaws)) => {
-            // The translation writes JSON only.
+            // The converter writes JSON only.
             let text = std::str::from_utf8(&json).expect("JSON text is UTF-8");
             take_frame(worker, connection, text, &flaws, now);
         }
@@ -93,7 +93,7 @@ fn take_converted(worker: &Rc<Worker>, connection: &Rc<Connection>, converted: C
     }
 }
 
-/// Converts a large message on another thread; nothing of the connection is taken until that is done, so that order holds.
+/// Converts a large message on another thread. The connection's input is suspended until that is done, to keep the order.
 fn convert_aside(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8]) {
     let (bytes, max_payload) = (bytes.to_vec(), worker.shared.config.max_payload);
     let mut share = worker.shared.intake.receive_share();
@@ -116,7 +116,7 @@ fn convert_aside(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8])
 
 fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &Envelope<'_>, now: Moment) {
     if connection.reader.outbox.borrow().waiting() > FLUSH_AT_BYTES {
-        // Small questions can have large answers: those that came together go out before the next one is made.
+        // Small requests can have large replies: flushes those of the same input before the next one is produced.
         worker.flush(&connection.reader);
     }
     if !connection.is_open() {
@@ -184,7 +184,7 @@ fn answer_heartbeat(delivery: &Delivery, connection: &Connection, envelope: &Env
     delivery.send_json(&connection.reader, &json);
 }
 
-/// The flaw in what a message says, if there is one: outside of it the fields' own checks decide.
+/// The first flaw in a message's data or metadata. Elsewhere the fields' own checks apply.
 fn flaw_of<'a>(envelope: &Envelope<'_>, text: &str, flaws: &'a [Flaw]) -> Option<&'a Flaw> {
     let holds = |part: &str, at: usize| {
         let start = part.as_ptr() as usize - text.as_ptr() as usize;

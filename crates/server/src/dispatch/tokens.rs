@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
-/// A token whose key is not known waits for the issuer's word.
+/// Refreshes a token; one with an unknown key waits for the issuer's keys.
 pub(super) fn refresh_perhaps_later(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
@@ -54,7 +54,7 @@ fn refresh_now(
     Ok(())
 }
 
-/// Puts a new token in the place of the old one. Returns the reply.
+/// Replaces the connection's token. Returns the reply.
 fn refresh(
     shared: &Shared,
     connection: &Connection,
@@ -84,7 +84,7 @@ fn refresh(
     Ok(SystemMessage::TokenRefreshed { original_message_id, token_expires_at })
 }
 
-/// Whether one of the sessions is of a project that `grant` does not permit.
+/// Whether one of the sessions belongs to a project that `grant` does not permit.
 fn takes_part_outside(catalog: &Catalog, sessions: &[SessionId], grant: &Grant) -> bool {
     let outside = |session: &SessionId| {
         catalog.get(*session).is_some_and(|entry| !grant.may_access(&entry.summary().project_id))

@@ -1,16 +1,16 @@
-//! A producer's order when one of its events was refused for now: later ones wait for it.
+//! Keeps a producer's order after an event was temporarily refused: later events wait for it.
 
 use agentbench_protocol::envelope::MessageType;
 use agentbench_protocol::{Envelope, ErrorCode, Refusal};
 
 use crate::worker::connection::{Connection, HeldTurn};
 
-/// Sessions of one connection in which later events wait for one that was refused.
+/// Maximum number of sessions of one connection in which later events wait for a refused one.
 const MAX_HELD: usize = 64;
 
-/// Clients of version 1 send an event that was refused for now again, before later ones of the session. Those that were on
-/// their way already are refused, too, until it comes or the time is over that its sender was told to wait: so a
-/// producer's order holds although one of its events was refused.
+/// Refuses events that arrive before an earlier event of their session that was temporarily refused. Clients of version 1
+/// send the refused event again before later ones; those already in transit are refused, too, until it arrives or its
+/// `retryAfterMs` is over. This keeps the producer's order.
 pub(super) fn check_turn(
     connection: &Connection,
     envelope: &Envelope<'_>,

@@ -1,4 +1,4 @@
-//! What is told about connections and streams, and what ends a stream.
+//! Descriptions of connections and streams, and the reason for closing a stream.
 
 use agentbench_protocol::{CloseCode, SessionId};
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) sessions: Vec<SessionId>,
 }
 
-/// Why a stream has to end.
+/// Why a stream is closed.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {
     pub(crate) code: CloseCode,

@@ -1,7 +1,7 @@
-//! One request's place to be answered: owners answer connections, and an exchange has a connection's key without being one.
+//! Exchanges: reply channels of HTTP requests and streams. Owners address them by key, like connections.
 //!
-//! A key with the exchange bit leads here instead of to a worker's table. Each exchange has a bounded channel; who publishes
-//! opens one with room for all its answers, and a stream loses at most presence that it is too slow to take.
+//! A key with the exchange bit refers to an exchange instead of an entry in a worker's table. Each exchange has a bounded
+//! channel; a publisher opens one with capacity for all its replies, and a slow stream loses at most presence messages.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,22 +15,22 @@ use tokio::sync::mpsc;
 use super::SingleAck;
 use crate::names;
 
-/// What an owner says to an exchange.
+/// An owner's reply to an exchange.
 #[derive(Debug)]
 pub(crate) enum Answered {
-    /// An event is in the log.
+    /// An event was committed.
     Ack { ack: SingleAck, epoch: Epoch },
-    /// A request or an event is refused.
+    /// A request or an event was refused.
     Refused(Refusal),
     /// A message, as JSON.
     Message(Bytes),
-    /// `create_session` is answered with this message; `again` if there was such a session already.
+    /// The reply to `create_session`; `again` if the session existed already.
     Created { json: Bytes, again: bool },
-    /// A stream's join is answered: the reply, and the seq after which it begins.
+    /// The reply to a stream's join, and the seq after which the stream begins.
     Joined { session: SessionId, json: Bytes, gap: Option<Bytes>, after: Seq },
 }
 
-/// All exchanges that wait for something.
+/// All open exchanges.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges {
     waiting: Mutex<HashMap<ConnectionKey, mpsc::Sender<Answered>>>,
@@ -38,7 +38,7 @@ pub(crate) struct Exchanges {
 }
 
 impl Exchanges {
-    /// Hands an answer over. Tells whether somebody is there to take it.
+    /// Sends a reply to an exchange. Returns whether the exchange is open.
     pub(crate) fn answer(&self, key: ConnectionKey, answered: Answered) -> bool {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = waiting.get(&key) else { return false };
@@ -46,7 +46,7 @@ impl Exchanges {
     }
 }
 
-/// One of them; it ends with its value.
+/// One exchange; dropping it closes it.
 pub(crate) struct Exchange {
     exchanges: Arc<Exchanges>,
     pub(crate) key: ConnectionKey,
@@ -54,7 +54,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Opens one on a worker, with room for so many answers at once.
+    /// Opens an exchange on a worker, with capacity for `room` replies.
     pub(crate) fn open(exchanges: &Arc<Exchanges>, worker: usize, room: usize) -> Self {
         let serial = exchanges.serial.fetch_add(1, Ordering::Relaxed);
         let key = names::exchange_key(worker, serial);
@@ -63,7 +63,7 @@ impl Exchange {
         Self { exchanges: Arc::clone(exchanges), key, answers }
     }
 
-    /// The next answer; `None` never comes while the exchange is open.
+    /// The next reply. Never `None` while the exchange is open.
     pub(crate) async fn next(&mut self) -> Option<Answered> {
         self.answers.recv().await
     }

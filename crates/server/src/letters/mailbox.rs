@@ -1,7 +1,7 @@
-//! The mailbox of one worker: bounded, filled from any thread, emptied in one go.
+//! The mailbox of one worker: bounded, filled from any thread, emptied in one operation.
 //!
-//! Commits are the bulk. When too many bytes of them wait, the rest is not queued: the reader's feed is told to go back to
-//! the log instead. Requests and replies are bounded by what each connection may have under way.
+//! Most letters are commits. When too many bytes of them wait, further commits are not queued, and the session's feed falls
+//! back to reading the log. Requests and replies are bounded by the limits on concurrent requests of each connection.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -11,25 +11,25 @@ use tokio::sync::Notify;
 
 use super::Letter;
 
-/// Bytes of commits that may wait for one worker.
+/// Bytes of commits that may be queued for one worker.
 const MAX_COMMIT_BYTES: usize = 32 * 1024 * 1024;
 
 #[derive(Default)]
 struct Inner {
     letters: Vec<Letter>,
     commit_bytes: usize,
-    /// Sessions whose commits were left out.
+    /// Sessions with commits that were not queued.
     missed: HashSet<SessionId>,
 }
 
-/// Everything that waits for one worker.
+/// The queued letters of one worker.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     inner: Mutex<Inner>,
     pub(crate) filled: Notify,
 }
 
-/// What was taken out of a mailbox.
+/// The contents taken out of a mailbox.
 pub(crate) struct Delivery {
     pub(crate) letters: Vec<Letter>,
     pub(crate) missed: HashSet<SessionId>,
@@ -53,17 +53,17 @@ impl Mailbox {
         }
     }
 
-    /// Bytes of commits that wait, and how many there may be.
+    /// Bytes of queued commits, and their bound.
     pub(crate) fn commit_bytes(&self) -> (usize, usize) {
         (self.inner.lock().unwrap_or_else(PoisonError::into_inner).commit_bytes, MAX_COMMIT_BYTES)
     }
 
-    /// Whether nothing waits.
+    /// Whether no letter is queued.
     pub(crate) fn is_empty(&self) -> bool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).letters.is_empty()
     }
 
-    /// Takes everything. `spare` becomes the next letters' buffer.
+    /// Takes all letters. `spare` becomes the buffer of the next ones.
     pub(crate) fn take(&self, spare: Vec<Letter>) -> Delivery {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.commit_bytes = 0;

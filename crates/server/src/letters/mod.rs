@@ -1,4 +1,4 @@
-//! What threads send to each other: requests to owners, answers to connections and exchanges, commits to feeds.
+//! Messages between threads: requests to owners, replies to connections and exchanges, commits to feeds.
 
 pub(crate) mod connections;
 pub(crate) mod exchange;
@@ -23,17 +23,17 @@ use crate::intake::{Admitted, Permit};
 use crate::session::catalog::Entry;
 use connections::ConnectionInfo;
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Clone)]
 pub(crate) struct Requester {
     pub(crate) connection: ConnectionKey,
     pub(crate) who: Arc<Sender>,
     pub(crate) grant: Arc<Grant>,
-    /// Where the connection came from, for the audit log.
+    /// The connection's address, for the audit log.
     pub(crate) address: IpAddr,
 }
 
-/// An event on its way to its session's owner.
+/// An event that is forwarded to its session's owner.
 pub(crate) struct OwnedEvent {
     pub(crate) id: Box<str>,
     pub(crate) timestamp: Box<str>,
@@ -46,11 +46,11 @@ pub(crate) struct OwnedEvent {
     pub(crate) in_order: bool,
     pub(crate) priority: Priority,
     pub(crate) outline: Outline,
-    /// Its room in the commit backlog.
+    /// Its reservation in the commit backlog.
     pub(crate) permit: Permit,
 }
 
-/// From whom an event is, and how it is answered.
+/// The producer of an event, and how the event is answered.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin<'a> {
     pub(crate) producer: &'a str,
@@ -80,7 +80,7 @@ impl OwnedEvent {
     }
 }
 
-/// A wish to take part in a session.
+/// A request to join a session.
 pub(crate) struct Join {
     pub(crate) command: String,
     pub(crate) follow: bool,
@@ -92,20 +92,20 @@ pub(crate) struct Join {
 
 /// Acks of one session for one connection.
 pub(crate) enum Acks {
-    /// Events that are in the log now, without any doubt.
+    /// Committed events without warnings.
     Run(Run),
     /// One event.
     Single(SingleAck),
 }
 
-/// The ack of an event that is answered alone.
+/// The ack of a single event.
 #[derive(Debug)]
 pub(crate) struct SingleAck {
     pub(crate) id: String,
     pub(crate) seq: Seq,
-    /// The log had it before.
+    /// The event was already in the log.
     pub(crate) duplicate: bool,
-    /// What readers will not understand of it.
+    /// Fields that readers will not understand.
     pub(crate) doubts: Doubts,
 }
 
@@ -119,7 +119,7 @@ impl Acks {
     }
 }
 
-/// What a session's owner is asked to do.
+/// A request to a session's owner.
 pub(crate) enum Request {
     Create {
         command: String,
@@ -138,7 +138,7 @@ pub(crate) enum Request {
         command: String,
     },
     Publish(OwnedEvent),
-    /// The events of one HTTP request, in order; from no participant.
+    /// The events of one HTTP request, in order; the requester is no participant.
     PublishAll(Vec<OwnedEvent>),
     Acknowledge {
         seq: Seq,
@@ -147,13 +147,13 @@ pub(crate) enum Request {
     Gone,
 }
 
-/// A question for a worker's connections, answered in the order of their keys.
+/// A query for a worker's connections, answered in the order of their keys.
 pub(crate) struct Survey {
-    /// Those after this one; or this one alone.
+    /// Lists connections after this one; with `only`, this one alone.
     pub(crate) after: Option<ConnectionKey>,
     pub(crate) only: bool,
     pub(crate) limit: usize,
-    /// Those of this user.
+    /// Lists connections of this user only.
     pub(crate) user: Option<String>,
     pub(crate) reply: oneshot::Sender<Vec<(ConnectionKey, ConnectionInfo)>>,
 }
@@ -162,7 +162,7 @@ pub(crate) struct Survey {
 pub(crate) enum Letter {
     /// To the owner of a session.
     Request { session: SessionId, requester: Requester, request: Request },
-    /// To a connection: a message as JSON. `settles` if it ends something that the connection has under way.
+    /// To a connection: a message as JSON. `settles` if it completes a request of the connection.
     Reply { connection: ConnectionKey, json: Bytes, settles: bool },
     /// To a connection: acks of one session.
     Acks { connection: ConnectionKey, entry: Arc<Entry>, acks: Acks },
@@ -177,20 +177,20 @@ pub(crate) enum Letter {
     },
     /// To a connection that left.
     Left { connection: ConnectionKey, session: SessionId, json: Bytes },
-    /// To the owner: a connection that joined has ended before it could hear of it.
+    /// To the owner: a connection ended before it received the reply to its join.
     Gone { session: SessionId, connection: ConnectionKey },
-    /// To every worker with a feed of the session; `opened` is when the frame's oldest event was taken.
+    /// To every worker with a feed of the session; `opened` is when the frame's oldest event was accepted.
     Commit { session: SessionId, frame: Frame, priority: Priority, opened: Instant },
-    /// From the log: what became of a batch.
+    /// From the log: the outcomes of a batch.
     Settled { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
-    /// From a reading thread: the end of a session's log, for its owner.
+    /// From a blocking thread: the end of a session's log, for its owner.
     Loaded { session: SessionId, tail: Result<Vec<Frame>, LogError> },
-    /// To a worker: what connections it has.
+    /// To a worker: a query for its connections.
     Survey(Survey),
-    /// To a worker: somebody looks at frames, and is told when that has begun.
+    /// To a worker: start an inspection of frames, and confirm the start.
     Inspect { tap: Arc<Tap>, begun: oneshot::Sender<()> },
-    /// To a worker: that look is over.
+    /// To a worker: end an inspection.
     EndInspection { number: u64 },
-    /// To a connection: end.
+    /// To a connection: close it.
     Close { connection: ConnectionKey, code: CloseCode, detail: &'static str },
 }

@@ -1,4 +1,4 @@
-//! Where letters go: the mailbox of each worker, the exchanges, and the names that lead there.
+//! Routing of letters: the mailbox of each worker, the exchanges, and the names that address them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) struct PostOffice {
 }
 
 impl PostOffice {
-    /// For so many workers. `instance` tells this process's client ids from those of others.
+    /// For `workers` workers. `instance` distinguishes this process's client ids from those of others.
     pub(crate) fn new(instance: u32, workers: usize) -> Self {
         let mailboxes = (0..workers).map(|_| Mailbox::default()).collect();
         Self { names: Names::new(instance, workers), mailboxes, exchanges: Arc::default() }

@@ -1,4 +1,4 @@
-//! What all sessions of one worker share, and the ways out: effects, and replies as effects.
+//! State shared by all sessions of one worker, and the methods that queue effects, replies among them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,44 +34,44 @@ pub(crate) struct SessionLimits {
 }
 
 impl SessionLimits {
-    /// Whether a session of so many bytes takes no more events.
+    /// Whether a session of `bytes` has reached the limit and accepts no more events.
     pub(super) fn is_full(&self, bytes: u64) -> bool {
         self.bytes.is_some_and(|limit| bytes >= limit)
     }
 }
 
-/// What owners report, beside what they do.
+/// Which reports owners produce.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reporting {
-    /// There is an audit log.
+    /// An audit log is configured.
     pub(crate) audit: bool,
-    /// Spans are made of frames.
+    /// Spans are created for committed frames.
     pub(crate) traces: bool,
-    /// Traces are kept as exemplars of figures.
+    /// Traces are recorded as exemplars of metrics.
     pub(crate) exemplars: bool,
 }
 
-/// What owners are made of.
+/// Dependencies of the owners.
 pub(crate) struct OwnerParts {
     pub(crate) worker: usize,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) meters: Arc<AllMeters>,
     pub(crate) numbers: Rc<MessageNumbers>,
-    /// What sessions are made with.
+    /// Passed to every new session.
     pub(crate) sessions: Context,
     pub(crate) limits: SessionLimits,
     /// A permit of no bytes.
     pub(crate) permit: Permit,
     pub(crate) reporting: Reporting,
-    /// The refusal of a name that no session has.
+    /// The refusal of requests for an unknown session.
     pub(crate) no_such_session: Refusal,
     /// Random numbers, for epochs.
     pub(crate) random: Box<dyn FnMut() -> u64>,
     pub(crate) sabotage: Sabotage,
 }
 
-/// Sessions with entries for the log.
+/// Sessions with queued entries for the log.
 #[derive(Default)]
 pub(super) struct DirtySessions {
     sessions: Vec<SessionId>,
@@ -79,7 +79,7 @@ pub(super) struct DirtySessions {
 }
 
 impl DirtySessions {
-    /// Notes that a session has entries for the log.
+    /// Marks a session as having queued entries for the log.
     pub(super) fn mark(&mut self, session: SessionId) {
         self.is_due |= self.sessions.is_empty();
         if self.sessions.last() != Some(&session) {
@@ -106,7 +106,7 @@ pub(super) struct OwnerContext {
     pub(super) parts: OwnerParts,
     pub(super) effects: Vec<Effect>,
     pub(super) dirty: DirtySessions,
-    /// Large sessions in which somebody came or went and nobody was told yet.
+    /// Large sessions with a change of participants that has not been announced yet.
     pub(super) unannounced: Vec<SessionId>,
 }
 
@@ -130,7 +130,7 @@ impl OwnerContext {
         self.effects.push(Effect::Post { worker: names::worker_of(connection), letter });
     }
 
-    /// Sends a message, given as JSON. `settles` ends a request of the connection.
+    /// Sends a message, given as JSON. `settles` if it completes a request of the connection.
     pub(super) fn send_json(&mut self, connection: ConnectionKey, json: Bytes, settles: bool) {
         if names::is_exchange(connection) {
             return self.answer_exchange(connection, Answered::Message(json));

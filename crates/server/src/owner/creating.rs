@@ -15,7 +15,7 @@ use crate::names;
 use crate::session::catalog::{Entry, NoPlace};
 
 impl OwnerContext {
-    /// Makes a session with its first entry; `None` if it was refused.
+    /// Creates a session with its first entry; `None` if it was refused.
     pub(super) fn create(
         &mut self,
         now: u64,
@@ -59,7 +59,7 @@ impl OwnerContext {
         Some(LoadedSession { place: Some(place), ..loaded })
     }
 
-    /// The same command again, perhaps from a newer connection: the same answer, and participation.
+    /// Handles a repeated `create_session`, perhaps from a newer connection: it gets the same answer and participates.
     pub(super) fn create_again(
         &mut self,
         now: u64,
@@ -88,8 +88,8 @@ impl OwnerContext {
         self.answer_created(now, loaded, connection, &command, follow.then_some(0), true);
     }
 
-    /// Answers `create_session` once the log has the session, and starts delivery if that is wanted. `again` if another
-    /// command of the same id made it.
+    /// Answers `create_session` once the log has the session, and starts delivery if `follow` is given. `again` if an earlier
+    /// command of the same id created it.
     pub(super) fn answer_created(
         &mut self,
         now: u64,
@@ -108,11 +108,11 @@ impl OwnerContext {
         };
         let json = self.system_json(None, &message, now);
         if names::is_exchange(connection) {
-            // A request is over with its answer: it takes no part.
+            // An HTTP request ends with its answer and does not participate.
             return self.answer_exchange(connection, Answered::Created { json, again });
         }
         if loaded.session.participants.get(connection).is_none() {
-            // It left before the log had the session: it has its answer, and nothing more comes.
+            // It left before the log had the session: it gets the answer and no events.
             return self.send_json(connection, json, true);
         }
         self.start_following(loaded, connection, json, None, follow);

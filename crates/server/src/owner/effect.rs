@@ -1,4 +1,4 @@
-//! What owners want done: values that the worker carries out, in order.
+//! The effects that owners request; the worker carries them out in order.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::intake::Permit;
 use crate::letters::Letter;
 use crate::letters::exchange::Answered;
 
-/// One thing to be done.
+/// One effect.
 pub(crate) enum Effect {
-    /// Send a letter to this worker, or act on it if it is the owner's own.
+    /// Send a letter to this worker, or process it if it is the owner's own.
     Post { worker: usize, letter: Letter },
-    /// Hand an answer to an exchange. If a join is answered and the exchange has ended, it leaves the session again.
+    /// Pass a reply to an exchange. If it answers a join and the exchange has ended, the exchange leaves the session again.
     Answer { exchange: ConnectionKey, answered: Answered },
     /// Read the end of a session's log ([`read_tail`](super::loading::read_tail)) and pass it to
     /// [`Owners::loaded`](super::Owners::loaded).
@@ -24,9 +24,9 @@ pub(crate) enum Effect {
     Archive(SessionId),
     /// Write a line into the audit log.
     Audit(Record),
-    /// Make spans of a frame that the log has taken, after so long.
+    /// Create spans for a committed frame; `took` is the time of the commit.
     Trace { session: SessionId, frame: Frame, took: Duration },
-    /// Give room in the commit backlog back; done by dropping it. It comes after the answers: a server that stops waits for
+    /// Release space in the commit backlog, by dropping the permit. It comes after the answers: a stopping server waits for
     /// the backlog before it closes connections.
     Release { _permit: Permit },
 }

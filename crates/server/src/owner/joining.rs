@@ -27,7 +27,7 @@ impl OwnerContext {
     ) {
         let (session, head) = (loaded.session.id(), loaded.session.head().seq);
         if names::is_exchange(connection) {
-            // A stream reads the log by itself: no feed is kept for it.
+            // A stream reads the log itself and needs no feed.
             let after = follow.unwrap_or(head);
             return self.answer_exchange(connection, Answered::Joined { session, json, gap, after });
         }
@@ -44,7 +44,7 @@ impl OwnerContext {
         self.audit(|| requester.record(session_id, Record::allowed(now, "join_session")));
         self.add_participant(now, loaded, requester, follow);
         let (head, session) = (loaded.session.head(), self.describe(loaded, now));
-        // Retention removes whole sessions only, so a log that is there begins with its first event.
+        // Retention removes whole sessions only, so an existing log begins with its first event.
         let resolution = resolve(&from, head, 1, id_at_position.as_deref());
         let joined = Joined {
             original_message_id: command,

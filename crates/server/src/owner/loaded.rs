@@ -1,4 +1,4 @@
-//! A session in memory, as its owner keeps it, and one that is being read from its log.
+//! A session in memory with its owner's state, and a session that is being loaded from its log.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::session::catalog::{Entry, SessionPlace};
 pub(crate) struct LoadedSession {
     pub(crate) session: Session,
     pub(crate) entry: Arc<Entry>,
-    /// Its place among live sessions, until the log has it.
+    /// Its reservation among live sessions, until the log has it.
     pub(crate) place: Option<SessionPlace>,
     /// Workers that have a feed of it, one bit each.
     pub(crate) mirrors: u64,
-    /// The highest priority of what waits for the log.
+    /// The highest priority of the entries that wait for the log.
     pub(crate) priority: Priority,
-    /// A change of participants that was not announced yet.
+    /// A change of participants that has not been announced yet.
     pub(crate) unannounced: Option<SystemMessage>,
-    /// Seqs of queued events with doubtful fields: their acks say so.
+    /// Seqs of queued events with doubtful fields: their acks carry warnings.
     pub(crate) doubtful: Vec<(Seq, Doubts)>,
-    /// What it holds of the commit backlog.
+    /// Its share of the commit backlog.
     pub(crate) permit: Permit,
-    /// When the oldest event was taken of what waits for the log, and of what the log was given.
+    /// When the oldest event was accepted: of the entries that wait, and of those submitted to the log.
     pub(crate) opened: Option<Moment>,
     pub(crate) in_flight_since: Option<Moment>,
 }
@@ -48,7 +48,7 @@ impl LoadedSession {
         }
     }
 
-    /// Forgets the progress of events that the log did not take.
+    /// Drops the progress of events that the log refused.
     pub(super) fn take_back_progress(&mut self) {
         let known = self.entry.progress();
         self.session.set_progress(known);
@@ -57,21 +57,21 @@ impl LoadedSession {
     /// The next frame for the log.
     pub(super) fn take_batch(&mut self, now: Moment) -> Option<Batch> {
         let batch = self.session.take_batch()?;
-        // Of what waited behind another frame it is only known to have been taken before.
+        // Entries that waited behind another frame were accepted at some earlier, unrecorded moment.
         self.in_flight_since = Some(self.opened.take().unwrap_or(now));
         Some(batch)
     }
 
-    /// Whether the connection takes part and gets the session's events.
+    /// Whether the connection participates and receives the session's events.
     pub(super) fn is_followed_by(&self, connection: ConnectionKey) -> bool {
         self.session.participants.get(connection).is_some_and(|member| member.following)
     }
 }
 
-/// A session that is being read from its log, and the requests that wait for it.
+/// A session that is being loaded from its log, and the requests that wait for it.
 #[derive(Default)]
 pub(super) struct PendingLoad {
     pub(super) waiting: Vec<(Requester, Request)>,
-    /// It has to expire once it is there.
+    /// It has to expire once it is loaded.
     pub(super) expire: bool,
 }

@@ -1,4 +1,4 @@
-//! Loading sessions from their logs, unloading quiet ones, expiring unused ones.
+//! Loads sessions from their logs, unloads quiet ones, and expires unused ones.
 
 use std::sync::atomic::Ordering;
 
@@ -16,17 +16,17 @@ use crate::session::progress::newest_progress;
 
 /// Frames are read in steps of this many bytes when a session is loaded.
 const LOAD_STEP: usize = 1024 * 1024;
-/// Time that a session without anything going on stays in memory.
+/// Idle time after which a session is unloaded.
 const UNLOAD_AFTER_MS: u64 = 60_000;
 
 impl Owners {
-    /// Asks for the part of a session's log that its owner has to know.
+    /// Requests the end of a session's log, from which its owner restores its state.
     pub(super) fn load(&mut self, id: SessionId, pending: PendingLoad) {
         self.loading.insert(id, pending);
         self.context.effects.push(Effect::Load(id));
     }
 
-    /// The end of a session's log was read: `tail` is what [`read_tail`] returned.
+    /// Called when the end of a session's log was read: `tail` is the result of [`read_tail`].
     pub(crate) fn loaded(&mut self, now: Moment, id: SessionId, tail: Result<Vec<Frame>, LogError>) {
         let Some(pending) = self.loading.remove(&id) else { return };
         let context = &mut self.context;
@@ -62,7 +62,7 @@ impl Owners {
         }
     }
 
-    /// Ends a session that is not used any more; one that is not in memory is loaded for it.
+    /// Expires an unused session; one that is not in memory is loaded first.
     fn expire(&mut self, id: SessionId, now: u64) {
         let Some(loaded) = self.sessions.get_mut(&id) else {
             if let Some(pending) = self.loading.get_mut(&id) {
@@ -106,13 +106,13 @@ impl Owners {
     fn unload(&mut self, id: SessionId) {
         if let Some(loaded) = self.sessions.remove(&id) {
             debug_assert!(loaded.session.is_quiet() && loaded.permit.bytes() == 0, "it holds no backlog");
-            // Requests use a session without taking part in it.
+            // Requests use a session without participating in it.
             loaded.entry.last_used.fetch_max(loaded.session.last_used(), Ordering::Relaxed);
         }
     }
 }
 
-/// The refusal of requests that wait for a session whose log could not be read, for this reason, or is gone.
+/// The refusal of requests that wait for a session: its log cannot be read (`error`), or it was removed.
 fn refusal_of_load(id: SessionId, error: Option<LogError>) -> Refusal {
     match error {
         None | Some(LogError::NotFound(_)) => {
@@ -125,7 +125,7 @@ fn refusal_of_load(id: SessionId, error: Option<LogError>) -> Refusal {
     }
 }
 
-/// What a session's log tells of its pace, if this process has not seen any event of it.
+/// Restores a session's pace from its log, if this process has not seen any of its events.
 fn remember_pace(entry: &Entry, tail: &[Frame]) {
     let events = tail.iter().flat_map(Frame::records).filter(|(_, record)| record.kind == Kind::Event);
     if !entry.pace.is_known() {
@@ -133,10 +133,10 @@ fn remember_pace(entry: &Entry, tail: &[Frame]) {
     }
 }
 
-/// Reads the newest `window` events of a session. Waits for the disk.
+/// Reads the newest `window` events of a session. Blocks on the disk.
 ///
 /// # Errors
-/// Why the log cannot be read; damaged parts are left out.
+/// The log cannot be read. Damaged parts are skipped.
 pub(crate) fn read_tail(log: &dyn EventLog, window: usize, id: SessionId) -> Result<Vec<Frame>, LogError> {
     let head = log.head(id).ok_or(LogError::NotFound(id))?;
     let mut from = head.seq.saturating_sub((window as u64).saturating_sub(1)).max(1);
@@ -148,7 +148,7 @@ pub(crate) fn read_tail(log: &dyn EventLog, window: usize, id: SessionId) -> Res
                 from = reading.frames.last().map_or(from, Frame::last_seq) + 1;
                 frames.extend(reading.frames);
             }
-            // What is damaged is not served and not remembered: the rest of the window still is.
+            // Damaged events are neither served nor remembered; the rest of the window is.
             Found::Gap { to, .. } => from = to + 1,
             Found::NotYet(why) => return Err(LogError::Unavailable(why)),
             Found::Gone => return Err(LogError::NotFound(id)),

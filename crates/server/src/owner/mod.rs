@@ -1,15 +1,15 @@
-//! The owners of sessions: the one place where a session's state changes.
+//! The owners of sessions: the only place where a session's state changes.
 //!
-//! [`Owners`] are all sessions of one worker as a machine without sockets, threads or clock. Requests, outcomes of the log and
-//! the time come in as values; what follows comes out as [`Effect`]s, which the worker carries out. Requests of a session
-//! are handled in order. What has to wait for the log is answered by [`Owners::settled`]. A session that is not in memory is
-//! read from its log first; requests wait for it.
+//! [`Owners`] is a state machine for all sessions of one worker, without sockets, threads or clock. Requests, outcomes of
+//! the log and the time are its inputs; its outputs are [`Effect`]s, which the worker carries out. Requests of a session
+//! are handled in order. Requests that wait for the log are answered by [`Owners::settled`]. A session that is not in memory
+//! is loaded from its log first, and its requests wait.
 //!
 //! - `creating`, `joining`, `presence`: sessions and their participants.
-//! - `publishing`, `lifecycle`: what goes into their logs.
-//! - `settling`: outcomes of the log. `answering`: what can be answered without it.
-//! - `loading`: into memory and out of it.
-//! - `context`, `effect`, `loaded`: what they share, what they want done, what they keep of a session.
+//! - `publishing`, `lifecycle`: the entries of their logs.
+//! - `settling`: outcomes of the log. `answering`: refusals, which do not wait for it.
+//! - `loading`: loading and unloading.
+//! - `context`, `effect`, `loaded`: shared state, effects, and the state of one session.
 
 mod answering;
 mod context;
@@ -43,23 +43,23 @@ pub(crate) struct Owners {
     sessions: HashMap<SessionId, Box<LoadedSession>>,
     loading: HashMap<SessionId, PendingLoad>,
     context: OwnerContext,
-    /// Batches that the log has not answered.
+    /// Batches whose outcome is pending.
     in_flight: usize,
 }
 
 impl Owners {
-    /// Owners without any session.
+    /// Owners without sessions.
     pub(crate) fn new(parts: OwnerParts) -> Self {
         let (sessions, loading) = (HashMap::new(), HashMap::new());
         Self { sessions, loading, context: OwnerContext::new(parts), in_flight: 0 }
     }
 
-    /// What is to be done since the last call, in order.
+    /// Takes the effects queued since the last call, in order.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.context.effects)
     }
 
-    /// Uses the memory of a list again that was carried out.
+    /// Reuses the memory of a list of effects that was carried out.
     pub(crate) fn reuse(&mut self, spare: Vec<Effect>) {
         if self.context.effects.capacity() == 0 {
             self.context.effects = spare;
@@ -71,7 +71,7 @@ impl Owners {
         self.context.dirty.take_due()
     }
 
-    /// Whether entries wait for the log, or for its answer.
+    /// Whether entries wait for the log or for its outcome.
     pub(crate) fn has_uncommitted(&self) -> bool {
         self.in_flight > 0 || !self.context.dirty.is_empty()
     }
@@ -86,8 +86,8 @@ impl Owners {
         self.sessions.len()
     }
 
-    /// The next frame of every session that has one, for the log; its answer goes to [`Owners::settled`] with the names of
-    /// the sessions.
+    /// Takes the next frame of every session that has one, for the log; the outcomes go to [`Owners::settled`] with the ids
+    /// of the sessions.
     pub(crate) fn take_batches(&mut self, now: Moment) -> Vec<Append> {
         let dirty = self.context.dirty.take();
         let mut appends = Vec::with_capacity(dirty.len());
@@ -101,7 +101,7 @@ impl Owners {
         appends
     }
 
-    /// Carries out a request, or lets it wait until the session is in memory.
+    /// Carries out a request, or queues it until the session is in memory.
     pub(crate) fn handle(&mut self, now: Moment, id: SessionId, requester: Requester, request: Request) {
         let context = &mut self.context;
         if let Some(loaded) = self.sessions.get_mut(&id) {
@@ -130,14 +130,14 @@ impl Owners {
         }
     }
 
-    /// A connection or exchange that may be a participant has ended.
+    /// Called when a connection or exchange that may be a participant has ended.
     pub(crate) fn on_disconnect(&mut self, now: u64, session: SessionId, connection: ConnectionKey) {
         if let Some(loaded) = self.sessions.get_mut(&session) {
             self.context.leave(now, loaded, connection);
         }
     }
 
-    /// The wall clock was set by `by_ms` and says `now`: sessions wait on as long as they would have.
+    /// Called when the wall clock was set by `by_ms` to `now`: shifts sessions' deadlines, so that they expire when due.
     pub(crate) fn clock_was_set(&mut self, by_ms: i64, now: u64) {
         for loaded in self.sessions.values_mut() {
             loaded.session.clock_was_set(by_ms, now);
@@ -203,11 +203,11 @@ fn may_use(loaded: &LoadedSession, requester: &Requester, request: &Request) -> 
         Request::Join(_) | Request::Info { .. } => Permission::SessionRead,
         Request::Control { .. } => Permission::SessionControl,
         Request::Publish(event) => publishing_needs(event.outline),
-        // Each event's own permission was checked when the request came in.
+        // Each event's own permission was checked when the request arrived.
         Request::PublishAll(events) => {
             events.first().map_or(Permission::SessionPublish, |event| publishing_needs(event.outline))
         }
-        // Participants may report how far they have read, and leave.
+        // Participants may always acknowledge and leave.
         Request::Acknowledge { .. } | Request::Gone => return Ok(()),
         Request::Leave { .. } if loaded.session.participants.get(requester.connection).is_some() => {
             return Ok(());
@@ -215,7 +215,7 @@ fn may_use(loaded: &LoadedSession, requester: &Requester, request: &Request) -> 
         Request::Leave { .. } => Permission::Connect,
     };
     if !requester.grant.may_access(&summary.project_id) && !matches!(request, Request::Create { .. }) {
-        // As if it were not there: a name that was guessed or leaked says nothing of another project.
+        // Reported as not found, so that a guessed or leaked id reveals nothing about another project.
         return Err(Refusal::new(ErrorCode::SessionNotFound, "there is no such session"));
     }
     if !requester.grant.allows(permission) || !requester.grant.may_access(&summary.project_id) {

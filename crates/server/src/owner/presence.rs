@@ -1,4 +1,4 @@
-//! Presence: participants are told of others that come and go, at once in small sessions, once a tick in large ones.
+//! Presence: joins and leaves are announced to participants, at once in small sessions, once a tick in large ones.
 
 use agentbench_protocol::SystemMessage;
 use agentbench_protocol::message::Presence;

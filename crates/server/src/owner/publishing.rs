@@ -17,10 +17,10 @@ use crate::names;
 use crate::session::catalog::Entry;
 
 impl Owners {
-    /// Takes an event of a session that is in memory. Any other way in copies it: this is the hot path.
+    /// Publishes an event to a session that is in memory, without a copy: this is the hot path.
     ///
     /// # Errors
-    /// What was admitted, if the session is not in memory.
+    /// Returns `admitted` if the session is not in memory.
     pub(crate) fn publish(
         &mut self,
         now: Moment,
@@ -62,7 +62,7 @@ impl OwnerContext {
         self.publish(now, loaded, &publish, event.priority, admitted);
     }
 
-    /// Takes an event that was admitted. What is not queued gives its room in the backlog back.
+    /// Publishes an admitted event. If it is not queued, its space in the backlog is released.
     fn publish(
         &mut self,
         now: Moment,

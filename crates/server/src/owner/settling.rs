@@ -1,4 +1,5 @@
-//! Outcomes of the log: heads move, requests are answered, feeds get the frame; or all of it is taken back.
+//! Outcomes of the log. After a commit heads move, requests are answered and feeds get the frame; a refused batch is rolled
+//! back.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::clock::Moment;
 use crate::letters::{Acks, Letter, SingleAck};
 
 impl Owners {
-    /// Takes the log's answer to a batch, which took it so long.
+    /// Processes the log's outcomes of a batch; `took` is the time of the commit.
     pub(crate) fn settled(&mut self, now: Moment, outcomes: Vec<(SessionId, Appended)>, took: Duration) {
         self.in_flight -= 1;
         self.context.meters().commit_time.add(took.as_secs_f64(), 1);
@@ -51,10 +52,10 @@ impl Owners {
             }
             Settled::Refused { answers, refusal } => {
                 context.parts.metrics.log_refused.inc();
-                tracing::warn!(session = %id, outcome = ?appended, "the log did not take a frame");
+                tracing::warn!(session = %id, outcome = ?appended, "the log refused a frame");
                 context.take_back(now.millis, loaded, &answers, &refusal);
                 if loaded.session.head().seq == 0 || matches!(appended, Appended::Conflict(_)) {
-                    // Either there is no such session after all, or ours is not the log's: forget it.
+                    // The session was never created, or its state here differs from the log: unload it.
                     self.sessions.remove(&id);
                 }
             }
@@ -64,7 +65,7 @@ impl Owners {
     }
 }
 
-/// A frame that the log has taken.
+/// A committed frame and its waiters.
 struct Committed {
     frame: Frame,
     waiters: Vec<Waiter>,
@@ -108,7 +109,7 @@ impl OwnerContext {
         }
     }
 
-    /// Moves the session's head, size and pace, and the figures.
+    /// Updates the session's head, size and pace, and the metrics.
     fn account(&self, now: Moment, loaded: &mut LoadedSession, frame: &Frame, opened: Moment) {
         let entry = &loaded.entry;
         entry.set_head(frame.last_seq());
@@ -122,7 +123,7 @@ impl OwnerContext {
         }
     }
 
-    /// Answers every request for an entry of the frame. Acks of one connection that stand side by side go together.
+    /// Answers every request for an entry of the frame. Adjacent acks of one connection are combined.
     fn answer_committed(&mut self, now: u64, loaded: &mut LoadedSession, committed: &Committed) {
         let mut runs = committed.frame.runs();
         let mut doubtful = committed.doubtful.iter().peekable();
@@ -141,7 +142,7 @@ impl OwnerContext {
                 seq += left as u64;
                 continue;
             }
-            // Nobody hears of the doubts of an event that is not acked.
+            // Without an ack there is no message to carry the warnings.
             while doubtful.next_if(|(at, _)| *at < seq + same.len() as u64).is_some() {}
             let run = runs.take(same.len());
             match same[0] {
@@ -166,7 +167,7 @@ impl OwnerContext {
         }
     }
 
-    /// Acknowledges an event whose ack has more to say.
+    /// Acknowledges an event whose ack carries warnings.
     fn acknowledge_alone(
         &mut self,
         connection: ConnectionKey,
@@ -180,7 +181,7 @@ impl OwnerContext {
         }
     }
 
-    /// Answers the command that made the session.
+    /// Answers the command that created the session.
     fn answer_first(
         &mut self,
         now: u64,

@@ -1,7 +1,7 @@
-//! Every session that the log has, small enough to keep for all of them: what listings show and where the log ends.
+//! The catalog: a small entry for every session in the log, with its summary and the end of its log.
 //!
-//! Shared by all workers. Locked for creations, lookups by name and listings, never for an event: heads are atomics. Whatever
-//! is done under the lock is bounded: a page of a listing, a slice of a sweep.
+//! Shared by all workers. Creations, lookups by name and listings take the lock, events never do: heads are atomics. All work
+//! under the lock is bounded: a page of a listing, a slice of a sweep.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -25,18 +25,18 @@ pub(crate) struct Entry {
     /// Name and epoch as text, which every ack carries.
     pub(crate) name: Box<str>,
     pub(crate) epoch_text: Box<str>,
-    /// The last seq that the log has.
+    /// The last committed seq.
     head: AtomicU64,
-    /// Bytes that it has got from this process.
+    /// Bytes that this process has added to its log.
     bytes: AtomicU64,
-    /// When somebody used it last, as far as this process knows; ms since 1970.
+    /// When it was last used, as far as this process knows; ms since 1970.
     pub(crate) last_used: AtomicU64,
     pub(crate) archived: AtomicBool,
-    /// Wakes who waits for the head to move without being a follower of a feed.
+    /// Wakes tasks that wait for the head to move without following a feed.
     pub(crate) moved: Notify,
     pub(crate) pace: Pace,
     summary: RwLock<Arc<Summary>>,
-    /// Percent of its newest `progress` event, as the bits of a float; no number if there was none.
+    /// Percent of its newest `progress` event, as the bits of a float; NaN if there was none.
     progress: AtomicU64,
 }
 
@@ -67,7 +67,7 @@ impl Entry {
         self.moved.notify_waiters();
     }
 
-    /// Counts what the log has got. Returns the sum.
+    /// Adds to the bytes of its log. Returns the sum.
     pub(crate) fn add_bytes(&self, bytes: usize) -> u64 {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64
     }
@@ -76,7 +76,7 @@ impl Entry {
         Arc::clone(&self.summary.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The wall clock was set by `by` ms and says `now`: what counts from an earlier moment counts on.
+    /// Called when the wall clock was set by `by` ms to `now`: shifts earlier times accordingly.
     pub(crate) fn clock_was_set(&self, by: i64, now: u64) {
         let last_used = self.last_used.load(Ordering::Relaxed).saturating_add_signed(by).min(now);
         self.last_used.store(last_used, Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl Entry {
         Some(f64::from_bits(self.progress.load(Ordering::Relaxed))).filter(|percent| !percent.is_nan())
     }
 
-    /// Called by its owner only.
+    /// Only for the session's owner.
     pub(crate) fn set_progress(&self, percent: Option<f64>) {
         self.progress.store(percent.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
     }
@@ -98,11 +98,11 @@ impl Entry {
     }
 }
 
-/// Where a session stands in listings: newest first, and by name where the times are the same.
+/// A session's sort key in listings: newest first, then by id.
 type Place = (Reverse<u64>, SessionId);
 type Order = BTreeMap<Place, Arc<Entry>>;
 
-/// Sessions as they are listed, all of them and those of each status.
+/// Sessions in listing order: all of them, and those of each status.
 #[derive(Debug, Default)]
 struct Shelf {
     all: Order,
@@ -131,10 +131,10 @@ fn place_of(status: Status) -> usize {
     Status::ALL.iter().position(|known| *known == status).unwrap_or(0)
 }
 
-/// Sessions looked at for one page. A search that finds little ends its page there, with a cursor to go on from: what one
-/// request costs is bounded, however many sessions there are.
+/// Maximum number of sessions scanned for one page. A search with few matches ends its page there, with a cursor to
+/// continue from, so the cost of one request is bounded.
 const MAX_SCAN: usize = 4_096;
-/// Sessions looked at in one hold of the lock by what goes through all of them.
+/// Sessions visited while holding the lock once, in an iteration over all of them.
 const SLICE: usize = 1_024;
 
 #[derive(Debug, Default)]
@@ -145,7 +145,7 @@ struct Index {
 }
 
 impl Index {
-    /// Tells whether it is new here.
+    /// Returns whether the session is new.
     fn put(&mut self, entry: &Arc<Entry>) -> bool {
         let summary = entry.summary();
         let (place, status) = ((Reverse(summary.created_at), entry.id), summary.status);
@@ -176,7 +176,7 @@ impl Index {
         }
     }
 
-    /// The shortest order that holds everything wanted.
+    /// The smallest order that contains all sessions of the status and project.
     fn order(&self, status: Option<Status>, project: Option<&str>) -> Option<&Order> {
         let shelf = match project {
             None => &self.everything,
@@ -191,13 +191,13 @@ impl Index {
 pub(crate) struct Catalog {
     index: RwLock<Index>,
     active: AtomicUsize,
-    /// How many of them each user has created.
+    /// Live sessions by the user who created them.
     live_by_user: Mutex<HashMap<String, usize>>,
     /// See [`Pace::is_stalled`], ms.
     stall_after: u64,
 }
 
-/// How many sessions there are.
+/// Numbers of sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Census {
     /// In the order of [`Status::ALL`].
@@ -212,10 +212,10 @@ pub(crate) struct Page {
     pub(crate) next_cursor: Option<String>,
 }
 
-/// A place among the live sessions, for one that the log does not have yet; given back when it is dropped.
+/// A reservation among the live sessions, for a session that is not in the log yet; released when dropped.
 #[derive(Debug)]
 pub(crate) struct SessionPlace {
-    /// Whose place it is; `None` once the session is in the catalog.
+    /// The catalog and the user; `None` once the session is in the catalog.
     reserved: Option<(Arc<Catalog>, String)>,
 }
 
@@ -228,12 +228,12 @@ impl Drop for SessionPlace {
     }
 }
 
-/// Why no place could be reserved.
+/// Why a session could not be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    /// The user has as many live sessions as one may have.
+    /// The user has reached the limit on live sessions of one user.
     OfUser,
-    /// There are as many live sessions as there may be.
+    /// The server has reached its limit on live sessions.
     OfAll,
 }
 
@@ -242,13 +242,13 @@ impl Catalog {
         Self { stall_after, ..Self::default() }
     }
 
-    /// A session as clients see it, with what is known of its pace.
+    /// Adds the session's pace to its description for clients.
     pub(crate) fn with_pace(&self, entry: &Entry, mut info: SessionInfo, now: u64) -> SessionInfo {
         entry.pace.describe(&mut info, now, self.stall_after);
         info
     }
 
-    /// How many sessions are in each state, and how many running ones have gone silent.
+    /// Counts sessions by status, and running ones that have stalled.
     pub(crate) fn census(&self, now: u64) -> Census {
         let mut census = Census::default();
         for (count, order) in census.by_state.iter_mut().zip(&self.read().everything.by_status) {
@@ -264,7 +264,7 @@ impl Catalog {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `visit` with every session of a status, a slice of them at a time: nobody waits for the lock meanwhile.
+    /// Calls `visit` with every session of a status, a slice at a time, without holding the lock.
     pub(crate) fn each(&self, status: Status, mut visit: impl FnMut(&Arc<Entry>)) {
         let mut cursor = None;
         loop {
@@ -284,7 +284,7 @@ impl Catalog {
         }
     }
 
-    /// The next sessions of a status behind a place, in the order of listings.
+    /// The next `count` sessions of a status after a key, in listing order.
     pub(crate) fn slice(
         &self,
         status: Status,
@@ -298,7 +298,7 @@ impl Catalog {
         found.map(|(place, entry)| (*place, Arc::clone(entry))).collect()
     }
 
-    /// Takes over what the log lists. Returns the sessions whose summary cannot be read.
+    /// Loads the sessions listed by the log. Returns those whose summary cannot be read.
     pub(crate) fn load(&self, listed: Vec<Listed>, now: u64) -> Vec<SessionId> {
         let mut unreadable = Vec::new();
         for session in listed {
@@ -314,7 +314,7 @@ impl Catalog {
         unreadable
     }
 
-    /// Adds a session that the log has.
+    /// Adds a session that is in the log.
     pub(crate) fn insert(&self, entry: &Arc<Entry>) {
         let summary = entry.summary();
         if self.put(entry) && !summary.status.has_ended() {
@@ -323,11 +323,11 @@ impl Catalog {
         }
     }
 
-    /// Takes a place for a session that the log does not have yet, among the user's live sessions and among all of them. 0 is
-    /// no limit for the user.
+    /// Reserves a live session that is not in the log yet, under the user's limit and the server's. 0 is no limit for the
+    /// user.
     ///
     /// # Errors
-    /// Which of the two has no room.
+    /// The limit that was reached.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         user: &str,
@@ -345,7 +345,7 @@ impl Catalog {
         Ok(SessionPlace { reserved: Some((Arc::clone(self), user.to_owned())) })
     }
 
-    /// Counts a live session of the user, if that stays within the limit.
+    /// Counts a live session of the user, if the limit allows it.
     fn take_of_user(&self, user: &str, limit: usize) -> bool {
         let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let count = live.entry(user.to_owned()).or_default();
@@ -354,7 +354,7 @@ impl Catalog {
         has_room
     }
 
-    /// One of the user's sessions has ended, or was not made.
+    /// Uncounts a live session of the user that has ended or was not created.
     fn give_back_of_user(&self, user: &str) {
         let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = live.get_mut(user) else { return };
@@ -364,13 +364,13 @@ impl Catalog {
         }
     }
 
-    /// Adds a session that the log has now, under the place that was reserved for it.
+    /// Adds a session that is in the log now, using its reservation.
     pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>, mut place: SessionPlace) {
         place.reserved = None;
         self.put(entry);
     }
 
-    /// Tells whether it is new here.
+    /// Returns whether the session is new.
     fn put(&self, entry: &Arc<Entry>) -> bool {
         self.index.write().unwrap_or_else(PoisonError::into_inner).put(entry)
     }
@@ -388,7 +388,7 @@ impl Catalog {
         self.read().by_id.get(&id).cloned()
     }
 
-    /// Replaces a session's summary; called by its owner only.
+    /// Replaces a session's summary. Only for its owner.
     pub(crate) fn update(&self, entry: &Entry, summary: Summary) {
         let before = entry.summary().status;
         if summary.status.has_ended() && !before.has_ended() {
@@ -398,7 +398,7 @@ impl Catalog {
         if summary.status == before {
             return entry.set_summary(summary);
         }
-        // Together, so that an entry is always found under the status that it shows.
+        // Both under the lock, so that an entry is always indexed under its own status.
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.change(&summary, entry.id, before);
         entry.set_summary(summary);
@@ -414,9 +414,9 @@ impl Catalog {
         self.read().by_id.len()
     }
 
-    /// A page of the sessions of `scope`, which is a project or all of them, newest first. The cursor is the creation time
-    /// and name of the last session that was looked at, so a page stays right while sessions come and go. `None` if the
-    /// query's cursor is none.
+    /// A page of the sessions of the project `scope`, or of all sessions, newest first. The cursor is the creation time and id
+    /// of the last scanned session, so pages stay consistent while sessions are created and removed. `None` if the query's
+    /// cursor is invalid.
     pub(crate) fn page(&self, query: &GetSessionList, scope: Option<&str>, now: u64) -> Option<Page> {
         let start = match &query.cursor {
             None => Bound::Unbounded,
@@ -448,7 +448,7 @@ impl Catalog {
     }
 }
 
-/// A text that agent, test, project or name of a session has to hold, whatever the case of its letters.
+/// A case-insensitive search for a text in a session's agent, test, project or id.
 struct Search<'a> {
     text: &'a str,
     lowercase: String,
@@ -467,7 +467,7 @@ impl<'a> Search<'a> {
 
     fn is_in(&self, field: &str) -> bool {
         if field.is_ascii() && self.text.is_ascii() {
-            // Nearly always, and without a copy: this is done for thousands of sessions.
+            // The common case needs no copy: a search checks thousands of sessions.
             let (field, part) = (field.as_bytes(), self.text.as_bytes());
             return part.is_empty()
                 || field.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));

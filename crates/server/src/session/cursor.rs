@@ -1,12 +1,12 @@
-//! A place in a session's log, and what a read there means. All readers use this table: followers, streams,
-//! ranges, exports, replays, pages of history, and owners that load a session.
+//! Cursors in a session's log, and the interpretation of reads. All readers use this table: followers, streams, ranges,
+//! exports, replays, pages of history, and owners that load a session.
 //!
-//! | the log says | it means |
+//! | result of the read | outcome |
 //! |---|---|
 //! | frames | events |
-//! | no frame, or it cannot be read now | nothing yet: the same read again, [`RETRY`] later |
+//! | no frame, or temporarily unavailable | nothing yet: the read is repeated after [`RETRY`] |
 //! | trimmed, damaged | a gap, and events after it |
-//! | no such session | it was removed meanwhile: a gap up to where the reader wanted to go |
+//! | no such session | the session was removed meanwhile: a gap up to the reader's last seq |
 
 use std::time::Duration;
 
@@ -15,27 +15,27 @@ use agentbench_protocol::{GapCause, Seq, SessionId};
 
 use super::reading::{LogReader, STEP_BYTES, Step};
 
-/// What one step reads.
+/// The limit of one step.
 pub(crate) const STEP: ReadLimit = ReadLimit { bytes: STEP_BYTES, events: usize::MAX };
-/// Time before a read that has found nothing yet is repeated.
+/// Time before a read that returned nothing yet is repeated.
 pub(crate) const RETRY: Duration = Duration::from_millis(500);
-/// Reads that find nothing before a reader with an end gives up: five seconds.
+/// Number of reads without a result after which a cursor with an end gives up: five seconds.
 const PATIENCE: u32 = 10;
 
-/// What a read has found.
+/// The outcome of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<T> {
-    /// Frames; the first one may begin before the place.
+    /// Frames; the first one may begin before the requested seq.
     Frames(T),
-    /// Nothing can be had up to this seq.
+    /// Events up to `to` are unavailable.
     Gap { to: Seq, cause: GapCause },
     /// Nothing yet, and why.
     NotYet(String),
-    /// There is no such log any more.
+    /// The session was removed.
     Gone,
 }
 
-/// What was read of a log.
+/// The result of a read that has frames.
 pub(crate) trait Frames {
     fn frames(&self) -> &[Frame];
 }
@@ -52,17 +52,17 @@ impl Frames for Reading {
     }
 }
 
-/// What the answer to a read at `next` means; see the module.
+/// Interprets the result of a read at `next`; see the module.
 pub(crate) fn interpret<T: Frames>(session: SessionId, next: Seq, read: Result<T, LogError>) -> Found<T> {
     match read {
         Ok(read) if !read.frames().is_empty() => Found::Frames(read),
-        // The log's head may be behind what it said a moment ago, never for long.
+        // A read may briefly lag behind the head that was reported before.
         Ok(_) => Found::NotYet("the log is behind its own head".to_owned()),
         Err(LogError::Trimmed { first_seq }) => {
             Found::Gap { to: (first_seq.saturating_sub(1)).max(next), cause: GapCause::Retention }
         }
         Err(LogError::Damaged { from, to, detail }) => {
-            tracing::error!(%session, from, to, detail, "damaged events are left out");
+            tracing::error!(%session, from, to, detail, "skipping damaged events");
             Found::Gap { to: to.max(next), cause: GapCause::Damaged }
         }
         Err(LogError::NotFound(_)) => Found::Gone,
@@ -70,25 +70,26 @@ pub(crate) fn interpret<T: Frames>(session: SessionId, next: Seq, read: Result<T
     }
 }
 
-/// A reader's place in a log that it reads up to some seq.
+/// A reader's position in a log that it reads up to some seq.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor {
     pub(crate) session: SessionId,
-    /// The seq that comes next, and the last one that is wanted.
+    /// The next seq to read, and the last one.
     pub(crate) next: Seq,
     pub(crate) last: Seq,
 }
 
 impl Cursor {
-    /// Whether everything that is wanted was read.
+    /// Whether the last seq was read.
     pub(crate) fn is_over(&self) -> bool {
         self.next > self.last
     }
 
-    /// Reads on. What was removed meanwhile is a gap to the end; a read that finds nothing is repeated for a while.
+    /// Reads the next step. A session that was removed meanwhile is a gap to the end; a read without a result is repeated for
+    /// a while.
     ///
     /// # Errors
-    /// Why nothing can be read.
+    /// Why the log cannot be read.
     pub(crate) async fn step(&self, reader: &LogReader) -> Result<Found<Step>, String> {
         let mut reads = 0;
         loop {

@@ -1,4 +1,4 @@
-//! Sessions in the server: the catalog of all, those in memory, and reading their logs.
+//! Sessions in the server: the catalog, the pace of events, and reads of their logs.
 
 pub(crate) mod catalog;
 pub(crate) mod cursor;

@@ -1,33 +1,33 @@
-//! How often a session's events come, and whether they have stopped coming.
+//! The pace of a session's events, and the detection of stalled sessions.
 //!
-//! Written by the session's owner for each frame, read by listings and by what watches over the server.
+//! Updated by the session's owner for each frame, read by listings and by the monitoring thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentbench_protocol::{SessionInfo, Status};
 
-/// The part of the mean that one more event replaces.
+/// Weight of one event in the moving average.
 const WEIGHT: f64 = 0.2;
-/// Silence of so many times its usual pace is worth a word.
+/// A session is stalled when it has been silent for this multiple of its usual pace.
 const STALLED_AT: u64 = 10;
 
 /// Times are ms since 1970; 0 stands for none.
 #[derive(Debug)]
 pub(crate) struct Pace {
     last_event: AtomicU64,
-    /// From when the next event's distance counts: the last event, or the last start of the test.
+    /// Start of the next interval: the last event, or the last start of the test.
     counted_from: AtomicU64,
     /// µs.
     mean: AtomicU64,
 }
 
 impl Pace {
-    /// What is known of a session that this process has just met.
+    /// The pace of a session without known events.
     pub(crate) fn new(now: u64) -> Self {
         Self { last_event: AtomicU64::new(0), counted_from: AtomicU64::new(now), mean: AtomicU64::new(0) }
     }
 
-    /// The log has `count` more events, the newest taken at `at`.
+    /// Records `count` committed events, the newest received at `at`.
     pub(crate) fn events(&self, count: u64, at: u64) {
         if count == 0 {
             return;
@@ -35,19 +35,19 @@ impl Pace {
         let from = self.counted_from.swap(at, Ordering::Relaxed);
         let each = at.saturating_sub(from) as f64 * 1_000.0 / count as f64;
         let before = self.mean.load(Ordering::Relaxed) as f64;
-        // The first distance says all that is known.
+        // The first interval is the mean.
         self.last_event.store(at, Ordering::Relaxed);
         let part = if before == 0.0 { 1.0 } else { 1.0 - (1.0 - WEIGHT).powf(count as f64) };
         self.mean.store((before + (each - before) * part) as u64, Ordering::Relaxed);
     }
 
-    /// Whether there was an event that this process knows of.
+    /// Whether an event was recorded.
     pub(crate) fn is_known(&self) -> bool {
         self.last_event.load(Ordering::Relaxed) > 0
     }
 
-    /// An event of an earlier life of the server. Silence still counts from when this process met the session: how long the
-    /// server was away is not the session's fault.
+    /// Records an event from before the server's start. Silence still counts from when this process loaded the session, so
+    /// that the server's downtime is not counted as silence.
     pub(crate) fn remember(&self, at: u64) {
         let met = self.counted_from.load(Ordering::Relaxed);
         match self.last_event.load(Ordering::Relaxed) {
@@ -60,25 +60,25 @@ impl Pace {
         self.counted_from.store(met, Ordering::Relaxed);
     }
 
-    /// The test goes on: the time that it was held does not count.
+    /// Records that the test was started or resumed: the time before does not count.
     pub(crate) fn resumed(&self, now: u64) {
         self.counted_from.store(now, Ordering::Relaxed);
     }
 
-    /// The wall clock was set by `by` ms and says `now`: silence is counted on.
+    /// Called when the wall clock was set by `by` ms to `now`: shifts the start of the silence accordingly.
     pub(crate) fn clock_was_set(&self, by: i64, now: u64) {
         let from = self.counted_from.load(Ordering::Relaxed).saturating_add_signed(by).min(now);
         self.counted_from.store(from, Ordering::Relaxed);
     }
 
-    /// Whether a running session is silent for much longer than it usually is.
+    /// Whether a running session has been silent for much longer than usual.
     pub(crate) fn is_stalled(&self, status: Status, now: u64, stall_after: u64) -> bool {
         let mean = self.mean.load(Ordering::Relaxed) / 1_000;
         let silent = now.saturating_sub(self.counted_from.load(Ordering::Relaxed));
         status == Status::Running && silent > stall_after.max(mean.saturating_mul(STALLED_AT))
     }
 
-    /// Adds what is known to what clients are told of the session.
+    /// Adds the pace to the session's description for clients.
     pub(crate) fn describe(&self, info: &mut SessionInfo, now: u64, stall_after: u64) {
         let last = self.last_event.load(Ordering::Relaxed);
         info.last_event_at = (last > 0).then_some(last);

@@ -1,13 +1,13 @@
-//! How far a session has come, read again from the newest part of its log.
+//! Restores a session's progress from the newest part of its log.
 
 use agentbench_event_log::{Frame, Kind};
 use agentbench_protocol::outline::progress_of_event;
 
-/// Events that are looked at, newest first. A session whose last thousands of events tell of no progress shows none until
-/// the next one does.
+/// Maximum number of events scanned, newest first. A session without progress in them shows none until its next `progress`
+/// event.
 const LOOKS: usize = 4096;
 
-/// What the newest `progress` event among the last ones says, in percent.
+/// The percentage of the newest `progress` event in `tail`.
 pub(crate) fn newest_progress(tail: &[Frame]) -> Option<f64> {
     let mut looks = 0;
     for frame in tail.iter().rev() {

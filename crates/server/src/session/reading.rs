@@ -1,9 +1,9 @@
-//! Reading logs for readers that are behind: one step at a time, within the memory that all of them together may have.
+//! Log reads for readers that are behind: one step at a time, within a memory budget shared by all of them.
 //!
-//! What is read is held until the sockets have taken it. A reader that has to wait for its part of the memory holds nothing
-//! meanwhile, and is served in its turn; live readers at the tail are not concerned. So readers cannot take the memory that
-//! publishers need, however many they are and however large the events. And those that take nothing cannot keep it from
-//! those that would: while others wait, they are given up sooner.
+//! The memory of a step is held until its events are written to sockets. A reader that waits for memory holds none meanwhile
+//! and is served in order; live readers at the tail are not affected. So readers cannot use up the memory that publishers
+//! need, however many they are and however large the events. Nor can blocked readers starve others: while others wait, they
+//! are closed sooner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,23 +14,23 @@ use agentbench_protocol::{Seq, SessionId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of one step: large, since a reader that is behind will want what follows, too.
+/// Bytes of one step: large, since a reader that is behind will need the following events, too.
 pub(crate) const STEP_BYTES: usize = 256 * 1024;
-/// Time that a socket may take nothing while others wait for memory. A line of a few KB/s takes something more often.
+/// Time that a socket may be blocked while others wait for memory. A link of a few KB/s makes progress more often.
 const PATIENCE_WHEN_SHORT: Duration = Duration::from_secs(5);
-/// Unit of the account; a semaphore counts in 32 bits.
+/// Unit of the budget; a semaphore counts in 32 bits.
 const UNIT: usize = 1024;
 
-/// The memory of all readers that are behind.
+/// The memory budget of all readers that are behind.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
     units: Arc<Semaphore>,
     limit: usize,
-    /// Readers that wait for their turn.
+    /// Number of readers that wait for memory.
     waiting: AtomicUsize,
 }
 
-/// A part of the memory, given back when it is dropped.
+/// A part of the budget, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     units: OwnedSemaphorePermit,
@@ -41,13 +41,13 @@ impl Held {
         self.units.num_permits() * UNIT
     }
 
-    /// Gives back what is not needed for `bytes`: most steps are far smaller than they may be.
+    /// Releases the surplus over `bytes`: most steps are far smaller than the limit.
     fn shrink(&mut self, bytes: usize) {
         let surplus = self.units.num_permits().saturating_sub(bytes.div_ceil(UNIT).max(1));
         drop(self.units.split(surplus));
     }
 
-    /// The bytes, which hold the memory as long as any part of them is there.
+    /// Attaches the permit to `bytes`: it is released when the last part of them is dropped.
     pub(crate) fn with(self, bytes: BytesMut) -> Bytes {
         Bytes::from_owner(HeldBytes { bytes, _held: self })
     }
@@ -65,37 +65,37 @@ impl AsRef<[u8]> for HeldBytes {
 }
 
 impl ReadBudget {
-    /// `limit` in bytes; less than a step is a step.
+    /// `limit` in bytes, at least one step.
     pub(crate) fn new(limit: usize) -> Self {
         let limit = (limit / UNIT).clamp(STEP_BYTES / UNIT, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self { units: Arc::new(Semaphore::new(limit)), limit, waiting: AtomicUsize::new(0) }
     }
 
-    /// Bytes that are held, and how many may be.
+    /// Bytes in use, and the limit.
     pub(crate) fn used(&self) -> (usize, usize) {
         let free = self.units.available_permits();
         (self.limit.saturating_sub(free) * UNIT, self.limit * UNIT)
     }
 
-    /// Whether readers wait for others to let go.
+    /// Whether readers wait for memory.
     pub(crate) fn is_short(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// How long the socket of a reader that holds some of it may take nothing, `longest` at most.
+    /// How long the socket of a reader that holds memory may be blocked, at most `longest`.
     pub(crate) fn patience(&self, longest: Duration) -> Duration {
         if self.is_short() { longest.min(PATIENCE_WHEN_SHORT) } else { longest }
     }
 
-    /// What is larger than all the memory there is waits for all of it.
+    /// The units for `bytes`, at most the whole budget.
     fn units_of(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(self.limit)).unwrap_or(u32::MAX)
     }
 
-    /// Takes a part, in the order of asking.
+    /// Waits for memory, first come, first served.
     pub(crate) async fn hold(&self, bytes: usize) -> Held {
         let wanted = self.units_of(bytes);
-        // The semaphore gives its units to those that wait, so nobody is overtaken here.
+        // The semaphore is fair: this fails while others wait.
         if let Ok(units) = Arc::clone(&self.units).try_acquire_many_owned(wanted) {
             return Held { units };
         }
@@ -104,7 +104,7 @@ impl ReadBudget {
         Held { units: units.expect("the semaphore is never closed") }
     }
 
-    /// Makes a part as large as what was read, if that can be had at once.
+    /// Grows a permit to `bytes`, if that is possible at once.
     fn grow(&self, held: &mut Held, bytes: usize) -> bool {
         let missing =
             self.units_of(bytes).saturating_sub(u32::try_from(held.units.num_permits()).unwrap_or(0));
@@ -116,7 +116,7 @@ impl ReadBudget {
     }
 }
 
-/// Counts one who waits, also if the waiting is given up.
+/// Counts a waiting reader, until the wait ends or is cancelled.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -132,14 +132,14 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Frames that were read, and the memory they are in.
+/// Frames that were read, and their memory permit.
 pub(crate) struct Step {
     pub(crate) frames: Vec<Frame>,
     pub(crate) head: Seq,
     pub(crate) held: Held,
 }
 
-/// Reads logs on threads that may wait for the disk, within the memory that readers may have.
+/// Reads logs on blocking threads, within the read budget.
 pub(crate) struct LogReader {
     log: Arc<dyn EventLog>,
     pub(crate) budget: ReadBudget,
@@ -152,7 +152,7 @@ impl LogReader {
     }
 
     /// Reads a log from `from` on: at least one frame if there is one, and no more than the limit beyond that. Waits for
-    /// memory and for the disk, but not on the worker's thread.
+    /// memory and for the disk without blocking the worker's thread.
     ///
     /// # Errors
     /// As [`EventLog::read`].
@@ -170,7 +170,7 @@ impl LogReader {
                 held.shrink(size);
                 return Ok(Step { frames: reading.frames, head: reading.head.seq, held });
             }
-            // One event larger than a step: nothing is held while its turn is waited for.
+            // One event larger than a step: releases everything while it waits for enough memory.
             drop((reading, held));
             held = self.budget.hold(size).await;
         }

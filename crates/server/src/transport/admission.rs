@@ -1,5 +1,5 @@
-//! What comes before the request: who calls (PROXY header), how often it may, and TLS. One deadline holds for all of it and
-//! for the request head, so that a slow peer gains nothing by being slow in several places.
+//! Admission of a socket before its request: the PROXY header, the address's connection rate, and TLS. One deadline covers
+//! all of this and the request head, so that a slow peer gains nothing by being slow at several steps.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,17 +16,17 @@ use crate::clock;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
-/// Why a socket gets no further; the words are those of metrics and the audit log.
+/// Why a socket was not admitted.
 enum Turned {
-    /// The peer went away, which is nobody's fault.
+    /// The peer disconnected, which is not an error.
     Away,
     NoProxyHeader,
     TlsFailed(io::Error),
-    /// It opens connections faster than it may.
+    /// The address exceeds its connection rate.
     TooMany(Stream, Peer, u64),
 }
 
-/// Serves one accepted socket until it is a connection, an HTTP exchange, or nothing.
+/// Admits one accepted socket and passes it to the handshake.
 pub(crate) async fn admit(worker: Rc<Worker>, socket: TcpStream, from: SocketAddr) {
     let shared = &worker.shared;
     let deadline = clock::timer() + shared.config.auth_timeout;
@@ -62,11 +62,11 @@ async fn settle(shared: &Shared, socket: TcpStream, direct: Peer) -> Result<(Str
         let source = read_proxy_header(&mut socket).await?;
         peer = source.map_or(direct, |source| Peer::new(source.ip()));
     }
-    // For a trusted proxy's client this waits until the request tells who it is.
+    // For a trusted proxy the rate is checked once the request names the client's address.
     if !security.trusted_proxies.contains(peer.address)
         && let Err(retry_after) = shared.gate.addresses.take_connection(peer.address, shared.clock.wall_ms())
     {
-        // Said without TLS: a handshake is what the limit spares.
+        // Refused without TLS: the limit is meant to save the handshake.
         return Err(Turned::TooMany(Stream::Plain(socket), peer, retry_after));
     }
     let Some(tls) = &shared.gate.tls else { return Ok((Stream::Plain(socket), peer)) };
@@ -78,7 +78,7 @@ async fn settle(shared: &Shared, socket: TcpStream, direct: Peer) -> Result<(Str
     }
 }
 
-/// Takes exactly the header from the socket: what follows it may be TLS.
+/// Reads exactly the header from the socket: the bytes after it may be TLS.
 async fn read_proxy_header(socket: &mut TcpStream) -> Result<Option<SocketAddr>, Turned> {
     let mut buffer = vec![0; proxy_header::MAX_BYTES];
     let mut seen = 0;
@@ -92,7 +92,7 @@ async fn read_proxy_header(socket: &mut TcpStream) -> Result<Option<SocketAddr>,
                 socket.read_exact(&mut buffer[..header.size]).await.map_err(|_| Turned::Away)?;
                 return Ok(header.source);
             }
-            // A peek does not wait for more than there is; a header in pieces is rare, and the deadline ends this.
+            // A peek returns at once with the bytes available; a fragmented header is rare, and the deadline ends the loop.
             None if count == seen => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
             None => seen = count,
         }

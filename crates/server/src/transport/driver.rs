@@ -1,7 +1,7 @@
 //! The driver that reads a connection's socket.
 //!
-//! It is one task and stays boring: read what the socket has, decode every message in it, hand each on. It writes
-//! only what the outbox could not write at once. One scratch buffer per worker serves all connections' reads.
+//! It is one simple task: it reads the available bytes, decodes every message in them, and dispatches each. It writes only
+//! bytes that the outbox could not write at once. One scratch buffer per worker serves all connections' reads.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,11 +20,11 @@ use crate::worker::Worker;
 use crate::worker::connection::{Connection, Received};
 use crate::worker::farewells::remember_left;
 
-/// Reads of one connection before others get their turn.
+/// Reads of one connection before other connections get a turn.
 const READS_PER_TURN: usize = 8;
-/// Bytes of messages taken in before others get their turn: inflated, a few bytes of the socket can be very many.
+/// Bytes of messages processed before other connections get a turn: a few compressed bytes can inflate to very many.
 const BYTES_PER_TURN: usize = 1024 * 1024;
-/// From this size on a message is looked at only if its sender may publish: an array of as many commands as one may have is
+/// Bytes above which a message is processed only if its sender may publish: the largest permitted array of commands is
 /// smaller.
 const LARGE_MESSAGE: usize = 256 * 1024;
 
@@ -33,7 +33,7 @@ fn may_send_large(grant: &Grant) -> bool {
 }
 
 impl Connection {
-    /// One turn of the driver. Ready when the connection has ended.
+    /// Runs one turn of the driver. Ready when the connection has ended.
     fn poll(self: &Rc<Self>, worker: &Rc<Worker>, cx: &mut Context<'_>) -> Poll<()> {
         let known = self.reader.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !known {
@@ -97,7 +97,7 @@ impl Connection {
         cx.waker().wake_by_ref();
     }
 
-    /// Takes bytes from the socket.
+    /// Processes bytes read from the socket.
     pub(crate) fn take_in(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
         worker.shared.metrics.bytes_received.inc_by(bytes.len() as u64);
         let now = worker.delivery.moment();
@@ -141,8 +141,8 @@ impl Connection {
         self.count_buffered(worker, decoder.buffered());
     }
 
-    /// Keeps the receive budget's account. If it is broken, the message that has been coming for longest has to go; a user who
-    /// has half of it for unfinished messages gets no more.
+    /// Updates the receive budget. If it is exceeded, the connection with the oldest unfinished message is closed; a user may
+    /// use at most half of it.
     fn count_buffered(self: &Rc<Self>, worker: &Rc<Worker>, buffered: usize) {
         let Some(receiving) = self.input.grow(buffered, worker.steady()).filter(|_| self.is_open()) else {
             return;
@@ -158,7 +158,7 @@ impl Connection {
         }
     }
 
-    /// Asks to come back later.
+    /// Refuses the message as overloaded, and closes the connection with a time to reconnect.
     fn turn_away(self: &Rc<Self>, worker: &Rc<Worker>, detail: &str) {
         worker.shared.metrics.clients_slow_to_send.inc();
         worker.refuse(self, Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000), worker.now());

@@ -1,25 +1,25 @@
-//! Where the requests of a kept HTTP connection begin and end (RFC 9112 §6), followed beside hyper, so that the rules for the
-//! first head hold for all of them: hyper takes a lone LF as the end of a line, and proxies differ in that.
+//! Request boundaries of a keep-alive HTTP connection (RFC 9112 §6), tracked in parallel to hyper, so that the rules for the
+//! first head apply to all of them: hyper accepts a lone LF as a line end, and proxies differ in that.
 //!
-//! Bodies are passed over by their length. What is ambiguous is left to the checks of `http::head`, which refuse it and end
-//! the connection; nothing is followed after it.
+//! Bodies are skipped by their length. Ambiguous requests are left to the checks in `http::head`, which refuse them and
+//! close the connection; tracking ends there.
 
 use agentbench_websocket::handshake::{HandshakeError, Request};
 
-/// Bytes of a chunk's size line or a trailer line; longer ones are for hyper to refuse.
+/// Bytes of a chunk's size line or a trailer line; hyper refuses longer ones.
 const MAX_LINE: usize = 4 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Head,
-    /// Bytes that are no head: of a body, or of a chunk with its line end.
+    /// Bytes outside of heads: of a body, or of a chunk with its line end.
     Skip {
         left: u64,
         then: Next,
     },
     ChunkSize,
     Trailer,
-    /// Nothing is followed any more.
+    /// Tracking has ended.
     Lost,
 }
 
@@ -29,11 +29,11 @@ enum Next {
     ChunkSize,
 }
 
-/// Follows the requests of one connection.
+/// Tracks the requests of one connection.
 #[derive(Debug)]
 pub(super) struct Requests {
     state: State,
-    /// The head or line that is not whole.
+    /// The incomplete head or line.
     pending: Vec<u8>,
 }
 
@@ -42,10 +42,10 @@ impl Requests {
         Self { state: State::Head, pending: Vec::new() }
     }
 
-    /// Takes the next bytes as they were read.
+    /// Processes the next bytes.
     ///
     /// # Errors
-    /// If a head is over the limits, or is not one in lines that end in CR LF.
+    /// A head exceeds the limits, or has lines that do not end in CR LF.
     pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<(), HandshakeError> {
         while !bytes.is_empty() {
             bytes = match self.state {
@@ -75,7 +75,7 @@ impl Requests {
         let size = request.size;
         self.state = after(&request);
         self.pending.clear();
-        // The head was not whole before, so it ends among these bytes.
+        // The head was incomplete before, so it ends in these bytes.
         Ok(&bytes[size - before..])
     }
 
@@ -116,7 +116,7 @@ impl Requests {
     }
 }
 
-/// What follows a head.
+/// The state after a head.
 fn after(request: &Request<'_>) -> State {
     if request.method == "CONNECT" {
         return State::Lost;

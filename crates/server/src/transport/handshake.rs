@@ -1,8 +1,8 @@
 //! From an accepted socket to a connection: the request head, the token, the limits, the 101.
 //!
-//! The head is read and checked before anything is answered. Plain HTTP requests go on to the HTTP side with the bytes that
-//! were read. A bad token in `Authorization` gets a 401; one that came another way, or none, gets its upgrade and then a close
-//! whose reason a browser can read.
+//! The head is read and checked before any response. Plain HTTP requests are passed to the router with the bytes that were
+//! read. An invalid token in `Authorization` gets a 401; an invalid token sent another way, or a missing one, gets an upgrade
+//! and then a close whose reason a browser can read.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,14 +46,14 @@ use crate::worker::Worker;
 use crate::worker::connection::{Claims, Connection, Identity};
 use crate::worker::input::Input;
 
-/// What a subprotocol begins with that carries a token.
+/// Prefix of a subprotocol that carries a token.
 const BEARER: &str = "bearer.";
-/// When a client that is told to come back later may do so, ms: as where it sends faster than it may.
+/// Reconnect delay for clients that are closed with one, ms: the same as for exceeded message rates.
 const COME_BACK_MS: u64 = 1_000;
-/// Time that a client has to read why it was refused.
+/// Time for a client to read the reason of a refusal.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves one admitted socket until it is a connection, an HTTP exchange, or nothing. The head has to be whole at `deadline`.
+/// Serves one admitted socket as a WebSocket connection or as HTTP. The head has to be complete by `deadline`.
 pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, deadline: Instant) {
     let mut head = BytesMut::with_capacity(1024);
     let read = timeout_at(deadline, read_head(&mut stream, &mut head)).await;
@@ -85,7 +85,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, peer: Peer, de
     }
 }
 
-/// Reads until the head is whole. Tells whether it asks for a WebSocket; `None` if the client went away.
+/// Reads a complete head. Returns whether it requests a WebSocket; `None` if the client disconnected.
 async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bool>, HandshakeError> {
     loop {
         if !matches!(stream.read_buf(head).await, Ok(count) if count > 0) {
@@ -97,7 +97,7 @@ async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bo
     }
 }
 
-/// What a request asks for, read out of its head.
+/// A WebSocket request, parsed from its head.
 struct Asked {
     upgrade: Upgrade,
     size: usize,
@@ -106,16 +106,16 @@ struct Asked {
     strict: bool,
     protocol: Option<&'static str>,
     known_path: bool,
-    /// The origin of the page that asks, and the name that it knows this server by.
+    /// The origin of the requesting page, and the host name by which it addresses this server.
     origin: Option<(String, String)>,
-    /// Who asks, with what trusted proxies said.
+    /// The client's address, as reported by trusted proxies.
     peer: Peer,
 }
 
 /// A token as it was sent.
 struct Token {
     text: String,
-    /// It came in `Authorization`, so the client is no browser's page and can read an HTTP status.
+    /// It was sent in `Authorization`, so the client is not a browser page and can read an HTTP status.
     in_header: bool,
 }
 
@@ -125,7 +125,7 @@ impl Asked {
     }
 }
 
-/// A request that is refused before it is looked at any further, in words.
+/// The refusal of a request that cannot be parsed.
 struct Unreadable {
     status: u16,
     detail: String,
@@ -166,14 +166,14 @@ fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, Un
     })
 }
 
-/// The client's favourite of the subprotocols that are known here.
+/// The first supported subprotocol, in the client's order of preference.
 fn chosen_protocol(upgrade: &Upgrade) -> Result<Option<&'static str>, Unreadable> {
     let known = upgrade.protocols().find_map(|offered| match offered {
         SUBPROTOCOL_JSON => Some(SUBPROTOCOL_JSON),
         SUBPROTOCOL_MSGPACK => Some(SUBPROTOCOL_MSGPACK),
         _ => None,
     });
-    // A token is no protocol to choose, and browsers drop a connection whose offers were not taken, without saying why.
+    // A token is not a protocol, and browsers silently drop a connection if none of their offers was accepted.
     if known.is_none() && upgrade.protocols().any(|offered| offered.starts_with(BEARER)) {
         let detail = format!("offer the subprotocol {SUBPROTOCOL_JSON} beside {BEARER}<token>");
         return Err(Unreadable { status: 400, detail });
@@ -181,7 +181,7 @@ fn chosen_protocol(upgrade: &Upgrade) -> Result<Option<&'static str>, Unreadable
     Ok(known)
 }
 
-/// The token by header, address or subprotocol: the first of them counts.
+/// The token, from the header, the query or a subprotocol, in this order.
 fn token(authorization: Option<&str>, query: &Query, upgrade: &Upgrade) -> Option<Token> {
     if let Some(text) = authorization.and_then(bearer) {
         return Some(Token { text: text.to_owned(), in_header: true });
@@ -248,15 +248,15 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
             worker.delivery.meters().connect.add(clock::timer().duration_since(began).as_secs_f64(), 1);
         }
         Err(error) => {
-            // Whoever waits for a refusal holds nobody's place.
+            // A client that waits for its refusal must not hold a place.
             drop(place);
             refuse_token(shared, &worker.delivery, stream, &asked, error).await;
         }
     }
 }
 
-/// Says why a token is refused, in the same words wherever it came from: by status to clients that sent it in a header, else
-/// by a close whose reason a browser's page can read.
+/// Refuses a token, with the same text wherever it was sent: by HTTP status if it came in a header, else by a close whose
+/// reason a browser page can read.
 async fn refuse_token(shared: &Shared, delivery: &Delivery, stream: Stream, asked: &Asked, error: AuthError) {
     let address = asked.peer.address;
     tracing::info!(reason = error.as_str(), %address, "refused a connection: {error}");
@@ -324,7 +324,7 @@ fn accept(
     tokio::task::spawn_local(drive(Rc::clone(worker), connection));
 }
 
-/// Makes the connection its producer's, if it names one; the one before has to go.
+/// Claims the producer's name for the connection, if it sent one, and closes the previous holder.
 fn claim_producer(
     shared: &Shared,
     user: &str,
@@ -343,7 +343,7 @@ fn claim_producer(
     Some(claim)
 }
 
-/// The 101 and the first message, in one write.
+/// Writes the 101 and the first message, in one write.
 fn write_opening(
     worker: &Worker,
     connection: &Connection,
@@ -370,7 +370,7 @@ fn write_opening(
     worker.delivery.renderer.borrow_mut().message(outbox.control(), &json, connection.reader.wire.form);
 }
 
-/// The 101, why nothing more comes of it, and the close.
+/// Sends the 101, the reason, and the close.
 async fn close_at_once(
     delivery: &Delivery,
     mut stream: Stream,
@@ -397,7 +397,7 @@ async fn close_at_once(
     }
 }
 
-/// The address opens connections faster than one may.
+/// Refuses a connection of an address that exceeds its connection rate.
 pub(super) async fn too_many(shared: &Shared, stream: Stream, peer: Peer, retry_after_ms: u64) {
     shared.metrics.refused("address_rate");
     shared.ops.auditor.record_stranger(shared.clock.wall_ms(), "address_rate", peer.address, "");
@@ -440,7 +440,7 @@ async fn respond(mut stream: Stream, status: u16, reason: &str, headers: &[(&str
     }
 }
 
-/// Ends our side and reads the rest of the client's, so that a reset does not overtake what was written.
+/// Shuts down the server's side and reads the rest of the client's, so that a reset does not overtake the response.
 async fn linger(mut stream: Stream) {
     let _ = stream.shutdown().await;
     let mut sink = [0; 512];

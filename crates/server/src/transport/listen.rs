@@ -1,22 +1,22 @@
 //! Listening sockets: one for each worker on the same address, so that the kernel spreads new connections.
 //!
-//! The kernel shares a port among sockets only if each has `SO_REUSEPORT` when it is bound, or got it later. So the first is
-//! bound and listens without it: that fails beside any other listener on the port, another server's workers included. Only
-//! then the first is opened for the others of this process. Two servers that start at one moment cannot both pass, since
-//! the kernel checks again when a socket begins to listen.
+//! The kernel shares a port among sockets only if each has `SO_REUSEPORT`, set before or after it is bound. So the first
+//! socket is bound and listens without it, which fails if any other socket listens on the port, such as another server's
+//! workers. Only then is the option set, for the other sockets of this process. Two servers that start at the same moment
+//! cannot both succeed, since the kernel checks again when a socket starts to listen.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel holds until they are accepted: a storm of reconnects should wait, not fail.
+/// Length of the kernel's accept queue: a burst of reconnects should wait, not fail.
 const BACKLOG: i32 = 16_384;
 
 /// Binds `count` listeners to one address. With port 0 the first one's port is used for all.
 ///
 /// # Errors
-/// If the address is in use, by another server's listeners too, or is not one of this machine.
+/// The address is in use, perhaps by another server's listeners, or does not belong to this machine.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let first = socket(address)?;
     first.bind(&address.into())?;
@@ -35,7 +35,7 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// `SO_REUSEADDR` passes over connections of an earlier server that have not ended yet, never over one that listens.
+/// `SO_REUSEADDR` ignores connections of an earlier server that have not ended yet, but never a listening socket.
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -1,4 +1,4 @@
-//! Connections: from the listener through the handshake to the driver that reads, and the outbox that writes.
+//! Transport: listeners, admission, handshake, and the driver that reads a connection.
 
 pub(crate) mod admission;
 pub(crate) mod driver;

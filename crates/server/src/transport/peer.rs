@@ -1,10 +1,10 @@
-//! Who is at the other end, as far as it can be known: proxies are believed only where they are trusted.
+//! The client's address. Only trusted proxies may report it.
 
 use std::net::IpAddr;
 
 use crate::networks::{Networks, canonical};
 
-/// The address that limits, logs and the audit log know a client by.
+/// The client's address, as used by limits, logs and the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
@@ -15,8 +15,8 @@ impl Peer {
         Self { address: canonical(address) }
     }
 
-    /// Goes back along `X-Forwarded-For` (each proxy has added who it was called by, at the end) as long as who says so is
-    /// trusted. What cannot be read ends the way: the last trusted proxy is then all that is known.
+    /// Walks `X-Forwarded-For` from its end (each proxy appends its peer's address) while the reporting proxy is trusted. An
+    /// invalid entry ends the walk at the last known address.
     pub(crate) fn forwarded<'a>(
         self,
         trusted: &Networks,

@@ -1,4 +1,4 @@
-//! Connections that turned out to speak plain HTTP: served by the router that the worker was given.
+//! Plain HTTP connections, served by the worker's router.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use crate::shared::Shared;
 /// The client's end of an HTTP connection.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// Ends the connection at once, whatever waits for it.
+    /// Aborts the connection at once.
     pub(crate) cut: Notify,
 }
 
 impl Link {
-    /// The link that a request came by.
+    /// The link of a request's connection.
     pub(crate) fn of(parts: &Parts) -> Arc<Self> {
         let link = parts.extensions.get::<Arc<Self>>();
         link.cloned().expect("every request is given its link before it is routed")
     }
 }
 
-/// Serves one connection that turned out to speak plain HTTP. Handlers find the [`Peer`] among the request's extensions: who
-/// asked, with what trusted proxies said of it; and the [`Link`].
+/// Serves one plain HTTP connection. The request's extensions hold the [`Peer`], as reported by trusted proxies, and the
+/// [`Link`].
 pub(crate) async fn serve(shared: &Arc<Shared>, router: axum::Router, stream: Prefixed, peer: Peer) {
     let link = Arc::new(Link { cut: Notify::new() });
     let router = TowerToHyperService::new(router);
@@ -47,7 +47,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, router: axum::Router, stream: Pr
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // The first head is here already; this is the time until the next one is whole.
+    // The first head has already arrived; this is the time limit for the next one.
     builder.timer(hyper_util::rt::TokioTimer::new());
     builder.header_read_timeout(keep_alive);
     tokio::select! {
@@ -60,7 +60,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, router: axum::Router, stream: Pr
     }
 }
 
-/// A request that has not been answered: a server that stops waits for it.
+/// Counts a request in progress: a stopping server waits for it.
 struct Busy {
     shared: Arc<Shared>,
 }

@@ -1,5 +1,5 @@
-//! A socket whose first bytes were read already: the handshake looks at the request before it knows who will serve it. What
-//! is read goes through [`Requests`] on its way.
+//! A socket whose first bytes were already read by the handshake, which needs the request head to choose the protocol. All
+//! bytes pass through [`Requests`].
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! The PROXY protocol's header, version 1 and 2: who a load balancer was called by.
+//! The PROXY protocol's header, versions 1 and 2, in which a load balancer reports the client's address.
 //! Source: "The PROXY protocol, versions 1 & 2", haproxy.org, 2020-03-05.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,21 +7,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest line of version 1, with its end (§2.1).
 const MAX_LINE: usize = 107;
-/// Longest header of version 2 that is read; addresses take 216 bytes at most, the rest are extensions.
+/// Longest accepted header of version 2; addresses take at most 216 bytes, the rest are extensions.
 const MAX_HEADER: usize = 2048;
-/// Longest header of either version: what a reader has to have room for.
+/// Longest header of either version: the size of a reader's buffer.
 pub(crate) const MAX_BYTES: usize = 16 + MAX_HEADER;
 
-/// What a whole header says.
+/// A complete header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Who called; `None` for the proxy's own connections (health checks) and for what is no TCP over IP.
+    /// The client's address; `None` for the proxy's own connections (health checks) and for anything but TCP over IP.
     pub(crate) source: Option<SocketAddr>,
     /// Bytes of the header.
     pub(crate) size: usize,
 }
 
-/// Bytes that are no header.
+/// The bytes are not a PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a trusted proxy's connection does not begin with a PROXY header")]
 pub(crate) struct NoHeader;
@@ -82,13 +82,13 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
         _ if is_local => None,
         0x11 => Some(binary_source::<4>(body, 8)?),
         0x21 => Some(binary_source::<16>(body, 32)?),
-        // Datagrams, UNIX sockets, and what is not told.
+        // Datagrams, UNIX sockets, and unspecified families.
         _ => None,
     };
     Ok(Some(Header { source, size }))
 }
 
-/// The source address of `N` bytes at the beginning, and its port behind both addresses.
+/// The source address in the first `N` bytes, and its port after both addresses.
 fn binary_source<const N: usize>(body: &[u8], port_at: usize) -> Result<SocketAddr, NoHeader> {
     let address: [u8; N] = body.get(..N).and_then(|bytes| bytes.try_into().ok()).ok_or(NoHeader)?;
     // Both ports have to be there.

@@ -1,5 +1,4 @@
-//! One connection: who it is, its rates and limits, and what of its input is not decoded yet. The driver that reads its
-//! socket is [`crate::transport::driver`].
+//! One connection: its identity, rates, limits and undecoded input. Its socket is read by [`crate::transport::driver`].
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
@@ -25,25 +24,25 @@ use crate::ops::audit::by;
 use crate::worker::heartbeat::Heartbeat;
 use crate::worker::input::Input;
 
-/// Replies that wait for a socket before its connection is not read any more.
+/// Bytes of unsent replies above which a connection is not read.
 const PAUSE_AT_BYTES: usize = 256 * 1024;
-/// Commands of a connection that owners have not answered before it is not read any more.
+/// Number of unanswered commands above which a connection is not read.
 const PAUSE_AT_REQUESTS: u32 = 1024;
 
-/// Costly commands of one connection that are under way at the same time.
+/// Concurrent costly commands of one connection.
 const COSTLY_COMMANDS: usize = 4;
 
-/// A message that a connection has brought.
+/// A message received on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Received<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
 }
 
-/// Takes the messages of connections: of a worker, for a connection, at a moment.
+/// Handles a message received on a connection of a worker.
 pub(crate) type Dispatch<Worker> = fn(&Rc<Worker>, &Rc<Connection>, Received<'_>, Moment);
 
-/// Whose connection it is.
+/// The authenticated user of a connection.
 pub(crate) struct Identity {
     pub(crate) claims: Claims,
     pub(crate) who: Arc<Sender>,
@@ -53,23 +52,23 @@ pub(crate) struct Identity {
     pub(crate) strict: bool,
 }
 
-/// An event that was refused for now: later ones of its session wait for it.
+/// A session in which an event was temporarily refused: later events wait until that one is sent again.
 pub(crate) struct HeldTurn {
     pub(crate) session: Box<str>,
     pub(crate) id: Box<str>,
     pub(crate) priority: Priority,
-    /// Until then, ms by the steady clock.
+    /// When the wait ends, ms by the steady clock.
     pub(crate) until: u64,
 }
 
-/// What a connection holds until it has ended: its places under `MAX_CONNECTIONS` and under the user's own limit, and the
-/// claim of its producer's name.
+/// Resources that a connection holds until its end: its places under `MAX_CONNECTIONS` and the user's own limit, and the
+/// claim to its producer's name.
 pub(crate) struct Claims {
     pub(crate) places: (Place, UserPlace),
     pub(crate) _producer: Option<ProducerClaim>,
 }
 
-/// The rate of messages, and how many in a row were beyond it.
+/// The message rate, and the number of consecutive messages beyond it.
 pub(crate) struct MessageRate {
     bucket: Cell<Bucket>,
     refused_in_row: Cell<u32>,
@@ -80,7 +79,7 @@ impl MessageRate {
         Self { bucket: Cell::new(Bucket::new(rate, now)), refused_in_row: Cell::new(0) }
     }
 
-    /// Takes `count` messages' worth, or returns after how many ms there will be so many.
+    /// Takes `count` tokens, or returns the time in ms until they are available.
     pub(crate) fn take(&self, rate: u64, count: u64, now: u64) -> Result<(), u64> {
         let mut bucket = self.bucket.get();
         let taken = bucket.take_many(rate, count, now);
@@ -90,13 +89,13 @@ impl MessageRate {
         taken
     }
 
-    /// Messages in a row that were refused.
+    /// Consecutive refused messages.
     pub(crate) fn refused_in_row(&self) -> u32 {
         self.refused_in_row.get()
     }
 }
 
-/// Requests that are under way.
+/// Requests in progress.
 pub(crate) struct Requests {
     /// Commands that owners have not answered.
     pending: Cell<u32>,
@@ -109,12 +108,12 @@ impl Requests {
         Self { pending: Cell::new(0), costly: Semaphore::new(COSTLY_COMMANDS) }
     }
 
-    /// A request begins that will be answered once: the connection is not read further if too many are under way.
+    /// Counts a request that will get one answer. The connection is not read while too many are in progress.
     pub(crate) fn begin(&self) {
         self.pending.set(self.pending.get() + 1);
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub(crate) fn end(&self) {
         self.pending.set(self.pending.get().saturating_sub(1));
     }
@@ -123,7 +122,7 @@ impl Requests {
         self.pending.get()
     }
 
-    /// Waits until few costly commands of the connection are under way. `None` never comes while the connection is there.
+    /// Waits for a permit to run a costly command. Never `None` while the connection exists.
     pub(crate) async fn costly_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.costly.acquire().await.ok()
     }
@@ -136,7 +135,7 @@ pub(crate) struct Connection {
     pub(crate) grant: RefCell<Arc<Grant>>,
     pub(crate) user: Arc<User>,
     claims: Cell<Option<Box<Claims>>>,
-    /// Where it comes from, as far as trusted proxies tell.
+    /// The client's address, as reported by trusted proxies.
     pub(crate) address: IpAddr,
     pub(crate) turns: RefCell<Vec<HeldTurn>>,
     pub(crate) producer: Box<str>,
@@ -183,12 +182,12 @@ impl Connection {
         Arc::clone(&self.grant.borrow())
     }
 
-    /// What the audit log is told of a decision about it.
+    /// Adds the connection's user and address to an audit record.
     pub(crate) fn record(&self, record: Record) -> Record {
         by(self.who(), self.address, record)
     }
 
-    /// The `sender` of its events, written once.
+    /// The `sender` of its events, serialized once.
     pub(crate) fn sender_json(&self) -> &Arc<str> {
         self.sender_json.get_or_init(|| agentbench_protocol::event::sender_json(self.who()).into())
     }
@@ -201,7 +200,7 @@ impl Connection {
         self.reader.is_open()
     }
 
-    /// Counts a malformed message, or a good one that ends the row. Returns the length of the row.
+    /// Counts consecutive malformed messages; a valid one resets the count. Returns the count.
     pub(crate) fn count_malformed(&self, malformed: bool) -> u32 {
         let row = if malformed { self.malformed.get() + 1 } else { 0 };
         self.malformed.set(row);
@@ -212,16 +211,16 @@ impl Connection {
         self.reader.outbox.borrow().waiting() > PAUSE_AT_BYTES || self.requests.pending() > PAUSE_AT_REQUESTS
     }
 
-    /// Nothing but what is in the outbox goes out any more; the socket ends when it is empty, or after a while.
+    /// Starts closing: only the contents of the outbox are still sent; the socket ends when it is empty or time is up.
     pub(crate) fn begin_closing(&self, steady: u64) {
-        /// Time that the last bytes have, and the client's own close.
+        /// Time limit for sending the last bytes and receiving the client's close.
         const CLOSING_MS: u64 = 3_000;
         self.reader.phase.set(Phase::Closing { until: steady + CLOSING_MS });
         self.reader.outbox.borrow_mut().close_after();
         self.reader.wake();
     }
 
-    /// Gives back what the connection holds: its driver has ended.
+    /// Releases the connection's resources, when its driver has ended.
     pub(crate) fn release(&self) {
         self.claims.take();
         self.input.end();
@@ -232,8 +231,8 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// What counts at ten thousands of connections; the budget of 4 KB is for all that belongs to one. With the counts of its
-    /// `Rc` it fills an allocator's class of 768 bytes.
+    /// The size matters with tens of thousands of connections; the budget of 4 KB covers everything that belongs to one.
+    /// Together with the counts of its `Rc` it fits the allocator's size class of 768 bytes.
     #[test]
     fn a_connection_is_small() {
         assert!(size_of::<Connection>() <= 768 - 16, "{}", size_of::<Connection>());

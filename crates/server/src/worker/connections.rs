@@ -1,4 +1,4 @@
-//! The connections of one worker, each at a place of its own that its key names.
+//! The connections of one worker, in a slab indexed by their keys.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ impl Connections {
         Self { worker, table: RefCell::default(), serial: Cell::new(0) }
     }
 
-    /// Makes a connection with a key and the serial number of it.
+    /// Inserts a connection, created by `make` from its key and serial number.
     pub(crate) fn insert(&self, make: impl FnOnce(ConnectionKey, u64) -> Connection) -> Rc<Connection> {
         let mut table = self.table.borrow_mut();
         let serial = self.serial.get();

@@ -1,4 +1,4 @@
-//! The owners' way to the world: their effects are carried out, their frames are given to the log.
+//! Carries out the owners' effects and submits their frames to the log.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::owner::{Effect, Owners};
 use crate::session::catalog::archive_now;
 
 impl Worker {
-    /// Calls the owners, and carries out what follows.
+    /// Calls the owners, and carries out the resulting effects.
     pub(crate) fn with_owners<T>(self: &Rc<Self>, call: impl FnOnce(&mut Owners) -> T) -> T {
         let mut owners = self.owners.borrow_mut();
         let result = call(&mut owners);
@@ -70,7 +70,7 @@ impl Worker {
         });
     }
 
-    /// Gives the next frame of every session that has one to the log, in one batch.
+    /// Submits the next frame of every session that has one to the log, in one batch.
     pub(super) fn commit(&self) {
         let appends = self.owners.borrow_mut().take_batches(self.delivery.moment());
         if appends.is_empty() {

@@ -1,4 +1,4 @@
-//! Why connections ended: kept for operators who ask later.
+//! Records why connections ended, for operators.
 
 use agentbench_protocol::CloseCode;
 
@@ -9,7 +9,7 @@ use crate::ops::farewell::{Evidence, Farewell, Limit};
 use crate::shared::Shared;
 use crate::worker::connection::Connection;
 
-/// The server ends the connection.
+/// Records a close by the server.
 pub(super) fn remember_closed(
     shared: &Shared,
     connection: &Connection,
@@ -23,14 +23,14 @@ pub(super) fn remember_closed(
     shared.ops.farewells.keep(connection.reader.key, farewell);
 }
 
-/// The client ends the connection.
+/// Records a close by the client.
 pub(crate) fn remember_left(shared: &Shared, connection: &Connection, code: Option<u16>) {
     let mut farewell = farewell(connection, shared.clock.wall_ms());
     farewell.by_client(code);
     shared.ops.farewells.keep(connection.reader.key, farewell);
 }
 
-/// The connection has ended, and perhaps nobody had said so.
+/// Records the end of a connection, unless a close was recorded before.
 pub(super) fn remember_lost(shared: &Shared, connection: &Connection) {
     if !shared.ops.farewells.has(connection.reader.key) {
         shared.ops.farewells.keep(connection.reader.key, farewell(connection, shared.clock.wall_ms()));
@@ -53,7 +53,7 @@ fn farewell(connection: &Connection, now: u64) -> Farewell {
     Farewell::new(&connection.reader.who, Transport::Websocket, since, now, evidence)
 }
 
-/// The setting whose limit a close code stands for.
+/// The setting whose limit led to the close code.
 fn limit_behind(config: &Config, connection: &Connection, code: CloseCode, steady: u64) -> Option<Limit> {
     let blocked_since = connection.reader.outbox.borrow().blocked_since;
     let (setting, value) = match (code, blocked_since) {
@@ -72,9 +72,9 @@ fn limit_behind(config: &Config, connection: &Connection, code: CloseCode, stead
     Some(Limit { setting, value })
 }
 
-/// How many events the connection is behind, where it is furthest behind.
+/// The connection's lag in events, in the session where it is largest.
 pub(super) fn lag(outbox: &Outbox) -> u64 {
-    // A feed that is being filled right now is left out: this may be called from within.
+    // Skips a feed that is borrowed right now: this may be called during a fan-out.
     let behind = |follow: &Follow| {
         follow.feed.try_borrow().map_or(0, |feed| (feed.head + 1).saturating_sub(follow.next))
     };

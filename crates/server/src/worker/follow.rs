@@ -1,4 +1,4 @@
-//! Followers on one worker: joining, fan-out, catching up from the log, leaving.
+//! Followers on one worker: join, fan-out, catch-up from the log, leave.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
 impl Worker {
-    /// A join was answered by the owner: passes the answer on, and begins to deliver after `follow`.
+    /// Forwards the owner's answer to a join, and starts delivery after `follow`.
     pub(super) fn joined(
         &self,
         connection: &Rc<Connection>,
@@ -41,7 +41,7 @@ impl Worker {
         self.flush_queue.push(reader);
     }
 
-    /// The connection has ended: it leaves every session, so that presence never shows a dead one.
+    /// Leaves every session when the connection has ended, so that presence never shows a dead one.
     pub(super) fn leave_all(self: &Rc<Self>, connection: &Rc<Connection>) {
         let sessions = std::mem::take(&mut *connection.reader.sessions.borrow_mut());
         for session in sessions {
@@ -62,7 +62,7 @@ impl Worker {
         self.post(owner, Letter::Request { session, requester, request });
     }
 
-    /// A frame was committed: every follower here that is not held up gets it now.
+    /// Delivers a committed frame to every follower on this worker whose socket is not blocked.
     pub(super) fn take_commit(
         self: &Rc<Self>,
         session: SessionId,
@@ -79,7 +79,7 @@ impl Worker {
         }
     }
 
-    /// Reads the log for a follower that is behind the tail. Followers that want the same place share one read.
+    /// Reads the log for a follower that is behind the tail. Followers at the same position share one read.
     pub(super) fn read_for(self: &Rc<Self>, reader: &Rc<Reader>, wanted: Wanted) {
         let Some(catch_up) = self.audiences.want(reader, wanted) else { return };
         self.shared.metrics.catch_up_reads.inc();
@@ -93,7 +93,7 @@ impl Worker {
             worker.delivery.meters().catch_up.add(clock::since(began).as_secs_f64(), 1);
             let found = interpret(session, from, read);
             if let Found::NotYet(error) = &found {
-                tracing::warn!(%session, from, error, "a catch-up read failed; it is tried again");
+                tracing::warn!(%session, from, error, "a catch-up read failed; retrying");
                 tokio::time::sleep(RETRY).await;
             }
             catch_up.finish(&worker.delivery, found, |reader| worker.flush(reader));

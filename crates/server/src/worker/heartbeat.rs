@@ -1,8 +1,8 @@
-//! Signs of life: when a connection was last heard, and the pings that ask for one.
+//! Heartbeats: when data last arrived on a connection, and the pings that request it.
 
 use std::cell::Cell;
 
-/// Pings without an answer that end a connection.
+/// Unanswered pings after which a connection is closed.
 const MAX_UNANSWERED: u8 = 2;
 
 /// See the module.
@@ -14,7 +14,7 @@ pub(crate) struct Heartbeat {
     unanswered: Cell<u8>,
 }
 
-/// What is due.
+/// The heartbeat action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,
@@ -24,17 +24,17 @@ pub(crate) enum Due {
 }
 
 impl Heartbeat {
-    /// Of a connection that came at `now`, ms since 1970.
+    /// For a connection accepted at `now`, ms since 1970.
     pub(crate) fn new(now: u64) -> Self {
         Self { last_heard: Cell::new(now), next_ping: Cell::new(0), unanswered: Cell::new(0) }
     }
 
-    /// Sends the first ping at this time, ms by the steady clock.
+    /// Schedules the first ping at `steady`, ms by the steady clock.
     pub(crate) fn begin_at(&self, steady: u64) {
         self.next_ping.set(steady);
     }
 
-    /// Something came.
+    /// Records that data arrived.
     pub(crate) fn heard(&self, now: u64) {
         self.last_heard.set(now);
         self.unanswered.set(0);
@@ -48,7 +48,7 @@ impl Heartbeat {
         self.unanswered.get()
     }
 
-    /// What is due at `steady`; a ping is taken as sent, and the next one comes after `interval`, both ms.
+    /// The action due at `steady`. A due ping counts as sent; the next is due after `interval`. Both in ms.
     pub(crate) fn due(&self, steady: u64, interval: u64) -> Due {
         if steady < self.next_ping.get() {
             return Due::Nothing;

@@ -1,5 +1,5 @@
-//! What of a connection's input is not taken in yet: bytes that were read and not decoded, and the message that has not
-//! arrived whole, with what it holds of the receive budget.
+//! The pending input of a connection: bytes that were read but not decoded, and the incomplete message with its share of
+//! the receive budget.
 
 use std::cell::{Cell, RefCell};
 
@@ -7,26 +7,26 @@ use agentbench_websocket::Decoder;
 
 use crate::intake::Share;
 
-/// Time between two checks of a message that has not arrived whole, ms.
+/// Time between two checks of an incomplete message, ms.
 const PROGRESS_MS: u64 = 10_000;
-/// Bytes that have to come in that time, so that no message is kept open without end: 1 KiB a second.
+/// Bytes that must arrive in that time, so that no message stays open indefinitely: 1 KiB a second.
 const PROGRESS_BYTES: usize = 10 * 1024;
-/// Messages up to this size may take as long as they like; the budget counts them all the same.
+/// Messages up to this size have no time limit; they still count against the budget.
 const PROGRESS_FREE: usize = 64 * 1024;
 
-/// A message that has not arrived whole.
+/// An incomplete message.
 #[derive(Debug, Clone, Copy, Default)]
 struct Unfinished {
     bytes: usize,
     /// When it began, ms by the steady clock.
     since: u64,
-    /// What it had at the last check, and when that was.
+    /// Its size at the last check, and the time of that check.
     seen_bytes: usize,
     seen_at: u64,
 }
 
 impl Unfinished {
-    /// What is known when the message has `bytes`.
+    /// The state after the message has grown to `bytes`.
     fn grown_to(self, bytes: usize, now: u64) -> Self {
         if bytes == 0 || self.bytes == 0 || bytes < self.bytes {
             return Self { bytes, since: now, seen_bytes: bytes, seen_at: now };
@@ -34,7 +34,7 @@ impl Unfinished {
         Self { bytes, ..self }
     }
 
-    /// Whether it has stopped coming. Called with every tick.
+    /// Whether it has stalled. Called every tick.
     fn has_stopped(&mut self, now: u64) -> bool {
         if self.bytes <= PROGRESS_FREE || now.saturating_sub(self.seen_at) < PROGRESS_MS {
             return false;
@@ -45,7 +45,7 @@ impl Unfinished {
     }
 }
 
-/// The receive budget's totals after a change: of the process, of the user.
+/// The receive budget's totals after a change, for the process and for the user.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Receiving {
     pub(crate) of_all: usize,
@@ -55,12 +55,12 @@ pub(crate) struct Receiving {
 /// See the module.
 pub(crate) struct Input {
     pub(crate) decoder: RefCell<Decoder>,
-    /// What was read and not decoded yet: others come first.
+    /// Bytes that were read and not decoded yet, because other connections come first.
     unread: Cell<Option<Box<[u8]>>>,
-    /// A message is converted on another thread: nothing behind it is taken until that is done.
+    /// A message is being converted on another thread: nothing behind it is processed until that is done.
     is_suspended: Cell<bool>,
     unfinished: Cell<Unfinished>,
-    /// What the unfinished message holds of the process's budget and of the user's.
+    /// The unfinished message's shares of the process's budget and of the user's.
     shares: RefCell<(Share, Share)>,
 }
 
@@ -75,7 +75,7 @@ impl Input {
         }
     }
 
-    /// Keeps bytes until the connection's next turn.
+    /// Stores bytes until the connection's next turn.
     pub(crate) fn keep(&self, unread: &[u8]) {
         self.unread.set(Some(unread.into()));
     }
@@ -91,12 +91,12 @@ impl Input {
         has_some
     }
 
-    /// Takes nothing more until [`Input::resume`].
+    /// Suspends processing until [`Input::resume`].
     pub(crate) fn suspend(&self) {
         self.is_suspended.set(true);
     }
 
-    /// Takes what follows; the connection's driver has to be woken.
+    /// Resumes processing; the caller wakes the connection's driver.
     pub(crate) fn resume(&self) {
         self.is_suspended.set(false);
     }
@@ -105,7 +105,7 @@ impl Input {
         self.is_suspended.get()
     }
 
-    /// The unfinished message has `bytes` now; `None` if that is no more than before.
+    /// Records that the unfinished message has `bytes` now; `None` if it has not grown.
     pub(crate) fn grow(&self, bytes: usize, steady: u64) -> Option<Receiving> {
         let before = self.unfinished.get();
         if before.bytes == bytes {
@@ -123,7 +123,7 @@ impl Input {
         (unfinished.bytes > 0).then_some(unfinished.since)
     }
 
-    /// Whether the unfinished message has stopped coming.
+    /// Whether the unfinished message has stalled.
     pub(crate) fn has_stopped(&self, steady: u64) -> bool {
         let mut unfinished = self.unfinished.get();
         let has_stopped = unfinished.has_stopped(steady);
@@ -131,7 +131,7 @@ impl Input {
         has_stopped
     }
 
-    /// Nothing more comes: gives back what the unfinished message holds.
+    /// Ends the input: releases the unfinished message's shares.
     pub(crate) fn end(&self) {
         self.grow(0, 0);
     }

@@ -1,8 +1,8 @@
 //! One worker: a thread with its own runtime, listener and connections, and the owners of the sessions that hash to it.
 //!
-//! Everything in here belongs to one thread and needs no lock. A turn of the runtime goes: sockets are read and events handed
-//! to their sessions; [`Worker::commit`] gives all that came together to the log in one batch; when the log has answered
-//! (through the [`mailbox`](crate::letters::mailbox)), acks are written and followers' sockets are filled.
+//! All of its state belongs to one thread and needs no lock. In a turn of the runtime, sockets are read and events passed to
+//! their sessions; [`Worker::commit`] submits the collected events to the log in one batch; when the outcome arrives through
+//! the [`mailbox`](crate::letters::mailbox), acks are written and followers' sockets are filled.
 
 pub(crate) mod connection;
 pub(crate) mod connections;
@@ -60,11 +60,11 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) inflater: RefCell<Inflater>,
     pub(crate) delivery: Delivery,
-    /// Permits for commands that cost far more than a message.
+    /// Permits for costly commands.
     pub(crate) costly_turns: Semaphore,
-    /// Serves connections that speak plain HTTP.
+    /// Serves plain HTTP connections.
     pub(crate) router: axum::Router,
-    /// Takes the messages of the others.
+    /// Handles the messages of WebSocket connections.
     pub(crate) dispatch: Dispatch<Self>,
 }
 
@@ -107,17 +107,17 @@ impl Worker {
         self.delivery.now()
     }
 
-    /// ms by a clock that only goes forward, at the pace of time: for everything that waits.
+    /// ms by a monotonic clock, for all timeouts.
     pub(crate) fn steady(&self) -> u64 {
         self.delivery.steady()
     }
 
-    /// Makes a connection and gives it its key.
+    /// Registers a connection, created by `make` from its key.
     pub(crate) fn register(&self, make: impl FnOnce(ConnectionKey) -> Connection) -> Rc<Connection> {
         let interval = self.shared.config.heartbeat_interval.as_millis() as u64;
         let connection = self.connections.insert(|key, serial| {
             let connection = make(key);
-            // A storm of connections should not become a storm of pings.
+            // Spreads the first pings, so that a burst of connections does not become a burst of pings.
             let phase = (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (interval / 2 + 1);
             connection.heartbeat.begin_at(self.steady() + interval - phase);
             connection
@@ -128,7 +128,7 @@ impl Worker {
         connection
     }
 
-    /// Whether events wait for the log or for their owner, or answers for their connections.
+    /// Whether events wait for the log or for their owner, or answers wait for their connections.
     pub(crate) fn has_uncommitted(&self) -> bool {
         self.owners.borrow().has_uncommitted()
             || self.shared.intake.backlog() > 0
@@ -148,7 +148,7 @@ impl Worker {
         remember_lost(&self.shared, connection);
     }
 
-    /// Tells the client why, and ends the connection.
+    /// Sends the client the reason and closes the connection.
     pub(crate) fn close(
         &self,
         connection: &Rc<Connection>,
@@ -185,21 +185,21 @@ impl Worker {
         }
     }
 
-    /// A request of the connection was answered: what was written goes out, and the connection is read on.
+    /// Completes a request of the connection: flushes its outbox and resumes reading.
     pub(crate) fn end_request(self: &Rc<Self>, connection: &Connection) {
         connection.requests.end();
         self.flush(&connection.reader);
         connection.reader.wake_if_paused();
     }
 
-    /// Sends a reply of an owner. `settles` if it ends a request of the connection.
+    /// Sends an owner's reply. `settles` if it completes a request of the connection.
     fn reply(self: &Rc<Self>, connection: &Rc<Connection>, json: &[u8], settles: bool) {
         if settles {
             connection.requests.end();
         }
         self.delivery.send_json(&connection.reader, json);
         if json.len() > LARGE_REPLY {
-            // To many connections at once, these would take much memory until the end of the turn.
+            // Buffered for many connections until the end of the turn, large replies would use too much memory.
             self.flush(&connection.reader);
             connection.reader.wake_if_paused();
         } else {
@@ -207,7 +207,7 @@ impl Worker {
         }
     }
 
-    /// Writes what the reader is owed, and starts what that needs.
+    /// Flushes the reader, and starts the log reads that it needs.
     pub(crate) fn flush(self: &Rc<Self>, reader: &Rc<Reader>) {
         let flushed = reader.flush(&self.delivery);
         for wanted in flushed.wanted {
@@ -236,7 +236,7 @@ impl Worker {
             loop {
                 for reader in &self.flush_queue.next().await {
                     self.flush(reader);
-                    // Its connection may have stopped reading since too much waited.
+                    // Its connection may have paused reading because too many bytes were waiting.
                     reader.wake_if_paused();
                 }
             }

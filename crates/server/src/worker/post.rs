@@ -1,4 +1,4 @@
-//! Reading the worker's mailbox.
+//! Processes the worker's mailbox.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::session::catalog::Entry;
 use crate::uploads;
 
 impl Worker {
-    /// Takes all letters and acts on them. Returns the emptied buffer.
+    /// Takes and processes all letters. Returns the emptied buffer.
     pub(super) fn read_post(self: &Rc<Self>, spare: Vec<Letter>) -> Vec<Letter> {
         let mut delivery = self.shared.post.mailboxes[self.index].take(spare);
         for letter in delivery.letters.drain(..) {
@@ -28,7 +28,7 @@ impl Worker {
         delivery.letters
     }
 
-    /// Sends a letter, or acts on it at once if it is to this worker.
+    /// Sends a letter, or processes it at once if it is for this worker.
     pub(crate) fn post(self: &Rc<Self>, worker: usize, letter: Letter) {
         if worker == self.index {
             self.read_letter(letter);
@@ -66,7 +66,7 @@ impl Worker {
                 if let Some(connection) = self.connections.get(connection) {
                     self.joined(&connection, &entry, &json, gap.as_deref(), follow, head);
                 } else {
-                    // It has left all sessions that it knew of, and this was not one of them yet.
+                    // Its disconnect left all sessions that it had joined, and this was not one of them yet.
                     let session = entry.id;
                     let owner = self.shared.post.names.owner_of(session);
                     self.shared.send(owner, Letter::Gone { session, connection });
@@ -80,13 +80,13 @@ impl Worker {
             }
             Letter::Survey(survey) => self.answer_survey(survey),
             Letter::Inspect { tap, begun } => {
-                // An inspection of a connection that is not there is over at once.
+                // An inspection of a connection that does not exist ends at once.
                 let is_gone =
                     matches!(tap.target, Target::Connection(key) if self.connections.get(key).is_none());
                 if !is_gone {
                     self.delivery.inspection.begin(tap);
                 }
-                // The requester may have gone.
+                // The requester may have disconnected.
                 let _ = begun.send(());
             }
             Letter::EndInspection { number } => self.delivery.inspection.end(number),
@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Sends acks. That of an event which names evidence waits until it was looked up.
+    /// Sends acks. The ack of an event that names evidence waits for the lookup of that evidence.
     fn acknowledge(self: &Rc<Self>, connection: ConnectionKey, entry: Arc<Entry>, acks: Acks) {
         if let Acks::Single(SingleAck { doubts: Doubts { evidence: Some(_), .. }, .. }) = acks {
             let worker = Rc::clone(self);

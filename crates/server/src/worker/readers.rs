@@ -1,4 +1,4 @@
-//! Which readers of a worker are furthest behind.
+//! The slowest readers of a worker.
 
 use std::cmp::Reverse;
 use std::rc::Rc;

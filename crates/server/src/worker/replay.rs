@@ -1,7 +1,7 @@
-//! A session's log again, at its own pace times a factor, to one connection.
+//! Replays a session's log to one connection, at its original pace times a factor.
 //!
-//! A task of its own reads the log in steps and puts events into the outbox when their time has come. It stops where the
-//! log ended when it began, with the connection, or when the client says so. Replays say every event, expired ones too.
+//! A task reads the log in steps and queues each event in the outbox when it is due. It stops at the log's end as of the
+//! start, with the connection, or on the client's request. Replays include expired events.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,23 +19,23 @@ use crate::session::reading::Step;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
-/// A pause longer than this keeps nothing of what was read in memory.
+/// Before a pause longer than this, the events that were read are dropped from memory.
 const KEEP_FOR: Duration = Duration::from_secs(2);
-/// Bytes that wait in the outbox before a replay holds.
+/// Bytes in the outbox above which a replay pauses.
 const HOLD_AT_BYTES: usize = 256 * 1024;
-/// Replays of one connection at the same time.
+/// Concurrent replays of one connection.
 const MAX_REPLAYS: usize = 4;
-/// Time between looks whether the outbox has drained.
+/// Time between checks whether the outbox has drained.
 const HOLD: Duration = Duration::from_millis(20);
-/// Longest wait for one event, at any speed. What a test did not do for days, or a clock that was set while it was recorded,
-/// nobody wants to wait out.
+/// Longest pause before one event, at any speed. It cuts days of silence, and jumps of a clock that was set while the
+/// session was recorded.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 struct Replay {
     playing: Rc<Playing>,
     speed: f64,
     last: Seq,
-    /// `receivedAt` of the event before.
+    /// `receivedAt` of the previous event.
     clock: Option<u64>,
 }
 
@@ -83,7 +83,8 @@ impl Worker {
         });
     }
 
-    /// Ends the connection's replay that `began` has begun. What it has put into the outbox goes out before the reply.
+    /// Stops the connection's replay that the command `began` started. Events already in the outbox are sent before the
+    /// reply.
     pub(crate) fn stop_replay(
         &self,
         connection: &Rc<Connection>,
@@ -93,7 +94,7 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let named: Option<SessionId> = session.parse().ok();
         let is_it = |playing: &Rc<Playing>| Some(playing.session) == named && playing.command == began;
-        // A client may have used the id twice: then it means both.
+        // A client may have used the id twice; both replays are stopped.
         let stopped = self.replays.take(connection.reader.key, is_it);
         let Some(last) = stopped.iter().map(|playing| playing.next.get() - 1).max() else {
             let detail = "this connection has no replay of the session under the id in data.originalMessageId; it may have finished";
@@ -122,7 +123,7 @@ impl Worker {
             match read {
                 Ok(Found::Frames(step)) => self.play(connection, replay, step).await,
                 Ok(Found::Gap { to, cause }) => self.skip(connection, &playing, to, cause),
-                // A cursor with an end tells these as a gap and as an error.
+                // A cursor with an end reports these as a gap and as an error.
                 Ok(Found::Gone | Found::NotYet(_)) => break,
                 Err(error) => {
                     let refusal = Refusal::new(ErrorCode::LogUnavailable, error);
@@ -144,8 +145,8 @@ impl Worker {
         self.flush(&connection.reader);
     }
 
-    /// Sends what was read, each event when its time has come. The memory is held until the socket has taken it; before a
-    /// long pause it is given back, and the rest is read again after it.
+    /// Sends the events of a step, each when it is due. Their memory is held until they are written to the socket; before a
+    /// long pause it is released, and the rest is read again afterwards.
     async fn play(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay, step: Step) {
         let playing = Rc::clone(&replay.playing);
         let mut long_pause = None;
@@ -179,11 +180,11 @@ impl Worker {
             drop(step);
             return playing.pause(&connection.reader, pause).await;
         }
-        // What the outbox still holds of it is in the memory's account.
+        // Events still in the outbox count against the read budget.
         self.drain(connection, || playing.is_wanted(&connection.reader)).await;
     }
 
-    /// Waits until little waits in a connection's outbox, as long as that is wanted.
+    /// Waits until a connection's outbox has nearly drained, while `is_wanted` returns true.
     pub(crate) async fn drain(self: &Rc<Self>, connection: &Rc<Connection>, is_wanted: impl Fn() -> bool) {
         while is_wanted() && connection.reader.outbox.borrow().waiting() > HOLD_AT_BYTES {
             self.flush(&connection.reader);

@@ -1,4 +1,4 @@
-//! What a worker tells of its open connections.
+//! Lists a worker's open connections.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::letters::connections::{ConnectionInfo, Transport};
 use crate::worker::connection::Connection;
 
 impl Worker {
-    /// Lists connections: its own, then the streams that came in here, by key.
+    /// Lists WebSocket connections, then streams, both by key.
     pub(super) fn answer_survey(self: &Rc<Self>, survey: Survey) {
         let Survey { after, only, limit, user, reply } = survey;
         let wanted = |key: ConnectionKey, owner: &str| {
@@ -33,7 +33,7 @@ impl Worker {
         let streams = streams.iter().filter(|stream| wanted(stream.key, &stream.who.user_id));
         let room = limit - found.len();
         found.extend(streams.take(room).map(|stream| (stream.key, stream.describe())));
-        // Whoever asked may have gone.
+        // The requester may have disconnected.
         let _ = reply.send(found);
     }
 }

@@ -1,4 +1,4 @@
-//! What time brings: pings, dead and slow connections, expired tokens and sessions, sessions that leave memory.
+//! Periodic work: pings, dead and slow connections, expired tokens and sessions, unloading of sessions.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -12,24 +12,24 @@ use super::heartbeat::Due;
 use super::readers::slow_readers;
 use crate::worker::connection::Connection;
 
-/// One look at everything. All timeouts are at least this coarse, unless the heartbeat is set shorter.
+/// Time between ticks. All timeouts are at least this coarse, unless the heartbeat is set shorter.
 const TICK: Duration = Duration::from_millis(500);
-/// Looks at sessions that are not in memory are rarer, since there may be very many.
+/// Sessions that are not in memory are checked less often, since there may be very many.
 const TICKS_BETWEEN_SWEEPS: u64 = 20;
-/// Longest time between looks at the sessions in memory.
+/// Longest time between checks of the sessions in memory.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// Change of the wall clock against the steady one, between two ticks, from which it was set and not steered.
+/// Drift between the wall clock and the steady clock, in one tick, above which the wall clock was set and not slewed.
 const JUMP_MS: u64 = 1_000;
-/// Time that an expired token is still good for on an open connection, so that a refresh under way can arrive.
+/// Grace period of an expired token on an open connection, so that a refresh in progress can arrive.
 const TOKEN_GRACE_MS: u64 = 10_000;
 
 impl Worker {
     pub(super) async fn tick(self: &Rc<Self>) {
         let period = TICK.min(self.shared.config.heartbeat_interval / 2).max(Duration::from_millis(5));
-        // Looking at all sessions costs with their number; a session may expire that much late.
+        // The cost of a check grows with the number of sessions; a session may expire late by this time.
         let patience = (self.shared.config.session_timeout / 4).min(LONGEST_LOOK);
         let ticks_between_looks = (patience.as_millis() / period.as_millis()).max(1) as u64;
-        // By how much the wall clock was ahead of the steady one, ms; the revocations that connections were checked against.
+        // The wall clock's lead over the steady clock, ms; the revocations that connections were last checked against.
         let (mut wall_ahead, mut revocations_seen) = (0, 0);
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -74,7 +74,7 @@ impl Worker {
         }
     }
 
-    /// Ends connections whose token was revoked.
+    /// Closes connections whose token was revoked.
     fn enforce_revocations(self: &Rc<Self>, connections: &[Rc<Connection>]) {
         for connection in connections {
             if connection.is_open() && self.shared.gate.revocations.holds(&connection.grant()) {
@@ -84,8 +84,7 @@ impl Worker {
         }
     }
 
-    /// If the wall clock was set, everything that waits by it waits on as long as it would have: nothing expires for a jump,
-    /// and nothing lives longer for one.
+    /// If the wall clock was set, shifts all deadlines that depend on it: no session expires early or late because of a jump.
     fn follow_wall_clock(&self, now: u64, jump: i64) {
         if jump.unsigned_abs() < JUMP_MS {
             return;
@@ -134,7 +133,7 @@ impl Worker {
         self.flush(&connection.reader);
     }
 
-    /// Whether its socket has taken nothing for longer than it may.
+    /// Whether its socket has been blocked for longer than allowed.
     fn takes_nothing(&self, connection: &Connection, steady: u64) -> bool {
         let outbox = connection.reader.outbox.borrow();
         let Some(since) = outbox.blocked_since else { return false };
