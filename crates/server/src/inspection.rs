@@ -43,7 +43,7 @@ pub(crate) enum Direction {
 }
 
 /// A frame as it was met.
-pub(crate) struct Met<'a> {
+pub(crate) struct InspectedFrame<'a> {
     pub(crate) at: u64,
     pub(crate) client: &'a str,
     pub(crate) direction: Direction,
@@ -177,7 +177,7 @@ impl Tap {
     }
 
     /// Takes a frame if it passes and there is room; else it counts as left out.
-    pub(crate) fn offer(&self, met: &Met<'_>) {
+    pub(crate) fn offer(&self, met: &InspectedFrame<'_>) {
         let outside: Outside<'_> =
             met.json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let data = outside.data.map(RawValue::get);
@@ -265,9 +265,9 @@ mod tests {
         Tap::new(1, Target::Connection(ConnectionKey(7)), Filter::parse(filter), payloads)
     }
 
-    fn met(json: &str) -> Met<'_> {
+    fn met(json: &str) -> InspectedFrame<'_> {
         let direction = Direction::In;
-        Met {
+        InspectedFrame {
             at: 1,
             client: "c1",
             direction,

@@ -59,7 +59,7 @@ impl Intake {
         envelope: &Envelope<'_>,
         strict: bool,
         charge: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<AdmittedEvent, Refusal> {
         let outline = outline(envelope.data)?;
         if !grant.allows(publishing_needs(outline)) {
             return Err(may_not_publish(outline));
@@ -75,7 +75,7 @@ impl Intake {
         charge()?;
         let permit = self.reserve_backlog(envelope.data.len() + EVENT_OVERHEAD, metadata.priority)?;
         self.metrics.events_received.inc();
-        Ok(Admitted { outline, permit })
+        Ok(AdmittedEvent { outline, permit })
     }
 
     /// Reserves space in the commit backlog for an event of `bytes`. The lower the priority, the earlier it is refused, for
@@ -160,7 +160,7 @@ impl Drop for Share {
 const EVENT_OVERHEAD: usize = 256;
 
 /// The outline of an admitted event, and its reservation in the commit backlog.
-pub(crate) struct Admitted {
+pub(crate) struct AdmittedEvent {
     pub(crate) outline: Outline,
     pub(crate) permit: Permit,
 }

@@ -71,7 +71,7 @@ use crate::config::{Config, TlsFiles};
 use crate::figures::metrics::Metrics;
 use crate::gate::Gate;
 use crate::housekeeping::{Jobs, Reports, retention};
-use crate::letters::connections::Ending;
+use crate::letters::connections::StreamClose;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::ops::liveness::WORKER_THREAD;
@@ -311,7 +311,7 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
     let local = LocalSet::new();
     let patience = shared.config.shutdown_timeout;
     let router = http::router(Arc::clone(shared), index);
-    let worker = Worker::new(index, Arc::clone(shared), router, dispatch::take);
+    let worker = Worker::new(index, Arc::clone(shared), router, dispatch::dispatch);
     local.block_on(&runtime, async {
         let mut run = tokio::task::spawn_local(Rc::clone(&worker).run());
         tokio::select! {
@@ -387,7 +387,7 @@ async fn drain(worker: &Rc<Worker>) {
     }
     for (place, stream) in streams.iter().enumerate() {
         let after_ms = Some(spread * (connections.len() + place) as u64 / count);
-        stream.end(Ending { code: CloseCode::Restarting, detail: "the server restarts", after_ms });
+        stream.end(StreamClose { code: CloseCode::Restarting, detail: "the server restarts", after_ms });
     }
     drop((connections, streams));
     let busy = || {

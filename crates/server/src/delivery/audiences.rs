@@ -15,11 +15,11 @@ use foldhash::HashMap;
 use super::Delivery;
 use super::audience::Audience;
 use super::feed::{Feed, History};
-use super::outbox::{Follow, Wanted};
+use super::outbox::{Follow, LogRead};
 use super::reader::Reader;
 use super::render::Form;
 use crate::session::catalog::Entry;
-use crate::session::cursor::Found;
+use crate::session::cursor::ReadOutcome;
 use crate::session::reading::Step;
 
 /// Bytes of newest events kept for a session when the total exceeds the budget.
@@ -103,7 +103,7 @@ impl Audiences {
         feed.borrow_mut().push(frame, priority, opened, limit);
         let readers = audience.borrow().readers.len();
         self.tail_bytes.set((self.tail_bytes.get() + feed.borrow().tail_bytes()).saturating_sub(before));
-        move_on(&audience, flush);
+        flush_readers(&audience, flush);
         Some(readers)
     }
 
@@ -113,27 +113,27 @@ impl Audiences {
         let feed = Rc::clone(&audience.borrow().feed);
         let head = feed.borrow().entry.head().seq;
         feed.borrow_mut().resync(head);
-        move_on(&audience, flush);
+        flush_readers(&audience, flush);
     }
 
     /// Requests a log read for a reader that is behind the tail. `None` if it shares the read of another reader at the same
     /// position.
-    pub(crate) fn want(&self, reader: &Rc<Reader>, wanted: Wanted) -> Option<CatchUp> {
-        let feed = Rc::clone(&reader.outbox.borrow().follow(wanted.follow)?.feed);
+    pub(crate) fn request_read(&self, reader: &Rc<Reader>, read: LogRead) -> Option<CatchUp> {
+        let feed = Rc::clone(&reader.outbox.borrow().follow(read.follow)?.feed);
         let session = feed.borrow().entry.id;
         let audience = self.get(session).expect("a session that is followed has an audience");
-        let (from, form) = (wanted.from, reader.wire.form);
-        let is_first = audience.borrow_mut().await_read(from, form, (Rc::clone(reader), wanted.follow));
+        let (from, form) = (read.from, reader.wire.form);
+        let is_first = audience.borrow_mut().await_read(from, form, (Rc::clone(reader), read.follow));
         is_first.then_some(CatchUp { audience, feed, session, from, form })
     }
 
     /// Drops the chunks cached for readers that may reach the same position: other readers wait for the memory.
-    pub(crate) fn forget_histories(&self) {
+    pub(crate) fn drop_histories(&self) {
         for audience in self.of.borrow().values() {
             if let Ok(audience) = audience.try_borrow()
                 && let Ok(mut feed) = audience.feed.try_borrow_mut()
             {
-                feed.forget_history();
+                feed.drop_history();
             }
         }
     }
@@ -144,7 +144,7 @@ impl Audiences {
         self.of.borrow_mut().retain(|_, audience| {
             let audience = audience.borrow();
             let mut feed = audience.feed.borrow_mut();
-            feed.forget_history();
+            feed.drop_history();
             let keep = !audience.readers.is_empty() || is_owned(feed.entry.id);
             total += if keep { feed.tail_bytes() } else { 0 };
             keep
@@ -153,7 +153,7 @@ impl Audiences {
     }
 }
 
-fn move_on(audience: &RefCell<Audience>, mut flush: impl FnMut(&Rc<Reader>)) {
+fn flush_readers(audience: &RefCell<Audience>, mut flush: impl FnMut(&Rc<Reader>)) {
     // Followers cannot join or leave meanwhile: a flush never closes a connection itself.
     let readers = std::mem::take(&mut audience.borrow_mut().readers);
     for (reader, index) in &readers {
@@ -175,53 +175,60 @@ pub(crate) struct CatchUp {
 }
 
 /// The result of a catch-up read for the readers that wait for it.
-enum CaughtUp {
+enum CatchUpResult {
     Events(History),
     /// Events up to this seq are unavailable.
     Gap(Seq, GapCause),
     /// Nothing yet: readers request the read again.
-    Again,
+    Retry,
 }
 
 impl CatchUp {
     /// Applies the outcome of the read to the readers that wait for it.
-    pub(crate) fn finish(self, delivery: &Delivery, found: Found<Step>, mut flush: impl FnMut(&Rc<Reader>)) {
-        let caught_up = self.render(delivery, found);
+    pub(crate) fn finish(
+        self,
+        delivery: &Delivery,
+        found: ReadOutcome<Step>,
+        mut flush: impl FnMut(&Rc<Reader>),
+    ) {
+        let result = self.render(delivery, found);
         let waiting = self.audience.borrow_mut().end_read(self.from, self.form);
         for (reader, index) in waiting {
-            if self.apply(&reader, index, &caught_up) {
+            if self.apply(&reader, index, &result) {
                 flush(&reader);
             }
         }
     }
 
-    fn render(&self, delivery: &Delivery, found: Found<Step>) -> CaughtUp {
+    fn render(&self, delivery: &Delivery, found: ReadOutcome<Step>) -> CatchUpResult {
         match found {
-            Found::Frames(Step { frames, held, .. }) => {
-                let rendered = delivery.renderer.borrow_mut().frames(&frames, self.form).held_by(held);
+            ReadOutcome::Frames(Step { frames, permit, .. }) => {
+                let rendered = delivery.renderer.borrow_mut().frames(&frames, self.form).with_permit(permit);
                 let mortal = frames.iter().flat_map(Frame::records).any(|(_, record)| record.ttl_ms > 0);
                 let history = History { rendered, mortal: mortal.then(|| frames.into()) };
-                self.feed.borrow_mut().remember(self.form, history.clone());
-                CaughtUp::Events(history)
+                self.feed.borrow_mut().cache_history(self.form, history.clone());
+                CatchUpResult::Events(history)
             }
-            Found::Gap { to, cause } => CaughtUp::Gap(to, cause),
-            Found::Gone => CaughtUp::Gap(self.feed.borrow().head.max(self.from), GapCause::Retention),
-            Found::NotYet(_) => CaughtUp::Again,
+            ReadOutcome::Gap { to, cause } => CatchUpResult::Gap(to, cause),
+            ReadOutcome::Removed => {
+                CatchUpResult::Gap(self.feed.borrow().head.max(self.from), GapCause::Retention)
+            }
+            ReadOutcome::NotYet(_) => CatchUpResult::Retry,
         }
     }
 
     /// Returns whether the reader was still waiting.
-    fn apply(&self, reader: &Reader, index: usize, caught_up: &CaughtUp) -> bool {
+    fn apply(&self, reader: &Reader, index: usize, result: &CatchUpResult) -> bool {
         let mut outbox = reader.outbox.borrow_mut();
         let Some(follow) = outbox.follow_mut(index) else { return false };
         // The slot may by now belong to another session, or to a later join of the same one.
         if !Rc::ptr_eq(&follow.feed, &self.feed) || follow.next != self.from || !follow.is_reading() {
             return false;
         }
-        match caught_up {
-            CaughtUp::Events(history) => follow.enter_history(history.clone()),
-            CaughtUp::Gap(to, cause) => follow.enter_gap(*to, *cause),
-            CaughtUp::Again => follow.ask_feed(),
+        match result {
+            CatchUpResult::Events(history) => follow.enter_history(history.clone()),
+            CatchUpResult::Gap(to, cause) => follow.enter_gap(*to, *cause),
+            CatchUpResult::Retry => follow.return_to_feed(),
         }
         outbox.mark_ready(index);
         true

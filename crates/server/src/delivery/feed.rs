@@ -15,7 +15,7 @@ use super::render::{Form, Rendered, Renderer};
 use crate::session::catalog::Entry;
 
 /// A committed frame and its rendered forms.
-struct Recent {
+struct TailFrame {
     frame: Frame,
     priority: Priority,
     /// When its oldest event was accepted.
@@ -25,7 +25,7 @@ struct Recent {
     rendered: [Option<Rendered>; Form::COUNT],
 }
 
-impl Recent {
+impl TailFrame {
     fn rendered_bytes(&self) -> usize {
         self.rendered.iter().flatten().map(|rendered| rendered.bytes.len()).sum()
     }
@@ -36,7 +36,7 @@ pub(crate) struct Feed {
     pub(crate) entry: Arc<Entry>,
     /// The last committed seq, as known to this worker.
     pub(crate) head: Seq,
-    tail: VecDeque<Recent>,
+    tail: VecDeque<TailFrame>,
     tail_bytes: usize,
     /// Bytes of the rendered forms of the tail's frames.
     rendered_bytes: usize,
@@ -53,9 +53,9 @@ pub(crate) struct History {
 }
 
 /// What the feed has at a reader's position.
-pub(crate) enum Found {
+pub(crate) enum FeedItem {
     /// Nothing: the reader is at the head.
-    Nothing,
+    UpToDate,
     /// Rendered events, and their frames if one of them may have expired.
     Chunk(Rendered, Option<Rc<[Frame]>>, Priority),
     /// The reader is behind the tail: the log has to be read.
@@ -82,7 +82,7 @@ impl Feed {
         self.head = frame.last_seq();
         let mortal = frame.records().any(|(_, record)| record.ttl_ms > 0);
         self.tail_bytes += frame.bytes().len();
-        self.tail.push_back(Recent { frame, priority, opened, mortal, rendered: Default::default() });
+        self.tail.push_back(TailFrame { frame, priority, opened, mortal, rendered: Default::default() });
         while self.tail_bytes > limit && self.tail.len() > 1 {
             if let Some(oldest) = self.tail.pop_front() {
                 self.tail_bytes -= oldest.frame.bytes().len();
@@ -104,17 +104,17 @@ impl Feed {
     }
 
     /// The events at `next`.
-    pub(crate) fn find(&mut self, next: Seq, form: Form, renderer: &mut Renderer) -> Found {
+    pub(crate) fn find(&mut self, next: Seq, form: Form, renderer: &mut Renderer) -> FeedItem {
         if next > self.head {
-            return Found::Nothing;
+            return FeedItem::UpToDate;
         }
         let first = self.tail.front().map_or(self.head + 1, |recent| recent.frame.first_seq());
         if next < first {
             let known = self.history.iter().find(|(known, history)| {
                 *known == form && (history.rendered.first_seq()..=history.rendered.last_seq()).contains(&next)
             });
-            return known.map_or(Found::Behind, |(_, history)| {
-                Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal)
+            return known.map_or(FeedItem::Behind, |(_, history)| {
+                FeedItem::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal)
             });
         }
         let after = self.tail.partition_point(|recent| recent.frame.first_seq() <= next);
@@ -127,7 +127,7 @@ impl Feed {
         });
         let rendered = rendered.clone();
         let mortal = recent.mortal.then(|| Rc::from([recent.frame.clone()]));
-        Found::Chunk(rendered, mortal, recent.priority)
+        FeedItem::Chunk(rendered, mortal, recent.priority)
     }
 
     /// The id of the event at `seq`, if it is in the tail.
@@ -138,7 +138,7 @@ impl Feed {
     }
 
     /// Caches a chunk for other readers that reach the same position.
-    pub(crate) fn remember(&mut self, form: Form, history: History) {
+    pub(crate) fn cache_history(&mut self, form: Form, history: History) {
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();
         }
@@ -146,7 +146,7 @@ impl Feed {
     }
 
     /// Drops the cached chunks.
-    pub(crate) fn forget_history(&mut self) {
+    pub(crate) fn drop_history(&mut self) {
         self.history.clear();
     }
 }

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use foldhash::{HashMap, HashMapExt};
 
 use super::render::Form;
-use crate::inspection::{Direction, Met, Tap, Target};
+use crate::inspection::{Direction, InspectedFrame, Tap, Target};
 
 /// The inspected connection.
 pub(crate) struct Subject<'a> {
@@ -54,7 +54,7 @@ impl Inspection {
         }
     }
 
-    fn is_looked_at(&self, subject: &Subject<'_>) -> bool {
+    fn is_inspected(&self, subject: &Subject<'_>) -> bool {
         self.taps.borrow().iter().any(|tap| Self::concerns(tap, subject))
     }
 
@@ -80,23 +80,23 @@ impl Inspection {
     }
 
     /// Called when a connection has ended: ends the inspections of it.
-    pub(crate) fn gone(&self, key: ConnectionKey) {
+    pub(crate) fn on_disconnect(&self, key: ConnectionKey) {
         self.outputs.borrow_mut().remove(&key);
         self.remove(|tap| tap.target == Target::Connection(key));
     }
 
     /// Reports an incoming message.
-    pub(crate) fn take_in(&self, subject: &Subject<'_>, now: u64, message: &Message<'_>) {
-        if self.is_looked_at(subject) {
-            self.tell(subject, now, Direction::In, message);
+    pub(crate) fn record_incoming(&self, subject: &Subject<'_>, now: u64, message: &Message<'_>) {
+        if self.is_inspected(subject) {
+            self.record(subject, now, Direction::In, message);
         }
     }
 
     /// Called before a write: returns whether the written bytes have to be reported. `is_inside` if the write begins inside
     /// a frame.
-    pub(crate) fn next(&self, subject: &Subject<'_>, is_inside: bool) -> bool {
+    pub(crate) fn prepare_write(&self, subject: &Subject<'_>, is_inside: bool) -> bool {
         let mut outputs = self.outputs.borrow_mut();
-        if !self.is_looked_at(subject) {
+        if !self.is_inspected(subject) {
             outputs.remove(&subject.key);
             return false;
         }
@@ -116,7 +116,7 @@ impl Inspection {
     }
 
     /// Reports the frames in the first `count` bytes of the slices, which were written to the socket.
-    pub(crate) fn out<'a>(
+    pub(crate) fn record_written<'a>(
         &self,
         subject: &Subject<'_>,
         now: u64,
@@ -134,7 +134,7 @@ impl Inspection {
         let mut input = Input::new(&mut bytes);
         loop {
             match output.decoder.next(&mut input, &mut output.inflater) {
-                Ok(Some(message)) => self.tell(subject, now, Direction::Out, &message),
+                Ok(Some(message)) => self.record(subject, now, Direction::Out, &message),
                 Ok(None) => return,
                 Err(error) => {
                     // The server's own frames; inspection continues at the next whole one.
@@ -146,8 +146,8 @@ impl Inspection {
         outputs.remove(&subject.key);
     }
 
-    fn tell(&self, subject: &Subject<'_>, now: u64, direction: Direction, message: &Message<'_>) {
-        let mut translated = BytesMut::new();
+    fn record(&self, subject: &Subject<'_>, now: u64, direction: Direction, message: &Message<'_>) {
+        let mut converted = BytesMut::new();
         let (opcode, bytes, json, code) = match message {
             Message::Text(text) => ("text", text.len(), Some(*text), None),
             Message::Binary(bytes) => {
@@ -155,8 +155,8 @@ impl Inspection {
                 let json = if is_json {
                     std::str::from_utf8(bytes).ok()
                 } else {
-                    let done = msgpack::to_json(bytes, &mut translated);
-                    done.ok().and_then(|()| std::str::from_utf8(&translated).ok())
+                    let done = msgpack::to_json(bytes, &mut converted);
+                    done.ok().and_then(|()| std::str::from_utf8(&converted).ok())
                 };
                 ("binary", bytes.len(), json, None)
             }
@@ -168,10 +168,10 @@ impl Inspection {
             }
         };
         let client = subject.client_id;
-        let met = Met { at: now, client, direction, opcode, bytes, json, code };
+        let frame = InspectedFrame { at: now, client, direction, opcode, bytes, json, code };
         for tap in &*self.taps.borrow() {
             if Self::concerns(tap, subject) {
-                tap.offer(&met);
+                tap.offer(&frame);
             }
         }
     }

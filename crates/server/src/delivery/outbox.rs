@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use slab::Slab;
 
 use super::Delivery;
-use super::feed::{Feed, Found, History};
+use super::feed::{Feed, FeedItem, History};
 use super::render::{Form, Rendered};
 
 /// Slices of one vectored write.
@@ -69,7 +69,7 @@ impl Follow {
     }
 
     /// Continues at the feed.
-    pub(super) fn ask_feed(&mut self) {
+    pub(super) fn return_to_feed(&mut self) {
         self.source = Source::Feed;
     }
 
@@ -218,7 +218,7 @@ impl Outbox {
 
 /// A request for a log read on behalf of a follower.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct LogRead {
     pub(crate) follow: usize,
     pub(crate) from: Seq,
 }
@@ -231,7 +231,7 @@ fn measure(delivery: &Delivery, lag: Option<Duration>, events: u64) {
 
 impl Outbox {
     /// Collects slices for one write: the partially written event, control bytes, then events.
-    pub(super) fn gather(&mut self, delivery: &Delivery, form: Form, wanted: &mut Vec<Wanted>) -> Vec<Piece> {
+    pub(super) fn gather(&mut self, delivery: &Delivery, form: Form, reads: &mut Vec<LogRead>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         if !self.partial.is_empty() {
             pieces.push(Piece { bytes: self.partial.clone(), part: Part::Partial });
@@ -257,23 +257,23 @@ impl Outbox {
                 continue;
             }
             match self.find(delivery, form, index, next) {
-                Found::Nothing => {
+                FeedItem::UpToDate => {
                     if ahead.is_none() {
-                        self.not_ready(index);
+                        self.clear_ready(index);
                         continue;
                     }
                     break;
                 }
-                Found::Behind => {
+                FeedItem::Behind => {
                     if ahead.is_none() {
-                        self.not_ready(index);
+                        self.clear_ready(index);
                         self.follows[index].source = Source::Read;
-                        wanted.push(Wanted { follow: index, from: next });
+                        reads.push(LogRead { follow: index, from: next });
                         continue;
                     }
                     break;
                 }
-                Found::Chunk(rendered, mortal, _) => {
+                FeedItem::Chunk(rendered, mortal, _) => {
                     let before = pieces.len();
                     let reached = self.add_chunk(
                         delivery,
@@ -303,8 +303,8 @@ impl Outbox {
         let priority = |index: &usize| {
             let next = self.follows[*index].next;
             match self.find(delivery, form, *index, next) {
-                Found::Chunk(_, _, priority) => priority,
-                Found::Nothing | Found::Behind => Priority::Normal,
+                FeedItem::Chunk(_, _, priority) => priority,
+                FeedItem::UpToDate | FeedItem::Behind => Priority::Normal,
             }
         };
         let mut best = considered[0];
@@ -318,19 +318,19 @@ impl Outbox {
         Some(best)
     }
 
-    fn not_ready(&mut self, index: usize) {
+    fn clear_ready(&mut self, index: usize) {
         self.ready.retain(|ready| *ready != index);
         self.follows[index].ready = false;
     }
 
-    fn find(&self, delivery: &Delivery, form: Form, index: usize, next: Seq) -> Found {
+    fn find(&self, delivery: &Delivery, form: Form, index: usize, next: Seq) -> FeedItem {
         let follow = &self.follows[index];
         match &follow.source {
-            Source::Read => return Found::Nothing,
+            Source::Read => return FeedItem::UpToDate,
             Source::History(history)
                 if (history.rendered.first_seq()..=history.rendered.last_seq()).contains(&next) =>
             {
-                return Found::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal);
+                return FeedItem::Chunk(history.rendered.clone(), history.mortal.clone(), Priority::Normal);
             }
             Source::Feed | Source::History(_) | Source::Gap(..) => {}
         }
@@ -402,7 +402,7 @@ impl Outbox {
     }
 
     /// Restores the pieces of a write that wrote nothing.
-    pub(super) fn put_back(&mut self, pieces: Vec<Piece>) {
+    pub(super) fn restore(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
             if matches!(piece.part, Part::Control) {
                 self.restore_control(piece.bytes);
@@ -422,7 +422,7 @@ impl Outbox {
     }
 
     /// Advances the cursors after `count` bytes of the pieces were written.
-    pub(super) fn account(&mut self, delivery: &Delivery, pieces: Vec<Piece>, mut count: usize) {
+    pub(super) fn advance(&mut self, delivery: &Delivery, pieces: Vec<Piece>, mut count: usize) {
         let mut delivered = 0;
         let now = delivery.instant();
         let mut pieces = pieces.into_iter();
@@ -453,13 +453,13 @@ impl Outbox {
                 Part::Gap { follow, to, cause, .. } => {
                     if count > 0 {
                         self.partial = piece.bytes.slice(count..);
-                        self.passed_gap(delivery, *follow, *to, *cause);
+                        self.finish_gap(delivery, *follow, *to, *cause);
                     }
                 }
             }
             break;
         }
-        self.put_back(pieces.collect());
+        self.restore(pieces.collect());
         delivery.metrics.events_delivered.inc_by(delivered);
     }
 
@@ -499,17 +499,17 @@ impl Outbox {
             }
             Part::Gap { follow, to, from, cause } => {
                 debug_assert!(from <= to, "gaps are not empty");
-                self.passed_gap(delivery, follow, to, cause);
+                self.finish_gap(delivery, follow, to, cause);
                 0
             }
         }
     }
 
-    fn passed_gap(&mut self, delivery: &Delivery, follow: usize, to: Seq, cause: GapCause) {
+    fn finish_gap(&mut self, delivery: &Delivery, follow: usize, to: Seq, cause: GapCause) {
         delivery.metrics.gap(cause.as_str());
         self.follows[follow].next = to + 1;
         if matches!(self.follows[follow].source, Source::Gap(..)) {
-            self.follows[follow].ask_feed();
+            self.follows[follow].return_to_feed();
         }
     }
 

@@ -11,7 +11,7 @@ use agentbench_session::ConnectionKey;
 
 use super::Delivery;
 use super::inspection::Subject;
-use super::outbox::{BYTES_PER_PASS, MAX_SLICES, Outbox, Piece, Wanted};
+use super::outbox::{BYTES_PER_PASS, LogRead, MAX_SLICES, Outbox, Piece};
 use super::render::Form;
 use super::socket::Socket;
 
@@ -60,13 +60,13 @@ pub(crate) struct Reader {
 
 /// The work left after a flush.
 #[derive(Default)]
-pub(crate) struct Flushed {
+pub(crate) struct FlushOutcome {
     /// Log reads that the reader needs.
-    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) reads: Vec<LogRead>,
     /// More can be written after other connections had a turn.
     pub(crate) more: bool,
     /// More bytes wait than allowed.
-    pub(crate) too_much: bool,
+    pub(crate) over_limit: bool,
 }
 
 impl Reader {
@@ -156,8 +156,8 @@ impl Reader {
     }
 
     /// Writes pending output until the socket is full, everything is written, or the pass's limit is reached.
-    pub(crate) fn flush(&self, delivery: &Delivery) -> Flushed {
-        let mut flushed = Flushed::default();
+    pub(crate) fn flush(&self, delivery: &Delivery) -> FlushOutcome {
+        let mut flushed = FlushOutcome::default();
         let mut written = 0;
         loop {
             let mut outbox = self.outbox.borrow_mut();
@@ -177,51 +177,57 @@ impl Reader {
                 flushed.more = true;
                 break;
             }
-            written += self.pass(delivery, &mut outbox, &mut flushed.wanted);
+            written += self.pass(delivery, &mut outbox, &mut flushed.reads);
         }
         if written > 0 {
             delivery.metrics.bytes_sent.inc_by(written as u64);
         }
         self.finish(delivery);
-        flushed.too_much = self.outbox.borrow().waiting() > MAX_WAITING;
+        flushed.over_limit = self.outbox.borrow().waiting() > MAX_WAITING;
         flushed
     }
 
     /// Performs one write. Returns the number of bytes written.
-    fn pass(&self, delivery: &Delivery, outbox: &mut Outbox, wanted: &mut Vec<Wanted>) -> usize {
+    fn pass(&self, delivery: &Delivery, outbox: &mut Outbox, reads: &mut Vec<LogRead>) -> usize {
         let inspection = &delivery.inspection;
-        let is_looked_at = inspection.is_on() && inspection.next(&self.subject(), outbox.is_inside());
+        let is_inspected =
+            inspection.is_on() && inspection.prepare_write(&self.subject(), outbox.is_inside());
         if outbox.has_only_control() {
-            let taken = self.socket.borrow_mut().try_write(&outbox.control);
-            let Some(count) = self.taken(delivery, outbox, taken) else { return 0 };
-            if is_looked_at {
-                inspection.out(&self.subject(), delivery.now(), std::iter::once(&*outbox.control), count);
+            let result = self.socket.borrow_mut().try_write(&outbox.control);
+            let Some(count) = self.handle_write_result(delivery, outbox, result) else { return 0 };
+            if is_inspected {
+                inspection.record_written(
+                    &self.subject(),
+                    delivery.now(),
+                    std::iter::once(&*outbox.control),
+                    count,
+                );
             }
             outbox.control_written(count);
             return count;
         }
-        let pieces = outbox.gather(delivery, self.wire.form, wanted);
+        let pieces = outbox.gather(delivery, self.wire.form, reads);
         if pieces.is_empty() {
             return 0;
         }
-        let taken = self.write(&pieces);
-        let is_end = matches!(taken, Ok(0));
-        match self.taken(delivery, outbox, taken) {
+        let result = self.write(&pieces);
+        let is_end = matches!(result, Ok(0));
+        match self.handle_write_result(delivery, outbox, result) {
             Some(count) => {
-                if is_looked_at {
-                    inspection.out(
+                if is_inspected {
+                    inspection.record_written(
                         &self.subject(),
                         delivery.now(),
                         pieces.iter().map(|piece| &*piece.bytes),
                         count,
                     );
                 }
-                outbox.account(delivery, pieces, count);
+                outbox.advance(delivery, pieces, count);
                 count
             }
             None => {
                 if !is_end {
-                    outbox.put_back(pieces);
+                    outbox.restore(pieces);
                 }
                 0
             }
@@ -229,8 +235,13 @@ impl Reader {
     }
 
     /// Handles the result of a write. Returns the number of bytes written, if any.
-    fn taken(&self, delivery: &Delivery, outbox: &mut Outbox, taken: io::Result<usize>) -> Option<usize> {
-        match taken {
+    fn handle_write_result(
+        &self,
+        delivery: &Delivery,
+        outbox: &mut Outbox,
+        result: io::Result<usize>,
+    ) -> Option<usize> {
+        match result {
             Ok(0) => {
                 self.end("lost");
                 None

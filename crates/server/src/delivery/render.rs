@@ -9,7 +9,7 @@ use agentbench_websocket::{Deflater, Opcode, encode_deflated, encode_frame};
 use bytes::{Bytes, BytesMut};
 
 use crate::sabotage::Sabotage;
-use crate::session::reading::Held;
+use crate::session::reading::ReadPermit;
 
 /// The wire form of a reader's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +63,10 @@ impl Rendered {
     }
 
     /// Attaches the memory of the read budget that the bytes count against.
-    pub(crate) fn held_by(self, held: Held) -> Self {
+    pub(crate) fn with_permit(self, permit: ReadPermit) -> Self {
         // The bytes are not shared yet, so nothing is copied.
         let bytes = self.bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        Self { bytes: held.with(bytes), ..self }
+        Self { bytes: permit.with(bytes), ..self }
     }
 
     pub(crate) fn last_seq(&self) -> Seq {

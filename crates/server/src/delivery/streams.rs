@@ -11,7 +11,7 @@ use agentbench_protocol::{Seq, SessionId};
 use agentbench_session::ConnectionKey;
 use tokio::sync::Notify;
 
-use crate::letters::connections::{ConnectionInfo, Ending, Transport};
+use crate::letters::connections::{ConnectionInfo, StreamClose, Transport};
 use crate::names;
 use crate::ops::farewell::{Evidence, Farewell};
 use crate::session::catalog::Entry;
@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     pub(crate) blocked_since: AtomicU64,
     /// When bytes were last written to its socket, ms since 1970.
     pub(crate) last_written: AtomicU64,
-    ending: Mutex<Option<Ending>>,
+    ending: Mutex<Option<StreamClose>>,
     pub(crate) wake: Notify,
 }
 
@@ -62,12 +62,12 @@ impl Stream {
     }
 
     /// Ends the stream; the first reason counts.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub(crate) fn end(&self, ending: StreamClose) {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
         self.wake.notify_one();
     }
 
-    pub(crate) fn ending(&self) -> Option<Ending> {
+    pub(crate) fn ending(&self) -> Option<StreamClose> {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -18,7 +18,7 @@ use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
 use super::costly::{costly, history};
-use super::tokens::refresh_perhaps_later;
+use super::tokens::refresh_token;
 
 pub(super) fn take_command(
     worker: &Rc<Worker>,
@@ -47,7 +47,7 @@ pub(super) fn take_command(
             request(worker, connection, session, Request::Create { command: id, fields });
         }
         Command::JoinSession { session_id, follow, from, subscribe } => {
-            ask_join(worker, connection, parse_session_id(&session_id)?, id, follow, from, subscribe);
+            send_join(worker, connection, parse_session_id(&session_id)?, id, follow, from, subscribe);
         }
         Command::LeaveSession { session_id, unsubscribe } => {
             request(
@@ -84,7 +84,7 @@ pub(super) fn take_command(
             worker.delivery.send_system(&connection.reader, &stats(&worker.shared, id));
             Ok(())
         }),
-        Command::RefreshToken { token } => refresh_perhaps_later(worker, connection, id, token, now)?,
+        Command::RefreshToken { token } => refresh_token(worker, connection, id, token, now)?,
     }
     Ok(())
 }
@@ -92,7 +92,7 @@ pub(super) fn take_command(
 /// A request that will be answered once: the connection is not read further if too many are under way.
 fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, session: SessionId, request: Request) {
     connection.requests.begin();
-    worker.ask(connection, session, request);
+    worker.send(connection, session, request);
 }
 
 fn step(
@@ -153,7 +153,7 @@ fn readable(shared: &Shared, connection: &Connection, name: &str) -> Result<Sess
 
 /// Sends a join to the session's owner. An id at the reader's position is looked up first, so that the owner does not wait
 /// for the disk.
-fn ask_join(
+fn send_join(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     session: SessionId,
@@ -170,14 +170,14 @@ fn ask_join(
     let known = named.and_then(|seq| worker.audiences.id_at(session, seq));
     let Some(seq) = named.filter(|_| known.is_none()) else {
         let request = Request::Join(Join { command, follow, from, id_at_position: known, subscribe });
-        return worker.ask(connection, session, request);
+        return worker.send(connection, session, request);
     };
     let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
     tokio::task::spawn_local(async move {
         let id_at_position = shared.storage.reader.id_at(session, seq).await;
         if connection.is_open() {
             let request = Request::Join(Join { command, follow, from, id_at_position, subscribe });
-            worker.ask(&connection, session, request);
+            worker.send(&connection, session, request);
         }
     });
 }

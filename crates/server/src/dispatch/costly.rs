@@ -8,8 +8,8 @@ use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMe
 use serde_json::value::RawValue;
 
 use crate::rules::no_such_session;
-use crate::session::cursor::{Found, interpret};
-use crate::session::reading::Held;
+use crate::session::cursor::{ReadOutcome, interpret};
+use crate::session::reading::ReadPermit;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
@@ -60,16 +60,16 @@ pub(super) fn history(
             return;
         }
         // Counts against the read budget until the page is written to the socket.
-        let mut held = None;
+        let mut permit = None;
         let page = match shared.intake.may_read_more() {
             Ok(()) => read_page(&shared, session, from, limit as usize).await,
             Err(refusal) => Err(refusal),
         };
         // The token may have been replaced meanwhile by one without access to this session.
-        let page = page.and_then(|page| readable_still(&shared, &connection, session).map(|()| page));
+        let page = page.and_then(|page| check_still_readable(&shared, &connection, session).map(|()| page));
         match page {
             Ok((events, next_seq, memory)) => {
-                held = memory;
+                permit = memory;
                 let original_message_id = command;
                 let message = SystemMessage::SessionHistory {
                     original_message_id,
@@ -82,20 +82,20 @@ pub(super) fn history(
             Err(refusal) => worker.refuse(&connection, refusal.of(command), worker.now()),
         }
         worker.end_request(&connection);
-        worker.drain(&connection, || held.is_some() && connection.is_open()).await;
-        drop(held);
+        worker.drain(&connection, || permit.is_some() && connection.is_open()).await;
+        drop(permit);
     });
 }
 
 /// Checks that the connection's token still permits the session that is being read.
-fn readable_still(shared: &Shared, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
+fn check_still_readable(shared: &Shared, connection: &Connection, session: SessionId) -> Result<(), Refusal> {
     let entry = shared.storage.catalog.get(session);
     let is_readable =
         entry.is_none_or(|entry| connection.grant.borrow().may_access(&entry.summary().project_id));
     if is_readable { Ok(()) } else { Err(shared.storage.no_such_session()) }
 }
 
-type Page = (Vec<Box<RawValue>>, Option<Seq>, Option<Held>);
+type Page = (Vec<Box<RawValue>>, Option<Seq>, Option<ReadPermit>);
 
 /// A page of a log as messages, and the seq at which the next page begins.
 async fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize) -> Result<Page, Refusal> {
@@ -106,17 +106,19 @@ async fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize)
     let read =
         shared.storage.reader.step(session, from, ReadLimit { bytes: HISTORY_BYTES, events: limit }).await;
     let step = match interpret(session, from, read) {
-        Found::Frames(step) => step,
-        Found::Gone => return Err(no_such_session()),
-        Found::Gap { to, cause: GapCause::Retention } => {
+        ReadOutcome::Frames(step) => step,
+        ReadOutcome::Removed => return Err(no_such_session()),
+        ReadOutcome::Gap { to, cause: GapCause::Retention } => {
             let detail = format!("the log begins at seq {}", to + 1);
             return Err(Refusal::new(ErrorCode::InvalidPosition, detail));
         }
-        Found::Gap { to, .. } => {
+        ReadOutcome::Gap { to, .. } => {
             let detail = format!("events {from} to {to} are damaged and never served; ask from {}", to + 1);
             return Err(Refusal::new(ErrorCode::LogUnavailable, detail));
         }
-        Found::NotYet(why) => return Err(Refusal::new(ErrorCode::LogUnavailable, why).retry_after(1_000)),
+        ReadOutcome::NotYet(why) => {
+            return Err(Refusal::new(ErrorCode::LogUnavailable, why).retry_after(1_000));
+        }
     };
     let mut events = Vec::new();
     for (seq, record) in step.frames.iter().flat_map(Frame::records) {
@@ -129,5 +131,5 @@ async fn read_page(shared: &Shared, session: SessionId, from: Seq, limit: usize)
         }
     }
     let next = from + events.len() as u64;
-    Ok((events, (next <= step.head).then_some(next), Some(step.held)))
+    Ok((events, (next <= step.head).then_some(next), Some(step.permit)))
 }

@@ -8,7 +8,7 @@ use agentbench_protocol::{Envelope, ErrorCode, Refusal, SessionId, SystemMessage
 use agentbench_session::Publish;
 
 use crate::clock::Moment;
-use crate::intake::Admitted;
+use crate::intake::AdmittedEvent;
 use crate::letters::{Origin, OwnedEvent, Request};
 use crate::rules::parse_session_id;
 use crate::worker::Worker;
@@ -28,7 +28,7 @@ pub(super) fn take_event(
         worker.shared.intake.admit(&connection.grant.borrow(), envelope, connection.strict, charge)?;
     let metadata = &envelope.metadata;
     if worker.shared.post.names.owner_of(session) != worker.index {
-        ask(worker, connection, envelope, session, admitted);
+        forward(worker, connection, envelope, session, admitted);
         return Ok(());
     }
     let publish = Publish {
@@ -50,18 +50,18 @@ pub(super) fn take_event(
     let taken = worker.with_owners(|owners| owners.publish(now, session, &publish, priority, admitted));
     if let Err(admitted) = taken {
         // The session has to be loaded first, or does not exist.
-        ask(worker, connection, envelope, session, admitted);
+        forward(worker, connection, envelope, session, admitted);
     }
     Ok(())
 }
 
 /// Sends the event to its session's owner.
-fn ask(
+fn forward(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     envelope: &Envelope<'_>,
     session: SessionId,
-    admitted: Admitted,
+    admitted: AdmittedEvent,
 ) {
     let origin = Origin {
         producer: &connection.producer,
@@ -70,7 +70,7 @@ fn ask(
         in_order: connection.reader.wire.versioned,
     };
     let event = OwnedEvent::new(envelope, origin, admitted);
-    worker.ask(connection, session, Request::Publish(event));
+    worker.send(connection, session, Request::Publish(event));
 }
 
 pub(super) fn take_reader_ack(
@@ -89,6 +89,6 @@ pub(super) fn take_reader_ack(
     if !connection.reader.sessions.borrow().contains(&session) {
         return Err(Refusal::new(ErrorCode::NotAParticipant, "only participants say how far they have read"));
     }
-    worker.ask(connection, session, Request::Acknowledge { seq });
+    worker.send(connection, session, Request::Acknowledge { seq });
     Ok(())
 }

@@ -21,23 +21,23 @@ use bytes::BytesMut;
 use crate::clock::Moment;
 use crate::delivery::Delivery;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Received};
+use crate::worker::connection::{Connection, Payload};
 use commands::take_command;
 use events::{take_event, take_reader_ack};
-use turns::{check_turn, hold_turn};
+use turns::{block_session, check_order};
 
 /// Consecutive messages refused by rate after which a connection is closed.
 const RATE_PATIENCE: u32 = 1000;
 /// Bytes of a MessagePack message above which it is converted on another thread, so that it does not block the worker.
-const CONVERTED_ASIDE: usize = 256 * 1024;
+const CONVERT_ON_THREAD_BYTES: usize = 256 * 1024;
 /// Bytes of unsent replies above which they are flushed before more of the same input is processed.
 const FLUSH_AT_BYTES: usize = 256 * 1024;
 
 /// Handles a message received on a connection.
-pub(crate) fn take(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received<'_>, now: Moment) {
-    match received {
-        Received::Text(text) => take_frame(worker, connection, text, &[], now),
-        Received::Binary(bytes) => take_binary(worker, connection, bytes, now),
+pub(crate) fn dispatch(worker: &Rc<Worker>, connection: &Rc<Connection>, payload: Payload<'_>, now: Moment) {
+    match payload {
+        Payload::Text(text) => take_frame(worker, connection, text, &[], now),
+        Payload::Binary(bytes) => take_binary(worker, connection, bytes, now),
     }
 }
 
@@ -58,8 +58,8 @@ fn take_frame(worker: &Rc<Worker>, connection: &Rc<Connection>, text: &str, flaw
 /// Handles a binary message: MessagePack, or JSON from clients that send text as bytes.
 fn take_binary(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8], now: Moment) {
     if connection.reader.wire.form.msgpack {
-        if bytes.len() > CONVERTED_ASIDE {
-            return convert_aside(worker, connection, bytes);
+        if bytes.len() > CONVERT_ON_THREAD_BYTES {
+            return convert_on_thread(worker, connection, bytes);
         }
         let converted = convert(bytes, worker.shared.config.max_payload);
         return take_converted(worker, connection, converted, now);
@@ -94,7 +94,7 @@ fn take_converted(worker: &Rc<Worker>, connection: &Rc<Connection>, converted: C
 }
 
 /// Converts a large message on another thread. The connection's input is suspended until that is done, to keep the order.
-fn convert_aside(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8]) {
+fn convert_on_thread(worker: &Rc<Worker>, connection: &Rc<Connection>, bytes: &[u8]) {
     let (bytes, max_payload) = (bytes.to_vec(), worker.shared.config.max_payload);
     let mut share = worker.shared.intake.receive_share();
     share.set(bytes.len());
@@ -123,10 +123,10 @@ fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &En
         return;
     }
     let millis = now.millis;
-    let in_turn = check_turn(connection, envelope, || worker.steady())
+    let in_turn = check_order(connection, envelope, || worker.steady())
         .and_then(|()| check_rates(worker, connection, millis));
     if let Err(refusal) = in_turn {
-        hold_turn(connection, envelope, &refusal, worker.steady());
+        block_session(connection, envelope, &refusal, worker.steady());
         return worker.refuse(connection, refusal.of(&*envelope.id), millis);
     }
     let taken = match envelope.kind {
@@ -151,7 +151,7 @@ fn take_envelope(worker: &Rc<Worker>, connection: &Rc<Connection>, envelope: &En
                 let refused = || Record::refused(millis, "command", refusal.code.as_str()).detail(detail);
                 worker.shared.audit(|| connection.record(refused()));
             }
-            hold_turn(connection, envelope, &refusal, worker.steady());
+            block_session(connection, envelope, &refusal, worker.steady());
             worker.refuse(connection, refusal.of(&*envelope.id), millis);
         }
     }

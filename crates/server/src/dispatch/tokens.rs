@@ -13,7 +13,7 @@ use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
 /// Refreshes a token; one with an unknown key waits for the issuer's keys.
-pub(super) fn refresh_perhaps_later(
+pub(super) fn refresh_token(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     command: String,
@@ -73,7 +73,7 @@ fn refresh(
     }
     let mut sessions = replayed;
     sessions.extend(&*connection.reader.sessions.borrow());
-    if takes_part_outside(&shared.storage.catalog, &sessions, &grant) {
+    if participates_outside(&shared.storage.catalog, &sessions, &grant) {
         let detail = "the connection takes part in a session of a project that the new token does not permit; leave it first";
         return Err(Refusal::new(ErrorCode::Forbidden, detail));
     }
@@ -85,7 +85,7 @@ fn refresh(
 }
 
 /// Whether one of the sessions belongs to a project that `grant` does not permit.
-fn takes_part_outside(catalog: &Catalog, sessions: &[SessionId], grant: &Grant) -> bool {
+fn participates_outside(catalog: &Catalog, sessions: &[SessionId], grant: &Grant) -> bool {
     let outside = |session: &SessionId| {
         catalog.get(*session).is_some_and(|entry| !grant.may_access(&entry.summary().project_id))
     };

@@ -7,7 +7,7 @@ use agentbench_protocol::{ErrorCode, Refusal, SessionId};
 use super::access::Caller;
 use super::answer::Answer;
 use super::api::Api;
-use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::exchange::{Exchange, ExchangeReply};
 use crate::letters::{Letter, Request};
 
 /// Longest time that a request waits for an owner: the log answers within milliseconds, or something is broken.
@@ -19,7 +19,7 @@ pub(crate) fn ask(api: &Api, caller: &Caller, exchange: &Exchange, session: Sess
 }
 
 /// What comes next from an owner.
-pub(crate) async fn one_answer(exchange: &mut Exchange) -> Answer<Answered> {
+pub(crate) async fn one_answer(exchange: &mut Exchange) -> Answer<ExchangeReply> {
     let answer = tokio::time::timeout(PATIENCE, exchange.next()).await.ok().flatten();
     answer.ok_or_else(|| {
         let detail =

@@ -27,7 +27,7 @@ use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use super::pipe;
 use crate::letters::Request;
-use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::exchange::{Exchange, ExchangeReply};
 use crate::rules::parse_session_id;
 
 /// The commands that `…/commands` takes.
@@ -187,11 +187,11 @@ async fn carry_out(api: &Api, caller: &Caller, session: SessionId, request: Requ
     let mut exchange = Exchange::open(&api.shared.post.exchanges, api.worker, 1);
     ask(api, caller, &exchange, session, request);
     match one_answer(&mut exchange).await? {
-        Answered::Created { json, again } => {
+        ExchangeReply::Created { json, again } => {
             reply(if again { StatusCode::OK } else { StatusCode::CREATED }, &json)
         }
-        Answered::Message(message) => reply(StatusCode::OK, &message),
-        Answered::Refused(refusal) => Err(refusal.into()),
+        ExchangeReply::Message(message) => reply(StatusCode::OK, &message),
+        ExchangeReply::Refused(refusal) => Err(refusal.into()),
         other => Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::access::Caller;
 use super::answer::{Answer, json};
 use super::api::{Api, segment};
-use crate::letters::connections::{ConnectionInfo, Ending};
+use crate::letters::connections::{ConnectionInfo, StreamClose};
 use crate::letters::{Letter, Survey};
 use crate::names;
 use crate::query::Query;
@@ -118,7 +118,7 @@ pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Respon
     let code = code.unwrap_or(CloseCode::Forbidden);
     let (key, info) = find(&api, &parts).await?;
     match api.shared.streams.get(key) {
-        Some(stream) => stream.end(Ending { code, detail: CLOSED, after_ms: None }),
+        Some(stream) => stream.end(StreamClose { code, detail: CLOSED, after_ms: None }),
         None => {
             let letter = Letter::Close { connection: key, code, detail: CLOSED };
             api.shared.send(names::worker_of(key), letter);

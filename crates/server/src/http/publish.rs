@@ -24,8 +24,8 @@ use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use super::head;
 use super::pipe;
-use crate::intake::Admitted;
-use crate::letters::exchange::{Answered, Exchange};
+use crate::intake::AdmittedEvent;
+use crate::letters::exchange::{Exchange, ExchangeReply};
 use crate::letters::{Origin, OwnedEvent, Request, SingleAck};
 use crate::query::Query;
 use crate::rules::parse_session_id;
@@ -121,14 +121,14 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
     }
     for _ in 0..count {
         match one_answer(&mut exchange).await? {
-            Answered::Ack { ack, epoch } => {
+            ExchangeReply::Ack { ack, epoch } => {
                 published.epoch = Some(epoch);
                 let doubts = uploads::check(&api.shared.storage.evidence, session, ack.doubts).await;
                 let SingleAck { id: original_message_id, seq, duplicate, .. } = ack;
                 let warnings = doubts.warnings();
                 published.acks.push(EventAck { original_message_id, seq, duplicate, warnings });
             }
-            Answered::Refused(refusal) => batch.errors.push(refusal),
+            ExchangeReply::Refused(refusal) => batch.errors.push(refusal),
             other => {
                 return Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into());
             }
@@ -191,7 +191,7 @@ impl Batch {
         caller: &Caller,
         session: SessionId,
         envelope: &Envelope<'_>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<AdmittedEvent, Refusal> {
         if envelope.kind != MessageType::TestEvent {
             return Err(Refusal::invalid("type", "only messages of type test_event can be published"));
         }

@@ -7,7 +7,7 @@ use agentbench_protocol::{GapCause, Seq, SessionId, SystemMessage};
 use bytes::{Bytes, BytesMut};
 
 use crate::clock;
-use crate::session::cursor::{Cursor, Found};
+use crate::session::cursor::{Cursor, ReadOutcome};
 use crate::session::reading::Step;
 use crate::shared::Shared;
 
@@ -53,15 +53,15 @@ impl Range {
             return Ok(None);
         }
         Ok(match self.cursor.step(&shared.storage.reader).await? {
-            Found::Frames(step) => Some(self.lines(step)),
-            Found::Gap { to, cause } => Some(self.gap(shared, to, cause)),
+            ReadOutcome::Frames(step) => Some(self.lines(step)),
+            ReadOutcome::Gap { to, cause } => Some(self.gap(shared, to, cause)),
             // A cursor with an end tells these as a gap and as an error.
-            Found::Gone | Found::NotYet(_) => None,
+            ReadOutcome::Removed | ReadOutcome::NotYet(_) => None,
         })
     }
 
     fn lines(&mut self, step: Step) -> Bytes {
-        let Step { frames, held, .. } = step;
+        let Step { frames, permit, .. } = step;
         let mut lines = BytesMut::with_capacity(frames.iter().map(|frame| frame.bytes().len()).sum());
         for (seq, record) in frames.iter().flat_map(Frame::records) {
             if (self.cursor.next..=self.cursor.last).contains(&seq) {
@@ -70,7 +70,7 @@ impl Range {
                 self.cursor.next = seq + 1;
             }
         }
-        held.with(lines)
+        permit.with(lines)
     }
 
     fn gap(&mut self, shared: &Shared, to: Seq, cause: GapCause) -> Bytes {

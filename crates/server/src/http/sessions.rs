@@ -17,7 +17,7 @@ use super::api::{Api, segment};
 use super::asking::{ask, one_answer};
 use crate::clock;
 use crate::letters::Request;
-use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::exchange::{Exchange, ExchangeReply};
 use crate::query::Query;
 use crate::rules::{COST_OF_PAGE, COST_OF_SEARCH, parse_session_id};
 
@@ -87,12 +87,12 @@ pub(crate) async fn one(State(api): State<Api>, parts: Parts) -> Answer<Response
     let mut exchange = Exchange::open(&api.shared.post.exchanges, api.worker, 1);
     ask(&api, &caller, &exchange, session, Request::Info { command: "info".to_owned() });
     match one_answer(&mut exchange).await? {
-        Answered::Message(message) => {
+        ExchangeReply::Message(message) => {
             let message: InfoMessage<'_> = serde_json::from_slice(&message)
                 .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
             Ok(json(StatusCode::OK, &message.data.session))
         }
-        Answered::Refused(refusal) => Err(Refusal { original_message_id: None, ..refusal }.into()),
+        ExchangeReply::Refused(refusal) => Err(Refusal { original_message_id: None, ..refusal }.into()),
         other => Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
     }
 }

@@ -32,13 +32,13 @@ use crate::clock;
 use crate::delivery::streams::Stream;
 use crate::figures::metrics::Metrics;
 use crate::gate::places::Place;
-use crate::letters::connections::Ending;
-use crate::letters::exchange::{Answered, Exchange};
+use crate::letters::connections::StreamClose;
+use crate::letters::exchange::{Exchange, ExchangeReply};
 use crate::letters::{Join, Letter, Request};
 use crate::ops::farewell::Limit;
 use crate::query::Query;
 use crate::rules::parse_session_id;
-use crate::session::cursor::{Found, RETRY, STEP, interpret};
+use crate::session::cursor::{RETRY, ReadOutcome, STEP, interpret};
 use crate::session::reading::Step;
 use crate::shared::Shared;
 use crate::transport::plain::Link;
@@ -77,8 +77,10 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
     let guard = Membership { shared: Arc::clone(&api.shared), session, exchange_key: exchange.key };
     ask(&api, &caller, &exchange, session, request);
     let (json, gap, after) = match one_answer(&mut exchange).await? {
-        Answered::Joined { json, gap, after, .. } => (json, gap, after),
-        Answered::Refused(refusal) => return Err(Refusal { original_message_id: None, ..refusal }.into()),
+        ExchangeReply::Joined { json, gap, after, .. } => (json, gap, after),
+        ExchangeReply::Refused(refusal) => {
+            return Err(Refusal { original_message_id: None, ..refusal }.into());
+        }
         other => return Err(Refusal::new(ErrorCode::Internal, format!("an owner answered {other:?}")).into()),
     };
     let comes_back = head::text(&parts.headers, "last-event-id").is_some();
@@ -214,7 +216,8 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let (session, connection) = (self.session, self.exchange_key);
         self.shared.streams.remove(connection);
-        self.shared.send(self.shared.post.names.owner_of(session), Letter::Gone { session, connection });
+        self.shared
+            .send(self.shared.post.names.owner_of(session), Letter::Disconnect { session, connection });
     }
 }
 
@@ -224,7 +227,7 @@ struct Run {
     stream: Arc<Stream>,
     writer: Writer,
     exchange: Exchange,
-    ended: Option<Ending>,
+    ended: Option<StreamClose>,
     /// It goes on when the session has ended.
     stays: bool,
 }
@@ -236,7 +239,7 @@ impl Run {
             Err(unread) => Err(unread),
         };
         if went == Err(Unread::Slow) {
-            self.ended = Some(Ending {
+            self.ended = Some(StreamClose {
                 code: CloseCode::SlowConsumer,
                 detail: "the stream was not read for too long",
                 after_ms: None,
@@ -278,7 +281,7 @@ impl Run {
                 () = tokio::time::sleep(LOOK.min(waiting.max(Duration::from_millis(1)))) => {}
                 () = self.writer.gone() => return Err(Unread::Gone),
                 message = self.exchange.next() => {
-                    if let Some(Answered::Message(json)) = message {
+                    if let Some(ExchangeReply::Message(json)) = message {
                         let mut bytes = BytesMut::new();
                         write_sse(&mut bytes, None, &json);
                         self.write(bytes.freeze()).await?;
@@ -292,7 +295,7 @@ impl Run {
     /// Ends the stream if its token is no longer good.
     fn check_token(&self, generation: &mut Option<u64>) {
         let (grant, end) = (&self.stream.grant, |detail| {
-            self.stream.end(Ending { code: CloseCode::TokenExpired, detail, after_ms: None });
+            self.stream.end(StreamClose { code: CloseCode::TokenExpired, detail, after_ms: None });
         });
         let now = clock::now_ms();
         if grant.expires_at.is_some_and(|until| now > until.saturating_add(TOKEN_GRACE_MS)) {
@@ -309,10 +312,12 @@ impl Run {
         let next = self.stream.next.load(Ordering::Relaxed);
         let read = self.shared.storage.reader.step(self.stream.session, next, STEP).await;
         let (bytes, reached) = match interpret(self.stream.session, next, read) {
-            Found::Frames(step) => self.render(step, next),
-            Found::Gap { to, cause } => self.gap(next, to, cause),
-            Found::Gone => self.gap(next, self.stream.entry.head().seq.max(next), GapCause::Retention),
-            Found::NotYet(_) => {
+            ReadOutcome::Frames(step) => self.render(step, next),
+            ReadOutcome::Gap { to, cause } => self.gap(next, to, cause),
+            ReadOutcome::Removed => {
+                self.gap(next, self.stream.entry.head().seq.max(next), GapCause::Retention)
+            }
+            ReadOutcome::NotYet(_) => {
                 tokio::time::sleep(RETRY).await;
                 return Ok(());
             }
@@ -325,7 +330,7 @@ impl Run {
 
     /// The frames from `next` on as the stream's events, and the seq after them.
     fn render(&self, step: Step, next: Seq) -> (Bytes, Seq) {
-        let Step { frames, held, .. } = step;
+        let Step { frames, permit, .. } = step;
         let (mut bytes, mut reached, now) = (BytesMut::new(), next, clock::now_ms());
         for frame in &frames {
             let runs = owed(frame, reached, now);
@@ -347,7 +352,7 @@ impl Run {
                 }
             }
         }
-        (held.with(bytes), reached)
+        (permit.with(bytes), reached)
     }
 
     fn gap(&self, from_seq: Seq, to_seq: Seq, cause: GapCause) -> (Bytes, Seq) {
@@ -373,12 +378,12 @@ impl Run {
         let data = serde_json::json!({"sessionId": self.stream.session, "status": status.as_str()});
         let bytes = format!("event: end\ndata: {data}\n\n");
         self.ended =
-            Some(Ending { code: CloseCode::Normal, detail: "the session has ended", after_ms: None });
+            Some(StreamClose { code: CloseCode::Normal, detail: "the session has ended", after_ms: None });
         self.writer.finish(bytes.into()).await
     }
 
     /// The last message, and the end of the body.
-    async fn say_goodbye(&mut self, ending: Ending) -> Result<(), Unread> {
+    async fn say_goodbye(&mut self, ending: StreamClose) -> Result<(), Unread> {
         let message = SystemMessage::Disconnecting {
             code: ending.code.as_u16(),
             cause: ending.code.cause().to_owned(),

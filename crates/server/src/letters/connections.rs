@@ -65,7 +65,7 @@ pub(crate) struct ConnectionInfo {
 
 /// Why a stream is closed.
 #[derive(Debug, Clone)]
-pub(crate) struct Ending {
+pub(crate) struct StreamClose {
     pub(crate) code: CloseCode,
     pub(crate) detail: &'static str,
     pub(crate) after_ms: Option<u64>,

@@ -17,7 +17,7 @@ use crate::names;
 
 /// An owner's reply to an exchange.
 #[derive(Debug)]
-pub(crate) enum Answered {
+pub(crate) enum ExchangeReply {
     /// An event was committed.
     Ack { ack: SingleAck, epoch: Epoch },
     /// A request or an event was refused.
@@ -33,16 +33,16 @@ pub(crate) enum Answered {
 /// All open exchanges.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges {
-    waiting: Mutex<HashMap<ConnectionKey, mpsc::Sender<Answered>>>,
+    waiting: Mutex<HashMap<ConnectionKey, mpsc::Sender<ExchangeReply>>>,
     serial: AtomicU64,
 }
 
 impl Exchanges {
     /// Sends a reply to an exchange. Returns whether the exchange is open.
-    pub(crate) fn answer(&self, key: ConnectionKey, answered: Answered) -> bool {
+    pub(crate) fn answer(&self, key: ConnectionKey, reply: ExchangeReply) -> bool {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = waiting.get(&key) else { return false };
-        !matches!(sender.try_send(answered), Err(mpsc::error::TrySendError::Closed(_)))
+        !matches!(sender.try_send(reply), Err(mpsc::error::TrySendError::Closed(_)))
     }
 }
 
@@ -50,7 +50,7 @@ impl Exchanges {
 pub(crate) struct Exchange {
     exchanges: Arc<Exchanges>,
     pub(crate) key: ConnectionKey,
-    answers: mpsc::Receiver<Answered>,
+    answers: mpsc::Receiver<ExchangeReply>,
 }
 
 impl Exchange {
@@ -64,7 +64,7 @@ impl Exchange {
     }
 
     /// The next reply. Never `None` while the exchange is open.
-    pub(crate) async fn next(&mut self) -> Option<Answered> {
+    pub(crate) async fn next(&mut self) -> Option<ExchangeReply> {
         self.answers.recv().await
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::inspection::Tap;
-use crate::intake::{Admitted, Permit};
+use crate::intake::{AdmittedEvent, Permit};
 use crate::session::catalog::Entry;
 use connections::ConnectionInfo;
 
@@ -61,7 +61,7 @@ pub(crate) struct Origin<'a> {
 
 impl OwnedEvent {
     /// The event of an envelope that was admitted.
-    pub(crate) fn new(envelope: &Envelope<'_>, origin: Origin<'_>, admitted: Admitted) -> Self {
+    pub(crate) fn new(envelope: &Envelope<'_>, origin: Origin<'_>, admitted: AdmittedEvent) -> Self {
         let metadata = &envelope.metadata;
         Self {
             id: (*envelope.id).into(),
@@ -144,7 +144,7 @@ pub(crate) enum Request {
         seq: Seq,
     },
     /// The connection has ended.
-    Gone,
+    Disconnect,
 }
 
 /// A query for a worker's connections, answered in the order of their keys.
@@ -178,11 +178,11 @@ pub(crate) enum Letter {
     /// To a connection that left.
     Left { connection: ConnectionKey, session: SessionId, json: Bytes },
     /// To the owner: a connection ended before it received the reply to its join.
-    Gone { session: SessionId, connection: ConnectionKey },
+    Disconnect { session: SessionId, connection: ConnectionKey },
     /// To every worker with a feed of the session; `opened` is when the frame's oldest event was accepted.
     Commit { session: SessionId, frame: Frame, priority: Priority, opened: Instant },
     /// From the log: the outcomes of a batch.
-    Settled { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
+    Outcomes { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
     /// From a blocking thread: the end of a session's log, for its owner.
     Loaded { session: SessionId, tail: Result<Vec<Frame>, LogError> },
     /// To a worker: a query for its connections.

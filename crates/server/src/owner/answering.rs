@@ -57,7 +57,7 @@ fn request_id(request: &Request) -> Option<&str> {
         | Request::Control { command, .. }
         | Request::Info { command } => Some(command),
         Request::Publish(event) => Some(&event.id),
-        Request::PublishAll(_) | Request::Acknowledge { .. } | Request::Gone => None,
+        Request::PublishAll(_) | Request::Acknowledge { .. } | Request::Disconnect => None,
     }
 }
 
@@ -72,6 +72,6 @@ fn action_of(request: &Request) -> Option<&'static str> {
         | Request::Publish(_)
         | Request::PublishAll(_)
         | Request::Acknowledge { .. }
-        | Request::Gone => None,
+        | Request::Disconnect => None,
     }
 }

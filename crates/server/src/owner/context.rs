@@ -16,7 +16,7 @@ use crate::figures::meters::{AllMeters, Meters};
 use crate::figures::metrics::Metrics;
 use crate::intake::Permit;
 use crate::letters::Letter;
-use crate::letters::exchange::Answered;
+use crate::letters::exchange::ExchangeReply;
 use crate::names::{self, MessageNumbers};
 use crate::sabotage::Sabotage;
 use crate::session::catalog::Catalog;
@@ -133,13 +133,13 @@ impl OwnerContext {
     /// Sends a message, given as JSON. `settles` if it completes a request of the connection.
     pub(super) fn send_json(&mut self, connection: ConnectionKey, json: Bytes, settles: bool) {
         if names::is_exchange(connection) {
-            return self.answer_exchange(connection, Answered::Message(json));
+            return self.answer_exchange(connection, ExchangeReply::Message(json));
         }
         self.post_to(connection, Letter::Reply { connection, json, settles });
     }
 
-    pub(super) fn answer_exchange(&mut self, exchange: ConnectionKey, answered: Answered) {
-        self.effects.push(Effect::Answer { exchange, answered });
+    pub(super) fn answer_exchange(&mut self, exchange: ConnectionKey, reply: ExchangeReply) {
+        self.effects.push(Effect::Answer { exchange, reply });
     }
 
     /// Answers a command.
@@ -151,7 +151,7 @@ impl OwnerContext {
     pub(super) fn refuse(&mut self, connection: ConnectionKey, refusal: Refusal, settles: bool, now: u64) {
         self.parts.metrics.error(refusal.code);
         if names::is_exchange(connection) {
-            return self.answer_exchange(connection, Answered::Refused(refusal));
+            return self.answer_exchange(connection, ExchangeReply::Refused(refusal));
         }
         let mut json = BytesMut::new();
         write_error(&mut json, self.parts.numbers.next(), now, None, &ErrorData::from(refusal));

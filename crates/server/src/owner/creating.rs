@@ -10,9 +10,9 @@ use agentbench_session::{ConnectionKey, Session, Summary, Waiter};
 use super::context::OwnerContext;
 use super::loaded::LoadedSession;
 use crate::letters::Requester;
-use crate::letters::exchange::Answered;
+use crate::letters::exchange::ExchangeReply;
 use crate::names;
-use crate::session::catalog::{Entry, NoPlace};
+use crate::session::catalog::{Entry, SessionLimitReached};
 
 impl OwnerContext {
     /// Creates a session with its first entry; `None` if it was refused.
@@ -25,23 +25,25 @@ impl OwnerContext {
         fields: CreateSession,
     ) -> Option<LoadedSession> {
         let limits = self.parts.limits;
-        let place = match self.parts.catalog.reserve(&requester.who.user_id, limits.of_user, limits.of_all) {
-            Ok(place) => place,
-            Err(no_place) => {
-                let limit = match no_place {
-                    NoPlace::OfUser => {
-                        format!("the user has {} live sessions, as many as one may have", limits.of_user)
-                    }
-                    NoPlace::OfAll => {
-                        format!("the server has {} sessions, as many as it may have", limits.of_all)
-                    }
-                };
-                let refusal = Refusal::new(ErrorCode::SessionLimit, limit).retry_after(10_000).of(command);
-                self.audit_refusal(now, requester, id, "create_session", &refusal);
-                self.refuse(requester.connection, refusal, true, now);
-                return None;
-            }
-        };
+        let reservation =
+            match self.parts.catalog.reserve(&requester.who.user_id, limits.of_user, limits.of_all) {
+                Ok(reservation) => reservation,
+                Err(reached) => {
+                    let limit = match reached {
+                        SessionLimitReached::User => {
+                            format!("the user has {} live sessions, as many as one may have", limits.of_user)
+                        }
+                        SessionLimitReached::Server => {
+                            format!("the server has {} sessions, as many as it may have", limits.of_all)
+                        }
+                    };
+                    let refusal =
+                        Refusal::new(ErrorCode::SessionLimit, limit).retry_after(10_000).of(command);
+                    self.audit_refusal(now, requester, id, "create_session", &refusal);
+                    self.refuse(requester.connection, refusal, true, now);
+                    return None;
+                }
+            };
         self.audit(|| {
             requester.record(id, Record::allowed(now, "create_session").detail(fields.project_id.clone()))
         });
@@ -56,7 +58,7 @@ impl OwnerContext {
         }
         let entry = Entry::new(id, head, summary, now);
         let loaded = LoadedSession::new(session, entry, self.parts.permit.empty());
-        Some(LoadedSession { place: Some(place), ..loaded })
+        Some(LoadedSession { reservation: Some(reservation), ..loaded })
     }
 
     /// Handles a repeated `create_session`, perhaps from a newer connection: it gets the same answer and participates.
@@ -109,7 +111,7 @@ impl OwnerContext {
         let json = self.system_json(None, &message, now);
         if names::is_exchange(connection) {
             // An HTTP request ends with its answer and does not participate.
-            return self.answer_exchange(connection, Answered::Created { json, again });
+            return self.answer_exchange(connection, ExchangeReply::Created { json, again });
         }
         if loaded.session.participants.get(connection).is_none() {
             // It left before the log had the session: it gets the answer and no events.

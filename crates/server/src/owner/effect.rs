@@ -9,16 +9,16 @@ use agentbench_session::ConnectionKey;
 
 use crate::intake::Permit;
 use crate::letters::Letter;
-use crate::letters::exchange::Answered;
+use crate::letters::exchange::ExchangeReply;
 
 /// One effect.
 pub(crate) enum Effect {
     /// Send a letter to this worker, or process it if it is the owner's own.
     Post { worker: usize, letter: Letter },
     /// Pass a reply to an exchange. If it answers a join and the exchange has ended, the exchange leaves the session again.
-    Answer { exchange: ConnectionKey, answered: Answered },
+    Answer { exchange: ConnectionKey, reply: ExchangeReply },
     /// Read the end of a session's log ([`read_tail`](super::loading::read_tail)) and pass it to
-    /// [`Owners::loaded`](super::Owners::loaded).
+    /// [`Owners::finish_load`](super::Owners::finish_load).
     Load(SessionId),
     /// Move an ended session into the archive.
     Archive(SessionId),

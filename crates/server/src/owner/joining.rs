@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::context::OwnerContext;
 use super::loaded::LoadedSession;
-use crate::letters::exchange::Answered;
+use crate::letters::exchange::ExchangeReply;
 use crate::letters::{Join, Letter, Requester};
 use crate::names;
 
@@ -29,7 +29,7 @@ impl OwnerContext {
         if names::is_exchange(connection) {
             // A stream reads the log itself and needs no feed.
             let after = follow.unwrap_or(head);
-            return self.answer_exchange(connection, Answered::Joined { session, json, gap, after });
+            return self.answer_exchange(connection, ExchangeReply::Joined { session, json, gap, after });
         }
         if follow.is_some() {
             loaded.mirrors |= 1 << names::worker_of(connection);

@@ -8,14 +8,14 @@ use agentbench_session::{Batch, ConnectionKey, Session};
 use crate::clock::Moment;
 use crate::intake::Permit;
 use crate::letters::{Request, Requester};
-use crate::session::catalog::{Entry, SessionPlace};
+use crate::session::catalog::{Entry, Reservation};
 
 /// A session in memory.
 pub(crate) struct LoadedSession {
     pub(crate) session: Session,
     pub(crate) entry: Arc<Entry>,
     /// Its reservation among live sessions, until the log has it.
-    pub(crate) place: Option<SessionPlace>,
+    pub(crate) reservation: Option<Reservation>,
     /// Workers that have a feed of it, one bit each.
     pub(crate) mirrors: u64,
     /// The highest priority of the entries that wait for the log.
@@ -37,7 +37,7 @@ impl LoadedSession {
         Self {
             session,
             entry,
-            place: None,
+            reservation: None,
             mirrors: 0,
             priority: Priority::Normal,
             unannounced: None,
@@ -49,7 +49,7 @@ impl LoadedSession {
     }
 
     /// Drops the progress of events that the log refused.
-    pub(super) fn take_back_progress(&mut self) {
+    pub(super) fn restore_progress(&mut self) {
         let known = self.entry.progress();
         self.session.set_progress(known);
     }

@@ -11,7 +11,7 @@ use super::effect::Effect;
 use super::loaded::{LoadedSession, PendingLoad};
 use crate::clock::Moment;
 use crate::session::catalog::Entry;
-use crate::session::cursor::{Found, interpret};
+use crate::session::cursor::{ReadOutcome, interpret};
 use crate::session::progress::newest_progress;
 
 /// Frames are read in steps of this many bytes when a session is loaded.
@@ -27,7 +27,7 @@ impl Owners {
     }
 
     /// Called when the end of a session's log was read: `tail` is the result of [`read_tail`].
-    pub(crate) fn loaded(&mut self, now: Moment, id: SessionId, tail: Result<Vec<Frame>, LogError>) {
+    pub(crate) fn finish_load(&mut self, now: Moment, id: SessionId, tail: Result<Vec<Frame>, LogError>) {
         let Some(pending) = self.loading.remove(&id) else { return };
         let context = &mut self.context;
         let entry = context.parts.catalog.get(id);
@@ -42,7 +42,7 @@ impl Owners {
             }
         };
         let summary = Summary::clone(&entry.summary());
-        remember_pace(&entry, &tail);
+        restore_pace(&entry, &tail);
         let last_used = entry.last_used.load(Ordering::Relaxed);
         let tail = context.parts.sabotage.dedupe_tail(&tail);
         let mut session =
@@ -126,10 +126,10 @@ fn refusal_of_load(id: SessionId, error: Option<LogError>) -> Refusal {
 }
 
 /// Restores a session's pace from its log, if this process has not seen any of its events.
-fn remember_pace(entry: &Entry, tail: &[Frame]) {
+fn restore_pace(entry: &Entry, tail: &[Frame]) {
     let events = tail.iter().flat_map(Frame::records).filter(|(_, record)| record.kind == Kind::Event);
     if !entry.pace.is_known() {
-        events.for_each(|(_, record)| entry.pace.remember(record.received_at));
+        events.for_each(|(_, record)| entry.pace.record_past_event(record.received_at));
     }
 }
 
@@ -144,14 +144,14 @@ pub(crate) fn read_tail(log: &dyn EventLog, window: usize, id: SessionId) -> Res
     while from <= head.seq {
         let read = log.read(id, from, ReadLimit { bytes: LOAD_STEP, events: usize::MAX });
         match interpret(id, from, read) {
-            Found::Frames(reading) => {
+            ReadOutcome::Frames(reading) => {
                 from = reading.frames.last().map_or(from, Frame::last_seq) + 1;
                 frames.extend(reading.frames);
             }
             // Damaged events are neither served nor remembered; the rest of the window is.
-            Found::Gap { to, .. } => from = to + 1,
-            Found::NotYet(why) => return Err(LogError::Unavailable(why)),
-            Found::Gone => return Err(LogError::NotFound(id)),
+            ReadOutcome::Gap { to, .. } => from = to + 1,
+            ReadOutcome::NotYet(why) => return Err(LogError::Unavailable(why)),
+            ReadOutcome::Removed => return Err(LogError::NotFound(id)),
         }
     }
     Ok(frames)

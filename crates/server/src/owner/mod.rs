@@ -2,8 +2,8 @@
 //!
 //! [`Owners`] is a state machine for all sessions of one worker, without sockets, threads or clock. Requests, outcomes of
 //! the log and the time are its inputs; its outputs are [`Effect`]s, which the worker carries out. Requests of a session
-//! are handled in order. Requests that wait for the log are answered by [`Owners::settled`]. A session that is not in memory
-//! is loaded from its log first, and its requests wait.
+//! are handled in order. Requests that wait for the log are answered by [`Owners::apply_outcomes`]. A session that is not in
+//! memory is loaded from its log first, and its requests wait.
 //!
 //! - `creating`, `joining`, `presence`: sessions and their participants.
 //! - `publishing`, `lifecycle`: the entries of their logs.
@@ -86,8 +86,8 @@ impl Owners {
         self.sessions.len()
     }
 
-    /// Takes the next frame of every session that has one, for the log; the outcomes go to [`Owners::settled`] with the ids
-    /// of the sessions.
+    /// Takes the next frame of every session that has one, for the log; the outcomes go to [`Owners::apply_outcomes`] with
+    /// the ids of the sessions.
     pub(crate) fn take_batches(&mut self, now: Moment) -> Vec<Append> {
         let dirty = self.context.dirty.take();
         let mut appends = Vec::with_capacity(dirty.len());
@@ -107,7 +107,7 @@ impl Owners {
         if let Some(loaded) = self.sessions.get_mut(&id) {
             return context.carry_out(now, loaded, &requester, request);
         }
-        if matches!(request, Request::Gone | Request::Acknowledge { .. }) {
+        if matches!(request, Request::Disconnect | Request::Acknowledge { .. }) {
             return;
         }
         if let Some(pending) = self.loading.get_mut(&id) {
@@ -191,7 +191,7 @@ impl OwnerContext {
                 let seq = seq.min(loaded.session.head().seq);
                 loaded.session.participants.acknowledge(connection, seq);
             }
-            Request::Gone => self.leave(now.millis, loaded, connection),
+            Request::Disconnect => self.leave(now.millis, loaded, connection),
         }
     }
 }
@@ -208,7 +208,7 @@ fn may_use(loaded: &LoadedSession, requester: &Requester, request: &Request) -> 
             events.first().map_or(Permission::SessionPublish, |event| publishing_needs(event.outline))
         }
         // Participants may always acknowledge and leave.
-        Request::Acknowledge { .. } | Request::Gone => return Ok(()),
+        Request::Acknowledge { .. } | Request::Disconnect => return Ok(()),
         Request::Leave { .. } if loaded.session.participants.get(requester.connection).is_some() => {
             return Ok(());
         }

@@ -10,8 +10,8 @@ use super::Owners;
 use super::context::OwnerContext;
 use super::loaded::LoadedSession;
 use crate::clock::Moment;
-use crate::intake::Admitted;
-use crate::letters::exchange::Answered;
+use crate::intake::AdmittedEvent;
+use crate::letters::exchange::ExchangeReply;
 use crate::letters::{Acks, Letter, OwnedEvent, Requester, SingleAck};
 use crate::names;
 use crate::session::catalog::Entry;
@@ -27,8 +27,8 @@ impl Owners {
         session: SessionId,
         event: &Publish<'_>,
         priority: Priority,
-        admitted: Admitted,
-    ) -> Result<(), Admitted> {
+        admitted: AdmittedEvent,
+    ) -> Result<(), AdmittedEvent> {
         let Some(loaded) = self.sessions.get_mut(&session) else { return Err(admitted) };
         self.context.publish(now, loaded, event, priority, admitted);
         Ok(())
@@ -58,7 +58,7 @@ impl OwnerContext {
             requires_ack: event.requires_ack,
             in_order: event.in_order,
         };
-        let admitted = Admitted { outline: event.outline, permit: event.permit };
+        let admitted = AdmittedEvent { outline: event.outline, permit: event.permit };
         self.publish(now, loaded, &publish, event.priority, admitted);
     }
 
@@ -69,15 +69,15 @@ impl OwnerContext {
         loaded: &mut LoadedSession,
         event: &Publish<'_>,
         priority: Priority,
-        admitted: Admitted,
+        admitted: AdmittedEvent,
     ) {
-        let Admitted { outline, permit } = admitted;
-        let taken = if event.connection.is_some_and(names::is_exchange) {
+        let AdmittedEvent { outline, permit } = admitted;
+        let published = if event.connection.is_some_and(names::is_exchange) {
             loaded.session.publish_from_outside(event, now.millis)
         } else {
             loaded.session.publish(event, now.millis)
         };
-        match taken {
+        match published {
             Ok(Published::Queued(seq)) => {
                 if !outline.doubts.is_none() {
                     loaded.doubtful.push((seq, outline.doubts));
@@ -117,12 +117,12 @@ impl OwnerContext {
         self.parts.metrics.acks.inc_by(acks.count() as u64);
         let epoch = entry.epoch;
         match acks {
-            Acks::Single(ack) => self.answer_exchange(connection, Answered::Ack { ack, epoch }),
+            Acks::Single(ack) => self.answer_exchange(connection, ExchangeReply::Ack { ack, epoch }),
             Acks::Run(run) => {
                 for (seq, record) in run.records() {
                     let (id, doubts) = (record.id.to_owned(), Doubts::NONE);
                     let ack = SingleAck { id, seq, duplicate: false, doubts };
-                    self.answer_exchange(connection, Answered::Ack { ack, epoch });
+                    self.answer_exchange(connection, ExchangeReply::Ack { ack, epoch });
                 }
             }
         }

@@ -17,7 +17,12 @@ use crate::letters::{Acks, Letter, SingleAck};
 
 impl Owners {
     /// Processes the log's outcomes of a batch; `took` is the time of the commit.
-    pub(crate) fn settled(&mut self, now: Moment, outcomes: Vec<(SessionId, Appended)>, took: Duration) {
+    pub(crate) fn apply_outcomes(
+        &mut self,
+        now: Moment,
+        outcomes: Vec<(SessionId, Appended)>,
+        took: Duration,
+    ) {
         self.in_flight -= 1;
         self.context.meters().commit_time.add(took.as_secs_f64(), 1);
         let mut logged = 0;
@@ -43,8 +48,8 @@ impl Owners {
                 logged = frame.count() as u64;
                 let last = frame.last_seq();
                 let doubtful = loaded.doubtful.extract_if(.., |(seq, _)| *seq <= last).collect();
-                let committed = Committed { frame, waiters, repeats, transitions, doubtful, priority };
-                context.committed(now, loaded, &committed);
+                let committed = CommittedFrame { frame, waiters, repeats, transitions, doubtful, priority };
+                context.apply_commit(now, loaded, &committed);
                 if context.parts.reporting.traces {
                     let (session, frame) = (id, committed.frame);
                     context.effects.push(Effect::Trace { session, frame, took });
@@ -53,7 +58,7 @@ impl Owners {
             Settled::Refused { answers, refusal } => {
                 context.parts.metrics.log_refused.inc();
                 tracing::warn!(session = %id, outcome = ?appended, "the log refused a frame");
-                context.take_back(now.millis, loaded, &answers, &refusal);
+                context.roll_back(now.millis, loaded, &answers, &refusal);
                 if loaded.session.head().seq == 0 || matches!(appended, Appended::Conflict(_)) {
                     // The session was never created, or its state here differs from the log: unload it.
                     self.sessions.remove(&id);
@@ -66,7 +71,7 @@ impl Owners {
 }
 
 /// A committed frame and its waiters.
-struct Committed {
+struct CommittedFrame {
     frame: Frame,
     waiters: Vec<Waiter>,
     repeats: Vec<Answer>,
@@ -76,15 +81,15 @@ struct Committed {
 }
 
 impl OwnerContext {
-    fn committed(&mut self, now: Moment, loaded: &mut LoadedSession, committed: &Committed) {
-        let Committed { frame, waiters, repeats, transitions, priority, .. } = committed;
+    fn apply_commit(&mut self, now: Moment, loaded: &mut LoadedSession, committed: &CommittedFrame) {
+        let CommittedFrame { frame, waiters, repeats, transitions, priority, .. } = committed;
         let opened = loaded.in_flight_since.take().unwrap_or(now);
         self.account(now, loaded, frame, opened);
         if transitions.iter().any(|transition| transition.status == Status::Running) {
-            loaded.entry.pace.resumed(now.millis);
+            loaded.entry.pace.record_resume(now.millis);
         }
-        if let Some(place) = loaded.place.take() {
-            self.parts.catalog.insert_reserved(&loaded.entry, place);
+        if let Some(reservation) = loaded.reservation.take() {
+            self.parts.catalog.insert_reserved(&loaded.entry, reservation);
         }
         if !transitions.is_empty() {
             self.parts.catalog.update(&loaded.entry, loaded.session.summary());
@@ -117,14 +122,14 @@ impl OwnerContext {
         loaded.session.set_full(self.parts.limits.is_full(bytes));
         entry.set_progress(loaded.session.progress());
         let (events, newest) = self.meters().frame_logged(frame, opened, now);
-        entry.pace.events(events, newest);
+        entry.pace.record_events(events, newest);
         if self.parts.reporting.exemplars {
             self.parts.meters.exemplars.take(frame, opened, now);
         }
     }
 
     /// Answers every request for an entry of the frame. Adjacent acks of one connection are combined.
-    fn answer_committed(&mut self, now: u64, loaded: &mut LoadedSession, committed: &Committed) {
+    fn answer_committed(&mut self, now: u64, loaded: &mut LoadedSession, committed: &CommittedFrame) {
         let mut runs = committed.frame.runs();
         let mut doubtful = committed.doubtful.iter().peekable();
         let mut seq = committed.frame.first_seq();
@@ -134,7 +139,7 @@ impl OwnerContext {
                 while let Some((at, doubts)) = doubtful.next_if(|(at, _)| *at < seq + left as u64) {
                     let before = (*at - seq) as usize;
                     self.acknowledge_run(connection, loaded, runs.take(before));
-                    self.acknowledge_alone(connection, loaded, &runs.take(1), *doubts);
+                    self.acknowledge_single(connection, loaded, &runs.take(1), *doubts);
                     seq = at + 1;
                     left -= before + 1;
                 }
@@ -168,7 +173,7 @@ impl OwnerContext {
     }
 
     /// Acknowledges an event whose ack carries warnings.
-    fn acknowledge_alone(
+    fn acknowledge_single(
         &mut self,
         connection: ConnectionKey,
         loaded: &LoadedSession,
@@ -221,8 +226,8 @@ impl OwnerContext {
         }
     }
 
-    fn take_back(&mut self, now: u64, loaded: &mut LoadedSession, answers: &[Answer], refusal: &Refusal) {
-        loaded.take_back_progress();
+    fn roll_back(&mut self, now: u64, loaded: &mut LoadedSession, answers: &[Answer], refusal: &Refusal) {
+        loaded.restore_progress();
         loaded.doubtful.clear();
         for answer in answers {
             if let Some(connection) = answer.waiter.connection() {

@@ -99,35 +99,35 @@ impl Entry {
 }
 
 /// A session's sort key in listings: newest first, then by id.
-type Place = (Reverse<u64>, SessionId);
-type Order = BTreeMap<Place, Arc<Entry>>;
+type ListingKey = (Reverse<u64>, SessionId);
+type Order = BTreeMap<ListingKey, Arc<Entry>>;
 
 /// Sessions in listing order: all of them, and those of each status.
 #[derive(Debug, Default)]
-struct Shelf {
+struct Listing {
     all: Order,
     by_status: [Order; Status::ALL.len()],
 }
 
-impl Shelf {
-    fn insert(&mut self, place: Place, status: Status, entry: &Arc<Entry>) {
+impl Listing {
+    fn insert(&mut self, place: ListingKey, status: Status, entry: &Arc<Entry>) {
         self.all.insert(place, Arc::clone(entry));
-        self.by_status[place_of(status)].insert(place, Arc::clone(entry));
+        self.by_status[status_index(status)].insert(place, Arc::clone(entry));
     }
 
-    fn remove(&mut self, place: &Place, status: Status) {
+    fn remove(&mut self, place: &ListingKey, status: Status) {
         self.all.remove(place);
-        self.by_status[place_of(status)].remove(place);
+        self.by_status[status_index(status)].remove(place);
     }
 
-    fn change(&mut self, place: Place, before: Status, after: Status) {
-        if let Some(entry) = self.by_status[place_of(before)].remove(&place) {
-            self.by_status[place_of(after)].insert(place, entry);
+    fn change(&mut self, place: ListingKey, before: Status, after: Status) {
+        if let Some(entry) = self.by_status[status_index(before)].remove(&place) {
+            self.by_status[status_index(after)].insert(place, entry);
         }
     }
 }
 
-fn place_of(status: Status) -> usize {
+fn status_index(status: Status) -> usize {
     Status::ALL.iter().position(|known| *known == status).unwrap_or(0)
 }
 
@@ -140,8 +140,8 @@ const SLICE: usize = 1_024;
 #[derive(Debug, Default)]
 struct Index {
     by_id: HashMap<SessionId, Arc<Entry>>,
-    everything: Shelf,
-    by_project: HashMap<Box<str>, Shelf>,
+    everything: Listing,
+    by_project: HashMap<Box<str>, Listing>,
 }
 
 impl Index {
@@ -159,9 +159,9 @@ impl Index {
         let summary = entry.summary();
         let (place, status) = ((Reverse(summary.created_at), id), summary.status);
         self.everything.remove(&place, status);
-        if let Some(shelf) = self.by_project.get_mut(summary.project_id.as_str()) {
-            shelf.remove(&place, status);
-            if shelf.all.is_empty() {
+        if let Some(listing) = self.by_project.get_mut(summary.project_id.as_str()) {
+            listing.remove(&place, status);
+            if listing.all.is_empty() {
                 self.by_project.remove(summary.project_id.as_str());
             }
         }
@@ -171,18 +171,18 @@ impl Index {
     fn change(&mut self, summary: &Summary, id: SessionId, before: Status) {
         let place = (Reverse(summary.created_at), id);
         self.everything.change(place, before, summary.status);
-        if let Some(shelf) = self.by_project.get_mut(summary.project_id.as_str()) {
-            shelf.change(place, before, summary.status);
+        if let Some(listing) = self.by_project.get_mut(summary.project_id.as_str()) {
+            listing.change(place, before, summary.status);
         }
     }
 
     /// The smallest order that contains all sessions of the status and project.
     fn order(&self, status: Option<Status>, project: Option<&str>) -> Option<&Order> {
-        let shelf = match project {
+        let listing = match project {
             None => &self.everything,
             Some(project) => self.by_project.get(project)?,
         };
-        Some(status.map_or(&shelf.all, |status| &shelf.by_status[place_of(status)]))
+        Some(status.map_or(&listing.all, |status| &listing.by_status[status_index(status)]))
     }
 }
 
@@ -214,27 +214,27 @@ pub(crate) struct Page {
 
 /// A reservation among the live sessions, for a session that is not in the log yet; released when dropped.
 #[derive(Debug)]
-pub(crate) struct SessionPlace {
+pub(crate) struct Reservation {
     /// The catalog and the user; `None` once the session is in the catalog.
     reserved: Option<(Arc<Catalog>, String)>,
 }
 
-impl Drop for SessionPlace {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some((catalog, user)) = self.reserved.take() {
             catalog.active.fetch_sub(1, Ordering::Relaxed);
-            catalog.give_back_of_user(&user);
+            catalog.uncount_for_user(&user);
         }
     }
 }
 
 /// Why a session could not be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoPlace {
+pub(crate) enum SessionLimitReached {
     /// The user has reached the limit on live sessions of one user.
-    OfUser,
+    User,
     /// The server has reached its limit on live sessions.
-    OfAll,
+    Server,
 }
 
 impl Catalog {
@@ -288,11 +288,11 @@ impl Catalog {
     pub(crate) fn slice(
         &self,
         status: Status,
-        after: Option<Place>,
+        after: Option<ListingKey>,
         count: usize,
-    ) -> Vec<(Place, Arc<Entry>)> {
+    ) -> Vec<(ListingKey, Arc<Entry>)> {
         let index = self.read();
-        let order = &index.everything.by_status[place_of(status)];
+        let order = &index.everything.by_status[status_index(status)];
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = order.range((start, Bound::Unbounded)).take(count);
         found.map(|(place, entry)| (*place, Arc::clone(entry))).collect()
@@ -319,7 +319,7 @@ impl Catalog {
         let summary = entry.summary();
         if self.put(entry) && !summary.status.has_ended() {
             self.active.fetch_add(1, Ordering::Relaxed);
-            self.take_of_user(&summary.created_by, 0);
+            self.count_for_user(&summary.created_by, 0);
         }
     }
 
@@ -333,20 +333,20 @@ impl Catalog {
         user: &str,
         of_user: usize,
         of_all: usize,
-    ) -> Result<SessionPlace, NoPlace> {
-        if !self.take_of_user(user, of_user) {
-            return Err(NoPlace::OfUser);
+    ) -> Result<Reservation, SessionLimitReached> {
+        if !self.count_for_user(user, of_user) {
+            return Err(SessionLimitReached::User);
         }
         let take = |count| (count < of_all).then_some(count + 1);
         if self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
-            self.give_back_of_user(user);
-            return Err(NoPlace::OfAll);
+            self.uncount_for_user(user);
+            return Err(SessionLimitReached::Server);
         }
-        Ok(SessionPlace { reserved: Some((Arc::clone(self), user.to_owned())) })
+        Ok(Reservation { reserved: Some((Arc::clone(self), user.to_owned())) })
     }
 
     /// Counts a live session of the user, if the limit allows it.
-    fn take_of_user(&self, user: &str, limit: usize) -> bool {
+    fn count_for_user(&self, user: &str, limit: usize) -> bool {
         let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let count = live.entry(user.to_owned()).or_default();
         let has_room = limit == 0 || *count < limit;
@@ -355,7 +355,7 @@ impl Catalog {
     }
 
     /// Uncounts a live session of the user that has ended or was not created.
-    fn give_back_of_user(&self, user: &str) {
+    fn uncount_for_user(&self, user: &str) {
         let mut live = self.live_by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = live.get_mut(user) else { return };
         *count -= 1;
@@ -365,8 +365,8 @@ impl Catalog {
     }
 
     /// Adds a session that is in the log now, using its reservation.
-    pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>, mut place: SessionPlace) {
-        place.reserved = None;
+    pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>, mut reservation: Reservation) {
+        reservation.reserved = None;
         self.put(entry);
     }
 
@@ -380,7 +380,7 @@ impl Catalog {
         let Some(summary) = removed.map(|entry| entry.summary()) else { return };
         if !summary.status.has_ended() {
             self.active.fetch_sub(1, Ordering::Relaxed);
-            self.give_back_of_user(&summary.created_by);
+            self.uncount_for_user(&summary.created_by);
         }
     }
 
@@ -393,7 +393,7 @@ impl Catalog {
         let before = entry.summary().status;
         if summary.status.has_ended() && !before.has_ended() {
             self.active.fetch_sub(1, Ordering::Relaxed);
-            self.give_back_of_user(&summary.created_by);
+            self.uncount_for_user(&summary.created_by);
         }
         if summary.status == before {
             return entry.set_summary(summary);
@@ -433,7 +433,8 @@ impl Catalog {
         let mut last = None;
         for (seen, (place, entry)) in order.range((start, Bound::Unbounded)).enumerate() {
             if page.sessions.len() == query.limit as usize || seen == MAX_SCAN {
-                page.next_cursor = last.map(|(Reverse(created_at), id): Place| format!("{created_at}_{id}"));
+                page.next_cursor =
+                    last.map(|(Reverse(created_at), id): ListingKey| format!("{created_at}_{id}"));
                 break;
             }
             last = Some(*place);
@@ -476,7 +477,7 @@ impl<'a> Search<'a> {
     }
 }
 
-fn parse_cursor(cursor: &str) -> Option<Place> {
+fn parse_cursor(cursor: &str) -> Option<ListingKey> {
     let (created_at, id) = cursor.split_once('_')?;
     Some((Reverse(created_at.parse().ok()?), id.parse().ok()?))
 }
@@ -657,12 +658,12 @@ mod tests {
         catalog.remove(ids[1]);
         assert_eq!((catalog.active(), catalog.len()), (1, 1));
         let place = catalog.reserve("u", 0, 2).unwrap();
-        assert_eq!(catalog.reserve("u", 0, 2).unwrap_err(), NoPlace::OfAll);
+        assert_eq!(catalog.reserve("u", 0, 2).unwrap_err(), SessionLimitReached::Server);
         let entry = Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0);
         catalog.insert_reserved(&entry, place);
         assert_eq!(catalog.active(), 2);
         let place = catalog.reserve("u", 3, 9).unwrap();
-        assert_eq!(catalog.reserve("u", 3, 9).unwrap_err(), NoPlace::OfUser);
+        assert_eq!(catalog.reserve("u", 3, 9).unwrap_err(), SessionLimitReached::User);
         drop(place);
         assert!(catalog.reserve("u", 3, 9).is_ok(), "a place that is not used comes back");
         assert_eq!((catalog.active(), catalog.len()), (2, 2));

@@ -24,7 +24,7 @@ const PATIENCE: u32 = 10;
 
 /// The outcome of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<T> {
+pub(crate) enum ReadOutcome<T> {
     /// Frames; the first one may begin before the requested seq.
     Frames(T),
     /// Events up to `to` are unavailable.
@@ -32,7 +32,7 @@ pub(crate) enum Found<T> {
     /// Nothing yet, and why.
     NotYet(String),
     /// The session was removed.
-    Gone,
+    Removed,
 }
 
 /// The result of a read that has frames.
@@ -53,20 +53,24 @@ impl Frames for Reading {
 }
 
 /// Interprets the result of a read at `next`; see the module.
-pub(crate) fn interpret<T: Frames>(session: SessionId, next: Seq, read: Result<T, LogError>) -> Found<T> {
+pub(crate) fn interpret<T: Frames>(
+    session: SessionId,
+    next: Seq,
+    read: Result<T, LogError>,
+) -> ReadOutcome<T> {
     match read {
-        Ok(read) if !read.frames().is_empty() => Found::Frames(read),
+        Ok(read) if !read.frames().is_empty() => ReadOutcome::Frames(read),
         // A read may briefly lag behind the head that was reported before.
-        Ok(_) => Found::NotYet("the log is behind its own head".to_owned()),
+        Ok(_) => ReadOutcome::NotYet("the log is behind its own head".to_owned()),
         Err(LogError::Trimmed { first_seq }) => {
-            Found::Gap { to: (first_seq.saturating_sub(1)).max(next), cause: GapCause::Retention }
+            ReadOutcome::Gap { to: (first_seq.saturating_sub(1)).max(next), cause: GapCause::Retention }
         }
         Err(LogError::Damaged { from, to, detail }) => {
             tracing::error!(%session, from, to, detail, "skipping damaged events");
-            Found::Gap { to: to.max(next), cause: GapCause::Damaged }
+            ReadOutcome::Gap { to: to.max(next), cause: GapCause::Damaged }
         }
-        Err(LogError::NotFound(_)) => Found::Gone,
-        Err(LogError::Unavailable(why) | LogError::Refused(why)) => Found::NotYet(why),
+        Err(LogError::NotFound(_)) => ReadOutcome::Removed,
+        Err(LogError::Unavailable(why) | LogError::Refused(why)) => ReadOutcome::NotYet(why),
     }
 }
 
@@ -90,18 +94,22 @@ impl Cursor {
     ///
     /// # Errors
     /// Why the log cannot be read.
-    pub(crate) async fn step(&self, reader: &LogReader) -> Result<Found<Step>, String> {
+    pub(crate) async fn step(&self, reader: &LogReader) -> Result<ReadOutcome<Step>, String> {
         let mut reads = 0;
         loop {
             match interpret(self.session, self.next, reader.step(self.session, self.next, STEP).await) {
-                Found::Gone => return Ok(Found::Gap { to: self.last, cause: GapCause::Retention }),
-                Found::Gap { to, cause } => return Ok(Found::Gap { to: to.min(self.last), cause }),
-                Found::NotYet(why) if reads >= PATIENCE => return Err(why),
-                Found::NotYet(_) => {
+                ReadOutcome::Removed => {
+                    return Ok(ReadOutcome::Gap { to: self.last, cause: GapCause::Retention });
+                }
+                ReadOutcome::Gap { to, cause } => {
+                    return Ok(ReadOutcome::Gap { to: to.min(self.last), cause });
+                }
+                ReadOutcome::NotYet(why) if reads >= PATIENCE => return Err(why),
+                ReadOutcome::NotYet(_) => {
                     reads += 1;
                     tokio::time::sleep(RETRY).await;
                 }
-                found @ Found::Frames(_) => return Ok(found),
+                found @ ReadOutcome::Frames(_) => return Ok(found),
             }
         }
     }
@@ -124,17 +132,21 @@ mod tests {
     #[test]
     fn every_answer_of_the_log_means_the_same_to_every_reader() {
         let session = SessionId::from_u128(1);
-        let gap = |to, cause| Found::<Read>::Gap { to, cause };
+        let gap = |to, cause| ReadOutcome::<Read>::Gap { to, cause };
         let damaged = |from, to| LogError::Damaged { from, to, detail: "a checksum".to_owned() };
         let cases = [
-            ("behind", Ok(Read(Vec::new())), Found::NotYet("the log is behind its own head".to_owned())),
+            (
+                "behind",
+                Ok(Read(Vec::new())),
+                ReadOutcome::NotYet("the log is behind its own head".to_owned()),
+            ),
             ("trimmed", Err(LogError::Trimmed { first_seq: 9 }), gap(8, GapCause::Retention)),
             ("trimmed before", Err(LogError::Trimmed { first_seq: 2 }), gap(5, GapCause::Retention)),
             ("damaged", Err(damaged(5, 7)), gap(7, GapCause::Damaged)),
             ("damaged before", Err(damaged(1, 2)), gap(5, GapCause::Damaged)),
-            ("removed", Err(LogError::NotFound(session)), Found::Gone),
-            ("down", Err(LogError::Unavailable("disk".to_owned())), Found::NotYet("disk".to_owned())),
-            ("refused", Err(LogError::Refused("no".to_owned())), Found::NotYet("no".to_owned())),
+            ("removed", Err(LogError::NotFound(session)), ReadOutcome::Removed),
+            ("down", Err(LogError::Unavailable("disk".to_owned())), ReadOutcome::NotYet("disk".to_owned())),
+            ("refused", Err(LogError::Refused("no".to_owned())), ReadOutcome::NotYet("no".to_owned())),
         ];
         for (name, read, expected) in cases {
             assert_eq!(interpret(session, 5, read), expected, "{name}");

@@ -28,7 +28,7 @@ impl Pace {
     }
 
     /// Records `count` committed events, the newest received at `at`.
-    pub(crate) fn events(&self, count: u64, at: u64) {
+    pub(crate) fn record_events(&self, count: u64, at: u64) {
         if count == 0 {
             return;
         }
@@ -48,20 +48,20 @@ impl Pace {
 
     /// Records an event from before the server's start. Silence still counts from when this process loaded the session, so
     /// that the server's downtime is not counted as silence.
-    pub(crate) fn remember(&self, at: u64) {
-        let met = self.counted_from.load(Ordering::Relaxed);
+    pub(crate) fn record_past_event(&self, at: u64) {
+        let loaded_at = self.counted_from.load(Ordering::Relaxed);
         match self.last_event.load(Ordering::Relaxed) {
             0 => self.last_event.store(at, Ordering::Relaxed),
             last => {
                 self.counted_from.store(last, Ordering::Relaxed);
-                self.events(1, at);
+                self.record_events(1, at);
             }
         }
-        self.counted_from.store(met, Ordering::Relaxed);
+        self.counted_from.store(loaded_at, Ordering::Relaxed);
     }
 
     /// Records that the test was started or resumed: the time before does not count.
-    pub(crate) fn resumed(&self, now: u64) {
+    pub(crate) fn record_resume(&self, now: u64) {
         self.counted_from.store(now, Ordering::Relaxed);
     }
 
@@ -96,14 +96,14 @@ mod tests {
     fn the_mean_follows_the_events() {
         let pace = Pace::new(1_000);
         let mean = || pace.mean.load(Ordering::Relaxed) / 1_000;
-        pace.events(1, 1_100);
+        pace.record_events(1, 1_100);
         assert_eq!(mean(), 100);
-        pace.events(1, 1_200);
+        pace.record_events(1, 1_200);
         assert_eq!(mean(), 100);
-        pace.events(10, 3_200);
+        pace.record_events(10, 3_200);
         assert!((180..200).contains(&mean()), "ten at 200 ms each: {}", mean());
-        pace.resumed(60_000);
-        pace.events(1, 60_190);
+        pace.record_resume(60_000);
+        pace.record_events(1, 60_190);
         assert!(mean() < 200, "a pause is no pace");
     }
 
@@ -111,7 +111,7 @@ mod tests {
     fn an_earlier_life_tells_the_pace() {
         let pace = Pace::new(1_000_000);
         for at in [500, 700, 900] {
-            pace.remember(at);
+            pace.record_past_event(at);
         }
         assert_eq!(pace.mean.load(Ordering::Relaxed), 200_000);
         assert!(pace.is_known() && !pace.is_stalled(Status::Running, 1_030_000, 30_000));
@@ -121,7 +121,7 @@ mod tests {
     fn a_clock_that_is_set_makes_nobody_silent() {
         for (by, now) in [(3_600_000, 3_612_000), (-9_000, 3_000)] {
             let pace = Pace::new(1_000);
-            pace.events(1, 11_000);
+            pace.record_events(1, 11_000);
             pace.clock_was_set(by, now);
             assert!(!pace.is_stalled(Status::Running, now, 30_000));
             assert!(!pace.is_stalled(Status::Running, now + 90_000, 30_000));
@@ -135,10 +135,10 @@ mod tests {
         let stalled = |status, now| pace.is_stalled(status, now, 30_000);
         assert!(!stalled(Status::Running, 31_000) && stalled(Status::Running, 31_001));
         assert!(!stalled(Status::Paused, 99_000) && !stalled(Status::Completed, 99_000));
-        pace.events(1, 11_000);
+        pace.record_events(1, 11_000);
         assert!(!stalled(Status::Running, 111_000), "ten times its 10 s");
         assert!(stalled(Status::Running, 111_001));
-        pace.resumed(200_000);
+        pace.record_resume(200_000);
         assert!(!stalled(Status::Running, 210_000));
     }
 }

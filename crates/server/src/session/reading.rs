@@ -32,11 +32,11 @@ pub(crate) struct ReadBudget {
 
 /// A part of the budget, released when dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct ReadPermit {
     units: OwnedSemaphorePermit,
 }
 
-impl Held {
+impl ReadPermit {
     fn bytes(&self) -> usize {
         self.units.num_permits() * UNIT
     }
@@ -49,16 +49,16 @@ impl Held {
 
     /// Attaches the permit to `bytes`: it is released when the last part of them is dropped.
     pub(crate) fn with(self, bytes: BytesMut) -> Bytes {
-        Bytes::from_owner(HeldBytes { bytes, _held: self })
+        Bytes::from_owner(PermittedBytes { bytes, _permit: self })
     }
 }
 
-struct HeldBytes {
+struct PermittedBytes {
     bytes: BytesMut,
-    _held: Held,
+    _permit: ReadPermit,
 }
 
-impl AsRef<[u8]> for HeldBytes {
+impl AsRef<[u8]> for PermittedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -93,40 +93,40 @@ impl ReadBudget {
     }
 
     /// Waits for memory, first come, first served.
-    pub(crate) async fn hold(&self, bytes: usize) -> Held {
+    pub(crate) async fn acquire(&self, bytes: usize) -> ReadPermit {
         let wanted = self.units_of(bytes);
         // The semaphore is fair: this fails while others wait.
         if let Ok(units) = Arc::clone(&self.units).try_acquire_many_owned(wanted) {
-            return Held { units };
+            return ReadPermit { units };
         }
-        let _waiting = Waiting::begin(&self.waiting);
+        let _waiting = WaitGuard::begin(&self.waiting);
         let units = Arc::clone(&self.units).acquire_many_owned(wanted).await;
-        Held { units: units.expect("the semaphore is never closed") }
+        ReadPermit { units: units.expect("the semaphore is never closed") }
     }
 
     /// Grows a permit to `bytes`, if that is possible at once.
-    fn grow(&self, held: &mut Held, bytes: usize) -> bool {
+    fn grow(&self, permit: &mut ReadPermit, bytes: usize) -> bool {
         let missing =
-            self.units_of(bytes).saturating_sub(u32::try_from(held.units.num_permits()).unwrap_or(0));
+            self.units_of(bytes).saturating_sub(u32::try_from(permit.units.num_permits()).unwrap_or(0));
         if missing == 0 {
             return true;
         }
         let more = Arc::clone(&self.units).try_acquire_many_owned(missing);
-        more.map(|more| held.units.merge(more)).is_ok()
+        more.map(|more| permit.units.merge(more)).is_ok()
     }
 }
 
 /// Counts a waiting reader, until the wait ends or is cancelled.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -136,7 +136,7 @@ impl Drop for Waiting<'_> {
 pub(crate) struct Step {
     pub(crate) frames: Vec<Frame>,
     pub(crate) head: Seq,
-    pub(crate) held: Held,
+    pub(crate) permit: ReadPermit,
 }
 
 /// Reads logs on blocking threads, within the read budget.
@@ -162,17 +162,17 @@ impl LogReader {
         from: Seq,
         limit: ReadLimit,
     ) -> Result<Step, LogError> {
-        let mut held = self.budget.hold(limit.bytes).await;
+        let mut permit = self.budget.acquire(limit.bytes).await;
         loop {
             let reading = self.read(session, from, limit).await?;
             let size: usize = reading.frames.iter().map(|frame| frame.bytes().len()).sum();
-            if size <= held.bytes() || self.budget.grow(&mut held, size) {
-                held.shrink(size);
-                return Ok(Step { frames: reading.frames, head: reading.head.seq, held });
+            if size <= permit.bytes() || self.budget.grow(&mut permit, size) {
+                permit.shrink(size);
+                return Ok(Step { frames: reading.frames, head: reading.head.seq, permit });
             }
             // One event larger than a step: releases everything while it waits for enough memory.
-            drop((reading, held));
-            held = self.budget.hold(size).await;
+            drop((reading, permit));
+            permit = self.budget.acquire(size).await;
         }
     }
 
@@ -201,9 +201,9 @@ mod tests {
         future.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn taken(budget: &ReadBudget, bytes: usize) -> Held {
-        match poll(pin!(budget.hold(bytes))) {
-            Poll::Ready(held) => held,
+    fn taken(budget: &ReadBudget, bytes: usize) -> ReadPermit {
+        match poll(pin!(budget.acquire(bytes))) {
+            Poll::Ready(permit) => permit,
             Poll::Pending => panic!("there is room"),
         }
     }
@@ -226,15 +226,15 @@ mod tests {
         let all = taken(&budget, 1 << 30);
         assert_eq!(budget.used().0, 1 << 20, "more than there is means all there is");
         {
-            let (mut large, mut small) = (pin!(budget.hold(1 << 20)), pin!(budget.hold(1)));
+            let (mut large, mut small) = (pin!(budget.acquire(1 << 20)), pin!(budget.acquire(1)));
             assert!(poll(large.as_mut()).is_pending() && poll(small.as_mut()).is_pending());
             assert!(budget.is_short());
             assert_eq!(budget.patience(Duration::from_secs(60)), PATIENCE_WHEN_SHORT);
             assert_eq!(budget.patience(Duration::from_secs(1)), Duration::from_secs(1));
             drop(all);
             assert!(poll(small.as_mut()).is_pending(), "the large one asked first");
-            let Poll::Ready(held) = poll(large.as_mut()) else { panic!("its turn has come") };
-            drop(held);
+            let Poll::Ready(permit) = poll(large.as_mut()) else { panic!("its turn has come") };
+            drop(permit);
             assert!(poll(small.as_mut()).is_ready());
         }
         assert!(!budget.is_short());
@@ -245,19 +245,19 @@ mod tests {
     #[test]
     fn a_part_grows_only_if_nobody_is_in_the_way() {
         let budget = ReadBudget::new(1 << 20);
-        let mut held = taken(&budget, 1 << 18);
+        let mut permit = taken(&budget, 1 << 18);
         let other = taken(&budget, 1 << 19);
-        assert!(!budget.grow(&mut held, 1 << 20));
-        assert_eq!(held.bytes(), 1 << 18);
-        assert!(budget.grow(&mut held, 1 << 19));
+        assert!(!budget.grow(&mut permit, 1 << 20));
+        assert_eq!(permit.bytes(), 1 << 18);
+        assert!(budget.grow(&mut permit, 1 << 19));
         drop(other);
-        assert!(budget.grow(&mut held, 1 << 30));
-        assert_eq!(held.bytes(), 1 << 20);
-        held.shrink(5_000);
+        assert!(budget.grow(&mut permit, 1 << 30));
+        assert_eq!(permit.bytes(), 1 << 20);
+        permit.shrink(5_000);
         assert_eq!(budget.used().0, 5 * 1024);
-        held.shrink(0);
+        permit.shrink(0);
         assert_eq!(budget.used().0, 1024);
-        held.shrink(1 << 20);
+        permit.shrink(1 << 20);
         assert_eq!(budget.used().0, 1024, "it does not grow by that");
     }
 }

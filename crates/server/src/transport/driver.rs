@@ -17,7 +17,7 @@ use crate::clock::Moment;
 use crate::delivery::reader::Phase;
 use crate::delivery::socket::Socket;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Received};
+use crate::worker::connection::{Connection, Payload};
 use crate::worker::farewells::remember_left;
 
 /// Reads of one connection before other connections get a turn.
@@ -88,7 +88,7 @@ impl Connection {
             match read {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0) | Err(_)) => return self.reader.phase.set(Phase::Ended),
-                Poll::Ready(Ok(count)) => self.take_in(worker, &mut scratch[..count]),
+                Poll::Ready(Ok(count)) => self.receive(worker, &mut scratch[..count]),
             }
             if self.input.has_unread() || self.input.is_suspended() {
                 break;
@@ -98,10 +98,10 @@ impl Connection {
     }
 
     /// Processes bytes read from the socket.
-    pub(crate) fn take_in(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
+    pub(crate) fn receive(self: &Rc<Self>, worker: &Rc<Worker>, bytes: &mut [u8]) {
         worker.shared.metrics.bytes_received.inc_by(bytes.len() as u64);
         let now = worker.delivery.moment();
-        self.heartbeat.heard(now.millis);
+        self.heartbeat.record_activity(now.millis);
         if self.is_open() {
             self.decode(worker, bytes, now);
         }
@@ -121,7 +121,7 @@ impl Connection {
                     self.take_message(worker, message, now);
                     if self.input.is_suspended() || (taken > BYTES_PER_TURN && input.remaining() > 0) {
                         if input.remaining() > 0 {
-                            self.input.keep(input.rest());
+                            self.input.store_unread(input.rest());
                         }
                         self.reader.wake();
                         break;
@@ -149,17 +149,17 @@ impl Connection {
         };
         let budget = worker.shared.config.receive_budget;
         if receiving.of_user > budget / 2 {
-            return self.turn_away(worker, "the user has too many incomplete messages");
+            return self.close_overloaded(worker, "the user has too many incomplete messages");
         }
         if receiving.of_all > budget {
             let oldest = worker.connections.oldest_unfinished().unwrap_or_else(|| Rc::clone(self));
-            oldest.turn_away(worker, "the server holds too many incomplete messages");
+            oldest.close_overloaded(worker, "the server holds too many incomplete messages");
             worker.flush_queue.push(&oldest.reader);
         }
     }
 
     /// Refuses the message as overloaded, and closes the connection with a time to reconnect.
-    fn turn_away(self: &Rc<Self>, worker: &Rc<Worker>, detail: &str) {
+    fn close_overloaded(self: &Rc<Self>, worker: &Rc<Worker>, detail: &str) {
         worker.shared.metrics.clients_slow_to_send.inc();
         worker.refuse(self, Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000), worker.now());
         worker.close(self, CloseCode::TryLater, detail, Some(1_000));
@@ -167,15 +167,15 @@ impl Connection {
 
     fn take_message(self: &Rc<Self>, worker: &Rc<Worker>, message: Message<'_>, now: Moment) {
         if worker.delivery.inspection.is_on() {
-            worker.delivery.inspection.take_in(&self.reader.subject(), now.millis, &message);
+            worker.delivery.inspection.record_incoming(&self.reader.subject(), now.millis, &message);
         }
         if message.size() > LARGE_MESSAGE && !may_send_large(&self.grant.borrow()) {
             let detail = "the token permits no messages of this size: it may not publish";
             return worker.refuse(self, Refusal::new(ErrorCode::Forbidden, detail), now.millis);
         }
         match message {
-            Message::Text(text) => (worker.dispatch)(worker, self, Received::Text(text), now),
-            Message::Binary(bytes) => (worker.dispatch)(worker, self, Received::Binary(bytes), now),
+            Message::Text(text) => (worker.dispatch)(worker, self, Payload::Text(text), now),
+            Message::Binary(bytes) => (worker.dispatch)(worker, self, Payload::Binary(bytes), now),
             Message::Ping(payload) => {
                 let mut outbox = self.reader.outbox.borrow_mut();
                 encode_frame(outbox.control(), Opcode::Pong, false, payload, None);

@@ -98,7 +98,7 @@ async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bo
 }
 
 /// A WebSocket request, parsed from its head.
-struct Asked {
+struct UpgradeRequest {
     upgrade: Upgrade,
     size: usize,
     token: Option<Token>,
@@ -119,31 +119,31 @@ struct Token {
     in_header: bool,
 }
 
-impl Asked {
+impl UpgradeRequest {
     fn origin_allowed(&self, origins: &Origins) -> bool {
         self.origin.as_ref().is_none_or(|(origin, host)| origins.allow(origin, Some(host)))
     }
 }
 
 /// The refusal of a request that cannot be parsed.
-struct Unreadable {
+struct InvalidRequest {
     status: u16,
     detail: String,
 }
 
-impl From<HandshakeError> for Unreadable {
+impl From<HandshakeError> for InvalidRequest {
     fn from(error: HandshakeError) -> Self {
         Self { status: error.status(), detail: error.to_string() }
     }
 }
 
-impl From<Refusal> for Unreadable {
+impl From<Refusal> for InvalidRequest {
     fn from(refusal: Refusal) -> Self {
         Self { status: 400, detail: refusal.detail }
     }
 }
 
-fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, Unreadable> {
+fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<UpgradeRequest, InvalidRequest> {
     let request = Request::parse(head)?.ok_or(HandshakeError::Malformed)?;
     let upgrade = request.upgrade()?;
     let target = request.target_parts();
@@ -153,7 +153,7 @@ fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, Un
     let producer = request.single("Agentbench-Producer")?.or_else(|| query.get("producerId"));
     let host = target.authority.or(request.single("Host")?).unwrap_or("").to_owned();
     let origin = request.single("Origin")?.map(|origin| (origin.to_owned(), host));
-    Ok(Asked {
+    Ok(UpgradeRequest {
         size: request.size,
         token,
         producer: producer.unwrap_or_default().to_owned(),
@@ -167,7 +167,7 @@ fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<Asked, Un
 }
 
 /// The first supported subprotocol, in the client's order of preference.
-fn chosen_protocol(upgrade: &Upgrade) -> Result<Option<&'static str>, Unreadable> {
+fn chosen_protocol(upgrade: &Upgrade) -> Result<Option<&'static str>, InvalidRequest> {
     let known = upgrade.protocols().find_map(|offered| match offered {
         SUBPROTOCOL_JSON => Some(SUBPROTOCOL_JSON),
         SUBPROTOCOL_MSGPACK => Some(SUBPROTOCOL_MSGPACK),
@@ -176,7 +176,7 @@ fn chosen_protocol(upgrade: &Upgrade) -> Result<Option<&'static str>, Unreadable
     // A token is not a protocol, and browsers silently drop a connection if none of their offers was accepted.
     if known.is_none() && upgrade.protocols().any(|offered| offered.starts_with(BEARER)) {
         let detail = format!("offer the subprotocol {SUBPROTOCOL_JSON} beside {BEARER}<token>");
-        return Err(Unreadable { status: 400, detail });
+        return Err(InvalidRequest { status: 400, detail });
     }
     Ok(known)
 }
@@ -193,20 +193,20 @@ fn token(authorization: Option<&str>, query: &Query, upgrade: &Upgrade) -> Optio
 
 async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: Peer, began: Instant) {
     let shared = &worker.shared;
-    let asked = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
-        Ok(asked) => asked,
+    let request = match read_request(&head, peer, &shared.config.security.trusted_proxies) {
+        Ok(request) => request,
         Err(error) => return refuse(shared, stream, error.status, &error.detail, "bad_request").await,
     };
-    let address = asked.peer.address;
-    if asked.peer != peer
+    let address = request.peer.address;
+    if request.peer != peer
         && let Err(retry_after) = shared.gate.addresses.take_connection(address, worker.now())
     {
-        return too_many(shared, stream, asked.peer, retry_after).await;
+        return too_many(shared, stream, request.peer, retry_after).await;
     }
-    if !asked.known_path {
+    if !request.known_path {
         return refuse(shared, stream, 404, "connect to / or /ws", "not_found").await;
     }
-    if !asked.origin_allowed(&shared.config.allowed_origins) {
+    if !request.origin_allowed(&shared.config.allowed_origins) {
         let detail = "pages of this origin may not connect (ALLOWED_ORIGINS)";
         return refuse(shared, stream, 403, detail, "origin").await;
     }
@@ -217,15 +217,15 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
         let detail = "the server has as many connections as it may have";
         return unavailable(shared, stream, detail, "max_connections").await;
     };
-    if !asked.producer.is_empty() && !envelope::is_visible(&asked.producer, MAX_PRODUCER_CHARS) {
+    if !request.producer.is_empty() && !envelope::is_visible(&request.producer, MAX_PRODUCER_CHARS) {
         let detail = format!("producerId must have at most {MAX_PRODUCER_CHARS} visible characters");
         return refuse(shared, stream, 400, &detail, "bad_request").await;
     }
-    let mut verified = match &asked.token {
+    let mut verified = match &request.token {
         None => Err(AuthError::Missing),
         Some(token) => shared.gate.authenticate(&token.text, worker.now()),
     };
-    if let (Err(error), Some(token)) = (&verified, &asked.token)
+    if let (Err(error), Some(token)) = (&verified, &request.token)
         && let Some(issuer) = shared.gate.issuer_may_know(*error)
     {
         issuer.asked_again().await;
@@ -241,53 +241,59 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
                 shared.metrics.refused("user_connections");
                 shared.ops.auditor.record_stranger(worker.now(), "user_connections", address, &grant.user_id);
                 let reason = "The user has as many connections as one may have";
-                return close_at_once(&worker.delivery, stream, &asked, CloseCode::RateLimited, reason).await;
+                return reject(&worker.delivery, stream, &request, CloseCode::RateLimited, reason).await;
             };
-            let rest = head.split_off(asked.size);
-            accept(worker, stream, &asked, grant, (place, user), rest);
+            let rest = head.split_off(request.size);
+            accept(worker, stream, &request, grant, (place, user), rest);
             worker.delivery.meters().connect.add(clock::timer().duration_since(began).as_secs_f64(), 1);
         }
         Err(error) => {
             // A client that waits for its refusal must not hold a place.
             drop(place);
-            refuse_token(shared, &worker.delivery, stream, &asked, error).await;
+            refuse_token(shared, &worker.delivery, stream, &request, error).await;
         }
     }
 }
 
 /// Refuses a token, with the same text wherever it was sent: by HTTP status if it came in a header, else by a close whose
 /// reason a browser page can read.
-async fn refuse_token(shared: &Shared, delivery: &Delivery, stream: Stream, asked: &Asked, error: AuthError) {
-    let address = asked.peer.address;
+async fn refuse_token(
+    shared: &Shared,
+    delivery: &Delivery,
+    stream: Stream,
+    request: &UpgradeRequest,
+    error: AuthError,
+) {
+    let address = request.peer.address;
     tracing::info!(reason = error.as_str(), %address, "refused a connection: {error}");
     shared.metrics.refused(error.as_str());
     shared.ops.auditor.record_stranger(shared.clock.wall_ms(), error.as_str(), address, "");
     shared.gate.penalties.wait(&shared.gate.addresses, address, shared.clock.wall_ms()).await;
     let detail = error.to_string();
     let forbidden = error == AuthError::NotPermitted;
-    if asked.token.as_ref().is_some_and(|token| token.in_header) {
+    if request.token.as_ref().is_some_and(|token| token.in_header) {
         let (status, reason) = if forbidden { (403, "Forbidden") } else { (401, "Unauthorized") };
         let headers: &[_] = if forbidden { &[] } else { &[("WWW-Authenticate", "Bearer")] };
         return respond(stream, status, reason, headers, &format!("{detail}\n")).await;
     }
     let code = if forbidden { CloseCode::Forbidden } else { CloseCode::Policy };
-    close_at_once(delivery, stream, asked, code, &detail).await;
+    reject(delivery, stream, request, code, &detail).await;
 }
 
 fn accept(
     worker: &Rc<Worker>,
     stream: Stream,
-    asked: &Asked,
+    request: &UpgradeRequest,
     grant: Grant,
     places: (Place, UserPlace),
     mut rest: BytesMut,
 ) {
     let config = &worker.shared.config;
-    let deflate =
-        config.compression.then(|| negotiate(&asked.upgrade.extensions, &DeflatePolicy::default())).flatten();
-    let msgpack = asked.protocol == Some(SUBPROTOCOL_MSGPACK);
+    let extensions = &request.upgrade.extensions;
+    let deflate = config.compression.then(|| negotiate(extensions, &DeflatePolicy::default())).flatten();
+    let msgpack = request.protocol == Some(SUBPROTOCOL_MSGPACK);
     let full_window = deflate.is_some_and(|agreed| agreed.send_window_bits(Role::Server) == 15);
-    let wire = Wire { form: Form { msgpack, deflate: full_window }, versioned: asked.protocol.is_some() };
+    let wire = Wire { form: Form { msgpack, deflate: full_window }, versioned: request.protocol.is_some() };
     let decoder = Decoder::new(Role::Server, Limits { max_message: config.max_payload }, deflate.as_ref());
     let expires_at = grant.expires_at;
     let of_user = places.1.account().receiving.share();
@@ -301,13 +307,13 @@ fn accept(
         let identity = Identity {
             claims: Claims {
                 places,
-                _producer: claim_producer(&worker.shared, &who.user_id, &asked.producer, key),
+                _producer: claim_producer(&worker.shared, &who.user_id, &request.producer, key),
             },
             who,
             grant: Arc::new(grant),
-            producer: asked.producer.as_str().into(),
-            address: asked.peer.address,
-            strict: asked.strict,
+            producer: request.producer.as_str().into(),
+            address: request.peer.address,
+            strict: request.strict,
         };
         let input = Input::new(decoder, worker.shared.intake.receive_share(), of_user);
         Connection::new(key, stream, wire, input, identity, config.connection_rate, worker.now())
@@ -316,10 +322,10 @@ fn accept(
         let token_id = connection.grant.borrow().token_id.clone().unwrap_or_default();
         connection.record(Record::allowed(worker.now(), "connect").detail(token_id))
     });
-    write_opening(worker, &connection, asked, deflate.as_ref(), expires_at);
+    write_opening(worker, &connection, request, deflate.as_ref(), expires_at);
     worker.flush(&connection.reader);
     if !rest.is_empty() {
-        connection.take_in(worker, &mut rest);
+        connection.receive(worker, &mut rest);
     }
     tokio::task::spawn_local(drive(Rc::clone(worker), connection));
 }
@@ -347,7 +353,7 @@ fn claim_producer(
 fn write_opening(
     worker: &Worker,
     connection: &Connection,
-    asked: &Asked,
+    request: &UpgradeRequest,
     deflate: Option<&Negotiated>,
     token_expires_at: Option<u64>,
 ) {
@@ -364,17 +370,17 @@ fn write_opening(
     };
     let extensions = deflate.map(Negotiated::response_value);
     let mut outbox = connection.reader.outbox.borrow_mut();
-    write_101(outbox.control(), &asked.upgrade.accept, asked.protocol, extensions.as_deref(), &[]);
+    write_101(outbox.control(), &request.upgrade.accept, request.protocol, extensions.as_deref(), &[]);
     let mut json = BytesMut::new();
     write_system(&mut json, worker.delivery.numbers.next(), worker.now(), None, &established);
     worker.delivery.renderer.borrow_mut().message(outbox.control(), &json, connection.reader.wire.form);
 }
 
 /// Sends the 101, the reason, and the close.
-async fn close_at_once(
+async fn reject(
     delivery: &Delivery,
     mut stream: Stream,
-    asked: &Asked,
+    request: &UpgradeRequest,
     code: CloseCode,
     reason: &str,
 ) {
@@ -386,10 +392,10 @@ async fn close_at_once(
         after_ms: (code.reconnect() == Reconnect::After).then_some(COME_BACK_MS),
     };
     let mut bytes = BytesMut::new();
-    write_101(&mut bytes, &asked.upgrade.accept, asked.protocol, None, &[]);
+    write_101(&mut bytes, &request.upgrade.accept, request.protocol, None, &[]);
     let mut json = BytesMut::new();
     write_system(&mut json, delivery.numbers.next(), delivery.now(), None, &farewell);
-    let form = Form { msgpack: asked.protocol == Some(SUBPROTOCOL_MSGPACK), deflate: false };
+    let form = Form { msgpack: request.protocol == Some(SUBPROTOCOL_MSGPACK), deflate: false };
     delivery.renderer.borrow_mut().message(&mut bytes, &json, form);
     encode_close(&mut bytes, Some((code.as_u16(), reason)), None);
     if stream.write_all(&bytes).await.is_ok() {

@@ -32,15 +32,15 @@ const PAUSE_AT_REQUESTS: u32 = 1024;
 /// Concurrent costly commands of one connection.
 const COSTLY_COMMANDS: usize = 4;
 
-/// A message received on a connection.
+/// The payload of a received message.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Received<'a> {
+pub(crate) enum Payload<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
 }
 
 /// Handles a message received on a connection of a worker.
-pub(crate) type Dispatch<Worker> = fn(&Rc<Worker>, &Rc<Connection>, Received<'_>, Moment);
+pub(crate) type Dispatch<Worker> = fn(&Rc<Worker>, &Rc<Connection>, Payload<'_>, Moment);
 
 /// The authenticated user of a connection.
 pub(crate) struct Identity {
@@ -53,7 +53,7 @@ pub(crate) struct Identity {
 }
 
 /// A session in which an event was temporarily refused: later events wait until that one is sent again.
-pub(crate) struct HeldTurn {
+pub(crate) struct BlockedSession {
     pub(crate) session: Box<str>,
     pub(crate) id: Box<str>,
     pub(crate) priority: Priority,
@@ -137,7 +137,7 @@ pub(crate) struct Connection {
     claims: Cell<Option<Box<Claims>>>,
     /// The client's address, as reported by trusted proxies.
     pub(crate) address: IpAddr,
-    pub(crate) turns: RefCell<Vec<HeldTurn>>,
+    pub(crate) blocked_sessions: RefCell<Vec<BlockedSession>>,
     pub(crate) producer: Box<str>,
     /// Events with fields that readers will not understand are refused.
     pub(crate) strict: bool,
@@ -166,7 +166,7 @@ impl Connection {
             user: identity.claims.places.1.account(),
             claims: Cell::new(Some(Box::new(identity.claims))),
             address: identity.address,
-            turns: RefCell::new(Vec::new()),
+            blocked_sessions: RefCell::new(Vec::new()),
             producer: identity.producer,
             strict: identity.strict,
             sender_json: OnceCell::new(),

@@ -8,7 +8,7 @@ use agentbench_protocol::SessionId;
 use super::Worker;
 use crate::clock;
 use crate::letters::Letter;
-use crate::letters::exchange::Answered;
+use crate::letters::exchange::ExchangeReply;
 use crate::owner::loading::read_tail;
 use crate::owner::{Effect, Owners};
 use crate::session::catalog::archive_now;
@@ -35,14 +35,14 @@ impl Worker {
     fn carry_out(self: &Rc<Self>, effect: Effect) {
         match effect {
             Effect::Post { worker, letter } => self.post(worker, letter),
-            Effect::Answer { exchange, answered } => {
-                let joins = match &answered {
-                    Answered::Joined { session, .. } => Some(*session),
+            Effect::Answer { exchange, reply } => {
+                let joins = match &reply {
+                    ExchangeReply::Joined { session, .. } => Some(*session),
                     _ => None,
                 };
-                let is_taken = self.shared.post.exchanges.answer(exchange, answered);
+                let is_taken = self.shared.post.exchanges.answer(exchange, reply);
                 if let Some(session) = joins.filter(|_| !is_taken) {
-                    self.shared.send(self.index, Letter::Gone { session, connection: exchange });
+                    self.shared.send(self.index, Letter::Disconnect { session, connection: exchange });
                 }
             }
             Effect::Load(session) => self.load(session),
@@ -85,7 +85,7 @@ impl Worker {
         let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, clock::instant());
         let done = move |outcomes: Vec<_>| {
             let outcomes = sessions.into_iter().zip(outcomes).collect();
-            shared.send(worker, Letter::Settled { outcomes, submitted });
+            shared.send(worker, Letter::Outcomes { outcomes, submitted });
         };
         self.shared.storage.log.submit(appends, Box::new(done));
     }

@@ -42,7 +42,7 @@ fn farewell(connection: &Connection, now: u64) -> Farewell {
     let evidence = Evidence {
         waiting_bytes: outbox.waiting() as u64,
         blocked_since: outbox.blocked_since,
-        last_heard_at: connection.heartbeat.last_heard(),
+        last_heard_at: connection.heartbeat.last_activity(),
         unanswered_pings: connection.heartbeat.unanswered(),
         pending_commands: connection.requests.pending(),
         token_expires_at: connection.grant.borrow().expires_at,

@@ -8,11 +8,11 @@ use agentbench_event_log::Frame;
 use agentbench_protocol::{Priority, Seq, SessionId};
 
 use crate::clock;
-use crate::delivery::outbox::Wanted;
+use crate::delivery::outbox::LogRead;
 use crate::delivery::reader::Reader;
 use crate::letters::{Letter, Request, Requester};
 use crate::session::catalog::Entry;
-use crate::session::cursor::{Found, RETRY, STEP, interpret};
+use crate::session::cursor::{RETRY, ReadOutcome, STEP, interpret};
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -46,12 +46,12 @@ impl Worker {
         let sessions = std::mem::take(&mut *connection.reader.sessions.borrow_mut());
         for session in sessions {
             self.audiences.remove(&connection.reader, session);
-            self.ask(connection, session, Request::Gone);
+            self.send(connection, session, Request::Disconnect);
         }
     }
 
     /// Sends a request to the session's owner.
-    pub(crate) fn ask(self: &Rc<Self>, connection: &Rc<Connection>, session: SessionId, request: Request) {
+    pub(crate) fn send(self: &Rc<Self>, connection: &Rc<Connection>, session: SessionId, request: Request) {
         let requester = Requester {
             connection: connection.reader.key,
             who: Arc::clone(&connection.reader.who),
@@ -63,7 +63,7 @@ impl Worker {
     }
 
     /// Delivers a committed frame to every follower on this worker whose socket is not blocked.
-    pub(super) fn take_commit(
+    pub(super) fn deliver_commit(
         self: &Rc<Self>,
         session: SessionId,
         frame: Frame,
@@ -80,19 +80,19 @@ impl Worker {
     }
 
     /// Reads the log for a follower that is behind the tail. Followers at the same position share one read.
-    pub(super) fn read_for(self: &Rc<Self>, reader: &Rc<Reader>, wanted: Wanted) {
-        let Some(catch_up) = self.audiences.want(reader, wanted) else { return };
+    pub(super) fn read_for(self: &Rc<Self>, reader: &Rc<Reader>, read: LogRead) {
+        let Some(catch_up) = self.audiences.request_read(reader, read) else { return };
         self.shared.metrics.catch_up_reads.inc();
         let (worker, shared, began) = (Rc::clone(self), Arc::clone(&self.shared), clock::instant());
         tokio::task::spawn_local(async move {
             if shared.storage.reader.budget.is_short() {
-                worker.audiences.forget_histories();
+                worker.audiences.drop_histories();
             }
             let (session, from) = (catch_up.session, catch_up.from);
             let read = shared.storage.reader.step(session, from, STEP).await;
             worker.delivery.meters().catch_up.add(clock::since(began).as_secs_f64(), 1);
             let found = interpret(session, from, read);
-            if let Found::NotYet(error) = &found {
+            if let ReadOutcome::NotYet(error) = &found {
                 tracing::warn!(%session, from, error, "a catch-up read failed; retrying");
                 tokio::time::sleep(RETRY).await;
             }

@@ -8,7 +8,7 @@ const MAX_UNANSWERED: u8 = 2;
 /// See the module.
 pub(crate) struct Heartbeat {
     /// ms since 1970.
-    last_heard: Cell<u64>,
+    last_activity: Cell<u64>,
     /// ms by the steady clock.
     next_ping: Cell<u64>,
     unanswered: Cell<u8>,
@@ -26,7 +26,7 @@ pub(crate) enum Due {
 impl Heartbeat {
     /// For a connection accepted at `now`, ms since 1970.
     pub(crate) fn new(now: u64) -> Self {
-        Self { last_heard: Cell::new(now), next_ping: Cell::new(0), unanswered: Cell::new(0) }
+        Self { last_activity: Cell::new(now), next_ping: Cell::new(0), unanswered: Cell::new(0) }
     }
 
     /// Schedules the first ping at `steady`, ms by the steady clock.
@@ -35,13 +35,13 @@ impl Heartbeat {
     }
 
     /// Records that data arrived.
-    pub(crate) fn heard(&self, now: u64) {
-        self.last_heard.set(now);
+    pub(crate) fn record_activity(&self, now: u64) {
+        self.last_activity.set(now);
         self.unanswered.set(0);
     }
 
-    pub(crate) fn last_heard(&self) -> u64 {
-        self.last_heard.get()
+    pub(crate) fn last_activity(&self) -> u64 {
+        self.last_activity.get()
     }
 
     pub(crate) fn unanswered(&self) -> u8 {
@@ -76,9 +76,9 @@ mod tests {
             [100, 120, 150, 200].map(|at| heartbeat.due(at, 50)),
             [Due::Ping, Due::Nothing, Due::Ping, Due::End]
         );
-        heartbeat.heard(210);
+        heartbeat.record_activity(210);
         assert_eq!(
-            (heartbeat.due(210, 50), heartbeat.last_heard(), heartbeat.unanswered()),
+            (heartbeat.due(210, 50), heartbeat.last_activity(), heartbeat.unanswered()),
             (Due::Ping, 210, 1)
         );
     }

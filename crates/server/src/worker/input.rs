@@ -35,7 +35,7 @@ impl Unfinished {
     }
 
     /// Whether it has stalled. Called every tick.
-    fn has_stopped(&mut self, now: u64) -> bool {
+    fn has_stalled(&mut self, now: u64) -> bool {
         if self.bytes <= PROGRESS_FREE || now.saturating_sub(self.seen_at) < PROGRESS_MS {
             return false;
         }
@@ -76,7 +76,7 @@ impl Input {
     }
 
     /// Stores bytes until the connection's next turn.
-    pub(crate) fn keep(&self, unread: &[u8]) {
+    pub(crate) fn store_unread(&self, unread: &[u8]) {
         self.unread.set(Some(unread.into()));
     }
 
@@ -124,11 +124,11 @@ impl Input {
     }
 
     /// Whether the unfinished message has stalled.
-    pub(crate) fn has_stopped(&self, steady: u64) -> bool {
+    pub(crate) fn has_stalled(&self, steady: u64) -> bool {
         let mut unfinished = self.unfinished.get();
-        let has_stopped = unfinished.has_stopped(steady);
+        let has_stalled = unfinished.has_stalled(steady);
         self.unfinished.set(unfinished);
-        has_stopped
+        has_stalled
     }
 
     /// Ends the input: releases the unfinished message's shares.
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn a_message_that_stops_coming_is_seen_at_the_next_look() {
         let mut message = Unfinished::default().grown_to(1_000_000, 5_000);
-        assert!(!message.has_stopped(14_999));
-        assert!(message.has_stopped(15_000), "it did not go on");
+        assert!(!message.has_stalled(14_999));
+        assert!(message.has_stalled(15_000), "it did not go on");
         let mut slow = message.grown_to(1_000_000 + PROGRESS_BYTES, 20_000);
-        assert!(!slow.has_stopped(25_000), "a slow line is no attack");
+        assert!(!slow.has_stalled(25_000), "a slow line is no attack");
         let mut slower = slow.grown_to(1_000_000 + 2 * PROGRESS_BYTES - 1, 30_000);
-        assert!(slower.has_stopped(35_000));
+        assert!(slower.has_stalled(35_000));
         let mut small = Unfinished::default().grown_to(PROGRESS_FREE, 0);
-        assert!(!small.has_stopped(1_000_000));
+        assert!(!small.has_stalled(1_000_000));
         let next = slower.grown_to(100, 40_000);
         assert_eq!((next.since, next.bytes), (40_000, 100), "another message");
     }

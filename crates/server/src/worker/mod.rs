@@ -32,9 +32,9 @@ use tokio::sync::{Notify, Semaphore};
 use crate::delivery::Delivery;
 use crate::delivery::audiences::{Audiences, TailLimits};
 use crate::delivery::flushing::FlushQueue;
-use crate::delivery::playing::Replays;
 use crate::delivery::reader::Reader;
 use crate::delivery::render::Renderer;
+use crate::delivery::replays::Replays;
 use crate::names::MessageNumbers;
 use crate::owner::Owners;
 use crate::shared::Shared;
@@ -140,7 +140,7 @@ impl Worker {
         self.leave_all(connection);
         connection.release();
         if self.delivery.inspection.is_on() {
-            self.delivery.inspection.gone(connection.reader.key);
+            self.delivery.inspection.on_disconnect(connection.reader.key);
         }
         self.connections.remove(connection.reader.key);
         self.shared.metrics.connections.dec();
@@ -210,13 +210,13 @@ impl Worker {
     /// Flushes the reader, and starts the log reads that it needs.
     pub(crate) fn flush(self: &Rc<Self>, reader: &Rc<Reader>) {
         let flushed = reader.flush(&self.delivery);
-        for wanted in flushed.wanted {
-            self.read_for(reader, wanted);
+        for read in flushed.reads {
+            self.read_for(reader, read);
         }
         if flushed.more {
             self.flush_queue.push(reader);
         }
-        if flushed.too_much
+        if flushed.over_limit
             && let Some(connection) = self.connections.get(reader.key)
         {
             let detail = "too many messages wait for this connection";

@@ -39,21 +39,21 @@ impl Worker {
 
     fn read_letter(self: &Rc<Self>, letter: Letter) {
         match letter {
-            Letter::Settled { outcomes, submitted } => {
+            Letter::Outcomes { outcomes, submitted } => {
                 let took = clock::since(submitted);
-                self.with_owners(|owners| owners.settled(self.delivery.moment(), outcomes, took));
+                self.with_owners(|owners| owners.apply_outcomes(self.delivery.moment(), outcomes, took));
             }
             Letter::Commit { session, frame, priority, opened } => {
-                self.take_commit(session, frame, priority, opened);
+                self.deliver_commit(session, frame, priority, opened);
             }
             Letter::Request { session, requester, request } => {
                 let now = self.delivery.moment();
                 self.with_owners(|owners| owners.handle(now, session, requester, request));
             }
             Letter::Loaded { session, tail } => {
-                self.with_owners(|owners| owners.loaded(self.delivery.moment(), session, tail));
+                self.with_owners(|owners| owners.finish_load(self.delivery.moment(), session, tail));
             }
-            Letter::Gone { session, connection } => {
+            Letter::Disconnect { session, connection } => {
                 self.with_owners(|owners| owners.on_disconnect(self.now(), session, connection));
             }
             Letter::Reply { connection, json, settles } => {
@@ -69,7 +69,7 @@ impl Worker {
                     // Its disconnect left all sessions that it had joined, and this was not one of them yet.
                     let session = entry.id;
                     let owner = self.shared.post.names.owner_of(session);
-                    self.shared.send(owner, Letter::Gone { session, connection });
+                    self.shared.send(owner, Letter::Disconnect { session, connection });
                 }
             }
             Letter::Left { connection, session, json } => {

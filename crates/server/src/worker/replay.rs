@@ -13,8 +13,8 @@ use agentbench_protocol::{ErrorCode, GapCause, Refusal, Seq, SessionId, SystemMe
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
-use crate::delivery::playing::Playing;
-use crate::session::cursor::{Cursor, Found};
+use crate::delivery::replays::ActiveReplay;
+use crate::session::cursor::{Cursor, ReadOutcome};
 use crate::session::reading::Step;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
@@ -22,17 +22,17 @@ use crate::worker::connection::Connection;
 /// Before a pause longer than this, the events that were read are dropped from memory.
 const KEEP_FOR: Duration = Duration::from_secs(2);
 /// Bytes in the outbox above which a replay pauses.
-const HOLD_AT_BYTES: usize = 256 * 1024;
+const PAUSE_AT_BYTES: usize = 256 * 1024;
 /// Concurrent replays of one connection.
 const MAX_REPLAYS: usize = 4;
 /// Time between checks whether the outbox has drained.
-const HOLD: Duration = Duration::from_millis(20);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Longest pause before one event, at any speed. It cuts days of silence, and jumps of a clock that was set while the
 /// session was recorded.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 struct Replay {
-    playing: Rc<Playing>,
+    active: Rc<ActiveReplay>,
     speed: f64,
     last: Seq,
     /// `receivedAt` of the previous event.
@@ -67,19 +67,19 @@ impl Worker {
             longest_pause_ms: LONGEST_PAUSE.as_millis() as u64,
         };
         self.delivery.send_system(&connection.reader, &started);
-        let playing = Rc::new(Playing {
+        let active = Rc::new(ActiveReplay {
             session,
             command,
             next: Cell::new(from_seq),
             is_stopped: Cell::new(false),
             stopped: Notify::new(),
         });
-        self.replays.add(connection.reader.key, &playing);
+        self.replays.add(connection.reader.key, &active);
         let (worker, connection) = (Rc::clone(self), Rc::clone(connection));
-        let mut replay = Replay { playing, speed, last: to_seq, clock: None };
+        let mut replay = Replay { active, speed, last: to_seq, clock: None };
         tokio::task::spawn_local(async move {
             worker.run_replay(&connection, &mut replay).await;
-            worker.replays.take(connection.reader.key, |playing| Rc::ptr_eq(playing, &replay.playing));
+            worker.replays.take(connection.reader.key, |active| Rc::ptr_eq(active, &replay.active));
         });
     }
 
@@ -93,16 +93,16 @@ impl Worker {
         began: &str,
     ) -> Result<(), Refusal> {
         let named: Option<SessionId> = session.parse().ok();
-        let is_it = |playing: &Rc<Playing>| Some(playing.session) == named && playing.command == began;
+        let is_it = |active: &Rc<ActiveReplay>| Some(active.session) == named && active.command == began;
         // A client may have used the id twice; both replays are stopped.
         let stopped = self.replays.take(connection.reader.key, is_it);
-        let Some(last) = stopped.iter().map(|playing| playing.next.get() - 1).max() else {
+        let Some(last) = stopped.iter().map(|active| active.next.get() - 1).max() else {
             let detail = "this connection has no replay of the session under the id in data.originalMessageId; it may have finished";
             return Err(Refusal::invalid("data.originalMessageId", detail));
         };
-        for playing in &stopped {
-            playing.is_stopped.set(true);
-            playing.stopped.notify_one();
+        for active in &stopped {
+            active.is_stopped.set(true);
+            active.stopped.notify_one();
         }
         let session_id = stopped[0].session;
         self.delivery.send_system(
@@ -113,34 +113,34 @@ impl Worker {
     }
 
     async fn run_replay(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay) {
-        let playing = Rc::clone(&replay.playing);
-        while playing.next.get() <= replay.last && playing.is_wanted(&connection.reader) {
-            let cursor = Cursor { session: playing.session, next: playing.next.get(), last: replay.last };
+        let active = Rc::clone(&replay.active);
+        while active.next.get() <= replay.last && active.is_wanted(&connection.reader) {
+            let cursor = Cursor { session: active.session, next: active.next.get(), last: replay.last };
             let read = cursor.step(&self.shared.storage.reader).await;
-            if playing.is_stopped.get() {
+            if active.is_stopped.get() {
                 break;
             }
             match read {
-                Ok(Found::Frames(step)) => self.play(connection, replay, step).await,
-                Ok(Found::Gap { to, cause }) => self.skip(connection, &playing, to, cause),
+                Ok(ReadOutcome::Frames(step)) => self.play(connection, replay, step).await,
+                Ok(ReadOutcome::Gap { to, cause }) => self.skip(connection, &active, to, cause),
                 // A cursor with an end reports these as a gap and as an error.
-                Ok(Found::Gone | Found::NotYet(_)) => break,
+                Ok(ReadOutcome::Removed | ReadOutcome::NotYet(_)) => break,
                 Err(error) => {
                     let refusal = Refusal::new(ErrorCode::LogUnavailable, error);
-                    self.refuse(connection, refusal.of(&playing.command), self.now());
+                    self.refuse(connection, refusal.of(&active.command), self.now());
                     self.flush(&connection.reader);
                     return;
                 }
             }
         }
-        if playing.is_stopped.get() {
+        if active.is_stopped.get() {
             // The client has its reply.
             return;
         }
-        let original_message_id = playing.command.clone();
-        let to_seq = playing.next.get().saturating_sub(1);
+        let original_message_id = active.command.clone();
+        let to_seq = active.next.get().saturating_sub(1);
         let finished =
-            SystemMessage::ReplayFinished { original_message_id, session_id: playing.session, to_seq };
+            SystemMessage::ReplayFinished { original_message_id, session_id: active.session, to_seq };
         self.delivery.send_system(&connection.reader, &finished);
         self.flush(&connection.reader);
     }
@@ -148,10 +148,10 @@ impl Worker {
     /// Sends the events of a step, each when it is due. Their memory is held until they are written to the socket; before a
     /// long pause it is released, and the rest is read again afterwards.
     async fn play(self: &Rc<Self>, connection: &Rc<Connection>, replay: &mut Replay, step: Step) {
-        let playing = Rc::clone(&replay.playing);
+        let active = Rc::clone(&replay.active);
         let mut long_pause = None;
         for (seq, record) in step.frames.iter().flat_map(Frame::records) {
-            if seq < playing.next.get() || seq > replay.last {
+            if seq < active.next.get() || seq > replay.last {
                 continue;
             }
             let pause = record.received_at.saturating_sub(replay.clock.unwrap_or(record.received_at));
@@ -163,45 +163,45 @@ impl Worker {
                     long_pause = Some(pause);
                     break;
                 }
-                playing.pause(&connection.reader, pause).await;
+                active.pause(&connection.reader, pause).await;
             }
-            self.drain(connection, || playing.is_wanted(&connection.reader)).await;
-            if !playing.is_wanted(&connection.reader) {
+            self.drain(connection, || active.is_wanted(&connection.reader)).await;
+            if !active.is_wanted(&connection.reader) {
                 return;
             }
             let mut json = BytesMut::with_capacity(record.body.len() + 16);
             write_replayed(&mut json, record.body);
             self.delivery.send_json(&connection.reader, &json);
             drop(json);
-            playing.next.set(seq + 1);
+            active.next.set(seq + 1);
         }
         self.flush(&connection.reader);
         if let Some(pause) = long_pause {
             drop(step);
-            return playing.pause(&connection.reader, pause).await;
+            return active.pause(&connection.reader, pause).await;
         }
         // Events still in the outbox count against the read budget.
-        self.drain(connection, || playing.is_wanted(&connection.reader)).await;
+        self.drain(connection, || active.is_wanted(&connection.reader)).await;
     }
 
     /// Waits until a connection's outbox has nearly drained, while `is_wanted` returns true.
     pub(crate) async fn drain(self: &Rc<Self>, connection: &Rc<Connection>, is_wanted: impl Fn() -> bool) {
-        while is_wanted() && connection.reader.outbox.borrow().waiting() > HOLD_AT_BYTES {
+        while is_wanted() && connection.reader.outbox.borrow().waiting() > PAUSE_AT_BYTES {
             self.flush(&connection.reader);
-            tokio::time::sleep(HOLD).await;
+            tokio::time::sleep(DRAIN_POLL).await;
         }
     }
 
-    fn skip(self: &Rc<Self>, connection: &Rc<Connection>, playing: &Playing, to: Seq, cause: GapCause) {
+    fn skip(self: &Rc<Self>, connection: &Rc<Connection>, active: &ActiveReplay, to: Seq, cause: GapCause) {
         self.shared.metrics.gap(cause.as_str());
         let gap = SystemMessage::Gap {
-            session_id: playing.session,
-            from_seq: playing.next.get(),
+            session_id: active.session,
+            from_seq: active.next.get(),
             to_seq: to,
             cause,
             history: false,
         };
         self.delivery.send_system(&connection.reader, &gap);
-        playing.next.set(to + 1);
+        active.next.set(to + 1);
     }
 }

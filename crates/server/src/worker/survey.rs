@@ -53,7 +53,7 @@ fn describe(worker: usize, connection: &Connection) -> ConnectionInfo {
         address: Some(connection.address.to_string()),
         worker,
         connected_at: connection.connected_at,
-        last_heard_at: connection.heartbeat.last_heard(),
+        last_heard_at: connection.heartbeat.last_activity(),
         token_expires_at: grant.expires_at,
         waiting_bytes: outbox.waiting() as u64,
         blocked_since: outbox.blocked_since,

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Sessions that are not in memory are checked less often, since there may be very many.
 const TICKS_BETWEEN_SWEEPS: u64 = 20;
 /// Longest time between checks of the sessions in memory.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
+const LONGEST_CHECK_PERIOD: Duration = Duration::from_secs(5);
 /// Drift between the wall clock and the steady clock, in one tick, above which the wall clock was set and not slewed.
 const JUMP_MS: u64 = 1_000;
 /// Grace period of an expired token on an open connection, so that a refresh in progress can arrive.
@@ -27,8 +27,8 @@ impl Worker {
     pub(super) async fn tick(self: &Rc<Self>) {
         let period = TICK.min(self.shared.config.heartbeat_interval / 2).max(Duration::from_millis(5));
         // The cost of a check grows with the number of sessions; a session may expire late by this time.
-        let patience = (self.shared.config.session_timeout / 4).min(LONGEST_LOOK);
-        let ticks_between_looks = (patience.as_millis() / period.as_millis()).max(1) as u64;
+        let patience = (self.shared.config.session_timeout / 4).min(LONGEST_CHECK_PERIOD);
+        let ticks_between_checks = (patience.as_millis() / period.as_millis()).max(1) as u64;
         // The wall clock's lead over the steady clock, ms; the revocations that connections were last checked against.
         let (mut wall_ahead, mut revocations_seen) = (0, 0);
         let mut interval = tokio::time::interval(period);
@@ -50,7 +50,7 @@ impl Worker {
                 self.enforce_revocations(&connections);
             }
             for connection in &connections {
-                self.look_at(connection, now, steady);
+                self.check_connection(connection, now, steady);
             }
             self.shared
                 .ops
@@ -65,7 +65,7 @@ impl Worker {
                 self.shared.metrics.commit_backlog_bytes.set(self.shared.intake.backlog() as i64);
             }
             self.with_owners(|owners| owners.announce_changes(now));
-            if count % ticks_between_looks == 0 {
+            if count % ticks_between_checks == 0 {
                 self.check_sessions(now);
             }
             if count % TICKS_BETWEEN_SWEEPS == 0 {
@@ -97,11 +97,11 @@ impl Worker {
         });
     }
 
-    fn look_at(self: &Rc<Self>, connection: &Rc<Connection>, now: u64, steady: u64) {
+    fn check_connection(self: &Rc<Self>, connection: &Rc<Connection>, now: u64, steady: u64) {
         if !connection.is_open() {
             return connection.reader.wake();
         }
-        if self.takes_nothing(connection, steady) {
+        if self.is_blocked_too_long(connection, steady) {
             self.close(connection, CloseCode::SlowConsumer, "the connection was not read for too long", None);
         } else if connection
             .grant
@@ -110,7 +110,7 @@ impl Worker {
             .is_some_and(|end| now > end.saturating_add(TOKEN_GRACE_MS))
         {
             self.close(connection, CloseCode::TokenExpired, "the token has expired", None);
-        } else if connection.input.has_stopped(steady) {
+        } else if connection.input.has_stalled(steady) {
             self.shared.metrics.clients_slow_to_send.inc();
             self.close(connection, CloseCode::SlowConsumer, "a message did not go on for ten seconds", None);
         } else {
@@ -134,7 +134,7 @@ impl Worker {
     }
 
     /// Whether its socket has been blocked for longer than allowed.
-    fn takes_nothing(&self, connection: &Connection, steady: u64) -> bool {
+    fn is_blocked_too_long(&self, connection: &Connection, steady: u64) -> bool {
         let outbox = connection.reader.outbox.borrow();
         let Some(since) = outbox.blocked_since else { return false };
         let holds_memory =

@@ -29,7 +29,7 @@ use crate::delivery::render::Renderer;
 use crate::figures::meters::AllMeters;
 use crate::figures::metrics::Metrics;
 use crate::intake::Intake;
-use crate::letters::exchange::Answered;
+use crate::letters::exchange::ExchangeReply;
 use crate::letters::{Acks, Join, Letter, Origin, OwnedEvent, Request};
 use crate::names::{self, MessageNumbers, Names};
 use crate::owner::loading::read_tail;
@@ -81,7 +81,7 @@ pub(crate) struct World {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clients: Vec<Client>,
     /// Answers to exchanges.
-    pub(crate) answers: Vec<(ConnectionKey, Answered)>,
+    pub(crate) answers: Vec<(ConnectionKey, ExchangeReply)>,
     plan: Plan,
     time: Arc<AtomicU64>,
     skew: Arc<AtomicI64>,
@@ -232,7 +232,7 @@ impl World {
         let sessions = std::mem::take(&mut *reader.sessions.borrow_mut());
         for session in sessions {
             self.nodes[self.clients[client].worker()].audiences.remove(&reader, session);
-            self.ask(client, session, Request::Gone);
+            self.ask(client, session, Request::Disconnect);
         }
     }
 
@@ -330,7 +330,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Post { worker: to, letter } => self.post(worker, to, letter),
-                Effect::Answer { exchange, answered } => self.answers.push((exchange, answered)),
+                Effect::Answer { exchange, reply } => self.answers.push((exchange, reply)),
                 Effect::Load(session) => self.loads.push_back((worker, session)),
                 Effect::Archive(session) => archive_now(&*self.log, &self.catalog, session),
                 Effect::Audit(_) | Effect::Trace { .. } | Effect::Release { .. } => {}
@@ -354,17 +354,17 @@ impl World {
         let reads = Rc::clone(&self.reads);
         let flush = |reader: &Rc<Reader>| flush(worker, &node, reader, &reads);
         match letter {
-            Letter::Settled { outcomes, submitted } => {
+            Letter::Outcomes { outcomes, submitted } => {
                 let took = now.instant.saturating_duration_since(submitted);
-                self.with_owners(worker, |owners| owners.settled(now, outcomes, took));
+                self.with_owners(worker, |owners| owners.apply_outcomes(now, outcomes, took));
             }
             Letter::Request { session, requester, request } => {
                 self.with_owners(worker, |owners| owners.handle(now, session, requester, request));
             }
             Letter::Loaded { session, tail } => {
-                self.with_owners(worker, |owners| owners.loaded(now, session, tail));
+                self.with_owners(worker, |owners| owners.finish_load(now, session, tail));
             }
-            Letter::Gone { session, connection } => {
+            Letter::Disconnect { session, connection } => {
                 self.with_owners(worker, |owners| owners.on_disconnect(now.millis, session, connection));
             }
             Letter::Commit { session, frame, priority, opened } => {
@@ -391,7 +391,7 @@ impl World {
             Letter::Joined { connection, entry, json, gap, follow, head } => {
                 let Some(reader) = self.client_of(connection) else {
                     let (session, owner) = (entry.id, self.owner_of(entry.id));
-                    return self.letters[owner].push_back(Letter::Gone { session, connection });
+                    return self.letters[owner].push_back(Letter::Disconnect { session, connection });
                 };
                 node.audiences.remove(&reader, entry.id);
                 node.delivery.send_json(&reader, &json);
@@ -472,7 +472,7 @@ impl World {
         assert_eq!(outcomes.len(), sessions.len(), "the log answers at once");
         let outcomes = sessions.into_iter().zip(outcomes).collect();
         let submitted = self.clock.instant();
-        self.letters[worker].push_back(Letter::Settled { outcomes, submitted });
+        self.letters[worker].push_back(Letter::Outcomes { outcomes, submitted });
         true
     }
 
@@ -488,13 +488,13 @@ impl World {
     pub(crate) fn read(&mut self) -> bool {
         let read = self.reads.borrow_mut().pop_front();
         let Some((worker, catch_up)) = read else { return false };
-        let Poll::Ready(held) =
-            pin!(self.budget.hold(STEP.bytes)).poll(&mut Context::from_waker(Waker::noop()))
+        let Poll::Ready(permit) =
+            pin!(self.budget.acquire(STEP.bytes)).poll(&mut Context::from_waker(Waker::noop()))
         else {
             panic!("readers hold no more than there is");
         };
         let read = self.log.read(catch_up.session, catch_up.from, STEP);
-        let chunk = read.map(|it| Chunk { frames: it.frames, head: it.head.seq, held });
+        let chunk = read.map(|it| Chunk { frames: it.frames, head: it.head.seq, permit });
         let found = interpret(catch_up.session, catch_up.from, chunk);
         let node = Rc::clone(&self.nodes[worker]);
         catch_up.finish(&node.delivery, found, |reader| flush(worker, &node, reader, &self.reads));
@@ -552,13 +552,13 @@ impl World {
     }
 }
 
-/// Writes what a reader is owed, and notes the reads that it needs.
+/// Writes what a reader is owed, and queues the log reads that it needs.
 fn flush(worker: usize, node: &Node, reader: &Rc<Reader>, reads: &RefCell<VecDeque<(usize, CatchUp)>>) {
     loop {
         let flushed = reader.flush(&node.delivery);
-        for wanted in flushed.wanted {
-            if let Some(read) = node.audiences.want(reader, wanted) {
-                reads.borrow_mut().push_back((worker, read));
+        for read in flushed.reads {
+            if let Some(catch_up) = node.audiences.request_read(reader, read) {
+                reads.borrow_mut().push_back((worker, catch_up));
             }
         }
         if !flushed.more {
