@@ -1,10 +1,10 @@
-//! How much memory the process's control group may take, by cgroups(7): of version 2 or 1, the least of its group and all
-//! groups above it. systemd sets it (`MemoryMax=`), and so do containers.
+//! The memory limit of the process's control group, by cgroups(7), versions 2 and 1: the lowest limit of its group and all
+//! parent groups. It is set by systemd (`MemoryMax=`) and by container runtimes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Version 1 says "no limit" by a number near 2⁶³, rounded to pages.
+/// Version 1 represents "no limit" by a number near 2⁶³, rounded to pages.
 const UNLIMITED: u64 = 1 << 60;
 
 /// The limit of this process in bytes; `None` if nothing limits it.
@@ -12,7 +12,7 @@ pub(crate) fn memory_limit() -> Option<u64> {
     memory_limit_below(Path::new("/"))
 }
 
-/// As [`memory_limit`], of a machine whose `/proc` and `/sys` are in this folder.
+/// As [`memory_limit`], for a machine whose `/proc` and `/sys` are in this folder.
 fn memory_limit_below(machine: &Path) -> Option<u64> {
     let read = |path: &str| fs::read_to_string(machine.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
@@ -34,9 +34,9 @@ fn memory_limit_below(machine: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// The least limit from the group up to where the groups are mounted.
+/// The lowest limit from the group up to the mount point.
 fn least(machine: &Path, mount: &Mount, group: &str, file: &str) -> Option<u64> {
-    // In a container the mount's root may be the group itself, and a group outside of what is mounted cannot be seen.
+    // In a container the mount's root may be the group itself, and groups outside of the mount are invisible.
     let below = Path::new(group).strip_prefix(&mount.root).unwrap_or(Path::new(""));
     let top = machine.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
     let limits = below.ancestors().filter_map(|group| {
@@ -48,9 +48,9 @@ fn least(machine: &Path, mount: &Mount, group: &str, file: &str) -> Option<u64> 
 
 /// A line of `/proc/self/mountinfo` (proc(5)).
 struct Mount {
-    /// What of the file system is mounted.
+    /// The mounted part of the file system.
     root: PathBuf,
-    /// Where.
+    /// The mount point.
     point: PathBuf,
     kind: String,
     /// The file system's own options: for version 1 the controllers.

@@ -1,4 +1,5 @@
-//! The only place where the server reads the time, and the detector of a wall clock that was set: what cannot be undone, or ends a session, must not follow such a jump at once.
+//! The only place where the server reads the time, and the detector of wall clock jumps: irreversible actions, and the
+//! expiry of sessions, must not follow such a jump at once.
 //!
 //! The wall clock is compared with a monotonic clock. A jump is a change of their difference by more than
 //! [`TOLERANCE`] beyond what the wall clock may have been steered by meanwhile (NTP slews it), which is followed. A machine that was
@@ -45,19 +46,19 @@ pub(crate) struct Jump {
 /// Compares readings with the ones before. Pure: the clocks are read by the caller, at least once a minute.
 #[derive(Debug, Clone)]
 pub(crate) struct JumpDetector {
-    /// The difference between the clocks that is taken for right.
+    /// The accepted difference between the clocks.
     difference: i64,
     read_at: Duration,
     jumped_at: Option<Duration>,
 }
 
 impl JumpDetector {
-    /// Starts with a reading that is taken for right.
+    /// Starts with a reading that is accepted as correct.
     pub(crate) fn new(first: ClockReading) -> Self {
         Self { difference: first.difference(), read_at: first.monotonic, jumped_at: None }
     }
 
-    /// Takes the next reading; `Some` if the wall clock was set since the one before.
+    /// Processes the next reading; `Some` if the wall clock was set since the previous one.
     pub(crate) fn observe(&mut self, reading: ClockReading) -> Option<Jump> {
         let elapsed = reading.monotonic.saturating_sub(self.read_at);
         self.read_at = self.read_at.max(reading.monotonic);
@@ -72,20 +73,20 @@ impl JumpDetector {
         None
     }
 
-    /// Treats this moment as a jump that was found out in another way, for example by a time stored before a restart.
+    /// Records a jump at this moment that was detected in another way, for example by a time stored before a restart.
     pub(crate) fn note_jump(&mut self, monotonic: Duration) {
         self.jumped_at = Some(monotonic);
     }
 
-    /// The rest of a time of `hold` that began with the last jump; `None` if there was no jump or it is over.
+    /// The rest of the time `hold` since the last jump; `None` if there was no jump or the time is over.
     pub(crate) fn held_for(&self, monotonic: Duration, hold: Duration) -> Option<Duration> {
         let since = monotonic.saturating_sub(self.jumped_at?);
         hold.checked_sub(since).filter(|rest| !rest.is_zero())
     }
 }
 
-/// Time between the last sign of the run before and a start that is taken for a jump: shorter pauses are upgrades and
-/// reboots.
+/// Time between the end of the previous run and a start above which the start counts as a jump: shorter pauses are upgrades
+/// and reboots.
 const LONG_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 
 /// The wall clock.
@@ -109,7 +110,7 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
-/// A moment on both clocks: the one that events are stamped with, and the one that does not jump.
+/// A moment on both clocks: the wall clock, which stamps events, and the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) instant: Instant,
@@ -127,7 +128,7 @@ pub(crate) fn timer() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// The process's clocks, looked at twice a second and before each deletion.
+/// The process's clocks, compared twice a second and before each deletion.
 #[derive(Debug)]
 pub(crate) struct Clock {
     base: Instant,
@@ -194,7 +195,7 @@ impl Clock {
         Moment { instant: self.instant(), millis: self.wall_ms() }
     }
 
-    /// ms by the monotonic clock, counted on from what the wall clock said at the start: for everything that waits.
+    /// ms by the monotonic clock, starting at the wall clock's time at the start, for all timeouts.
     pub(crate) fn steady_ms(&self) -> u64 {
         self.began_ms + self.elapsed().as_millis() as u64
     }
@@ -203,7 +204,7 @@ impl Clock {
         ClockReading { wall_ms: self.wall_ms(), monotonic: self.elapsed() }
     }
 
-    /// Looks at both clocks. A jump is said and counted.
+    /// Compares the clocks. A jump is logged and counted.
     pub(crate) fn look(&self, metrics: &Metrics) -> Option<Jump> {
         let jump = self.detector().observe(self.read())?;
         tracing::warn!(by_ms = jump.by_ms, "the wall clock was set");
@@ -211,7 +212,7 @@ impl Clock {
         Some(jump)
     }
 
-    /// What is left of a hold that began with the last jump.
+    /// The rest of a hold that began with the last jump.
     pub(crate) fn held_for(&self, hold: Duration) -> Option<Duration> {
         self.detector().held_for(self.elapsed(), hold)
     }

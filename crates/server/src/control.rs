@@ -1,12 +1,12 @@
-//! What the HTTP API asks of the program that runs the server: only it knows where keys come from and how to end.
+//! Requests of the HTTP API to the host program, which alone can reload keys and end the process.
 
 use tokio::sync::oneshot;
 
-/// A request to the program around a [`Server`](crate::Server).
+/// A request to the host program of a [`Server`](crate::Server).
 #[derive(Debug)]
 pub enum Control {
-    /// Call [`Server::stop`](crate::Server::stop) and end. `/readyz` fails already, and nobody new is let in.
+    /// Call [`Server::stop`](crate::Server::stop) and end. `/readyz` fails already, and new clients are refused.
     Drain,
-    /// Read again what SIGHUP reads again, and say what was done, or why it was not.
+    /// Reload the same files as on SIGHUP, and report what was reloaded, or why not.
     Reload(oneshot::Sender<Result<String, String>>),
 }

@@ -1,6 +1,6 @@
-//! An echo server on the same codec, handshake and buffers as the real one: what conformance suites for WebSockets talk to.
+//! An echo server on the server's codec, handshake and buffers, for WebSocket conformance suites.
 //!
-//! No token, no protocol of ours: every text and binary message comes back, pings are answered, closes are returned.
+//! It has no tokens and no protocol: it echoes every text and binary message, answers pings and returns closes.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,9 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const SCRATCH: usize = 128 * 1024;
-/// Written as soon as so much waits, also in the middle of a read.
+/// Bytes of output above which it is written, also in the middle of a read.
 const WRITE_AT: usize = 1024 * 1024;
-/// Messages are taken up to this size, on the wire and inflated.
+/// Size limit of messages, on the wire and inflated.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// Serves echoes until the process ends.
@@ -29,7 +29,7 @@ pub async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::task::spawn_local(async move {
-            // What a peer does to its own connection is its business.
+            // A peer may break its own connection.
             if let Err(error) = accept(stream).await {
                 tracing::debug!(%error, "an echo connection ended");
             }

@@ -1,7 +1,7 @@
-//! Following the frames of connections live: what is told of a frame, to whom, and how much may wait.
+//! Live inspection of connections' frames: the report of a frame, its filters, and the bounds of its queue.
 //!
-//! A [`Tap`] is one administrator's look. Workers offer it every frame of the connections that it is about; what it is slower than is
-//! left out and counted, so that nobody who is looked at waits for who looks.
+//! A [`Tap`] is one administrator's inspection. Workers offer it every frame of the inspected connections; frames that find
+//! its queue full are dropped and counted, so that no inspected connection is slowed down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,36 +13,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-/// Frames that may wait for one look.
+/// Maximum number of queued frames of one inspection.
 const MAX_FRAMES: usize = 2_048;
-/// Bytes that may wait for one look.
+/// Maximum number of queued bytes of one inspection.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of a payload that are shown.
 const MAX_PAYLOAD: usize = 64 * 1024;
 /// Characters of a name that are shown.
 const MAX_NAME: usize = 128;
-/// Looks at once.
+/// Concurrent inspections.
 const MAX_TAPS: usize = 16;
 
-/// Whose frames.
+/// The inspected connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Connection(ConnectionKey),
-    /// Those of all connections that take part in it.
+    /// All connections that participate in it.
     Session(SessionId),
 }
 
-/// Where a frame went.
+/// The direction of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Direction {
     /// From the client.
     In,
-    /// To the client: its socket has taken it.
+    /// To the client: it was written to the socket.
     Out,
 }
 
-/// A frame as it was met.
+/// An inspected frame.
 pub(crate) struct InspectedFrame<'a> {
     pub(crate) at: u64,
     pub(crate) client: &'a str,
@@ -55,7 +55,7 @@ pub(crate) struct InspectedFrame<'a> {
     pub(crate) code: Option<u16>,
 }
 
-/// The outside of a message.
+/// The fields of an envelope that a line reports.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Outside<'a> {
@@ -71,7 +71,7 @@ struct Outside<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// What names a message inside of its data.
+/// The fields of a message's data from which its name is taken.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Inside {
@@ -83,7 +83,7 @@ struct Inside {
     code: Option<serde_json::Value>,
 }
 
-/// What is told of a frame: one line.
+/// The report of a frame: one line.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
@@ -107,7 +107,7 @@ struct Line<'a> {
     code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
-    /// Frames before this one that were left out.
+    /// Number of frames dropped before this one.
     #[serde(skip_serializing_if = "is_zero")]
     left_out: u64,
 }
@@ -117,7 +117,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Words that a frame has to have, or with `!` must not have: its direction, opcode, type or name.
+/// Words that a frame must have, or with `!` must not have: its direction, opcode, type or name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     wanted: Vec<String>,
@@ -125,7 +125,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Reads words with commas between them.
+    /// Parses comma-separated words.
     pub(crate) fn parse(text: &str) -> Self {
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
         let (unwanted, wanted): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with('!'));
@@ -140,7 +140,7 @@ impl Filter {
     }
 }
 
-/// One look.
+/// One inspection.
 pub(crate) struct Tap {
     pub(crate) number: u64,
     pub(crate) target: Target,
@@ -151,14 +151,14 @@ pub(crate) struct Tap {
     left_out: AtomicU64,
 }
 
-/// Where its lines come out.
+/// The lines of one inspection.
 pub(crate) struct Lines {
     lines: mpsc::Receiver<Bytes>,
     waiting: Arc<AtomicUsize>,
 }
 
 impl Lines {
-    /// The next line, without its end; `None` when there is nobody left to be looked at.
+    /// The next line, without its end; `None` when no inspected connection is left.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         let line = self.lines.recv().await?;
         self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
@@ -176,7 +176,7 @@ impl Tap {
         (tap, Lines { lines, waiting })
     }
 
-    /// Takes a frame if it passes and there is room; else it counts as left out.
+    /// Queues a frame that passes the filter; counts it as dropped if the queue is full.
     pub(crate) fn offer(&self, met: &InspectedFrame<'_>) {
         let outside: Outside<'_> =
             met.json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
@@ -198,7 +198,7 @@ impl Tap {
         if !self.filter.passes(has) {
             return;
         }
-        // A token is nobody's to see.
+        // Tokens are never shown.
         let secret = inside.command.as_deref() == Some("refresh_token");
         let payload = data.filter(|_| self.payloads).map(|data| if secret { "(a token)" } else { cut(data) });
         let left_out = self.left_out.swap(0, Ordering::Relaxed);
@@ -217,7 +217,7 @@ impl Tap {
             payload,
             left_out,
         };
-        // Own types have string keys and no failing parts.
+        // The types have string keys and cannot fail to serialize.
         let line = Bytes::from(serde_json::to_vec(&line).expect("own types serialise"));
         let size = line.len();
         let before = self.waiting.fetch_add(size, Ordering::Relaxed);
@@ -236,7 +236,7 @@ fn cut(payload: &str) -> &str {
     &payload[..payload.floor_char_boundary(MAX_PAYLOAD)]
 }
 
-/// The looks that are under way.
+/// The active inspections.
 #[derive(Debug, Default)]
 pub(crate) struct Inspections {
     count: AtomicUsize,
@@ -244,7 +244,7 @@ pub(crate) struct Inspections {
 }
 
 impl Inspections {
-    /// A number for another look, unless there are as many as there may be.
+    /// The number of a new inspection; `None` if the limit is reached.
     pub(crate) fn begin(&self) -> Option<u64> {
         let take = |count| (count < MAX_TAPS).then_some(count + 1);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;

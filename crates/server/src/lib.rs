@@ -1,12 +1,12 @@
 //! The Tokio shell: the only crate that wires the parts together.
 //!
 //! - [`Server::start`] opens the log, starts the workers on given listeners, and returns a handle that stops them.
-//! - Every file stands on a floor and uses what is there or below; ARCHITECTURE.md draws them.
+//! - Every file belongs to a floor and uses only its own floor and lower ones; see ARCHITECTURE.md.
 //! - [`config`] is every setting.
 //!
-//! The data's way: `transport` reads and decodes, `dispatch` finds the session, its owner (`worker::owner`) orders the events,
-//! `worker` hands everybody's frames to the log in one batch, the outcome comes back through the mailbox, and
-//! `delivery` fills the followers' sockets.
+//! Data flow: `transport` reads and decodes, `dispatch` finds the session, its owner (`owner`) orders the events, `worker`
+//! submits the frames of all sessions to the log in one batch, the outcome arrives through the mailbox, and `delivery` fills
+//! the followers' sockets.
 
 mod alerts;
 mod cgroup;
@@ -94,7 +94,7 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error("cannot open the log: {0}")]
     Log(#[from] OpenError),
-    /// What the log holds cannot be listed.
+    /// The log's sessions cannot be listed.
     #[error("cannot list the log's sessions: {0}")]
     List(#[from] LogError),
     /// Certificate or key cannot be used.
@@ -103,7 +103,7 @@ pub enum StartError {
     /// The audit log cannot be written or continued.
     #[error(transparent)]
     Audit(#[from] agentbench_audit::OpenError),
-    /// A socket or thread cannot be had.
+    /// A socket or thread cannot be created.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -120,13 +120,13 @@ pub struct Server {
     recovery: RecoveryReport,
 }
 
-/// Threads of one worker that may wait for the disk. More of them read no faster, and each has a stack and a heap.
+/// Blocking threads of one worker. More of them read no faster, and each has a stack and a heap.
 const READING_THREADS: usize = 4;
-/// Requests of administrators that may wait for the program around the server.
+/// Maximum number of administrators' requests queued for the host program.
 const CONTROL_REQUESTS: usize = 8;
 
 impl Server {
-    /// Opens the log and serves on the listeners: one for each worker ([`bind`] makes them), or fewer, which they share.
+    /// Opens the log and serves on the listeners: one for each worker (see [`bind`]), or fewer, which workers share.
     ///
     /// # Errors
     /// [`StartError`].
@@ -134,7 +134,7 @@ impl Server {
         Self::start_with_faults(config, keys, listeners, Arc::default())
     }
 
-    /// Starts on a disk that does wrong what a test tells it.
+    /// Starts on a disk with faults injected by a test.
     ///
     /// # Errors
     /// [`StartError`].
@@ -189,47 +189,47 @@ impl Server {
         Ok(Self { shared, stop, workers, jobs, ended, address, recovery })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether the port speaks TLS.
+    /// Whether the port uses TLS.
     pub fn is_encrypted(&self) -> bool {
         self.shared.gate.tls.is_some()
     }
 
-    /// What opening the log found.
+    /// The report of the log's recovery.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.recovery
     }
 
-    /// Replaces the keys that tokens are checked with; open connections stay.
+    /// Replaces the keys that verify tokens; open connections stay.
     pub fn set_keys(&self, keys: KeyRing) {
         self.shared.audit(|| Record::allowed(clock::now_ms(), "keys_changed").detail(format!("{keys:?}")));
         self.shared.gate.set_keys(keys);
     }
 
-    /// What administrators ask of the program around the server over HTTP. Asked again, the later receiver gets them; as
-    /// long as nobody has asked, such requests are refused.
+    /// Receives administrators' HTTP requests to the host program. A further call replaces the receiver; without a receiver
+    /// such requests are refused.
     pub fn control(&self) -> mpsc::Receiver<Control> {
         let (sender, requests) = mpsc::channel(CONTROL_REQUESTS);
         self.shared.gate.doors.set_host(sender);
         requests
     }
 
-    /// Looks at the certificate's files again; they are looked at every few seconds anyway.
+    /// Checks the certificate's files for changes; this also happens every few seconds.
     pub fn refresh_certificate(&self) {
         let Shared { gate, metrics, ops, .. } = &*self.shared;
         housekeeping::upkeep::look_at_certificate(gate, metrics, &ops.auditor);
     }
 
-    /// What a watchdog asks.
+    /// A liveness probe for a watchdog.
     pub fn probe(&self) -> Probe {
         Probe { shared: Arc::clone(&self.shared) }
     }
 
-    /// The rules that watch over the server with their states: the object of `GET /api/v1/alerts`.
+    /// The alert rules and their states: the object of `GET /api/v1/alerts`.
     pub fn alerts(&self) -> serde_json::Value {
         serde_json::to_value(self.shared.ops.alerts.describe()).expect("own types serialise")
     }
@@ -239,10 +239,11 @@ impl Server {
         self.shared.gate.places.taken()
     }
 
-    /// Stops: no new connections, every client told when to come back, what is in flight committed, the log closed.
+    /// Stops the server: refuses new connections, sends every client a time to reconnect, commits events in flight, and
+    /// closes the log.
     ///
     /// # Errors
-    /// If the log could not be made durable.
+    /// The log could not be made durable.
     pub fn stop(mut self) -> Result<(), LogError> {
         self.shared.gate.doors.start_draining();
         self.shared.ops.auditor.hurry();
@@ -256,7 +257,7 @@ impl Server {
         if let Some(tracer) = &self.shared.ops.tracer {
             tracer.close();
         }
-        // Whoever starts on the same folder next must find nobody in it.
+        // The next server on the same folder must find it unused.
         self.jobs.join();
         self.shared.audit(|| Record::allowed(clock::now_ms(), "server_stopped"));
         self.shared.ops.auditor.close();
@@ -264,7 +265,7 @@ impl Server {
     }
 }
 
-/// Starts the jobs that end with the stop.
+/// Starts the jobs that end when the server stops.
 fn start_jobs(
     jobs: &mut Jobs,
     shared: &Arc<Shared>,
@@ -316,7 +317,7 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
         let mut run = tokio::task::spawn_local(Rc::clone(&worker).run());
         tokio::select! {
             () = accept(&worker, listener, stopped) => drain(&worker).await,
-            // It never ends but by a panic; with it the thread ends, and its listener.
+            // It ends only by a panic, which also ends the thread and its listener.
             ended = &mut run => {
                 if let Err(error) = ended && error.is_panic() {
                     std::panic::resume_unwind(error.into_panic());
@@ -325,7 +326,7 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
         }
     });
     shared.ops.liveness.ended(index);
-    // What is still under way there holds the log open; what has not begun is dropped.
+    // Running tasks there keep the log open; queued ones are dropped.
     runtime.shutdown_timeout(patience);
 }
 
@@ -346,7 +347,7 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::
                 tokio::task::spawn_local(transport::admission::admit(Rc::clone(worker), socket, from));
             }
             Err(error) => {
-                // Out of file descriptors, most likely: those that are there go on, new ones wait in the backlog.
+                // Most likely out of file descriptors: open connections continue, new ones wait in the backlog.
                 tracing::warn!(%error, "cannot accept a connection");
                 worker.shared.metrics.refused("accept_failed");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -355,10 +356,10 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener, mut stopped: watch::
     }
 }
 
-/// Options for every socket, whatever it turns out to speak. One that cannot be set is no reason to refuse the connection.
+/// Sets the options of every socket, before its protocol is known. A failure does not refuse the connection.
 fn set_options(stream: &tokio::net::TcpStream, config: &Config) {
     let socket = socket2::SockRef::from(stream);
-    // An answer in two writes would wait for the client's delayed ACK, 40 ms.
+    // A response in two writes would wait for the client's delayed ACK, 40 ms.
     let _ = socket.set_tcp_nodelay(true);
     if config.send_buffer > 0 {
         let _ = socket.set_send_buffer_size(config.send_buffer);
@@ -368,11 +369,11 @@ fn set_options(stream: &tokio::net::TcpStream, config: &Config) {
     }
 }
 
-/// Sends every client away with a time to come back, and waits until they have gone and the log has everything.
+/// Closes every connection with a time to reconnect, and waits until all have ended and the log has everything.
 async fn drain(worker: &Rc<Worker>) {
     let config = &worker.shared.config;
     let deadline = clock::instant() + config.shutdown_timeout;
-    // Events that were read are logged and acked before anybody is sent away.
+    // Events that were read are logged and acked before connections are closed.
     while worker.has_uncommitted() && clock::instant() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -405,7 +406,7 @@ async fn drain(worker: &Rc<Worker>) {
 mod tests {
     use super::*;
 
-    /// A question in the kernel's terms: 40 ms of a client's delayed ACK cannot be told from a busy machine.
+    /// Checks the socket option: 40 ms of a delayed ACK cannot be distinguished from a busy machine.
     #[test]
     fn every_accepted_socket_sends_at_once() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();

@@ -14,19 +14,19 @@ impl Bucket {
         Self { level: rate.saturating_mul(2_000), filled_at: now }
     }
 
-    /// Whether nothing was taken for as long as it takes to fill.
+    /// Whether the bucket has been unused for as long as it takes to fill.
     pub(crate) fn is_full(&self, rate: u64, now: u64) -> bool {
         let elapsed = now.saturating_sub(self.filled_at);
         self.level.saturating_add(elapsed.saturating_mul(rate)) >= rate.saturating_mul(2_000)
     }
 
-    /// Takes one token, or tells after how many ms there will be one. `rate` 0 is no limit.
+    /// Takes one token, or returns the time in ms until one is available. `rate` 0 is no limit.
     pub(crate) fn take(&mut self, rate: u64, now: u64) -> Result<(), u64> {
         self.take_many(rate, 1, now)
     }
 
-    /// Takes `count` tokens, or tells after how many ms there will be so many. What is more than a second's worth takes a
-    /// second's worth: it has to be possible at all.
+    /// Takes `count` tokens, or returns the time in ms until they are available. More than a second's worth is charged as a
+    /// second's worth, so that such a request is possible at all.
     pub(crate) fn take_many(&mut self, rate: u64, count: u64, now: u64) -> Result<(), u64> {
         if rate == 0 {
             return Ok(());

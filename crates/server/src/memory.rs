@@ -1,9 +1,8 @@
-//! The memory budget: how much of it the process has, looked at twice a second, and which events are refused for it.
+//! The memory budget: the process's memory use, measured twice a second, and the events that are refused because of it.
 //!
-//! What the server holds by itself is bounded part by part (commit backlog, tails, receive buffers). The rest grows with what
-//! users keep open: connections, live sessions, the index of their logs. Before the kernel ends the process for it, readers of
-//! what is past are refused, then publishes, the least important first; live reading, replies and heartbeats go on, and ending
-//! sessions makes room.
+//! The server's own buffers have bounds of their own (commit backlog, tails, receive buffers). The rest grows with use:
+//! connections, live sessions, the index of their logs. Before the kernel would kill the process, reads of history are refused,
+//! then publishes, the least important first; live reading, replies and heartbeats go on, and sessions that end free memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +16,7 @@ pub(crate) struct Memory {
     /// Bytes; 0 is no limit.
     budget: u64,
     resident: AtomicU64,
-    /// What was refused at the last look: 0 nothing, 1 reads, and then one priority of events after the other.
+    /// What is refused since the last measurement: 0 nothing, 1 reads, then one more priority of events with each level.
     level: AtomicU64,
 }
 
@@ -27,8 +26,8 @@ impl Memory {
         Self { budget, resident: AtomicU64::new(0), level: AtomicU64::new(0) }
     }
 
-    /// Looks at the process, and says so when it begins or ends to refuse something. Where the kernel does not say, nothing
-    /// is refused.
+    /// Measures the process's memory, and logs when refusals start or end. If the kernel does not report it, nothing is
+    /// refused.
     pub(crate) fn look(&self) {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let resident = resident(&text).unwrap_or(0);
@@ -53,7 +52,7 @@ impl Memory {
         }
     }
 
-    /// Whether readers of what is past are refused now: before any event is.
+    /// Whether reads of history are refused now; they are refused before any event is.
     pub(crate) fn refuses_reads(&self) -> bool {
         self.is_beyond(READS_SHARE)
     }
@@ -79,11 +78,11 @@ impl Memory {
     }
 }
 
-/// Percent of the budget from which nobody begins to read what is past.
+/// Percent of the budget above which new reads of history are refused.
 const READS_SHARE: u64 = 80;
 const ALL: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
-/// Three quarters of what the machine has, or of what the process's control group may take, whichever is less; 0 if neither says.
+/// Three quarters of the machine's memory or of the control group's limit, whichever is less; 0 if neither is known.
 pub(crate) fn default_budget() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     machine.into_iter().chain(cgroup::memory_limit()).min().map_or(0, |bytes| bytes / 4 * 3)

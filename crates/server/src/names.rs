@@ -1,4 +1,4 @@
-//! Names of connections and exchanges, and which worker has what.
+//! Keys and ids of connections and exchanges, and the assignment to workers.
 //!
 //! A [`ConnectionKey`] holds, from its highest bits down, the worker, the exchange bit, a serial number and the place in
 //! the worker's table. Keys live as long as the process; client ids add a random part, so that ids of different processes differ.
@@ -50,7 +50,7 @@ pub(crate) struct MessageNumbers {
 }
 
 impl MessageNumbers {
-    /// Of worker number `worker`, of so many.
+    /// For worker number `worker` of `workers`.
     pub(crate) fn new(worker: usize, workers: usize) -> Self {
         Self { worker, workers, written: Cell::new(0) }
     }
@@ -69,7 +69,7 @@ pub(crate) struct Names {
     /// Part of every client id, so that ids of different processes differ.
     instance: u32,
     workers: usize,
-    /// Messages that no worker has written.
+    /// Number of messages written outside of workers.
     written: AtomicU64,
 }
 
@@ -85,7 +85,7 @@ impl Names {
         (folded % self.workers as u64) as usize
     }
 
-    /// A number for the id of a message that no worker writes; workers' own are far below.
+    /// A number for the id of a message written outside of workers; workers' own numbers are far below.
     pub(crate) fn next_number(&self) -> u64 {
         (1 << 62) + self.written.fetch_add(1, Ordering::Relaxed)
     }

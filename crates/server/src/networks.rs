@@ -1,4 +1,4 @@
-//! Networks by address and prefix, and how addresses are counted.
+//! Networks by address and prefix, and the normalization of addresses for limits.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<(u128, u8)>);
 
-/// IPv4 addresses stand among IPv6 ones (RFC 4291 §2.5.5.2), so that both kinds are one number.
+/// Maps IPv4 addresses to IPv6 (RFC 4291 §2.5.5.2), so that both kinds are one number.
 fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -15,7 +15,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Bits in front of an IPv4 address among IPv6 ones.
+/// Bits before the IPv4 address in an IPv4-mapped one.
 const V4_OFFSET: u8 = 96;
 
 fn mask(prefix: u8) -> u128 {
@@ -29,7 +29,7 @@ impl Networks {
         self.0.iter().any(|(network, prefix)| (network ^ address) & mask(*prefix) == 0)
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -60,7 +60,7 @@ fn parse_one(text: &str) -> Result<(u128, u8), String> {
     Ok((bits(address), prefix))
 }
 
-/// An IPv4 address that came as an IPv6 one, as what it is.
+/// Converts an IPv4-mapped IPv6 address to IPv4.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -68,7 +68,7 @@ pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What limits count: an IPv4 address, or the /64 of an IPv6 one, all of which one subscriber has.
+/// The unit that limits count: an IPv4 address, or the /64 of an IPv6 one, which belongs to one subscriber.
 pub(crate) fn counted(address: IpAddr) -> IpAddr {
     match canonical(address) {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask(64))),

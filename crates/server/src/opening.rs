@@ -1,4 +1,4 @@
-//! Opening the log: whole, or, where its hot part is damaged, the archive of ended sessions alone.
+//! Opens the log, or, if its hot part is damaged, only the archive of ended sessions.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use agentbench_event_log::EventLog;
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{ArchiveLog, DiskConfig, DiskLog, OpenError, RecoveryReport};
 
-/// What opening the log found, as long as the process lives.
+/// The condition of the log, as found when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum LogCondition {
-    /// Everything that was promised is there, as far as it can be told.
+    /// No acknowledged event is known to be missing.
     #[default]
     Whole,
-    /// So many places of the log lack what was promised.
+    /// The number of places in the log where acknowledged events are missing.
     Missing(usize),
     /// The hot log cannot be opened, and why: ended sessions are served, read only.
     ArchiveOnly(String),
 }
 
 impl LogCondition {
-    /// The figure for metrics and alerts.
+    /// The value for metrics and alerts.
     pub(crate) const fn level(&self) -> u8 {
         match self {
             Self::Whole => 0,
@@ -32,16 +32,16 @@ impl LogCondition {
 /// An open log.
 pub(crate) struct OpenedLog {
     pub(crate) log: Arc<dyn EventLog>,
-    /// The engine, for housekeeping; none if nothing may be changed.
+    /// The engine, for housekeeping; `None` if the log is read-only.
     pub(crate) disk: Option<Arc<DiskLog>>,
     pub(crate) recovery: RecoveryReport,
     pub(crate) condition: LogCondition,
 }
 
-/// Opens what can be opened.
+/// Opens the log, or only its archive.
 ///
 /// # Errors
-/// [`OpenError`]: why the log as a whole cannot be opened, where the archive cannot be, either.
+/// [`OpenError`]: why the log cannot be opened, if the archive cannot be opened, either.
 pub(crate) fn open(config: &DiskConfig, faults: Arc<Faults>) -> Result<OpenedLog, OpenError> {
     let error = match DiskLog::open_with_faults(config.clone(), faults) {
         Ok((disk, recovery)) => {

@@ -1,5 +1,5 @@
-//! Requests that the server makes itself (for keys, of alerts, with spans), with a limit on what comes back. The time limit is
-//! the caller's.
+//! Requests that the server makes itself (for keys, alerts and spans), with a size limit on responses. The caller sets the
+//! time limit.
 
 use std::io;
 use std::path::Path;
@@ -8,17 +8,17 @@ use std::time::Duration;
 use agentbench_http_client::{HttpClient, RequestBuilder, StatusCode, header::CACHE_CONTROL};
 use bytes::Bytes;
 
-/// Largest answer that is read, in bytes; sets of keys have a few thousand.
+/// Size limit of a response, in bytes; key sets have a few thousand.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Where requests go.
+/// The destination of requests.
 pub(crate) struct Destination(HttpClient);
 
-/// What came back.
+/// The response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
-    /// How long the other end says that it stays right.
+    /// How long the response stays valid, according to its `Cache-Control`.
     pub(crate) max_age: Option<Duration>,
 }
 
@@ -29,15 +29,15 @@ impl Destination {
         HttpClient::new(setting, url, authority).map(Self)
     }
 
-    /// The target of requests there.
+    /// The target of requests.
     pub(crate) fn path(&self) -> &str {
         self.0.path()
     }
 
-    /// Sends one request to where the settings say.
+    /// Sends one request to the destination.
     ///
     /// # Errors
-    /// What went wrong, in words for the log.
+    /// A description of the failure for the log.
     pub(crate) async fn send(&self, request: RequestBuilder, body: Bytes) -> Result<Answer, String> {
         let response = self.0.send(request, body).await.map_err(|error| error.to_string())?;
         let status = response.status();

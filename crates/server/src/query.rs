@@ -13,13 +13,13 @@ impl Query {
     /// Reads names and values.
     ///
     /// # Errors
-    /// Names the first parameter whose bytes are not UTF-8, once they are decoded: what is lost in reading could be anything.
+    /// Names the first parameter that is not UTF-8 after percent-decoding.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self, Refusal> {
         let text = text.unwrap_or("");
         let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
         let written = text.split('&').filter(|part| !part.is_empty());
         if let Some(((name, _), _)) = pairs.iter().zip(written).find(|(_, part)| !is_text(part)) {
-            // Of what was sent only a name that could be one of ours is said back.
+            // Only a name that could be one of the API's is echoed.
             let plain = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
             let name = if plain { name } else { "query" };
             let detail = format!("{name} in the address is not UTF-8 text; percent-encode its UTF-8 bytes");
@@ -70,7 +70,7 @@ impl Query {
     }
 }
 
-/// Whether a part of a query is UTF-8 behind its percent-encoding (URL standard, "percent-decode").
+/// Whether a part of a query is UTF-8 after percent-decoding (URL standard, "percent-decode").
 fn is_text(part: &str) -> bool {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
     let (mut bytes, mut rest) = (Vec::with_capacity(part.len()), part.as_bytes());

@@ -1,4 +1,4 @@
-//! Tokens that are good by their signature and no longer good: kept in memory, and in `revocations.jsonl` of the data folder.
+//! Revocations of tokens: kept in memory, and in `revocations.jsonl` of the data folder.
 //!
 //! A revocation is in force for new connections and requests as soon as [`Revocations::add`] returns, and for open connections
 //! with the next tick of their worker. One line of the file is `{"at":1760000000000,"jti":"…"}`, or `"user"`, or `"issuedBefore"`.
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the file in the data folder.
 const FILE: &str = "revocations.jsonl";
-/// Revocations of single tokens and users at most: beyond that, `issuedBefore` says it for all of them.
+/// Maximum number of revocations of single tokens and users: beyond that, `issuedBefore` can replace all of them.
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// What is revoked.
@@ -26,9 +26,9 @@ const MAX_ENTRIES: usize = 1_000_000;
 pub enum Revocation {
     /// The token with this id.
     Jti(String),
-    /// The user's tokens that were issued up to the moment of the revocation, and those that do not say when they were.
+    /// The user's tokens that were issued up to the moment of the revocation, and those without a time of issue.
     User(String),
-    /// Everybody's tokens that were issued before this time, ms since 1970, and those that do not say when they were.
+    /// All users' tokens that were issued before this time, ms since 1970, and those without a time of issue.
     IssuedBefore(u64),
 }
 
@@ -42,10 +42,10 @@ pub struct Revoked {
     pub what: Revocation,
 }
 
-/// Reads a file of revocations; none if there is no file. A last line without an end was never acknowledged and is left out.
+/// Reads a file of revocations; a missing file has none. An incomplete last line was never acknowledged and is skipped.
 ///
 /// # Errors
-/// A file that cannot be read, or a whole line that says nothing known: a list of revocations with holes is no list.
+/// The file cannot be read, or a complete line is invalid: revocations must not be lost silently.
 pub fn load(path: &Path) -> io::Result<Vec<Revoked>> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
@@ -68,7 +68,7 @@ pub fn load(path: &Path) -> io::Result<Vec<Revoked>> {
         .collect()
 }
 
-/// Adds one revocation to the file, durably. What an interrupted write has left at its end is removed first.
+/// Appends one revocation to the file, durably. The rest of an interrupted write is removed first.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -85,7 +85,7 @@ pub fn append(path: &Path, revoked: &Revoked) -> io::Result<()> {
     if end == 0
         && let Some(folder) = path.parent()
     {
-        // The name of a new file has to survive, too.
+        // The directory entry of a new file has to be durable, too.
         File::open(folder)?.sync_all()?;
     }
     Ok(())
@@ -109,7 +109,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 #[derive(Debug, Default)]
 struct Index {
     tokens: HashSet<String>,
-    /// Until when a user's tokens are revoked, ms since 1970.
+    /// Time up to which a user's tokens are revoked, ms since 1970.
     users: HashMap<String, u64>,
     issued_before: u64,
 }
@@ -142,14 +142,14 @@ impl Index {
 #[derive(Debug)]
 pub(crate) struct Revocations {
     index: RwLock<Index>,
-    /// Rises with each revocation, so that a worker sees with one look whether there is a new one.
+    /// Incremented with each revocation, so that workers detect new ones by a comparison.
     generation: AtomicU64,
     path: PathBuf,
     writing: Mutex<()>,
 }
 
 impl Revocations {
-    /// Those that the data folder has.
+    /// Loads the revocations of the data folder.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(FILE);
         let mut index = Index::default();
@@ -162,10 +162,10 @@ impl Revocations {
         self.index.read().unwrap_or_else(PoisonError::into_inner).len() < MAX_ENTRIES
     }
 
-    /// Puts a revocation into force, then stores it. Waits for the disk.
+    /// Applies a revocation, then stores it. Blocks on the disk.
     ///
     /// # Errors
-    /// If it is in force but not stored: it would end with the process.
+    /// The revocation applies but is not stored: it would end with the process.
     pub(crate) fn add(&self, revoked: &Revoked) -> io::Result<()> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.index.write().unwrap_or_else(PoisonError::into_inner).add(revoked.clone());

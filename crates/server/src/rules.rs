@@ -1,4 +1,4 @@
-//! The rules that sockets and HTTP have in common: what a command or an event needs, what it costs, which session a name means.
+//! Rules shared by WebSocket and HTTP: permissions and costs of commands and events, and the parsing of session ids.
 
 use agentbench_auth::Permission;
 use agentbench_protocol::{Authorship, Command, ErrorCode, Outline, Refusal, SessionId};
@@ -10,18 +10,18 @@ pub(crate) fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The refusal of a name that no session has.
+/// The refusal of an unknown session.
 pub(crate) fn no_such_session() -> Refusal {
     Refusal::new(ErrorCode::SessionNotFound, "there is no such session")
 }
 
-/// The session with this name. Text that is no name of a session is no session's name.
+/// Parses a session id. An invalid id is refused like an unknown session.
 pub(crate) fn parse_session_id(name: &str) -> Result<SessionId, Refusal> {
     name.parse().map_err(|_| no_such_session())
 }
 
-/// The session that this user creates with this command: the same command again means the same session, on whatever
-/// worker and after a restart (a UUID of version 8, RFC 9562 §5.8, from SHA-256).
+/// The id of the session that this user creates with this command: a repeated command gets the same session, on any worker
+/// and after a restart (a UUID of version 8, RFC 9562 §5.8, from SHA-256).
 pub(crate) fn derive_session_id(user: &str, command: &str) -> SessionId {
     let mut hash = Sha256::new();
     hash.update((user.len() as u64).to_le_bytes());
@@ -34,7 +34,7 @@ pub(crate) fn derive_session_id(user: &str, command: &str) -> SessionId {
     SessionId::from_u128((version & !(0x3 << 62)) | (0x2 << 62))
 }
 
-/// What an event needs: agents do not review themselves, and reviewers do not publish for agents.
+/// The permission to publish an event: agents do not review themselves, and reviewers do not publish for agents.
 pub(crate) fn publishing_needs(outline: Outline) -> Permission {
     match outline.author {
         Authorship::Publisher => Permission::SessionPublish,
@@ -42,7 +42,7 @@ pub(crate) fn publishing_needs(outline: Outline) -> Permission {
     }
 }
 
-/// The refusal of whoever has not got that.
+/// The refusal of an event for lack of that permission.
 pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
     let needed = publishing_needs(outline);
     Refusal::new(
@@ -51,8 +51,8 @@ pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
     )
 }
 
-/// How many messages a command counts as, by the work that it makes: an event takes some 5 µs, a page of sessions or of
-/// history a hundred, a search up to two thousand.
+/// The number of messages that a command counts as, by the work it causes: an event takes some 5 µs, a page of sessions or
+/// of history a hundred, a search up to two thousand.
 pub(crate) fn cost_of(command: &Command) -> u64 {
     match command {
         Command::GetSessionList(query) if query.q.is_some() => COST_OF_SEARCH,
@@ -69,7 +69,7 @@ pub(crate) const COST_OF_PAGE: u64 = 20;
 /// See [`cost_of`].
 pub(crate) const COST_OF_SEARCH: u64 = 200;
 
-/// What a command needs; `None` if any token will do.
+/// The permission that a command needs; `None` if any token suffices.
 pub(crate) fn permission_for(command: &Command) -> Option<Permission> {
     Some(match command {
         Command::CreateSession(_) => Permission::SessionCreate,
@@ -89,7 +89,7 @@ pub(crate) fn permission_for(command: &Command) -> Option<Permission> {
     })
 }
 
-/// Whether the audit log has a line of the command when it is let through.
+/// Whether an allowed command is recorded in the audit log.
 pub(crate) fn is_written_down(command: &Command) -> bool {
     !matches!(
         command,

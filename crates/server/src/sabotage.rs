@@ -1,8 +1,8 @@
-//! A server that is broken on purpose, so that the suite can prove that it notices: four defects, each the kind of
-//! mistake that a hub like this one makes.
+//! A server that is broken on purpose, so that the suite can prove that it detects defects: four of them, each a typical
+//! mistake of a hub like this one.
 //!
 //! They exist only behind the cargo feature `sabotage`, which no release has; there `AGENTBENCH_SABOTAGE` names the
-//! defect. Without the feature everything here is nothing at all.
+//! defect. Without the feature all of this does nothing.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Sabotage {
         Self { defect }
     }
 
-    /// Acks before the log has it.
+    /// Acks events before they are logged.
     pub(crate) fn log(self, log: Arc<dyn EventLog>) -> Arc<dyn EventLog> {
         match self.defect {
             Some(broken::Defect::AckBeforeLog) => Arc::new(broken::EagerLog::new(log)),
@@ -60,7 +60,7 @@ impl Sabotage {
         }
     }
 
-    /// Forgets the dedupe window when a session is loaded.
+    /// Drops the dedupe window when a session is loaded.
     pub(crate) fn dedupe_tail(self, tail: &[Frame]) -> &[Frame] {
         if self.defect == Some(broken::Defect::ForgetDedupe) { &[] } else { tail }
     }
@@ -117,7 +117,7 @@ mod broken {
         }
     }
 
-    /// All events as one frame, its first two the wrong way round. Their envelopes say their real places.
+    /// All events as one frame with the first two swapped. Their envelopes keep their real positions.
     pub(super) fn swap_two(frames: &[Frame]) -> Cow<'_, [Frame]> {
         let mut records: Vec<Record<'_>> =
             frames.iter().flat_map(|frame| frame.records().map(|(_, record)| record)).collect();
@@ -131,10 +131,10 @@ mod broken {
         Cow::Owned(vec![builder.finish()])
     }
 
-    /// How long an acked event is nowhere but in memory.
+    /// How long an acked event is only in memory.
     const LATE_BY: Duration = Duration::from_millis(300);
 
-    /// Says that it has everything at once, and writes it a little later.
+    /// A log that reports commits at once and writes them a little later.
     pub(super) struct EagerLog {
         inner: Arc<dyn EventLog>,
         heads: Mutex<HashMap<SessionId, Head>>,

@@ -1,4 +1,4 @@
-//! What all workers share: settings, the gate, the log, the catalog, the counts that bound the whole process.
+//! State shared by all workers: settings, the gate, the log, the catalog, and process-wide limits.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl Shared {
         self.ops.auditor.wait_for_room(|| self.gate.doors.is_draining()).await
     }
 
-    /// What the owners of sessions on a worker are made of.
+    /// The dependencies of a worker's session owners.
     pub(crate) fn owner_parts(&self, worker: usize, numbers: Rc<MessageNumbers>) -> OwnerParts {
         let config = &self.config;
         OwnerParts {
@@ -107,7 +107,7 @@ impl Shared {
                 exemplars: config.watch.exemplars,
             },
             no_such_session: self.storage.no_such_session(),
-            // Without randomness there are no epochs, and without epochs no honest positions: the process cannot go on.
+            // Without random epochs positions would be ambiguous, so the process cannot continue.
             random: Box::new(|| getrandom::u64().expect("the system gives random numbers")),
             sabotage: self.sabotage,
         }

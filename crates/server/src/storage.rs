@@ -1,4 +1,4 @@
-//! What the server keeps: the log of sessions with its catalog and readers, and the evidence.
+//! The server's storage: the log of sessions with its catalog and readers, and the evidence.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::session::reading::LogReader;
 /// See the module.
 pub(crate) struct Storage {
     pub(crate) log: Arc<dyn EventLog>,
-    /// What opening the log found.
+    /// The condition of the log when it was opened.
     pub(crate) condition: LogCondition,
     /// The log was damaged when it was opened.
     pub(crate) is_damaged: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Storage {
     pub(crate) evidence: Arc<Store>,
 }
 
-/// An open log, and what opening it found.
+/// An open log and the report of its recovery.
 pub(crate) struct Opened {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) condition: LogCondition,
@@ -46,7 +46,7 @@ impl Storage {
         }
     }
 
-    /// The refusal of a name that no session has. Where live sessions cannot be read, their absence proves nothing.
+    /// The refusal of an unknown session. If live sessions cannot be read, the session may still exist.
     pub(crate) fn no_such_session(&self) -> Refusal {
         if matches!(self.condition, LogCondition::ArchiveOnly(_)) {
             let detail =

@@ -1,10 +1,10 @@
-//! What an event says of its trace: `metadata.traceparent` (W3C Trace Context §3.2), checked when the event was taken.
+//! The trace context of an event: `metadata.traceparent` (W3C Trace Context §3.2), validated when the event was admitted.
 
 use serde::Deserialize;
 
 /// Bit of the flags that says that the caller records this trace.
 const SAMPLED: u8 = 1;
-/// What an envelope has somewhere if it has one; looked for before anything is parsed.
+/// Searched for in an envelope before it is parsed: without it there is no trace context.
 const KEY: &[u8] = b"\"traceparent\"";
 
 /// The caller's span, and whether the caller records its trace.
@@ -26,7 +26,7 @@ struct Metadata {
 }
 
 impl TraceParent {
-    /// Of an event as readers get it; `None` if it has none.
+    /// The trace context of an event in its delivered form, if it has one.
     pub(crate) fn of_event(body: &[u8]) -> Option<Self> {
         if !body.windows(KEY.len()).any(|window| window == KEY) {
             return None;

@@ -1,12 +1,12 @@
-//! Whether evidence that an event names was uploaded.
+//! Checks whether the evidence that an event names was uploaded.
 
 use std::sync::Arc;
 
 use agentbench_evidence::{Found, Hash, Store};
 use agentbench_protocol::{Doubtful, Doubts, SessionId};
 
-/// Looks the evidence up that is named, on a thread that may wait for the disk. An upload that is under way counts, and a disk
-/// that does not answer puts nothing in doubt.
+/// Looks up the named evidence on a blocking thread. An upload in progress counts as uploaded, and an unresponsive disk
+/// causes no warning.
 pub(crate) async fn check(store: &Arc<Store>, session: SessionId, doubts: Doubts) -> Doubts {
     let Some(hash) = doubts.evidence.map(Hash::from_bytes) else { return doubts };
     let store = Arc::clone(store);

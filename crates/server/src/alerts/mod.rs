@@ -1,7 +1,7 @@
-//! Alerts: rules held against the server's own figures twice a second, so that whoever runs it hears of trouble before its
-//! users do. They go to the log, to a webhook, to `/metrics` and to `GET /api/v1/alerts`.
+//! Alerts: rules evaluated against the server's own metrics twice a second, so that operators learn of problems before users
+//! do. Alerts are reported in the log, to a webhook, in `/metrics` and by `GET /api/v1/alerts`.
 //!
-//! - `rules` is the table, `state` the machine that keeps one rule from flapping, `webhook` tells others,
+//! - `rules` is the table, `state` the state machine that keeps one rule from flapping, `webhook` notifies other systems,
 //!   `prometheus` writes the same rules for Prometheus.
 
 pub(crate) mod prometheus;
@@ -20,7 +20,7 @@ use rules::{RULES, Readings, Rule, Severity};
 use state::{Machine, State};
 use webhook::Outgoing;
 
-/// Changes that are kept for whoever asks.
+/// Number of recent changes that are kept.
 const MAX_CHANGES: usize = 100;
 
 /// A rule with its state.
@@ -128,7 +128,7 @@ impl Alerts {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds every rule against new readings. What fires or clears is said in the log and given to the webhook.
+    /// Evaluates every rule with new readings. Rules that fire or clear are logged and queued for the webhook.
     pub(crate) fn evaluate(&self, now: u64, readings: &Readings) {
         let mut inner = self.inner();
         let Inner { watched, changes } = &mut *inner;
@@ -187,7 +187,7 @@ impl Alerts {
         AlertsInfo { rules, changes: inner.changes.iter().cloned().collect() }
     }
 
-    /// The states as a figure.
+    /// The states as a metric.
     pub(crate) fn gather(&self) -> Figure {
         let inner = self.inner();
         let values = inner.watched.iter().map(|it| {

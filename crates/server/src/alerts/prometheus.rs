@@ -1,7 +1,7 @@
 //! The same rules for Prometheus, with the thresholds and times of the settings' defaults.
 //!
 //! Prometheus has one threshold for firing and clearing and keeps a rule firing by time alone (`keep_firing_for`), so it may
-//! clear a little earlier than the server does. What it reads of the last ten seconds here is of the last minute there.
+//! clear a little earlier than the server does. Readings over the last ten seconds here are over the last minute there.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ pub fn prometheus_rules() -> String {
          groups:\n  - name: agentbench\n    rules:\n",
     );
     for rule in RULES {
-        // Every default is a limit; a test says so.
+        // Every default is a limit; a test checks it.
         if let Some(limit) = default_of(rule) {
             write_rule(&mut page, rule, &limit);
         }

@@ -1,8 +1,8 @@
-//! One rule's state over time: ok → pending → firing → ok. A pure machine: time and readings are given to it.
+//! One rule's state over time: ok → pending → firing → ok. A pure state machine: time and readings are its inputs.
 //!
-//! A reading beyond the threshold makes it pending, and firing when it has stayed there for long enough. Firing, it has to
-//! stay on the good side of the clearing level for long enough to be ok: so a reading that dances around the threshold
-//! neither fires nor clears with every step.
+//! A reading beyond the threshold makes the rule pending, and firing once readings have stayed there for long enough. A
+//! firing rule clears once readings have stayed on the good side of the clearing level for long enough, so readings that
+//! oscillate around the threshold do not fire and clear it with every step.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ impl Limit {
     /// Reads `THRESHOLD,FOR,CLEAR` (ms); `None` for `off`.
     ///
     /// # Errors
-    /// Says what it has to be.
+    /// Describes the expected form.
     pub fn parse(text: &str) -> Result<Option<Self>, String> {
         if text.trim() == "off" {
             return Ok(None);
@@ -46,7 +46,7 @@ pub(crate) enum Direction {
     Below,
 }
 
-/// What a rule says now.
+/// The state of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -59,7 +59,7 @@ pub(crate) enum State {
     Firing,
 }
 
-/// One rule's machine.
+/// One rule's state machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
     direction: Direction,
@@ -83,7 +83,7 @@ impl Machine {
         self.limit.threshold
     }
 
-    /// Takes a reading at a time (ms); what cannot be read is not bad. Tells whether the state is another.
+    /// Processes a reading at a time (ms); a missing reading counts as good. Returns whether the state has changed.
     pub(crate) fn step(&mut self, now: u64, reading: Option<f64>) -> bool {
         let beyond = |level: f64| match (self.direction, reading) {
             (_, None) => false,

@@ -1,8 +1,7 @@
-//! Tells another system over HTTP: a POST for each rule that fires or clears, signed, tried again for a while, from a queue
-//! with a bound.
+//! The alert webhook: a signed POST for each rule that fires or clears, retried for a while, from a bounded queue.
 //!
 //! `Agentbench-Signature: sha256=…` is HMAC-SHA256 in hexadecimal digits of `Agentbench-Timestamp` (seconds since 1970), a full
-//! stop, and the body as sent. Whoever receives it should refuse old timestamps, or a copy of it could be sent again later.
+//! stop, and the body as sent. Receivers should refuse old timestamps to prevent replays.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -24,16 +23,16 @@ use crate::config::Webhook;
 use crate::figures::metrics::Metrics;
 use crate::outgoing::Destination;
 
-/// Messages that may wait; beyond that the oldest is given up, since the newest is the truth.
+/// Maximum number of queued messages; beyond it the oldest is dropped, since the newest has the current state.
 const QUEUE: usize = 64;
-/// Times that a message is tried: with the pauses between them nearly five minutes.
+/// Attempts to send a message: with the pauses between them nearly five minutes.
 const TRIES: u32 = 8;
-/// The first pause; each is twice the one before.
+/// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest time that one try may take.
+/// Time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What waits for the webhook.
+/// The queue of messages for the webhook.
 pub(crate) struct Outgoing {
     node: String,
     queue: Mutex<VecDeque<String>>,
@@ -45,7 +44,7 @@ impl Outgoing {
         Self { node: node.to_owned(), queue: Mutex::default(), filled: Notify::new() }
     }
 
-    /// A rule fires, or has cleared.
+    /// Queues a message about a rule that fires or has cleared.
     pub(super) fn push(&self, now: u64, rule: &Rule, machine: &Machine, value: Option<f64>) {
         let body = serde_json::json!({
             "node": self.node,
@@ -68,7 +67,7 @@ impl Outgoing {
         self.filled.notify_one();
     }
 
-    /// Messages that wait, and how many may.
+    /// Queued messages, and their bound.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.queue.lock().unwrap_or_else(PoisonError::into_inner).len(), QUEUE)
     }
@@ -78,15 +77,15 @@ impl Outgoing {
     }
 }
 
-/// Where messages go.
+/// The destination of messages.
 ///
 /// # Errors
-/// An address that is none, or an authority that cannot be read.
+/// The address is invalid, or the CA file cannot be read.
 pub(crate) fn target(webhook: &Webhook) -> io::Result<Destination> {
     Destination::new("ALERT_WEBHOOK_URL", &webhook.url, webhook.authority.as_deref())
 }
 
-/// Sends what waits, one after the other, for ever.
+/// Sends queued messages, one at a time; never returns.
 pub(crate) async fn send_all(
     outgoing: &Outgoing,
     metrics: &Metrics,
@@ -103,7 +102,7 @@ pub(crate) async fn send_all(
     }
 }
 
-/// Tries until it is taken, or for long enough. Tells whether it was.
+/// Sends a message, with retries. Returns whether the webhook accepted it.
 async fn send(webhook: &Webhook, target: &Destination, body: &str) -> bool {
     for attempt in 0..TRIES {
         if attempt > 0 {
@@ -147,7 +146,7 @@ fn signature(secret: &str, timestamp: u64, body: &str) -> String {
 mod tests {
     use super::*;
 
-    /// As `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret` has it.
+    /// The expected value is from `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret`.
     #[test]
     fn signatures_are_what_openssl_makes() {
         let expected = "sha256=49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";

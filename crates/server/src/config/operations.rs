@@ -1,4 +1,4 @@
-//! The settings of what operators look through: log lines, profiles, traces.
+//! The settings of operations: log lines, profiles, traces.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ pub struct Operations {
     pub log_burst: u64,
     /// Administrators may take CPU profiles.
     pub enable_profiling: bool,
-    /// Where spans go, if anywhere.
+    /// The address that spans are sent to, if any.
     pub otlp_endpoint: Option<String>,
-    /// Port of the probes, served by a thread of its own.
+    /// The port for probes, served by a separate thread.
     pub health_port: Option<u16>,
     /// Time after which a worker that does not turn ends the process.
     pub worker_timeout: Option<Duration>,

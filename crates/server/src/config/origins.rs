@@ -1,4 +1,5 @@
-//! Which pages' scripts may connect: browsers name the page's origin (RFC 6454), other programs send none and are not asked.
+//! The origins of pages whose scripts may connect: browsers send the page's origin (RFC 6454); other programs send none and
+//! are not checked.
 
 /// The allowed origins. Pages of the server itself are always among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,8 +38,8 @@ impl Origin {
         default_port(&self.scheme).is_some()
     }
 
-    /// Whether it is that of the server's own pages. A proxy may have ended TLS, so the scheme is the browser's; a `Host`
-    /// without port means its default.
+    /// Whether it is the origin of the server's own pages. A proxy may terminate TLS, so the browser's scheme counts; a
+    /// `Host` without port means the scheme's default.
     fn is_of(&self, host: &str) -> bool {
         host_and_port(host).is_some_and(|(host, port)| {
             self.is_web() && host == self.host && port.or_else(|| default_port(&self.scheme)) == self.port
@@ -80,11 +81,11 @@ fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
 }
 
 impl Origins {
-    /// Reads a list of words and origins, with commas between them. Nothing at all is `localhost, extensions` in
-    /// development and nobody else in production.
+    /// Parses a comma-separated list of words and origins. An empty list is `localhost, extensions` in development and no
+    /// other origin in production.
     ///
     /// # Errors
-    /// Says which part is neither a word nor an origin.
+    /// Names the part that is neither a word nor an origin.
     pub fn parse(text: &str, production: bool) -> Result<Self, String> {
         if text.trim().is_empty() {
             let open = !production;

@@ -1,4 +1,4 @@
-//! The settings of who gets in: TLS, proxies, limits by address and user, an issuer's keys, the audit log.
+//! The security settings: TLS, proxies, limits by address and user, an issuer's keys, the audit log.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use agentbench_audit::faults::Faults;
 use super::texts::{ConfigError, DAY_MS, Texts};
 pub use crate::networks::Networks;
 
-/// Connections a second of one address in production: an office behind one address that comes back after a restart.
+/// Connections a second of one address in production: enough for an office behind one address to reconnect after a restart.
 const PRODUCTION_CONNECTION_RATE: u64 = 500;
 /// Lines of the audit log that may wait for its disk: some seconds of a busy server, and a few megabytes.
 const AUDIT_QUEUE: usize = 8192;
@@ -46,11 +46,11 @@ pub struct Audit {
     pub max_bytes: u64,
     /// Age at which a new one is begun.
     pub max_age: Option<Duration>,
-    /// Whether decisions wait for a slow disk; if not, lost lines are counted and said.
+    /// Whether decisions wait for a slow disk; if not, lost lines are counted and reported.
     pub wait_when_full: bool,
     /// Lines that may wait for the disk; no setting.
     pub queue: usize,
-    /// What a test has its disk do wrong; no setting.
+    /// Disk faults injected by a test; no setting.
     pub faults: Faults,
 }
 
@@ -73,7 +73,7 @@ impl Default for Audit {
 pub struct Security {
     /// TLS on the port, if any.
     pub tls: Option<TlsFiles>,
-    /// Networks whose word on a client's address is believed.
+    /// Networks that are trusted to report a client's address.
     pub trusted_proxies: Networks,
     /// Connections from there begin with a PROXY header.
     pub proxy_protocol: bool,

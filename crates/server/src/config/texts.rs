@@ -35,7 +35,7 @@ impl fmt::Display for Origin {
 /// A setting that cannot be used, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The text does not say what it should.
+    /// The value is invalid.
     #[error("{name} ({origin}): {detail}")]
     Invalid {
         /// The setting.
@@ -57,10 +57,10 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Puts the layers together. `file` is the text of `agentbench.toml` if there is one; `flags` are pairs of name and value.
+    /// Merges the layers. `file` is the text of `agentbench.toml`, if it exists; `flags` are pairs of name and value.
     ///
     /// # Errors
-    /// A file that is not TOML, or has a key that is no setting.
+    /// The file is not TOML, or has an unknown key.
     pub fn gather(
         file: Option<&str>,
         env: impl Fn(&str) -> Option<String>,

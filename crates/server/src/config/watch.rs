@@ -1,4 +1,4 @@
-//! The settings of what watches over the server: exemplars, stalled sessions, alerts and their webhook.
+//! The settings of monitoring: exemplars, stalled sessions, alerts and their webhook.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,14 +12,14 @@ pub use crate::alerts::state::Limit;
 pub struct Webhook {
     /// `http://` or `https://`.
     pub url: String,
-    /// What messages are signed with.
+    /// The secret that signs messages.
     pub secret: String,
     /// The authority of its certificate; the machine's own if `None`.
     pub authority: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Webhook {
-    /// Without the secret, and without the address, which often holds one, too.
+    /// Omits the secret and the address, which often contains one, too.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Webhook").finish_non_exhaustive()
     }
@@ -28,13 +28,13 @@ impl std::fmt::Debug for Webhook {
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
-    /// Keep the traces that events name beside the histograms.
+    /// Record the traces that events name as exemplars of histograms.
     pub exemplars: bool,
     /// Silence after which a running session may be stalled.
     pub stall_after: Duration,
-    /// Each rule's limit, by name; those that are turned off are not there.
+    /// The limit of each rule that is turned on, by name.
     pub limits: Vec<(&'static str, Limit)>,
-    /// Where alerts are sent, if anywhere.
+    /// The webhook that alerts are sent to, if any.
     pub webhook: Option<Webhook>,
 }
 

@@ -1,8 +1,8 @@
-//! What each address may do in a second, for very many addresses in little memory.
+//! Rate limits by address, for very many addresses in little memory.
 //!
-//! Two generations of entries: one that is used now, and the one before it. An address that is seen moves to the new one; when
-//! that is full, it becomes the old one and the old one is forgotten, so there are never more than twice [`GENERATION`]. Whoever
-//! could make the table forget him needs that many addresses, and then has no use for it.
+//! Entries live in two generations, a current and a previous one. An address in use moves to the current one; when that is
+//! full, it becomes the previous one and the old previous one is dropped, so there are never more than twice [`GENERATION`]
+//! entries. An attacker needs that many addresses to evict his own entry, and then no longer needs to.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::networks::counted;
 /// Entries of one generation; both together are about 13 MB.
 const GENERATION: usize = 65_536;
 
-/// What is counted for one address.
+/// The counters of one address.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     connections: Bucket,
@@ -43,7 +43,7 @@ impl Addresses {
         Self { connection_rate, message_rate, failure_rate, generations: Mutex::default() }
     }
 
-    /// Takes one new connection from the address's rate, or tells after how many ms there will be one.
+    /// Takes a new connection from the address's rate, or returns the time in ms until one is available.
     pub(crate) fn take_connection(&self, address: IpAddr, now: u64) -> Result<(), u64> {
         if self.connection_rate == 0 {
             return Ok(());

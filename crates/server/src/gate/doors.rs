@@ -1,4 +1,4 @@
-//! Whether anybody new is let in, and whether requests still wait for their answers: what a drain goes by.
+//! Drain state: whether new clients are admitted, and whether HTTP requests are in progress.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +11,11 @@ use crate::control::Control;
 #[derive(Debug, Default)]
 pub(crate) struct Doors {
     draining: AtomicBool,
-    /// Asked to drain over HTTP: not ready, nobody new, but not stopping before its host says so.
+    /// A drain was requested over HTTP: not ready, no new clients, but stopping only when the host program does so.
     retiring: AtomicBool,
-    /// HTTP requests that have not been answered.
+    /// HTTP requests in progress.
     requests: AtomicI64,
-    /// The program around the server.
+    /// The host program, which runs the server.
     host: Mutex<Option<mpsc::Sender<Control>>>,
 }
 
@@ -28,12 +28,12 @@ impl Doors {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nobody new is let in.
+    /// Whether new clients are refused.
     pub(crate) fn are_closed(&self) -> bool {
         self.is_draining() || self.retiring.load(Ordering::Relaxed)
     }
 
-    /// Begins to drain, if the program around the server takes it.
+    /// Starts to drain, if the host program accepts the request.
     pub(crate) fn retire(&self) -> bool {
         if self.are_closed() {
             return true;
@@ -43,12 +43,12 @@ impl Doors {
         is_taken
     }
 
-    /// Names the program around the server, which gets what administrators ask for.
+    /// Sets the host program that receives administrators' requests.
     pub(crate) fn set_host(&self, host: mpsc::Sender<Control>) {
         *self.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(host);
     }
 
-    /// Passes a request on to the program around the server. Returns whether it takes it.
+    /// Forwards a request to the host program. Returns whether it accepts it.
     pub(crate) fn tell_host(&self, control: Control) -> bool {
         let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
         host.as_ref().is_some_and(|host| host.try_send(control).is_ok())
@@ -58,7 +58,7 @@ impl Doors {
         self.requests.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Whether HTTP requests wait for their answers.
+    /// Whether HTTP requests are in progress.
     pub(crate) fn has_requests(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0
     }

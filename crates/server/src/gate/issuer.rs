@@ -1,5 +1,5 @@
-//! What is known of the issuer: when its keys were last fetched, whether it answers, who waits for a fetch. The job that fetches
-//! is [`crate::housekeeping::issuer`].
+//! The state of the issuer: when its keys were last fetched, whether it answers, and tasks that wait for a fetch. The job
+//! that fetches is [`crate::housekeeping::issuer`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,21 +10,21 @@ use tokio::sync::{Notify, watch};
 use crate::clock;
 use crate::config::Jwks;
 
-/// Longest time that one fetch may take.
+/// Time limit of one fetch.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What workers know of the thread that fetches.
+/// State shared by the workers and the fetching thread.
 pub(crate) struct Issuer {
     pub(crate) settings: Jwks,
     pub(crate) wanted: Notify,
-    /// Fetches that have ended, well or not.
+    /// Completed fetches, successful or not.
     ended: watch::Sender<u64>,
     last_began: Mutex<Option<Instant>>,
     is_fetching: AtomicBool,
     is_down: AtomicBool,
-    /// Keys that are not used, as the log has them.
+    /// Unused keys, as last logged.
     unused: Mutex<Vec<String>>,
-    /// When keys were last taken; the start until then.
+    /// When keys were last received, initially the start.
     last_taken: Mutex<Instant>,
 }
 
@@ -45,8 +45,8 @@ impl Issuer {
         }
     }
 
-    /// Has the keys fetched and waits for the end of that; at once if they were fetched just before: whoever makes up names of
-    /// keys cannot make us ask the issuer more often.
+    /// Requests a fetch of the keys and waits for its end. Returns at once if they were just fetched, so that made-up key ids
+    /// cannot cause more frequent fetches.
     pub(crate) async fn asked_again(&self) {
         let mut ended = self.ended.subscribe();
         if !self.is_fetching.load(Ordering::Acquire) {
@@ -55,11 +55,11 @@ impl Issuer {
             }
             self.wanted.notify_one();
         }
-        // Without an answer in time the keys are what they were.
+        // After a timeout the keys are unchanged.
         let _ = tokio::time::timeout(FETCH_TIMEOUT * 2, ended.changed()).await;
     }
 
-    /// Writes down which keys are not used and why, when that changes.
+    /// Logs which keys are not used and why, when that changes.
     pub(crate) fn note_unused(&self, url: &str, unused: Vec<String>) {
         let mut noted = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted != unused {
@@ -70,7 +70,7 @@ impl Issuer {
         }
     }
 
-    /// Time since the issuer last gave its keys, or since the start.
+    /// Time since keys were last received, or since the start.
     pub(crate) fn silent_for(&self) -> Duration {
         clock::since(*self.last_taken.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -86,19 +86,19 @@ impl Issuer {
         *self.last_began.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::instant());
     }
 
-    /// A fetch has ended, well or not.
+    /// Records the end of a fetch, successful or not.
     pub(crate) fn end(&self) {
         self.is_fetching.store(false, Ordering::Release);
         self.ended.send_modify(|count| *count += 1);
     }
 
-    /// The issuer has given its keys.
+    /// Records a successful fetch.
     pub(crate) fn has_answered(&self) {
         *self.last_taken.lock().unwrap_or_else(PoisonError::into_inner) = clock::instant();
         self.is_down.store(false, Ordering::Relaxed);
     }
 
-    /// The issuer has not. Returns whether this is new.
+    /// Records a failed fetch. Returns whether the previous one succeeded.
     pub(crate) fn has_failed(&self) -> bool {
         !self.is_down.swap(true, Ordering::Relaxed)
     }

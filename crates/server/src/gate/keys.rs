@@ -1,4 +1,4 @@
-//! Keys by where they come from, and all together.
+//! The keys that verify tokens: the server's own, the issuer's, and their union.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,5 +1,5 @@
-//! The gate: who may come in. Keys and their issuer, revocations, users and their rates, producers, places, addresses, TLS,
-//! and whether anybody is let in at all.
+//! The gate: admission of clients. Keys and their issuer, revocations, users and their rates, producers, places, addresses,
+//! TLS, and the drain state.
 
 pub(crate) mod addresses;
 pub(crate) mod doors;
@@ -40,7 +40,7 @@ pub(crate) struct Gate {
     pub(crate) places: Arc<Places>,
     pub(crate) addresses: Addresses,
     pub(crate) penalties: Penalties,
-    /// Puts TLS on what is accepted, if the port speaks it.
+    /// Accepts TLS, if the port uses it.
     pub(crate) tls: Option<Acceptor>,
     pub(crate) doors: Doors,
 }
@@ -71,12 +71,12 @@ impl Gate {
         }
     }
 
-    /// The keys that tokens are checked with.
+    /// The keys that verify tokens.
     pub(crate) fn keys(&self) -> Arc<KeyRing> {
         self.keys.all()
     }
 
-    /// Replaces the server's own keys; open connections keep the grants that they have.
+    /// Replaces the server's own keys; open connections keep their grants.
     pub(crate) fn set_keys(&self, keys: KeyRing) {
         self.keys.set_own(keys);
     }
@@ -91,7 +91,7 @@ impl Gate {
         self.keys.hidden_by_own(issuers)
     }
 
-    /// Whether asking the issuer could change that a token was refused.
+    /// The issuer, if fetching its keys could make a refused token valid.
     pub(crate) fn issuer_may_know(&self, error: AuthError) -> Option<&Issuer> {
         let issuer = self.issuer.as_ref()?;
         let of_a_key =
@@ -100,17 +100,17 @@ impl Gate {
         may_know.then_some(issuer)
     }
 
-    /// What a token gives to its holder now, unless it was revoked.
+    /// The grant of a token, unless it was revoked.
     pub(crate) fn authenticate(&self, token: &str, now: u64) -> Result<Grant, AuthError> {
         let grant = self.keys().verify(token, now)?;
         if self.revocations.holds(&grant) { Err(AuthError::Revoked) } else { Ok(grant) }
     }
 
-    /// Revokes tokens: at once for whoever comes, within a tick for whoever is connected. Waits for the disk; gives the
-    /// time from which it holds.
+    /// Revokes tokens: at once for new connections, within a tick for open ones. Blocks on the disk; returns the time from
+    /// which the revocation applies.
     ///
     /// # Errors
-    /// If it holds but is not stored: it would end with the process.
+    /// The revocation applies but is not stored: it would end with the process.
     pub(crate) fn revoke(&self, what: Revocation) -> io::Result<u64> {
         let at = clock::now_ms();
         self.revocations.add(&Revoked { at, what }).map(|()| at)

@@ -1,5 +1,5 @@
-//! What refused tokens cost: from some rate of them on, an address waits for each further refusal. Only refusals wait, so a
-//! good token from behind the same address is served as ever.
+//! Penalties for refused tokens: above a rate, further refusals of an address are delayed. Only refusals are delayed, so a
+//! valid token from the same address is served as usual.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::addresses::Addresses;
 
-/// Time that a refusal waits: long enough that a loop without a pause of its own is slow, well below the patience of clients.
+/// Delay of a refusal: long enough to slow a tight loop, well below the timeouts of clients.
 const PENALTY: Duration = Duration::from_secs(1);
-/// Refusals that wait at most. Each holds a socket; beyond this they are sent at once.
+/// Maximum number of delayed refusals. Each holds a socket; beyond this they are sent at once.
 const MAX_WAITING: usize = 1_024;
 
 /// See the module.
@@ -19,20 +19,20 @@ pub(crate) struct Penalties {
 }
 
 impl Penalties {
-    /// Counts a refused token of the address, and waits if it has had too many (`FAILED_TOKEN_RATE`).
+    /// Counts a refused token of the address, and delays if it had too many (`FAILED_TOKEN_RATE`).
     pub(crate) async fn wait(&self, addresses: &Addresses, address: IpAddr, now: u64) {
         if let Some(_place) = self.due(addresses, address, now) {
             tokio::time::sleep(PENALTY).await;
         }
     }
 
-    /// A place to wait in, if the refusal has to wait and there is one.
+    /// A place among the delayed refusals, if this one has to be delayed and a place is free.
     fn due(&self, addresses: &Addresses, address: IpAddr, now: u64) -> Option<Place<'_>> {
         addresses.take_failure(address, now).err().and_then(|_| Place::take(&self.waiting))
     }
 }
 
-/// One of [`MAX_WAITING`], given back when the wait ends in whatever way.
+/// One of [`MAX_WAITING`] places, released when the delay ends or is cancelled.
 struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {

@@ -1,9 +1,9 @@
-//! Places for connections: as many as `MAX_CONNECTIONS`, taken before the handshake and given back by their end.
+//! Places for connections: `MAX_CONNECTIONS` of them, taken during the handshake and released at the connection's end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many are taken, and how many there are.
+/// The number of places in use, and the limit.
 #[derive(Debug)]
 pub(crate) struct Places {
     taken: AtomicUsize,
@@ -15,20 +15,20 @@ impl Places {
         Self { taken: AtomicUsize::new(0), limit }
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a place, if one is free.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
         let take = |count| (count < self.limit).then_some(count + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
         Some(Place(Arc::clone(self)))
     }
 
-    /// How many are taken.
+    /// The number of places in use.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 }
 
-/// One place, given back when it is dropped.
+/// One place, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<Places>);
 

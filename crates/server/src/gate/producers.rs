@@ -1,4 +1,4 @@
-//! Which connection is a user's producer: the newest one that names it.
+//! Claims to producer names: the newest connection of a user that names a producer holds it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ impl Producers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes `key` the connection of a producer, as long as the claim is kept. Returns also the one before, which has to be
-    /// closed.
+    /// Makes `key` the connection of a producer until the claim is dropped. Also returns the previous connection, which has
+    /// to be closed.
     pub(crate) fn claim(
         self: &Arc<Self>,
         user: &str,
@@ -28,7 +28,7 @@ impl Producers {
     }
 }
 
-/// A connection is its producer's. Dropped, it is no longer, if it still was.
+/// A connection's claim to a producer name; dropping it releases the name, unless a newer connection holds it.
 #[derive(Debug)]
 pub(crate) struct ProducerClaim {
     producers: Arc<Producers>,

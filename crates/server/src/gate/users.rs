@@ -1,6 +1,6 @@
-//! Users: what all connections and requests of one share, and how much of it may be used.
+//! Users: limits shared by all connections and requests of one user.
 //!
-//! A user who publishes by HTTP has nobody who holds the account between two requests, so recent ones are remembered.
+//! Between the HTTP requests of a user no connection holds the account, so accounts with recent requests are kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use agentbench_protocol::{ErrorCode, Refusal};
 use crate::intake::Total;
 use crate::limits::Bucket;
 
-/// Time without a request after which a user is forgotten: by then the user's bucket is full again.
+/// Idle time after which an account is dropped: by then the user's bucket is full again.
 const FORGET_MS: u64 = 5_000;
 
 /// The account of one user.
@@ -25,7 +25,7 @@ pub(crate) struct User {
     pub(crate) receiving: Arc<Total>,
 }
 
-/// The accounts of all users who are here or were a moment ago.
+/// The accounts of all connected and recent users.
 #[derive(Debug)]
 pub(crate) struct Users {
     /// Messages and bytes of events that one user may send in a second, and connections at once; 0 is no limit.
@@ -61,7 +61,7 @@ impl Users {
         Arc::clone(self.accounts().entry(user.to_owned()).or_insert_with(|| Arc::new(new())))
     }
 
-    /// A connection of the user begins, unless there are as many as one user may have.
+    /// Counts a connection of the user; `None` if the user's limit is reached.
     pub(crate) fn enter(&self, user: &str, now: u64) -> Option<UserPlace> {
         let account = self.account(user, now);
         let take = |count| (self.connections == 0 || count < self.connections).then_some(count + 1);
@@ -69,7 +69,7 @@ impl Users {
         Some(UserPlace(account))
     }
 
-    /// Takes `count` messages' worth from the user's rate, or tells after how many ms there will be so many.
+    /// Takes `count` messages from the user's rate, or returns the time in ms until they are available.
     pub(crate) fn take_rate(&self, user: &User, count: u64, now: u64) -> Result<(), u64> {
         if self.rate == 0 {
             return Ok(());
@@ -99,7 +99,7 @@ impl Users {
         self.guest(user, now).map_or(Ok(()), |account| self.take_bytes(&account, bytes, now))
     }
 
-    /// The account of a user with a request, if anything is counted. Requests are no connections, and take no place.
+    /// The account of a user with an HTTP request, if any limit is set. Requests do not count as connections.
     fn guest(&self, user: &str, now: u64) -> Option<Arc<User>> {
         if self.rate == 0 && self.byte_rate == 0 {
             return None;
@@ -114,20 +114,20 @@ impl Users {
         Some(account)
     }
 
-    /// Forgets guests who have not come for a while, and accounts that nobody has in hand. Called with every tick of one worker.
+    /// Drops idle guests and unused accounts. Called with every tick of one worker.
     pub(crate) fn forget(&self, now: u64) {
         self.guests().retain(|_, (_, last)| now.saturating_sub(*last) < FORGET_MS);
-        // Accounts are given out under the lock only.
+        // Accounts are handed out only under the lock.
         self.accounts().retain(|_, account| Arc::strong_count(account) > 1);
     }
 }
 
-/// One connection of a user, given back when it is dropped.
+/// One connection of a user, released when dropped.
 #[derive(Debug)]
 pub(crate) struct UserPlace(Arc<User>);
 
 impl UserPlace {
-    /// The account, which may be kept longer than the place.
+    /// The account, which may outlive the place.
     pub(crate) fn account(&self) -> Arc<User> {
         Arc::clone(&self.0)
     }

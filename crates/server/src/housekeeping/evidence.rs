@@ -1,4 +1,4 @@
-//! Evidence whose session is gone, and uploads that nobody finishes.
+//! Removes the evidence of removed sessions, and abandoned uploads.
 
 use agentbench_protocol::SessionId;
 
@@ -12,13 +12,13 @@ pub(crate) fn remove(shared: &Shared, session: SessionId) {
     }
 }
 
-/// Removes uploads that nobody went on with, and evidence of sessions that are no more.
+/// Removes abandoned uploads, and the evidence of removed sessions.
 pub(crate) fn sweep(shared: &Shared) {
-    // Ages are by the wall clock, and what is removed is gone.
+    // Ages depend on the wall clock, and a removal cannot be undone.
     if shared.clock.held_for(shared.config.retention_hold).is_some() {
         return;
     }
-    // A session whose log is damaged is not listed, but it may be mended: then nobody's evidence is taken for nobody's.
+    // A session with a damaged log is not listed but may be repaired, so its evidence must not count as orphaned.
     let all = shared.storage.is_damaged;
     let is_known = |session| {
         all || shared.storage.catalog.get(session).is_some() || shared.storage.log.head(session).is_some()

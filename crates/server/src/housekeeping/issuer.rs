@@ -1,5 +1,5 @@
-//! The keys that an issuer publishes: fetched at start, again before they are old, and at once when a token names a key that
-//! is not known, yet never more often than the settings allow. While the issuer is down, the keys that are known stay.
+//! Fetches the keys that an issuer publishes: at the start, before they expire, and when a token names an unknown key, but
+//! never more often than the settings allow. While the issuer is down, the known keys stay in use.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -20,8 +20,7 @@ use crate::gate::Gate;
 use crate::gate::issuer::{FETCH_TIMEOUT, Issuer};
 use crate::outgoing::Destination;
 
-/// Starts fetching, if there is an issuer, and gives the first fetch a moment: most issuers answer. Without its keys the server
-/// starts all the same.
+/// Starts fetching, if there is an issuer, and waits a moment for the first fetch. The server also starts without its keys.
 pub(crate) fn start(
     gate: &Arc<Gate>,
     reports: Reports,
@@ -34,7 +33,7 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("issuer".to_owned());
     let thread =
         thread.spawn(move || runtime.block_on(keep_fresh(&gate, &reports, &source, stopped, &first)))?;
-    // Its end without a word is as good: the log has said why.
+    // If the sender was dropped, the failure has been logged.
     let _ = fetched.recv_timeout(FETCH_TIMEOUT * 2);
     Ok(Some(thread))
 }
@@ -54,7 +53,7 @@ async fn keep_fresh(
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         issuer.end();
-        // Nobody waits for any but the first.
+        // Only the start waits, and only for the first fetch.
         let _ = first.send(());
         tokio::select! {
             () = tokio::time::sleep(next) => {}
@@ -67,7 +66,7 @@ async fn keep_fresh(
     }
 }
 
-/// The keys that are served there, those that were passed over, and how long they are good.
+/// The published keys, those that were skipped, and how long they are valid.
 async fn keys(source: &Destination) -> Result<(KeyRing, Vec<PassedOver>, Option<Duration>), String> {
     let request = Request::get(source.path()).header(ACCEPT, "application/json");
     let answer = source.send(request, Bytes::new()).await?;
@@ -79,7 +78,7 @@ async fn keys(source: &Destination) -> Result<(KeyRing, Vec<PassedOver>, Option<
     Ok((keys, passed_over, answer.max_age))
 }
 
-/// Fetches and takes the keys; returns the time until the next fetch.
+/// Fetches and installs the keys; returns the time until the next fetch.
 async fn fetch_once(gate: &Gate, reports: &Reports, issuer: &Issuer, source: &Destination) -> Duration {
     let Jwks { min_interval, max_age, url, .. } = &issuer.settings;
     let fetched = match tokio::time::timeout(FETCH_TIMEOUT, keys(source)).await {

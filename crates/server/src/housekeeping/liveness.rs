@@ -1,8 +1,8 @@
-//! Watches whether the workers turn, and answers probes on `HEALTH_PORT`, for which no worker has to turn.
+//! Monitors the workers' loops, and answers probes on `HEALTH_PORT` independently of the workers.
 //!
-//! A worker that has panicked or hangs answers nobody, and its listener goes on accepting connections. So this job
-//! says so within seconds (readiness, alert, metric, log line), and ends the process if the worker does not come back: its
-//! supervisor starts another one, and everything acked is in the log.
+//! A worker that has panicked or hangs answers no requests, while its listener goes on accepting connections. This job
+//! reports it within seconds (readiness, alert, metric, log line), and ends the process if the worker does not recover: the
+//! supervisor starts a new process, and everything acked is in the log.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ use tokio::time::MissedTickBehavior;
 use crate::config::Config;
 use crate::ops::liveness::{Liveness, PERIOD};
 
-/// Starts the thread. It ends when `stopped` says so, which has to be after the workers' end.
+/// Starts the thread. It ends when `stopped` is set, which has to be after the workers' end.
 ///
 /// # Errors
-/// If `HEALTH_PORT` cannot be listened on.
+/// The server cannot listen on `HEALTH_PORT`.
 pub(crate) fn start(
     liveness: &Arc<Liveness>,
     config: &Config,
@@ -58,9 +58,9 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Connections of probes at once; the next one waits. Probes are few, and the port may be reachable by others.
+/// Concurrent connections of probes; further ones wait. Probes are few, and the port may be reachable by others.
 const PROBES: usize = 32;
-/// Time that a probe has for its request, and that its connection is kept for the next one.
+/// Time limit for a probe's request, and keep-alive time of its connection.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 
 async fn serve(router: Router, listener: std::net::TcpListener) -> io::Result<()> {
@@ -70,7 +70,7 @@ async fn serve(router: Router, listener: std::net::TcpListener) -> io::Result<()
         // The semaphore is never closed.
         let place = Arc::clone(&places).acquire_owned().await;
         let Ok((socket, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely.
+            // Most likely out of file descriptors.
             tokio::time::sleep(PERIOD).await;
             continue;
         };
@@ -80,7 +80,7 @@ async fn serve(router: Router, listener: std::net::TcpListener) -> io::Result<()
         let connection = builder.serve_connection(TokioIo::new(socket), service);
         tokio::spawn(async move {
             let _place = place;
-            // A probe that goes away has its answer, or does not want it.
+            // A probe may disconnect at any time.
             let _ = connection.await;
         });
     }

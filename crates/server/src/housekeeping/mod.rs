@@ -14,19 +14,19 @@ use std::thread::JoinHandle;
 use crate::figures::metrics::Metrics;
 use crate::ops::audit::Auditor;
 
-/// Where a job reports what it has done.
+/// The metrics and audit log to which jobs report.
 #[derive(Clone)]
 pub(crate) struct Reports {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) auditor: Arc<Auditor>,
 }
 
-/// Jobs that run, in the order in which their ends are waited for.
+/// The running jobs, in the order in which they are joined.
 #[derive(Default)]
 pub(crate) struct Jobs(Vec<(&'static str, JoinHandle<()>)>);
 
 impl Jobs {
-    /// Adds one. `name` is the subject of the line that reports its panic.
+    /// Adds a job. `name` is the subject of the log line that reports its panic.
     pub(crate) fn add(&mut self, name: &'static str, job: JoinHandle<()>) {
         self.0.push((name, job));
     }

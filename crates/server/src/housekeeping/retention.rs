@@ -1,4 +1,4 @@
-//! A thread for what may wait for the disk: ended sessions that are not archived yet, retention, the scrub of evidence.
+//! A thread for slow disk work: archiving ended sessions, retention, the scrub of evidence.
 
 use std::io;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::clock::Clock;
 use crate::session::catalog::archive_now;
 use crate::shared::Shared;
 
-/// Time between looks at what retention may remove.
+/// Time between rounds of retention.
 const RETENTION_PERIOD: Duration = Duration::from_secs(30);
-/// Sessions that retention removes in one round at most. Thirty a second keep up with any server that this one can be;
-/// a mistake (a setting, a clock) has emptied a part of the archive when it is noticed, not all of it.
+/// Maximum number of sessions removed in one round. Thirty a second keep up with any load of this server, and a mistake (a
+/// setting, a clock) is noticed before the whole archive is removed.
 const RETENTION_ROUND: usize = 1_000;
-/// Bytes of stored evidence that are read again in one round: 2 MB a second, so that a terabyte takes six days and the
-/// disk has time for others.
+/// Bytes of stored evidence verified in one round: 2 MB a second, so that a terabyte takes six days and the disk stays
+/// responsive.
 const SCRUB_BYTES: u64 = 64 << 20;
 
-/// Starts it. Without the engine nothing may be changed, and there is nothing to do.
+/// Starts the thread. Without the engine the log is read-only, and there is nothing to do.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     disk: Option<Arc<DiskLog>>,
@@ -49,7 +49,7 @@ pub(crate) fn start(
     std::thread::Builder::new().name("housekeeping".to_owned()).spawn(keep)
 }
 
-/// One round of reading stored evidence again.
+/// Verifies stored evidence, one round.
 fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
     match shared.storage.evidence.scrub(SCRUB_BYTES, || *stopped.borrow()) {
         Ok(done) if done.is_over && done.files > 0 => {
@@ -60,7 +60,7 @@ fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
     }
 }
 
-/// Archives what an earlier life of the server has left.
+/// Archives ended sessions left by a previous run of the server.
 fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
     let mut ended = Vec::new();
     for status in Status::ALL.into_iter().filter(|status| status.has_ended()) {
@@ -75,10 +75,10 @@ fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
     }
 }
 
-/// One round. What is removed by age follows the wall clock, so it is held after the clock was set; the bound on bytes
-/// does not, and goes on, since the disk would fill up meanwhile.
+/// Enforces retention, one round. Removal by age depends on the wall clock and is suspended after the clock was set; the
+/// bound on bytes stays in force, since the disk would fill up otherwise.
 fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
-    // Looked at here, too: the clock may have been set since the last look.
+    // Checked here, too: the clock may have been set since the last check.
     shared.clock.look(&shared.metrics);
     let age = shared.config.retention_age;
     let rest = shared.clock.held_for(shared.config.retention_hold);
@@ -111,7 +111,7 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
     }
 }
 
-/// Takes a start for a jump if the clock is far from where the last life of the server has left it.
+/// Treats the start as a jump if the clock differs much from the end of the previous run.
 pub(crate) fn note_start(clock: &Clock, witnessed_at: Option<u64>) {
     let Some(before) = witnessed_at else { return };
     let now = clock::now_ms();

@@ -1,4 +1,4 @@
-//! The thread that sends spans to the collector, in batches. A collector that is slow or down costs spans, and nothing else.
+//! The thread that exports spans to the collector, in batches. A slow or unavailable collector loses spans and nothing else.
 
 use std::io;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::clock;
 use crate::outgoing::Destination;
 use crate::trace::{Item, Span, Tracer, encode};
 
-/// Spans of one request.
+/// Maximum number of spans in one request.
 const BATCH: usize = 512;
-/// Time that a span waits for others.
+/// Time that a span waits for others to form a batch.
 const DELAY: Duration = Duration::from_secs(1);
-/// Longest time of one request.
+/// Time limit of one request.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Requests for one batch, and the time before the second; it doubles.
+/// Maximum number of requests for one batch, and the delay before the second; it doubles.
 const ATTEMPTS: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(250);
-/// Time for what still waits when the server ends.
+/// Time limit for queued spans when the server ends.
 const FLUSH: Duration = Duration::from_secs(3);
 
 /// Starts the thread, unless it runs already.
 ///
 /// # Errors
-/// An address that is none, or no thread.
+/// The address is invalid, or the thread cannot be started.
 pub(crate) fn start(tracer: &Arc<Tracer>, node: &str) -> io::Result<Option<JoinHandle<()>>> {
     let collector = Collector::new(&tracer.endpoint)?;
     let Some(spans) = tracer.take_waiting() else { return Ok(None) };
@@ -56,7 +56,7 @@ fn export(
             continue;
         }
         let body = Bytes::from(encode::batch(node, &batch));
-        // A server that ends does not wait for a collector that is down.
+        // A stopping server does not wait for an unavailable collector.
         let attempts = if is_over || is_down { 1 } else { ATTEMPTS };
         match runtime.block_on(collector.send(&body, attempts, &tracer.stopping)) {
             Ok(()) if is_down => {
@@ -77,7 +77,7 @@ fn export(
     }
 }
 
-/// Sends what still waits, as far as that goes quickly.
+/// Sends queued spans, within the time limit.
 async fn flush(node: &str, collector: &Collector, spans: &Receiver<Item>, stopping: &AtomicBool) {
     let until = clock::timer() + FLUSH;
     loop {
@@ -97,7 +97,7 @@ async fn flush(node: &str, collector: &Collector, spans: &Receiver<Item>, stoppi
     }
 }
 
-/// Waits for a span, and for others a while. Tells whether nothing comes after them.
+/// Waits for a span, then a while for others. Returns whether the queue has ended.
 fn gather(spans: &Receiver<Item>) -> (Vec<Span>, bool) {
     let mut batch = Vec::new();
     match spans.recv() {
@@ -122,13 +122,13 @@ fn report_left_out(tracer: &Tracer) {
     }
 }
 
-/// Where spans go.
+/// The collector that receives spans.
 struct Collector(Destination);
 
-/// What became of one request.
+/// The outcome of one request.
 enum Outcome {
     Taken,
-    /// Asking again may help.
+    /// A retry may succeed.
     Later(String),
     Refused(String),
 }
@@ -165,7 +165,7 @@ impl Collector {
         let said = format!("the collector answers {status}");
         Ok(match status.as_u16() {
             200..=299 => Outcome::Taken,
-            // What the protocol calls retryable.
+            // Retryable by the protocol.
             429 | 502..=504 => Outcome::Later(said),
             _ => Outcome::Refused(said),
         })

@@ -1,4 +1,4 @@
-//! A thread that keeps fresh what the server was told by files (today the certificate), and sweeps up what evidence left behind.
+//! A thread that reloads the certificate when its files change, and sweeps evidence.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::gate::Gate;
 use crate::ops::audit::Auditor;
 use crate::shared::Shared;
 
-/// Time between looks at files. They are small, and whoever has just renewed a certificate watches.
+/// Time between checks of the files. They are small, and an operator who has just renewed a certificate waits for it.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Time after the start at which evidence is swept first, and from then on: what it removes is a day old.
+/// Time between sweeps of evidence, and before the first: a sweep removes only files that are a day old.
 const SWEEP_DELAY: Duration = Duration::from_secs(60);
 const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -42,7 +42,7 @@ pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io:
     std::thread::Builder::new().name("upkeep".to_owned()).spawn(keep)
 }
 
-/// Takes a new certificate; a bad one leaves the old one in force and is said in the log.
+/// Installs a new certificate; an invalid one is logged and the old one stays in use.
 pub(crate) fn look_at_certificate(gate: &Gate, metrics: &Metrics, auditor: &Auditor) {
     let Some(tls) = &gate.tls else { return };
     match tls.refresh() {

@@ -1,5 +1,5 @@
-//! The thread that watches over the server: twice a second it looks at machine, sessions and sums, and holds the rules of
-//! alerts against them; between that it sends what the webhook is to know.
+//! The monitoring thread: twice a second it measures the machine and the sessions, samples the metrics, and evaluates the
+//! alert rules; in between it sends alerts to the webhook.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::clock;
 use crate::overview::stats;
 use crate::shared::Shared;
 
-/// Time between looks.
+/// Time between measurements.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Starts it. The first look is over when this returns, so that the figures are right from the start.
+/// Starts the thread. The first measurement is done when this returns, so that the metrics are right from the start.
 pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
     let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,11 +1,11 @@
-//! What the audit log is told: by connections, by sessions' owners, by operations.
+//! Writes audit records of connections, sessions' owners and operations.
 //!
-//! No worker waits for its disk. A request whose decision has to be written down waits for room in the queue as a task,
-//! before it is decided on ([`Auditor::wait_for_room`]); a command on a socket, whose turn cannot be held up without holding
-//! up what is behind it, is refused until there is room ([`Auditor::needs_room`]). Probes and figures ask nothing.
+//! No worker waits for the audit log's disk. A request whose decision has to be recorded waits for room in the queue as a
+//! task, before the decision ([`Auditor::wait_for_room`]); a command on a socket, which cannot wait without blocking the
+//! commands behind it, is refused until there is room ([`Auditor::needs_room`]). Probes and metrics are not recorded.
 //!
-//! Refusals have a rate, for strangers together and for each user: those beyond it are counted, and a later line says
-//! how many there were.
+//! Refusals have a rate limit, one for all strangers and one for each user: those beyond it are counted, and a later line
+//! reports the count.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,20 +22,20 @@ use crate::figures::metrics::Metrics;
 use crate::letters::Requester;
 use crate::limits::Bucket;
 
-/// Lines a second about those who were not let in. Whoever knocks more often must not fill the disk: the rest are counted.
+/// Lines a second about refused clients. A flood of attempts must not fill the disk: the rest are counted.
 const REFUSALS: u64 = 100;
-/// Lines a second about what one user was refused: twenty are more than anybody does by hand or by mistake.
+/// Lines a second about the refusals of one user: more than manual use or a mistake would cause.
 const USER_REFUSALS: u64 = 20;
-/// Users whose refusals are counted one by one; those beyond share one count.
+/// Maximum number of users with a refusal count of their own; others share one.
 const MAX_USERS: usize = 10_000;
-/// Longest time that a request waits for room: longer than a disk's pause, shorter than a client's patience.
+/// Longest time that a request waits for room: longer than a pause of the disk, shorter than clients' timeouts.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
-/// Time between two looks of a request that waits.
+/// Time between two checks of a waiting request.
 const ROOM_LOOK: Duration = Duration::from_millis(20);
-/// Time without a written line from which readiness names the audit log.
+/// Time without a written line after which readiness fails for the audit log.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// The log, if there is one, and how often refusals may be written to it.
+/// The audit log, if configured, and the rate limits of refusals.
 pub(crate) struct Auditor {
     log: Option<Log>,
     wait_when_full: bool,
@@ -44,14 +44,14 @@ pub(crate) struct Auditor {
     metrics: Arc<Metrics>,
 }
 
-/// Refusals, by whom they were for.
+/// Refusal counters of strangers and users.
 struct Refusals {
     strangers: Counted,
     users: HashMap<String, Counted>,
     others: Counted,
 }
 
-/// A rate, and what was beyond it and has not been said.
+/// A rate limit, and the number of refusals beyond it that have not been reported.
 #[derive(Clone, Copy)]
 struct Counted {
     bucket: Bucket,
@@ -64,7 +64,7 @@ impl Counted {
         Self { bucket: Bucket::new(rate, now), rate, left_out: 0 }
     }
 
-    /// `Some` with what was left out before, if a line may be written; else the refusal is counted.
+    /// `Some` with the number of unreported refusals, if a line may be written; otherwise counts the refusal.
     fn take(&mut self, has_room: bool, now: u64) -> Option<u64> {
         if has_room && self.bucket.take(self.rate, now).is_ok() {
             return Some(std::mem::take(&mut self.left_out));
@@ -73,7 +73,7 @@ impl Counted {
         None
     }
 
-    /// What was left out, if there is something and it may be said now.
+    /// The number of unreported refusals, if there are any and a line may be written now.
     fn say(&mut self, now: u64) -> Option<u64> {
         (self.left_out > 0 && self.bucket.take(self.rate, now).is_ok())
             .then(|| std::mem::take(&mut self.left_out))
@@ -136,17 +136,17 @@ impl Auditor {
         self.log.as_ref().is_none_or(Log::has_room)
     }
 
-    /// Lines that wait, and how many may.
+    /// Queued lines, and their bound.
     pub(crate) fn depth(&self) -> Option<(usize, usize)> {
         self.log.as_ref().map(Log::depth)
     }
 
-    /// How long lines have waited for a disk that takes none; `None` if there is no audit log.
+    /// How long queued lines have waited for the disk; `None` without an audit log.
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         self.log.as_ref().map(|log| log.stuck().map_or(Duration::ZERO, |stuck| stuck.since))
     }
 
-    /// Why the server should get no new work, if it is the audit log: decisions would be refused for it.
+    /// Why the server is not ready because of the audit log, which would cause refusals.
     pub(crate) fn not_ready(&self) -> Option<String> {
         let log = self.log.as_ref().filter(|_| self.wait_when_full)?;
         let stuck = log.stuck();
@@ -163,7 +163,7 @@ impl Auditor {
             since.as_secs()
         ))
     }
-    /// Writes a decision down; never waits. `record` is made only if there is a log. Refusals beyond their rate are counted.
+    /// Records a decision; never waits. `record` is called only if there is a log. Refusals beyond their rate are counted.
     pub(crate) fn record(&self, record: impl FnOnce() -> Record) {
         if self.log.is_none() {
             return;
@@ -192,7 +192,7 @@ impl Auditor {
         }
     }
 
-    /// Says how many refusals were left out of those who have not come again, and forgets who is quiet.
+    /// Reports the numbers of unreported refusals, and drops the counters of idle users.
     pub(crate) fn report_left_out(&self, now: u64) {
         if self.log.is_none() || !self.has_room() {
             return;
@@ -214,10 +214,10 @@ impl Auditor {
         }
     }
 
-    /// Whether a decision may be made that has to be written down.
+    /// Checks whether a decision can be recorded.
     ///
     /// # Errors
-    /// The refusal of what comes while the audit log takes no more lines.
+    /// The refusal of a command while the audit log's queue is full.
     pub(crate) fn needs_room(&self) -> Result<(), Refusal> {
         if !self.wait_when_full || self.has_room() {
             return Ok(());
@@ -226,7 +226,7 @@ impl Auditor {
         Err(Refusal::new(ErrorCode::Overloaded, detail).retry_after(1_000))
     }
 
-    /// Waits as a task until a decision may be made that has to be written down, for a few seconds.
+    /// Waits a few seconds, as a task, until a decision can be recorded.
     ///
     /// # Errors
     /// As [`Auditor::needs_room`], if there is no room by then.
@@ -244,8 +244,7 @@ impl Auditor {
         }
     }
 
-    /// Writes down that somebody was not let in, unless that happens too often: then a later line says how many were left
-    /// out.
+    /// Records a refused client, within the rate limit: a later line reports how many were left out.
     pub(crate) fn record_stranger(&self, now: u64, code: &'static str, address: IpAddr, detail: &str) {
         self.record(|| Record {
             address: address.to_string(),
@@ -254,7 +253,7 @@ impl Auditor {
     }
 }
 
-/// The record with who did it, and from where.
+/// Adds the user and the address to a record.
 pub(crate) fn by(who: &Sender, address: IpAddr, record: Record) -> Record {
     Record {
         user: who.user_id.clone(),
@@ -266,7 +265,7 @@ pub(crate) fn by(who: &Sender, address: IpAddr, record: Record) -> Record {
 }
 
 impl Requester {
-    /// The record of what this requester asked of a session.
+    /// Adds the requester and the session to a record.
     pub(crate) fn record(&self, session: SessionId, record: Record) -> Record {
         Record { session: session.to_string(), ..by(&self.who, self.address, record) }
     }

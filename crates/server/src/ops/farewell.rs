@@ -1,4 +1,4 @@
-//! Why connections ended: kept for an hour with what was known of each at its end, so that "why was I cut off?" has an answer.
+//! Records why connections ended, with their state at the end, for an hour.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::letters::connections::Transport;
 
-/// How long an end is remembered, ms.
+/// Retention of a record, ms.
 const KEEP_MS: u64 = 3_600_000;
-/// Ends that are remembered at most; about half a kilobyte each.
+/// Maximum number of records; each takes about half a kilobyte.
 const MAX_KEPT: usize = 16_384;
 
 /// The end of one connection.
@@ -86,7 +86,8 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// What ended a connection whose socket took nothing for so many ms: its own limit, or others that waited for memory.
+    /// The limit that ended a connection whose socket was blocked for `blocked_ms`: its own, or the read budget's while
+    /// others waited for memory.
     pub(crate) fn of_patience(config: &Config, blocked_ms: u64) -> Self {
         let longest = config.slow_consumer_timeout.as_millis() as u64;
         if blocked_ms < longest {
@@ -97,7 +98,7 @@ impl Limit {
 }
 
 impl Farewell {
-    /// A connection that ended without anybody's word.
+    /// A connection that was lost without a close.
     pub(crate) fn new(
         who: &Sender,
         transport: Transport,
@@ -120,7 +121,7 @@ impl Farewell {
         }
     }
 
-    /// The server ended it.
+    /// Records a close by the server.
     pub(crate) fn because(&mut self, code: CloseCode, detail: &str, after_ms: Option<u64>) {
         self.code = Some(code.as_u16());
         self.cause = code.cause();
@@ -129,7 +130,7 @@ impl Farewell {
         self.after_ms = after_ms;
     }
 
-    /// The client ended it.
+    /// Records a close by the client.
     pub(crate) fn by_client(&mut self, code: Option<u16>) {
         self.code = code;
         self.cause = "client";
@@ -143,14 +144,14 @@ struct Kept {
     oldest_first: VecDeque<(u64, ConnectionKey)>,
 }
 
-/// All ends of the last hour, as many as fit.
+/// The records of the last hour, up to the maximum.
 #[derive(Debug, Default)]
 pub(crate) struct Farewells {
     kept: Mutex<Kept>,
 }
 
 impl Farewells {
-    /// Keeps the end of a connection; what was said first counts.
+    /// Adds the record of a connection; the first record counts.
     pub(crate) fn keep(&self, key: ConnectionKey, farewell: Farewell) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = farewell.ended_at;
@@ -170,7 +171,7 @@ impl Farewells {
         }
     }
 
-    /// The end of a connection, if it was within the last hour.
+    /// The record of a connection that ended within the last hour.
     pub(crate) fn get(&self, key: ConnectionKey, now: u64) -> Option<Farewell> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.by_key.get(&key).filter(|farewell| now.saturating_sub(farewell.ended_at) <= KEEP_MS).cloned()

@@ -1,17 +1,17 @@
-//! Is the data folder still the one that was opened? One that was removed or moved away under way takes no more of what
-//! is told to it, though the open files go on working for a while.
+//! Detects that the data folder was removed or moved while it is open. Files that are still open go on working for a while,
+//! but their data is lost.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The data folder, looked at twice a second by the thread that watches.
+/// The data folder, checked twice a second by the monitoring thread.
 #[derive(Debug)]
 pub(crate) struct DataFolder {
-    /// The file that is held locked: who removes or moves the folder moves it along.
+    /// The lock file, which is removed or moved with the folder.
     lock: PathBuf,
-    /// Device and number of the lock when the folder was opened.
+    /// Device and inode of the lock file when the folder was opened.
     identity: Option<(u64, u64)>,
     is_gone: AtomicBool,
 }
@@ -23,7 +23,7 @@ impl DataFolder {
         Self { identity: identity(&lock), lock, is_gone: AtomicBool::new(false) }
     }
 
-    /// Looks; says a change.
+    /// Checks the folder and logs a change.
     pub(crate) fn look(&self) {
         let is_gone = self.identity.is_some() && identity(&self.lock) != self.identity;
         if self.is_gone.swap(is_gone, Ordering::Relaxed) == is_gone {
@@ -37,7 +37,7 @@ impl DataFolder {
         }
     }
 
-    /// Why the server should get no new work, if it is the folder.
+    /// Why the server is not ready because of the folder.
     pub(crate) fn not_ready(&self) -> Option<String> {
         self.is_gone.load(Ordering::Relaxed).then(|| {
             let folder = self.lock.parent().unwrap_or(&self.lock).display();

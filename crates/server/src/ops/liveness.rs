@@ -1,21 +1,20 @@
-//! Whether the workers turn: each counts the turns of its own loop, and a job on a thread that is no worker
+//! Liveness of the workers: each counts the turns of its loop, and a job on a separate thread
 //! ([`crate::housekeeping::liveness`]) compares the counts.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Time between looks. A machine that stands still as a whole delays the looks, too, so nothing is held against a worker
-/// for that.
+/// Time between checks. A suspended machine delays the checks, too, so its workers do not count as stuck.
 pub(crate) const PERIOD: Duration = Duration::from_millis(500);
-/// Looks without a turn from which a worker counts as stuck: three seconds. It turns twice a second.
+/// Number of checks without a turn after which a worker counts as stuck: three seconds. It turns twice a second.
 const STUCK_AT: u64 = 6;
 
-/// What one worker has done, and what was seen of it.
+/// The turns of one worker, and the state of the last check.
 #[derive(Debug, Default)]
 struct Turns {
     done: AtomicU64,
     seen: AtomicU64,
-    /// Looks since the last turn.
+    /// Checks since the last turn.
     missed: AtomicU64,
     has_ended: AtomicBool,
 }
@@ -31,17 +30,17 @@ impl Liveness {
         Self { workers: (0..workers).map(|_| Turns::default()).collect() }
     }
 
-    /// The worker's loop has turned.
+    /// Counts a turn of the worker's loop.
     pub(crate) fn turned(&self, worker: usize) {
         self.workers[worker].done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The worker has ended as it should, and turns no more.
+    /// Marks the worker as ended regularly.
     pub(crate) fn ended(&self, worker: usize) {
         self.workers[worker].has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// Compares with the look before. Returns the workers that were found to be stuck by this one.
+    /// Compares with the previous check. Returns the workers that have newly become stuck.
     pub(crate) fn look(&self) -> Vec<usize> {
         let look = |turns: &Turns| {
             let done = turns.done.load(Ordering::Relaxed);
@@ -55,7 +54,7 @@ impl Liveness {
         self.workers.iter().enumerate().filter(|(_, turns)| look(turns)).map(|(worker, _)| worker).collect()
     }
 
-    /// The longest time that a worker has not turned, as far as looks tell.
+    /// The longest time without a turn among the workers, to the precision of the checks.
     pub(crate) fn longest(&self) -> Duration {
         let missed = self.workers.iter().map(|turns| turns.missed.load(Ordering::Relaxed)).max();
         PERIOD * u32::try_from(missed.unwrap_or(0)).unwrap_or(u32::MAX)
@@ -72,9 +71,8 @@ impl Liveness {
     }
 }
 
-/// Has a panic on a worker's own thread end the process, after the line that tells it. Without this such a worker answers
-/// nobody any more, until `WORKER_TIMEOUT` ends the process. For the program around the server, since a panic hook is the
-/// whole process's.
+/// Makes a panic on a worker's thread end the process, after it is logged. Without this, such a worker would answer no
+/// requests until `WORKER_TIMEOUT` ends the process. The host program calls it, since a panic hook is process-wide.
 pub fn end_process_when_a_worker_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -87,7 +85,7 @@ pub fn end_process_when_a_worker_panics() {
     }));
 }
 
-/// What the names of the workers' threads begin with; those that read the disk for them have other names.
+/// Name prefix of the workers' threads; their blocking threads have other names.
 pub(crate) const WORKER_THREAD: &str = "worker-";
 
 #[cfg(test)]

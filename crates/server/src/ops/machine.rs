@@ -1,11 +1,11 @@
-//! What the process takes of its machine: memory, CPU, file descriptors, disk. Read from `/proc` (proc(5)) and statvfs(3).
+//! The process's use of its machine: memory, CPU, file descriptors, disk. Read from `/proc` (proc(5)) and statvfs(3).
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-/// Files of the data folder that are looked at; a folder of more is told too small rather than looked at for ever.
+/// Maximum number of files counted in the data folder; the size of a folder with more is underestimated.
 const MAX_FILES: usize = 1_000_000;
 
 /// Memory of the process as the kernel counts it, in bytes, under the names that Node.js uses.
@@ -46,20 +46,20 @@ pub(crate) struct Disk {
     pub(crate) size_bytes: u64,
 }
 
-/// One look.
+/// One measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Machine {
     pub(crate) memory: MemoryUsage,
     /// Bytes of memory that the process may have: its control group's limit, or the machine's memory.
     pub(crate) memory_limit: u64,
-    /// Seconds that cores have worked for the process.
+    /// CPU time of the process, seconds.
     pub(crate) cpu_seconds: f64,
     pub(crate) descriptors: FileDescriptors,
     pub(crate) disk: Disk,
 }
 
 impl Machine {
-    /// Looks. The data folder is walked through only if asked for; it takes a while when there are many files.
+    /// Takes a measurement. The data folder is walked only if `walk` is set, since that takes long with many files.
     pub(crate) fn look(data_dir: &Path, before: &Self, walk: bool) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let used_bytes = if walk { folder_bytes(data_dir) } else { before.disk.used_bytes };
@@ -73,7 +73,7 @@ impl Machine {
             memory: memory(&read("/proc/self/status")),
             memory_limit: memory_limit(crate::cgroup::memory_limit(), &read("/proc/meminfo")),
             cpu_seconds: cpu_seconds(&read("/proc/self/stat"), rustix::param::clock_ticks_per_second()),
-            // One of them was the look itself.
+            // One of them is the directory being read.
             descriptors: FileDescriptors {
                 used: open.saturating_sub(1),
                 limit: descriptor_limit(&read("/proc/self/limits")),
@@ -127,7 +127,7 @@ fn folder_bytes(folder: &Path) -> u64 {
     let (mut bytes, mut seen) = (0, 0);
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        // What cannot be read, or went away meanwhile, counts nothing.
+        // Unreadable or removed entries count as zero.
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             seen += 1;
             match entry.metadata() {

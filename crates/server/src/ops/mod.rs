@@ -1,4 +1,4 @@
-//! What operators need to know: the audit log, ended connections, the machine, profiles, statistics.
+//! Operations: the audit log, ended connections, the machine, profiles, statistics.
 
 pub(crate) mod audit;
 pub(crate) mod farewell;

@@ -1,4 +1,4 @@
-//! All that operators see of a running server, in one place.
+//! The operational state of a running server.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::trace::Tracer;
 /// See the module.
 pub(crate) struct Operations {
     pub(crate) auditor: Arc<Auditor>,
-    /// Makes spans, if they are wanted.
+    /// Creates spans, if tracing is configured.
     pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) stats: Stats,
     pub(crate) readers: Readers,

@@ -1,5 +1,5 @@
-//! Who is furthest behind. Each worker tells of its own ten with every tick; ten of all are shown, so that no label grows
-//! with the number of readers.
+//! The slowest readers. Each worker reports its ten with every tick; the ten slowest of all are shown, so that the number of
+//! labels is bounded.
 
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use agentbench_protocol::SessionId;
 use serde::Serialize;
 
-/// Readers that are told of by name.
+/// Number of readers reported by name.
 pub(crate) const SHOWN: usize = 10;
 
 /// A reader that is behind.
@@ -34,7 +34,7 @@ impl Readers {
         Self((0..workers).map(|_| Mutex::default()).collect())
     }
 
-    /// Takes a worker's word.
+    /// Replaces a worker's report.
     pub(crate) fn tell(&self, worker: usize, readers: Vec<SlowReader>) {
         *self.0[worker].lock().unwrap_or_else(PoisonError::into_inner) = readers;
     }

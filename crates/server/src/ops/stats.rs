@@ -1,4 +1,4 @@
-//! The figures that a page shows, as one JSON object: counts now, rates and percentiles of the last ten seconds.
+//! The server's statistics as one JSON object: current counts, rates and percentiles of the last ten seconds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -15,11 +15,11 @@ use crate::figures::histogram::Snapshot;
 use crate::figures::meters::Delays;
 use crate::session::catalog::Census;
 
-/// Time over which rates are told, ms.
+/// Time over which rates are computed, ms.
 const WINDOW_MS: u64 = 10_000;
-/// Time between samples, ms; the looks that take them may be quicker.
+/// Time between samples, ms; the checks that take them may be more frequent.
 const SAMPLE_MS: u64 = 500;
-/// Time between two counts of all sessions, and between two walks through the data folder: so many times what one took.
+/// Pause between two counts of all sessions, and between two walks of the data folder, as a multiple of their duration.
 const REST: u32 = 50;
 
 /// The object of `GET /api/v1/stats`.
@@ -130,14 +130,14 @@ pub(crate) struct Sample {
     pub(crate) delays: Delays,
 }
 
-/// What costs more than to read a number, as it was found last.
+/// The last measurement of values that are expensive to read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Looked {
     pub(crate) machine: Machine,
     pub(crate) census: Census,
 }
 
-/// What rates are made of.
+/// Samples from which rates are computed.
 pub(crate) struct Stats {
     started: Instant,
     samples: Mutex<VecDeque<Sample>>,
@@ -162,12 +162,12 @@ impl Stats {
         clock::since(self.started)
     }
 
-    /// What was found last.
+    /// The last measurement.
     pub(crate) fn looked(&self) -> Looked {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the machine, at its disk only if it is time for that, and keeps what was found. What takes long is done rarely.
+    /// Measures the machine and stores the result. The disk and the sessions are measured less often, since that takes long.
     pub(crate) fn keep(&self, data_dir: &Path, census: impl FnOnce() -> Census) {
         let before = self.looked();
         let walk = self.next_walk.is_due();
@@ -177,7 +177,7 @@ impl Stats {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { machine, census };
     }
 
-    /// Keeps a sample, unless the last one is too young.
+    /// Stores a sample, unless the last one is too recent.
     pub(crate) fn sample(&self, sample: Sample) {
         let now = sample.at;
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,14 +190,14 @@ impl Stats {
         }
     }
 
-    /// What happened over the last ten seconds, up to `newest`.
+    /// The differences over the last ten seconds, up to `newest`.
     pub(crate) fn recent(&self, newest: &Sample) -> Recent {
         let oldest = self.samples.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
         Recent::between(oldest.as_ref().unwrap_or(newest), newest)
     }
 }
 
-/// When something that takes long may be done again.
+/// When an expensive operation may be repeated.
 struct Rest(Mutex<Instant>);
 
 impl Rest {
@@ -205,7 +205,7 @@ impl Rest {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= clock::instant()
     }
 
-    /// Does it, and rests for [`REST`] times as long as it took.
+    /// Runs it, and then rests for [`REST`] times as long as it took.
     fn timed<T>(&self, rests: bool, work: impl FnOnce() -> T) -> T {
         let began = clock::instant();
         let done = work();
@@ -254,7 +254,7 @@ impl Recent {
         }
     }
 
-    /// Over a second at least: one thing in the first millisecond is not a thousand a second.
+    /// Computed over at least one second: one event in the first millisecond is not a thousand a second.
     pub(crate) fn per_second(&self, count: u64) -> f64 {
         count as f64 * 1_000.0 / self.millis.max(1_000) as f64
     }

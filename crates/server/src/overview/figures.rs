@@ -135,7 +135,7 @@ fn of_sessions(shared: &Shared) -> Vec<Figure> {
         (kind("websocket"), shared.metrics.connections.get() as f64),
         (kind("stream"), shared.streams.count() as f64),
     ];
-    // The connection's name, not the user's: whoever may read this page need not know who people are.
+    // The connection's id, not the user's: readers of this page need not be able to identify users.
     let readers = shared.ops.readers.slowest().into_iter().map(|reader| {
         (vec![("client", reader.client_id), ("session", reader.session_id.to_string())], reader.behind as f64)
     });

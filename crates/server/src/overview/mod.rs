@@ -1,4 +1,4 @@
-//! The server as a whole, put together from its parts: readiness, statistics, figures, and whether its workers turn.
+//! The server as a whole: readiness, statistics, metrics, and the liveness of its workers.
 
 pub(crate) mod figures;
 pub(crate) mod probe;
@@ -10,7 +10,7 @@ use agentbench_protocol::Priority;
 use crate::opening::LogCondition;
 use crate::shared::Shared;
 
-/// Why the server should get no new work, if so.
+/// Why the server is not ready, if it is not.
 pub(crate) fn not_ready(shared: &Shared) -> Option<String> {
     if shared.gate.doors.are_closed() {
         return Some("draining".to_owned());

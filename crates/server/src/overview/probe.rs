@@ -1,4 +1,4 @@
-//! Do the workers still turn? For a watchdog: it asks every one of them, and waits for the answer.
+//! A liveness probe for a watchdog: it queries every worker and waits for the replies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::letters::{Letter, Survey};
 use crate::shared::Shared;
 
-/// Asks the workers of a [`Server`](crate::Server); may outlive it, and then hears nothing.
+/// Queries the workers of a [`Server`](crate::Server). It may outlive the server, and then gets no replies.
 #[derive(Clone)]
 pub struct Probe {
     pub(crate) shared: Arc<Shared>,
@@ -19,7 +19,7 @@ impl Probe {
     pub async fn answers(&self, patience: Duration) -> bool {
         let ask = |worker| {
             let (reply, answer) = oneshot::channel();
-            // About one connection that is none: the answer is the point.
+            // The query names a connection that does not exist: only the reply matters.
             let survey = Survey { after: None, only: true, limit: 1, user: None, reply };
             self.shared.send(worker, Letter::Survey(survey));
             answer

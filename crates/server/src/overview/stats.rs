@@ -1,4 +1,4 @@
-//! The server's figures as a whole: what rules are held against, what `GET /api/v1/stats` tells, what waits where.
+//! The server's statistics as a whole: readings for alert rules, `GET /api/v1/stats`, and the depths of queues.
 
 use agentbench_event_log::Health;
 use agentbench_protocol::Status;
@@ -9,7 +9,7 @@ use crate::letters::mailbox::Mailbox;
 use crate::ops::stats::{ConnectionsByKind, Delay, Looked, Queue, Sample, StatsInfo};
 use crate::shared::Shared;
 
-/// Looks at machine and sessions, and takes a sample of the sums; called by the thread that watches.
+/// Measures the machine and the sessions, and samples the sums. Called by the monitoring thread.
 pub(crate) fn look(shared: &Shared, now: u64) {
     shared.ops.stats.keep(&shared.config.data_dir, || shared.storage.catalog.census(now));
     shared.ops.stats.sample(sums(shared));
@@ -32,7 +32,7 @@ fn sums(shared: &Shared) -> Sample {
     }
 }
 
-/// What rules are held against.
+/// The readings that alert rules evaluate.
 pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
     let recent = shared.ops.stats.recent(&sums(shared));
     let looked = shared.ops.stats.looked();
@@ -63,7 +63,7 @@ pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
     }
 }
 
-/// What `get_stats` and `GET /api/v1/stats` answer.
+/// The reply to `get_stats` and `GET /api/v1/stats`.
 pub(crate) fn describe(shared: &Shared) -> StatsInfo {
     let recent = shared.ops.stats.recent(&sums(shared));
     let Looked { machine, census } = shared.ops.stats.looked();
@@ -96,12 +96,12 @@ pub(crate) fn describe(shared: &Shared) -> StatsInfo {
     }
 }
 
-/// Seconds for which nothing is removed for its age yet.
+/// Seconds for which removal by age is still suspended.
 pub(crate) fn held_seconds(shared: &Shared) -> f64 {
     shared.clock.held_for(shared.config.retention_hold).map_or(0.0, |rest| rest.as_secs_f64())
 }
 
-/// What waits where.
+/// The depths and bounds of queues.
 pub(crate) fn queues(shared: &Shared) -> Vec<Queue> {
     let config = &shared.config;
     let queue = |name, depth: usize, bound: usize| Queue { name, depth: depth as u64, bound: bound as u64 };

@@ -1,5 +1,5 @@
-//! Spans as OTLP/HTTP with JSON wants them (opentelemetry-proto, `ExportTraceServiceRequest`; ids in hexadecimal, 64-bit numbers as
-//! texts).
+//! Encodes spans as OTLP/HTTP with JSON (opentelemetry-proto, `ExportTraceServiceRequest`; ids in hexadecimal, 64-bit numbers
+//! as strings).
 
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ fn span(span: &Span) -> Value {
         "startTimeUnixNano": span.began.to_string(),
         "endTimeUnixNano": span.ended.max(span.began).to_string(),
         "attributes": attributes,
-        // The caller's word, passed on: sampled.
+        // The caller's flags, passed on: sampled.
         "flags": 1,
     })
 }

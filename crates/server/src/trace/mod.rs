@@ -1,7 +1,8 @@
 //! Spans of events that carry a `traceparent`: publish → log → delivery, for an OpenTelemetry collector.
 //!
-//! Nothing is kept for an event under way. A span is made when it is over, from the committed frame: the event's metadata are in it, and
-//! names of spans follow from the event's place, so that workers agree on them without a word. `encode` has the collector's form; the job that sends is [`crate::housekeeping::traces`].
+//! No state is kept for events in progress. A span is created at its end, from the committed frame, which has the event's
+//! metadata; ids of spans are derived from the event's position, so that workers agree on them without communication.
+//! `encode` writes the collector's format; the job that exports is [`crate::housekeeping::traces`].
 
 pub(crate) mod encode;
 
@@ -17,21 +18,21 @@ use sha2::{Digest, Sha256};
 use crate::clock;
 use crate::traceparent::TraceParent;
 
-/// Spans that may wait for the collector.
+/// Maximum number of queued spans.
 const QUEUE: usize = 8_192;
 
-/// What a span is about.
+/// The stage of an event's processing that a span covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// From the event's arrival to its ack.
     Publish,
-    /// From the hand-over to the log to its word.
+    /// From submission to the log to its outcome.
     Log,
     /// One worker's pass over its followers' sockets.
     Delivery,
 }
 
-/// One span that is over.
+/// One completed span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
     trace: [u8; 16],
@@ -44,25 +45,25 @@ pub(crate) struct Span {
     session: SessionId,
     seq: Seq,
     event: String,
-    /// Of a delivery: which worker's, and to how many.
+    /// For a delivery: the worker, and the number of readers.
     delivery: Option<(usize, usize)>,
 }
 
-/// What the job gets.
+/// An item of the exporting job's queue.
 pub(crate) enum Item {
     Span(Box<Span>),
-    /// Nothing comes after it.
+    /// The end of the queue.
     Stop,
 }
 
-/// Makes spans and hands them to the thread that exports.
+/// Creates spans and passes them to the exporting thread.
 pub(crate) struct Tracer {
     pub(crate) endpoint: String,
     spans: SyncSender<Item>,
     waiting: Mutex<Option<Receiver<Item>>>,
-    /// Spans that found no room.
+    /// Spans dropped because the queue was full.
     pub(crate) left_out: AtomicU64,
-    /// The server ends.
+    /// The server is stopping.
     pub(crate) stopping: AtomicBool,
 }
 
@@ -73,7 +74,7 @@ impl Tracer {
         Self { endpoint, spans, waiting, left_out, stopping: AtomicBool::new(false) }
     }
 
-    /// A frame is in the log, and whoever waited for that has been told.
+    /// Called when a frame was committed and its requests were answered.
     pub(crate) fn logged(&self, session: SessionId, frame: &Frame, took: Duration, settled: u64) {
         let submitted = settled.saturating_sub(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         each_traced(frame, |parent, seq, record| {
@@ -90,7 +91,7 @@ impl Tracer {
                 event: record.id.to_owned(),
                 delivery: None,
             };
-            // The arrival is known to the millisecond.
+            // The arrival time has a precision of one millisecond.
             let arrived = record.received_at.saturating_mul(1_000_000).min(submitted);
             self.offer(span(publish, parent.span, Stage::Publish, arrived, clock::now_ns()));
             let log = name(&parent, session, seq, "log");
@@ -98,7 +99,7 @@ impl Tracer {
         });
     }
 
-    /// A worker has offered a frame to its followers.
+    /// Called when a worker has delivered a frame to its followers.
     pub(crate) fn delivered(
         &self,
         session: SessionId,
@@ -133,20 +134,20 @@ impl Tracer {
         }
     }
 
-    /// Has the exporting thread send what it can in a few seconds, and end.
+    /// Makes the exporting thread send queued spans for at most a few seconds, and end.
     pub(crate) fn close(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        // Where there is no room it has something to do, and looks at the flag after it.
+        // If the queue is full, the thread checks the flag after the current batch.
         let _ = self.spans.try_send(Item::Stop);
     }
 
-    /// What the job receives from; once.
+    /// Takes the exporting job's receiver; `None` after the first call.
     pub(crate) fn take_waiting(&self) -> Option<Receiver<Item>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Calls for every event of the frame whose trace is sampled.
+/// Calls `with` for every event of the frame whose trace is sampled.
 fn each_traced(frame: &Frame, mut with: impl FnMut(TraceParent, Seq, &agentbench_event_log::Record<'_>)) {
     for (seq, record) in frame.records() {
         if record.kind == Kind::Event
@@ -157,7 +158,7 @@ fn each_traced(frame: &Frame, mut with: impl FnMut(TraceParent, Seq, &agentbench
     }
 }
 
-/// The name of a span: whoever knows the event knows it.
+/// The id of a span, derived from the event.
 fn name(parent: &TraceParent, session: SessionId, seq: Seq, stage: &str) -> [u8; 8] {
     let mut hash = Sha256::new();
     hash.update(parent.trace);
@@ -167,6 +168,6 @@ fn name(parent: &TraceParent, session: SessionId, seq: Seq, stage: &str) -> [u8;
     hash.update(stage.as_bytes());
     let mut id = [0; 8];
     id.copy_from_slice(&hash.finalize()[..8]);
-    // All zeroes is no name (W3C Trace Context §3.2.2.4).
+    // All zeroes is not a valid id (W3C Trace Context §3.2.2.4).
     if id == [0; 8] { [1; 8] } else { id }
 }

@@ -1,5 +1,5 @@
-//! A flame graph as SVG: a box for each function under its callers, as wide as its share of the samples. No script; the names are in
-//! the boxes' titles, which viewers show under the pointer. Light or dark as the viewer likes.
+//! A flame graph as SVG: a box for each function under its callers, as wide as its share of the samples. It has no script;
+//! names are in the boxes' titles, which viewers show as tooltips. Light or dark by the viewer's preference.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,9 +10,9 @@ const WIDTH: f64 = 1200.0;
 const ROW: usize = 18;
 const TOP: usize = 44;
 const MARGIN: f64 = 10.0;
-/// Width of a letter, about; what does not fit is cut.
+/// Approximate width of a letter; longer names are truncated.
 const LETTER: f64 = 6.6;
-/// Narrower boxes are left out with all that is above them: nobody could see them.
+/// Narrower boxes are omitted with everything above them, since they would be invisible.
 const MIN_WIDTH: f64 = 0.4;
 
 const STYLE: &str = "\
@@ -31,7 +31,7 @@ struct Node<'a> {
     callees: BTreeMap<&'a str, Node<'a>>,
 }
 
-/// Draws it. The title is written above.
+/// Draws the graph, with the title above it.
 pub(crate) fn draw(folded: &Folded, title: &str) -> String {
     let mut root = Node::default();
     let mut deepest = 0;
@@ -110,7 +110,7 @@ fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
 /// A function's name without what generic code adds to it, and with its type or module: `<a::B<C> as d::E>::f` is `B::f`.
 fn brief(name: &str) -> String {
     let (mut plain, mut depth, mut before) = (String::new(), 0_usize, ' ');
-    // Of a name that begins with `<` the type in there is a part.
+    // In a name that begins with `<`, the type inside is part of the name.
     let own = usize::from(name.starts_with('<'));
     let mut is_trait = false;
     for (at, char) in name.char_indices() {
@@ -160,7 +160,7 @@ fn shorten(name: &str, letters: usize) -> String {
     format!("…{end}")
 }
 
-/// Text inside of XML, in elements and attributes.
+/// Escapes text for XML elements and attributes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
@@ -170,7 +170,7 @@ fn escape(text: &str) -> String {
             '&' => escaped.push_str("&amp;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // XML has no way to write most of them (XML 1.0 §2.2).
+            // XML cannot represent most of them (XML 1.0 §2.2).
             char if char.is_control() || matches!(char, '\u{fffe}' | '\u{ffff}') => escaped.push('?'),
             char => escaped.push(char),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Longest name that is kept, in characters; what generic code is called can be endless.
+/// Longest name that is kept, in characters; names of generic code have no bound.
 const MAX_NAME: usize = 400;
 
 /// See the module.
@@ -39,7 +39,7 @@ impl Folded {
     }
 }
 
-/// The name without what means something in the text form.
+/// The name without the separators of the text form.
 fn name_of(name: &str) -> String {
     let plain = |char: char| match char {
         ';' => ':',

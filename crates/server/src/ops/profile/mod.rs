@@ -11,11 +11,11 @@ use std::time::Duration;
 use crate::clock;
 use folded::Folded;
 
-/// Samples for each second of CPU: no divisor of what programs do by the clock.
+/// Samples per second of CPU time; not a divisor of common timer frequencies.
 const FREQUENCY: i32 = 199;
-/// Time between looks whether the server is about to end.
+/// Time between checks whether the server is about to end.
 const LOOK: Duration = Duration::from_millis(100);
-/// Frames of one stack; what is deeper is left out at the root.
+/// Maximum number of frames of one stack; deeper ones are cut at the root.
 const MAX_DEPTH: usize = 256;
 
 /// Whether a profile is being taken.
@@ -24,9 +24,9 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 /// Why there is no profile.
 #[derive(Debug)]
 pub(crate) enum NoProfile {
-    /// Somebody else takes one.
+    /// Another profile is being taken.
     Busy,
-    /// The system does not give the timer.
+    /// The system does not provide the timer.
     Failed(String),
 }
 
@@ -45,13 +45,13 @@ impl Drop for Turn {
     }
 }
 
-/// Samples for so long, or until the server drains. Ends early without a result if the future is dropped.
+/// Samples for `time`, or until the server drains. Stops early without a result if the future is dropped.
 pub(crate) async fn take(time: Duration, is_ending: impl Fn() -> bool) -> Result<Folded, NoProfile> {
     let turn = Turn::take().ok_or(NoProfile::Busy)?;
     let failed = |error: &dyn std::fmt::Display| NoProfile::Failed(error.to_string());
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(FREQUENCY)
-        // Unwinding there would wait for locks that the interrupted code may hold.
+        // Unwinding there would block on locks that the interrupted code may hold.
         .blocklist(&["libc", "libgcc", "pthread", "vdso"])
         .build()
         .map_err(|error| failed(&error))?;
