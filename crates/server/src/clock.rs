@@ -74,7 +74,7 @@ impl JumpDetector {
     }
 
     /// Records a jump at this moment that was detected in another way, for example by a time stored before a restart.
-    pub(crate) fn note_jump(&mut self, monotonic: Duration) {
+    pub(crate) fn record_jump(&mut self, monotonic: Duration) {
         self.jumped_at = Some(monotonic);
     }
 
@@ -205,7 +205,7 @@ impl Clock {
     }
 
     /// Compares the clocks. A jump is logged and counted.
-    pub(crate) fn look(&self, metrics: &Metrics) -> Option<Jump> {
+    pub(crate) fn check_jump(&self, metrics: &Metrics) -> Option<Jump> {
         let jump = self.detector().observe(self.read())?;
         tracing::warn!(by_ms = jump.by_ms, "the wall clock was set");
         metrics.clock_jumps.inc();
@@ -219,12 +219,12 @@ impl Clock {
 
     /// Compares the clock at the start with the last time that is known of the run before. Tells whether that is taken
     /// for a jump.
-    pub(crate) fn note_start(&self, before_ms: u64) -> bool {
+    pub(crate) fn check_start_time(&self, before_ms: u64) -> bool {
         let now = self.wall_ms();
         let behind = before_ms.saturating_sub(now) > TOLERANCE.as_millis() as u64;
         let far = now.saturating_sub(before_ms) > LONG_PAUSE.as_millis() as u64;
         if behind || far {
-            self.detector().note_jump(self.elapsed());
+            self.detector().record_jump(self.elapsed());
         }
         behind || far
     }
@@ -286,7 +286,10 @@ mod tests {
             [(now, false), (now - day / 2, false), (now - 2 * day, true), (now + day, true)]
         {
             let clock = Clock::new(Arc::default());
-            assert_eq!((clock.note_start(before), clock.held_for(HOUR).is_some()), (expected, expected));
+            assert_eq!(
+                (clock.check_start_time(before), clock.held_for(HOUR).is_some()),
+                (expected, expected)
+            );
         }
     }
 

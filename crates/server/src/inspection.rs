@@ -58,7 +58,7 @@ pub(crate) struct InspectedFrame<'a> {
 /// The fields of an envelope that a line reports.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Outside<'a> {
+struct EnvelopeFields<'a> {
     #[serde(rename = "type", default)]
     kind: Option<String>,
     #[serde(default)]
@@ -74,7 +74,7 @@ struct Outside<'a> {
 /// The fields of a message's data from which its name is taken.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Inside {
+struct DataFields {
     command: Option<String>,
     event_type: Option<String>,
     #[serde(rename = "type")]
@@ -177,11 +177,11 @@ impl Tap {
     }
 
     /// Queues a frame that passes the filter; counts it as dropped if the queue is full.
-    pub(crate) fn offer(&self, met: &InspectedFrame<'_>) {
-        let outside: Outside<'_> =
-            met.json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    pub(crate) fn offer(&self, frame: &InspectedFrame<'_>) {
+        let outside: EnvelopeFields<'_> =
+            frame.json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let data = outside.data.map(RawValue::get);
-        let inside: Inside = data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+        let inside: DataFields = data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         let about = outside.session_id.as_deref().or(inside.session_id.as_deref());
         if let (Target::Session(session), Some(about)) = (self.target, about)
             && about.parse() != Ok(session)
@@ -192,9 +192,10 @@ impl Tap {
         let name = inside.command.as_deref().or(inside.event_type.as_deref());
         let name = name.or(inside.kind.as_deref()).or(error).map(short);
         let kind = outside.kind.as_deref().map(short);
-        let direction = if met.direction == Direction::In { "in" } else { "out" };
-        let has =
-            |word: &str| word == direction || word == met.opcode || kind == Some(word) || name == Some(word);
+        let direction = if frame.direction == Direction::In { "in" } else { "out" };
+        let has = |word: &str| {
+            word == direction || word == frame.opcode || kind == Some(word) || name == Some(word)
+        };
         if !self.filter.passes(has) {
             return;
         }
@@ -203,17 +204,17 @@ impl Tap {
         let payload = data.filter(|_| self.payloads).map(|data| if secret { "(a token)" } else { cut(data) });
         let left_out = self.left_out.swap(0, Ordering::Relaxed);
         let line = Line {
-            at: met.at,
-            client_id: met.client,
-            direction: met.direction,
-            opcode: met.opcode,
-            bytes: met.bytes,
+            at: frame.at,
+            client_id: frame.client,
+            direction: frame.direction,
+            opcode: frame.opcode,
+            bytes: frame.bytes,
             kind,
             name,
             id: outside.id.as_deref().map(short),
             session_id: about.map(short),
             seq: outside.seq,
-            code: met.code,
+            code: frame.code,
             payload,
             left_out,
         };

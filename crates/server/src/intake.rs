@@ -11,7 +11,7 @@ use agentbench_protocol::{Envelope, ErrorCode, Outline, Priority, Refusal, outli
 use crate::config::Config;
 use crate::figures::metrics::Metrics;
 use crate::memory::{Memory, default_budget};
-use crate::rules::{may_not_publish, publishing_needs};
+use crate::rules::{may_not_publish, publish_permission};
 
 /// See the module.
 pub(crate) struct Intake {
@@ -61,7 +61,7 @@ impl Intake {
         charge: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<AdmittedEvent, Refusal> {
         let outline = outline(envelope.data)?;
-        if !grant.allows(publishing_needs(outline)) {
+        if !grant.allows(publish_permission(outline)) {
             return Err(may_not_publish(outline));
         }
         let metadata = &envelope.metadata;

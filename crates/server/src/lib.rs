@@ -162,7 +162,7 @@ impl Server {
         let opened = Opened { log, condition, is_damaged };
         let shared = Shared::new(config, gate, auditor, metrics, opened, [random()?, random()?]);
         let shared = Arc::new(shared);
-        retention::note_start(&shared.clock, recovery.witnessed_at);
+        retention::check_start_time(&shared.clock, recovery.witnessed_at);
         let now = clock::now_ms();
         for session in shared.storage.catalog.load(shared.storage.log.list()?, now) {
             tracing::error!(%session, "the summary of a session cannot be read; the session is not listed");
@@ -221,7 +221,7 @@ impl Server {
     /// Checks the certificate's files for changes; this also happens every few seconds.
     pub fn refresh_certificate(&self) {
         let Shared { gate, metrics, ops, .. } = &*self.shared;
-        housekeeping::upkeep::look_at_certificate(gate, metrics, &ops.auditor);
+        housekeeping::upkeep::reload_certificate(gate, metrics, &ops.auditor);
     }
 
     /// A liveness probe for a watchdog.
@@ -325,7 +325,7 @@ fn run_worker(index: usize, shared: &Arc<Shared>, listener: TcpListener, stopped
             }
         }
     });
-    shared.ops.liveness.ended(index);
+    shared.ops.liveness.mark_ended(index);
     // Running tasks there keep the log open; queued ones are dropped.
     runtime.shutdown_timeout(patience);
 }

@@ -28,7 +28,7 @@ impl Memory {
 
     /// Measures the process's memory, and logs when refusals start or end. If the kernel does not report it, nothing is
     /// refused.
-    pub(crate) fn look(&self) {
+    pub(crate) fn measure(&self) {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let resident = resident(&text).unwrap_or(0);
         self.resident.store(resident, Ordering::Relaxed);
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(resident("nothing"), None);
         assert_eq!(total("MemFree: 3 kB\nMemTotal:    24 kB\n"), Some(24 * 1024));
         let memory = Memory::new(1);
-        memory.look();
+        memory.measure();
         assert!(memory.refuses(Priority::Critical), "this process has more than a byte");
         assert!(default_budget() > 0);
     }

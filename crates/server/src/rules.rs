@@ -35,7 +35,7 @@ pub(crate) fn derive_session_id(user: &str, command: &str) -> SessionId {
 }
 
 /// The permission to publish an event: agents do not review themselves, and reviewers do not publish for agents.
-pub(crate) fn publishing_needs(outline: Outline) -> Permission {
+pub(crate) fn publish_permission(outline: Outline) -> Permission {
     match outline.author {
         Authorship::Publisher => Permission::SessionPublish,
         Authorship::Reviewer => Permission::SessionReview,
@@ -44,7 +44,7 @@ pub(crate) fn publishing_needs(outline: Outline) -> Permission {
 
 /// The refusal of an event for lack of that permission.
 pub(crate) fn may_not_publish(outline: Outline) -> Refusal {
-    let needed = publishing_needs(outline);
+    let needed = publish_permission(outline);
     Refusal::new(
         ErrorCode::Forbidden,
         format!("the token does not permit publishing this: it needs {needed}"),
@@ -90,7 +90,7 @@ pub(crate) fn permission_for(command: &Command) -> Option<Permission> {
 }
 
 /// Whether an allowed command is recorded in the audit log.
-pub(crate) fn is_written_down(command: &Command) -> bool {
+pub(crate) fn is_audited(command: &Command) -> bool {
     !matches!(
         command,
         Command::LeaveSession { .. }

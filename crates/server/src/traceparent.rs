@@ -16,7 +16,7 @@ pub(crate) struct TraceParent {
 }
 
 #[derive(Deserialize)]
-struct Outside {
+struct EnvelopeFields {
     metadata: Option<Metadata>,
 }
 
@@ -31,7 +31,7 @@ impl TraceParent {
         if !body.windows(KEY.len()).any(|window| window == KEY) {
             return None;
         }
-        let outside: Outside = serde_json::from_slice(body).ok()?;
+        let outside: EnvelopeFields = serde_json::from_slice(body).ok()?;
         Self::parse(&outside.metadata?.traceparent?)
     }
 

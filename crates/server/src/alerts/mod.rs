@@ -17,16 +17,16 @@ use serde::Serialize;
 use crate::config::Watch;
 use crate::figures::registry::Figure;
 use rules::{RULES, Readings, Rule, Severity};
-use state::{Machine, State};
-use webhook::Outgoing;
+use state::{RuleState, State};
+use webhook::WebhookQueue;
 
 /// Number of recent changes that are kept.
 const MAX_CHANGES: usize = 100;
 
 /// A rule with its state.
-struct Watched {
+struct MonitoredRule {
     rule: &'static Rule,
-    machine: Machine,
+    machine: RuleState,
     value: Option<f64>,
 }
 
@@ -103,24 +103,28 @@ pub(crate) struct AlertsInfo {
 }
 
 struct Inner {
-    watched: Vec<Watched>,
+    watched: Vec<MonitoredRule>,
     changes: VecDeque<Change>,
 }
 
 /// All rules of a server.
 pub(crate) struct Alerts {
     inner: Mutex<Inner>,
-    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) outgoing: Option<WebhookQueue>,
 }
 
 impl Alerts {
     pub(crate) fn new(watch: &Watch, node: &str) -> Self {
         let watched = RULES.iter().filter_map(|rule| {
             let limit = watch.limit(rule.name)?;
-            Some(Watched { rule, machine: Machine::new(rule.direction, limit, rule.margin), value: None })
+            Some(MonitoredRule {
+                rule,
+                machine: RuleState::new(rule.direction, limit, rule.margin),
+                value: None,
+            })
         });
         let inner = Inner { watched: watched.collect(), changes: VecDeque::new() };
-        let outgoing = watch.webhook.is_some().then(|| Outgoing::new(node));
+        let outgoing = watch.webhook.is_some().then(|| WebhookQueue::new(node));
         Self { inner: Mutex::new(inner), outgoing }
     }
 
@@ -144,8 +148,8 @@ impl Alerts {
             }
             changes.push_front(Change { at: now, name: watched.rule.name, state, value: watched.value });
             match (before, state) {
-                (_, State::Firing) => watched.say_firing(),
-                (State::Firing, State::Ok) => watched.say_cleared(now, since),
+                (_, State::Firing) => watched.log_firing(),
+                (State::Firing, State::Ok) => watched.log_cleared(now, since),
                 _ => continue,
             }
             if let Some(outgoing) = &self.outgoing {
@@ -172,7 +176,7 @@ impl Alerts {
 
     pub(crate) fn describe(&self) -> AlertsInfo {
         let inner = self.inner();
-        let rule = |it: &Watched| RuleInfo {
+        let rule = |it: &MonitoredRule| RuleInfo {
             name: it.rule.name,
             severity: it.rule.severity,
             state: it.machine.state,
@@ -204,8 +208,8 @@ impl Alerts {
     }
 }
 
-impl Watched {
-    fn say_firing(&self) {
+impl MonitoredRule {
+    fn log_firing(&self) {
         let (alert, value, threshold) = (self.rule.name, self.value, self.machine.threshold());
         let (summary, unit) = (self.rule.summary, self.rule.unit);
         match self.rule.severity {
@@ -214,7 +218,7 @@ impl Watched {
         }
     }
 
-    fn say_cleared(&self, now: u64, since: Option<u64>) {
+    fn log_cleared(&self, now: u64, since: Option<u64>) {
         let lasted_ms = since.map(|since| now.saturating_sub(since));
         let (alert, summary) = (self.rule.name, self.rule.summary);
         tracing::info!(alert, value = self.value, lasted_ms, "alert cleared: {summary}");

@@ -61,7 +61,7 @@ pub(crate) enum State {
 
 /// One rule's state machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
+pub(crate) struct RuleState {
     direction: Direction,
     limit: Limit,
     /// The level that a firing rule has to be on the good side of.
@@ -72,7 +72,7 @@ pub(crate) struct Machine {
     well_since: Option<u64>,
 }
 
-impl Machine {
+impl RuleState {
     /// `margin` is the clearing level as a part of the threshold.
     pub(crate) fn new(direction: Direction, limit: Limit, margin: f64) -> Self {
         let clears_at = limit.threshold * margin;
@@ -127,7 +127,7 @@ mod tests {
 
     /// Runs readings, given with their times, through a machine, and gives the states after them as their first letters.
     fn run(direction: Direction, limit: Limit, margin: f64, readings: &[(u64, f64)]) -> String {
-        let mut machine = Machine::new(direction, limit, margin);
+        let mut machine = RuleState::new(direction, limit, margin);
         let mut letter = |(now, reading): &(u64, f64)| {
             machine.step(*now, Some(*reading).filter(|it| !it.is_nan()));
             match machine.state {
@@ -214,7 +214,7 @@ mod tests {
         #[test]
         fn nothing_fires_or_clears_early(readings in prop::collection::vec((1_u64..20, 0.0_f64..20.0), 1..200)) {
             let limit = Limit { threshold: 10.0, for_ms: 30, clear_ms: 50 };
-            let mut machine = Machine::new(Direction::Above, limit, 0.8);
+            let mut machine = RuleState::new(Direction::Above, limit, 0.8);
             let (mut now, mut bad_since, mut good_since) = (0, None, None);
             for (step, reading) in readings {
                 now += step;

@@ -17,7 +17,7 @@ use sha2::Sha256;
 use tokio::sync::Notify;
 
 use super::rules::Rule;
-use super::state::Machine;
+use super::state::RuleState;
 use crate::clock;
 use crate::config::Webhook;
 use crate::figures::metrics::Metrics;
@@ -33,19 +33,19 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The queue of messages for the webhook.
-pub(crate) struct Outgoing {
+pub(crate) struct WebhookQueue {
     node: String,
     queue: Mutex<VecDeque<String>>,
     filled: Notify,
 }
 
-impl Outgoing {
+impl WebhookQueue {
     pub(crate) fn new(node: &str) -> Self {
         Self { node: node.to_owned(), queue: Mutex::default(), filled: Notify::new() }
     }
 
     /// Queues a message about a rule that fires or has cleared.
-    pub(super) fn push(&self, now: u64, rule: &Rule, machine: &Machine, value: Option<f64>) {
+    pub(super) fn push(&self, now: u64, rule: &Rule, machine: &RuleState, value: Option<f64>) {
         let body = serde_json::json!({
             "node": self.node,
             "at": now,
@@ -87,7 +87,7 @@ pub(crate) fn target(webhook: &Webhook) -> io::Result<Destination> {
 
 /// Sends queued messages, one at a time; never returns.
 pub(crate) async fn send_all(
-    outgoing: &Outgoing,
+    outgoing: &WebhookQueue,
     metrics: &Metrics,
     webhook: &Webhook,
     target: &Destination,

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::letters::connections::{ConnectionInfo, StreamClose, Transport};
 use crate::names;
-use crate::ops::farewell::{Evidence, Farewell};
+use crate::ops::farewell::{CloseRecord, Evidence};
 use crate::session::catalog::Entry;
 
 /// One stream.
@@ -103,7 +103,7 @@ impl Stream {
     }
 
     /// The record of the stream's end.
-    pub(crate) fn farewell(&self, ended_at: u64) -> Farewell {
+    pub(crate) fn farewell(&self, ended_at: u64) -> CloseRecord {
         let evidence = Evidence {
             waiting_bytes: 0,
             blocked_since: self.blocked_since(),
@@ -114,7 +114,7 @@ impl Stream {
             lag: self.lag(),
             limit: None,
         };
-        Farewell::new(&self.who, Transport::Sse, self.connected_at, ended_at, evidence)
+        CloseRecord::new(&self.who, Transport::Sse, self.connected_at, ended_at, evidence)
     }
 }
 

@@ -12,7 +12,7 @@ use agentbench_session::Step;
 
 use crate::letters::{Join, Request};
 use crate::overview;
-use crate::rules::{cost_of, derive_session_id, is_written_down, parse_session_id, permission_for};
+use crate::rules::{cost_of, derive_session_id, is_audited, parse_session_id, permission_for};
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
@@ -34,8 +34,8 @@ pub(super) fn take_command(
         return Err(Refusal::new(ErrorCode::Forbidden, detail));
     }
     take_cost(&worker.shared, connection, cost_of(&command) - 1, now)?;
-    if is_written_down(&command) {
-        worker.shared.ops.auditor.needs_room()?;
+    if is_audited(&command) {
+        worker.shared.ops.auditor.check_room()?;
     }
     match command {
         Command::CreateSession(fields) => {

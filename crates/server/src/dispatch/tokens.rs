@@ -28,7 +28,7 @@ pub(super) fn refresh_token(
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         if let Some(issuer) = &worker.shared.gate.issuer {
-            issuer.asked_again().await;
+            issuer.refetch_keys().await;
         }
         let now = worker.now();
         if connection.is_open()

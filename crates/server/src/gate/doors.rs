@@ -38,7 +38,7 @@ impl Doors {
         if self.are_closed() {
             return true;
         }
-        let is_taken = self.tell_host(Control::Drain);
+        let is_taken = self.notify_host(Control::Drain);
         self.retiring.store(is_taken, Ordering::Relaxed);
         is_taken
     }
@@ -49,7 +49,7 @@ impl Doors {
     }
 
     /// Forwards a request to the host program. Returns whether it accepts it.
-    pub(crate) fn tell_host(&self, control: Control) -> bool {
+    pub(crate) fn notify_host(&self, control: Control) -> bool {
         let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
         host.as_ref().is_some_and(|host| host.try_send(control).is_ok())
     }

@@ -47,7 +47,7 @@ impl Issuer {
 
     /// Requests a fetch of the keys and waits for its end. Returns at once if they were just fetched, so that made-up key ids
     /// cannot cause more frequent fetches.
-    pub(crate) async fn asked_again(&self) {
+    pub(crate) async fn refetch_keys(&self) {
         let mut ended = self.ended.subscribe();
         if !self.is_fetching.load(Ordering::Acquire) {
             if self.wait_before_next() > Duration::ZERO {
@@ -60,7 +60,7 @@ impl Issuer {
     }
 
     /// Logs which keys are not used and why, when that changes.
-    pub(crate) fn note_unused(&self, url: &str, unused: Vec<String>) {
+    pub(crate) fn log_unused(&self, url: &str, unused: Vec<String>) {
         let mut noted = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted != unused {
             for reason in &unused {
@@ -93,13 +93,13 @@ impl Issuer {
     }
 
     /// Records a successful fetch.
-    pub(crate) fn has_answered(&self) {
+    pub(crate) fn record_success(&self) {
         *self.last_taken.lock().unwrap_or_else(PoisonError::into_inner) = clock::instant();
         self.is_down.store(false, Ordering::Relaxed);
     }
 
     /// Records a failed fetch. Returns whether the previous one succeeded.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub(crate) fn record_failure(&self) -> bool {
         !self.is_down.swap(true, Ordering::Relaxed)
     }
 }

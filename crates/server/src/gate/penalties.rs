@@ -27,22 +27,22 @@ impl Penalties {
     }
 
     /// A place among the delayed refusals, if this one has to be delayed and a place is free.
-    fn due(&self, addresses: &Addresses, address: IpAddr, now: u64) -> Option<Place<'_>> {
-        addresses.take_failure(address, now).err().and_then(|_| Place::take(&self.waiting))
+    fn due(&self, addresses: &Addresses, address: IpAddr, now: u64) -> Option<WaitPlace<'_>> {
+        addresses.take_failure(address, now).err().and_then(|_| WaitPlace::take(&self.waiting))
     }
 }
 
 /// One of [`MAX_WAITING`] places, released when the delay ends or is cancelled.
-struct Place<'a>(&'a AtomicUsize);
+struct WaitPlace<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> WaitPlace<'a> {
     fn take(waiting: &'a AtomicUsize) -> Option<Self> {
         let take = |count| (count < MAX_WAITING).then_some(count + 1);
         waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok().map(|_| Self(waiting))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitPlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn so_many_wait_and_no_more_and_places_come_back() {
         let waiting = AtomicUsize::new(0);
-        let places: Vec<_> = std::iter::from_fn(|| Place::take(&waiting)).collect();
+        let places: Vec<_> = std::iter::from_fn(|| WaitPlace::take(&waiting)).collect();
         assert_eq!(places.len(), MAX_WAITING);
         drop(places);
-        assert!(Place::take(&waiting).is_some());
+        assert!(WaitPlace::take(&waiting).is_some());
     }
 }

@@ -12,7 +12,7 @@ use crate::intake::Total;
 use crate::limits::Bucket;
 
 /// Idle time after which an account is dropped: by then the user's bucket is full again.
-const FORGET_MS: u64 = 5_000;
+const IDLE_MS: u64 = 5_000;
 
 /// The account of one user.
 #[derive(Debug)]
@@ -115,8 +115,8 @@ impl Users {
     }
 
     /// Drops idle guests and unused accounts. Called with every tick of one worker.
-    pub(crate) fn forget(&self, now: u64) {
-        self.guests().retain(|_, (_, last)| now.saturating_sub(*last) < FORGET_MS);
+    pub(crate) fn drop_idle(&self, now: u64) {
+        self.guests().retain(|_, (_, last)| now.saturating_sub(*last) < IDLE_MS);
         // Accounts are handed out only under the lock.
         self.accounts().retain(|_, account| Arc::strong_count(account) > 1);
     }
@@ -152,7 +152,7 @@ mod tests {
         drop(first);
         assert!(users.enter("ann", 0).is_some());
         drop(second);
-        users.forget(0);
+        users.drop_idle(0);
         assert!(users.accounts().is_empty());
     }
 
@@ -163,9 +163,9 @@ mod tests {
         assert!(users.take_guest_rate("ann", 2, 0).is_ok() && users.take_rate(&connection.0, 2, 0).is_ok());
         assert!(users.take_guest_rate("ann", 1, 0).is_err() && users.take_rate(&connection.0, 1, 0).is_err());
         drop(connection);
-        users.forget(FORGET_MS - 1);
+        users.drop_idle(IDLE_MS - 1);
         assert_eq!(users.accounts().len(), 1, "a guest has it in hand");
-        users.forget(FORGET_MS);
+        users.drop_idle(IDLE_MS);
         assert!(users.accounts().is_empty());
     }
 }

@@ -90,8 +90,8 @@ async fn fetch_once(gate: &Gate, reports: &Reports, issuer: &Issuer, source: &De
             let (before, names) = (format!("{:?}", gate.keys()), format!("{keys:?}"));
             let mut unused: Vec<_> = passed_over.iter().map(ToString::to_string).collect();
             unused.extend(gate.hidden_by_own_keys(&keys));
-            issuer.note_unused(url, unused);
-            issuer.has_answered();
+            issuer.log_unused(url, unused);
+            issuer.record_success();
             reports.metrics.reloads("issuer", "taken");
             gate.set_issuer_keys(keys);
             if format!("{:?}", gate.keys()) != before {
@@ -104,7 +104,7 @@ async fn fetch_once(gate: &Gate, reports: &Reports, issuer: &Issuer, source: &De
         }
         Err(error) => {
             reports.metrics.reloads("issuer", "refused");
-            if issuer.has_failed() {
+            if issuer.record_failure() {
                 tracing::error!(url, error, "cannot fetch the issuer's keys; those that are known stay");
             }
             *min_interval

@@ -91,7 +91,7 @@ async fn watch_workers(liveness: &Liveness, patience: Option<Duration>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        for worker in liveness.look() {
+        for worker in liveness.check() {
             tracing::error!(
                 worker,
                 "a worker does not turn; its connections get no answers, and the server is not ready"

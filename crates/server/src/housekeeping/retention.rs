@@ -79,7 +79,7 @@ fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
 /// bound on bytes stays in force, since the disk would fill up otherwise.
 fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
     // Checked here, too: the clock may have been set since the last check.
-    shared.clock.look(&shared.metrics);
+    shared.clock.check_jump(&shared.metrics);
     let age = shared.config.retention_age;
     let rest = shared.clock.held_for(shared.config.retention_hold);
     if age.is_some() && rest.is_some() != *held {
@@ -112,10 +112,10 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
 }
 
 /// Treats the start as a jump if the clock differs much from the end of the previous run.
-pub(crate) fn note_start(clock: &Clock, witnessed_at: Option<u64>) {
+pub(crate) fn check_start_time(clock: &Clock, witnessed_at: Option<u64>) {
     let Some(before) = witnessed_at else { return };
     let now = clock::now_ms();
-    if clock.note_start(before) {
+    if clock.check_start_time(before) {
         tracing::warn!(
             days = (now as i64 - before as i64) / 86_400_000,
             "the clock is far from where the last run of the server left it: nothing is removed for its age for a while (RETENTION_HOLD)"

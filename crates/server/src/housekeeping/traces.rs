@@ -51,7 +51,7 @@ fn export(
     while !is_over {
         let (batch, stop) = gather(spans);
         is_over = stop || tracer.stopping.load(Ordering::Relaxed);
-        report_left_out(tracer);
+        report_suppressed(tracer);
         if batch.is_empty() {
             continue;
         }
@@ -115,7 +115,7 @@ fn gather(spans: &Receiver<Item>) -> (Vec<Span>, bool) {
     (batch, false)
 }
 
-fn report_left_out(tracer: &Tracer) {
+fn report_suppressed(tracer: &Tracer) {
     let count = tracer.left_out.swap(0, Ordering::Relaxed);
     if count > 0 {
         tracing::warn!(count, "spans were left out: the collector is slower than they come");
@@ -126,7 +126,7 @@ fn report_left_out(tracer: &Tracer) {
 struct Collector(Destination);
 
 /// The outcome of one request.
-enum Outcome {
+enum ExportOutcome {
     Taken,
     /// A retry may succeed.
     Later(String),
@@ -145,9 +145,9 @@ impl Collector {
         for attempt in 1..=attempts {
             let outcome = tokio::time::timeout(TIMEOUT, self.post(body.clone())).await;
             let error = match outcome {
-                Ok(Ok(Outcome::Taken)) => return Ok(()),
-                Ok(Ok(Outcome::Refused(error))) => return Err(error),
-                Ok(Ok(Outcome::Later(error))) | Ok(Err(error)) => error,
+                Ok(Ok(ExportOutcome::Taken)) => return Ok(()),
+                Ok(Ok(ExportOutcome::Refused(error))) => return Err(error),
+                Ok(Ok(ExportOutcome::Later(error))) | Ok(Err(error)) => error,
                 Err(_) => "no answer in time".to_owned(),
             };
             if attempt == attempts || stopping.load(Ordering::Relaxed) {
@@ -159,15 +159,15 @@ impl Collector {
         Ok(())
     }
 
-    async fn post(&self, body: Bytes) -> Result<Outcome, String> {
+    async fn post(&self, body: Bytes) -> Result<ExportOutcome, String> {
         let request = Request::post(self.0.path()).header(CONTENT_TYPE, "application/json");
         let status = self.0.send(request, body).await?.status;
         let said = format!("the collector answers {status}");
         Ok(match status.as_u16() {
-            200..=299 => Outcome::Taken,
+            200..=299 => ExportOutcome::Taken,
             // Retryable by the protocol.
-            429 | 502..=504 => Outcome::Later(said),
-            _ => Outcome::Refused(said),
+            429 | 502..=504 => ExportOutcome::Later(said),
+            _ => ExportOutcome::Refused(said),
         })
     }
 }

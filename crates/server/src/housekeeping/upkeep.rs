@@ -33,7 +33,7 @@ pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io:
                 next_sweep = clock::instant() + SWEEP_PERIOD;
             }
             if clock::instant() >= next {
-                look_at_certificate(&shared.gate, &shared.metrics, &shared.ops.auditor);
+                reload_certificate(&shared.gate, &shared.metrics, &shared.ops.auditor);
                 next = clock::instant() + PERIOD;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -43,7 +43,7 @@ pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io:
 }
 
 /// Installs a new certificate; an invalid one is logged and the old one stays in use.
-pub(crate) fn look_at_certificate(gate: &Gate, metrics: &Metrics, auditor: &Auditor) {
+pub(crate) fn reload_certificate(gate: &Gate, metrics: &Metrics, auditor: &Auditor) {
     let Some(tls) = &gate.tls else { return };
     match tls.refresh() {
         Ok(Refreshed::Same) => {}

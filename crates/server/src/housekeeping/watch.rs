@@ -22,7 +22,7 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
     let target = shared.config.watch.webhook.as_ref().map(webhook::target).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shared = Arc::clone(shared);
-    stats::look(&shared, clock::now_ms());
+    stats::measure(&shared, clock::now_ms());
     let keep = async move {
         let looking = async {
             let mut interval = tokio::time::interval(PERIOD);
@@ -30,10 +30,10 @@ pub(crate) fn start(shared: &Arc<Shared>, mut stopped: watch::Receiver<bool>) ->
             loop {
                 interval.tick().await;
                 let now = clock::now_ms();
-                shared.clock.look(&shared.metrics);
-                shared.ops.folder.look();
-                stats::look(&shared, now);
-                shared.ops.auditor.report_left_out(now);
+                shared.clock.check_jump(&shared.metrics);
+                shared.ops.folder.check();
+                stats::measure(&shared, now);
+                shared.ops.auditor.report_suppressed(now);
                 shared.ops.alerts.evaluate(shared.clock.steady_ms(), &stats::readings(&shared, now));
             }
         };

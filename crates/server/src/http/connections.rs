@@ -132,7 +132,7 @@ pub(crate) async fn close(State(api): State<Api>, parts: Parts) -> Answer<Respon
 pub(crate) async fn why(State(api): State<Api>, parts: Parts) -> Answer<Response> {
     Caller::of(&api, &parts)?.needs(Permission::ConnectionList)?;
     let key = api.shared.post.names.connection_named(segment(&parts, 3));
-    let farewell = key.and_then(|key| api.shared.ops.farewells.get(key, api.now()));
+    let farewell = key.and_then(|key| api.shared.ops.close_records.get(key, api.now()));
     let farewell = farewell.ok_or_else(|| {
         let detail = "no connection of this name has ended within the last hour";
         Refusal::new(ErrorCode::NotFound, detail)

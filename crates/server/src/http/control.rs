@@ -137,7 +137,7 @@ pub(crate) async fn reload(State(api): State<Api>, parts: Parts) -> Answer<Respo
     api.shared.audit_room().await?;
     caller.administers(&api, Permission::ServerDrain, "reload")?;
     let (reply, answer) = oneshot::channel();
-    if !api.shared.gate.doors.tell_host(Control::Reload(reply)) {
+    if !api.shared.gate.doors.notify_host(Control::Reload(reply)) {
         return Err(nobody_listens().into());
     }
     match answer.await {

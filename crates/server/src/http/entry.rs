@@ -43,6 +43,6 @@ async fn know_key(api: &Api, token: &str) {
     if let Err(error) = api.shared.gate.authenticate(token, api.now())
         && let Some(issuer) = api.shared.gate.issuer_may_know(error)
     {
-        issuer.asked_again().await;
+        issuer.refetch_keys().await;
     }
 }

@@ -25,7 +25,7 @@ use super::sessions::SessionPage;
 use super::{OPENAPI_PATH, routes};
 use crate::alerts::AlertsInfo;
 use crate::letters::connections::ConnectionInfo;
-use crate::ops::farewell::Farewell;
+use crate::ops::farewell::CloseRecord;
 use crate::ops::stats::StatsInfo;
 
 /// Collects the schemas of named types.
@@ -254,7 +254,7 @@ impl Book {
         let page = self.json::<ConnectionPage>("A page, by worker and age.");
         let one = self.json::<ConnectionInfo>("The connection as it is now.");
         let closing = self.json::<Closing>("It is being told, and closed.");
-        let why = self.json::<Farewell>("Its end, with what was known of it then.");
+        let why = self.json::<CloseRecord>("Its end, with what was known of it then.");
         let reconnect = json!({"type": "string", "enum": ["now", "never"]});
         vec![
             operation("listConnections", "Open connections; needs connection:list")

@@ -13,7 +13,7 @@ use super::access::Caller;
 use super::answer::Answer;
 use super::api::Api;
 use super::head;
-use crate::ops::profile::{NoProfile, flame, take};
+use crate::ops::profile::{ProfileError, flame, take};
 use crate::query::Query;
 
 /// Longest profile, in seconds.
@@ -34,11 +34,11 @@ pub(crate) async fn profile(State(api): State<Api>, parts: Parts) -> Answer<Resp
     tracing::info!(user = caller.grant.user_id, seconds, "an administrator takes a CPU profile");
     let folded = take(Duration::from_secs(seconds), || api.shared.gate.doors.are_closed()).await;
     let folded = folded.map_err(|why| match why {
-        NoProfile::Busy => {
+        ProfileError::Busy => {
             let detail = "another profile is being taken; one at a time";
             Refusal::new(ErrorCode::Overloaded, detail).retry_after(seconds * 1_000)
         }
-        NoProfile::Failed(error) => {
+        ProfileError::Failed(error) => {
             tracing::error!(error, "no profile could be taken");
             let detail = format!("no profile could be taken: {error}");
             Refusal::new(ErrorCode::Overloaded, detail).retry_after(10_000)

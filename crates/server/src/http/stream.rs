@@ -447,7 +447,7 @@ impl Run {
         let mut farewell = self.stream.farewell(clock::now_ms());
         match ending {
             Some(ending) => {
-                farewell.because(ending.code, ending.detail, ending.after_ms);
+                farewell.closed_by_server(ending.code, ending.detail, ending.after_ms);
                 if ending.code == CloseCode::SlowConsumer {
                     let since = self.stream.blocked_since.load(Ordering::Relaxed);
                     let blocked = self.shared.clock.steady_ms().saturating_sub(since);
@@ -457,7 +457,7 @@ impl Run {
             }
             None => self.shared.metrics.closed("client"),
         }
-        self.shared.ops.farewells.keep(self.stream.key, farewell);
+        self.shared.ops.close_records.insert(self.stream.key, farewell);
     }
 }
 

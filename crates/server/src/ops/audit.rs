@@ -2,7 +2,7 @@
 //!
 //! No worker waits for the audit log's disk. A request whose decision has to be recorded waits for room in the queue as a
 //! task, before the decision ([`Auditor::wait_for_room`]); a command on a socket, which cannot wait without blocking the
-//! commands behind it, is refused until there is room ([`Auditor::needs_room`]). Probes and metrics are not recorded.
+//! commands behind it, is refused until there is room ([`Auditor::check_room`]). Probes and metrics are not recorded.
 //!
 //! Refusals have a rate limit, one for all strangers and one for each user: those beyond it are counted, and a later line
 //! reports the count.
@@ -46,20 +46,20 @@ pub(crate) struct Auditor {
 
 /// Refusal counters of strangers and users.
 struct Refusals {
-    strangers: Counted,
-    users: HashMap<String, Counted>,
-    others: Counted,
+    strangers: RefusalCounter,
+    users: HashMap<String, RefusalCounter>,
+    others: RefusalCounter,
 }
 
 /// A rate limit, and the number of refusals beyond it that have not been reported.
 #[derive(Clone, Copy)]
-struct Counted {
+struct RefusalCounter {
     bucket: Bucket,
     rate: u64,
     left_out: u64,
 }
 
-impl Counted {
+impl RefusalCounter {
     fn new(rate: u64, now: u64) -> Self {
         Self { bucket: Bucket::new(rate, now), rate, left_out: 0 }
     }
@@ -74,14 +74,14 @@ impl Counted {
     }
 
     /// The number of unreported refusals, if there are any and a line may be written now.
-    fn say(&mut self, now: u64) -> Option<u64> {
+    fn take_unreported(&mut self, now: u64) -> Option<u64> {
         (self.left_out > 0 && self.bucket.take(self.rate, now).is_ok())
             .then(|| std::mem::take(&mut self.left_out))
     }
 }
 
 impl Refusals {
-    fn of(&mut self, user: &str, now: u64) -> &mut Counted {
+    fn of(&mut self, user: &str, now: u64) -> &mut RefusalCounter {
         if user.is_empty() {
             return &mut self.strangers;
         }
@@ -89,7 +89,7 @@ impl Refusals {
             if self.users.len() >= MAX_USERS {
                 return &mut self.others;
             }
-            self.users.insert(user.to_owned(), Counted::new(USER_REFUSALS, now));
+            self.users.insert(user.to_owned(), RefusalCounter::new(USER_REFUSALS, now));
         }
         self.users.get_mut(user).unwrap_or(&mut self.others)
     }
@@ -102,9 +102,9 @@ impl Auditor {
             Log::open(Settings { file, max_bytes, max_age, queue, faults }, now)
         };
         let refusals = Refusals {
-            strangers: Counted::new(REFUSALS, now),
+            strangers: RefusalCounter::new(REFUSALS, now),
             users: HashMap::new(),
-            others: Counted::new(REFUSALS, now),
+            others: RefusalCounter::new(REFUSALS, now),
         };
         Ok(Self {
             log: settings.map(open).transpose()?,
@@ -180,10 +180,10 @@ impl Auditor {
                     if record.detail.is_empty() { count } else { format!("{} {count}", record.detail) };
             }
         }
-        self.write_down(record);
+        self.write(record);
     }
 
-    fn write_down(&self, record: Record) {
+    fn write(&self, record: Record) {
         let Some(log) = &self.log else { return };
         if log.record(record) {
             self.metrics.audit_lines.inc();
@@ -193,7 +193,7 @@ impl Auditor {
     }
 
     /// Reports the numbers of unreported refusals, and drops the counters of idle users.
-    pub(crate) fn report_left_out(&self, now: u64) {
+    pub(crate) fn report_suppressed(&self, now: u64) {
         if self.log.is_none() || !self.has_room() {
             return;
         }
@@ -201,16 +201,16 @@ impl Auditor {
         let Refusals { strangers, users, others } = &mut *refusals;
         let mut said = Vec::new();
         for (user, counted) in [("", strangers), ("", others)] {
-            said.extend(counted.say(now).map(|count| (user.to_owned(), count)));
+            said.extend(counted.take_unreported(now).map(|count| (user.to_owned(), count)));
         }
         users.retain(|user, counted| {
-            said.extend(counted.say(now).map(|count| (user.clone(), count)));
+            said.extend(counted.take_unreported(now).map(|count| (user.clone(), count)));
             counted.left_out > 0 || !counted.bucket.is_full(USER_REFUSALS, now)
         });
         drop(refusals);
         for (user, count) in said {
             let detail = format!("{count} refusals were not written down");
-            self.write_down(Record { user, ..Record::refused(now, "refusals", "left_out").detail(detail) });
+            self.write(Record { user, ..Record::refused(now, "refusals", "left_out").detail(detail) });
         }
     }
 
@@ -218,7 +218,7 @@ impl Auditor {
     ///
     /// # Errors
     /// The refusal of a command while the audit log's queue is full.
-    pub(crate) fn needs_room(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
         if !self.wait_when_full || self.has_room() {
             return Ok(());
         }
@@ -229,11 +229,11 @@ impl Auditor {
     /// Waits a few seconds, as a task, until a decision can be recorded.
     ///
     /// # Errors
-    /// As [`Auditor::needs_room`], if there is no room by then.
+    /// As [`Auditor::check_room`], if there is no room by then.
     pub(crate) async fn wait_for_room(&self, is_draining: impl Fn() -> bool) -> Result<(), Refusal> {
         let until = clock::timer() + ROOM_PATIENCE;
         loop {
-            let refused = match self.needs_room() {
+            let refused = match self.check_room() {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
@@ -277,17 +277,17 @@ mod tests {
 
     #[test]
     fn refusals_beyond_the_rate_are_counted_and_said_later() {
-        let mut counted = Counted::new(2, 0);
+        let mut counted = RefusalCounter::new(2, 0);
         let taken: Vec<_> = (0..7).map(|_| counted.take(true, 0)).collect();
         assert_eq!(taken, [Some(0), Some(0), Some(0), Some(0), None, None, None]);
-        assert_eq!((counted.say(0), counted.take(false, 10_000)), (None, None));
-        assert_eq!((counted.say(10_000), counted.say(10_000)), (Some(4), None));
+        assert_eq!((counted.take_unreported(0), counted.take(false, 10_000)), (None, None));
+        assert_eq!((counted.take_unreported(10_000), counted.take_unreported(10_000)), (Some(4), None));
         assert_eq!(counted.take(true, 10_000), Some(0));
     }
 
     #[test]
     fn users_beyond_the_bound_share_one_count() {
-        let new = || Counted::new(1, 0);
+        let new = || RefusalCounter::new(1, 0);
         let mut refusals = Refusals { strangers: new(), users: HashMap::new(), others: new() };
         for user in 0..MAX_USERS + 5 {
             refusals.of(&user.to_string(), 0).take(false, 0);

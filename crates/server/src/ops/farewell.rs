@@ -13,15 +13,15 @@ use crate::config::Config;
 use crate::letters::connections::Transport;
 
 /// Retention of a record, ms.
-const KEEP_MS: u64 = 3_600_000;
+const RETENTION_MS: u64 = 3_600_000;
 /// Maximum number of records; each takes about half a kilobyte.
 const MAX_KEPT: usize = 16_384;
 
 /// The end of one connection.
 #[derive(Debug, Clone, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Farewell"))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Farewell {
+pub(crate) struct CloseRecord {
     /// The connection.
     client_id: String,
     /// Whose it was.
@@ -97,7 +97,7 @@ impl Limit {
     }
 }
 
-impl Farewell {
+impl CloseRecord {
     /// A connection that was lost without a close.
     pub(crate) fn new(
         who: &Sender,
@@ -122,7 +122,7 @@ impl Farewell {
     }
 
     /// Records a close by the server.
-    pub(crate) fn because(&mut self, code: CloseCode, detail: &str, after_ms: Option<u64>) {
+    pub(crate) fn closed_by_server(&mut self, code: CloseCode, detail: &str, after_ms: Option<u64>) {
         self.code = Some(code.as_u16());
         self.cause = code.cause();
         self.detail = detail.to_owned();
@@ -131,7 +131,7 @@ impl Farewell {
     }
 
     /// Records a close by the client.
-    pub(crate) fn by_client(&mut self, code: Option<u16>) {
+    pub(crate) fn closed_by_client(&mut self, code: Option<u16>) {
         self.code = code;
         self.cause = "client";
         self.detail = "the client closed the connection".to_owned();
@@ -139,20 +139,20 @@ impl Farewell {
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    by_key: HashMap<ConnectionKey, Farewell>,
+struct StoredRecord {
+    by_key: HashMap<ConnectionKey, CloseRecord>,
     oldest_first: VecDeque<(u64, ConnectionKey)>,
 }
 
 /// The records of the last hour, up to the maximum.
 #[derive(Debug, Default)]
-pub(crate) struct Farewells {
-    kept: Mutex<Kept>,
+pub(crate) struct CloseRecords {
+    kept: Mutex<StoredRecord>,
 }
 
-impl Farewells {
+impl CloseRecords {
     /// Adds the record of a connection; the first record counts.
-    pub(crate) fn keep(&self, key: ConnectionKey, farewell: Farewell) {
+    pub(crate) fn insert(&self, key: ConnectionKey, farewell: CloseRecord) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = farewell.ended_at;
         if kept.by_key.contains_key(&key) {
@@ -160,11 +160,9 @@ impl Farewells {
         }
         kept.oldest_first.push_back((now, key));
         kept.by_key.insert(key, farewell);
-        while kept
-            .oldest_first
-            .front()
-            .is_some_and(|(at, _)| now.saturating_sub(*at) > KEEP_MS || kept.oldest_first.len() > MAX_KEPT)
-        {
+        while kept.oldest_first.front().is_some_and(|(at, _)| {
+            now.saturating_sub(*at) > RETENTION_MS || kept.oldest_first.len() > MAX_KEPT
+        }) {
             if let Some((_, oldest)) = kept.oldest_first.pop_front() {
                 kept.by_key.remove(&oldest);
             }
@@ -172,9 +170,12 @@ impl Farewells {
     }
 
     /// The record of a connection that ended within the last hour.
-    pub(crate) fn get(&self, key: ConnectionKey, now: u64) -> Option<Farewell> {
+    pub(crate) fn get(&self, key: ConnectionKey, now: u64) -> Option<CloseRecord> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.by_key.get(&key).filter(|farewell| now.saturating_sub(farewell.ended_at) <= KEEP_MS).cloned()
+        kept.by_key
+            .get(&key)
+            .filter(|farewell| now.saturating_sub(farewell.ended_at) <= RETENTION_MS)
+            .cloned()
     }
 
     pub(crate) fn has(&self, key: ConnectionKey) -> bool {
@@ -186,7 +187,7 @@ impl Farewells {
 mod tests {
     use super::*;
 
-    fn farewell(ended_at: u64) -> Farewell {
+    fn farewell(ended_at: u64) -> CloseRecord {
         let who = Sender {
             client_id: "c".into(),
             user_id: "u".into(),
@@ -203,30 +204,30 @@ mod tests {
             lag: 0,
             limit: None,
         };
-        Farewell::new(&who, Transport::Websocket, 0, ended_at, evidence)
+        CloseRecord::new(&who, Transport::Websocket, 0, ended_at, evidence)
     }
 
     #[test]
     fn an_end_is_kept_for_an_hour_and_the_first_word_counts() {
-        let farewells = Farewells::default();
+        let farewells = CloseRecords::default();
         let mut said = farewell(1_000);
-        said.because(CloseCode::SlowConsumer, "slow", None);
-        farewells.keep(ConnectionKey(1), said);
-        farewells.keep(ConnectionKey(1), farewell(2_000));
+        said.closed_by_server(CloseCode::SlowConsumer, "slow", None);
+        farewells.insert(ConnectionKey(1), said);
+        farewells.insert(ConnectionKey(1), farewell(2_000));
         assert_eq!(
-            farewells.get(ConnectionKey(1), 1_000 + KEEP_MS).map(|it| it.cause),
+            farewells.get(ConnectionKey(1), 1_000 + RETENTION_MS).map(|it| it.cause),
             Some("slow_consumer")
         );
-        assert!(farewells.get(ConnectionKey(1), 1_001 + KEEP_MS).is_none());
-        farewells.keep(ConnectionKey(2), farewell(1_001 + KEEP_MS));
+        assert!(farewells.get(ConnectionKey(1), 1_001 + RETENTION_MS).is_none());
+        farewells.insert(ConnectionKey(2), farewell(1_001 + RETENTION_MS));
         assert!(!farewells.has(ConnectionKey(1)) && farewells.has(ConnectionKey(2)));
     }
 
     #[test]
     fn a_storm_costs_bounded_memory() {
-        let farewells = Farewells::default();
+        let farewells = CloseRecords::default();
         for n in 0..(MAX_KEPT as u64 + 10) {
-            farewells.keep(ConnectionKey(n), farewell(n));
+            farewells.insert(ConnectionKey(n), farewell(n));
         }
         assert_eq!(farewells.kept.lock().unwrap().by_key.len(), MAX_KEPT);
         assert!(!farewells.has(ConnectionKey(9)) && farewells.has(ConnectionKey(10)));

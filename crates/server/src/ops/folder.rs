@@ -24,7 +24,7 @@ impl DataFolder {
     }
 
     /// Checks the folder and logs a change.
-    pub(crate) fn look(&self) {
+    pub(crate) fn check(&self) {
         let is_gone = self.identity.is_some() && identity(&self.lock) != self.identity;
         if self.is_gone.swap(is_gone, Ordering::Relaxed) == is_gone {
             return;

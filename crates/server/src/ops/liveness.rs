@@ -31,17 +31,17 @@ impl Liveness {
     }
 
     /// Counts a turn of the worker's loop.
-    pub(crate) fn turned(&self, worker: usize) {
+    pub(crate) fn record_turn(&self, worker: usize) {
         self.workers[worker].done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Marks the worker as ended regularly.
-    pub(crate) fn ended(&self, worker: usize) {
+    pub(crate) fn mark_ended(&self, worker: usize) {
         self.workers[worker].has_ended.store(true, Ordering::Relaxed);
     }
 
     /// Compares with the previous check. Returns the workers that have newly become stuck.
-    pub(crate) fn look(&self) -> Vec<usize> {
+    pub(crate) fn check(&self) -> Vec<usize> {
         let look = |turns: &Turns| {
             let done = turns.done.load(Ordering::Relaxed);
             let has_ended = turns.has_ended.load(Ordering::Relaxed);
@@ -96,18 +96,18 @@ mod tests {
     fn a_worker_without_turns_is_stuck_until_it_turns_again() {
         let liveness = Liveness::new(2);
         let look = || {
-            liveness.turned(0);
-            liveness.look()
+            liveness.record_turn(0);
+            liveness.check()
         };
-        liveness.turned(1);
+        liveness.record_turn(1);
         for _ in 0..STUCK_AT {
             assert_eq!((look(), liveness.stuck()), (vec![], 0));
         }
         assert_eq!((look(), liveness.stuck(), liveness.longest()), (vec![1], 1, PERIOD * 6));
         assert_eq!((look(), liveness.stuck(), liveness.longest()), (vec![], 1, PERIOD * 7));
-        liveness.turned(1);
+        liveness.record_turn(1);
         assert_eq!((look(), liveness.stuck(), liveness.longest()), (vec![], 0, Duration::ZERO));
-        liveness.ended(1);
+        liveness.mark_ended(1);
         for _ in 0..2 * STUCK_AT {
             assert_eq!((look(), liveness.stuck()), (vec![], 0));
         }

@@ -48,7 +48,7 @@ pub(crate) struct Disk {
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Machine {
+pub(crate) struct HostUsage {
     pub(crate) memory: MemoryUsage,
     /// Bytes of memory that the process may have: its control group's limit, or the machine's memory.
     pub(crate) memory_limit: u64,
@@ -58,9 +58,9 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
 }
 
-impl Machine {
+impl HostUsage {
     /// Takes a measurement. The data folder is walked only if `walk` is set, since that takes long with many files.
-    pub(crate) fn look(data_dir: &Path, before: &Self, walk: bool) -> Self {
+    pub(crate) fn measure(data_dir: &Path, before: &Self, walk: bool) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let used_bytes = if walk { folder_bytes(data_dir) } else { before.disk.used_bytes };
         let disk = rustix::fs::statvfs(data_dir).map_or(before.disk, |it| Disk {
@@ -174,10 +174,10 @@ mod tests {
         fs::create_dir(folder.path().join("hot")).unwrap();
         fs::write(folder.path().join("hot/a"), [0; 700]).unwrap();
         fs::write(folder.path().join("b"), [0; 77]).unwrap();
-        let machine = Machine::look(folder.path(), &Machine::default(), true);
+        let machine = HostUsage::measure(folder.path(), &HostUsage::default(), true);
         assert_eq!(machine.disk.used_bytes, 777);
         assert!(machine.disk.free_bytes > 0 && machine.memory.rss > 0 && machine.descriptors.used > 0);
         assert!(machine.memory_percent().unwrap() > 0.0 && machine.free_percent().unwrap() <= 100.0);
-        assert_eq!(Machine::look(folder.path(), &machine, false).disk.used_bytes, 777);
+        assert_eq!(HostUsage::measure(folder.path(), &machine, false).disk.used_bytes, 777);
     }
 }

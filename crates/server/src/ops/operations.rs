@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::audit::Auditor;
-use super::farewell::Farewells;
+use super::farewell::CloseRecords;
 use super::folder::DataFolder;
 use super::liveness::Liveness;
 use super::readers::Readers;
@@ -20,7 +20,7 @@ pub(crate) struct Operations {
     pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) stats: Stats,
     pub(crate) readers: Readers,
-    pub(crate) farewells: Farewells,
+    pub(crate) close_records: CloseRecords,
     pub(crate) inspections: Inspections,
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) alerts: Alerts,
@@ -34,7 +34,7 @@ impl Operations {
             tracer: config.operations.otlp_endpoint.clone().map(Tracer::new).map(Arc::new),
             stats: Stats::new(),
             readers: Readers::new(config.workers),
-            farewells: Farewells::default(),
+            close_records: CloseRecords::default(),
             inspections: Inspections::default(),
             liveness: Arc::new(Liveness::new(config.workers)),
             alerts: Alerts::new(&config.watch, &config.node_name),

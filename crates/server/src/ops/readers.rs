@@ -35,7 +35,7 @@ impl Readers {
     }
 
     /// Replaces a worker's report.
-    pub(crate) fn tell(&self, worker: usize, readers: Vec<SlowReader>) {
+    pub(crate) fn report(&self, worker: usize, readers: Vec<SlowReader>) {
         *self.0[worker].lock().unwrap_or_else(PoisonError::into_inner) = readers;
     }
 
@@ -71,12 +71,12 @@ mod tests {
             session_id: SessionId::from_u128(1),
             behind: n,
         };
-        readers.tell(0, (1..=10).map(reader).collect());
-        readers.tell(1, (6..=15).map(reader).collect());
+        readers.report(0, (1..=10).map(reader).collect());
+        readers.report(1, (6..=15).map(reader).collect());
         let shown: Vec<u64> = readers.slowest().iter().map(|reader| reader.behind).collect();
         assert_eq!(shown, [15, 14, 13, 12, 11, 10, 10, 9, 9, 8]);
         assert_eq!(readers.furthest_behind(), 15);
-        readers.tell(1, Vec::new());
+        readers.report(1, Vec::new());
         assert_eq!(readers.furthest_behind(), 10);
     }
 }

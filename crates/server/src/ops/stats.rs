@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::machine::{Disk, FileDescriptors, Machine, MemoryUsage};
+use super::machine::{Disk, FileDescriptors, HostUsage, MemoryUsage};
 use super::readers::SlowReader;
 use crate::alerts::Firing;
 use crate::clock;
@@ -132,8 +132,8 @@ pub(crate) struct Sample {
 
 /// The last measurement of values that are expensive to read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Looked {
-    pub(crate) machine: Machine,
+pub(crate) struct Measurement {
+    pub(crate) machine: HostUsage,
     pub(crate) census: Census,
 }
 
@@ -141,9 +141,9 @@ pub(crate) struct Looked {
 pub(crate) struct Stats {
     started: Instant,
     samples: Mutex<VecDeque<Sample>>,
-    looked: Mutex<Looked>,
-    next_census: Rest,
-    next_walk: Rest,
+    latest: Mutex<Measurement>,
+    next_census: Throttle,
+    next_walk: Throttle,
 }
 
 impl Stats {
@@ -152,9 +152,9 @@ impl Stats {
         Self {
             started: now,
             samples: Mutex::default(),
-            looked: Mutex::default(),
-            next_census: Rest(Mutex::new(now)),
-            next_walk: Rest(Mutex::new(now)),
+            latest: Mutex::default(),
+            next_census: Throttle(Mutex::new(now)),
+            next_walk: Throttle(Mutex::new(now)),
         }
     }
 
@@ -163,18 +163,18 @@ impl Stats {
     }
 
     /// The last measurement.
-    pub(crate) fn looked(&self) -> Looked {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn latest(&self) -> Measurement {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Measures the machine and stores the result. The disk and the sessions are measured less often, since that takes long.
-    pub(crate) fn keep(&self, data_dir: &Path, census: impl FnOnce() -> Census) {
-        let before = self.looked();
+    pub(crate) fn measure(&self, data_dir: &Path, census: impl FnOnce() -> Census) {
+        let before = self.latest();
         let walk = self.next_walk.is_due();
-        let machine = self.next_walk.timed(walk, || Machine::look(data_dir, &before.machine, walk));
+        let machine = self.next_walk.timed(walk, || HostUsage::measure(data_dir, &before.machine, walk));
         let census =
             if self.next_census.is_due() { self.next_census.timed(true, census) } else { before.census };
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { machine, census };
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Measurement { machine, census };
     }
 
     /// Stores a sample, unless the last one is too recent.
@@ -198,9 +198,9 @@ impl Stats {
 }
 
 /// When an expensive operation may be repeated.
-struct Rest(Mutex<Instant>);
+struct Throttle(Mutex<Instant>);
 
-impl Rest {
+impl Throttle {
     fn is_due(&self) -> bool {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= clock::instant()
     }

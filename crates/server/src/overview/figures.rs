@@ -1,7 +1,7 @@
 //! Everything that `/metrics` serves.
 
 use crate::figures::registry::Figure;
-use crate::ops::stats::{Looked, Queue};
+use crate::ops::stats::{Measurement, Queue};
 use crate::shared::Shared;
 
 use super::stats::{held_seconds, queues};
@@ -18,7 +18,7 @@ pub(crate) fn gather(shared: &Shared) -> Vec<Figure> {
 }
 
 fn of_machine(shared: &Shared) -> Vec<Figure> {
-    let Looked { machine, .. } = shared.ops.stats.looked();
+    let Measurement { machine, .. } = shared.ops.stats.latest();
     let bytes = |name, help, value: u64| Figure::gauge(name, help, Some("bytes"), value as f64);
     let mut figures = vec![
         bytes("memory_resident", "Resident memory of the process", machine.memory.rss),
@@ -127,7 +127,7 @@ fn log_state(shared: &Shared) -> f64 {
 }
 
 fn of_sessions(shared: &Shared) -> Vec<Figure> {
-    let Looked { census, .. } = shared.ops.stats.looked();
+    let Measurement { census, .. } = shared.ops.stats.latest();
     let states = agentbench_protocol::Status::ALL.into_iter().zip(census.by_state);
     let states = states.map(|(status, count)| (vec![("state", status.as_str().to_owned())], count as f64));
     let kind = |kind: &str| vec![("kind", kind.to_owned())];

@@ -6,12 +6,12 @@ use agentbench_protocol::Status;
 use crate::alerts::rules::{ENOUGH_MESSAGES, LOST, Readings};
 use crate::figures::histogram::Snapshot;
 use crate::letters::mailbox::Mailbox;
-use crate::ops::stats::{ConnectionsByKind, Delay, Looked, Queue, Sample, StatsInfo};
+use crate::ops::stats::{ConnectionsByKind, Delay, Measurement, Queue, Sample, StatsInfo};
 use crate::shared::Shared;
 
 /// Measures the machine and the sessions, and samples the sums. Called by the monitoring thread.
-pub(crate) fn look(shared: &Shared, now: u64) {
-    shared.ops.stats.keep(&shared.config.data_dir, || shared.storage.catalog.census(now));
+pub(crate) fn measure(shared: &Shared, now: u64) {
+    shared.ops.stats.measure(&shared.config.data_dir, || shared.storage.catalog.census(now));
     shared.ops.stats.sample(sums(shared));
 }
 
@@ -27,7 +27,7 @@ fn sums(shared: &Shared) -> Sample {
         lost: metrics.gaps.sum_of(is_lost),
         gaps: metrics.gaps.sum_of(|cause| !is_lost(cause)),
         log_refused: metrics.log_refused.get(),
-        cpu_seconds: shared.ops.stats.looked().machine.cpu_seconds,
+        cpu_seconds: shared.ops.stats.latest().machine.cpu_seconds,
         delays: shared.meters.delays(),
     }
 }
@@ -35,7 +35,7 @@ fn sums(shared: &Shared) -> Sample {
 /// The readings that alert rules evaluate.
 pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
     let recent = shared.ops.stats.recent(&sums(shared));
-    let looked = shared.ops.stats.looked();
+    let looked = shared.ops.stats.latest();
     let not_writable = u64::from(shared.storage.log.health() != Health::Writable);
     let certificate = shared.gate.tls.as_ref().and_then(agentbench_tls::Acceptor::expires_at);
     let days = |end: u64| (end as f64 - now as f64) / 86_400_000.0;
@@ -66,7 +66,7 @@ pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
 /// The reply to `get_stats` and `GET /api/v1/stats`.
 pub(crate) fn describe(shared: &Shared) -> StatsInfo {
     let recent = shared.ops.stats.recent(&sums(shared));
-    let Looked { machine, census } = shared.ops.stats.looked();
+    let Measurement { machine, census } = shared.ops.stats.latest();
     let mean = |all: &Snapshot| all.mean().map_or(0.0, |seconds| seconds * 1_000.0);
     let states = Status::ALL.into_iter().zip(census.by_state);
     let websocket = u64::try_from(shared.metrics.connections.get()).unwrap_or(0);

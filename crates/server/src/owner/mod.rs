@@ -31,7 +31,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::clock::Moment;
 use crate::letters::{Letter, Request, Requester};
-use crate::rules::publishing_needs;
+use crate::rules::publish_permission;
 use context::OwnerContext;
 use loaded::{LoadedSession, PendingLoad};
 
@@ -202,10 +202,10 @@ fn may_use(loaded: &LoadedSession, requester: &Requester, request: &Request) -> 
         Request::Create { .. } => Permission::SessionCreate,
         Request::Join(_) | Request::Info { .. } => Permission::SessionRead,
         Request::Control { .. } => Permission::SessionControl,
-        Request::Publish(event) => publishing_needs(event.outline),
+        Request::Publish(event) => publish_permission(event.outline),
         // Each event's own permission was checked when the request arrived.
         Request::PublishAll(events) => {
-            events.first().map_or(Permission::SessionPublish, |event| publishing_needs(event.outline))
+            events.first().map_or(Permission::SessionPublish, |event| publish_permission(event.outline))
         }
         // Participants may always acknowledge and leave.
         Request::Acknowledge { .. } | Request::Disconnect => return Ok(()),

@@ -18,7 +18,7 @@ use crate::delivery::reader::Phase;
 use crate::delivery::socket::Socket;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Payload};
-use crate::worker::farewells::remember_left;
+use crate::worker::farewells::record_client_close;
 
 /// Reads of one connection before other connections get a turn.
 const READS_PER_TURN: usize = 8;
@@ -185,7 +185,7 @@ impl Connection {
                 let code = close.map(|close| (close.code, ""));
                 encode_close(self.reader.outbox.borrow_mut().control(), code, None);
                 self.reader.end_cause.set("client");
-                remember_left(&worker.shared, self, close.map(|close| close.code));
+                record_client_close(&worker.shared, self, close.map(|close| close.code));
                 self.begin_closing(worker.steady());
             }
         }

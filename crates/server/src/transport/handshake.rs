@@ -228,7 +228,7 @@ async fn upgrade(worker: &Rc<Worker>, stream: Stream, mut head: BytesMut, peer: 
     if let (Err(error), Some(token)) = (&verified, &request.token)
         && let Some(issuer) = shared.gate.issuer_may_know(*error)
     {
-        issuer.asked_again().await;
+        issuer.refetch_keys().await;
         verified = shared.gate.authenticate(&token.text, worker.now());
     }
     match verified {

@@ -5,12 +5,12 @@ use agentbench_protocol::CloseCode;
 use crate::config::Config;
 use crate::delivery::outbox::{Follow, Outbox};
 use crate::letters::connections::Transport;
-use crate::ops::farewell::{Evidence, Farewell, Limit};
+use crate::ops::farewell::{CloseRecord, Evidence, Limit};
 use crate::shared::Shared;
 use crate::worker::connection::Connection;
 
 /// Records a close by the server.
-pub(super) fn remember_closed(
+pub(super) fn record_server_close(
     shared: &Shared,
     connection: &Connection,
     code: CloseCode,
@@ -18,26 +18,26 @@ pub(super) fn remember_closed(
     after_ms: Option<u64>,
 ) {
     let mut farewell = farewell(connection, shared.clock.wall_ms());
-    farewell.because(code, detail, after_ms);
+    farewell.closed_by_server(code, detail, after_ms);
     farewell.evidence.limit = limit_behind(&shared.config, connection, code, shared.clock.steady_ms());
-    shared.ops.farewells.keep(connection.reader.key, farewell);
+    shared.ops.close_records.insert(connection.reader.key, farewell);
 }
 
 /// Records a close by the client.
-pub(crate) fn remember_left(shared: &Shared, connection: &Connection, code: Option<u16>) {
+pub(crate) fn record_client_close(shared: &Shared, connection: &Connection, code: Option<u16>) {
     let mut farewell = farewell(connection, shared.clock.wall_ms());
-    farewell.by_client(code);
-    shared.ops.farewells.keep(connection.reader.key, farewell);
+    farewell.closed_by_client(code);
+    shared.ops.close_records.insert(connection.reader.key, farewell);
 }
 
 /// Records the end of a connection, unless a close was recorded before.
-pub(super) fn remember_lost(shared: &Shared, connection: &Connection) {
-    if !shared.ops.farewells.has(connection.reader.key) {
-        shared.ops.farewells.keep(connection.reader.key, farewell(connection, shared.clock.wall_ms()));
+pub(super) fn record_lost(shared: &Shared, connection: &Connection) {
+    if !shared.ops.close_records.has(connection.reader.key) {
+        shared.ops.close_records.insert(connection.reader.key, farewell(connection, shared.clock.wall_ms()));
     }
 }
 
-fn farewell(connection: &Connection, now: u64) -> Farewell {
+fn farewell(connection: &Connection, now: u64) -> CloseRecord {
     let outbox = connection.reader.outbox.borrow();
     let evidence = Evidence {
         waiting_bytes: outbox.waiting() as u64,
@@ -50,7 +50,7 @@ fn farewell(connection: &Connection, now: u64) -> Farewell {
         limit: None,
     };
     let since = connection.connected_at;
-    Farewell::new(&connection.reader.who, Transport::Websocket, since, now, evidence)
+    CloseRecord::new(&connection.reader.who, Transport::Websocket, since, now, evidence)
 }
 
 /// The setting whose limit led to the close code.

@@ -40,7 +40,7 @@ use crate::owner::Owners;
 use crate::shared::Shared;
 use crate::worker::connection::{Connection, Dispatch};
 use crate::worker::connections::Connections;
-use crate::worker::farewells::{remember_closed, remember_lost};
+use crate::worker::farewells::{record_lost, record_server_close};
 
 /// Bytes read from a socket in one call; one buffer for all connections of a worker.
 const SCRATCH: usize = 128 * 1024;
@@ -145,7 +145,7 @@ impl Worker {
         self.connections.remove(connection.reader.key);
         self.shared.metrics.connections.dec();
         self.shared.metrics.closed(connection.reader.end_cause.get());
-        remember_lost(&self.shared, connection);
+        record_lost(&self.shared, connection);
     }
 
     /// Sends the client the reason and closes the connection.
@@ -160,7 +160,7 @@ impl Worker {
             return;
         }
         connection.reader.end_cause.set(code.cause());
-        remember_closed(&self.shared, connection, code, detail, after_ms);
+        record_server_close(&self.shared, connection, code, detail, after_ms);
         let message = SystemMessage::Disconnecting {
             code: code.as_u16(),
             cause: code.cause().to_owned(),

@@ -35,7 +35,7 @@ impl Worker {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for count in 1_u64.. {
             interval.tick().await;
-            self.shared.ops.liveness.turned(self.index);
+            self.shared.ops.liveness.record_turn(self.index);
             let (now, steady) = (self.now(), self.steady());
             let ahead = now as i64 - steady as i64;
             self.follow_wall_clock(now, ahead - std::mem::replace(&mut wall_ahead, ahead));
@@ -55,10 +55,10 @@ impl Worker {
             self.shared
                 .ops
                 .readers
-                .tell(self.index, slow_readers(&connections, &self.shared.streams.of_worker(self.index)));
+                .report(self.index, slow_readers(&connections, &self.shared.streams.of_worker(self.index)));
             if self.index == 0 {
-                self.shared.intake.memory.look();
-                self.shared.gate.users.forget(now);
+                self.shared.intake.memory.measure();
+                self.shared.gate.users.drop_idle(now);
                 self.shared.metrics.slowest_reader_lag.set(self.shared.ops.readers.furthest_behind() as i64);
                 self.shared.metrics.sessions_active.set(self.shared.storage.catalog.active() as i64);
                 self.shared.metrics.sessions_stored.set(self.shared.storage.catalog.len() as i64);

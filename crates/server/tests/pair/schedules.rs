@@ -11,9 +11,9 @@ use super::client::kind;
 use super::world::{Plan, World};
 use crate::delivery::audiences::TailLimits;
 
-/// Something that happens.
+/// A step of a schedule.
 #[derive(Debug, Clone)]
-enum Happening {
+enum Action {
     Connect {
         worker: usize,
     },
@@ -52,8 +52,8 @@ enum Happening {
     Restart,
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    use Happening as H;
+fn happening() -> impl Strategy<Value = Action> {
+    use Action as H;
     let (client, session, worker) = (0..8_usize, 0..3_usize, 0..3_usize);
     prop_oneof![
         2 => worker.clone().prop_map(|worker| H::Connect { worker }),
@@ -99,18 +99,18 @@ impl Run {
         (!self.sessions.is_empty()).then(|| self.sessions[index % self.sessions.len()])
     }
 
-    fn apply(&mut self, happening: &Happening) {
+    fn apply(&mut self, happening: &Action) {
         let workers = 3;
         match *happening {
-            Happening::Connect { worker } => {
+            Action::Connect { worker } => {
                 self.world.connect(worker, if worker == 0 { "ann" } else { "ben" }, worker != 1);
             }
-            Happening::Disconnect(client) => {
+            Action::Disconnect(client) => {
                 if let Some(client) = self.client(client) {
                     self.world.disconnect(client);
                 }
             }
-            Happening::Create(client) => {
+            Action::Create(client) => {
                 if let Some(client) = self.client(client)
                     && self.sessions.len() < 3
                 {
@@ -119,7 +119,7 @@ impl Run {
                     self.sessions.push(session);
                 }
             }
-            Happening::Join { client, session, from } => {
+            Action::Join { client, session, from } => {
                 if let (Some(client), Some(session)) = (self.client(client), self.session(session)) {
                     let head = self.world.catalog.get(session).map(|entry| entry.head());
                     let from = match (from, head) {
@@ -133,53 +133,53 @@ impl Run {
                     self.world.join(client, session, from);
                 }
             }
-            Happening::Leave { client, session } => {
+            Action::Leave { client, session } => {
                 if let (Some(client), Some(session)) = (self.client(client), self.session(session)) {
                     self.world.leave(client, session);
                 }
             }
-            Happening::Publish { client, session, id, ttl } => {
+            Action::Publish { client, session, id, ttl } => {
                 if let (Some(client), Some(session)) = (self.client(client), self.session(session)) {
                     let id = format!("e{}", id % 40);
                     self.world.publish(client, session, &id, &json!({"id": id, "pad": "x".repeat(40)}), ttl);
                     *self.sent.entry((client, id)).or_default() += 1;
                 }
             }
-            Happening::Letter(worker) => {
+            Action::Letter(worker) => {
                 self.world.read_letter(worker % workers);
             }
-            Happening::Commit(worker) => {
+            Action::Commit(worker) => {
                 self.world.commit(worker % workers);
             }
-            Happening::LogAnswers => {
+            Action::LogAnswers => {
                 self.world.log_answers();
             }
-            Happening::LogRefuses(which) => self.world.log.fail_next(match which {
+            Action::LogRefuses(which) => self.world.log.fail_next(match which {
                 0 => Appended::Full,
                 1 => Appended::Unavailable("busy".into()),
                 _ => Appended::Unknown("torn".into()),
             }),
-            Happening::Load => {
+            Action::Load => {
                 self.world.load();
             }
-            Happening::Read => {
+            Action::Read => {
                 self.world.read();
             }
-            Happening::Room { client, bytes } => {
+            Action::Room { client, bytes } => {
                 if let Some(client) = self.client(client) {
                     self.world.make_room(client, bytes);
                 }
             }
-            Happening::MissCommits(worker) => self.world.miss_commits(worker % workers),
-            Happening::Pass(ms) => self.world.pass(ms),
-            Happening::SetClock(by_ms) => self.world.set_clock(by_ms),
-            Happening::Tick => self.world.tick(true),
-            Happening::Restart => self.world.restart(),
+            Action::MissCommits(worker) => self.world.miss_commits(worker % workers),
+            Action::Pass(ms) => self.world.pass(ms),
+            Action::SetClock(by_ms) => self.world.set_clock(by_ms),
+            Action::Tick => self.world.tick(true),
+            Action::Restart => self.world.restart(),
         }
         self.world.clients.iter_mut().for_each(super::client::Client::receive);
     }
 
-    /// Everything comes to its end, and is checked.
+    /// Completes everything in progress, and checks the result.
     fn finish(mut self) {
         for client in 0..self.world.clients.len() {
             if self.world.clients[client].is_connected {
@@ -192,7 +192,7 @@ impl Run {
         self.check_readers();
     }
 
-    /// Each publish was answered once, and each ack names what the log has.
+    /// Checks that each publish was answered once, and that each ack matches the log.
     fn check_answers(&mut self) {
         let mut answered: BTreeMap<(usize, String), usize> = BTreeMap::new();
         for (index, client) in self.world.clients.iter_mut().enumerate() {
@@ -216,7 +216,7 @@ impl Run {
         assert_eq!(answered, expected, "each publish is answered once");
     }
 
-    /// The log has each id once for each producer, and each follower has come to its end.
+    /// Checks that the log has each id once for each producer, and that each follower has reached its end.
     fn check_readers(&self) {
         for session in &self.sessions {
             let Some(head) = self.world.log.head(*session) else { continue };

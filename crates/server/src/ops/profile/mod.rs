@@ -23,7 +23,7 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 
 /// Why there is no profile.
 #[derive(Debug)]
-pub(crate) enum NoProfile {
+pub(crate) enum ProfileError {
     /// Another profile is being taken.
     Busy,
     /// The system does not provide the timer.
@@ -31,24 +31,24 @@ pub(crate) enum NoProfile {
 }
 
 /// The right to take a profile, for as long as it lives.
-struct Turn;
+struct ProfileGuard;
 
-impl Turn {
+impl ProfileGuard {
     fn take() -> Option<Self> {
         (!BUSY.swap(true, Ordering::Acquire)).then_some(Self)
     }
 }
 
-impl Drop for Turn {
+impl Drop for ProfileGuard {
     fn drop(&mut self) {
         BUSY.store(false, Ordering::Release);
     }
 }
 
 /// Samples for `time`, or until the server drains. Stops early without a result if the future is dropped.
-pub(crate) async fn take(time: Duration, is_ending: impl Fn() -> bool) -> Result<Folded, NoProfile> {
-    let turn = Turn::take().ok_or(NoProfile::Busy)?;
-    let failed = |error: &dyn std::fmt::Display| NoProfile::Failed(error.to_string());
+pub(crate) async fn take(time: Duration, is_ending: impl Fn() -> bool) -> Result<Folded, ProfileError> {
+    let turn = ProfileGuard::take().ok_or(ProfileError::Busy)?;
+    let failed = |error: &dyn std::fmt::Display| ProfileError::Failed(error.to_string());
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(FREQUENCY)
         // Unwinding there would block on locks that the interrupted code may hold.
@@ -69,7 +69,7 @@ pub(crate) async fn take(time: Duration, is_ending: impl Fn() -> bool) -> Result
         Ok(folded)
     });
     match folding.await {
-        Ok(folded) => folded.map_err(NoProfile::Failed),
+        Ok(folded) => folded.map_err(ProfileError::Failed),
         Err(error) => Err(failed(&error)),
     }
 }
