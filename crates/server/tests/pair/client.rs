@@ -1,4 +1,4 @@
-//! The other end: a connection's client, which reads what its pipe takes and checks the order of what it follows.
+//! The client of a connection: reads its pipe and checks the order of the events that it follows.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,9 +26,9 @@ pub(crate) struct Client {
     pub(crate) is_connected: bool,
     decoder: Decoder,
     inflater: Inflater,
-    /// Everything that it received, in order.
+    /// All received messages, in order.
     pub(crate) received: Vec<Value>,
-    /// The seq that has to come next, of each session that it follows.
+    /// The next expected seq of each followed session.
     pub(crate) expected: BTreeMap<SessionId, Seq>,
 }
 
@@ -82,7 +82,7 @@ impl Client {
         }
     }
 
-    /// Reads what has arrived. Panics if a followed session's events are out of order, or one is missing without a gap.
+    /// Reads all available messages. Panics if a followed session's events are out of order, or one is missing without a gap.
     pub(crate) fn receive(&mut self) {
         let mut bytes = self.pipe.read();
         let mut input = Input::new(&mut bytes);
@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// Takes the messages of these types out of what was received, but no entries of logs.
+    /// Removes and returns received messages of these types, except entries of logs.
     pub(crate) fn take(&mut self, kinds: &[&str]) -> Vec<Value> {
         let is_wanted = |it: &mut Value| it["seq"].is_null() && kinds.contains(&kind(it));
         self.received.extract_if(.., is_wanted).collect()

@@ -1,4 +1,4 @@
-//! What followers get, by example: at the tail, behind it, over damage, with sockets that take little.
+//! Examples of delivery to followers: at the tail, behind it, across damage, and with slow sockets.
 
 use agentbench_event_log::EventLog;
 use agentbench_protocol::{Position, StartAt};
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::world::{Plan, World};
 use crate::delivery::audiences::TailLimits;
 
-/// Tails of no length: who misses a frame reads it from the log.
+/// Tails of length zero: a follower that misses a frame reads it from the log.
 fn short_tails(workers: usize) -> Plan {
     Plan { workers, tails: TailLimits { session: 1, all: 1 }, ..Plan::default() }
 }

@@ -1,5 +1,5 @@
-//! Owners and delivery in one thread: the product's own sessions, fan-out and catch-up on a log in memory, readers at the other
-//! end of pipes, and a clock that is moved by hand. Built into the library's tests, since all of it is private.
+//! Owners and delivery on one thread: the product's own sessions, fan-out and catch-up, with a log in memory, readers behind
+//! pipes, and a manual clock. Part of the library's tests, since all of it is private.
 
 mod client;
 mod delivering;

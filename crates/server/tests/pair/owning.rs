@@ -1,4 +1,4 @@
-//! What owners do, by example: answers wait for the log, time expires sessions, a refused frame takes all behind it along.
+//! Examples of owners: answers wait for the log, unused sessions expire, a refused frame also fails the frames behind it.
 
 use agentbench_event_log::Appended;
 use agentbench_protocol::StartAt;

@@ -1,4 +1,4 @@
-//! Random schedules: whatever happens in whatever order, acks are true, readers miss nothing, and all comes back.
+//! Random schedules: in any order of actions, acks are correct, readers miss nothing, and all resources are released.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A node without a runtime: workers with their owners and audiences, their mailboxes, the log. Whatever would happen by
-//! itself in a server (letters, commits, reads, loads, ticks) happens here when the test says so.
+//! A node without a runtime: workers with their owners, audiences and mailboxes, and the log. The asynchronous steps of a
+//! server (letters, commits, reads, loads, ticks) are triggered by the test.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -42,12 +42,12 @@ use crate::session::reading::{ReadBudget, Step as Chunk};
 
 /// The time at which a world begins, ms since 1970.
 pub(crate) const START: u64 = 1_700_000_000_000;
-/// Time without use after which a session expires, ms.
+/// Idle time after which a session expires, ms.
 pub(crate) const TIMEOUT: u64 = 120_000;
 /// Entries that a session remembers.
 const WINDOW: usize = 64;
 
-/// What a world is made with.
+/// The parameters of a world.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) workers: usize,
@@ -90,7 +90,7 @@ pub(crate) struct World {
     budget: ReadBudget,
     nodes: Vec<Rc<Node>>,
     letters: Vec<VecDeque<Letter>>,
-    /// Batches that the log was not given yet.
+    /// Batches that have not been submitted to the log yet.
     commits: VecDeque<(usize, Vec<Append>)>,
     loads: VecDeque<(usize, SessionId)>,
     reads: Rc<RefCell<VecDeque<(usize, CatchUp)>>>,
@@ -131,8 +131,7 @@ impl World {
         self.letters = (0..self.plan.workers).map(|_| VecDeque::new()).collect();
     }
 
-    /// Ends the process and starts it again on what the log has: connections, sessions in memory and all that was under way
-    /// are gone.
+    /// Restarts the process on the same log: connections, sessions in memory and requests in progress are lost.
     pub(crate) fn restart(&mut self) {
         for client in &mut self.clients {
             client.is_connected = false;
@@ -190,12 +189,12 @@ impl World {
         self.clock.wall_ms()
     }
 
-    /// Both clocks go on.
+    /// Advances both clocks.
     pub(crate) fn pass(&self, ms: u64) {
         self.time.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// The wall clock is set.
+    /// Sets the wall clock.
     pub(crate) fn set_clock(&self, by_ms: i64) {
         self.skew.fetch_add(by_ms, Ordering::Relaxed);
         for node in &self.nodes {
@@ -216,7 +215,7 @@ impl World {
         self.log.head(session).expect("the log has the session")
     }
 
-    /// A connection on a worker. Returns its index among the clients.
+    /// Opens a connection on a worker. Returns its index among the clients.
     pub(crate) fn connect(&mut self, worker: usize, user: &str, versioned: bool) -> usize {
         let mut serial = self.nodes[worker].serial.borrow_mut();
         *serial += 1;
@@ -225,7 +224,7 @@ impl World {
         self.clients.len() - 1
     }
 
-    /// The connection ends.
+    /// Ends the connection.
     pub(crate) fn disconnect(&mut self, client: usize) {
         self.clients[client].is_connected = false;
         let reader = Rc::clone(&self.clients[client].reader);
@@ -319,12 +318,12 @@ impl World {
         }
     }
 
-    /// Sends a letter, or acts on it at once if it is to the sender.
+    /// Sends a letter, or processes it at once if it is for the sender.
     fn post(&mut self, from: usize, to: usize, letter: Letter) {
         if from == to { self.act(to, letter) } else { self.letters[to].push_back(letter) }
     }
 
-    /// Carries out what the owners of a worker want.
+    /// Carries out the effects of a worker's owners.
     fn carry_out(&mut self, worker: usize) {
         let effects = self.nodes[worker].owners.borrow_mut().take_effects();
         for effect in effects {
@@ -420,7 +419,7 @@ impl World {
         }
     }
 
-    /// The client's socket takes `bytes` from now on, and is written.
+    /// Lets the client's socket accept `bytes` more, and flushes it.
     pub(crate) fn make_room(&mut self, client: usize, bytes: usize) {
         let reader = Rc::clone(&self.clients[client].reader);
         self.clients[client].pipe.make_room(bytes);
@@ -429,13 +428,13 @@ impl World {
         flush(worker, &self.nodes[worker], &reader, &self.reads);
     }
 
-    /// One letter of a worker's mailbox. Returns whether there was one.
+    /// Processes one letter of a worker's mailbox. Returns whether there was one.
     pub(crate) fn read_letter(&mut self, worker: usize) -> bool {
         let letter = self.letters[worker].pop_front();
         letter.map(|letter| self.act(worker, letter)).is_some()
     }
 
-    /// Commits in a worker's mailbox are left out, as when it is full: their sessions are read from the log.
+    /// Drops the commits in a worker's mailbox, as when it is full: their sessions are read from the log.
     pub(crate) fn miss_commits(&mut self, worker: usize) {
         let mut missed = Vec::new();
         self.letters[worker].retain(|letter| match letter {
@@ -451,7 +450,7 @@ impl World {
         }
     }
 
-    /// A worker makes a batch of what came together.
+    /// Makes a batch of a worker's queued entries.
     pub(crate) fn commit(&mut self, worker: usize) -> bool {
         let appends = self.nodes[worker].owners.borrow_mut().take_batches(self.clock.moment());
         let has_some = !appends.is_empty();
@@ -461,7 +460,7 @@ impl World {
         has_some
     }
 
-    /// The log takes the oldest batch and answers it.
+    /// Submits the oldest batch to the log, and delivers its outcome.
     pub(crate) fn log_answers(&mut self) -> bool {
         let Some((worker, appends)) = self.commits.pop_front() else { return false };
         let sessions: Vec<_> = appends.iter().map(|append| append.session).collect();
@@ -476,7 +475,7 @@ impl World {
         true
     }
 
-    /// The oldest session that is awaited is read from the log.
+    /// Completes the oldest load of a session.
     pub(crate) fn load(&mut self) -> bool {
         let Some((worker, session)) = self.loads.pop_front() else { return false };
         let tail = read_tail(&*self.log, WINDOW, session);
@@ -484,7 +483,7 @@ impl World {
         true
     }
 
-    /// The oldest read for a reader that is behind is done.
+    /// Completes the oldest read for a reader that is behind.
     pub(crate) fn read(&mut self) -> bool {
         let read = self.reads.borrow_mut().pop_front();
         let Some((worker, catch_up)) = read else { return false };
@@ -501,7 +500,7 @@ impl World {
         true
     }
 
-    /// What a tick does with sessions. `sweeps` if sessions that are not in memory are looked at, too.
+    /// Runs a tick's work on sessions. `sweeps` if sessions that are not in memory are checked, too.
     pub(crate) fn tick(&mut self, sweeps: bool) {
         let now = self.now();
         for worker in 0..self.nodes.len() {
@@ -524,7 +523,7 @@ impl World {
         }
     }
 
-    /// Everything that is under way comes to its end; clients read what they are sent.
+    /// Completes everything in progress; clients read all messages.
     pub(crate) fn settle(&mut self) {
         loop {
             let mut went_on = false;
@@ -542,7 +541,7 @@ impl World {
         self.clients.iter_mut().for_each(Client::receive);
     }
 
-    /// All that was taken was given back.
+    /// Checks that all resources were released.
     pub(crate) fn assert_nothing_is_held(&self) {
         assert_eq!(self.intake.backlog(), 0, "room in the backlog comes back");
         assert!(self.nodes.iter().all(|node| !node.owners.borrow().has_uncommitted()));
@@ -552,7 +551,7 @@ impl World {
     }
 }
 
-/// Writes what a reader is owed, and queues the log reads that it needs.
+/// Flushes a reader, and queues the log reads that it needs.
 fn flush(worker: usize, node: &Node, reader: &Rc<Reader>, reads: &RefCell<VecDeque<(usize, CatchUp)>>) {
     loop {
         let flushed = reader.flush(&node.delivery);

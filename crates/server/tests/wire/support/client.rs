@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, event, expect_kind, message, numbered};
 
-/// Loopback goes through no proxy that could be fooled (RFC 6455 §10.3), so a constant will do.
+/// Loopback traffic passes no proxy that could be confused (RFC 6455 §10.3), so a constant mask is sufficient.
 pub(crate) const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
-/// From this size on a client that may compress does.
+/// Size above which a client compresses messages, if negotiated.
 const COMPRESS_FROM: usize = 256;
 
 /// A connection that is about to be opened.
@@ -32,7 +32,7 @@ pub(crate) struct Opening {
     receive_buffer: Option<usize>,
 }
 
-/// The answer of a server that does not want the connection.
+/// The response of a server that refuses the connection.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: u16,
@@ -86,7 +86,7 @@ impl Opening {
         Self { compress: true, ..self }
     }
 
-    /// Makes the client's side of the socket small, so that it is soon full.
+    /// Makes the client's receive buffer small, so that it fills quickly.
     pub(crate) fn receive_buffer(self, bytes: usize) -> Self {
         Self { receive_buffer: Some(bytes), ..self }
     }
@@ -99,7 +99,7 @@ impl Opening {
         client
     }
 
-    /// Opens, and reads nothing but the head.
+    /// Opens, and reads only the response head.
     pub(crate) fn open(self) -> Result<Client, Refused> {
         let mut stream = self.socket();
         let headers: Vec<_> =
@@ -167,7 +167,7 @@ pub(crate) struct Client {
     pub(crate) close: Option<(u16, String)>,
     /// The socket has ended.
     pub(crate) ended: bool,
-    /// Pings are answered, as a well-behaved client does.
+    /// Whether pings are answered, as by a well-behaved client.
     pub(crate) answers_pings: bool,
     pub(crate) pongs: usize,
     /// Bytes read from the socket.
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Whether compression was agreed on.
+    /// Whether compression was negotiated.
     pub(crate) fn compresses(&self) -> bool {
         self.deflate.is_some()
     }
@@ -265,7 +265,7 @@ impl Client {
         id
     }
 
-    /// Sends a command, and waits for what answers it.
+    /// Sends a command, and waits for its reply.
     pub(crate) fn command(&mut self, data: &Value) -> Value {
         let id = self.send_command(data);
         self.reply_to(&id)
@@ -334,7 +334,7 @@ impl Client {
         self.inbox.pop_front()
     }
 
-    /// The first message for which `wanted` holds; others stay where they are.
+    /// The first message for which `wanted` returns true; others stay queued.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut seen = 0;
@@ -371,13 +371,13 @@ impl Client {
         events
     }
 
-    /// Everything that had been sent to this connection about a session when the answer to a question to its owner came.
+    /// All messages about a session that were sent to this connection before the reply to a request to its owner.
     pub(crate) fn settle(&mut self, session: &str) -> Vec<Value> {
         self.info(session);
         self.inbox.drain(..).collect()
     }
 
-    /// The last delivery of an event as it came, found by a part of its text.
+    /// The raw text of the last delivery of an event, found by a part of it.
     pub(crate) fn last_text_with(&self, part: &str) -> &str {
         let found =
             self.texts.iter().rev().find(|text| text.contains(part) && text.contains("\"receivedAt\""));
@@ -389,7 +389,7 @@ impl Client {
         std::iter::from_fn(|| self.next()).collect()
     }
 
-    /// Reads to the end, and checks that the server closed with this code. Returns what it said before.
+    /// Reads to the end, and checks that the server closed with this code. Returns the messages before it.
     #[track_caller]
     pub(crate) fn expect_close(&mut self, code: u16) -> Vec<Value> {
         let rest = self.rest();
@@ -458,18 +458,18 @@ impl Client {
 
     // The end.
 
-    /// Ends the socket with a reset instead of a farewell.
+    /// Ends the socket with a reset instead of a close.
     pub(crate) fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
-    /// Says that nothing more will be sent, without a close frame.
+    /// Shuts down the sending side, without a close frame.
     pub(crate) fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("the socket is open");
     }
 
-    /// Closes as RFC 6455 wants it, and waits for the answer.
+    /// Closes as RFC 6455 requires, and waits for the server's close.
     pub(crate) fn say_goodbye(mut self, code: u16) -> (u16, String) {
         let mut out = BytesMut::new();
         agentbench_websocket::encode_close(&mut out, Some((code, "bye")), Some(MASK));
@@ -479,8 +479,8 @@ impl Client {
     }
 }
 
-/// The text as a value. What this parser is too strict for reads as `JSON.parse` shows it: halves of surrogate pairs as
-/// U+FFFD, numbers beyond all floats as the text "Infinity".
+/// Parses a text. Values that this parser rejects become those of `JSON.parse`: lone surrogates are U+FFFD, numbers beyond
+/// the range of floats the text "Infinity".
 pub(crate) fn value_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| {
         let (mut packed, mut json) = (BytesMut::new(), BytesMut::new());

@@ -1,4 +1,4 @@
-//! A small HTTP client over a plain socket: whole answers, and streams that are read line by line.
+//! A small HTTP client over a plain socket: complete responses, and streams read line by line.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -60,12 +60,12 @@ impl Ask {
         stream
     }
 
-    /// Sends it; the answer is left to be read.
+    /// Sends it without reading the response.
     pub(crate) fn sent(&self) -> TcpStream {
         self.send()
     }
 
-    /// Sends it and reads the whole answer, chunks put together.
+    /// Sends it and reads the complete response, with chunks joined.
     pub(crate) fn answer(&self) -> Answer {
         let mut answer = Answer::read(self.send());
         if answer.head.contains("transfer-encoding: chunked") {
@@ -74,7 +74,7 @@ impl Ask {
         answer
     }
 
-    /// Sends it and reads the head; what follows is read as it comes.
+    /// Sends it and reads the head; the body is read as it arrives.
     pub(crate) fn open(&self) -> Opened {
         let mut reader = BufReader::new(self.send());
         let mut head = String::new();
@@ -122,7 +122,7 @@ fn dechunk(body: &str) -> String {
     panic!("the answer has no end");
 }
 
-/// An answer that is read while it comes.
+/// A response that is read as it arrives.
 pub(crate) struct Opened {
     pub(crate) status: u16,
     /// The head, in lower case.
@@ -166,7 +166,7 @@ impl Opened {
         }
     }
 
-    /// The next event of the stream, comments left out; `None` at its end.
+    /// The next event of the stream, without comments; `None` at its end.
     pub(crate) fn next(&mut self) -> Option<Sse> {
         let (mut id, mut data) = (None, String::new());
         loop {
@@ -181,7 +181,7 @@ impl Opened {
         }
     }
 
-    /// What still comes until the connection ends, as it is on the wire.
+    /// The remaining raw bytes until the connection ends.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A connection that is cut ends with a reset, or without its last chunk.
@@ -202,7 +202,7 @@ impl Opened {
         false
     }
 
-    /// Entries of the log up to one with this seq; other messages are passed over.
+    /// Entries of the log up to one with this seq; other messages are skipped.
     #[track_caller]
     pub(crate) fn events_to(&mut self, seq: u64) -> Vec<Sse> {
         let mut events: Vec<Sse> = Vec::new();

@@ -1,4 +1,4 @@
-//! What the tests share: a server in this process, clients that can also send what no client should, and tokens.
+//! Test support: a server in this process, clients that can also send invalid input, and tokens.
 
 pub(crate) mod client;
 pub(crate) mod http;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 pub(crate) use client::{Client, Opening};
 pub(crate) use server::TestServer;
 
-/// How long anything may take before a test gives up. Generous: it is no measure of speed.
+/// The timeout of waits in tests. Generous, since it does not measure speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `done` says so.
+/// Waits until `done` returns true.
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
@@ -40,12 +40,12 @@ pub(crate) fn numbered(session: &str, n: u64) -> Value {
     event(session, &format!("e{n}"), &json!({"eventType": "progress", "n": n}))
 }
 
-/// What `data.type` says.
+/// The value of `data.type`.
 pub(crate) fn kind_of(message: &Value) -> &str {
     message["data"]["type"].as_str().unwrap_or_default()
 }
 
-/// The seqs of messages, those without one left out.
+/// The seqs of messages, without those that have none.
 pub(crate) fn seqs(messages: &[Value]) -> Vec<u64> {
     messages.iter().filter_map(|message| message["seq"].as_u64()).collect()
 }

@@ -32,7 +32,7 @@ pub(crate) struct Answer {
 }
 
 impl TestServer {
-    /// A server with the defaults and so many workers.
+    /// A server with the defaults and this number of workers.
     pub(crate) fn with_workers(workers: usize) -> Self {
         Self::with(workers, |_| {})
     }
@@ -64,7 +64,7 @@ impl TestServer {
         server
     }
 
-    /// Starts on the folder, which may hold an earlier life's data.
+    /// Starts on the folder, which may have the data of an earlier run.
     pub(crate) fn start(&mut self) {
         let mut config = Config::embedded(self.dir.path(), SECRET);
         (self.settings)(&mut config);
@@ -83,7 +83,7 @@ impl TestServer {
         }
     }
 
-    /// Stops a server whose log cannot close properly any more.
+    /// Stops a server whose log can no longer be closed properly.
     pub(crate) fn abandon(&mut self) {
         if let Some(server) = self.server.take() {
             server.stop().expect_err("a failed log does not close as if nothing had happened");
@@ -91,7 +91,7 @@ impl TestServer {
         self.faults = Arc::default();
     }
 
-    /// Stops in a thread of its own, for clients that watch it happen.
+    /// Stops on another thread, for clients that observe the stop.
     pub(crate) fn stop_aside(&mut self) -> std::thread::JoinHandle<()> {
         let server = self.server.take().expect("the server runs");
         std::thread::spawn(move || server.stop().expect("the log closes"))
@@ -133,7 +133,7 @@ impl TestServer {
         Opening::new(self.address())
     }
 
-    /// A socket on which nothing was said yet.
+    /// A socket on which nothing was sent yet.
     pub(crate) fn socket(&self) -> TcpStream {
         let socket = TcpStream::connect(self.address()).expect("the server listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -152,14 +152,14 @@ impl TestServer {
         super::http::Ask::new(self.address(), method, target)
     }
 
-    /// A figure of `/metrics`, 0 if it is not there (yet).
+    /// A metric of `/metrics`, 0 if it is absent.
     pub(crate) fn metric(&self, name: &str) -> i64 {
         let body = self.get("/metrics").body;
         let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().expect("a whole number"))
     }
 
-    /// Waits until a figure has a value.
+    /// Waits until a metric has a value.
     pub(crate) fn wait_for_metric(&self, name: &str, value: i64) {
         wait_until(&format!("{name} is {value}"), || self.metric(name) == value);
     }
@@ -173,7 +173,7 @@ impl TestServer {
         assert_eq!(client.events_to(seq).last().expect("the event is delivered")["id"], "e");
     }
 
-    /// Waits until all connections are gone from the figures, and nothing is held for them.
+    /// Waits until the metrics show no connections and nothing held for them.
     pub(crate) fn wait_for_quiet(&self) {
         self.wait_for_metric("agentbench_connections", 0);
         wait_until("no connection is counted", || self.server().connections() == 0);
@@ -190,7 +190,7 @@ impl Drop for TestServer {
 }
 
 impl Answer {
-    /// Reads an answer that ends with its connection.
+    /// Reads a response that ends with its connection.
     pub(crate) fn read(mut socket: TcpStream) -> Self {
         let mut bytes = Vec::new();
         socket.read_to_end(&mut bytes).expect("an answer");
