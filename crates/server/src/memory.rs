@@ -46,7 +46,7 @@ impl Memory {
             _ => "reads and all events",
         };
         if level == 0 {
-            tracing::info!(resident, budget = self.budget, "memory suffices again");
+            tracing::info!(resident, budget = self.budget, "memory is sufficient again");
         } else {
             tracing::warn!(resident, budget = self.budget, refused, "memory is short (MEMORY_BUDGET)");
         }

@@ -61,7 +61,7 @@ impl WebhookQueue {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() == QUEUE {
             queue.pop_front();
-            tracing::warn!("the alert webhook does not keep up: the oldest alert that waited is given up");
+            tracing::warn!("the alert webhook is too slow: dropped the oldest queued alert");
         }
         queue.push_back(body.to_string());
         self.filled.notify_one();
@@ -113,9 +113,9 @@ async fn send(webhook: &Webhook, target: &Destination, body: &str) -> bool {
             Ok(Err(error)) => error,
             Err(_) => "no answer in time".to_owned(),
         };
-        tracing::warn!(attempt, error, "the alert webhook did not take an alert");
+        tracing::warn!(attempt, error, "the alert webhook did not accept an alert");
     }
-    tracing::error!("an alert is given up: the webhook did not take it");
+    tracing::error!("an alert was dropped: the webhook did not accept it");
     false
 }
 

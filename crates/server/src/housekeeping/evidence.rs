@@ -8,7 +8,7 @@ use crate::shared::Shared;
 /// Removes a session's evidence with the session.
 pub(crate) fn remove(shared: &Shared, session: SessionId) {
     if let Err(error) = shared.storage.evidence.remove(session) {
-        tracing::warn!(%session, %error, "the evidence of a removed session is still there; it is tried again within a day");
+        tracing::warn!(%session, %error, "cannot remove the evidence of a removed session; retrying within a day");
     }
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn sweep(shared: &Shared) {
     };
     match shared.storage.evidence.sweep(clock::system(), is_known) {
         Ok(0) => {}
-        Ok(count) => tracing::info!(count, "removed evidence that nobody finished or whose session is gone"),
-        Err(error) => tracing::warn!(%error, "evidence could not be swept"),
+        Ok(count) => tracing::info!(count, "removed abandoned uploads and evidence of removed sessions"),
+        Err(error) => tracing::warn!(%error, "cannot sweep evidence"),
     }
 }

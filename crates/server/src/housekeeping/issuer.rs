@@ -95,7 +95,7 @@ async fn fetch_once(gate: &Gate, reports: &Reports, issuer: &Issuer, source: &De
             reports.metrics.reloads("issuer", "taken");
             gate.set_issuer_keys(keys);
             if format!("{:?}", gate.keys()) != before {
-                tracing::info!(url, keys = names, "took the issuer's keys");
+                tracing::info!(url, keys = names, "installed the issuer's keys");
                 reports
                     .auditor
                     .record(|| Record::allowed(clock::now_ms(), "issuer_keys_changed").detail(names));
@@ -105,7 +105,7 @@ async fn fetch_once(gate: &Gate, reports: &Reports, issuer: &Issuer, source: &De
         Err(error) => {
             reports.metrics.reloads("issuer", "refused");
             if issuer.record_failure() {
-                tracing::error!(url, error, "cannot fetch the issuer's keys; those that are known stay");
+                tracing::error!(url, error, "cannot fetch the issuer's keys; the known keys stay in use");
             }
             *min_interval
         }

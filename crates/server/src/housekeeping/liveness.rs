@@ -38,7 +38,7 @@ pub(crate) fn start(
             if let Some(listener) = listener
                 && let Err(error) = serve(probes, listener).await
             {
-                tracing::error!(%error, "HEALTH_PORT is not served any more");
+                tracing::error!(%error, "stopped serving HEALTH_PORT");
             }
             std::future::pending::<()>().await;
         };
@@ -94,14 +94,14 @@ async fn watch_workers(liveness: &Liveness, patience: Option<Duration>) {
         for worker in liveness.check() {
             tracing::error!(
                 worker,
-                "a worker does not turn; its connections get no answers, and the server is not ready"
+                "a worker is stuck; its connections get no replies, and the server is not ready"
             );
         }
         let longest = liveness.longest();
         if patience.is_some_and(|patience| longest >= patience) {
             tracing::error!(
                 seconds = longest.as_secs(),
-                "a worker does not come back: the process ends (WORKER_TIMEOUT)"
+                "a stuck worker did not recover: ending the process (WORKER_TIMEOUT)"
             );
             std::process::abort();
         }

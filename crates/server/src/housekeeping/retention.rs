@@ -53,10 +53,10 @@ pub(crate) fn start(
 fn scrub_evidence(shared: &Shared, stopped: &watch::Receiver<bool>) {
     match shared.storage.evidence.scrub(SCRUB_BYTES, || *stopped.borrow()) {
         Ok(done) if done.is_over && done.files > 0 => {
-            tracing::debug!(files = done.files, "the scrub has read all stored evidence");
+            tracing::debug!(files = done.files, "the scrub has verified all stored evidence");
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "stored evidence could not be read again"),
+        Err(error) => tracing::warn!(%error, "cannot verify stored evidence"),
     }
 }
 
@@ -87,9 +87,9 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
         match rest {
             Some(rest) => tracing::warn!(
                 seconds = rest.as_secs(),
-                "the wall clock was set: nothing is removed for its age before the time is over (RETENTION_HOLD)"
+                "the wall clock was set: removal by age is suspended (RETENTION_HOLD)"
             ),
-            None => tracing::info!("sessions are removed for their age again"),
+            None => tracing::info!("removal of sessions by age has resumed"),
         }
     }
     let max_age = age.filter(|_| rest.is_none());
@@ -100,14 +100,14 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
     match disk.enforce_retention(shared.clock.wall_ms(), retention) {
         Ok(removed) => {
             if removed.len() == RETENTION_ROUND {
-                tracing::info!(RETENTION_ROUND, "retention removes more in the next round");
+                tracing::info!(RETENTION_ROUND, "retention continues in the next round");
             }
             for removed in removed {
                 shared.storage.catalog.remove(removed.session);
                 evidence::remove(shared, removed.session);
             }
         }
-        Err(error) => tracing::warn!(%error, "retention could not be enforced"),
+        Err(error) => tracing::warn!(%error, "cannot enforce retention"),
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn check_start_time(clock: &Clock, witnessed_at: Option<u64>) {
     if clock.check_start_time(before) {
         tracing::warn!(
             days = (now as i64 - before as i64) / 86_400_000,
-            "the clock is far from where the last run of the server left it: nothing is removed for its age for a while (RETENTION_HOLD)"
+            "the clock differs much from the end of the previous run: removal by age is suspended (RETENTION_HOLD)"
         );
     }
 }

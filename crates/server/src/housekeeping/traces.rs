@@ -61,12 +61,12 @@ fn export(
         match runtime.block_on(collector.send(&body, attempts, &tracer.stopping)) {
             Ok(()) if is_down => {
                 is_down = false;
-                tracing::info!("the collector takes spans again");
+                tracing::info!("the collector accepts spans again");
             }
             Ok(()) => {}
             Err(error) => {
                 if !is_down {
-                    tracing::warn!(error, spans = batch.len(), "spans could not be sent; they are left out");
+                    tracing::warn!(error, spans = batch.len(), "spans could not be sent; they are dropped");
                 }
                 is_down = true;
             }
@@ -118,7 +118,7 @@ fn gather(spans: &Receiver<Item>) -> (Vec<Span>, bool) {
 fn report_suppressed(tracer: &Tracer) {
     let count = tracer.left_out.swap(0, Ordering::Relaxed);
     if count > 0 {
-        tracing::warn!(count, "spans were left out: the collector is slower than they come");
+        tracing::warn!(count, "spans were dropped: the collector is too slow");
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn reload_certificate(gate: &Gate, metrics: &Metrics, auditor: &Audit
             metrics.reloads("certificate", "refused");
             let refused = Record::refused(clock::now_ms(), "certificate_changed", "unusable");
             auditor.record(|| refused.detail(error.to_string()));
-            tracing::error!(%error, "the certificate was not read again; the old one stays");
+            tracing::error!(%error, "cannot reload the certificate; the old one stays in use");
         }
     }
 }

@@ -31,7 +31,7 @@ impl DataFolder {
         }
         let path = self.lock.display();
         if is_gone {
-            tracing::error!(%path, "the data folder was removed or moved away under way: what is taken now will be lost");
+            tracing::error!(%path, "the data folder was removed or moved while the server runs: new events will be lost");
         } else {
             tracing::info!(%path, "the data folder is back");
         }

@@ -79,7 +79,7 @@ pub fn end_process_when_a_worker_panics() {
         before(panic);
         let thread = std::thread::current();
         if thread.name().is_some_and(|name| name.starts_with(WORKER_THREAD)) {
-            tracing::error!(%panic, "a worker has panicked: the process ends");
+            tracing::error!(%panic, "a worker has panicked: ending the process");
             std::process::abort();
         }
     }));

@@ -491,7 +491,7 @@ pub(crate) fn archive_now(log: &dyn EventLog, catalog: &Catalog, id: SessionId) 
             }
         }
         Err(error) => {
-            tracing::warn!(session = %id, %error, "cannot archive an ended session; it is tried again at the next start");
+            tracing::warn!(session = %id, %error, "cannot archive an ended session; retrying at the next start");
         }
     }
 }
