@@ -1,5 +1,5 @@
-//! Alerts from outside: they fire and clear on what really happens, and are told to whoever wants to hear of them. That every
-//! rule can be provoked is shown by `agentbench alerts selftest`.
+//! Alerts end to end: they fire and clear on real conditions, and are reported on every channel. `agentbench alerts selftest`
+//! shows that every rule can be provoked.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What the audit log says of what happened, and that it holds.
+//! The audit log: its records of each decision, and its integrity.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};

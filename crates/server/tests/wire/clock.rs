@@ -1,4 +1,4 @@
-//! A wall clock that is set while the server runs: what waits goes on waiting as long as it should, and nothing expires for it.
+//! A wall clock that is set while the server runs: timeouts keep their length, and nothing expires because of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,4 +1,4 @@
-//! Commands by HTTP: that they are the socket's commands, once each, and what is refused with which status.
+//! Commands over HTTP: they are the WebSocket's commands, carried out once each; refusals and their statuses.
 
 use agentbench_auth::Role;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What administrators see of connections and do to them: listing, closing, explaining, revoking, draining, reloading.
+//! Administration of connections: listing, closing, close reasons, revocation, draining, reloading.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What one peer can make the server do and hold: everybody else is served meanwhile, and the limits say so.
+//! Limits on the work and memory that one peer can cause: other clients are served meanwhile.
 
 use std::time::Duration;
 

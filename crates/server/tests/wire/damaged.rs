@@ -1,5 +1,5 @@
-//! What a server does on a disk that has lost something, after a clock that was set, and without its folder: it says so,
-//! and serves what is left.
+//! Behaviour on a disk that has lost data, after a clock jump, and without the data folder: the server reports it and serves
+//! the rest.
 
 use std::path::PathBuf;
 use std::sync::Arc;

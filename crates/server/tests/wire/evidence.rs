@@ -1,4 +1,4 @@
-//! Evidence over the wire: what is stored and given, what breaks off and goes on, and what is refused.
+//! Evidence over the wire: storage and downloads, interrupted and resumed uploads, and refusals.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! The figures: what is measured is what happened, each form of `/metrics` holds it, and administrators see it as JSON.
+//! Metrics: they match what happened, in each form of `/metrics` and in the administrators' JSON.
 
 use std::collections::BTreeSet;
 

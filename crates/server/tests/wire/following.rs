@@ -1,4 +1,4 @@
-//! Following from any place: what is missed comes once and in order, and what cannot come is said.
+//! Following from any position: missed events arrive once and in order, and gaps are reported.
 
 use std::time::Duration;
 

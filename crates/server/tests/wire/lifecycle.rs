@@ -1,4 +1,4 @@
-//! Sessions from their creation to their end: who hears of each step, what a repeated command does, what listings show.
+//! The lifecycle of sessions: announcements of each step, repeated commands, and listings.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Those who call too often or too slowly: each is refused with a code and counted, and nobody else is hindered.
+//! Clients that send too often or too slowly: each is refused with a code and counted, and no other client is affected.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;

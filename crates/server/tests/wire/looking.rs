@@ -1,4 +1,4 @@
-//! What operators look through: CPU profiles, and frames as they come and go.
+//! Inspection by operators: CPU profiles, and live frames.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! Who is there: said to participants when somebody comes or goes, however they go.
+//! Presence: joins and leaves are announced to participants, however a connection ends.
 
 use serde_json::{Value, json};
 

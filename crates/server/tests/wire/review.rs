@@ -1,4 +1,4 @@
-//! Reviewers: who may leave notes and scores, by whatever way they come; and what listings tell of sessions.
+//! Reviewers: the permission to leave notes and scores, over every transport, and the contents of listings.
 
 use agentbench_auth::{Claims, Role};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Streams of Server-Sent Events: the socket's positions, gaps and endings by another way.
+//! Streams of Server-Sent Events: the same positions, gaps and closes as over WebSocket.
 
 use std::time::Duration;
 

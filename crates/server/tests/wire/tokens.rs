@@ -1,4 +1,4 @@
-//! Who gets in, with what words everybody else is sent away, and what is served beside the WebSocket.
+//! Authentication: accepted tokens, the texts of refusals, and the pages served beside the WebSocket.
 
 use agentbench_auth::{Algorithm, Audience, Claims, KeyRing, Role, SigningKey, sign};
 use base64::Engine;

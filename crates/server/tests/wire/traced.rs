@@ -1,4 +1,4 @@
-//! Traces: a collector of our own reads back the spans of events that carry a `traceparent`.
+//! Traces: a test collector receives the spans of events that carry a `traceparent`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
