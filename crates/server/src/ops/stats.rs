@@ -191,9 +191,9 @@ impl Stats {
     }
 
     /// The differences over the last ten seconds, up to `newest`.
-    pub(crate) fn recent(&self, newest: &Sample) -> Recent {
+    pub(crate) fn recent(&self, newest: &Sample) -> RecentRates {
         let oldest = self.samples.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
-        Recent::between(oldest.as_ref().unwrap_or(newest), newest)
+        RecentRates::between(oldest.as_ref().unwrap_or(newest), newest)
     }
 }
 
@@ -218,7 +218,7 @@ impl Throttle {
 }
 
 /// Differences of two samples.
-pub(crate) struct Recent {
+pub(crate) struct RecentRates {
     pub(crate) millis: u64,
     pub(crate) messages: u64,
     pub(crate) errors: u64,
@@ -232,7 +232,7 @@ pub(crate) struct Recent {
     pub(crate) delays: Delays,
 }
 
-impl Recent {
+impl RecentRates {
     fn between(oldest: &Sample, newest: &Sample) -> Self {
         let millis = newest.at.saturating_sub(oldest.at);
         let cpu = (newest.cpu_seconds - oldest.cpu_seconds).max(0.0) * 1_000.0;
@@ -298,13 +298,13 @@ mod tests {
             delays: meters.delays(),
             ..oldest
         };
-        let recent = Recent::between(&then, &newest);
+        let recent = RecentRates::between(&then, &newest);
         assert_eq!((recent.per_second(recent.messages), recent.error_rate()), (9.0, 0.1));
         assert_eq!((recent.per_second(recent.opened), recent.lost, recent.gaps), (2.0, 1, 0));
         assert_eq!(recent.cpu, 1.5);
         let delay = Delay::of(&recent.delays.delivered);
         assert!(delay.count == 3 && (4.0..4.4).contains(&delay.p50_ms) && delay.p50_ms == delay.p99_ms);
-        let nothing = Recent::between(&newest, &newest);
+        let nothing = RecentRates::between(&newest, &newest);
         assert_eq!(
             (nothing.per_second(nothing.messages), nothing.error_rate(), nothing.cpu),
             (0.0, 0.0, 0.0)
