@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use agentbench_auth::{AuthError, Grant, KeyRing};
+use agentbench_protocol::{ErrorCode, Refusal};
 use agentbench_tls::Acceptor;
 
 use crate::clock;
@@ -104,6 +105,28 @@ impl Gate {
     pub(crate) fn authenticate(&self, token: &str, now: u64) -> Result<Grant, AuthError> {
         let grant = self.keys().verify(token, now)?;
         if self.revocations.holds(&grant) { Err(AuthError::Revoked) } else { Ok(grant) }
+    }
+
+    /// Whether the server accepts work: events, commands, evidence.
+    ///
+    /// # Errors
+    /// The refusal of a server that is stopping.
+    pub(crate) fn accepts_work(&self) -> Result<(), Refusal> {
+        if self.doors.are_closed() {
+            let refusal = Refusal::new(ErrorCode::Overloaded, "the server is restarting");
+            return Err(refusal.retry_after(2_000));
+        }
+        Ok(())
+    }
+
+    /// Takes one message's worth from a user's rate, for what came by HTTP.
+    ///
+    /// # Errors
+    /// The refusal beyond the rate, with the time to wait.
+    pub(crate) fn charge_message(&self, user: &str, now: u64) -> Result<(), Refusal> {
+        self.users.take_guest_rate(user, 1, now).map_err(|wait| {
+            Refusal::new(ErrorCode::RateLimited, "sent faster than the limit allows").retry_after(wait)
+        })
     }
 
     /// Revokes tokens: at once for new connections, within a tick for open ones. Blocks on the disk; returns the time from

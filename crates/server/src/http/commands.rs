@@ -100,15 +100,9 @@ fn permits(api: &Api, caller: &Caller, needed: Permission) -> Answer<()> {
 
 /// The body, if the server takes work and the user may send so much.
 async fn take_body(api: &Api, caller: &Caller, body: Body) -> Answer<pipe::Taken> {
-    if api.shared.gate.doors.are_closed() {
-        let refusal = Refusal::new(ErrorCode::Overloaded, "the server is restarting");
-        return Err(refusal.retry_after(2_000).into());
-    }
+    api.shared.gate.accepts_work()?;
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
-    if let Err(wait) = api.shared.gate.users.take_guest_rate(&caller.grant.user_id, 1, api.now()) {
-        let detail = "sent faster than the limit allows";
-        return Err(Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait).into());
-    }
+    api.shared.gate.charge_message(&caller.grant.user_id, api.now())?;
     Ok(taken)
 }
 

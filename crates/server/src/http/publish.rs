@@ -86,11 +86,7 @@ pub(crate) async fn publish(State(api): State<Api>, parts: Parts, body: Body) ->
         .needs(Permission::SessionPublish)
         .or_else(|refused| caller.needs(Permission::SessionReview).map_err(|_| refused))?;
     let session = parse_session_id(segment(&parts, 3))?;
-    if api.shared.gate.doors.are_closed() {
-        return Err(Refusal::new(ErrorCode::Overloaded, "the server is restarting")
-            .retry_after(2_000)
-            .into());
-    }
+    api.shared.gate.accepts_work()?;
     let producer = producer(&parts)?;
     let taken = pipe::read(&api.shared, body, api.shared.config.max_payload).await?;
     let mut exchange =
@@ -203,12 +199,9 @@ impl Batch {
             if self.held {
                 return Err(Refusal::out_of_turn());
             }
-            let (users, user) = (&api.shared.gate.users, &caller.grant.user_id);
-            users.take_guest_rate(user, 1, api.now()).map_err(|wait| {
-                let detail = "sent faster than the limit allows";
-                Refusal::new(ErrorCode::RateLimited, detail).retry_after(wait)
-            })?;
-            users.take_guest_bytes(user, envelope.data.len(), api.now())
+            let (gate, user) = (&api.shared.gate, &caller.grant.user_id);
+            gate.charge_message(user, api.now())?;
+            gate.users.take_guest_bytes(user, envelope.data.len(), api.now())
         })
     }
 }

@@ -150,14 +150,8 @@ fn may_upload(api: &Api, caller: &Caller, piece: Piece) -> Answer<()> {
             Refusal::new(ErrorCode::SessionClosed, "the session has ended and takes no evidence").into()
         );
     }
-    if api.shared.gate.doors.are_closed() {
-        let refusal = Refusal::new(ErrorCode::Overloaded, "the server is restarting");
-        return Err(refusal.retry_after(2_000).into());
-    }
-    let taken = api.shared.gate.users.take_guest_rate(&caller.grant.user_id, 1, api.now());
-    taken.map_err(|wait| {
-        Refusal::new(ErrorCode::RateLimited, "sent faster than the limit allows").retry_after(wait).into()
-    })
+    api.shared.gate.accepts_work()?;
+    Ok(api.shared.gate.charge_message(&caller.grant.user_id, api.now())?)
 }
 
 fn media_type(parts: &Parts) -> Answer<MediaType> {
