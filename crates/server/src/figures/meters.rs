@@ -9,37 +9,50 @@ use super::registry::{Exemplar, Figure};
 use crate::clock::Moment;
 use crate::traceparent::TraceParent;
 
-/// What one worker measures.
-#[derive(Debug)]
-pub(crate) struct Meters {
-    /// From the accepted socket to the greeting.
-    pub(crate) connect: Cells,
-    /// From taking an event to the log's word on it.
-    pub(crate) published: Cells,
-    /// From taking an event to handing it to a follower's socket.
-    pub(crate) delivered: Cells,
-    pub(crate) commit_time: Cells,
-    pub(crate) commit_events: Cells,
-    pub(crate) commit_bytes: Cells,
-    /// Followers of a frame on this worker.
-    pub(crate) fan_out: Cells,
-    /// Reads of the log for readers that were behind.
-    pub(crate) catch_up: Cells,
+/// Makes the types of a table: each histogram stands once, with its scale, its name, unit and help on `/metrics`.
+macro_rules! meters {
+    ($($field:ident: $scale:ident, $name:literal, $unit:expr, $help:literal;)*) => {
+        /// What one worker measures.
+        #[derive(Debug)]
+        pub(crate) struct Meters {
+            $(pub(crate) $field: Cells,)*
+        }
+
+        impl Meters {
+            pub(crate) fn new() -> Self {
+                Self { $($field: Cells::new(&$scale),)* }
+            }
+        }
+
+        impl AllMeters {
+            /// The sums of all workers.
+            pub(crate) fn gather(&self) -> Vec<Figure> {
+                vec![$(Figure::histogram(
+                    $name,
+                    $help,
+                    $unit,
+                    self.sum(&$scale, |it| &it.$field),
+                    if $name == PUBLISH { self.exemplars.get() } else { Vec::new() },
+                ),)*]
+            }
+        }
+    };
 }
 
-impl Meters {
-    pub(crate) fn new() -> Self {
-        Self {
-            connect: Cells::new(&SECONDS),
-            published: Cells::new(&SECONDS),
-            delivered: Cells::new(&SECONDS),
-            commit_time: Cells::new(&SECONDS),
-            commit_events: Cells::new(&COUNT),
-            commit_bytes: Cells::new(&BYTES),
-            fan_out: Cells::new(&COUNT),
-            catch_up: Cells::new(&SECONDS),
-        }
-    }
+const IN_SECONDS: Option<&str> = Some("seconds");
+const IN_BYTES: Option<&str> = Some("bytes");
+/// The figure that has exemplars.
+const PUBLISH: &str = "publish";
+
+meters! {
+    connect: SECONDS, "connect", IN_SECONDS, "Time from an accepted socket to the greeting";
+    published: SECONDS, "publish", IN_SECONDS, "Time from receiving an event to its outcome from the log";
+    delivered: SECONDS, "delivery", IN_SECONDS, "Delivery lag: time from receiving an event to writing it to a follower's socket, without catch-up";
+    commit_time: SECONDS, "log_commit", IN_SECONDS, "Time from passing a batch to the log to its outcome";
+    commit_events: COUNT, "log_commit_events", None, "Entries per batch";
+    commit_bytes: BYTES, "log_commit_size", IN_BYTES, "Bytes per batch";
+    fan_out: COUNT, "fan_out_width", None, "Followers per frame on one worker";
+    catch_up: SECONDS, "catch_up", IN_SECONDS, "Time of log reads for readers that were behind";
 }
 
 /// Seconds from when an event was taken until now, `elapsed` seconds after `opened`. Events of that moment's own millisecond are
@@ -140,57 +153,6 @@ impl AllMeters {
             delivered: self.sum(&SECONDS, |it| &it.delivered),
             commit: self.sum(&SECONDS, |it| &it.commit_time),
         }
-    }
-
-    pub(crate) fn gather(&self) -> Vec<Figure> {
-        const S: Option<&str> = Some("seconds");
-        let plain = |name, help, unit, all| Figure::histogram(name, help, unit, all, Vec::new());
-        vec![
-            plain(
-                "connect",
-                "Time from an accepted socket to the greeting",
-                S,
-                self.sum(&SECONDS, |it| &it.connect),
-            ),
-            Figure::histogram(
-                "publish",
-                "Time from receiving an event to its outcome from the log",
-                S,
-                self.sum(&SECONDS, |it| &it.published),
-                self.exemplars.get(),
-            ),
-            plain(
-                "delivery",
-                "Delivery lag: time from receiving an event to writing it to a follower's socket, without catch-up",
-                S,
-                self.sum(&SECONDS, |it| &it.delivered),
-            ),
-            plain(
-                "log_commit",
-                "Time from passing a batch to the log to its outcome",
-                S,
-                self.sum(&SECONDS, |it| &it.commit_time),
-            ),
-            plain("log_commit_events", "Entries per batch", None, self.sum(&COUNT, |it| &it.commit_events)),
-            plain(
-                "log_commit_size",
-                "Bytes per batch",
-                Some("bytes"),
-                self.sum(&BYTES, |it| &it.commit_bytes),
-            ),
-            plain(
-                "fan_out_width",
-                "Followers per frame on one worker",
-                None,
-                self.sum(&COUNT, |it| &it.fan_out),
-            ),
-            plain(
-                "catch_up",
-                "Time of log reads for readers that were behind",
-                S,
-                self.sum(&SECONDS, |it| &it.catch_up),
-            ),
-        ]
     }
 }
 

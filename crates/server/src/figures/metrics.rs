@@ -4,214 +4,68 @@ use agentbench_protocol::{ErrorCode, GapCause};
 
 use super::registry::{Counter, Figure, Gauge, Labelled, Registry};
 
-/// Every figure of one server.
-pub(crate) struct Metrics {
-    registry: Registry,
-    pub(crate) connections: Gauge,
-    pub(crate) connections_total: Counter,
-    pub(crate) connections_refused: Labelled<1>,
-    pub(crate) connections_closed: Labelled<1>,
-    http_requests: Labelled<1>,
-    reloads: Labelled<2>,
-    pub(crate) audit_lines: Counter,
-    pub(crate) audit_lost: Counter,
-    pub(crate) audit_left_out: Counter,
-    pub(crate) clock_jumps: Counter,
-    pub(crate) retention_rounds: Counter,
-    pub(crate) sessions_active: Gauge,
-    pub(crate) sessions_stored: Gauge,
-    pub(crate) sessions_loaded: Gauge,
-    pub(crate) events_received: Counter,
-    pub(crate) events_logged: Counter,
-    pub(crate) events_duplicate: Counter,
-    pub(crate) events_delivered: Counter,
-    pub(crate) acks: Counter,
-    pub(crate) gaps: Labelled<1>,
-    pub(crate) errors: Labelled<1>,
-    pub(crate) bytes_received: Counter,
-    pub(crate) bytes_sent: Counter,
-    pub(crate) commits: Counter,
-    pub(crate) catch_up_reads: Counter,
-    pub(crate) reads_refused: Counter,
-    pub(crate) clients_slow_to_send: Counter,
-    pub(crate) commit_backlog_bytes: Gauge,
-    pub(crate) receive_buffer_bytes: Gauge,
-    evidence_uploads: Labelled<1>,
-    pub(crate) evidence_bytes: Counter,
-    pub(crate) slowest_reader_lag: Gauge,
-    pub(crate) log_refused: Counter,
-    pub(crate) webhook: Labelled<1>,
+/// Makes the type of a table: each figure stands once, with its kind, how it starts, its name and help on `/metrics`.
+macro_rules! metrics {
+    ($($field:ident: $kind:ty = $start:expr, $name:literal, $unit:expr, $help:literal;)*) => {
+        /// Every counter and gauge of one server.
+        pub(crate) struct Metrics {
+            registry: Registry,
+            $(pub(crate) $field: $kind,)*
+        }
+
+        impl Metrics {
+            pub(crate) fn new() -> Self {
+                let mut registry = Registry::default();
+                $(
+                    let $field: $kind = $start;
+                    registry.register($name, $help, $unit, $field.clone());
+                )*
+                Self { registry, $($field,)* }
+            }
+        }
+    };
+}
+
+const BYTES: Option<&str> = Some("bytes");
+
+metrics! {
+    connections: Gauge = Gauge::default(), "connections", None, "Open WebSocket connections";
+    connections_total: Counter = Counter::default(), "connections_opened", None, "WebSocket connections accepted";
+    connections_refused: Labelled<1> = Labelled::new(["cause"]), "connections_refused", None, "Connections refused, by cause";
+    connections_closed: Labelled<1> = Labelled::new(["cause"]), "connections_closed", None, "Connections ended, by cause";
+    http_requests: Labelled<1> = Labelled::new(["status"]), "http_requests", None, "HTTP requests answered, by status class";
+    reloads: Labelled<2> = Labelled::new(["what", "outcome"]), "reloads", None, "Reloads of certificates and keys, by kind and outcome";
+    reads_refused: Counter = Counter::default(), "reads_refused", None, "Reads of past events that were refused for lack of memory";
+    clients_slow_to_send: Counter = Counter::default(), "slow_messages", None, "Connections closed because a message stalled or used too much memory";
+    audit_lines: Counter = Counter::default(), "audit_lines", None, "Lines passed to the audit log";
+    audit_lost: Counter = Counter::default(), "audit_lost", None, "Lines that the audit log lost";
+    audit_left_out: Counter = Counter::default(), "audit_left_out", None, "Refusals that were only counted in a later line of the audit log, not written individually";
+    clock_jumps: Counter = Counter::default(), "clock_jumps", None, "Times that the wall clock was set";
+    retention_rounds: Counter = Counter::default(), "retention_rounds", None, "Times that stored sessions were checked against RETENTION_AGE and RETENTION_BYTES";
+    sessions_active: Gauge = Gauge::default(), "sessions_active", None, "Sessions that have not ended";
+    sessions_stored: Gauge = Gauge::default(), "sessions_stored", None, "Sessions in the log and the archive";
+    sessions_loaded: Gauge = Gauge::default(), "sessions_loaded", None, "Sessions with their state in memory";
+    events_received: Counter = Counter::default(), "events_received", None, "Events received from publishers";
+    events_logged: Counter = Counter::default(), "events_logged", None, "Entries written to the log, including lifecycle entries";
+    events_duplicate: Counter = Counter::default(), "events_duplicate", None, "Repeated events that were stored only once";
+    events_delivered: Counter = Counter::default(), "events_delivered", None, "Events written to readers' sockets";
+    acks: Counter = Counter::default(), "acks", None, "Events acknowledged";
+    gaps: Labelled<1> = Labelled::starting(["cause"], GapCause::ALL.into_iter().map(|cause| [cause.as_str()])), "gaps", None, "Gaps reported to readers, by cause";
+    errors: Labelled<1> = Labelled::starting(["code"], ErrorCode::ALL.into_iter().map(|code| [code.as_str()])), "errors", None, "Messages refused, by code";
+    bytes_received: Counter = Counter::default(), "received", BYTES, "Bytes read from sockets";
+    bytes_sent: Counter = Counter::default(), "sent", BYTES, "Bytes written to sockets";
+    commits: Counter = Counter::default(), "commits", None, "Batches passed to the log";
+    catch_up_reads: Counter = Counter::default(), "catch_up_reads", None, "Log reads for readers that were behind";
+    commit_backlog_bytes: Gauge = Gauge::default(), "commit_backlog", BYTES, "Bytes waiting for the log";
+    receive_buffer_bytes: Gauge = Gauge::default(), "receive_buffer", BYTES, "Bytes held for incomplete messages";
+    slowest_reader_lag: Gauge = Gauge::default(), "slowest_reader_lag", None, "Number of events by which the slowest follower is behind the head";
+    evidence_uploads: Labelled<1> = Labelled::new(["outcome"]), "evidence_uploads", None, "Uploads of evidence, by outcome: stored, repeated, partly, refused";
+    evidence_bytes: Counter = Counter::default(), "evidence_received", BYTES, "Bytes of evidence written to disk";
+    log_refused: Counter = Counter::default(), "log_refused", None, "Frames refused by the log";
+    webhook: Labelled<1> = Labelled::new(["outcome"]), "alert_webhook", None, "Alerts sent to the webhook, by outcome";
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::default(),
-            connections: Gauge::default(),
-            connections_total: Counter::default(),
-            connections_refused: Labelled::new(["cause"]),
-            connections_closed: Labelled::new(["cause"]),
-            http_requests: Labelled::new(["status"]),
-            reloads: Labelled::new(["what", "outcome"]),
-            audit_lines: Counter::default(),
-            audit_lost: Counter::default(),
-            audit_left_out: Counter::default(),
-            clock_jumps: Counter::default(),
-            retention_rounds: Counter::default(),
-            sessions_active: Gauge::default(),
-            sessions_stored: Gauge::default(),
-            sessions_loaded: Gauge::default(),
-            events_received: Counter::default(),
-            events_logged: Counter::default(),
-            events_duplicate: Counter::default(),
-            events_delivered: Counter::default(),
-            acks: Counter::default(),
-            gaps: Labelled::starting(["cause"], GapCause::ALL.into_iter().map(|cause| [cause.as_str()])),
-            errors: Labelled::starting(["code"], ErrorCode::ALL.into_iter().map(|code| [code.as_str()])),
-            bytes_received: Counter::default(),
-            bytes_sent: Counter::default(),
-            commits: Counter::default(),
-            catch_up_reads: Counter::default(),
-            reads_refused: Counter::default(),
-            clients_slow_to_send: Counter::default(),
-            commit_backlog_bytes: Gauge::default(),
-            receive_buffer_bytes: Gauge::default(),
-            slowest_reader_lag: Gauge::default(),
-            evidence_uploads: Labelled::new(["outcome"]),
-            evidence_bytes: Counter::default(),
-            log_refused: Counter::default(),
-            webhook: Labelled::new(["outcome"]),
-        };
-        metrics.register();
-        metrics
-    }
-
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("connections", "Open WebSocket connections", self.connections.clone());
-        registry.register(
-            "connections_opened",
-            "WebSocket connections accepted",
-            self.connections_total.clone(),
-        );
-        registry.register(
-            "connections_refused",
-            "Connections refused, by cause",
-            self.connections_refused.clone(),
-        );
-        registry.register(
-            "connections_closed",
-            "Connections ended, by cause",
-            self.connections_closed.clone(),
-        );
-        registry.register(
-            "http_requests",
-            "HTTP requests answered, by status class",
-            self.http_requests.clone(),
-        );
-        registry.register(
-            "reloads",
-            "Reloads of certificates and keys, by kind and outcome",
-            self.reloads.clone(),
-        );
-        registry.register(
-            "reads_refused",
-            "Reads of past events that were refused for lack of memory",
-            self.reads_refused.clone(),
-        );
-        registry.register(
-            "slow_messages",
-            "Connections closed because a message stalled or used too much memory",
-            self.clients_slow_to_send.clone(),
-        );
-        registry.register("audit_lines", "Lines passed to the audit log", self.audit_lines.clone());
-        registry.register("audit_lost", "Lines that the audit log lost", self.audit_lost.clone());
-        registry.register(
-            "audit_left_out",
-            "Refusals that were only counted in a later line of the audit log, not written individually",
-            self.audit_left_out.clone(),
-        );
-        registry.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
-        registry.register(
-            "retention_rounds",
-            "Times that stored sessions were checked against RETENTION_AGE and RETENTION_BYTES",
-            self.retention_rounds.clone(),
-        );
-        registry.register("sessions_active", "Sessions that have not ended", self.sessions_active.clone());
-        registry.register(
-            "sessions_stored",
-            "Sessions in the log and the archive",
-            self.sessions_stored.clone(),
-        );
-        registry.register(
-            "sessions_loaded",
-            "Sessions with their state in memory",
-            self.sessions_loaded.clone(),
-        );
-        registry.register("events_received", "Events received from publishers", self.events_received.clone());
-        registry.register(
-            "events_logged",
-            "Entries written to the log, including lifecycle entries",
-            self.events_logged.clone(),
-        );
-        registry.register(
-            "events_duplicate",
-            "Repeated events that were stored only once",
-            self.events_duplicate.clone(),
-        );
-        registry.register(
-            "events_delivered",
-            "Events written to readers' sockets",
-            self.events_delivered.clone(),
-        );
-        registry.register("acks", "Events acknowledged", self.acks.clone());
-        registry.register("gaps", "Gaps reported to readers, by cause", self.gaps.clone());
-        registry.register("errors", "Messages refused, by code", self.errors.clone());
-        registry.register_with_unit(
-            "received",
-            "Bytes read from sockets",
-            "bytes",
-            self.bytes_received.clone(),
-        );
-        registry.register_with_unit("sent", "Bytes written to sockets", "bytes", self.bytes_sent.clone());
-        registry.register("commits", "Batches passed to the log", self.commits.clone());
-        registry.register(
-            "catch_up_reads",
-            "Log reads for readers that were behind",
-            self.catch_up_reads.clone(),
-        );
-        registry.register_with_unit(
-            "commit_backlog",
-            "Bytes waiting for the log",
-            "bytes",
-            self.commit_backlog_bytes.clone(),
-        );
-        registry.register_with_unit(
-            "receive_buffer",
-            "Bytes held for incomplete messages",
-            "bytes",
-            self.receive_buffer_bytes.clone(),
-        );
-        registry.register(
-            "slowest_reader_lag",
-            "Number of events by which the slowest follower is behind the head",
-            self.slowest_reader_lag.clone(),
-        );
-        registry.register(
-            "evidence_uploads",
-            "Uploads of evidence, by outcome: stored, repeated, partly, refused",
-            self.evidence_uploads.clone(),
-        );
-        registry.register_with_unit(
-            "evidence_received",
-            "Bytes of evidence written to disk",
-            "bytes",
-            self.evidence_bytes.clone(),
-        );
-        registry.register("log_refused", "Frames refused by the log", self.log_refused.clone());
-        registry.register("alert_webhook", "Alerts sent to the webhook, by outcome", self.webhook.clone());
-    }
-
     pub(crate) fn refused(&self, cause: &'static str) {
         self.connections_refused.inc([cause]);
     }

@@ -236,18 +236,14 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn register(&mut self, name: &'static str, help: &'static str, source: impl Into<Source>) {
-        self.entries.push((name, help, None, source.into()));
-    }
-
-    pub(crate) fn register_with_unit(
+    pub(crate) fn register(
         &mut self,
         name: &'static str,
         help: &'static str,
-        unit: &'static str,
+        unit: Option<&'static str>,
         source: impl Into<Source>,
     ) {
-        self.entries.push((name, help, Some(unit), source.into()));
+        self.entries.push((name, help, unit, source.into()));
     }
 
     pub(crate) fn gather(&self) -> Vec<Figure> {
