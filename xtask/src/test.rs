@@ -16,7 +16,7 @@ const FEATURES: &str = "--all-features";
 /// run of the whole workspace, which is slow anyway: no test should fail there for lack of a core.
 const WAITING: &str = "agentbench-server";
 /// Number of concurrent tests of [`WAITING`] per core.
-const FOR_EACH_CORE: usize = 3;
+const FOR_EACH_CORE: usize = 6;
 
 /// `rest` may start with `-p PACKAGE`; the other words are parts of names.
 pub(crate) fn run(rest: &[&str]) -> anyhow::Result<()> {

@@ -113,7 +113,10 @@ fn the_object_holds_what_it_promises(workers: usize) {
         next += 1;
         stats(&server)["delivered"]["count"].as_u64() > Some(0)
     });
-    wait_until("the sessions are counted", || stats(&server)["sessionsByState"]["running"] == 1);
+    wait_until("the sessions are counted, and nobody is behind", || {
+        let stats = stats(&server);
+        stats["sessionsByState"]["running"] == 1 && stats["slowestReaders"] == json!([])
+    });
     let stats = stats(&server);
     for field in ["p50Ms", "p99Ms"] {
         assert!(stats["published"][field].as_f64() > Some(0.0), "{stats}");
