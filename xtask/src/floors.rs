@@ -357,7 +357,7 @@ fn wide_types(files: &Files) -> Vec<(String, usize)> {
                 continue;
             };
             let mut types = Vec::new();
-            while let Some(field) = rest.next_if(|line| *line != "}") {
+            while let Some(field) = rest.next_if(|line| line.trim_start() != "}") {
                 let field =
                     field.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
                 if let Some((_, kind)) = field.split_once(": ").filter(|_| !field.starts_with("#[")) {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentbench_auth::{Algorithm, Claims, KeyRing, Permission, Role, SigningKey, secret_strength, sign};
 use agentbench_server::config::{Config, SETTINGS, Texts};
-use agentbench_server::{Control, Server, bind};
+use agentbench_server::{Control, Engine, Server, bind};
 use anyhow::{Context, bail};
 use clap::builder::{Str, StyledStr};
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
@@ -232,7 +232,7 @@ async fn serve(
     };
     let notifier = Notifier::from_env();
     let timeout = config.shutdown_timeout;
-    let server = Server::start(config, keys, listeners)?;
+    let server = Server::start(config, keys, listeners, Engine::Embedded)?;
     announce(&server, sample_secret.as_deref().filter(|_| !with_demo))?;
     let mut requests = server.control();
     let mut demo = None;

@@ -1,7 +1,7 @@
 //! The engine for when the hot log cannot be opened: ended sessions are read from the archive, and nothing is changed.
 
 use agentbench_event_log::{
-    Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,
+    Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading, Retention,
 };
 use agentbench_protocol::{Head, Seq, SessionId};
 
@@ -47,6 +47,10 @@ impl EventLog for ArchiveLog {
         done(appends.iter().map(|_| Appended::Unavailable(self.why.clone())).collect());
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn head(&self, session: SessionId) -> Option<Head> {
         self.archive.head(session)
     }
@@ -59,14 +63,22 @@ impl EventLog for ArchiveLog {
         Ok(self.archive.list())
     }
 
+    fn find(&self, session: SessionId) -> Result<Listed, LogError> {
+        self.or_refuse(self.archive.find(session).ok_or(LogError::NotFound(session)))
+    }
+
     fn observe(&self, _: Observer) {}
 
     fn trim(&self, _: SessionId, _: Seq) -> Result<Seq, LogError> {
         self.refuse()
     }
 
-    fn archive(&self, session: SessionId) -> Result<(), LogError> {
+    fn archive(&self, session: SessionId, _: u64) -> Result<(), LogError> {
         if self.archive.head(session).is_some() { Ok(()) } else { self.refuse() }
+    }
+
+    fn retain(&self, _: u64, _: Retention) -> Result<Vec<SessionId>, LogError> {
+        self.refuse()
     }
 
     fn delete(&self, _: SessionId) -> Result<(), LogError> {

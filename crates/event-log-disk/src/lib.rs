@@ -37,6 +37,7 @@ mod private;
 mod quarantine;
 mod reading;
 mod record;
+mod removed;
 mod repair;
 mod scan;
 mod stats;
@@ -50,12 +51,12 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Sender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use agentbench_event_log::{Append, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading};
+use agentbench_event_log::{
+    Append, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading, Retention,
+};
 use agentbench_protocol::{Head, Seq, SessionId};
 
-pub use crate::archive::RemovedLog;
 use crate::archive::format::Header;
 pub use crate::archive_only::ArchiveLog;
 use crate::config::unavailable;
@@ -77,17 +78,6 @@ pub struct DiskLog {
     hot_dir: PathBuf,
     writer: Option<JoinHandle<()>>,
     cleaner: Option<(Sender<()>, JoinHandle<()>)>,
-}
-
-/// Limits of the archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retention {
-    /// A log is removed when it was archived longer ago than this; `None` for no limit.
-    pub max_age: Option<Duration>,
-    /// The oldest logs are removed until all have at most this many bytes; `None` for no limit.
-    pub max_bytes: Option<u64>,
-    /// Maximum number of logs removed by one call, so that a mistake can be noticed before all are gone; 0 for no limit.
-    pub at_most: usize,
 }
 
 /// The engine's disk usage.
@@ -121,29 +111,6 @@ impl DiskLog {
         open::open(config, faults)
     }
 
-    /// Removes archived logs beyond the retention, oldest first, and returns them. `now_ms` is in ms since 1970.
-    ///
-    /// # Errors
-    /// [`LogError::Unavailable`]; logs removed before the error stay removed.
-    pub fn enforce_retention(&self, now_ms: u64, retention: Retention) -> Result<Vec<RemovedLog>, LogError> {
-        let max_age = retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let mut overdue = self.shared.archive.overdue(now_ms, max_age, retention.max_bytes);
-        if retention.at_most > 0 {
-            overdue.truncate(retention.at_most);
-        }
-        let mut removed = Vec::new();
-        for log in overdue {
-            let _change = self.change(log.session);
-            match self.shared.archive.remove(log.session) {
-                Ok(()) => removed.push(log),
-                // Deleted meanwhile.
-                Err(LogError::NotFound(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(removed)
-    }
-
     /// The disk usage. Reads the sizes of the hot log's few files.
     pub fn disk_usage(&self) -> DiskUsage {
         DiskUsage {
@@ -167,6 +134,12 @@ impl DiskLog {
         self.shared.hot.purge().map_err(unavailable)
     }
 
+    fn remove_archived(&self, session: SessionId) -> Result<(), LogError> {
+        let head = self.shared.archive.head(session).ok_or(LogError::NotFound(session))?;
+        self.shared.removed.add(session, head.epoch);
+        self.shared.archive.remove(session)
+    }
+
     fn change(&self, session: SessionId) -> MutexGuard<'_, ()> {
         let place = session.as_u128() as usize % CHANGE_LOCKS;
         self.changes[place].lock().unwrap_or_else(PoisonError::into_inner)
@@ -180,13 +153,13 @@ impl DiskLog {
     }
 
     /// Copies a log that accepts no appends into the archive and removes it from the hot log.
-    fn move_to_archive(&self, session: SessionId, log: &LiveLog) -> Result<(), LogError> {
+    fn move_to_archive(&self, session: SessionId, log: &LiveLog, now: u64) -> Result<(), LogError> {
         let header = Header {
             session,
             epoch: log.epoch,
             first_seq: log.first_seq,
             last_seq: log.head,
-            archived_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64),
+            archived_at: now,
             summary: self.shared.hot.record(log.number).map(|record| record.summary).unwrap_or_default(),
         };
         let step = ReadLimit { bytes: 4 << 20, events: usize::MAX };
@@ -215,6 +188,10 @@ impl EventLog for DiskLog {
         }
         self.shared.counters.submitted(appends.len());
         self.shared.inbox.push(Request::Append { appends, done });
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn head(&self, session: SessionId) -> Option<Head> {
@@ -268,9 +245,23 @@ impl EventLog for DiskLog {
         Ok(list)
     }
 
-    fn observe(&self, observer: Observer) {
-        self.shared.observers.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+    fn find(&self, session: SessionId) -> Result<Listed, LogError> {
+        if let Some(log) = self.shared.live.get(session)
+            && let Some(head) = log.head()
+        {
+            let record = self.shared.hot.record(log.number);
+            let is_moved = self.shared.live.get(session).is_none_or(|now| now.number != log.number);
+            if !is_moved {
+                let summary = record.map(|record| record.summary).unwrap_or_default();
+                return Ok(Listed { session, head, summary, archived: false });
+            }
+        }
+        // In this order: a log on its way to the archive is in one of the two, or both.
+        self.shared.archive.find(session).ok_or(LogError::NotFound(session))
     }
+
+    /// There is only one writer, and it is told of everything by its calls.
+    fn observe(&self, _: Observer) {}
 
     fn trim(&self, session: SessionId, before: Seq) -> Result<Seq, LogError> {
         let _change = self.change(session);
@@ -303,25 +294,45 @@ impl EventLog for DiskLog {
         Err(unavailable("the log kept changing meanwhile"))
     }
 
-    fn archive(&self, session: SessionId) -> Result<(), LogError> {
+    fn archive(&self, session: SessionId, now: u64) -> Result<(), LogError> {
         let _change = self.change(session);
         if self.shared.live.get(session).is_none() && self.shared.archive.head(session).is_some() {
             return Ok(());
         }
         let log = self.request(|reply| Request::Shut { session, reply })?;
-        self.move_to_archive(session, &log).inspect_err(|_| {
+        self.move_to_archive(session, &log, now).inspect_err(|_| {
             // An existing copy would be taken for the log at the next start, when the log may have continued.
             drop(self.shared.archive.remove(session));
             self.shared.inbox.push(Request::Reopen { session, number: log.number, shut: log.shut });
         })
     }
 
+    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError> {
+        let max_age = retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let mut overdue = self.shared.archive.overdue(now, max_age, retention.max_bytes);
+        if retention.at_most > 0 {
+            overdue.truncate(retention.at_most);
+        }
+        let mut removed = Vec::new();
+        for session in overdue {
+            let _change = self.change(session);
+            match self.remove_archived(session) {
+                Ok(()) => removed.push(session),
+                // Deleted meanwhile.
+                Err(LogError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
     fn delete(&self, session: SessionId) -> Result<(), LogError> {
         let _change = self.change(session);
         if let Some(log) = self.shared.live.get(session) {
+            self.shared.removed.add(session, log.epoch);
             return self.request(|reply| Request::Remove { session, number: log.number, reply });
         }
-        self.shared.archive.remove(session)
+        self.remove_archived(session)
     }
 
     fn health(&self) -> Health {

@@ -19,6 +19,7 @@ use crate::hot::{Batch, Hot, WriteError};
 use crate::lock::DirLock;
 use crate::quarantine::Quarantine;
 use crate::record::LogRecord;
+use crate::removed::Removed;
 use crate::table::{LiveLog, LiveLogs, Logs};
 use crate::witness::{End, Ends, Witness};
 use crate::writer::{EngineState, Writer};
@@ -80,7 +81,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
         live: LiveLogs::new(logs),
         archive,
         inbox: inbox::Inbox::default(),
-        observers: RwLock::default(),
+        removed: Removed::default(),
         health: RwLock::new(Health::Writable),
         counters: stats::Counters::default(),
         hints: reading::Hints::default(),

@@ -5,7 +5,7 @@
 //! inbox ─► stage: compare with the tail, add to the batch ─► write the batch (64 KiB) ─┐
 //!            ▲                                                                         │ again, up to 4 MiB
 //!            └─────────────────────────────────────────────────────────────────────────┘
-//!          ─► fsync (once, if asked for) ─► move the heads ─► observers ─► outcomes
+//!          ─► fsync (once, if asked for) ─► move the heads ─► outcomes
 //! ```
 //! Appends that arrive during a commit form the next one. A log's `tail` runs ahead of its `head` while frames
 //! are in flight, so several frames of one session may share a commit; when a batch fails, its tails are rolled back.
@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use agentbench_event_log::{Append, Appended, Done, Frame, Health, LogError, Observer, ReadLimit};
+use agentbench_event_log::{Append, Appended, Done, Frame, Health, LogError, ReadLimit};
 use agentbench_protocol::{Head, SessionId};
 
 use crate::archive::Archive;
@@ -25,6 +25,7 @@ use crate::inbox::{Inbox, Request};
 use crate::lock::DirLock;
 use crate::reading::{self, Hints};
 use crate::record::{FIRST_LOG, LogRecord};
+use crate::removed::Removed;
 use crate::stats::Counters;
 use crate::table::{LiveLog, LiveLogs};
 
@@ -44,7 +45,7 @@ pub(crate) struct EngineState {
     pub(crate) live: LiveLogs,
     pub(crate) archive: Archive,
     pub(crate) inbox: Inbox,
-    pub(crate) observers: RwLock<Vec<Observer>>,
+    pub(crate) removed: Removed,
     pub(crate) health: RwLock<Health>,
     pub(crate) counters: Counters,
     pub(crate) hints: Hints,
@@ -203,7 +204,8 @@ impl Writer {
                     drop(logs);
                     return self.to_archived(&append, head);
                 }
-                if append.expected.seq != 0 {
+                let is_removed = || shared.removed.holds(append.session, append.expected.epoch);
+                if append.expected.seq != 0 || is_removed() {
                     return StageOutcome::Known(Appended::Conflict(None));
                 }
                 let log = LiveLog {
@@ -368,17 +370,6 @@ impl Writer {
 
     fn report_outcomes(&mut self) {
         let shared = self.shared.clone();
-        let observers = shared.observers.read().unwrap_or_else(PoisonError::into_inner);
-        if !observers.is_empty() {
-            for Staged { session, head, frame, fate } in &self.group.staged {
-                if matches!(fate, Fate::Written) {
-                    for observer in observers.iter() {
-                        guard(|| observer(*session, *head, frame));
-                    }
-                }
-            }
-        }
-        drop(observers);
         let mut outcomes = std::mem::take(&mut self.group.outcomes);
         let mut rest = outcomes.drain(..);
         for (done, count) in std::mem::take(&mut self.group.submissions) {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentbench_event_log::conformance::{append, frame, session, submit};
-use agentbench_event_log::{Appended, EventLog, Frame, LogError, ReadLimit};
-use agentbench_event_log_disk::{DiskConfig, DiskLog, Retention};
+use agentbench_event_log::{Appended, EventLog, Frame, LogError, ReadLimit, Retention};
+use agentbench_event_log_disk::{DiskConfig, DiskLog};
 use agentbench_protocol::{Epoch, Head};
 use proptest::prelude::*;
-use support::{EPOCH, NO_LIMIT, committed, copy, nth, open, put, put_round, read_all};
+use support::{EPOCH, NO_LIMIT, NOW, committed, copy, nth, open, put, put_round, read_all};
 
 /// Small blocks, so that a log has many of them.
 fn config(dir: &Path) -> DiskConfig {
@@ -33,7 +33,7 @@ fn archived(dir: &Path) -> DiskLog {
     for ordinal in 1..=50 {
         put(&log, 1, ordinal);
     }
-    log.archive(session(1)).unwrap();
+    log.archive(session(1), NOW).unwrap();
     log
 }
 
@@ -96,7 +96,7 @@ fn crashed_between(dir: &Path) {
     }
     let before = tempfile::tempdir().unwrap();
     copy(&dir.join("hot"), before.path());
-    DiskLog::open(config(dir)).unwrap().0.archive(session(1)).unwrap();
+    DiskLog::open(config(dir)).unwrap().0.archive(session(1), NOW).unwrap();
     std::fs::remove_dir_all(dir.join("hot")).unwrap();
     copy(before.path(), &dir.join("hot"));
 }
@@ -170,7 +170,7 @@ fn a_damaged_catalogue_is_made_again_from_the_files() {
         let (log, _) = DiskLog::open(config(dir.path())).unwrap();
         put_round(&log, 10, 1);
         for n in 0..10 {
-            log.archive(session(n)).unwrap();
+            log.archive(session(n), NOW).unwrap();
         }
         log.delete(session(4)).unwrap();
     }
@@ -207,73 +207,21 @@ fn many_archived_logs_are_read_in_turn() {
     let (log, _) = DiskLog::open(config(dir.path())).unwrap();
     put_round(&log, 6, 1);
     for n in 0..6 {
-        log.archive(session(n)).unwrap();
-    }
-    // More than are kept open.
-    for n in (0..6).chain((0..6).rev()) {
-        assert_eq!(read_all(&log, n).0, [nth(n, 1)]);
-    }
-}
-
-#[test]
-fn reads_go_on_while_a_log_is_archived() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = DiskLog::open(config(dir.path())).unwrap();
-    for ordinal in 1..=200 {
-        put_round(&log, 8, ordinal);
-    }
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut rounds = 0;
-            while rounds < 10 || !log.list().unwrap().iter().all(|log| log.archived) {
-                for n in 0..8 {
-                    let (frames, holes) = read_all(&log, n);
-                    assert_eq!((frames.len(), holes.len()), (200, 0));
-                    assert_eq!(log.head(session(n)), Some(Head { epoch: EPOCH, seq: 400 }));
-                }
-                assert_eq!(log.list().unwrap().len(), 8);
-                rounds += 1;
-            }
-        });
-        for n in 0..8 {
-            log.archive(session(n)).unwrap();
-        }
-        reader.join().unwrap();
-    });
-}
-
-#[test]
-fn retention_removes_the_oldest_first() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = open(dir.path());
-    put_round(&log, 6, 1);
-    for n in 0..6 {
-        log.archive(session(n)).unwrap();
-        // A file system's times go in steps of up to ten milliseconds: no two files may fall into one.
-        std::thread::sleep(Duration::from_millis(25));
+        log.archive(session(n), 1_000 * n).unwrap();
     }
     let bytes = log.disk_usage().archive_bytes;
-    assert_eq!(log.enforce_retention(u64::MAX, Retention::default()), Ok(vec![]));
-    assert_eq!(
-        log.enforce_retention(0, Retention { max_age: Some(Duration::ZERO), max_bytes: None, at_most: 0 }),
-        Ok(vec![])
-    );
+    assert_eq!(log.retain(u64::MAX, Retention::default()), Ok(vec![]));
+    let limit = |max_age, max_bytes| Retention { max_age, max_bytes, at_most: 0 };
+    assert_eq!(log.retain(0, limit(Some(Duration::ZERO), None)), Ok(vec![]));
 
-    let removed = log
-        .enforce_retention(0, Retention { max_age: None, max_bytes: Some(bytes - 1), at_most: 0 })
-        .unwrap();
-    assert_eq!(removed.iter().map(|log| log.session).collect::<Vec<_>>(), [session(0)]);
-    assert_eq!(log.disk_usage().archive_bytes, bytes - removed[0].bytes);
+    let size = std::fs::metadata(file_of(dir.path(), 0)).unwrap().len();
+    assert_eq!(log.retain(0, limit(None, Some(bytes - 1))), Ok(vec![session(0)]));
+    assert_eq!(log.disk_usage().archive_bytes, bytes - size);
     assert_eq!(log.head(session(0)), None);
 
-    let list = log
-        .enforce_retention(u64::MAX, Retention { max_age: Some(Duration::MAX), max_bytes: None, at_most: 0 });
-    assert_eq!(list, Ok(vec![]));
-    let third = std::fs::metadata(file_of(dir.path(), 3)).unwrap().modified().unwrap();
-    let third = third.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let retention = Retention { max_age: Some(Duration::from_millis(1000)), max_bytes: None, at_most: 0 };
-    let removed = log.enforce_retention(third + 1000, retention).unwrap();
-    assert_eq!(removed.iter().map(|log| log.session).collect::<Vec<_>>(), [session(1), session(2)]);
+    assert_eq!(log.retain(u64::MAX, limit(Some(Duration::MAX), None)), Ok(vec![]));
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(log.retain(4_000, limit(second, None)), Ok(vec![session(1), session(2)]));
     drop(log);
     assert_eq!(open(dir.path()).0.list().unwrap().len(), 3);
 }
@@ -287,7 +235,7 @@ fn a_removed_session_can_be_archived_again() {
     let epoch = Epoch::from_u64(5);
     let again = frame(1, 3, 10, 3);
     submit(&log, vec![append(session(1), epoch, again.clone())]);
-    log.archive(session(1)).unwrap();
+    log.archive(session(1), NOW).unwrap();
     assert_eq!(read_all(&log, 1).0, [again]);
     assert_eq!(log.head(session(1)), Some(Head { epoch, seq: 3 }));
 }
@@ -348,8 +296,8 @@ fn one_call_of_retention_removes_no_more_than_it_may() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open(dir.path());
     put_round(&log, 6, 1);
-    (0..6).for_each(|n| log.archive(session(n)).unwrap());
+    (0..6).for_each(|n| log.archive(session(n), NOW).unwrap());
     let retention = Retention { max_age: Some(Duration::from_millis(1)), max_bytes: None, at_most: 4 };
-    let removed: Vec<_> = (0..3).map(|_| log.enforce_retention(u64::MAX, retention).unwrap().len()).collect();
+    let removed: Vec<_> = (0..3).map(|_| log.retain(u64::MAX, retention).unwrap().len()).collect();
     assert_eq!(removed, [4, 2, 0]);
 }

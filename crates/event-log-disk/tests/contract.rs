@@ -2,18 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::sync::Arc;
+
 use agentbench_event_log::conformance::Storage;
+use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability};
 use tempfile::TempDir;
 
 struct OnDisk {
     dir: TempDir,
     durability: Durability,
+    faults: Arc<Faults>,
 }
 
 impl OnDisk {
     fn new(durability: Durability) -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), durability }
+        Self { dir: tempfile::tempdir().unwrap(), durability, faults: Arc::default() }
     }
 }
 
@@ -22,9 +26,25 @@ impl Storage for OnDisk {
 
     fn open(&self) -> DiskLog {
         let config = DiskConfig { durability: self.durability, ..DiskConfig::new(self.dir.path()) };
-        let (log, report) = DiskLog::open(config).unwrap();
+        let (log, report) = DiskLog::open_with_faults(config, Arc::clone(&self.faults)).unwrap();
         assert_eq!(report.damage, []);
         log
+    }
+
+    /// A write that fails half-way, or an fsync that fails after a complete one, leaves the outcome to the next start.
+    fn lose_outcome(&self, _: &DiskLog, is_stored: bool) {
+        if is_stored && self.durability == Durability::Synced {
+            self.faults.fail_syncs(true);
+        } else {
+            self.faults.cut_writes(true);
+        }
+    }
+
+    fn recover(&self, log: DiskLog) -> DiskLog {
+        drop(log);
+        self.faults.fail_syncs(false);
+        self.faults.cut_writes(false);
+        self.open()
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use agentbench_event_log::conformance::session;
 use agentbench_event_log::{Appended, EventLog};
 use agentbench_event_log_disk::{DiskConfig, DiskLog};
-use support::{committed, copy, newest_file, nth, open, put, put_round, read_all};
+use support::{NOW, committed, copy, newest_file, nth, open, put, put_round, read_all};
 
 fn flip(path: &Path, at: u64) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -145,9 +145,9 @@ fn a_flipped_byte_under_a_running_engine_costs_the_frame_it_hits() {
         let expected = if n == 3 { vec![(3, 4)] } else { vec![] };
         assert_eq!((frames.len(), holes), (3 - expected.len(), expected), "{n}");
     }
-    assert!(log.archive(session(3)).is_err());
+    assert!(log.archive(session(3), NOW).is_err());
     assert_eq!(put(&log, 3, 4), committed(4), "a log that could not be archived goes on");
-    log.archive(session(4)).unwrap();
+    log.archive(session(4), NOW).unwrap();
 }
 
 #[test]

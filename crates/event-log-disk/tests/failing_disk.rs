@@ -11,7 +11,7 @@ use agentbench_event_log::conformance::{append, frame, outcomes, session, submit
 use agentbench_event_log::{Appended, EventLog, Health, LogError};
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_event_log_disk::{DiskConfig, DiskLog, OpenError};
-use support::{EPOCH, committed, nth, open, open_synced, put, put_round, read_all};
+use support::{EPOCH, NOW, committed, nth, open, open_synced, put, put_round, read_all};
 
 fn open_with(config: DiskConfig) -> (DiskLog, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
@@ -206,7 +206,7 @@ fn a_disk_that_is_really_full_refuses_and_takes_appends_again() {
             assert_eq!(put(ordinal + 1), Appended::Full);
         }
         assert_eq!(log.health(), Health::Full);
-        assert!(matches!(log.archive(session(1)), Ok(()) | Err(LogError::Unavailable(_))));
+        assert!(matches!(log.archive(session(1), NOW), Ok(()) | Err(LogError::Unavailable(_))));
         std::fs::remove_file(&ballast).unwrap();
         if !log.list().unwrap()[0].archived {
             assert!(matches!(put(ordinal + 1), Appended::Committed(_)));

@@ -13,7 +13,7 @@ use std::path::Path;
 use agentbench_event_log::conformance::session;
 use agentbench_event_log::{Appended, EventLog, Health, LogError};
 use agentbench_event_log_disk::{ArchiveLog, DiskConfig, DiskLog};
-use support::{committed, copy, newest_file, nth, open, put, put_round, read_all};
+use support::{NOW, committed, copy, newest_file, nth, open, put, put_round, read_all};
 
 const LIVE: u64 = 4;
 const ROUNDS: u64 = 30;
@@ -26,7 +26,7 @@ fn fill(dir: &Path) {
     let config = DiskConfig { segment_bytes: 64 << 10, purge_threshold: 1 << 30, ..DiskConfig::new(dir) };
     let (log, _) = DiskLog::open(config).unwrap();
     put(&log, ENDED, 1);
-    log.archive(session(ENDED)).unwrap();
+    log.archive(session(ENDED), NOW).unwrap();
     for ordinal in 1..=ROUNDS {
         put_round(&log, LIVE, ordinal);
     }

@@ -11,7 +11,7 @@ use agentbench_event_log::conformance::{append, frame, session, submit};
 use agentbench_event_log::{Appended, EventLog};
 use agentbench_event_log_disk::{DiskConfig, DiskLog};
 use bytes::Bytes;
-use support::{EPOCH, committed, nth, put, put_round, read_all};
+use support::{EPOCH, NOW, committed, nth, put, put_round, read_all};
 
 /// Memory of this process, in bytes.
 fn resident() -> u64 {
@@ -106,7 +106,7 @@ fn many_archived_sessions_are_opened_quickly() {
         let (log, _) = DiskLog::open(DiskConfig::new(dir.path())).unwrap();
         put_round(&log, SESSIONS, 1);
         let begun = Instant::now();
-        (0..SESSIONS).for_each(|n| log.archive(session(n)).unwrap());
+        (0..SESSIONS).for_each(|n| log.archive(session(n), NOW).unwrap());
         println!("archived {SESSIONS} sessions in {:?}", begun.elapsed());
     }
     let (log, report) = DiskLog::open(DiskConfig::new(dir.path())).unwrap();

@@ -1,9 +1,12 @@
 //! What every log engine guarantees, which is all that its users need to know.
 //!
 //! Designed for several writers: the compare-and-swap on the head makes a session's sequence gapless and
-//! unforkable by construction, whichever writer appends. It needs no leases and no clocks.
+//! unforkable by construction, whichever writer appends. It needs no leases and no clocks. A writer is one process, or
+//! whoever holds a handle of its own to a shared log.
 
-use agentbench_protocol::{Head, Seq, SessionId};
+use std::time::Duration;
+
+use agentbench_protocol::{Epoch, Head, Seq, SessionId};
 use bytes::Bytes;
 
 use crate::Frame;
@@ -28,9 +31,10 @@ pub enum Appended {
     /// The frame is in the log, at the engine's ack level. This is the log's head: the end of the frame, or later if it was
     /// already there and others followed it.
     Committed(Head),
-    /// The log's head is not the expected one, but this; nothing was written. `None`: there is no such log.
+    /// The log's head is not the expected one, but this; nothing was written. `None`: there is no such log, or no longer.
     Conflict(Option<Head>),
-    /// The engine does not know whether the frame is in the log (a failed write or fsync). A restart resolves it.
+    /// The engine does not know whether the frame is in the log (a failed write or fsync, a lost answer). The identical append
+    /// again tells, as soon as the engine takes appends.
     Unknown(String),
     /// Nothing was written, and appends are refused for now (the engine is closed, or failed before; or the log is archived).
     Unavailable(String),
@@ -42,8 +46,29 @@ pub enum Appended {
 /// return.
 pub type Done = Box<dyn FnOnce(Vec<Appended>) + Send>;
 
-/// Called after every commit since its registration, in the log's order for each session. Runs on the engine's thread.
-pub type Observer = Box<dyn Fn(SessionId, Head, &Frame) + Send + Sync>;
+/// A change of a log that this writer was not told by an outcome of its own.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A frame was committed: by another writer, or by this one with an outcome that was [`Appended::Unknown`].
+    Committed {
+        /// The session.
+        session: SessionId,
+        /// The log's head with this frame.
+        head: Head,
+        /// The events.
+        frame: Frame,
+        /// The summary that was stored with it, if there was one.
+        summary: Option<Bytes>,
+    },
+    /// Another writer moved the log to the archive.
+    Archived(SessionId),
+    /// Another writer removed the log of this epoch.
+    Removed(SessionId, Epoch),
+}
+
+/// Called after each [`Change`] since its registration, in the log's order for each session. Runs on the engine's thread: hand
+/// over and return.
+pub type Observer = Box<dyn Fn(&Change) + Send + Sync>;
 
 /// Limits of one [`EventLog::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +101,17 @@ pub struct Listed {
     pub summary: Bytes,
     /// Whether the log is in the archive: it can be read and deleted, but not appended to.
     pub archived: bool,
+}
+
+/// Limits on what is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// A log is removed when it was archived longer ago than this; `None` for no limit.
+    pub max_age: Option<Duration>,
+    /// The oldest logs are removed until all have at most this many bytes; `None` for no limit.
+    pub max_bytes: Option<u64>,
+    /// Maximum number of logs removed by one call, so that a mistake can be noticed before all are gone; 0 for no limit.
+    pub at_most: usize,
 }
 
 /// Whether the log accepts appends.
@@ -124,6 +160,8 @@ pub enum LogError {
 /// - A session's log is a chain of [frames](Frame), appended whole or not at all.
 /// - `append` is a compare-and-swap on the head that the frame follows: `first_seq = expected.seq + 1`. Sending the
 ///   identical frame again with the same expectation is harmless and returns `Committed`.
+/// - A frame that expects the head of a removed log is refused with `Conflict`, also the first one: what was removed does
+///   not come back by an append that was under way.
 /// - The caller keeps at most one frame of a session in flight; frames of many sessions share one group commit.
 /// - Frames contain producer and id of every event, so a dedupe window can be rebuilt by reading the log's tail.
 /// - An epoch identifies one incarnation of a log. A log that is deleted and created again has a new one.
@@ -135,7 +173,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// Appends a batch. Never waits for storage; `done` is called with the outcomes. The caller limits what it has in flight.
     fn submit(&self, appends: Vec<Append>, done: Done);
 
-    /// The head of the session's log; `None` if there is no such log.
+    /// Whether other writers may change the logs. If not, nothing is ever observed, and a session that is not known to its
+    /// only writer does not exist.
+    fn is_shared(&self) -> bool;
+
+    /// The head of the session's log; `None` if there is no such log. In a shared log it may be outdated.
     fn head(&self, session: SessionId) -> Option<Head>;
 
     /// Reads whole frames, starting with the one that contains `from` (≥ 1). `from` past the head returns no frames.
@@ -151,7 +193,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`LogError::Unavailable`].
     fn list(&self) -> Result<Vec<Listed>, LogError>;
 
-    /// Registers an observer of all later commits. A late observer gets the heads from `list` and reads what it missed.
+    /// One log.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`], [`LogError::Unavailable`].
+    fn find(&self, session: SessionId) -> Result<Listed, LogError>;
+
+    /// Registers an observer of all later changes by others. A late observer gets the heads from `list` and reads what it
+    /// missed.
     fn observe(&self, observer: Observer);
 
     /// Removes whole frames whose events are all before `before`. Returns the oldest remaining seq.
@@ -160,11 +209,18 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`LogError::NotFound`], [`LogError::Refused`] (archived), [`LogError::Unavailable`].
     fn trim(&self, session: SessionId, before: Seq) -> Result<Seq, LogError>;
 
-    /// Moves an ended session's log to the archive. Reads continue throughout; appends end. Doing it twice is harmless.
+    /// Moves an ended session's log to the archive; `now` (ms since 1970) is when, for retention. Reads continue throughout;
+    /// appends end. Doing it twice is harmless.
     ///
     /// # Errors
     /// [`LogError::NotFound`], [`LogError::Damaged`] (it stays where it is), [`LogError::Unavailable`].
-    fn archive(&self, session: SessionId) -> Result<(), LogError>;
+    fn archive(&self, session: SessionId, now: u64) -> Result<(), LogError>;
+
+    /// Removes archived logs beyond the limits, oldest first, and returns their sessions; `now` in ms since 1970.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; logs removed before the error stay removed.
+    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError>;
 
     /// Removes a session's log permanently.
     ///

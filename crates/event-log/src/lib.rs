@@ -22,7 +22,8 @@ mod frame;
 pub mod memory;
 
 pub use contract::{
-    Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,
+    Append, Appended, Change, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading,
+    Retention,
 };
 pub use frame::{
     Frame, FrameBuilder, FrameError, Kind, MAX_FRAME_BYTES, MAX_FRAME_EVENTS, Record, Run, Runs,

@@ -1,6 +1,8 @@
 //! The memory engine: the conformance suite and the faults that can be put in.
 
-use agentbench_event_log::conformance::{Storage, append, frame, outcomes, session, submit, submit_later};
+use agentbench_event_log::conformance::{
+    SharedStorage, Storage, append, frame, outcomes, session, submit, submit_later,
+};
 use agentbench_event_log::memory::MemoryLog;
 use agentbench_event_log::{Append, Appended, EventLog, Health, LogError, ReadLimit};
 use agentbench_protocol::{Epoch, Head};
@@ -16,12 +18,26 @@ impl Storage for InMemory {
     fn open(&self) -> MemoryLog {
         MemoryLog::new()
     }
+
+    fn lose_outcome(&self, log: &MemoryLog, is_stored: bool) {
+        let lost = Appended::Unknown("no answer".into());
+        if is_stored { log.write_but_answer(lost) } else { log.fail_next(lost) }
+    }
+}
+
+impl SharedStorage for InMemory {
+    fn another_writer(&self, log: &MemoryLog) -> MemoryLog {
+        log.another_writer()
+    }
+
+    fn settle(&self, _: &MemoryLog) {}
 }
 
 mod contract {
     use super::InMemory;
 
     agentbench_event_log::conformance_tests!(InMemory);
+    agentbench_event_log::shared_conformance_tests!(InMemory);
 }
 
 fn next(seq: u64) -> Vec<Append> {
@@ -86,7 +102,7 @@ fn damaged_events_are_not_served_and_the_others_are() {
     let damaged = log.read(session(1), 3, NO_LIMIT);
     assert!(matches!(damaged, Err(LogError::Damaged { from: 3, to: 3, .. })), "{damaged:?}");
     assert_eq!(log.read(session(1), 4, NO_LIMIT).unwrap().frames.len(), 2);
-    assert!(matches!(log.archive(session(1)), Err(LogError::Damaged { .. })));
+    assert!(matches!(log.archive(session(1), 0), Err(LogError::Damaged { .. })));
 }
 
 #[test]

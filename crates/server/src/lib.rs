@@ -1,6 +1,6 @@
 //! The Tokio shell: the only crate that wires the parts together.
 //!
-//! - [`Server::start`] opens the log, starts the workers on given listeners, and returns a handle that stops them.
+//! - [`Server::start`] opens the log with its [`Engine`], starts the workers on given listeners, and returns a handle that stops them.
 //! - Every file belongs to a floor and uses only its own floor and lower ones; see ARCHITECTURE.md.
 //! - [`config`] is every setting.
 //!
@@ -58,9 +58,8 @@ use std::time::Duration;
 
 use agentbench_auth::KeyRing;
 use agentbench_event_log::LogError;
-use agentbench_event_log_disk::faults::Faults;
-use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, OpenError, RecoveryReport};
-use agentbench_protocol::{AckLevel, CloseCode};
+use agentbench_event_log_disk::{OpenError, RecoveryReport};
+use agentbench_protocol::CloseCode;
 use agentbench_tls::{Acceptor, TlsError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -84,6 +83,7 @@ pub use crate::alerts::prometheus::prometheus_rules;
 pub use crate::control::Control;
 #[cfg(feature = "schema")]
 pub use crate::http::openapi::document as openapi;
+pub use crate::opening::Engine;
 pub use crate::ops::liveness::end_process_when_a_worker_panics;
 pub use crate::overview::probe::Probe;
 pub use crate::transport::listen::bind;
@@ -126,37 +126,21 @@ const READING_THREADS: usize = 4;
 const CONTROL_REQUESTS: usize = 8;
 
 impl Server {
-    /// Opens the log and serves on the listeners: one for each worker (see [`bind`]), or fewer, which workers share.
+    /// Opens the log with its engine and serves on the listeners: one for each worker (see [`bind`]), or fewer, which workers
+    /// share.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(config: Config, keys: KeyRing, listeners: Vec<TcpListener>) -> Result<Self, StartError> {
-        Self::start_with_faults(config, keys, listeners, Arc::default())
-    }
-
-    /// Starts on a disk with faults injected by a test.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub fn start_with_faults(
+    pub fn start(
         config: Config,
         keys: KeyRing,
         listeners: Vec<TcpListener>,
-        faults: Arc<Faults>,
+        engine: Engine,
     ) -> Result<Self, StartError> {
-        let durability = match config.ack_level {
-            AckLevel::Synced | AckLevel::Replicated => Durability::Synced,
-            AckLevel::Received | AckLevel::Logged => Durability::Logged,
-        };
-        let disk = DiskConfig {
-            durability,
-            purge_threshold: config.hot_log_bytes,
-            ..DiskConfig::new(&config.data_dir)
-        };
         let tls = config.security.tls.as_ref().map(load_tls).transpose()?;
         let metrics = Arc::new(Metrics::new());
         let auditor = Auditor::open(config.security.audit.as_ref(), Arc::clone(&metrics), clock::now_ms())?;
-        let OpenedLog { log, disk, recovery, condition } = opening::open(&disk, faults)?;
+        let OpenedLog { log, recovery, condition } = engine.open(&config)?;
         let gate = Gate::new(&config, tls, keys, Revocations::open(&config.data_dir)?);
         let is_damaged = !recovery.damage.is_empty() || !recovery.missing.is_empty();
         let opened = Opened { log, condition, is_damaged };
@@ -185,7 +169,7 @@ impl Server {
         }
         drop(listeners);
         shared.audit(|| Record::allowed(now, "server_started").detail(address.to_string()));
-        start_jobs(&mut jobs, &shared, disk, &stopped)?;
+        start_jobs(&mut jobs, &shared, &stopped)?;
         Ok(Self { shared, stop, workers, jobs, ended, address, recovery })
     }
 
@@ -266,12 +250,7 @@ impl Server {
 }
 
 /// Starts the jobs that end when the server stops.
-fn start_jobs(
-    jobs: &mut Jobs,
-    shared: &Arc<Shared>,
-    disk: Option<Arc<DiskLog>>,
-    stopped: &watch::Receiver<bool>,
-) -> io::Result<()> {
+fn start_jobs(jobs: &mut Jobs, shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) -> io::Result<()> {
     let stopped = || stopped.clone();
     let reports = Reports { metrics: Arc::clone(&shared.metrics), auditor: Arc::clone(&shared.ops.auditor) };
     if let Some(tracer) = &shared.ops.tracer
@@ -284,7 +263,7 @@ fn start_jobs(
     }
     jobs.add("upkeep", housekeeping::upkeep::start(shared, stopped())?);
     jobs.add("what watches over the server", housekeeping::watch::start(shared, stopped())?);
-    jobs.add("housekeeping", retention::start(shared, disk, stopped())?);
+    jobs.add("housekeeping", retention::start(shared, stopped())?);
     Ok(())
 }
 

@@ -92,7 +92,7 @@ mod broken {
 
     use agentbench_event_log::{
         Append, Appended, Done, EventLog, Frame, FrameBuilder, Health, Listed, LogError, MAX_FRAME_EVENTS,
-        Observer, ReadLimit, Reading, Record,
+        Observer, ReadLimit, Reading, Record, Retention,
     };
     use agentbench_protocol::{Head, Seq, SessionId};
 
@@ -178,6 +178,10 @@ mod broken {
             let _ = self.queue.lock().unwrap_or_else(PoisonError::into_inner).send((appends, done));
         }
 
+        fn is_shared(&self) -> bool {
+            self.inner.is_shared()
+        }
+
         fn head(&self, session: SessionId) -> Option<Head> {
             let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
             heads.get(&session).copied().or_else(|| self.inner.head(session))
@@ -191,6 +195,10 @@ mod broken {
             self.inner.list()
         }
 
+        fn find(&self, session: SessionId) -> Result<Listed, LogError> {
+            self.inner.find(session)
+        }
+
         fn observe(&self, observer: Observer) {
             self.inner.observe(observer);
         }
@@ -199,8 +207,12 @@ mod broken {
             self.inner.trim(session, before)
         }
 
-        fn archive(&self, session: SessionId) -> Result<(), LogError> {
-            self.inner.archive(session)
+        fn archive(&self, session: SessionId, now: u64) -> Result<(), LogError> {
+            self.inner.archive(session, now)
+        }
+
+        fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError> {
+            self.inner.retain(now, retention)
         }
 
         fn delete(&self, session: SessionId) -> Result<(), LogError> {

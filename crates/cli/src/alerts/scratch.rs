@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use agentbench_auth::{KeyRing, Role};
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_server::config::{Config, Limit};
-use agentbench_server::{Server, bind};
+use agentbench_server::{Engine, Server, bind};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -56,8 +56,8 @@ impl Scratch {
     pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
         let listeners = bind((Ipv4Addr::LOCALHOST, 0).into(), 1)?;
         let keys = KeyRing::from_secret(SECRET.as_bytes());
-        let faults = Arc::clone(&self.faults);
-        self.server = Some(Server::start_with_faults(self.config.clone(), keys, listeners, faults)?);
+        let engine = Engine::EmbeddedWithFaults(Arc::clone(&self.faults));
+        self.server = Some(Server::start(self.config.clone(), keys, listeners, engine)?);
         Ok(())
     }
 

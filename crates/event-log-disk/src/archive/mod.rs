@@ -45,15 +45,15 @@ struct ArchivedLog {
     file_bytes: u64,
 }
 
-/// One log that retention removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemovedLog {
-    /// The session.
-    pub session: SessionId,
-    /// Size of its file.
-    pub bytes: u64,
-    /// When it was archived, ms since 1970.
-    pub archived_at: u64,
+impl ArchivedLog {
+    fn listed(&self) -> Listed {
+        Listed {
+            session: self.header.session,
+            head: Head { epoch: self.header.epoch, seq: self.header.last_seq },
+            summary: self.header.summary.clone(),
+            archived: true,
+        }
+    }
 }
 
 impl Archive {
@@ -128,13 +128,11 @@ impl Archive {
 
     pub(crate) fn list(&self) -> Vec<Listed> {
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
-        let listed = |log: &ArchivedLog| Listed {
-            session: log.header.session,
-            head: Head { epoch: log.header.epoch, seq: log.header.last_seq },
-            summary: log.header.summary.clone(),
-            archived: true,
-        };
-        logs.values().map(listed).collect()
+        logs.values().map(ArchivedLog::listed).collect()
+    }
+
+    pub(crate) fn find(&self, session: SessionId) -> Option<Listed> {
+        self.get(session).map(|log| log.listed())
     }
 
     pub(crate) fn read(&self, session: SessionId, from: Seq, limit: ReadLimit) -> Result<Reading, LogError> {
@@ -244,28 +242,23 @@ impl Archive {
         now_ms: u64,
         max_age: Option<u64>,
         max_bytes: Option<u64>,
-    ) -> Vec<RemovedLog> {
+    ) -> Vec<SessionId> {
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = (logs.values())
-            .map(|log| RemovedLog {
-                session: log.header.session,
-                bytes: log.file_bytes,
-                archived_at: log.header.archived_at,
-            })
-            .collect();
+        let mut all: Vec<_> =
+            (logs.values()).map(|log| (log.header.archived_at, log.header.session, log.file_bytes)).collect();
         drop(logs);
-        all.sort_unstable_by_key(|log| (log.archived_at, log.session));
-        let mut bytes: u64 = all.iter().map(|log| log.bytes).sum();
-        let overdue = |log: &RemovedLog| {
-            let age = now_ms.saturating_sub(log.archived_at);
+        all.sort_unstable();
+        let mut bytes: u64 = all.iter().map(|(.., bytes)| bytes).sum();
+        let overdue = |(archived_at, _, size): &(u64, SessionId, u64)| {
+            let age = now_ms.saturating_sub(*archived_at);
             let over = max_age.is_some_and(|max| age > max) || max_bytes.is_some_and(|max| bytes > max);
-            bytes -= if over { log.bytes } else { 0 };
+            bytes -= if over { *size } else { 0 };
             over
         };
         // Oldest first, and each removal reduces the total, so the first log that may stay ends the list.
         let count = all.iter().map(overdue).take_while(|over| *over).count();
         all.truncate(count);
-        all
+        all.into_iter().map(|(_, session, _)| session).collect()
     }
 
     fn remove_logs(&self, logs: Vec<ArchivedLog>) -> Result<(), LogError> {

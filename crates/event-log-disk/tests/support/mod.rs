@@ -10,6 +10,8 @@ use agentbench_event_log_disk::{DiskConfig, DiskLog, Durability, RecoveryReport}
 use agentbench_protocol::{Epoch, Head};
 
 pub const EPOCH: Epoch = Epoch::from_u64(0xabc);
+/// When a log is archived, ms since 1970.
+pub const NOW: u64 = 1_700_000_000_000;
 pub const NO_LIMIT: ReadLimit = ReadLimit { bytes: usize::MAX, events: usize::MAX };
 
 pub fn open(dir: &Path) -> (DiskLog, RecoveryReport) {

@@ -1,12 +1,11 @@
-//! Every log is listed, and observers are called for every commit.
+//! Every log is listed and found.
 
-use std::sync::{Arc, Mutex};
-
-use agentbench_protocol::{Head, SessionId};
 use bytes::Bytes;
 
-use super::{EPOCH, Storage, append, frame, head, listed, own, put, put_nine, read_all, session, submit};
-use crate::{Appended, EventLog, Frame};
+use super::{
+    EPOCH, NOW, Storage, append, frame, head, listed, not_found, own, put, read_all, session, submit,
+};
+use crate::{Appended, EventLog};
 
 /// Conformance case: see the name.
 pub fn list_gives_every_log_with_its_last_summary(storage: &impl Storage) {
@@ -23,7 +22,7 @@ pub fn list_gives_every_log_with_its_last_summary(storage: &impl Storage) {
     }
     put(&log, frame(7, 1, 10, 0));
     assert_eq!(listed(&log), [(1, 2, "first 1"), (2, 3, "second"), (3, 4, "first 3")].map(own));
-    log.archive(session(2)).expect("archivable");
+    log.archive(session(2), NOW).expect("archivable");
     assert_eq!(listed(&log), [(1, 2, "first 1"), (2, 3, "second"), (3, 4, "first 3")].map(own));
     let archived: Vec<_> = log.list().expect("listable").into_iter().filter(|log| log.archived).collect();
     assert_eq!(archived.len(), 1);
@@ -31,48 +30,20 @@ pub fn list_gives_every_log_with_its_last_summary(storage: &impl Storage) {
 }
 
 /// Conformance case: see the name.
-pub fn observers_see_commits_in_order_and_before_the_outcome(storage: &impl Storage) {
+pub fn one_log_is_found_as_it_is_listed(storage: &impl Storage) {
     let log = storage.open();
-    put_nine(&log);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = seen.clone();
-    log.observe(Box::new(move |session, head, frame| {
-        sink.lock().expect("not poisoned").push((session, head, frame.clone()));
-    }));
-    let mut expected = Vec::new();
-    for first in (10..100).step_by(2) {
-        let appends = vec![append(session(1), EPOCH, frame(first, 2, 10, 0)), {
-            let first = first - 9;
-            append(session(2), EPOCH, frame(first, 2, 10, 0))
-        }];
-        for append in &appends {
-            expected.push((append.session, head(append.frame.last_seq()), append.frame.clone()));
-        }
-        submit(&log, appends);
-        assert_eq!(seen.lock().expect("not poisoned").len(), expected.len());
+    assert!(not_found(&log.find(session(1))));
+    let mut first = append(session(1), EPOCH, frame(1, 3, 10, 0));
+    first.summary = Some(Bytes::from_static(b"one"));
+    submit(&log, vec![first, append(session(2), EPOCH, frame(1, 1, 10, 0))]);
+    for archived in [false, true] {
+        let found = log.find(session(1)).expect("it is there");
+        assert_eq!((found.session, found.head, &found.summary[..]), (session(1), head(3), &b"one"[..]));
+        assert_eq!(found.archived, archived);
+        log.archive(session(1), NOW).expect("archivable");
     }
-    let of = |list: &[(SessionId, Head, Frame)], whose| -> Vec<_> {
-        list.iter().filter(|(session, ..)| *session == whose).cloned().collect()
-    };
-    let seen = seen.lock().expect("not poisoned");
-    for whose in [session(1), session(2)] {
-        assert_eq!(of(&seen, whose), of(&expected, whose));
-    }
-}
-
-/// Conformance case: see the name.
-pub fn observers_do_not_see_what_was_not_committed(storage: &impl Storage) {
-    let log = storage.open();
-    let frames = put_nine(&log);
-    let seen = Arc::new(Mutex::new(0));
-    let sink = seen.clone();
-    log.observe(Box::new(move |_, _, _| *sink.lock().expect("not poisoned") += 1));
-    put(&log, frame(20, 1, 10, 0));
-    put(&log, frame(9, 1, 10, 0));
-    put(&log, frames[2].clone());
-    assert_eq!(*seen.lock().expect("not poisoned"), 0);
-    put(&log, frame(10, 1, 10, 0));
-    assert_eq!(*seen.lock().expect("not poisoned"), 1);
+    log.delete(session(1)).expect("deletable");
+    assert!(not_found(&log.find(session(1))));
 }
 
 /// Conformance case: see the name.

@@ -1,10 +1,11 @@
 //! The cases that every engine passes: one per guarantee of [`EventLog`], under its own name.
 //!
 //! An engine's tests implement [`Storage`] and call [`conformance_tests!`](crate::conformance_tests) (and
-//! [`durable_conformance_tests!`](crate::durable_conformance_tests) if logs outlive the engine): each case becomes a
-//! test. The cases use only the contract, so they hold for any engine.
+//! [`durable_conformance_tests!`](crate::durable_conformance_tests) if logs outlive the engine,
+//! [`shared_conformance_tests!`](crate::shared_conformance_tests) if it has several writers): each case becomes a test. The cases use only the contract, so they hold for any engine.
 //!
-//! - `appending`, `reading`, `listing`, `removing`: the guarantees of each operation. `sharing`: concurrent use.
+//! - `appending`, `reading`, `listing`, `removing`: the guarantees of each operation. `sharing`: several writers, and lost
+//!   outcomes.
 //! - `reopening`: closing an engine and opening it again.
 
 mod appending;
@@ -36,6 +37,24 @@ pub trait Storage {
 
     /// Opens the engine. A durable engine, opened again after the first one was dropped, finds its logs.
     fn open(&self) -> Self::Log;
+
+    /// Makes the outcome of the next append unknown; whether its frame `is_stored` is the engine's affair if it cannot be
+    /// chosen.
+    fn lose_outcome(&self, log: &Self::Log, is_stored: bool);
+
+    /// Makes an engine take appends again after a lost outcome, by opening it anew if necessary.
+    fn recover(&self, log: Self::Log) -> Self::Log {
+        log
+    }
+}
+
+/// Provides a case with several writers of the same logs.
+pub trait SharedStorage: Storage {
+    /// A further writer.
+    fn another_writer(&self, log: &Self::Log) -> Self::Log;
+
+    /// Waits until all writers have observed what was done so far.
+    fn settle(&self, log: &Self::Log);
 }
 
 /// Creates one test for each case. `$storage` is an expression for a fresh, empty [`Storage`].
@@ -66,8 +85,7 @@ macro_rules! conformance_tests {
             read_past_the_head_gives_no_frames,
             read_of_a_log_that_is_not_there_is_not_found,
             list_gives_every_log_with_its_last_summary,
-            observers_see_commits_in_order_and_before_the_outcome,
-            observers_do_not_see_what_was_not_committed,
+            one_log_is_found_as_it_is_listed,
             trim_removes_whole_frames,
             trim_of_everything_leaves_the_head,
             trim_is_refused_for_archived_and_missing_logs,
@@ -78,11 +96,15 @@ macro_rules! conformance_tests {
             a_deleted_log_is_gone,
             an_archived_log_can_be_deleted,
             a_deleted_log_can_be_created_again_in_another_epoch,
+            a_deleted_log_does_not_come_back_by_an_append_of_before,
+            retention_removes_the_oldest_archived_logs,
             delete_of_a_log_that_is_not_there_is_not_found,
             close_ends_appends_and_not_reads,
             close_commits_what_is_in_flight,
             sessions_are_appended_to_from_many_threads,
             two_writers_of_one_session_cannot_fork_it,
+            a_writer_that_was_second_reads_and_goes_on,
+            a_frame_whose_outcome_was_lost_is_there_once_when_sent_again,
             a_hundred_thousand_sessions_are_listed
         );
     };
@@ -93,6 +115,18 @@ macro_rules! conformance_tests {
                 $crate::conformance::$case(&$storage);
             }
         )+
+    };
+}
+
+/// Further cases, for engines that several writers share.
+#[macro_export]
+macro_rules! shared_conformance_tests {
+    ($storage:expr) => {
+        $crate::conformance_tests!($storage;
+            writers_observe_the_commits_of_others_in_order,
+            a_writer_observes_its_own_frame_if_the_outcome_was_lost,
+            writers_observe_what_others_archive_and_remove
+        );
     };
 }
 
@@ -113,6 +147,8 @@ macro_rules! durable_conformance_tests {
 }
 
 const NO_LIMIT: ReadLimit = ReadLimit { bytes: usize::MAX, events: usize::MAX };
+/// When a log is archived, ms since 1970.
+const NOW: u64 = 1_700_000_000_000;
 const EPOCH: Epoch = Epoch::from_u64(0xe0);
 const OTHER_EPOCH: Epoch = Epoch::from_u64(0xe1);
 

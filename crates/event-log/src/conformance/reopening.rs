@@ -4,8 +4,8 @@ use agentbench_protocol::Head;
 use bytes::Bytes;
 
 use super::{
-    EPOCH, NO_LIMIT, OTHER_EPOCH, Storage, append, frame, head, listed, outcomes, put, put_nine, read_all,
-    session, submit, submit_later,
+    EPOCH, NO_LIMIT, NOW, OTHER_EPOCH, Storage, append, frame, head, listed, outcomes, put, put_nine,
+    read_all, session, submit, submit_later,
 };
 use crate::{Appended, EventLog, LogError};
 
@@ -99,8 +99,8 @@ pub fn archived_logs_are_there_after_reopening(storage: &impl Storage) {
         other.summary = Some(Bytes::from_static(b"two"));
         submit(&log, vec![other]);
         let frames = put_nine(&log);
-        log.archive(session(1)).expect("archivable");
-        log.archive(session(2)).expect("archivable");
+        log.archive(session(1), NOW).expect("archivable");
+        log.archive(session(2), NOW).expect("archivable");
         (frames, listed(&log))
     };
     for _ in 0..2 {
@@ -119,8 +119,8 @@ pub fn deleted_logs_stay_deleted_after_reopening(storage: &impl Storage) {
         for n in 1..=4 {
             submit(&log, vec![append(session(n), EPOCH, frame(1, 1, 10, n as u8))]);
         }
-        log.archive(session(2)).expect("archivable");
-        log.archive(session(3)).expect("archivable");
+        log.archive(session(2), NOW).expect("archivable");
+        log.archive(session(3), NOW).expect("archivable");
         for n in 1..=3 {
             log.delete(session(n)).expect("deletable");
         }

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use agentbench_event_log_disk::{DiskLog, Retention};
+use agentbench_event_log::Retention;
 use agentbench_protocol::Status;
 use tokio::sync::watch;
 
 use super::evidence;
 use crate::clock;
 use crate::clock::Clock;
+use crate::opening::LogCondition;
 use crate::session::catalog::archive_now;
 use crate::shared::Shared;
 
@@ -25,19 +26,17 @@ const RETENTION_ROUND: usize = 1_000;
 /// responsive.
 const SCRUB_BYTES: u64 = 64 << 20;
 
-/// Starts the thread. Without the engine the log is read-only, and there is nothing to do.
-pub(crate) fn start(
-    shared: &Arc<Shared>,
-    disk: Option<Arc<DiskLog>>,
-    stopped: watch::Receiver<bool>,
-) -> io::Result<JoinHandle<()>> {
+/// Starts the thread. If the log is read-only, there is nothing to do.
+pub(crate) fn start(shared: &Arc<Shared>, stopped: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let keep = move || {
-        let Some(disk) = disk else { return };
+        if matches!(shared.storage.condition, LogCondition::ArchiveOnly(_)) {
+            return;
+        }
         archive_ended(&shared, &stopped);
         let mut held = false;
         while !*stopped.borrow() {
-            enforce_retention(&shared, &disk, &mut held);
+            enforce_retention(&shared, &mut held);
             shared.metrics.retention_rounds.inc();
             scrub_evidence(&shared, &stopped);
             let until = clock::instant() + RETENTION_PERIOD;
@@ -71,13 +70,13 @@ fn archive_ended(shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
         });
     }
     for id in ended.into_iter().take_while(|_| !*stopped.borrow()) {
-        archive_now(&*shared.storage.log, &shared.storage.catalog, id);
+        archive_now(&*shared.storage.log, &shared.storage.catalog, id, shared.clock.wall_ms());
     }
 }
 
 /// Enforces retention, one round. Removal by age depends on the wall clock and is suspended after the clock was set; the
 /// bound on bytes stays in force, since the disk would fill up otherwise.
-fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
+fn enforce_retention(shared: &Shared, held: &mut bool) {
     // Checked here, too: the clock may have been set since the last check.
     shared.clock.check_jump(&shared.metrics);
     let age = shared.config.retention_age;
@@ -97,14 +96,14 @@ fn enforce_retention(shared: &Shared, disk: &DiskLog, held: &mut bool) {
     if retention.max_age.is_none() && retention.max_bytes.is_none() {
         return;
     }
-    match disk.enforce_retention(shared.clock.wall_ms(), retention) {
+    match shared.storage.log.retain(shared.clock.wall_ms(), retention) {
         Ok(removed) => {
             if removed.len() == RETENTION_ROUND {
                 tracing::info!(RETENTION_ROUND, "retention continues in the next round");
             }
-            for removed in removed {
-                shared.storage.catalog.remove(removed.session);
-                evidence::remove(shared, removed.session);
+            for session in removed {
+                shared.storage.catalog.remove(session);
+                evidence::remove(shared, session);
             }
         }
         Err(error) => tracing::warn!(%error, "cannot enforce retention"),

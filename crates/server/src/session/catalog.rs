@@ -482,9 +482,9 @@ fn parse_cursor(cursor: &str) -> Option<ListingKey> {
     Some((Reverse(created_at.parse().ok()?), id.parse().ok()?))
 }
 
-/// Moves an ended session to the archive.
-pub(crate) fn archive_now(log: &dyn EventLog, catalog: &Catalog, id: SessionId) {
-    match log.archive(id) {
+/// Moves an ended session to the archive, at `now`.
+pub(crate) fn archive_now(log: &dyn EventLog, catalog: &Catalog, id: SessionId, now: u64) {
+    match log.archive(id, now) {
         Ok(()) => {
             if let Some(entry) = catalog.get(id) {
                 entry.archived.store(true, Ordering::Relaxed);

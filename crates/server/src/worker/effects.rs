@@ -47,9 +47,9 @@ impl Worker {
             }
             Effect::Load(session) => self.load(session),
             Effect::Archive(session) => {
-                let shared = Arc::clone(&self.shared);
+                let (shared, now) = (Arc::clone(&self.shared), self.now());
                 tokio::task::spawn_blocking(move || {
-                    archive_now(&*shared.storage.log, &shared.storage.catalog, session);
+                    archive_now(&*shared.storage.log, &shared.storage.catalog, session, now);
                 });
             }
             Effect::Audit(record) => self.shared.audit(|| record),

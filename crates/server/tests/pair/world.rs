@@ -331,7 +331,7 @@ impl World {
                 Effect::Post { worker: to, letter } => self.post(worker, to, letter),
                 Effect::Answer { exchange, reply } => self.answers.push((exchange, reply)),
                 Effect::Load(session) => self.loads.push_back((worker, session)),
-                Effect::Archive(session) => archive_now(&*self.log, &self.catalog, session),
+                Effect::Archive(session) => archive_now(&*self.log, &self.catalog, session, self.now()),
                 Effect::Audit(_) | Effect::Trace { .. } | Effect::Release { .. } => {}
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use agentbench_auth::KeyRing;
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_server::config::Config;
-use agentbench_server::{Server, bind};
+use agentbench_server::{Engine, Server, bind};
 use tempfile::TempDir;
 
 use super::tokens::{SECRET, evaluator};
@@ -73,7 +73,8 @@ impl TestServer {
             .flat_map(|_| bind(([127, 0, 0, 1], 0).into(), 1).expect("a free port"))
             .collect();
         self.addresses = listeners.iter().map(|it| it.local_addr().expect("it is bound")).collect();
-        let started = Server::start_with_faults(config, (self.keys)(), listeners, Arc::clone(&self.faults));
+        let engine = Engine::EmbeddedWithFaults(Arc::clone(&self.faults));
+        let started = Server::start(config, (self.keys)(), listeners, engine);
         self.server = Some(started.expect("the server starts"));
     }
 
