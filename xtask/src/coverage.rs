@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::{output, root, run, target, tools};
+use crate::{binary, cargo, output, root, run, target, tools, web};
 
 /// The release of cargo-tarpaulin whose options are used here.
 const TARPAULIN: &str = "0.37.5";
@@ -46,14 +47,17 @@ pub(crate) fn measure(names: &[&str]) -> anyhow::Result<()> {
             WEB.join(" and ")
         );
     }
-    let mut files = BTreeMap::new();
     if names.is_empty() || !crates.is_empty() {
-        files.extend(rust(&crates)?);
+        // Printed at once: what follows may fail.
+        print(&rust(&crates)?);
     }
+    let mut files = BTreeMap::new();
     for folder in if names.is_empty() { &WEB[..] } else { &web[..] } {
         files.extend(typescript(folder)?);
     }
-    print(&files);
+    if !files.is_empty() {
+        print(&files);
+    }
     Ok(())
 }
 
@@ -79,9 +83,12 @@ fn rust(crates: &[&str]) -> anyhow::Result<BTreeMap<String, Lines>> {
     Ok(files)
 }
 
-/// Runs the tests of a TypeScript package. Vitest's coverage module is installed in addition to the packages of the lock file.
+/// Runs the tests of a TypeScript package, with a server of profile `serve`. Vitest's coverage module is installed in addition to
+/// the packages of the lock file. Without a browser, the tests in one are left out.
 fn typescript(folder: &str) -> anyhow::Result<BTreeMap<String, Lines>> {
+    cargo(&["build", "--quiet", "--profile", "serve", "-p", "agentbench-cli"])?;
     run("npm", &["--prefix", folder, "ci", "--silent", "--no-audit", "--no-fund"])?;
+    run("npm", &["--prefix", folder, "run", "--silent", "build"])?;
     let vitest = root().join(folder).join("node_modules/.bin/vitest");
     let said = output(&vitest.to_string_lossy(), &["--version"]).context("Vitest is not installed")?;
     let version = said.split(['/', ' ']).nth(1).context("Vitest printed no version")?;
@@ -92,9 +99,19 @@ fn typescript(folder: &str) -> anyhow::Result<BTreeMap<String, Lines>> {
     )?;
     let report = target().join("coverage").join(folder);
     let directory = format!("--coverage.reportsDirectory={}", report.display());
-    let words = ["exec", "--prefix", folder, "--", "vitest", "run", "--root", folder, "--coverage.enabled"];
-    let to = ["--coverage.include=src/**", "--coverage.reporter=lcovonly", &directory];
-    run("npm", &[&words[..], &to[..]].concat())?;
+    let mut words = vec!["exec", "--prefix", folder, "--", "vitest", "run", "--root", folder];
+    words.extend([
+        "--coverage.enabled",
+        "--coverage.include=src/**",
+        "--coverage.reporter=lcovonly",
+        &directory,
+    ]);
+    if !Path::new(web::BROWSER).is_file() {
+        words.extend(["--exclude", "test/browser.test.ts"]);
+    }
+    let status =
+        Command::new("npm").args(&words).env("AGENTBENCH_BINARY", binary()).current_dir(root()).status()?;
+    ensure!(status.success(), "npm {}: {status}", words.join(" "));
     read(&report.join("lcov.info"), &root().join(folder))
 }
 

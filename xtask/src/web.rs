@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::{binary, output, root, run};
 
 /// Path of Debian's browser.
-const BROWSER: &str = "/usr/bin/chromium";
+pub(crate) const BROWSER: &str = "/usr/bin/chromium";
 
 pub(crate) fn check() -> anyhow::Result<()> {
     browser()?;
