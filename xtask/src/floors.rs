@@ -36,7 +36,7 @@ const FLOORS: [&[&str]; 9] = [
     &["letters", "session", "intake"],
     &["delivery", "ops", "trace"],
     &["gate", "opening", "owner", "storage"],
-    &["shared", "overview", "worker", "housekeeping"],
+    &["shared", "overview", "worker", "housekeeping", "simulation"],
     &["transport", "echo"],
     &["dispatch"],
     &["http"],
@@ -46,7 +46,7 @@ const FLOORS: [&[&str]; 9] = [
 /// Files that may use each other in a circle.
 const CIRCLE: usize = 2;
 /// Lines of methods of `Worker` and of functions that take one.
-const WORKER_LINES: usize = 1_527;
+const WORKER_LINES: usize = 1_533;
 /// Fields of one type, those of bags inside it counted: a bag is a type of the crate without methods.
 const FIELDS: usize = 15;
 /// Tables (settings, figures, JSON) are as long as what they list.

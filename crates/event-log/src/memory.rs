@@ -107,6 +107,17 @@ impl MemoryLog {
         Self { store: Arc::clone(&self.store), writer: state.writers, is_closed: Arc::default() }
     }
 
+    /// Another handle of the same writer, as when its process starts anew: what it has observed so far is not told again.
+    #[must_use]
+    pub fn same_writer(&self) -> Self {
+        self.store
+            .observers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(writer, _)| *writer != self.writer);
+        Self { store: Arc::clone(&self.store), writer: self.writer, is_closed: Arc::default() }
+    }
+
     /// Answers the next append of any writer with `answer` without writing anything.
     pub fn fail_next(&self, answer: Appended) {
         self.state().faults.push_back(Fault { answer, write: false });

@@ -77,6 +77,20 @@ pub fn write_lifecycle(
     dst.put_u8(b'}');
 }
 
+/// Writes a logged body with another position: the same entry after other events.
+///
+/// Only for bodies that [`write_event`] or [`write_lifecycle`] wrote: what follows their seq has no key of that name, and a
+/// quote inside a string is escaped, so the last occurrence is the position.
+pub fn write_moved(dst: &mut BytesMut, body: &[u8], seq: Seq) {
+    const KEY: &[u8] = b",\"seq\":";
+    let Some(at) = memchr::memmem::rfind(body, KEY) else { return dst.put_slice(body) };
+    let (before, rest) = body.split_at(at + KEY.len());
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    dst.put_slice(before);
+    write_u64(dst, seq);
+    dst.put_slice(&rest[digits..]);
+}
+
 /// A [`Sender`] as raw JSON.
 pub fn sender_json(sender: &Sender) -> String {
     serde_json::to_string(sender).expect("own types serialise")
@@ -255,6 +269,35 @@ mod tests {
         let mut replayed = BytesMut::new();
         write_replayed(&mut replayed, body.as_bytes());
         assert!(serde_json::from_slice::<Delivery<'_>>(&replayed).unwrap().replay);
+    }
+
+    /// Whatever in the entry looks like a position stays as it is.
+    #[test]
+    fn a_moved_entry_is_the_same_at_another_position() {
+        let name = "x\",\"seq\":7,".to_owned();
+        let sender = sender_json(&Sender { username: name.clone(), client_id: name, ..sender() });
+        let session = SessionId::from_u128(7).to_string();
+        for data in ["{}", "{\"a\":1,\"seq\":5}", "{\"a\":\",\\\"seq\\\":5\"}"] {
+            let event = EventBody {
+                id: ",\"seq\":3",
+                timestamp: "1",
+                data,
+                metadata: Some("{\"b\":1,\"seq\":9}"),
+                sender: &sender,
+            };
+            let at = |seq| text(|dst| write_event(dst, &session, seq, 99, &event));
+            for (from, to) in [(1, 2), (9, 10_000), (u64::MAX, 1)] {
+                assert_eq!(text(|dst| write_moved(dst, at(from).as_bytes(), to)), at(to));
+            }
+        }
+        let step = SystemMessage::SessionLeft {
+            original_message_id: ",\"seq\":8".into(),
+            session_id: SessionId::from_u128(7),
+        };
+        for sender in [None, Some(&*sender)] {
+            let at = |seq| text(|dst| write_lifecycle(dst, &session, seq, 99, "s", &step, sender));
+            assert_eq!(text(|dst| write_moved(dst, at(12).as_bytes(), 13)), at(13));
+        }
     }
 
     #[test]

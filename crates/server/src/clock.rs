@@ -5,7 +5,7 @@
 //! [`TOLERANCE`] beyond what the wall clock may have been steered by meanwhile (NTP slews it), which is followed. A machine that was
 //! suspended counts as a jump, too: the monotonic clock stands still meanwhile.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -138,7 +138,7 @@ pub(crate) struct Clock {
     /// ms that tests add to the wall clock.
     skew: Arc<AtomicI64>,
     /// ms since the base, where a test moves the steady clock by hand.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     by_hand: Option<Arc<AtomicU64>>,
 }
 
@@ -152,20 +152,20 @@ impl Clock {
             began_ms,
             detector: Mutex::new(JumpDetector::new(first)),
             skew,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             by_hand: None,
         }
     }
 
     /// Clocks that begin at `began_ms` and move only with `by_hand`, ms; `skew` sets the wall clock alone.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn by_hand(began_ms: u64, by_hand: Arc<AtomicU64>, skew: Arc<AtomicI64>) -> Self {
         Self { began_ms, by_hand: Some(by_hand), ..Self::new(skew) }
     }
 
     /// Time since the base.
     fn elapsed(&self) -> Duration {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "simulation"))]
         if let Some(by_hand) = &self.by_hand {
             return Duration::from_millis(by_hand.load(Ordering::Relaxed));
         }
@@ -183,7 +183,7 @@ impl Clock {
 
     /// The wall clock, ms since 1970.
     pub(crate) fn wall_ms(&self) -> u64 {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "simulation"))]
         if self.by_hand.is_some() {
             return self.steady_ms().saturating_add_signed(self.skew.load(Ordering::Relaxed));
         }

@@ -38,6 +38,8 @@ mod rules;
 mod sabotage;
 mod session;
 mod shared;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 mod storage;
 mod trace;
 mod traceparent;
@@ -70,11 +72,13 @@ use crate::config::{Config, TlsFiles};
 use crate::figures::metrics::Metrics;
 use crate::gate::Gate;
 use crate::housekeeping::{Jobs, Reports, retention};
+use crate::letters::OwnerLetter;
 use crate::letters::connections::StreamClose;
 use crate::opening::OpenedLog;
 use crate::ops::audit::Auditor;
 use crate::ops::liveness::WORKER_THREAD;
 use crate::revocation::Revocations;
+use crate::session::observing::apply_change;
 use crate::shared::Shared;
 use crate::storage::Opened;
 use crate::worker::Worker;
@@ -146,6 +150,8 @@ impl Server {
         let opened = Opened { log, condition, is_damaged };
         let shared = Shared::new(config, gate, auditor, metrics, opened, [random()?, random()?]);
         let shared = Arc::new(shared);
+        // Before the list, so that nothing is missed in between.
+        observe(&shared);
         retention::check_start_time(&shared.clock, recovery.witnessed_at);
         let now = clock::now_ms();
         for session in shared.storage.catalog.load(shared.storage.log.list()?, now) {
@@ -247,6 +253,19 @@ impl Server {
         self.shared.ops.auditor.close();
         self.shared.storage.log.close()
     }
+}
+
+/// Follows what other processes do with the log.
+fn observe(shared: &Arc<Shared>) {
+    // The log must not keep alive what keeps it.
+    let shared_by_observer = Arc::downgrade(shared);
+    shared.storage.log.observe(Box::new(move |change| {
+        let Some(shared) = shared_by_observer.upgrade() else { return };
+        if let Some(session) = apply_change(&shared.storage.catalog, change, shared.clock.wall_ms()) {
+            let owner = shared.post.names.owner_of(session);
+            shared.send(owner, OwnerLetter::Observed { session, change: change.clone() }.into());
+        }
+    }));
 }
 
 /// Starts the jobs that end when the server stops.

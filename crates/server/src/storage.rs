@@ -36,12 +36,14 @@ impl Storage {
     pub(crate) fn new(opened: Opened, config: &Config) -> Self {
         let Opened { log, condition, is_damaged } = opened;
         let limits = Limits { file: config.max_evidence_bytes, session: config.max_session_evidence_bytes };
+        let stall_after = config.watch.stall_after.as_millis() as u64;
+        let catalog = Arc::new(Catalog::new(stall_after, !log.is_shared()));
         Self {
             reader: LogReader::new(Arc::clone(&log), config.read_budget),
             log,
             condition,
             is_damaged,
-            catalog: Arc::new(Catalog::new(config.watch.stall_after.as_millis() as u64)),
+            catalog,
             evidence: Store::new(config.data_dir.join("evidence"), limits),
         }
     }

@@ -24,5 +24,5 @@ pub use delivery::{Owed, owed};
 pub use lifecycle::{Lifecycle, Step};
 pub use participants::{ConnectionKey, Member, Participants};
 pub use position::{Resolution, resolve};
-pub use session::{Answer, Batch, Context, Publish, Published, Session, Settled, Waiter};
+pub use session::{Advanced, Answer, Batch, Context, Observed, Publish, Published, Session, Settled, Waiter};
 pub use summary::Summary;

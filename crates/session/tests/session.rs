@@ -103,6 +103,7 @@ impl World {
                 assert!(!take);
                 self.told.extend(answers.into_iter().map(|answer| (answer.id, Err(refusal.code))));
             }
+            other => panic!("there is one writer: {other:?}"),
         }
         true
     }

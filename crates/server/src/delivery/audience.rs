@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use agentbench_protocol::Seq;
@@ -9,6 +10,7 @@ use agentbench_protocol::Seq;
 use super::feed::Feed;
 use super::reader::Reader;
 use super::render::Form;
+use crate::session::entry::Entry;
 
 /// A reader, and the index of its [`Follow`](super::outbox::Follow).
 pub(crate) type Following = (Rc<Reader>, usize);
@@ -24,6 +26,11 @@ pub(crate) struct Audience {
 impl Audience {
     pub(crate) fn new(feed: Feed) -> Self {
         Self { feed: Rc::new(RefCell::new(feed)), reads: Vec::new(), readers: Vec::new() }
+    }
+
+    /// Whether it follows this very log, not an earlier one of the same session.
+    pub(crate) fn is_of(&self, entry: &Arc<Entry>) -> bool {
+        Arc::ptr_eq(&self.feed.borrow().entry, entry)
     }
 
     /// Starts delivery to a reader at `since`, from `next` on.

@@ -18,8 +18,8 @@ use super::feed::{Feed, History};
 use super::outbox::{Follow, LogRead};
 use super::reader::Reader;
 use super::render::Form;
-use crate::session::catalog::Entry;
 use crate::session::cursor::ReadOutcome;
+use crate::session::entry::Entry;
 use crate::session::reading::Step;
 
 /// Bytes of newest events kept for a session when the total exceeds the budget.
@@ -54,6 +54,10 @@ impl Audiences {
     /// it.
     pub(crate) fn add(&self, entry: &Arc<Entry>, head: Seq, reader: &Rc<Reader>, next: Seq, since: Instant) {
         let mut of = self.of.borrow_mut();
+        // An earlier life of the session has a feed of its own, and followers that are being closed.
+        if of.get(&entry.id).is_some_and(|audience| !audience.borrow().is_of(entry)) {
+            of.remove(&entry.id);
+        }
         let new = || Rc::new(RefCell::new(Audience::new(Feed::new(Arc::clone(entry), head))));
         of.entry(entry.id).or_insert_with(new).borrow_mut().add(reader, next, since);
     }
@@ -138,18 +142,21 @@ impl Audiences {
         }
     }
 
-    /// Removes audiences without readers, unless the session is owned here.
-    pub(crate) fn retain(&self, is_owned: impl Fn(SessionId) -> bool) {
-        let mut total = 0;
+    /// Removes audiences without readers, unless the session is owned here. Returns the sessions whose commits need not be sent
+    /// here any more.
+    pub(crate) fn retain(&self, is_owned: impl Fn(SessionId) -> bool) -> Vec<SessionId> {
+        let (mut total, mut removed) = (0, Vec::new());
         self.of.borrow_mut().retain(|_, audience| {
             let audience = audience.borrow();
             let mut feed = audience.feed.borrow_mut();
             feed.drop_history();
             let keep = !audience.readers.is_empty() || is_owned(feed.entry.id);
+            removed.extend((!keep).then_some(feed.entry.id));
             total += if keep { feed.tail_bytes() } else { 0 };
             keep
         });
         self.tail_bytes.set(total);
+        removed
     }
 }
 

@@ -12,7 +12,7 @@ use agentbench_event_log::Frame;
 use agentbench_protocol::{Priority, Seq};
 
 use super::render::{Form, Rendered, Renderer};
-use crate::session::catalog::Entry;
+use crate::session::entry::Entry;
 
 /// A committed frame and its rendered forms.
 struct TailFrame {

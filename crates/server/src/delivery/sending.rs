@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::Delivery;
 use super::reader::Reader;
 use crate::letters::{Acks, SingleAck};
-use crate::session::catalog::Entry;
+use crate::session::entry::Entry;
 
 impl Delivery {
     /// Queues a system message in a reader's outbox.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// See the module.
 pub(crate) enum Socket {
     Stream(Stream),
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     Pipe(pipe::Pipe),
 }
 
@@ -23,7 +23,7 @@ impl Socket {
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stream(stream) => stream.try_write(bytes),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Pipe(pipe) => pipe.write(&[IoSlice::new(bytes)]),
         }
     }
@@ -35,7 +35,7 @@ impl Socket {
     pub(crate) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Stream(stream) => stream.try_write_vectored(slices),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Pipe(pipe) => pipe.write(slices),
         }
     }
@@ -47,7 +47,7 @@ impl Socket {
     pub(crate) fn push(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.push(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Pipe(_) => Ok(()),
         }
     }
@@ -59,7 +59,7 @@ impl Socket {
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.finish(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Pipe(_) => Ok(()),
         }
     }
@@ -72,7 +72,7 @@ impl Socket {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Stream(stream) => Pin::new(stream).poll_read(cx, buffer),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Pipe(_) => Poll::Pending,
         }
     }
@@ -81,13 +81,13 @@ impl Socket {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Stream(stream) => stream.poll_write_ready(cx),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Pipe(_) => Poll::Pending,
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod pipe {
     //! A socket in memory that accepts as many bytes as the test makes room for.
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::letters::connections::{ConnectionInfo, StreamClose, Transport};
 use crate::names;
 use crate::ops::farewell::{CloseRecord, Evidence};
-use crate::session::catalog::Entry;
+use crate::session::entry::Entry;
 
 /// One stream.
 pub(crate) struct Stream {

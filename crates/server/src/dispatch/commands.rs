@@ -169,14 +169,22 @@ fn send_join(
     };
     let known = named.and_then(|seq| worker.audiences.id_at(session, seq));
     let Some(seq) = named.filter(|_| known.is_none()) else {
-        let request = Request::Join(Join { command, follow, from, id_at_position: known, subscribe });
+        let request = Request::Join(Join {
+            command,
+            follow,
+            from,
+            id_at_position: known,
+            subscribe,
+            log_was_read: false,
+        });
         return worker.send(connection, session, request);
     };
     let (worker, connection, shared) = (Rc::clone(worker), Rc::clone(connection), Arc::clone(&worker.shared));
     tokio::task::spawn_local(async move {
         let id_at_position = shared.storage.reader.id_at(session, seq).await;
         if connection.is_open() {
-            let request = Request::Join(Join { command, follow, from, id_at_position, subscribe });
+            let request =
+                Request::Join(Join { command, follow, from, id_at_position, subscribe, log_was_read: false });
             worker.send(&connection, session, request);
         }
     });

@@ -62,6 +62,8 @@ metrics! {
     evidence_uploads: Labelled<1> = Labelled::new(["outcome"]), "evidence_uploads", None, "Uploads of evidence, by outcome: stored, repeated, partly, refused";
     evidence_bytes: Counter = Counter::default(), "evidence_received", BYTES, "Bytes of evidence written to disk";
     log_refused: Counter = Counter::default(), "log_refused", None, "Frames refused by the log";
+    log_in_doubt: Counter = Counter::default(), "log_in_doubt", None, "Frames whose outcome the log could not tell; they are sent again";
+    log_behind: Counter = Counter::default(), "log_behind", None, "Times that another process had extended a session's log first";
     webhook: Labelled<1> = Labelled::new(["outcome"]), "alert_webhook", None, "Alerts sent to the webhook, by outcome";
 }
 

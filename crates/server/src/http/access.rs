@@ -111,18 +111,14 @@ impl Caller {
         &self,
         api: &Api,
         session: SessionId,
-    ) -> Answer<Arc<crate::session::catalog::Entry>> {
+    ) -> Answer<Arc<crate::session::entry::Entry>> {
         self.needs(Permission::SessionRead)?;
         self.reaches(api, session)
     }
 
     /// Refuses names that are no session's in the caller's projects, all in the same words. What may be done there is for
     /// [`Caller::needs`].
-    pub(crate) fn reaches(
-        &self,
-        api: &Api,
-        session: SessionId,
-    ) -> Answer<Arc<crate::session::catalog::Entry>> {
+    pub(crate) fn reaches(&self, api: &Api, session: SessionId) -> Answer<Arc<crate::session::entry::Entry>> {
         let entry =
             api.shared.storage.catalog.get(session).ok_or_else(|| api.shared.storage.no_such_session())?;
         if !self.grant.may_access(&entry.summary().project_id) {

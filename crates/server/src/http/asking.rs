@@ -8,14 +8,17 @@ use super::access::Caller;
 use super::answer::Answer;
 use super::api::Api;
 use crate::letters::exchange::{Exchange, ExchangeReply};
-use crate::letters::{Letter, Request};
+use crate::letters::{OwnerLetter, Request};
 
 /// Longest time that a request waits for an owner: the log answers within milliseconds, or something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends a request to a session's owner, in the name of an exchange.
 pub(crate) fn ask(api: &Api, caller: &Caller, exchange: &Exchange, session: SessionId, request: Request) {
     let requester = caller.requester(api, exchange.key);
-    api.shared.send(api.shared.post.names.owner_of(session), Letter::Request { session, requester, request });
+    api.shared.send(
+        api.shared.post.names.owner_of(session),
+        OwnerLetter::Request { session, requester, request }.into(),
+    );
 }
 
 /// What comes next from an owner.

@@ -34,7 +34,7 @@ use crate::figures::metrics::Metrics;
 use crate::gate::places::Place;
 use crate::letters::connections::StreamClose;
 use crate::letters::exchange::{Exchange, ExchangeReply};
-use crate::letters::{Join, Letter, Request};
+use crate::letters::{Join, OwnerLetter, Request};
 use crate::ops::farewell::Limit;
 use crate::query::Query;
 use crate::rules::parse_session_id;
@@ -71,6 +71,7 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         from,
         id_at_position,
         subscribe: false,
+        log_was_read: false,
     });
     // From here on the owner may count it among the participants, so it has to be told when it goes.
     let requester = caller.requester(&api, exchange.key);
@@ -216,8 +217,10 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let (session, connection) = (self.session, self.exchange_key);
         self.shared.streams.remove(connection);
-        self.shared
-            .send(self.shared.post.names.owner_of(session), Letter::Disconnect { session, connection });
+        self.shared.send(
+            self.shared.post.names.owner_of(session),
+            OwnerLetter::Disconnect { session, connection }.into(),
+        );
     }
 }
 

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agentbench_auth::Grant;
-use agentbench_event_log::{Appended, Frame, LogError, Run};
+use agentbench_event_log::{Appended, Change, Frame, Listed, LogError, Reading, Run};
 use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::message::Sender;
-use agentbench_protocol::{CloseCode, Doubts, Envelope, Outline, Priority, Seq, SessionId, StartAt};
+use agentbench_protocol::{CloseCode, Doubts, Envelope, Head, Outline, Priority, Seq, SessionId, StartAt};
 use agentbench_session::{ConnectionKey, Step};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::inspection::Tap;
 use crate::intake::{AdmittedEvent, Permit};
-use crate::session::catalog::Entry;
+use crate::session::entry::Entry;
 use connections::ConnectionInfo;
 
 /// The sender of a request.
@@ -88,6 +88,8 @@ pub(crate) struct Join {
     /// The id of the event at the position in `from`, if that was looked up.
     pub(crate) id_at_position: Option<String>,
     pub(crate) subscribe: bool,
+    /// The log was read after the request had come: the owner knows its end.
+    pub(crate) log_was_read: bool,
 }
 
 /// Acks of one session for one connection.
@@ -147,6 +149,15 @@ pub(crate) enum Request {
     Disconnect,
 }
 
+/// The end of a session's log.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) head: Head,
+    pub(crate) frames: Vec<Frame>,
+    /// How the log lists the session, if this process did not know it.
+    pub(crate) found: Option<Listed>,
+}
+
 /// A query for a worker's connections, answered in the order of their keys.
 pub(crate) struct Survey {
     /// Lists connections after this one; with `only`, this one alone.
@@ -158,10 +169,34 @@ pub(crate) struct Survey {
     pub(crate) reply: oneshot::Sender<Vec<(ConnectionKey, ConnectionInfo)>>,
 }
 
+/// A message to the owners of sessions on one worker.
+pub(crate) enum OwnerLetter {
+    /// A request to the owner of a session.
+    Request { session: SessionId, requester: Requester, request: Request },
+    /// A connection ended before it received the reply to its join.
+    Disconnect { session: SessionId, connection: ConnectionKey },
+    /// From the log: the outcomes of a batch.
+    Outcomes { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
+    /// From a blocking thread: the end of a session's log.
+    Loaded { session: SessionId, tail: Result<Tail, LogError> },
+    /// From a blocking thread: what follows the head that a session's owner knows.
+    CaughtUp { session: SessionId, read: Result<Reading, LogError> },
+    /// From the log: what another process did with a session.
+    Observed { session: SessionId, change: Change },
+    /// A worker has no feed of the session any more.
+    FeedEnded { session: SessionId, worker: usize },
+}
+
+impl From<OwnerLetter> for Letter {
+    fn from(letter: OwnerLetter) -> Self {
+        Self::Owner(letter)
+    }
+}
+
 /// One message from one thread to a worker.
 pub(crate) enum Letter {
-    /// To the owner of a session.
-    Request { session: SessionId, requester: Requester, request: Request },
+    /// To the owners of sessions.
+    Owner(OwnerLetter),
     /// To a connection: a message as JSON. `settles` if it completes a request of the connection.
     Reply { connection: ConnectionKey, json: Bytes, settles: bool },
     /// To a connection: acks of one session.
@@ -177,14 +212,10 @@ pub(crate) enum Letter {
     },
     /// To a connection that left.
     Left { connection: ConnectionKey, session: SessionId, json: Bytes },
-    /// To the owner: a connection ended before it received the reply to its join.
-    Disconnect { session: SessionId, connection: ConnectionKey },
     /// To every worker with a feed of the session; `opened` is when the frame's oldest event was accepted.
     Commit { session: SessionId, frame: Frame, priority: Priority, opened: Instant },
-    /// From the log: the outcomes of a batch.
-    Outcomes { outcomes: Vec<(SessionId, Appended)>, submitted: Instant },
-    /// From a blocking thread: the end of a session's log, for its owner.
-    Loaded { session: SessionId, tail: Result<Vec<Frame>, LogError> },
+    /// To every worker with a feed of the session: its log goes on with events that have to be read.
+    Resync { session: SessionId },
     /// To a worker: a query for its connections.
     Survey(Survey),
     /// To a worker: start an inspection of frames, and confirm the start.

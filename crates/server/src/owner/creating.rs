@@ -8,11 +8,12 @@ use agentbench_protocol::{Epoch, ErrorCode, Head, Refusal, Seq, SessionId, Statu
 use agentbench_session::{ConnectionKey, Session, Summary, Waiter};
 
 use super::context::OwnerContext;
-use super::loaded::LoadedSession;
+use super::loaded::{Creation, LoadedSession};
 use crate::letters::Requester;
 use crate::letters::exchange::ExchangeReply;
 use crate::names;
-use crate::session::catalog::{Entry, SessionLimitReached};
+use crate::session::catalog::SessionLimitReached;
+use crate::session::entry::Entry;
 
 impl OwnerContext {
     /// Creates a session with its first entry; `None` if it was refused.
@@ -26,7 +27,7 @@ impl OwnerContext {
     ) -> Option<LoadedSession> {
         let limits = self.parts.limits;
         let reservation =
-            match self.parts.catalog.reserve(&requester.who.user_id, limits.of_user, limits.of_all) {
+            match self.parts.catalog.reserve(id, &requester.who.user_id, limits.of_user, limits.of_all) {
                 Ok(reservation) => reservation,
                 Err(reached) => {
                     let limit = match reached {
@@ -48,6 +49,8 @@ impl OwnerContext {
             requester.record(id, Record::allowed(now, "create_session").detail(fields.project_id.clone()))
         });
         let follow = fields.follow;
+        let creation =
+            Creation { requester: requester.clone(), command: command.clone(), fields: fields.clone() };
         let summary = summary_of(fields, requester, now);
         let head = Head { epoch: Epoch::from_u64((self.parts.random)()), seq: 0 };
         let first = (&*command, Waiter::Command(requester.connection));
@@ -57,8 +60,10 @@ impl OwnerContext {
             session.join(requester.connection, Arc::clone(&requester.who), follow, now);
         }
         let entry = Entry::new(id, head, summary, now);
+        entry.set_loaded(true);
+        self.parts.catalog.expect(&entry);
         let loaded = LoadedSession::new(session, entry, self.parts.permit.empty());
-        Some(LoadedSession { reservation: Some(reservation), ..loaded })
+        Some(LoadedSession { reservation: Some(reservation), creation: Some(Box::new(creation)), ..loaded })
     }
 
     /// Handles a repeated `create_session`, perhaps from a newer connection: it gets the same answer and participates.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentbench_audit::Record;
 use agentbench_event_log::Frame;
-use agentbench_protocol::SessionId;
+use agentbench_protocol::{Seq, SessionId};
 use agentbench_session::ConnectionKey;
 
 use crate::intake::Permit;
@@ -18,8 +18,11 @@ pub(crate) enum Effect {
     /// Pass a reply to an exchange. If it answers a join and the exchange has ended, the exchange leaves the session again.
     Answer { exchange: ConnectionKey, reply: ExchangeReply },
     /// Read the end of a session's log ([`read_tail`](super::loading::read_tail)) and pass it to
-    /// [`Owners::finish_load`](super::Owners::finish_load).
-    Load(SessionId),
+    /// [`Owners::finish_load`](super::Owners::finish_load). `finds` if this process does not know the session.
+    Load { session: SessionId, finds: bool },
+    /// Read a step of a session's log ([`read_on`](super::loading::read_on)) and pass it to
+    /// [`Owners::catch_up`](super::Owners::catch_up).
+    CatchUp { session: SessionId, from: Seq },
     /// Move an ended session into the archive.
     Archive(SessionId),
     /// Write a line into the audit log.

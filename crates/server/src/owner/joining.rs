@@ -32,14 +32,15 @@ impl OwnerContext {
             return self.answer_exchange(connection, ExchangeReply::Joined { session, json, gap, after });
         }
         if follow.is_some() {
-            loaded.mirrors |= 1 << names::worker_of(connection);
+            // At once, so that commits until the worker has its feed are sent to it.
+            loaded.entry.set_feed(names::worker_of(connection), true);
         }
         let entry = Arc::clone(&loaded.entry);
         self.post_to(connection, Letter::Joined { connection, entry, json, gap, follow, head });
     }
 
     pub(super) fn join(&mut self, now: u64, loaded: &mut LoadedSession, requester: &Requester, join: Join) {
-        let Join { command, follow, from, id_at_position, subscribe } = join;
+        let Join { command, follow, from, id_at_position, subscribe, .. } = join;
         let session_id = loaded.session.id();
         self.audit(|| requester.record(session_id, Record::allowed(now, "join_session")));
         self.add_participant(now, loaded, requester, follow);
@@ -83,6 +84,15 @@ impl OwnerContext {
             && let Some(member) = loaded.session.participants.get(connection).cloned()
         {
             self.announce(now, loaded, connection, &member, true);
+        }
+    }
+
+    /// A worker has no feed of the session any more, unless a follower is on its way there.
+    pub(super) fn end_feed(loaded: &LoadedSession, worker: usize) {
+        let mut participants = loaded.session.participants.iter();
+        let is_there = |key| !names::is_exchange(key) && names::worker_of(key) == worker;
+        if !participants.any(|(key, member)| member.following && is_there(key)) {
+            loaded.entry.set_feed(worker, false);
         }
     }
 

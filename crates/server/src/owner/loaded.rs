@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use agentbench_protocol::command::CreateSession;
 use agentbench_protocol::{Doubts, Priority, Seq, SystemMessage};
 use agentbench_session::{Batch, ConnectionKey, Session};
 
 use crate::clock::Moment;
 use crate::intake::Permit;
 use crate::letters::{Request, Requester};
-use crate::session::catalog::{Entry, Reservation};
+use crate::session::catalog::Reservation;
+use crate::session::entry::Entry;
 
 /// A session in memory.
 pub(crate) struct LoadedSession {
@@ -16,8 +18,14 @@ pub(crate) struct LoadedSession {
     pub(crate) entry: Arc<Entry>,
     /// Its reservation among live sessions, until the log has it.
     pub(crate) reservation: Option<Reservation>,
-    /// Workers that have a feed of it, one bit each.
-    pub(crate) mirrors: u64,
+    /// The request that creates it, until the log has it.
+    pub(crate) creation: Option<Box<Creation>>,
+    /// Since when the outcome of a frame is in doubt.
+    pub(crate) doubt_since: Option<Moment>,
+    /// Its log is being read, since it may go on beyond the session's head.
+    pub(crate) is_reading: bool,
+    /// Requests that wait until the log was read.
+    pub(crate) waiting: Vec<(Requester, Request)>,
     /// The highest priority of the entries that wait for the log.
     pub(crate) priority: Priority,
     /// A change of participants that has not been announced yet.
@@ -38,7 +46,10 @@ impl LoadedSession {
             session,
             entry,
             reservation: None,
-            mirrors: 0,
+            creation: None,
+            doubt_since: None,
+            is_reading: false,
+            waiting: Vec::new(),
             priority: Priority::Normal,
             unannounced: None,
             doubtful: Vec::new(),
@@ -56,16 +67,32 @@ impl LoadedSession {
 
     /// The next frame for the log.
     pub(super) fn take_batch(&mut self, now: Moment) -> Option<Batch> {
+        let is_again = self.session.is_in_doubt();
         let batch = self.session.take_batch()?;
-        // Entries that waited behind another frame were accepted at some earlier, unrecorded moment.
-        self.in_flight_since = Some(self.opened.take().unwrap_or(now));
+        if !is_again {
+            // Entries that waited behind another frame were accepted at some earlier, unrecorded moment.
+            self.in_flight_since = Some(self.opened.take().unwrap_or(now));
+        }
         Some(batch)
+    }
+
+    /// The frame in flight goes back to what waits.
+    pub(super) fn return_flight(&mut self) {
+        self.doubt_since = None;
+        self.opened = self.in_flight_since.take().or(self.opened);
     }
 
     /// Whether the connection participates and receives the session's events.
     pub(super) fn is_followed_by(&self, connection: ConnectionKey) -> bool {
         self.session.participants.get(connection).is_some_and(|member| member.following)
     }
+}
+
+/// A request that creates a session.
+pub(crate) struct Creation {
+    pub(crate) requester: Requester,
+    pub(crate) command: String,
+    pub(crate) fields: CreateSession,
 }
 
 /// A session that is being loaded from its log, and the requests that wait for it.

@@ -7,7 +7,7 @@
 //!
 //! - `creating`, `joining`, `presence`: sessions and their participants.
 //! - `publishing`, `lifecycle`: the entries of their logs.
-//! - `settling`: outcomes of the log. `answering`: refusals, which do not wait for it.
+//! - `settling`: outcomes of the log. `writers`: other writers of it. `answering`: refusals, which do not wait for it.
 //! - `loading`: loading and unloading.
 //! - `context`, `effect`, `loaded`: shared state, effects, and the state of one session.
 
@@ -22,6 +22,7 @@ pub(crate) mod loading;
 mod presence;
 mod publishing;
 mod settling;
+mod writers;
 
 use agentbench_auth::Permission;
 use agentbench_event_log::Append;
@@ -30,7 +31,7 @@ use agentbench_session::ConnectionKey;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::clock::Moment;
-use crate::letters::{Letter, Request, Requester};
+use crate::letters::{Join, Letter, OwnerLetter, Request, Requester};
 use crate::rules::publish_permission;
 use context::OwnerContext;
 use loaded::{LoadedSession, PendingLoad};
@@ -45,13 +46,15 @@ pub(crate) struct Owners {
     context: OwnerContext,
     /// Batches whose outcome is pending.
     in_flight: usize,
+    /// Sessions with something that is tried again with the next tick.
+    unsettled: Vec<SessionId>,
 }
 
 impl Owners {
     /// Owners without sessions.
     pub(crate) fn new(parts: OwnerParts) -> Self {
-        let (sessions, loading) = (HashMap::new(), HashMap::new());
-        Self { sessions, loading, context: OwnerContext::new(parts), in_flight: 0 }
+        let (sessions, loading, unsettled) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { sessions, loading, context: OwnerContext::new(parts), in_flight: 0, unsettled }
     }
 
     /// Takes the effects queued since the last call, in order.
@@ -71,9 +74,15 @@ impl Owners {
         self.context.dirty.take_due()
     }
 
+    /// Whether [`Owners::take_batches`] may have something to take.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.context.dirty.is_empty()
+    }
+
     /// Whether entries wait for the log or for its outcome.
     pub(crate) fn has_uncommitted(&self) -> bool {
-        self.in_flight > 0 || !self.context.dirty.is_empty()
+        self.in_flight > 0 || !self.context.dirty.is_empty() || !self.unsettled.is_empty()
     }
 
     /// Whether the session is in memory.
@@ -101,8 +110,28 @@ impl Owners {
         appends
     }
 
+    /// Processes a letter.
+    pub(crate) fn read_letter(&mut self, now: Moment, letter: OwnerLetter) {
+        match letter {
+            OwnerLetter::Request { session, requester, request } => {
+                self.handle(now, session, requester, request);
+            }
+            OwnerLetter::Disconnect { session, connection } => {
+                self.on_disconnect(now.millis, session, connection);
+            }
+            OwnerLetter::Outcomes { outcomes, submitted } => {
+                let took = now.instant.saturating_duration_since(submitted);
+                self.apply_outcomes(now, outcomes, took);
+            }
+            OwnerLetter::Loaded { session, tail } => self.finish_load(now, session, tail),
+            OwnerLetter::CaughtUp { session, read } => self.catch_up(now, session, read),
+            OwnerLetter::Observed { session, change } => self.observe(now, session, &change),
+            OwnerLetter::FeedEnded { session, worker } => self.on_feed_end(session, worker),
+        }
+    }
+
     /// Carries out a request, or queues it until the session is in memory.
-    pub(crate) fn handle(&mut self, now: Moment, id: SessionId, requester: Requester, request: Request) {
+    fn handle(&mut self, now: Moment, id: SessionId, requester: Requester, request: Request) {
         let context = &mut self.context;
         if let Some(loaded) = self.sessions.get_mut(&id) {
             return context.carry_out(now, loaded, &requester, request);
@@ -113,7 +142,10 @@ impl Owners {
         if let Some(pending) = self.loading.get_mut(&id) {
             return pending.waiting.push((requester, request));
         }
-        if context.parts.catalog.get(id).is_some() {
+        // Another process may have created it; a creation finds that out by itself.
+        let is_creation = matches!(request, Request::Create { .. });
+        let may_exist = !context.parts.catalog.is_complete() && !is_creation;
+        if may_exist || context.parts.catalog.get(id).is_some() {
             return self.load(id, PendingLoad { waiting: vec![(requester, request)], expire: false });
         }
         match request {
@@ -131,9 +163,21 @@ impl Owners {
     }
 
     /// Called when a connection or exchange that may be a participant has ended.
-    pub(crate) fn on_disconnect(&mut self, now: u64, session: SessionId, connection: ConnectionKey) {
+    fn on_disconnect(&mut self, now: u64, session: SessionId, connection: ConnectionKey) {
         if let Some(loaded) = self.sessions.get_mut(&session) {
             self.context.leave(now, loaded, connection);
+        }
+    }
+
+    /// Called when a worker has no feed of the session any more.
+    fn on_feed_end(&mut self, session: SessionId, worker: usize) {
+        match self.sessions.get(&session) {
+            Some(loaded) => OwnerContext::end_feed(loaded, worker),
+            None => {
+                if let Some(entry) = self.context.parts.catalog.get(session) {
+                    entry.set_feed(worker, false);
+                }
+            }
         }
     }
 
@@ -161,6 +205,20 @@ impl OwnerContext {
         match request {
             Request::Create { command, fields } => {
                 self.create_again(now.millis, loaded, requester, command, &fields);
+            }
+            // There is nothing to join before the log has the session.
+            Request::Join(join) if loaded.session.head().seq == 0 => {
+                loaded.waiting.push((requester.clone(), Request::Join(join)));
+            }
+            Request::Join(join)
+                if !self.parts.catalog.is_complete()
+                    && !join.log_was_read
+                    && loaded.session.is_beyond(&join.from) =>
+            {
+                loaded.session.suspect();
+                let request = Request::Join(Join { log_was_read: true, ..join });
+                loaded.waiting.push((requester.clone(), request));
+                self.read_on(loaded);
             }
             Request::Join(join) => self.join(now.millis, loaded, requester, join),
             Request::Leave { command, unsubscribe } => {

@@ -14,7 +14,7 @@ use crate::intake::AdmittedEvent;
 use crate::letters::exchange::ExchangeReply;
 use crate::letters::{Acks, Letter, OwnedEvent, Requester, SingleAck};
 use crate::names;
-use crate::session::catalog::Entry;
+use crate::session::entry::Entry;
 
 impl Owners {
     /// Publishes an event to a session that is in memory, without a copy: this is the hot path.

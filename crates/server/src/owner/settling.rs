@@ -1,7 +1,7 @@
 //! Outcomes of the log. After a commit heads move, requests are answered and feeds get the frame; a refused batch is rolled
 //! back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentbench_event_log::{Appended, Frame, Run};
 use agentbench_protocol::message::Transition;
@@ -17,7 +17,7 @@ use crate::letters::{Acks, Letter, SingleAck};
 
 impl Owners {
     /// Processes the log's outcomes of a batch; `took` is the time of the commit.
-    pub(crate) fn apply_outcomes(
+    pub(super) fn apply_outcomes(
         &mut self,
         now: Moment,
         outcomes: Vec<(SessionId, Appended)>,
@@ -36,17 +36,12 @@ impl Owners {
     fn settle(&mut self, now: Moment, id: SessionId, appended: &Appended, took: Duration) -> u64 {
         let Some(loaded) = self.sessions.get_mut(&id) else { return 0 };
         let context = &mut self.context;
-        let priority = std::mem::take(&mut loaded.priority);
-        let settled = loaded.session.settle(appended);
-        let permit = loaded.permit.shrink_to(loaded.session.queued_bytes());
-        if loaded.session.has_batch() {
-            context.dirty.mark(id);
-        }
         let mut logged = 0;
-        match settled {
+        match loaded.session.settle(appended) {
             Settled::Committed { frame, waiters, repeats, transitions } => {
                 logged = frame.count() as u64;
                 let last = frame.last_seq();
+                let priority = std::mem::take(&mut loaded.priority);
                 let doubtful = loaded.doubtful.extract_if(.., |(seq, _)| *seq <= last).collect();
                 let committed = CommittedFrame { frame, waiters, repeats, transitions, doubtful, priority };
                 context.apply_commit(now, loaded, &committed);
@@ -54,18 +49,24 @@ impl Owners {
                     let (session, frame) = (id, committed.frame);
                     context.effects.push(Effect::Trace { session, frame, took });
                 }
+                loaded.doubt_since = None;
+            }
+            Settled::InDoubt => self.doubt(now, id),
+            Settled::Behind => {
+                context.parts.metrics.log_behind.inc();
+                loaded.return_flight();
             }
             Settled::Refused { answers, refusal } => {
                 context.parts.metrics.log_refused.inc();
                 tracing::warn!(session = %id, outcome = ?appended, "the log refused a frame");
                 context.roll_back(now.millis, loaded, &answers, &refusal);
-                if loaded.session.head().seq == 0 || matches!(appended, Appended::Conflict(_)) {
-                    // The session was never created, or its state here differs from the log: unload it.
-                    self.sessions.remove(&id);
+                if loaded.session.head().seq == 0 {
+                    self.give_creation_up(now, id);
                 }
             }
+            Settled::Lost { answers, refusal, head } => self.lose(now, id, answers, &refusal, head),
         }
-        context.effects.push(Effect::Release { _permit: permit });
+        self.go_on(now, id);
         logged
     }
 }
@@ -89,10 +90,11 @@ impl OwnerContext {
             loaded.entry.pace.record_resume(now.millis);
         }
         if let Some(reservation) = loaded.reservation.take() {
+            loaded.creation = None;
             self.parts.catalog.insert_reserved(&loaded.entry, reservation);
         }
         if !transitions.is_empty() {
-            self.parts.catalog.update(&loaded.entry, loaded.session.summary());
+            self.parts.catalog.update(&loaded.entry, frame.last_seq(), loaded.session.summary());
         }
         self.answer_committed(now.millis, loaded, committed);
         for answer in repeats {
@@ -101,23 +103,32 @@ impl OwnerContext {
         if !transitions.is_empty() {
             self.broadcast_lifecycle(&loaded.session, frame, waiters);
         }
-        let (session, mut mirrors) = (loaded.session.id(), loaded.mirrors);
-        while mirrors != 0 {
-            let worker = mirrors.trailing_zeros() as usize;
-            mirrors &= mirrors - 1;
-            let (frame, priority, opened) = (frame.clone(), *priority, opened.instant);
-            let letter = Letter::Commit { session, frame, priority, opened };
-            self.effects.push(Effect::Post { worker, letter });
-        }
+        self.send_to_feeds(loaded, frame, *priority, opened.instant);
+        let session = loaded.session.id();
         if transitions.iter().any(|transition| transition.status.has_ended()) {
             self.effects.push(Effect::Archive(session));
+        }
+    }
+
+    /// Sends a committed frame to every worker with a feed.
+    pub(super) fn send_to_feeds(
+        &mut self,
+        loaded: &LoadedSession,
+        frame: &Frame,
+        priority: Priority,
+        opened: Instant,
+    ) {
+        let session = loaded.session.id();
+        for worker in loaded.entry.feeds() {
+            let letter = Letter::Commit { session, frame: frame.clone(), priority, opened };
+            self.effects.push(Effect::Post { worker, letter });
         }
     }
 
     /// Updates the session's head, size and pace, and the metrics.
     fn account(&self, now: Moment, loaded: &mut LoadedSession, frame: &Frame, opened: Moment) {
         let entry = &loaded.entry;
-        entry.set_head(frame.last_seq());
+        entry.move_head(frame.last_seq());
         let bytes = entry.add_bytes(frame.bytes().len());
         loaded.session.set_full(self.parts.limits.is_full(bytes));
         entry.set_progress(loaded.session.progress());
@@ -199,7 +210,7 @@ impl OwnerContext {
         self.answer_created(now, loaded, connection, id, follow, again);
     }
 
-    fn answer_repeat(
+    pub(super) fn answer_repeat(
         &mut self,
         now: u64,
         loaded: &mut LoadedSession,
@@ -226,14 +237,24 @@ impl OwnerContext {
         }
     }
 
-    fn roll_back(&mut self, now: u64, loaded: &mut LoadedSession, answers: &[Answer], refusal: &Refusal) {
+    pub(super) fn roll_back(
+        &mut self,
+        now: u64,
+        loaded: &mut LoadedSession,
+        answers: &[Answer],
+        refusal: &Refusal,
+    ) {
         loaded.restore_progress();
         loaded.doubtful.clear();
         for answer in answers {
-            if let Some(connection) = answer.waiter.connection() {
-                let settles = matches!(answer.waiter, Waiter::Command(_));
-                self.refuse(connection, refusal.clone().of(&answer.id), settles, now);
-            }
+            self.refuse_answer(now, answer, refusal);
+        }
+    }
+
+    pub(super) fn refuse_answer(&mut self, now: u64, answer: &Answer, refusal: &Refusal) {
+        if let Some(connection) = answer.waiter.connection() {
+            let settles = matches!(answer.waiter, Waiter::Command(_));
+            self.refuse(connection, refusal.clone().of(&answer.id), settles, now);
         }
     }
 }

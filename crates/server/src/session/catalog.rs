@@ -6,97 +6,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use agentbench_event_log::{EventLog, Listed};
 use agentbench_protocol::command::GetSessionList;
-use agentbench_protocol::{Epoch, Head, Seq, SessionId, SessionInfo, Status};
+use agentbench_protocol::{Seq, SessionId, SessionInfo, Status};
 use agentbench_session::Summary;
-use tokio::sync::Notify;
 
-use super::pace::Pace;
-
-/// One session.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) id: SessionId,
-    pub(crate) epoch: Epoch,
-    /// Name and epoch as text, which every ack carries.
-    pub(crate) name: Box<str>,
-    pub(crate) epoch_text: Box<str>,
-    /// The last committed seq.
-    head: AtomicU64,
-    /// Bytes that this process has added to its log.
-    bytes: AtomicU64,
-    /// When it was last used, as far as this process knows; ms since 1970.
-    pub(crate) last_used: AtomicU64,
-    pub(crate) archived: AtomicBool,
-    /// Wakes tasks that wait for the head to move without following a feed.
-    pub(crate) moved: Notify,
-    pub(crate) pace: Pace,
-    summary: RwLock<Arc<Summary>>,
-    /// Percent of its newest `progress` event, as the bits of a float; NaN if there was none.
-    progress: AtomicU64,
-}
-
-impl Entry {
-    pub(crate) fn new(id: SessionId, head: Head, summary: Summary, now: u64) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            epoch: head.epoch,
-            name: id.to_string().into(),
-            epoch_text: head.epoch.to_string().into(),
-            head: AtomicU64::new(head.seq),
-            bytes: AtomicU64::new(0),
-            last_used: AtomicU64::new(now),
-            archived: AtomicBool::new(false),
-            moved: Notify::new(),
-            progress: AtomicU64::new(summary.progress.unwrap_or(f64::NAN).to_bits()),
-            pace: Pace::new(now),
-            summary: RwLock::new(Arc::new(summary)),
-        })
-    }
-
-    pub(crate) fn head(&self) -> Head {
-        Head { epoch: self.epoch, seq: self.head.load(Ordering::Acquire) }
-    }
-
-    pub(crate) fn set_head(&self, seq: Seq) {
-        self.head.store(seq, Ordering::Release);
-        self.moved.notify_waiters();
-    }
-
-    /// Adds to the bytes of its log. Returns the sum.
-    pub(crate) fn add_bytes(&self, bytes: usize) -> u64 {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64
-    }
-
-    pub(crate) fn summary(&self) -> Arc<Summary> {
-        Arc::clone(&self.summary.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Called when the wall clock was set by `by` ms to `now`: shifts earlier times accordingly.
-    pub(crate) fn clock_was_set(&self, by: i64, now: u64) {
-        let last_used = self.last_used.load(Ordering::Relaxed).saturating_add_signed(by).min(now);
-        self.last_used.store(last_used, Ordering::Relaxed);
-        self.pace.clock_was_set(by, now);
-    }
-
-    /// Percent of its newest `progress` event.
-    pub(crate) fn progress(&self) -> Option<f64> {
-        Some(f64::from_bits(self.progress.load(Ordering::Relaxed))).filter(|percent| !percent.is_nan())
-    }
-
-    /// Only for the session's owner.
-    pub(crate) fn set_progress(&self, percent: Option<f64>) {
-        self.progress.store(percent.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
-    }
-
-    fn set_summary(&self, summary: Summary) {
-        *self.summary.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(summary);
-    }
-}
+use super::entry::Entry;
 
 /// A session's sort key in listings: newest first, then by id.
 type ListingKey = (Reverse<u64>, SessionId);
@@ -168,11 +86,10 @@ impl Index {
         Some(entry)
     }
 
-    fn change(&mut self, summary: &Summary, id: SessionId, before: Status) {
-        let place = (Reverse(summary.created_at), id);
-        self.everything.change(place, before, summary.status);
-        if let Some(listing) = self.by_project.get_mut(summary.project_id.as_str()) {
-            listing.change(place, before, summary.status);
+    fn change(&mut self, place: ListingKey, project: &str, before: Status, after: Status) {
+        self.everything.change(place, before, after);
+        if let Some(listing) = self.by_project.get_mut(project) {
+            listing.change(place, before, after);
         }
     }
 
@@ -191,10 +108,13 @@ impl Index {
 pub(crate) struct Catalog {
     index: RwLock<Index>,
     active: AtomicUsize,
+    /// Entries of sessions that are being created: the log may show them before it answers.
+    unlogged: Mutex<HashMap<SessionId, Arc<Entry>>>,
     /// Live sessions by the user who created them.
     live_by_user: Mutex<HashMap<String, usize>>,
-    /// See [`Pace::is_stalled`], ms.
+    /// See [`Pace::is_stalled`](super::pace::Pace::is_stalled), ms.
     stall_after: u64,
+    is_complete: bool,
 }
 
 /// Numbers of sessions.
@@ -217,11 +137,13 @@ pub(crate) struct Page {
 pub(crate) struct Reservation {
     /// The catalog and the user; `None` once the session is in the catalog.
     reserved: Option<(Arc<Catalog>, String)>,
+    session: SessionId,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some((catalog, user)) = self.reserved.take() {
+            catalog.unlogged().remove(&self.session);
             catalog.active.fetch_sub(1, Ordering::Relaxed);
             catalog.uncount_for_user(&user);
         }
@@ -238,8 +160,14 @@ pub(crate) enum SessionLimitReached {
 }
 
 impl Catalog {
-    pub(crate) fn new(stall_after: u64) -> Self {
-        Self { stall_after, ..Self::default() }
+    /// `is_complete` if no other process creates sessions; otherwise the log may have some that are not known here yet.
+    pub(crate) fn new(stall_after: u64, is_complete: bool) -> Self {
+        Self { stall_after, is_complete, ..Self::default() }
+    }
+
+    /// Whether a session that is not listed here does not exist.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// Adds the session's pace to its description for clients.
@@ -302,16 +230,25 @@ impl Catalog {
     pub(crate) fn load(&self, listed: Vec<Listed>, now: u64) -> Vec<SessionId> {
         let mut unreadable = Vec::new();
         for session in listed {
-            match Summary::from_bytes(&session.summary) {
-                Ok(summary) => {
-                    let entry = Entry::new(session.session, session.head, summary, now);
-                    entry.archived.store(session.archived, Ordering::Relaxed);
-                    self.insert(&entry);
-                }
-                Err(_) => unreadable.push(session.session),
-            }
+            unreadable.extend(self.insert_listed(&session, now).is_none().then_some(session.session));
         }
         unreadable
+    }
+
+    /// Adds a session as the log lists it; `None` if its summary cannot be read. One that is known stays.
+    pub(crate) fn insert_listed(&self, listed: &Listed, now: u64) -> Option<Arc<Entry>> {
+        if let Some(known) = self.get(listed.session).filter(|known| known.epoch == listed.head.epoch) {
+            known.move_head(listed.head.seq);
+            return Some(known);
+        }
+        let summary = Summary::from_bytes(&listed.summary).ok()?;
+        let own = self.unlogged().get(&listed.session).filter(|own| own.epoch == listed.head.epoch).cloned();
+        let entry = own.unwrap_or_else(|| Entry::new(listed.session, listed.head, summary, now));
+        entry.move_head(listed.head.seq);
+        entry.archived.store(listed.archived, Ordering::Relaxed);
+        self.remove(listed.session);
+        self.insert(&entry);
+        Some(entry)
     }
 
     /// Adds a session that is in the log.
@@ -323,13 +260,14 @@ impl Catalog {
         }
     }
 
-    /// Reserves a live session that is not in the log yet, under the user's limit and the server's. 0 is no limit for the
-    /// user.
+    /// Reserves a place for a live session that is not in the log yet, under the user's limit and the server's. 0 is no limit
+    /// for the user. Its entry follows by [`Catalog::expect`].
     ///
     /// # Errors
     /// The limit that was reached.
     pub(crate) fn reserve(
         self: &Arc<Self>,
+        session: SessionId,
         user: &str,
         of_user: usize,
         of_all: usize,
@@ -342,7 +280,12 @@ impl Catalog {
             self.uncount_for_user(user);
             return Err(SessionLimitReached::Server);
         }
-        Ok(Reservation { reserved: Some((Arc::clone(self), user.to_owned())) })
+        Ok(Reservation { reserved: Some((Arc::clone(self), user.to_owned())), session })
+    }
+
+    /// Announces the entry of a session that has a reservation.
+    pub(crate) fn expect(&self, entry: &Arc<Entry>) {
+        self.unlogged().insert(entry.id, Arc::clone(entry));
     }
 
     /// Counts a live session of the user, if the limit allows it.
@@ -364,10 +307,17 @@ impl Catalog {
         }
     }
 
-    /// Adds a session that is in the log now, using its reservation.
+    /// Adds a session that is in the log now, using its reservation. If it was seen in the log before, the reservation is
+    /// released.
     pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>, mut reservation: Reservation) {
-        reservation.reserved = None;
-        self.put(entry);
+        self.unlogged().remove(&entry.id);
+        if self.put(entry) {
+            reservation.reserved = None;
+        }
+    }
+
+    fn unlogged(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
+        self.unlogged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether the session is new.
@@ -388,20 +338,20 @@ impl Catalog {
         self.read().by_id.get(&id).cloned()
     }
 
-    /// Replaces a session's summary. Only for its owner.
-    pub(crate) fn update(&self, entry: &Entry, summary: Summary) {
-        let before = entry.summary().status;
-        if summary.status.has_ended() && !before.has_ended() {
-            self.active.fetch_sub(1, Ordering::Relaxed);
-            self.uncount_for_user(&summary.created_by);
-        }
-        if summary.status == before {
-            return entry.set_summary(summary);
-        }
-        // Both under the lock, so that an entry is always indexed under its own status.
+    /// Replaces a session's summary by that of `seq`, unless a later one is known.
+    pub(crate) fn update(&self, entry: &Entry, seq: Seq, summary: Summary) {
+        let (status, user) = (summary.status, summary.created_by.clone());
+        // Under the lock, so that an entry is always indexed under its own status.
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.change(&summary, entry.id, before);
-        entry.set_summary(summary);
+        let created_at = summary.created_at;
+        let project = summary.project_id.clone();
+        let Some(before) = entry.set_summary(seq, summary).filter(|before| *before != status) else { return };
+        index.change((Reverse(created_at), entry.id), &project, before, status);
+        drop(index);
+        if status.has_ended() && !before.has_ended() {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+            self.uncount_for_user(&user);
+        }
     }
 
     /// Sessions that have not ended.
@@ -498,6 +448,8 @@ pub(crate) fn archive_now(log: &dyn EventLog, catalog: &Catalog, id: SessionId, 
 
 #[cfg(test)]
 mod tests {
+    use agentbench_protocol::{Epoch, Head};
+
     use super::*;
 
     fn summary(project: &str, created_at: u64, status: Status) -> Summary {
@@ -580,7 +532,7 @@ mod tests {
                     }
                     (_, Some(status), Some(entry)) => {
                         let summary = Summary { status: Status::ALL[status], ..(*entry.summary()).clone() };
-                        catalog.update(&entry, summary);
+                        catalog.update(&entry, 1, summary);
                     }
                     (None, None, _) => catalog.remove(id),
                     _ => {}
@@ -652,20 +604,20 @@ mod tests {
         }
         assert_eq!(catalog.active(), 3);
         let entry = catalog.get(ids[0]).unwrap();
-        catalog.update(&entry, summary("p", 1, Status::Completed));
-        catalog.update(&entry, summary("p", 1, Status::Completed));
+        catalog.update(&entry, 1, summary("p", 1, Status::Completed));
+        catalog.update(&entry, 1, summary("p", 1, Status::Completed));
         catalog.remove(ids[0]);
         catalog.remove(ids[1]);
         assert_eq!((catalog.active(), catalog.len()), (1, 1));
-        let place = catalog.reserve("u", 0, 2).unwrap();
-        assert_eq!(catalog.reserve("u", 0, 2).unwrap_err(), SessionLimitReached::Server);
+        let place = catalog.reserve(ids[2], "u", 0, 2).unwrap();
+        assert_eq!(catalog.reserve(ids[2], "u", 0, 2).unwrap_err(), SessionLimitReached::Server);
         let entry = Entry::new(SessionId::from_u128(4), head, summary("p", 1, Status::Idle), 0);
         catalog.insert_reserved(&entry, place);
         assert_eq!(catalog.active(), 2);
-        let place = catalog.reserve("u", 3, 9).unwrap();
-        assert_eq!(catalog.reserve("u", 3, 9).unwrap_err(), SessionLimitReached::User);
+        let place = catalog.reserve(ids[2], "u", 3, 9).unwrap();
+        assert_eq!(catalog.reserve(ids[2], "u", 3, 9).unwrap_err(), SessionLimitReached::User);
         drop(place);
-        assert!(catalog.reserve("u", 3, 9).is_ok(), "a place that is not used comes back");
+        assert!(catalog.reserve(ids[2], "u", 3, 9).is_ok(), "a place that is not used comes back");
         assert_eq!((catalog.active(), catalog.len()), (2, 2));
     }
 }

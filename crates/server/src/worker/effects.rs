@@ -3,15 +3,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentbench_protocol::SessionId;
+use agentbench_protocol::{Seq, SessionId};
 
 use super::Worker;
 use crate::clock;
-use crate::letters::Letter;
+use crate::letters::OwnerLetter;
 use crate::letters::exchange::ExchangeReply;
-use crate::owner::loading::read_tail;
+use crate::owner::loading::{read_on, read_tail};
 use crate::owner::{Effect, Owners};
 use crate::session::catalog::archive_now;
+use crate::shared::Shared;
 
 impl Worker {
     /// Calls the owners, and carries out the resulting effects.
@@ -42,10 +43,12 @@ impl Worker {
                 };
                 let is_taken = self.shared.post.exchanges.answer(exchange, reply);
                 if let Some(session) = joins.filter(|_| !is_taken) {
-                    self.shared.send(self.index, Letter::Disconnect { session, connection: exchange });
+                    self.shared
+                        .send(self.index, OwnerLetter::Disconnect { session, connection: exchange }.into());
                 }
             }
-            Effect::Load(session) => self.load(session),
+            Effect::Load { session, finds } => load(&self.shared, self.index, session, finds),
+            Effect::CatchUp { session, from } => catch_up(&self.shared, self.index, session, from),
             Effect::Archive(session) => {
                 let (shared, now) = (Arc::clone(&self.shared), self.now());
                 tokio::task::spawn_blocking(move || {
@@ -60,14 +63,6 @@ impl Worker {
             }
             Effect::Release { .. } => {}
         }
-    }
-
-    fn load(&self, session: SessionId) {
-        let (shared, worker) = (Arc::clone(&self.shared), self.index);
-        tokio::task::spawn_blocking(move || {
-            let tail = read_tail(&*shared.storage.log, shared.config.dedupe_window, session);
-            shared.send(worker, Letter::Loaded { session, tail });
-        });
     }
 
     /// Submits the next frame of every session that has one to the log, in one batch.
@@ -85,8 +80,24 @@ impl Worker {
         let (shared, worker, submitted) = (Arc::clone(&self.shared), self.index, clock::instant());
         let done = move |outcomes: Vec<_>| {
             let outcomes = sessions.into_iter().zip(outcomes).collect();
-            shared.send(worker, Letter::Outcomes { outcomes, submitted });
+            shared.send(worker, OwnerLetter::Outcomes { outcomes, submitted }.into());
         };
         self.shared.storage.log.submit(appends, Box::new(done));
     }
+}
+
+fn load(shared: &Arc<Shared>, worker: usize, session: SessionId, finds: bool) {
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || {
+        let tail = read_tail(&*shared.storage.log, shared.config.dedupe_window, session, finds);
+        shared.send(worker, OwnerLetter::Loaded { session, tail }.into());
+    });
+}
+
+fn catch_up(shared: &Arc<Shared>, worker: usize, session: SessionId, from: Seq) {
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || {
+        let read = read_on(&*shared.storage.log, session, from);
+        shared.send(worker, OwnerLetter::CaughtUp { session, read }.into());
+    });
 }

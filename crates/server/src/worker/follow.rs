@@ -10,9 +10,9 @@ use agentbench_protocol::{Priority, Seq, SessionId};
 use crate::clock;
 use crate::delivery::outbox::LogRead;
 use crate::delivery::reader::Reader;
-use crate::letters::{Letter, Request, Requester};
-use crate::session::catalog::Entry;
+use crate::letters::{OwnerLetter, Request, Requester};
 use crate::session::cursor::{RETRY, ReadOutcome, STEP, interpret};
+use crate::session::entry::Entry;
 use crate::worker::Worker;
 use crate::worker::connection::Connection;
 
@@ -59,7 +59,7 @@ impl Worker {
             address: connection.address,
         };
         let owner = self.shared.post.names.owner_of(session);
-        self.post(owner, Letter::Request { session, requester, request });
+        self.post(owner, OwnerLetter::Request { session, requester, request }.into());
     }
 
     /// Delivers a committed frame to every follower on this worker whose socket is not blocked.

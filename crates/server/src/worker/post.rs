@@ -8,11 +8,10 @@ use agentbench_protocol::{Doubts, SessionId};
 use agentbench_session::ConnectionKey;
 
 use super::Worker;
-use crate::clock;
 use crate::delivery::reader::Reader;
 use crate::inspection::Target;
-use crate::letters::{Acks, Letter, SingleAck};
-use crate::session::catalog::Entry;
+use crate::letters::{Acks, Letter, OwnerLetter, SingleAck};
+use crate::session::entry::Entry;
 use crate::uploads;
 
 impl Worker {
@@ -39,23 +38,14 @@ impl Worker {
 
     fn read_letter(self: &Rc<Self>, letter: Letter) {
         match letter {
-            Letter::Outcomes { outcomes, submitted } => {
-                let took = clock::since(submitted);
-                self.with_owners(|owners| owners.apply_outcomes(self.delivery.moment(), outcomes, took));
+            Letter::Owner(letter) => {
+                let now = self.delivery.moment();
+                self.with_owners(|owners| owners.read_letter(now, letter));
             }
             Letter::Commit { session, frame, priority, opened } => {
                 self.deliver_commit(session, frame, priority, opened);
             }
-            Letter::Request { session, requester, request } => {
-                let now = self.delivery.moment();
-                self.with_owners(|owners| owners.handle(now, session, requester, request));
-            }
-            Letter::Loaded { session, tail } => {
-                self.with_owners(|owners| owners.finish_load(self.delivery.moment(), session, tail));
-            }
-            Letter::Disconnect { session, connection } => {
-                self.with_owners(|owners| owners.on_disconnect(self.now(), session, connection));
-            }
+            Letter::Resync { session } => self.audiences.resync(session, |reader| self.flush(reader)),
             Letter::Reply { connection, json, settles } => {
                 if let Some(connection) = self.connections.get(connection) {
                     self.reply(&connection, &json, settles);
@@ -69,7 +59,7 @@ impl Worker {
                     // Its disconnect left all sessions that it had joined, and this was not one of them yet.
                     let session = entry.id;
                     let owner = self.shared.post.names.owner_of(session);
-                    self.shared.send(owner, Letter::Disconnect { session, connection });
+                    self.shared.send(owner, OwnerLetter::Disconnect { session, connection }.into());
                 }
             }
             Letter::Left { connection, session, json } => {

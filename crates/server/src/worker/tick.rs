@@ -10,6 +10,7 @@ use agentbench_websocket::{Opcode, encode_frame};
 use super::Worker;
 use super::heartbeat::Due;
 use super::readers::slow_readers;
+use crate::letters::OwnerLetter;
 use crate::worker::connection::Connection;
 
 /// Time between ticks. All timeouts are at least this coarse, unless the heartbeat is set shorter.
@@ -64,7 +65,10 @@ impl Worker {
                 self.shared.metrics.sessions_stored.set(self.shared.storage.catalog.len() as i64);
                 self.shared.metrics.commit_backlog_bytes.set(self.shared.intake.backlog() as i64);
             }
-            self.with_owners(|owners| owners.announce_changes(now));
+            self.with_owners(|owners| {
+                owners.announce_changes(now);
+                owners.retry_unsettled(self.delivery.moment());
+            });
             if count % ticks_between_checks == 0 {
                 self.check_sessions(now);
             }
@@ -151,8 +155,10 @@ impl Worker {
             self.shared.metrics.sessions_loaded.set(self.owners.borrow().len() as i64);
         }
         self.with_owners(|owners| owners.check_sessions(now));
-        let owners = self.owners.borrow();
-        self.audiences.retain(|session| owners.has(session));
+        for session in self.audiences.retain(|session| self.owners.borrow().has(session)) {
+            let owner = self.shared.post.names.owner_of(session);
+            self.shared.send(owner, OwnerLetter::FeedEnded { session, worker: self.index }.into());
+        }
     }
 
     /// Expires sessions of this worker that are not in memory and have not been used for too long.

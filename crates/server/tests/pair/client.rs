@@ -2,26 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use agentbench_auth::{Grant, Role};
-use agentbench_protocol::message::Sender;
 use agentbench_protocol::{Seq, SessionId};
 use agentbench_session::ConnectionKey;
 use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Role as End};
 use serde_json::Value;
 
-use crate::delivery::reader::{Reader, Wire};
-use crate::delivery::render::Form;
-use crate::delivery::socket::Socket;
+use crate::delivery::reader::Reader;
 use crate::delivery::socket::pipe::Pipe;
 use crate::letters::Requester;
-use crate::names;
+use crate::simulation::Node;
 
 /// A client and its connection.
 pub(crate) struct Client {
     pub(crate) reader: Rc<Reader>,
-    pub(crate) grant: Arc<Grant>,
+    pub(crate) requester: Requester,
     pub(crate) pipe: Pipe,
     pub(crate) is_connected: bool,
     decoder: Decoder,
@@ -33,30 +28,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(key: ConnectionKey, user: &str, versioned: bool) -> Self {
-        let grant = Grant {
-            user_id: user.to_owned(),
-            username: user.to_owned(),
-            role: Role::Evaluator,
-            permissions: Role::Evaluator.permissions(),
-            project: None,
-            token_id: None,
-            issued_at: None,
-            expires_at: None,
-        };
-        let who = Sender {
-            client_id: format!("c{:x}", key.0),
-            user_id: user.to_owned(),
-            username: user.to_owned(),
-            role: Role::Evaluator.as_str().to_owned(),
-        };
-        let wire = Wire { form: Form { msgpack: false, deflate: false }, versioned };
-        let pipe = Pipe::default();
-        pipe.make_room(usize::MAX);
+    /// The client of a new connection of the process.
+    pub(crate) fn new(node: &Node, key: ConnectionKey) -> Self {
         Self {
-            reader: Rc::new(Reader::new(key, Arc::new(who), wire, Socket::Pipe(pipe.clone()))),
-            grant: Arc::new(grant),
-            pipe,
+            reader: Rc::clone(node.reader(key)),
+            requester: node.requester(key).expect("it is connected"),
+            pipe: node.pipe(key).clone(),
             is_connected: true,
             decoder: Decoder::new(End::Client, Limits { max_message: 1 << 24 }, None),
             inflater: Inflater::new(),
@@ -67,19 +44,6 @@ impl Client {
 
     pub(crate) fn key(&self) -> ConnectionKey {
         self.reader.key
-    }
-
-    pub(crate) fn worker(&self) -> usize {
-        names::worker_of(self.key())
-    }
-
-    pub(crate) fn requester(&self) -> Requester {
-        Requester {
-            connection: self.key(),
-            who: Arc::clone(&self.reader.who),
-            grant: Arc::clone(&self.grant),
-            address: std::net::IpAddr::from([127, 0, 0, 1]),
-        }
     }
 
     /// Reads all available messages. Panics if a followed session's events are out of order, or one is missing without a gap.

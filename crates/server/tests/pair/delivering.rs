@@ -5,11 +5,10 @@ use agentbench_protocol::{Position, StartAt};
 use serde_json::json;
 
 use super::world::{Plan, World};
-use crate::delivery::audiences::TailLimits;
 
 /// Tails of length zero: a follower that misses a frame reads it from the log.
 fn short_tails(workers: usize) -> Plan {
-    Plan { workers, tails: TailLimits { session: 1, all: 1 }, ..Plan::default() }
+    Plan { workers, tails: [1, 1], ..Plan::default() }
 }
 
 fn with_events(plan: Plan, count: u64) -> (World, usize, agentbench_protocol::SessionId) {

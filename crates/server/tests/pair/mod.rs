@@ -6,3 +6,4 @@ mod delivering;
 mod owning;
 mod schedules;
 mod world;
+mod writers;

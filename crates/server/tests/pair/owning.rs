@@ -98,7 +98,7 @@ fn a_frame_that_the_log_refuses_takes_all_behind_it_along_and_order_holds() {
 
 #[test]
 fn a_session_whose_first_entry_is_refused_leaves_no_trace() {
-    let plan = Plan { of_user: 1, ..Plan::default() };
+    let plan = Plan { sessions: [1, 100], ..Plan::default() };
     let mut world = World::new(plan);
     let ada = world.connect(0, "ada", true);
     world.log.fail_next(Appended::Full);
@@ -267,13 +267,13 @@ fn presence_of_a_large_session_is_announced_once_a_tick() {
 #[test]
 fn a_step_is_answered_to_its_sender_and_announced_to_participants_that_do_not_follow() {
     let (mut world, ada, session) = with_session(Plan::default());
-    world.step(ada, session, "start", Step::Start);
-    world.step(ada, session, "start", Step::Start);
+    world.step_session(ada, session, "start", Step::Start);
+    world.step_session(ada, session, "start", Step::Start);
     world.settle();
     let started = world.clients[ada].take(&["session_started"]);
     assert_eq!(started.len(), 2, "the reply, and the reply to the repeat: {started:?}");
     assert_eq!(world.head(session).seq, 2, "once in the log");
-    world.step(ada, session, "start", Step::Start);
+    world.step_session(ada, session, "start", Step::Start);
     world.settle();
     let again = world.clients[ada].take(&["session_started"]);
     assert_eq!((again.len(), &again[0]["data"]["duplicate"]), (1, &json!(true)));

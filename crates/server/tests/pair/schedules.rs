@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::client::kind;
 use super::world::{Plan, World};
-use crate::delivery::audiences::TailLimits;
 
 /// A step of a schedule.
 #[derive(Debug, Clone)]
@@ -67,7 +66,7 @@ fn happening() -> impl Strategy<Value = Action> {
         20 => worker.clone().prop_map(H::Letter),
         10 => worker.clone().prop_map(H::Commit),
         8 => Just(H::LogAnswers),
-        1 => (0..3_u8).prop_map(H::LogRefuses),
+        1 => (0..4_u8).prop_map(H::LogRefuses),
         4 => Just(H::Load),
         6 => Just(H::Read),
         5 => (client, prop_oneof![Just(0), 1..400_usize, Just(usize::MAX)])
@@ -154,11 +153,12 @@ impl Run {
             Action::LogAnswers => {
                 self.world.log_answers();
             }
-            Action::LogRefuses(which) => self.world.log.fail_next(match which {
-                0 => Appended::Full,
-                1 => Appended::Unavailable("busy".into()),
-                _ => Appended::Unknown("torn".into()),
-            }),
+            Action::LogRefuses(which) => match which {
+                0 => self.world.log.fail_next(Appended::Full),
+                1 => self.world.log.fail_next(Appended::Unavailable("busy".into())),
+                2 => self.world.log.fail_next(Appended::Unknown("torn".into())),
+                _ => self.world.log.write_but_answer(Appended::Unknown("lost".into())),
+            },
             Action::Load => {
                 self.world.load();
             }
@@ -186,6 +186,10 @@ impl Run {
                 self.world.make_room(client, usize::MAX);
             }
         }
+        self.world.log.clear_faults();
+        self.world.settle();
+        // What is in doubt is tried again with a tick.
+        self.world.tick(false);
         self.world.settle();
         self.world.assert_nothing_is_held();
         self.check_answers();
@@ -250,7 +254,7 @@ proptest! {
         schedule in prop::collection::vec(happening(), 1..200),
         tail in prop_oneof![Just(1), Just(400), Just(1 << 20)],
     ) {
-        let tails = TailLimits { session: tail, all: 1 << 24 };
+        let tails = [tail, 1 << 24];
         let world = World::new(Plan { workers: 3, tails, ..Plan::default() });
         let mut run = Run { world, sessions: Vec::new(), sent: BTreeMap::new() };
         for happening in &schedule {

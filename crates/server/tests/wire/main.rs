@@ -50,4 +50,5 @@ mod streams;
 mod support;
 mod tokens;
 mod traced;
+mod two_servers;
 mod warnings;

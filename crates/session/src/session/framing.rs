@@ -12,7 +12,7 @@ impl Session {
         let fits = self.queue.back().is_some_and(|draft| size == 0 || draft.builder.has_room(size));
         if !fits {
             let first = self.queue.back().map_or_else(
-                || self.in_flight.as_ref().map_or(self.head.seq, |flight| flight.frame.last_seq()) + 1,
+                || self.last_taken().map_or(self.head.seq, |flight| flight.frame.last_seq()) + 1,
                 |draft| draft.builder.next_seq(),
             );
             let capacity = self.size_hint.max(size).min(MAX_FRAME_BYTES);
@@ -31,9 +31,23 @@ impl Session {
         draft
     }
 
-    /// The next frame for the log, unless one is in flight or nothing waits.
+    /// The last frame that was given to the log and is not settled.
+    fn last_taken(&self) -> Option<&InFlight> {
+        self.in_flight.as_ref().or(self.returned.as_ref())
+    }
+
+    /// The next frame for the log: one in doubt again, or what has queued. `None` while one is in flight, while the session is
+    /// behind, or if nothing waits.
     pub fn take_batch(&mut self) -> Option<Batch> {
-        if self.in_flight.is_some() {
+        if let Some(flight) = &mut self.in_flight {
+            if flight.is_submitted {
+                return None;
+            }
+            flight.is_submitted = true;
+            let (frame, summary) = (flight.frame.clone(), flight.summary.clone());
+            return Some(Batch { expected: self.head, frame, summary });
+        }
+        if self.is_behind() {
             return None;
         }
         let draft = self.queue.pop_front()?;
@@ -42,18 +56,36 @@ impl Session {
         let summary = draft.lifecycle.as_ref().map(|lifecycle| self.summary.with(lifecycle).to_bytes());
         self.in_flight = Some(InFlight {
             frame: frame.clone(),
+            summary: summary.clone(),
             waiters: draft.waiters,
             repeats: draft.repeats,
             transitions: draft.transitions,
             lifecycle: draft.lifecycle,
             size: draft.size,
+            is_submitted: true,
+            is_in_doubt: false,
         });
         Some(Batch { expected: self.head, frame, summary })
     }
 
-    /// Whether [`Session::take_batch`] would give a frame.
+    /// Whether [`Session::take_batch`] would give a new frame.
     pub fn has_batch(&self) -> bool {
-        self.in_flight.is_none() && !self.queue.is_empty()
+        !self.is_behind() && self.in_flight.is_none() && !self.queue.is_empty()
+    }
+
+    /// Whether a frame was given to the log whose outcome is not known.
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether the log will tell the outcome of a frame.
+    pub fn is_submitted(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|flight| flight.is_submitted)
+    }
+
+    /// Whether a frame has to be given to the log once more, since its outcome is not known.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|flight| flight.is_in_doubt && !flight.is_submitted)
     }
 
     /// Takes the log's word on the frame in flight.
@@ -61,16 +93,58 @@ impl Session {
     /// # Panics
     /// If none is.
     pub fn settle(&mut self, appended: &Appended) -> Settled {
-        let flight = self.in_flight.take().expect("the log answers what it was given");
+        let mut flight = self.in_flight.take().expect("the log answers what it was given");
         match appended {
             Appended::Committed(head) => self.commit(flight, *head),
-            refused => self.take_back(flight, refusal_of(refused)),
+            Appended::Unknown(_) => {
+                (flight.is_submitted, flight.is_in_doubt) = (false, true);
+                self.in_flight = Some(flight);
+                Settled::InDoubt
+            }
+            Appended::Conflict(Some(head)) if head.epoch == self.head.epoch && head.seq >= self.head.seq => {
+                self.returned = Some(flight);
+                self.fall_behind(head.seq);
+                Settled::Behind
+            }
+            Appended::Conflict(head) => {
+                let refusal = refusal_of(appended);
+                Settled::Lost { answers: self.take_back(Some(flight), &refusal), refusal, head: *head }
+            }
+            _ if flight.is_in_doubt => {
+                self.in_flight = Some(flight);
+                self.give_up()
+            }
+            refused => {
+                let refusal = refusal_of(refused);
+                Settled::Refused { answers: self.take_back(Some(flight), &refusal), refusal }
+            }
         }
     }
 
+    /// Stops waiting for the outcome of a frame in doubt: whoever waits is told that it is not known. The log says later what
+    /// it has, and nothing is given to it before that.
+    pub fn give_up(&mut self) -> Settled {
+        let refusal = refusal_of(&Appended::Unknown(String::new()));
+        let flight = self.in_flight.take();
+        let answers = self.take_back(flight, &refusal);
+        self.fall_behind(self.head.seq);
+        Settled::Refused { answers, refusal }
+    }
+
+    /// Ends the session, since its log is gone: everybody who waits is told.
+    pub fn end(&mut self) -> (Vec<Answer>, Refusal) {
+        let refusal = refusal_of(&Appended::Conflict(None));
+        let flight = self.in_flight.take();
+        (self.take_back(flight, &refusal), refusal)
+    }
+
     fn commit(&mut self, flight: InFlight, head: Head) -> Settled {
-        assert_eq!(head.seq, flight.frame.last_seq(), "the log commits whole frames");
-        self.head = head;
+        let last = flight.frame.last_seq();
+        assert!(head.epoch == self.head.epoch && head.seq >= last, "the log commits whole frames");
+        self.head.seq = last;
+        if head.seq > last {
+            self.fall_behind(head.seq);
+        }
         if let Some(lifecycle) = flight.lifecycle {
             self.committed = lifecycle;
         }
@@ -84,9 +158,13 @@ impl Session {
         }
     }
 
-    fn take_back(&mut self, flight: InFlight, refusal: Refusal) -> Settled {
-        let mut answers: Vec<Answer> = answers_of(&flight.frame, &flight.waiters);
-        answers.extend(flight.repeats);
+    /// Empties the queue. Returns whom to tell.
+    fn take_back(&mut self, flight: Option<InFlight>, refusal: &Refusal) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for flight in flight.into_iter().chain(self.returned.take()) {
+            answers.extend(answers_of(&flight.frame, &flight.waiters));
+            answers.extend(flight.repeats);
+        }
         for draft in self.queue.drain(..) {
             answers.extend(answers_of(&draft.builder.finish(), &draft.waiters));
             answers.extend(draft.repeats);
@@ -103,7 +181,7 @@ impl Session {
         self.window.truncate(self.head.seq + 1);
         self.accepted = self.committed.clone();
         self.queued_bytes = 0;
-        Settled::Refused { answers, refusal }
+        answers
     }
 }
 
@@ -123,10 +201,10 @@ fn refusal_of(appended: &Appended) -> Refusal {
         }
         Appended::Unknown(_) => Refusal::new(
             code,
-            "the log failed; whether the event is stored is found out when the server restarts",
+            "the log failed; whether the event is stored is not known yet: send it again with the same id",
         ),
         Appended::Conflict(_) => {
-            Refusal::new(code, "another writer has extended this session's log").retry_after(100)
+            Refusal::new(code, "the session's log was removed or replaced").retry_after(100)
         }
         Appended::Unavailable(_) | Appended::Committed(_) => {
             Refusal::new(code, "the log takes no appends now").retry_after(1_000)

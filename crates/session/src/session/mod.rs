@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!   publish / control ──► queue of drafts ──take_batch──► in flight ──settle──► committed (head moves, answers go out)
-//!                                                             └── refused: it and all that queued behind it are taken back
+//!                                                             ├── refused: it and all that queued behind it are taken back
+//!                                                             ├── in doubt: the same frame once more
+//!                                                             └── behind: another writer was first; all is sequenced anew
 //! ```
 //! One frame is in flight; what arrives meanwhile makes the next one, so batching needs no waiting. Seqs are assigned on
 //! acceptance and stay gapless because a refused frame takes everything after it along.
 //!
 //! - `opening`: made new or recovered. `taking`, `stepping`: events and steps of the lifecycle. `framing`: frames and the
-//!   log's word on them. `values`: what goes in and comes out.
+//!   log's word on them. `behind`: frames of other writers. `values`: what goes in and comes out.
 
+mod behind;
 mod framing;
 mod opening;
 mod stepping;
@@ -22,10 +25,14 @@ use std::sync::Arc;
 use agentbench_event_log::{Frame, FrameBuilder};
 use agentbench_protocol::message::{Sender, Transition};
 use agentbench_protocol::{Head, SessionId, SessionInfo, Status};
+use bytes::Bytes;
 
 use crate::{ConnectionKey, DedupeWindow, Lifecycle, Participants, Summary};
 
-pub use values::{Answer, Batch, Publish, Published, Settled, Waiter};
+pub use behind::Observed;
+pub use values::{Advanced, Answer, Batch, Publish, Published, Settled, Waiter};
+
+use behind::Lag;
 
 /// Producer name under which commands are remembered; no client can have it, since it holds a control character.
 const COMMANDS: &str = "\u{1}";
@@ -44,11 +51,16 @@ struct Draft {
 #[derive(Debug)]
 struct InFlight {
     frame: Frame,
+    summary: Option<Bytes>,
     waiters: Vec<Waiter>,
     repeats: Vec<Answer>,
     transitions: Vec<Transition>,
     lifecycle: Option<Lifecycle>,
     size: usize,
+    /// The log has it and has not answered.
+    is_submitted: bool,
+    /// An answer was lost.
+    is_in_doubt: bool,
 }
 
 /// One session.
@@ -63,6 +75,12 @@ pub struct Session {
     head: Head,
     window: DedupeWindow,
     in_flight: Option<InFlight>,
+    /// A frame that the log refused since another writer was first; it is sequenced anew, before the queue.
+    returned: Option<InFlight>,
+    /// Frames of other writers that came while one was in flight.
+    held: VecDeque<Frame>,
+    /// What is known of the log beyond the head.
+    lag: Option<Lag>,
     queue: VecDeque<Draft>,
     queued_bytes: usize,
     /// Steps that can be answered again, oldest first: as many as the dedupe window remembers.
@@ -156,7 +174,7 @@ impl Session {
 
     /// Whether nothing is going on: no participant and nothing that waits for the log.
     pub fn is_quiet(&self) -> bool {
-        self.participants.is_empty() && self.in_flight.is_none() && self.queue.is_empty()
+        self.participants.is_empty() && self.in_flight.is_none() && self.queue.is_empty() && !self.is_behind()
     }
 
     /// Whether nobody has used it for `timeout_ms`.

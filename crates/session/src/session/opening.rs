@@ -8,6 +8,7 @@ use agentbench_protocol::message::{Delivery, Sender, SystemMessage, Transition};
 use agentbench_protocol::{Head, Seq, SessionId, SessionInfo};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::behind::lifecycle_after;
 use super::{COMMANDS, Context, Session, Waiter};
 use crate::{DedupeWindow, EventKey, Participants, Summary};
 
@@ -53,23 +54,28 @@ impl Session {
         let mut session = Self::at(id, head, context, summary, window, now);
         for frame in tail {
             while session.window.next_seq() < frame.first_seq() {
-                // The log could not read these: their ids are not known, their places are.
-                let place = EventKey::new(context.seed, "\u{2}", "", &session.window.next_seq().to_string());
-                session.window.push(place, 0);
+                // The log could not read these.
+                session.push_unknown();
             }
             for (seq, record) in frame.records() {
                 let producer = if record.kind == Kind::Lifecycle { COMMANDS } else { record.producer };
                 let key = EventKey::new(context.seed, record.user, producer, record.id);
                 session.window.push(key, record.digest);
-                if record.kind == Kind::Lifecycle {
-                    session.transitions.extend(read_transition(seq, record.body));
+                if record.kind == Kind::Lifecycle
+                    && let Some(transition) = read_transition(seq, record.body)
+                {
+                    // The summary may be older than the frames.
+                    session.committed = lifecycle_after(&session.committed, &transition, record.received_at);
+                    session.transitions.push(transition);
                 }
             }
         }
+        session.accepted = session.committed.clone();
         while session.window.next_seq() <= head.seq {
-            let place = EventKey::new(context.seed, "\u{2}", "", &session.window.next_seq().to_string());
-            session.window.push(place, 0);
+            session.push_unknown();
         }
+        // A read of the tail may have come further than the head that was asked for before.
+        session.head.seq = session.window.next_seq() - 1;
         session
     }
 
@@ -92,6 +98,9 @@ impl Session {
             head,
             window,
             in_flight: None,
+            returned: None,
+            held: VecDeque::new(),
+            lag: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
             transitions: Vec::new(),
@@ -134,7 +143,7 @@ fn compact_metadata(summary: &Summary) -> String {
 }
 
 /// Reads a step back from its entry in the log.
-fn read_transition(seq: Seq, body: &[u8]) -> Option<Transition> {
+pub(super) fn read_transition(seq: Seq, body: &[u8]) -> Option<Transition> {
     let delivery: Delivery<'_> = serde_json::from_slice(body).ok()?;
     let transition = match serde_json::from_str(delivery.data.get()).ok()? {
         SystemMessage::SessionStarted(transition)

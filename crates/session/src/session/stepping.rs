@@ -44,7 +44,7 @@ impl Session {
         self.step(&Step::Expire, key, &id, None, Waiter::Nobody, now)
     }
 
-    fn step(
+    pub(super) fn step(
         &mut self,
         step: &Step,
         key: EventKey,

@@ -83,7 +83,7 @@ impl Session {
     /// Whether the event under this key is the same in one of the usual spellings. Only its digest is left, and a digest of content
     /// would cost every event a second reading of its text; so the repeat, which is rare, is written as the first may have been.
     #[cold]
-    fn is_respelt(&self, key: EventKey, data: &str) -> bool {
+    pub(super) fn is_respelt(&self, key: EventKey, data: &str) -> bool {
         let mut text = String::with_capacity(data.len());
         Spelling::USUAL.iter().any(|spelling| {
             text.clear();
@@ -128,16 +128,24 @@ impl Session {
             return Published::Repeat(seq);
         }
         if matches!(waiter, Waiter::Ack(_) | Waiter::Command(_)) {
-            let answer = Answer { waiter, id: id.to_owned(), seq };
-            match &mut self.in_flight {
-                Some(flight) if seq <= flight.frame.last_seq() => flight.repeats.push(answer),
-                _ => {
-                    let draft = self.queue.iter_mut().find(|draft| seq < draft.builder.next_seq());
-                    draft.expect("an uncommitted entry is in flight or queued").repeats.push(answer);
-                }
-            }
+            let repeats = self.repeats_at(seq);
+            debug_assert!(repeats.is_some(), "what the window has beyond the head waits somewhere");
+            let Some(repeats) = repeats else { return Published::RepeatQueued(seq) };
+            repeats.push(Answer { waiter, id: id.to_owned(), seq });
         }
         Published::RepeatQueued(seq)
+    }
+
+    /// The repeats that are answered together with the entry at `seq`, which waits for the log.
+    fn repeats_at(&mut self, seq: Seq) -> Option<&mut Vec<Answer>> {
+        let taken = self.in_flight.as_mut().or(self.returned.as_mut());
+        if let Some(flight) = taken
+            && seq <= flight.frame.last_seq()
+        {
+            return Some(&mut flight.repeats);
+        }
+        let draft = self.queue.iter_mut().find(|draft| seq < draft.builder.next_seq())?;
+        Some(&mut draft.repeats)
     }
 }
 

@@ -98,6 +98,12 @@ pub enum Settled {
         /// Steps of the lifecycle in it.
         transitions: Vec<Transition>,
     },
+    /// The frame may be in the log. It stays in flight, and the next [`Session::take_batch`](super::Session::take_batch)
+    /// gives it once more, to the byte.
+    InDoubt,
+    /// Another writer was first. Nothing is lost and nobody is told: what waits is sequenced anew behind the frames of that
+    /// writer, as soon as the session has them ([`Session::advance`](super::Session::advance)).
+    Behind,
     /// The frame and all that queued behind it are not in the log, as far as can be told.
     Refused {
         /// Everybody who has to be told.
@@ -105,4 +111,26 @@ pub enum Settled {
         /// What they are told.
         refusal: Refusal,
     },
+    /// There is no such log any more: it was removed, or another one is in its place. This session ends.
+    Lost {
+        /// Everybody who has to be told.
+        answers: Vec<Answer>,
+        /// What they are told.
+        refusal: Refusal,
+        /// The head of the log that is in its place.
+        head: Option<Head>,
+    },
+}
+
+/// What follows from frames of other writers.
+#[derive(Debug, Default)]
+pub struct Advanced {
+    /// Steps of the lifecycle in these frames.
+    pub transitions: Vec<Transition>,
+    /// Seqs of waiting entries before, and now; in order.
+    pub moved: Vec<(Seq, Seq)>,
+    /// Waiting entries that these frames contain already: the seqs that they had, and the answers that are due.
+    pub repeats: Vec<(Seq, Answer)>,
+    /// Waiting entries that are no longer allowed, and why.
+    pub refused: Vec<(Answer, Refusal)>,
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use agentbench_auth::KeyRing;
+use agentbench_event_log::memory::MemoryLog;
 use agentbench_event_log_disk::faults::Faults;
 use agentbench_server::config::Config;
 use agentbench_server::{Engine, Server, bind};
@@ -19,6 +20,8 @@ pub(crate) struct TestServer {
     settings: Box<dyn Fn(&mut Config)>,
     keys: fn() -> KeyRing,
     pub(crate) faults: Arc<Faults>,
+    /// The log, if it is one in memory, which others may share.
+    log: Option<MemoryLog>,
     addresses: Vec<SocketAddr>,
     next_worker: Cell<usize>,
     dir: TempDir,
@@ -47,6 +50,20 @@ impl TestServer {
         settings: impl Fn(&mut Config) + 'static,
         keys: fn() -> KeyRing,
     ) -> Self {
+        Self::with_log(workers, settings, keys, None)
+    }
+
+    /// A server that writes to a log in memory.
+    pub(crate) fn on_log(workers: usize, log: MemoryLog) -> Self {
+        Self::with_log(workers, |_| {}, || KeyRing::from_secret(SECRET.as_bytes()), Some(log))
+    }
+
+    fn with_log(
+        workers: usize,
+        settings: impl Fn(&mut Config) + 'static,
+        keys: fn() -> KeyRing,
+        log: Option<MemoryLog>,
+    ) -> Self {
         let settings = move |config: &mut Config| {
             config.workers = workers;
             settings(config);
@@ -56,6 +73,7 @@ impl TestServer {
             settings: Box::new(settings),
             keys,
             faults: Arc::default(),
+            log,
             addresses: Vec::new(),
             next_worker: Cell::new(0),
             dir: tempfile::tempdir().expect("a folder for the data"),
@@ -73,7 +91,10 @@ impl TestServer {
             .flat_map(|_| bind(([127, 0, 0, 1], 0).into(), 1).expect("a free port"))
             .collect();
         self.addresses = listeners.iter().map(|it| it.local_addr().expect("it is bound")).collect();
-        let engine = Engine::EmbeddedWithFaults(Arc::clone(&self.faults));
+        let engine = match &self.log {
+            Some(log) => Engine::Opened(Arc::new(log.same_writer())),
+            None => Engine::EmbeddedWithFaults(Arc::clone(&self.faults)),
+        };
         let started = Server::start(config, (self.keys)(), listeners, engine);
         self.server = Some(started.expect("the server starts"));
     }
