@@ -109,9 +109,9 @@ fn what_one_server_does_is_known_to_the_other(workers: usize) {
     client.command(&json!({"command": "start_test", "sessionId": session}));
     client.command(&json!({"command": "stop_test", "outcome": "completed", "sessionId": session}));
     wait_until("its end is listed", || list()[0]["status"] == "completed");
-    let event = json!({"id": "late", "data": {"n": 1}});
+    let event = json!({"id": "late", "type": "test_event", "timestamp": 1, "data": {"n": 1}});
     let path = format!("/api/v1/sessions/{session}/events");
-    let late = theirs.ask("POST", &path).token(&token).json(&json!({"events": [event]})).answer();
+    let late = theirs.ask("POST", &path).token(&token).json(&event).answer();
     assert!(late.body.contains("session_closed"), "{}", late.body);
 }
 
