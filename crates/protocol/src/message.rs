@@ -92,6 +92,18 @@ pub enum NotRecovered {
     Trimmed,
 }
 
+impl NotRecovered {
+    /// The reason as used on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownEpoch => "unknown_epoch",
+            Self::AheadOfLog => "ahead_of_log",
+            Self::Diverged => "diverged",
+            Self::Trimmed => "trimmed",
+        }
+    }
+}
+
 /// Content of a `system_message`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -23,6 +23,11 @@ impl Sabotage {
         Self::default()
     }
 
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn named(_: &str) -> Self {
+        Self::default()
+    }
+
     pub(crate) fn log(self, log: Arc<dyn EventLog>) -> Arc<dyn EventLog> {
         log
     }
@@ -44,12 +49,16 @@ impl Sabotage {
 impl Sabotage {
     /// What `AGENTBENCH_SABOTAGE` names.
     pub(crate) fn from_env() -> Self {
-        let name = std::env::var("AGENTBENCH_SABOTAGE").unwrap_or_default();
-        let defect = broken::Defect::named(&name);
-        if let Some(defect) = defect {
+        let sabotage = Self::named(&std::env::var("AGENTBENCH_SABOTAGE").unwrap_or_default());
+        if let Some(defect) = sabotage.defect {
             tracing::error!(?defect, "THIS SERVER IS BROKEN ON PURPOSE");
         }
-        Self { defect }
+        sabotage
+    }
+
+    /// The defect of this name, or none.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { defect: broken::Defect::named(name) }
     }
 
     /// Acks events before they are logged.

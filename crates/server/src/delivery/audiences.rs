@@ -156,6 +156,7 @@ impl Audiences {
             keep
         });
         self.tail_bytes.set(total);
+        removed.sort_unstable();
         removed
     }
 }

@@ -105,6 +105,9 @@ impl Owners {
                 quiet.push(*id);
             }
         }
+        // In an order of their own, not that of a table with a random seed.
+        expired.sort_unstable();
+        quiet.sort_unstable();
         self.expire_all(expired, now);
         for id in quiet {
             self.unload(id);

@@ -74,6 +74,17 @@ impl Owners {
         self.context.dirty.take_due()
     }
 
+    /// The participants of all sessions in memory, in the order of their sessions.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn participants(&self) -> Vec<(SessionId, ConnectionKey)> {
+        let mut all = Vec::new();
+        for (id, loaded) in &self.sessions {
+            all.extend(loaded.session.participants.iter().map(|(key, _)| (*id, key)));
+        }
+        all.sort_unstable();
+        all
+    }
+
     /// Whether [`Owners::take_batches`] may have something to take.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn has_dirty(&self) -> bool {

@@ -22,7 +22,7 @@ impl Node {
     }
 
     /// Handles one message of a client, as text.
-    pub(crate) fn take_message(&mut self, connection: ConnectionKey, text: &str) {
+    pub fn take_message(&mut self, connection: ConnectionKey, text: &str) {
         let mut refused = Vec::new();
         let read = read_frame(text, |envelope| match envelope {
             Ok(envelope) => {

@@ -83,6 +83,8 @@ pub struct Plan {
     pub sessions: [usize; 2],
     /// Distinguishes the process from others: its secrets and epochs are derived from it.
     pub seed: u64,
+    /// The name of a planted defect; does nothing without the feature `sabotage`.
+    pub sabotage: Option<&'static str>,
 }
 
 impl Plan {
@@ -101,6 +103,7 @@ impl Default for Plan {
             tails: [1 << 20, 1 << 24],
             sessions: [0, 100],
             seed: 7,
+            sabotage: None,
         }
     }
 }
@@ -243,16 +246,17 @@ impl Node {
     }
 
     fn worker(&self, index: usize, meters: &Arc<AllMeters>) -> WorkerParts {
-        let Plan { workers, window, timeout_ms, tails, sessions, seed } = self.plan;
+        let Plan { workers, window, timeout_ms, tails, sessions, seed, sabotage } = self.plan;
         let numbers = Rc::new(MessageNumbers::new(index, workers));
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
-        let sabotage = Sabotage::from_env();
+        let sabotage = Sabotage::named(sabotage.unwrap_or_default());
         let renderer = Renderer::new(0, usize::MAX, sabotage);
         let level = "logged";
         let delivery =
             Delivery::new(index, clock, metrics, Arc::clone(meters), Rc::clone(&numbers), renderer, level);
         // Distinct in all processes and all their lives, as random ones are.
-        let mut epochs = (seed << 40) | (self.time.elapsed_ms() << 8) | index as u64;
+        let mut epochs =
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (self.time.elapsed_ms() << 8) ^ index as u64;
         let parts = OwnerParts {
             worker: index,
             catalog: Arc::clone(&self.catalog),
@@ -477,6 +481,51 @@ impl Node {
         let removed = self.log.retain(self.now(), retention).expect("a log in memory removes");
         removed.iter().for_each(|session| self.catalog.remove(*session));
         removed
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.possible_steps().is_empty()
+            && self.workers.iter().all(|worker| !worker.owners.borrow().has_uncommitted())
+    }
+
+    /// Whether every participant of a session is connected.
+    ///
+    /// # Errors
+    /// A sentence for the first that is not.
+    pub fn check_participants(&self) -> Result<(), String> {
+        for worker in &self.workers {
+            for (session, connection) in worker.owners.borrow().participants() {
+                let is_there = |reader: &Rc<Reader>| reader.sessions.borrow().contains(&session);
+                if !self.peers.readers.get(&connection).is_some_and(is_there) {
+                    let text = format!("connection {:x} takes part in session {session}", connection.0);
+                    return Err(format!("{text} and has gone"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the catalog lists the sessions that the log has, and none else, with their heads.
+    ///
+    /// # Errors
+    /// A sentence for the first difference.
+    pub fn check_catalog(&self) -> Result<(), String> {
+        let listed = self.log.list().expect("a log in memory lists");
+        for log in &listed {
+            let entry = self.catalog.get(log.session);
+            let head = entry.map(|entry| entry.head());
+            if head != Some(log.head) {
+                return Err(format!(
+                    "session {} ends at {:?} and is listed with {head:?}",
+                    log.session, log.head
+                ));
+            }
+        }
+        if self.catalog.len() != listed.len() {
+            return Err(format!("{} sessions are listed, the log has {}", self.catalog.len(), listed.len()));
+        }
+        Ok(())
     }
 
     /// What is held although nothing is under way: bytes of the commit backlog, entries of owners that wait for the log, and the
