@@ -168,6 +168,8 @@ impl Client {
     pub(crate) fn unfollow(&mut self, at: u64, session: SessionId) {
         let Some(follow) = self.follows.remove(&session) else { return };
         self.machine.unfollow(Self::now(at), session, follow);
+        // Nothing more is told of it, not even that it was joined.
+        self.waits.retain(|_, purpose| !matches!(purpose, Purpose::Follow(of) if *of == session));
         self.note(at, session, Operation::Stop { why: StopReason::Left });
         self.pump(at);
     }

@@ -187,7 +187,7 @@ impl Run {
     fn choose_trouble(&mut self) -> Step {
         let (client, node) = (self.client(), self.node());
         match self.below(100) {
-            0..36 => Step::Pass(1 + self.below(900) as u64),
+            0..36 => Step::Pass(1 + self.below(120) as u64),
             36..58 => Step::Tick(node, usize::from(self.below(4) == 0)),
             58..62 => Step::Fault(Fault::Full),
             62..65 => Step::Fault(Fault::Unavailable),

@@ -18,6 +18,8 @@ use crate::step::{Fault, Step};
 
 /// Connections that only send events again; older ones are closed.
 const REPEATERS: usize = 4;
+/// Longest time that anything is on its way, ms.
+const LONGEST_WAY_MS: u64 = 600;
 /// The time between ticks when everything is brought to an end, ms, and the number of them.
 const LAST_TICK_MS: u64 = 500;
 const LAST_TICKS: usize = 120;
@@ -42,6 +44,8 @@ pub(crate) struct World {
     pub(crate) early_acks: Vec<String>,
     repeats: usize,
     crashes: u64,
+    /// Time that has passed since everything on its way had arrived, ms.
+    under_way_ms: u64,
 }
 
 impl World {
@@ -66,6 +70,7 @@ impl World {
             early_acks: Vec::new(),
             repeats: 0,
             crashes: 0,
+            under_way_ms: 0,
             setup,
         };
         world.nodes = (0..setup.nodes).map(|node| world.start(node)).collect();
@@ -316,7 +321,14 @@ impl World {
         true
     }
 
+    /// A publisher's later events wait for one that was refused, but only for as long as it was told to wait; so a refusal must
+    /// not be longer under way than that.
     fn pass(&mut self, ms: u64) {
+        self.under_way_ms += ms;
+        if self.under_way_ms > LONGEST_WAY_MS {
+            self.under_way_ms = 0;
+            self.settle();
+        }
         self.times[0].pass(ms);
         let at = self.at();
         self.clients.iter_mut().for_each(|client| client.wake(at));
