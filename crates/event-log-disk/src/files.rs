@@ -14,15 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
+use agentbench_disk::{Disk, DiskFile, Opening};
+use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 
 use crate::faults::Faults;
-use crate::private;
 use crate::quarantine;
 use crate::witness::{End, Ends};
 use crate::write_back::{Notes, WriteBack};
-
-type RawFile = <DefaultFileSystem as FileSystem>::Handle;
 
 /// Opens the hot log's files. All of its handles, readers and writers share the record of a failure.
 pub(crate) struct HotFiles {
@@ -30,6 +28,7 @@ pub(crate) struct HotFiles {
 }
 
 struct FileState {
+    disk: Arc<dyn Disk>,
     failure: OnceLock<String>,
     /// The file that batches are currently appended to. raft-engine owns it; this is a reference.
     current: Mutex<Weak<HotFile>>,
@@ -52,9 +51,9 @@ impl FileState {
         }
     }
 
-    fn sync(&self, raw: &RawFile) -> Result<()> {
+    fn sync(&self, file: &HotFile) -> Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.faults.on_sync().and_then(|()| raw.sync()).inspect_err(|error| {
+        self.faults.on_sync().and_then(|()| file.raw.sync()).inspect_err(|error| {
             self.failure.get_or_init(|| format!("fsync failed: {error}"));
         })
     }
@@ -69,8 +68,9 @@ impl FileState {
 
 impl HotFiles {
     /// `ends` are the ends of the existing files.
-    pub(crate) fn new(faults: Arc<Faults>, ends: Ends) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, faults: Arc<Faults>, ends: Ends) -> Self {
         let shared = FileState {
+            disk,
             failure: OnceLock::new(),
             current: Mutex::default(),
             syncs: AtomicU64::new(0),
@@ -100,12 +100,12 @@ impl HotFiles {
     pub(crate) fn sync_appended(&self) -> Result<()> {
         let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         match current {
-            Some(file) => self.shared.sync(&file.raw),
+            Some(file) => self.shared.sync(&file),
             None => Ok(()),
         }
     }
 
-    fn file(&self, path: &Path, raw: RawFile) -> HotFile {
+    fn file(&self, path: &Path, raw: Box<dyn DiskFile>) -> HotFile {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         HotFile { raw, path: path.to_owned(), number, shared: self.shared.clone() }
     }
@@ -121,24 +121,23 @@ impl FileSystem for HotFiles {
         if let Some(error) = error {
             return Err(name_full(error));
         }
-        let raw = DefaultFileSystem.create(path.as_ref()).map_err(name_full)?;
-        private::close_file(path.as_ref());
+        let raw = self.shared.disk.open(path.as_ref(), Opening::Any).map_err(name_full)?;
         Ok(self.file(path.as_ref(), raw))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> Result<HotFile> {
         // Always writable: a damaged batch is re-signed in its file.
-        Ok(self.file(path.as_ref(), DefaultFileSystem.open(path.as_ref(), Permission::ReadWrite)?))
+        Ok(self.file(path.as_ref(), self.shared.disk.open(path.as_ref(), Opening::Existing)?))
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> Result<()> {
         self.shared.removal_allowed()?;
-        DefaultFileSystem.delete(path)
+        self.shared.disk.remove(path.as_ref())
     }
 
     fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> Result<()> {
         self.shared.removal_allowed()?;
-        DefaultFileSystem.rename(from, to)
+        self.shared.disk.rename(from.as_ref(), to.as_ref())
     }
 
     fn new_reader(&self, file: Arc<HotFile>) -> Result<HotReader> {
@@ -149,14 +148,15 @@ impl FileSystem for HotFiles {
         if file.is_append() {
             *self.shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
         }
-        let notes = self.shared.write_back.as_ref().and_then(|write_back| write_back.watch(&file.path));
+        let write_back = self.shared.write_back.as_ref();
+        let notes = write_back.and_then(|write_back| Some(write_back.watch(file.raw.os_file()?)));
         Ok(HotWriter { file, at: 0, notes })
     }
 }
 
 /// One open file.
 pub(crate) struct HotFile {
-    raw: RawFile,
+    raw: Box<dyn DiskFile>,
     path: PathBuf,
     /// Its number among the files of its queue.
     number: Option<u64>,
@@ -172,16 +172,16 @@ impl HotFile {
 
 impl Handle for HotFile {
     fn truncate(&self, len: usize) -> Result<()> {
-        self.raw.truncate(len)
+        self.raw.set_len(len as u64)
     }
 
     fn file_size(&self) -> Result<usize> {
-        self.raw.file_size()
+        usize::try_from(self.raw.len()?).map_err(Error::other)
     }
 
     /// Always returns `Ok`, since raft-engine would panic. A failure is in [`HotFiles::failure`].
     fn sync(&self) -> Result<()> {
-        drop(self.shared.sync(&self.raw));
+        drop(self.shared.sync(self));
         Ok(())
     }
 }
@@ -194,7 +194,7 @@ pub(crate) struct HotReader {
 
 impl Read for HotReader {
     fn read(&mut self, to: &mut [u8]) -> Result<usize> {
-        let read = self.file.raw.read(self.at, to)?;
+        let read = self.file.raw.read_at(to, self.at as u64)?;
         note_read(&self.file, self.at, &to[..read]);
         self.at += read;
         Ok(read)
@@ -218,7 +218,7 @@ pub(crate) struct HotWriter {
 impl Write for HotWriter {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let (len, error) = self.file.shared.faults.on_write(bytes.len());
-        let written = self.file.raw.write(self.at, &bytes[..len]).map_err(name_full)?;
+        let written = self.file.raw.write_at(&bytes[..len], self.at as u64).map_err(name_full)?;
         if let Some(error) = error {
             return Err(name_full(error));
         }
@@ -245,14 +245,14 @@ impl Seek for HotWriter {
 
 impl WriteExt for HotWriter {
     fn truncate(&mut self, len: usize) -> Result<()> {
-        self.file.raw.truncate(len)?;
+        self.file.raw.set_len(len as u64)?;
         self.at = len;
         self.file.shared.wrote_up_to(&self.file, self.at);
         Ok(())
     }
 
     fn allocate(&mut self, at: usize, len: usize) -> Result<()> {
-        self.file.raw.allocate(at, len)
+        self.file.raw.allocate(at as u64, len as u64)
     }
 }
 
@@ -260,7 +260,7 @@ fn position(file: &HotFile, at: usize, to: SeekFrom) -> Result<usize> {
     let (base, offset) = match to {
         SeekFrom::Start(offset) => return usize::try_from(offset).map_err(Error::other),
         SeekFrom::Current(offset) => (at, offset),
-        SeekFrom::End(offset) => (file.raw.file_size()?, offset),
+        SeekFrom::End(offset) => (file.file_size()?, offset),
     };
     let offset = isize::try_from(offset).map_err(Error::other)?;
     base.checked_add_signed(offset).ok_or_else(|| Error::from(ErrorKind::InvalidInput))
@@ -292,7 +292,7 @@ impl Captured {
         };
         quarantine::keep_read(&self.file.path, self.at as u64, &self.bytes)?;
         let crc = crc32fast::hash(&self.bytes[..entries]).to_le_bytes();
-        self.file.raw.write(self.at + entries, &crc).map(|_| ())
+        self.file.raw.write_all_at(&crc, (self.at + entries) as u64)
     }
 
     /// The place of the bytes, for people.

@@ -8,7 +8,7 @@
 //! In reading order:
 //! - [`DiskLog`] is the engine: the guarantees of [`EventLog`], retention, sizes and counters.
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
-//! - `hot`, `files`, `scan`, `repair` are raft-engine and the code around it that makes it fail safely.
+//! - `hot`, `files`, `scan`, `repair`, `listing` are raft-engine and the code around it that makes it fail safely.
 //! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
 //! - `quarantine` keeps copies of damaged bytes before they are changed, `witness` detects files that end early or are missing.
 //! - [`ArchiveLog`] is the fallback when the hot log cannot be opened: ended sessions, read only.
@@ -31,6 +31,7 @@ pub mod faults;
 mod files;
 mod hot;
 mod inbox;
+mod listing;
 mod lock;
 mod open;
 mod private;
@@ -52,6 +53,7 @@ use std::sync::mpsc::{Sender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use agentbench_disk::{Disk, RealDisk};
 use agentbench_event_log::{
     Append, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading, Retention,
 };
@@ -75,6 +77,7 @@ const CHANGE_LOCKS: usize = 64;
 pub struct DiskLog {
     shared: Arc<EngineState>,
     changes: [Mutex<()>; CHANGE_LOCKS],
+    disk: Arc<dyn Disk>,
     hot_dir: PathBuf,
     writer: Option<JoinHandle<()>>,
     cleaner: Option<(Sender<()>, JoinHandle<()>)>,
@@ -108,13 +111,25 @@ impl DiskLog {
         config: DiskConfig,
         faults: Arc<faults::Faults>,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        open::open(config, faults)
+        open::open(config, open::Ground { disk: Arc::new(RealDisk), is_real: true, faults })
+    }
+
+    /// Opens with the hot log's files on another disk, in the folder `config.dir` joined with `hot`.
+    ///
+    /// Everything that is done to those files goes to this disk: raft-engine's reads and writes, checks and repairs before it
+    /// starts, syncs of files. On the operating system's disk, in `config.dir`, remain: the lock, the witness,
+    /// the archive, the quarantine, and empty files in `hot/` that only show raft-engine the names.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(config: DiskConfig, disk: Arc<dyn Disk>) -> Result<(Self, RecoveryReport), OpenError> {
+        open::open(config, open::Ground { disk, is_real: false, faults: Arc::default() })
     }
 
     /// The disk usage. Reads the sizes of the hot log's few files.
     pub fn disk_usage(&self) -> DiskUsage {
         DiskUsage {
-            hot_bytes: open::bytes_in(&self.hot_dir),
+            hot_bytes: open::bytes_in(&*self.disk, &self.hot_dir),
             archive_bytes: self.shared.archive.bytes(),
             archived: self.shared.archive.len(),
         }

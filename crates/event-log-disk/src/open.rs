@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use agentbench_disk::Disk;
 use agentbench_event_log::Health;
 
 use crate::DiskLog;
@@ -20,10 +21,11 @@ use crate::lock::DirLock;
 use crate::quarantine::Quarantine;
 use crate::record::LogRecord;
 use crate::removed::Removed;
+use crate::scan::Repairs;
 use crate::table::{LiveLog, LiveLogs, Logs};
 use crate::witness::{End, Ends, Witness};
 use crate::writer::{EngineState, Writer};
-use crate::{inbox, private, reading, scan, stats, witness};
+use crate::{inbox, listing, private, reading, scan, stats, witness};
 
 /// Interval for writing the witness while the log grows: it cannot detect the loss of what was written after it, and one short
 /// write per second costs nothing.
@@ -38,17 +40,27 @@ struct FoundLog {
     last: Option<EntryHeader>,
 }
 
-pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, RecoveryReport), OpenError> {
+/// What the hot log's files are on.
+pub(crate) struct Ground {
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Whether `disk` is the operating system's.
+    pub(crate) is_real: bool,
+    pub(crate) faults: Arc<Faults>,
+}
+
+pub(crate) fn open(config: DiskConfig, ground: Ground) -> Result<(DiskLog, RecoveryReport), OpenError> {
     let begun = Instant::now();
     check(&config)?;
     let hot_dir = config.dir.join("hot");
+    let disk = ground.disk.clone();
+    disk.create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
     private::create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
     private::close_dir(&config.dir);
     let lock = DirLock::take(&config.dir)?;
     let mut damage = Vec::new();
-    let mut quarantine = Quarantine::new(&config.dir);
+    let mut quarantine = Quarantine::new(disk.clone(), &config.dir);
     let witnessed_at = witness::read(&config.dir).ok().flatten().map(|testimony| testimony.at_ms);
-    let (hot, missing) = open_hot(&hot_dir, &config, faults, &mut quarantine, &mut damage).inspect_err(|_| {
+    let (hot, missing) = open_hot(&hot_dir, &config, ground, &mut quarantine, &mut damage).inspect_err(|_| {
         if let Err(error) = quarantine.put_back() {
             tracing::error!(%error, "the hot log's files could not be restored to their previous state; their damaged bytes are in quarantine/");
         }
@@ -62,7 +74,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let mut report = RecoveryReport {
         sessions: logs.len() + archive.len(),
         frames: logs.values().map(|log| log.head_ordinal + 1 - log.first_ordinal).sum(),
-        bytes: bytes_in(&hot_dir),
+        bytes: bytes_in(&*disk, &hot_dir),
         damage,
         missing,
         witnessed_at,
@@ -90,6 +102,7 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
     let mut log = DiskLog {
         shared: shared.clone(),
         changes: std::array::from_fn(|_| std::sync::Mutex::default()),
+        disk,
         hot_dir,
         writer: None,
         cleaner: None,
@@ -123,22 +136,27 @@ pub(crate) fn open(config: DiskConfig, faults: Arc<Faults>) -> Result<(DiskLog, 
 fn open_hot(
     hot_dir: &Path,
     config: &DiskConfig,
-    faults: Arc<Faults>,
+    ground: Ground,
     quarantine: &mut Quarantine,
     damage: &mut Vec<Damage>,
 ) -> Result<(Hot, Vec<Damage>), OpenError> {
-    let found = scan::make_whole(hot_dir, quarantine, damage)?;
-    let missing = compare_with_witness(&config.dir, &found, damage);
+    let promised = read_witness(&config.dir, damage);
+    let mut repairs = Repairs { disk: &*ground.disk, quarantine, damage };
+    let found = scan::make_whole(hot_dir, &mut repairs)?;
+    let missing = promised.map_or_else(Vec::new, |promised| what_is_missing(&config.dir, promised, &found));
     if !missing.is_empty() {
         // The first commit overwrites it; its record may be needed longer.
-        let length = fs::metadata(witness::path(&config.dir)).map_or(0, |metadata| metadata.len());
-        if let Err(error) = quarantine.keep(&witness::path(&config.dir), 0, length) {
+        if let Err(error) = quarantine.keep_file(&witness::path(&config.dir)) {
             tracing::warn!(%error, "the witness of the hot log cannot be kept");
         }
     }
     let newest = |ends: &[End]| ends.last().copied().unwrap_or_default();
     let ends = Ends { append: newest(&found.append), rewrite: newest(&found.rewrite) };
-    let hot = Hot::open(hot_dir, config, Arc::new(HotFiles::new(faults, ends)))?;
+    if !ground.is_real {
+        listing::show(&*ground.disk, hot_dir).map_err(OpenError::io(hot_dir))?;
+    }
+    let files = HotFiles::new(ground.disk, ground.faults, ends);
+    let hot = Hot::open(hot_dir, config, Arc::new(files))?;
     // Not all of them are created by our code, and older versions created them with default permissions.
     private::close_dir(hot_dir);
     for file in fs::read_dir(hot_dir).into_iter().flatten().flatten() {
@@ -147,21 +165,21 @@ fn open_hot(
     Ok((hot, missing))
 }
 
-/// What was promised but is not in the files. An unreadable witness counts as damage, and nothing is compared.
-fn compare_with_witness(dir: &Path, found: &scan::FoundEnds, damage: &mut Vec<Damage>) -> Vec<Damage> {
-    let saw = match witness::read(dir) {
-        Ok(Some(testimony)) => testimony.ends,
-        Ok(None) => return Vec::new(),
-        Err(what) => {
-            damage.push(Damage {
-                place: witness::path(dir).display().to_string(),
-                what: format!(
-                    "the witness of the hot log cannot be read ({what}): it is unknown whether files end early"
-                ),
-            });
-            return Vec::new();
-        }
-    };
+/// The promised ends of the files. An unreadable witness counts as damage, and nothing is compared.
+fn read_witness(dir: &Path, damage: &mut Vec<Damage>) -> Option<Ends> {
+    witness::read(dir).map(|testimony| Some(testimony?.ends)).unwrap_or_else(|what| {
+        damage.push(Damage {
+            place: witness::path(dir).display().to_string(),
+            what: format!(
+                "the witness of the hot log cannot be read ({what}): it is unknown whether files end early"
+            ),
+        });
+        None
+    })
+}
+
+/// What was promised but is not in the files.
+fn what_is_missing(dir: &Path, saw: Ends, found: &scan::FoundEnds) -> Vec<Damage> {
     let queues =
         [("hot/*.raftlog", saw.append, &found.append), ("hot/*.rewrite", saw.rewrite, &found.rewrite)];
     let missing = queues.into_iter().filter_map(|(place, saw, found)| {
@@ -330,8 +348,7 @@ fn remove_leftovers(hot: &Hot, leftovers: &[u64]) {
     }
 }
 
-/// Total size of the files in a directory in bytes, ignoring files that vanish meanwhile.
-pub(crate) fn bytes_in(dir: &Path) -> u64 {
-    let files = fs::read_dir(dir).into_iter().flatten().flatten();
-    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+/// Total size of the files in a directory in bytes; 0 if it cannot be read.
+pub(crate) fn bytes_in(disk: &dyn Disk, dir: &Path) -> u64 {
+    disk.list(dir).unwrap_or_default().iter().map(|file| file.len).sum()
 }

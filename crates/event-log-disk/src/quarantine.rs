@@ -5,11 +5,13 @@
 //! ```
 //! A copy is named by its content, so the same damage, found at each start, is stored once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use agentbench_disk::{Disk, Opening, folder_of};
 
 use crate::private;
 
@@ -19,6 +21,8 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// The quarantine of a data folder, and the copies made since it was opened.
 pub(crate) struct Quarantine {
+    /// Where the files are that are copied. The copies are on the operating system's disk.
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     max_bytes: u64,
     copies: Vec<Copy>,
@@ -33,29 +37,35 @@ struct Copy {
 
 impl Quarantine {
     /// For the data folder `dir`; nothing is created until there is something to keep.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.join("quarantine"), max_bytes: MAX_BYTES, copies: Vec::new() }
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Self { disk, dir: dir.join("quarantine"), max_bytes: MAX_BYTES, copies: Vec::new() }
     }
 
     /// Copies the bytes `begin..end` of a file and makes the copy durable. Returns its name for messages.
     pub(crate) fn keep(&mut self, path: &Path, begin: u64, end: u64) -> io::Result<String> {
-        let mut bytes = Vec::new();
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(begin))?;
-        file.take(end.saturating_sub(begin)).read_to_end(&mut bytes)?;
+        let file = self.disk.open(path, Opening::Existing)?;
+        let len = file.len()?.min(end).saturating_sub(begin);
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, begin)?;
         let copy = keep_bytes(&self.dir, self.max_bytes, path, begin, &bytes)?;
         let name = shown(&copy);
         self.copies.push(Copy { file: path.to_owned(), begin, bytes: copy });
         Ok(name)
     }
 
+    /// Keeps a whole file of the operating system's disk that is about to be replaced. It is not put back.
+    pub(crate) fn keep_file(&self, path: &Path) -> io::Result<()> {
+        keep_bytes(&self.dir, self.max_bytes, path, 0, &fs::read(path)?).map(drop)
+    }
+
     /// Restores the copied bytes, newest first, so that a failed start leaves the files as it found them.
     pub(crate) fn put_back(&self) -> io::Result<()> {
         for Copy { file, begin, bytes } in self.copies.iter().rev() {
             let bytes = fs::read(bytes)?;
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
-            file.write_all_at(&bytes, *begin)?;
-            file.sync_data()?;
+            let restored = self.disk.open(file, Opening::Any)?;
+            restored.write_all_at(&bytes, *begin)?;
+            restored.sync()?;
+            self.disk.sync_dir(folder_of(file))?;
         }
         Ok(())
     }
@@ -111,6 +121,8 @@ fn shown(copy: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use agentbench_disk::RealDisk;
+
     use super::*;
 
     #[test]
@@ -119,7 +131,7 @@ mod tests {
         let (one, two) = (folder.path().join("1.raftlog"), folder.path().join("2.raftlog"));
         fs::write(&one, b"0123456789").unwrap();
         fs::write(&two, b"abc").unwrap();
-        let mut quarantine = Quarantine::new(folder.path());
+        let mut quarantine = Quarantine::new(Arc::new(RealDisk), folder.path());
         let name = quarantine.keep(&one, 4, 10).unwrap();
         assert_eq!(fs::read(folder.path().join(&name)).unwrap(), b"456789");
         assert_eq!(quarantine.keep(&one, 4, 10).unwrap(), name, "the same bytes are kept once");
@@ -138,7 +150,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("1.raftlog");
         fs::write(&file, [7; 100]).unwrap();
-        let mut quarantine = Quarantine { max_bytes: 100, ..Quarantine::new(folder.path()) };
+        let mut quarantine =
+            Quarantine { max_bytes: 100, ..Quarantine::new(Arc::new(RealDisk), folder.path()) };
         let mut names = Vec::new();
         for begin in [0, 40, 41] {
             names.push(quarantine.keep(&file, begin, begin + 40).unwrap());

@@ -5,8 +5,7 @@
 //! frames are recovered, and a damaged frame fails its own checksum when it is read. What was only in the footer
 //! is lost: summaries, trims and deletions of that moment. A trimmed or deleted log may reappear; that is reported.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use agentbench_disk::DiskFile;
 
 use crate::entry::{EntryHeader, HEADER};
 use crate::scan::{BATCH_HEADER, CHECKSUM};
@@ -27,7 +26,7 @@ struct FoundEntry {
 /// Turns the bytes `begin..end` of a file, which contain no whole batch, into one batch with the entries found there.
 /// Returns what was done, or why it is impossible.
 pub(crate) fn repair(
-    file: &File,
+    file: &dyn DiskFile,
     number: u64,
     begin: usize,
     end: usize,
@@ -52,7 +51,7 @@ pub(crate) fn repair(
     header[..8].copy_from_slice(&((end - begin) as u64 * 256).to_be_bytes());
     header[8..].copy_from_slice(&((BATCH_HEADER + footer_at) as u64).to_be_bytes());
     file.write_all_at(&bytes, begin as u64)?;
-    file.sync_data()?;
+    file.sync()?;
     Ok(Ok(format!(
         "a batch of {} bytes is damaged; {} frames in it were recovered, and what was recorded with them (summaries, \
          trims, deletions) is lost",

@@ -12,9 +12,9 @@
 //! ```
 //! raft-engine's numbers up to here are big-endian, its checksums little-endian.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use agentbench_disk::{Disk, DiskFile, Listed, Opening};
 
 use crate::config::{Damage, OpenError};
 use crate::quarantine::Quarantine;
@@ -27,6 +27,8 @@ pub(crate) const FILE_HEADER: usize = MAGIC.len() + 16;
 pub(crate) const BATCH_HEADER: usize = 16;
 /// Length of a checksum.
 pub(crate) const CHECKSUM: usize = 4;
+/// Extensions of the files of raft-engine's two queues: the one that batches are appended to, and the one that old ones are moved to.
+pub(crate) const QUEUES: [&str; 2] = ["raftlog", "rewrite"];
 /// Maximum size of a batch; a larger one is damage.
 const MAX_BATCH: usize = 1 << 31;
 
@@ -38,14 +40,15 @@ pub(crate) struct FoundEnds {
 }
 
 /// Repairs of the files, and the report of them.
-struct Repairs<'a> {
-    quarantine: &'a mut Quarantine,
-    damage: &'a mut Vec<Damage>,
+pub(crate) struct Repairs<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) quarantine: &'a mut Quarantine,
+    pub(crate) damage: &'a mut Vec<Damage>,
 }
 
 impl Repairs<'_> {
     /// Copies bytes that are about to be changed; without the copy they are not changed.
-    fn keep(&mut self, path: &Path, begin: usize, end: usize) -> Result<String, OpenError> {
+    pub(crate) fn keep(&mut self, path: &Path, begin: usize, end: usize) -> Result<String, OpenError> {
         let kept = self.quarantine.keep(path, begin as u64, end as u64);
         kept.map(|name| format!("the original bytes are in {name}")).map_err(|error| OpenError::Damaged {
             place: format!("{} at byte {begin}", path.display()),
@@ -53,35 +56,30 @@ impl Repairs<'_> {
         })
     }
 
-    fn report(&mut self, path: &Path, at: usize, what: String) {
+    pub(crate) fn report(&mut self, path: &Path, at: usize, what: String) {
         self.damage.push(Damage { place: format!("{} at byte {at}", path.display()), what });
     }
 }
 
-/// Checks all files of the hot log and repairs them. Damage is added to `damage`, and changed bytes are
-/// copied to the quarantine first.
-pub(crate) fn make_whole(
-    dir: &Path,
-    quarantine: &mut Quarantine,
-    damage: &mut Vec<Damage>,
-) -> Result<FoundEnds, OpenError> {
-    let mut repairs = Repairs { quarantine, damage };
+/// Checks all files of the hot log and repairs them. Damage is reported, and changed bytes are copied to the quarantine first.
+pub(crate) fn make_whole(dir: &Path, repairs: &mut Repairs<'_>) -> Result<FoundEnds, OpenError> {
     let mut check = |extension| {
-        let files = files(dir, extension)?;
+        let files = files(repairs.disk, dir, extension)?;
         let mut ends = Vec::with_capacity(files.len());
         for (at, (number, path)) in files.iter().enumerate() {
-            let end = check_file(path, *number, at + 1 == files.len(), &mut repairs)?;
+            let end = check_file(path, *number, at + 1 == files.len(), repairs)?;
             ends.extend(end.map(|bytes| End { number: *number, bytes: bytes as u64 }));
         }
         Ok(ends)
     };
-    Ok(FoundEnds { append: check("raftlog")?, rewrite: check("rewrite")? })
+    let [append, rewrite] = QUEUES;
+    Ok(FoundEnds { append: check(append)?, rewrite: check(rewrite)? })
 }
 
-fn files(dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, OpenError> {
+/// The files of one queue with their numbers, in order.
+pub(crate) fn files(disk: &dyn Disk, dir: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, OpenError> {
     let mut files = Vec::new();
-    for file in fs::read_dir(dir).map_err(OpenError::io(dir))? {
-        let path = file.map_err(OpenError::io(dir))?.path();
+    for Listed { path, .. } in disk.list(dir).map_err(OpenError::io(dir))? {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         if let (Some(number), true) = (number, path.extension().is_some_and(|found| found == extension)) {
             files.push((number, path));
@@ -105,8 +103,8 @@ fn check_file(
     repairs: &mut Repairs<'_>,
 ) -> Result<Option<usize>, OpenError> {
     let io = OpenError::io;
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io(path))?;
-    let mut view = View::new(&file).map_err(io(path))?;
+    let file = repairs.disk.open(path, Opening::Existing).map_err(io(path))?;
+    let mut view = View::new(&*file).map_err(io(path))?;
     if !view.has_file_header().map_err(io(path))? {
         let next = view.find_batch(FILE_HEADER, number).map_err(io(path))?;
         if newest && next.is_none() {
@@ -115,7 +113,7 @@ fn check_file(
                 let kept = repairs.keep(path, 0, view.size)?;
                 repairs.report(path, 0, format!("a file that had just been started was removed; {kept}"));
             }
-            fs::remove_file(path).map_err(io(path))?;
+            repairs.disk.remove(path).map_err(io(path))?;
             return Ok(None);
         }
         return Err(OpenError::Damaged {
@@ -143,19 +141,19 @@ fn check_file(
                         format!("the last write was cut short; {count} bytes removed; {kept}"),
                     );
                 }
-                file.set_len(at as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
+                file.set_len(at as u64).and_then(|()| file.sync()).map_err(io(path))?;
                 view.size = at;
             }
             found => {
                 let end = found.unwrap_or(view.size);
                 let kept = repairs.keep(path, at, end)?;
-                let repaired = crate::repair::repair(&file, number, at, end).map_err(io(path))?;
+                let repaired = crate::repair::repair(&*file, number, at, end).map_err(io(path))?;
                 let what = repaired.map_err(|what| OpenError::Damaged {
                     place: format!("{} at byte {at}", path.display()),
                     what: what.into(),
                 })?;
                 repairs.report(path, at, format!("{what}; {kept}"));
-                view = View::new(&file).map_err(io(path))?;
+                view = View::new(&*file).map_err(io(path))?;
                 last = None;
                 at = end;
             }
@@ -166,13 +164,13 @@ fn check_file(
     if !view.entries_are_whole(&last).map_err(io(path))? {
         let kept = repairs.keep(path, last.begin, last.begin + last.length)?;
         if newest {
-            file.set_len(last.begin as u64).and_then(|()| file.sync_data()).map_err(io(path))?;
+            file.set_len(last.begin as u64).and_then(|()| file.sync()).map_err(io(path))?;
             let what = format!("the last write was cut short; {} bytes removed; {kept}", last.length);
             repairs.report(path, last.begin, what);
             // The one before may be affected as well.
             return check_file(path, number, newest, repairs);
         }
-        view.sign_entries(&file, &last).map_err(io(path))?;
+        view.sign_entries(&*file, &last).map_err(io(path))?;
         let what = format!("frames in this batch are damaged; the others stay readable; {kept}");
         repairs.report(path, last.begin, what);
     }
@@ -189,9 +187,9 @@ pub(crate) struct Batch {
 }
 
 /// A view of a file, read in large steps where batches are small.
-struct View<'a> {
-    file: &'a File,
-    size: usize,
+pub(crate) struct View<'a> {
+    file: &'a dyn DiskFile,
+    pub(crate) size: usize,
     buffer: Vec<u8>,
     offset: usize,
 }
@@ -199,8 +197,8 @@ struct View<'a> {
 impl<'a> View<'a> {
     const STEP: usize = 128 << 10;
 
-    fn new(file: &'a File) -> std::io::Result<Self> {
-        let size = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+    pub(crate) fn new(file: &'a dyn DiskFile) -> std::io::Result<Self> {
+        let size = usize::try_from(file.len()?).map_err(std::io::Error::other)?;
         Ok(Self { file, size, buffer: Vec::new(), offset: 0 })
     }
 
@@ -218,7 +216,7 @@ impl<'a> View<'a> {
         Ok(Some(&self.buffer[at - self.offset..][..length]))
     }
 
-    fn has_file_header(&mut self) -> std::io::Result<bool> {
+    pub(crate) fn has_file_header(&mut self) -> std::io::Result<bool> {
         let header = self.bytes(0, FILE_HEADER)?;
         Ok(header.is_some_and(|header| {
             header.starts_with(MAGIC)
@@ -227,7 +225,7 @@ impl<'a> View<'a> {
     }
 
     /// The batch that begins at `at`, if its header and footer are intact.
-    fn batch(&mut self, at: usize, number: u64) -> std::io::Result<Option<Batch>> {
+    pub(crate) fn batch(&mut self, at: usize, number: u64) -> std::io::Result<Option<Batch>> {
         let Some((length, footer)) = self.bytes(at, BATCH_HEADER)?.and_then(decode_header) else {
             return Ok(None);
         };
@@ -239,7 +237,7 @@ impl<'a> View<'a> {
     }
 
     /// The first whole batch that begins at `from` or later.
-    fn find_batch(&mut self, from: usize, number: u64) -> std::io::Result<Option<usize>> {
+    pub(crate) fn find_batch(&mut self, from: usize, number: u64) -> std::io::Result<Option<usize>> {
         for at in from..self.size.saturating_sub(BATCH_HEADER) {
             // The header alone rules out most places, without moving the view.
             if self.bytes(at, BATCH_HEADER)?.and_then(decode_header).is_some()
@@ -256,7 +254,7 @@ impl<'a> View<'a> {
         Ok(self.bytes(at, rest)?.is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0)))
     }
 
-    fn entries_are_whole(&mut self, batch: &Batch) -> std::io::Result<bool> {
+    pub(crate) fn entries_are_whole(&mut self, batch: &Batch) -> std::io::Result<bool> {
         let length = batch.footer - BATCH_HEADER;
         if length == 0 {
             return Ok(true);
@@ -266,14 +264,14 @@ impl<'a> View<'a> {
         Ok(split.is_some_and(|(entries, crc)| crc32fast::hash(entries) == u32::from_le_bytes(*crc)))
     }
 
-    fn sign_entries(&mut self, file: &File, batch: &Batch) -> std::io::Result<()> {
+    fn sign_entries(&mut self, file: &dyn DiskFile, batch: &Batch) -> std::io::Result<()> {
         let length = batch.footer - BATCH_HEADER;
         let begin = batch.begin + BATCH_HEADER;
         let bytes = self.bytes(begin, length)?.and_then(|bytes| bytes.split_last_chunk::<CHECKSUM>());
         let Some((entries, _)) = bytes else { return Ok(()) };
         let crc = crc32fast::hash(entries).to_le_bytes();
         file.write_all_at(&crc, (begin + length - CHECKSUM) as u64)?;
-        file.sync_data()
+        file.sync()
     }
 }
 

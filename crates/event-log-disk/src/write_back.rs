@@ -13,7 +13,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -50,10 +49,9 @@ impl WriteBack {
         Ok(Self { inbox })
     }
 
-    /// Watches the file at `path`; `None` if it cannot be opened again, which costs only the pacing.
-    pub(crate) fn watch(&self, path: &Path) -> Option<Notes> {
-        let file = Arc::new(File::open(path).ok()?);
-        Some(Notes { write_back: self.clone(), file, start: 0, end: 0 })
+    /// Watches a file.
+    pub(crate) fn watch(&self, file: File) -> Notes {
+        Notes { write_back: self.clone(), file: Arc::new(file), start: 0, end: 0 }
     }
 }
 
