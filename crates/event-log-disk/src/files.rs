@@ -2,7 +2,7 @@
 //!
 //! It changes how raft-engine accesses files:
 //! - raft-engine panics when an fsync fails. Here the failure is recorded ([`HotFiles::failure`]) and from then on no
-//!   file is removed; the writer checks it before it answers anything, and appends end permanently.
+//!   file is started or removed; the writer checks it before it answers anything, and appends end permanently.
 //! - raft-engine starts a new file on every write that finds the disk full, so that a full disk fills up with empty files.
 //!   Here a full disk has an error text that raft-engine does not recognize, so that it just rolls the write back.
 //! - A batch that fails raft-engine's checksum can be captured ([`capture`]), to find out which frames are affected.
@@ -58,10 +58,10 @@ impl FileState {
         })
     }
 
-    fn removal_allowed(&self) -> Result<()> {
+    fn is_sound(&self) -> Result<()> {
         match self.failure.get() {
             None => Ok(()),
-            Some(failure) => Err(Error::other(format!("no file is removed any more: {failure}"))),
+            Some(failure) => Err(Error::other(format!("no file is started or removed any more: {failure}"))),
         }
     }
 }
@@ -117,6 +117,7 @@ impl FileSystem for HotFiles {
     type Writer = HotWriter;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> Result<HotFile> {
+        self.shared.is_sound()?;
         let (_, error) = self.shared.faults.on_write(1);
         if let Some(error) = error {
             return Err(name_full(error));
@@ -131,12 +132,12 @@ impl FileSystem for HotFiles {
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> Result<()> {
-        self.shared.removal_allowed()?;
+        self.shared.is_sound()?;
         self.shared.disk.remove(path.as_ref())
     }
 
     fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> Result<()> {
-        self.shared.removal_allowed()?;
+        self.shared.is_sound()?;
         self.shared.disk.rename(from.as_ref(), to.as_ref())
     }
 

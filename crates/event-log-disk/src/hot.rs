@@ -146,9 +146,11 @@ impl Hot {
         }
     }
 
-    /// Makes everything written durable.
+    /// Makes everything written durable. That cannot be said any more once a sync has failed, also of an earlier file that
+    /// some of it was written to.
     pub(crate) fn sync(&self) -> Result<(), String> {
-        self.files.sync_appended().map_err(|error| format!("fsync failed: {error}"))
+        self.files.sync_appended().map_err(|error| format!("fsync failed: {error}"))?;
+        self.files.failure().map_or(Ok(()), |failure| Err(failure.to_owned()))
     }
 
     /// Records that everything appended so far is about to be promised. Called by the one appending thread.
