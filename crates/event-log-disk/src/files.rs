@@ -11,14 +11,15 @@
 use std::cell::RefCell;
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use agentbench_disk::{Disk, DiskFile, Opening};
+use agentbench_disk::{Disk, DiskFile, Opening, folder_of};
 use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 
 use crate::faults::Faults;
 use crate::quarantine;
+use crate::scan::FILE_HEADER;
 use crate::witness::{End, Ends};
 use crate::write_back::{Notes, WriteBack};
 
@@ -46,14 +47,20 @@ impl FileState {
         let Some(number) = file.number else { return };
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let end = if file.is_append() { &mut ends.append } else { &mut ends.rewrite };
-        if number >= end.number {
+        // A file without a batch is not missed: it may be one that could not be started.
+        if number == end.number || number > end.number && at > FILE_HEADER {
             *end = End { number, bytes: at as u64 };
         }
     }
 
     fn sync(&self, file: &HotFile) -> Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.faults.on_sync().and_then(|()| file.raw.sync()).inspect_err(|error| {
+        self.noted(self.faults.on_sync().and_then(|()| file.sync_with_name()))
+    }
+
+    /// Records the failure of a sync.
+    fn noted(&self, result: Result<()>) -> Result<()> {
+        result.inspect_err(|error| {
             self.failure.get_or_init(|| format!("fsync failed: {error}"));
         })
     }
@@ -105,9 +112,10 @@ impl HotFiles {
         }
     }
 
-    fn file(&self, path: &Path, raw: Box<dyn DiskFile>) -> HotFile {
+    fn file(&self, path: &Path, raw: Box<dyn DiskFile>, is_new: bool) -> HotFile {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        HotFile { raw, path: path.to_owned(), number, shared: self.shared.clone() }
+        let has_unsynced_name = AtomicBool::new(is_new);
+        HotFile { raw, path: path.to_owned(), number, has_unsynced_name, shared: self.shared.clone() }
     }
 }
 
@@ -123,17 +131,19 @@ impl FileSystem for HotFiles {
             return Err(name_full(error));
         }
         let raw = self.shared.disk.open(path.as_ref(), Opening::Any).map_err(name_full)?;
-        Ok(self.file(path.as_ref(), raw))
+        Ok(self.file(path.as_ref(), raw, true))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> Result<HotFile> {
         // Always writable: a damaged batch is re-signed in its file.
-        Ok(self.file(path.as_ref(), self.shared.disk.open(path.as_ref(), Opening::Existing)?))
+        Ok(self.file(path.as_ref(), self.shared.disk.open(path.as_ref(), Opening::Existing)?, false))
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> Result<()> {
         self.shared.is_sound()?;
-        self.shared.disk.remove(path.as_ref())
+        self.shared.disk.remove(path.as_ref())?;
+        // In the order in which they are removed: files that a power cut brings back must not have a gap before them.
+        self.shared.noted(self.shared.disk.sync_dir(folder_of(path.as_ref())))
     }
 
     fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> Result<()> {
@@ -159,6 +169,8 @@ impl FileSystem for HotFiles {
 pub(crate) struct HotFile {
     raw: Box<dyn DiskFile>,
     path: PathBuf,
+    /// Whether its name may not be durable yet: it was created, and no sync has succeeded since.
+    has_unsynced_name: AtomicBool,
     /// Its number among the files of its queue.
     number: Option<u64>,
     shared: Arc<FileState>,
@@ -168,6 +180,17 @@ impl HotFile {
     /// Whether it belongs to the queue that batches are appended to, not to the one that old ones are moved to.
     fn is_append(&self) -> bool {
         self.path.extension().is_some_and(|extension| extension == "raftlog")
+    }
+
+    /// Makes its bytes durable, and its name if it is new. raft-engine does the latter past its file system, and not for the
+    /// first file of a queue.
+    fn sync_with_name(&self) -> Result<()> {
+        self.raw.sync()?;
+        if self.has_unsynced_name.load(Ordering::Acquire) {
+            self.shared.disk.sync_dir(folder_of(&self.path))?;
+            self.has_unsynced_name.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 }
 
