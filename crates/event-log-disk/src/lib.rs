@@ -9,6 +9,7 @@
 //! - [`DiskLog`] is the engine: the guarantees of [`EventLog`], retention, sizes and counters.
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
 //! - `hot`, `files`, `scan`, `repair`, `listing` are raft-engine and the code around it that makes it fail safely.
+//! - `unpromised` is what a power cut may have left incomplete, and what the last process did not sync.
 //! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
 //! - `quarantine` keeps copies of damaged bytes before they are changed, `witness` detects files that end early or are missing.
 //! - [`ArchiveLog`] is the fallback when the hot log cannot be opened: ended sessions, read only.
@@ -20,8 +21,8 @@
 //! `quarantine/`.
 //!
 //! Absent on purpose: a cache of frames (the server has the newest ones), a timer that enlarges batches (the appends that arrive
-//! during a commit do), and recovery from a failed fsync (the process is restarted, and reads what
-//! the disk really has).
+//! during a commit do), and recovery from a failed fsync (the process is restarted, reads what
+//! is there, and writes again what it cannot know to be on the disk).
 
 mod archive;
 mod archive_only;
@@ -43,6 +44,7 @@ mod repair;
 mod scan;
 mod stats;
 mod table;
+mod unpromised;
 mod witness;
 mod write_back;
 mod writer;
@@ -117,7 +119,7 @@ impl DiskLog {
     /// Opens with the hot log's files on another disk, in the folder `config.dir` joined with `hot`.
     ///
     /// Everything that is done to those files goes to this disk: raft-engine's reads and writes, checks and repairs before it
-    /// starts, syncs of files. On the operating system's disk, in `config.dir`, remain: the lock, the witness,
+    /// starts, syncs of files and of their folder. On the operating system's disk, in `config.dir`, remain: the lock, the witness,
     /// the archive, the quarantine, and empty files in `hot/` that only show raft-engine the names.
     ///
     /// # Errors

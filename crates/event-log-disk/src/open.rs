@@ -25,7 +25,7 @@ use crate::scan::Repairs;
 use crate::table::{LiveLog, LiveLogs, Logs};
 use crate::witness::{End, Ends, Witness};
 use crate::writer::{EngineState, Writer};
-use crate::{inbox, listing, private, reading, scan, stats, witness};
+use crate::{inbox, listing, private, reading, scan, stats, unpromised, witness};
 
 /// Interval for writing the witness while the log grows: it cannot detect the loss of what was written after it, and one short
 /// write per second costs nothing.
@@ -112,6 +112,7 @@ pub(crate) fn open(config: DiskConfig, ground: Ground) -> Result<(DiskLog, Recov
     log.writer = Some(thread("log-writer").spawn(|| writer.run()).map_err(OpenError::io(&config.dir))?);
     let (stop, stopped) = channel();
     let mut witness = Witness::new(&config.dir);
+    witness.begin(shared.hot.promised());
     let cleaner = thread("log-cleaner").spawn(move || {
         let mut purged = Instant::now();
         while stopped.recv_timeout(WITNESS_PERIOD.min(config.purge_interval))
@@ -142,6 +143,9 @@ fn open_hot(
 ) -> Result<(Hot, Vec<Damage>), OpenError> {
     let promised = read_witness(&config.dir, damage);
     let mut repairs = Repairs { disk: &*ground.disk, quarantine, damage };
+    if let Some(promised) = promised {
+        unpromised::cut_off(hot_dir, promised, &mut repairs)?;
+    }
     let found = scan::make_whole(hot_dir, &mut repairs)?;
     let missing = promised.map_or_else(Vec::new, |promised| what_is_missing(&config.dir, promised, &found));
     if !missing.is_empty() {
@@ -155,8 +159,10 @@ fn open_hot(
     if !ground.is_real {
         listing::show(&*ground.disk, hot_dir).map_err(OpenError::io(hot_dir))?;
     }
-    let files = HotFiles::new(ground.disk, ground.faults, ends);
+    let files = HotFiles::new(ground.disk.clone(), ground.faults, ends);
+    let disk = ground.disk;
     let hot = Hot::open(hot_dir, config, Arc::new(files))?;
+    unpromised::make_durable(&*disk, hot_dir, promised)?;
     // Not all of them are created by our code, and older versions created them with default permissions.
     private::close_dir(hot_dir);
     for file in fs::read_dir(hot_dir).into_iter().flatten().flatten() {

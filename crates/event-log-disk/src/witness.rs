@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use agentbench_disk::folder_of;
+
 use crate::private;
 
 const NAME: &str = "hot.witness";
@@ -96,9 +98,25 @@ impl Witness {
         Self { file: None, path: path(dir), written: None }
     }
 
+    /// Writes the first witness of a folder, durably: without one, nothing distinguishes writes that a power cut left incomplete
+    /// from damage.
+    pub(crate) fn begin(&mut self, ends: Ends) {
+        if self.path.exists() {
+            return;
+        }
+        self.note(ends);
+        let synced = self.file.as_ref().map(|file| {
+            file.sync_all()?;
+            File::open(folder_of(&self.path))?.sync_all()
+        });
+        if let Some(Err(error)) = synced {
+            tracing::debug!(%error, "the witness of the hot log cannot be synced");
+        }
+    }
+
     /// Records the ends of the files, if they have changed.
     pub(crate) fn note(&mut self, ends: Ends) {
-        if self.written == Some(ends) || ends == Ends::default() {
+        if self.written == Some(ends) {
             return;
         }
         match self.write(ends) {
