@@ -142,10 +142,12 @@ impl<'a> Reader<'a> {
             dst.put_u8(if is_map { b'{' } else { b'[' });
             return Ok(Some(Open { missing: if is_map { count * 2 } else { count }, is_map }));
         }
-        let at = dst.len();
+        let (at, flaws) = (dst.len(), self.flaws.len());
         self.scalar(dst, marker)?;
         if is_key {
             dst.truncate(at);
+            // The value may have been a flaw of its own, which is gone with it.
+            self.flaws.truncate(flaws);
             dst.put_slice(b"\"\"");
             self.flaw(dst, NO_STRING);
         }
@@ -344,6 +346,17 @@ mod tests {
         assert_eq!(text, r#"{"a":null,"b":null,"":1,"c":null,"d":1e999}"#);
         let before: Vec<&str> = flaws.iter().map(|flaw| &text[flaw.at - 2..flaw.at]).collect();
         assert_eq!(before, ["ll", "ll", "\"\"", "ll"]);
+    }
+
+    #[test]
+    fn a_key_that_json_lacks_is_one_flaw_behind_what_replaces_it() {
+        for key in [&b"\xc4\x02xx"[..], b"\xd4\x01a", b"\xca\x7f\xc0\x00\x00"] {
+            let packed = [b"\x82", key, b"\x01\xa1b\x02"].concat();
+            let mut dst = BytesMut::new();
+            let flaws = intake(&packed, &mut dst, 1024).unwrap();
+            assert_eq!(&dst[..], br#"{"":1,"b":2}"#);
+            assert_eq!(flaws.iter().map(|flaw| flaw.at).collect::<Vec<_>>(), [3], "{key:?}");
+        }
     }
 
     #[test]
