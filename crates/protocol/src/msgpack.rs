@@ -24,7 +24,7 @@ use crate::limits::{MAX_BATCH, MAX_MSGPACK_DEPTH};
 
 pub use pack::Packer;
 
-/// A value that JSON cannot express. `null` replaces it.
+/// A value that JSON cannot express, the first one of its member. `null` replaces it, and an empty string a key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flaw {
     /// Its offset in the text, in bytes.
@@ -38,10 +38,11 @@ pub struct Flaw {
 ///
 /// # Errors
 /// `malformed_json` for bytes that are not one MessagePack value, `payload_too_large` for a text over the limit: a byte of
-/// MessagePack can stand for six of JSON.
+/// MessagePack can stand for six of JSON. `invalid_message` for flaws in more members than messages have.
 pub fn intake(bytes: &[u8], dst: &mut BytesMut, limit: usize) -> Result<Vec<Flaw>, Refusal> {
     let start = dst.len();
-    let mut reader = Reader { bytes, start, end: start.saturating_add(limit), flaws: Vec::new() };
+    let end = start.saturating_add(limit);
+    let mut reader = Reader { bytes, start, end, flaws: Vec::new(), member: 0, flawed: None };
     reader.document(dst)?;
     if reader.bytes.is_empty() { Ok(reader.flaws) } else { Err(malformed("bytes after the value")) }
 }
@@ -67,6 +68,9 @@ fn malformed(what: &str) -> Refusal {
     Refusal::new(ErrorCode::MalformedJson, format!("the message is not valid MessagePack: {what}"))
 }
 
+/// Most flaws of one frame. There is at most one for each key and each value of a member, so `data` and `metadata` of all messages fit.
+const MAX_FLAWS: usize = 4 * MAX_BATCH;
+
 const NO_STRING: &str = "the keys of a map must be strings";
 
 /// A list or map whose values are being read.
@@ -82,6 +86,10 @@ struct Reader<'a> {
     start: usize,
     end: usize,
     flaws: Vec<Flaw>,
+    /// Number of messages and of their members' keys and values so far.
+    member: usize,
+    /// The member of the last flaw.
+    flawed: Option<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -103,6 +111,12 @@ impl<'a> Reader<'a> {
                 let detail = "the message is longer as JSON than a message may be";
                 return Err(Refusal::new(ErrorCode::PayloadTooLarge, detail));
             }
+            if self.flaws.len() > MAX_FLAWS {
+                return Err(Refusal::invalid("", "too many values that JSON does not have"));
+            }
+            // A message is a map, alone or in an array.
+            let around = if open.first().is_some_and(|outer| outer.is_map) { 1 } else { 2 };
+            self.member += usize::from(open.len() <= around);
             let is_key = open.last().is_some_and(|open| open.is_map && open.missing.is_multiple_of(2));
             match self.value(dst, is_key)? {
                 Some(_) if open.len() == MAX_MSGPACK_DEPTH => return Err(malformed("nested too deeply")),
@@ -142,12 +156,13 @@ impl<'a> Reader<'a> {
             dst.put_u8(if is_map { b'{' } else { b'[' });
             return Ok(Some(Open { missing: if is_map { count * 2 } else { count }, is_map }));
         }
-        let (at, flaws) = (dst.len(), self.flaws.len());
+        let (at, flaws, flawed) = (dst.len(), self.flaws.len(), self.flawed);
         self.scalar(dst, marker)?;
         if is_key {
             dst.truncate(at);
             // The value may have been a flaw of its own, which is gone with it.
             self.flaws.truncate(flaws);
+            self.flawed = flawed;
             dst.put_slice(b"\"\"");
             self.flaw(dst, NO_STRING);
         }
@@ -156,8 +171,8 @@ impl<'a> Reader<'a> {
 
     /// Records that a value is missing before the output's end.
     fn flaw(&mut self, dst: &BytesMut, detail: &str) {
-        // One is enough to refuse a message; the limit bounds the cost of a frame full of them.
-        if self.flaws.len() < MAX_BATCH {
+        // One is enough to refuse a message. A member with many must not hide those of later messages.
+        if self.flawed.replace(self.member) != Some(self.member) {
             let at = dst.len() - self.start;
             self.flaws.push(Flaw { at, refusal: Refusal::invalid("data", detail) });
         }
@@ -346,6 +361,23 @@ mod tests {
         assert_eq!(text, r#"{"a":null,"b":null,"":1,"c":null,"d":1e999}"#);
         let before: Vec<&str> = flaws.iter().map(|flaw| &text[flaw.at - 2..flaw.at]).collect();
         assert_eq!(before, ["ll", "ll", "\"\"", "ll"]);
+    }
+
+    #[test]
+    fn no_message_of_a_batch_hides_the_flaws_of_a_later_one() {
+        // {"data": {"list": [nan × 1500]}} and {"data": {"x": nan}}
+        let nan = b"\xca\x7f\xc0\x00\x00";
+        let many = [&b"\x81\xa4data\x81\xa4list\xdc\x05\xdc"[..], &nan.repeat(1500)].concat();
+        let one = [&b"\x81\xa4data\x81\xa1x"[..], nan].concat();
+        let mut dst = BytesMut::new();
+        let flaws = intake(&[&b"\x92"[..], &many, &one].concat(), &mut dst, 1 << 20).unwrap();
+        assert_eq!(flaws.last().unwrap().at, dst.len() - b"}}]".len());
+        assert!(flaws.len() < 5, "a list is flawed once");
+
+        // A frame with more flawed members than any sender has is refused as a whole.
+        let members = [&b"\xde\x13\x88"[..], &[&b"\xa1x"[..], nan].concat().repeat(5000)].concat();
+        let refusal = intake(&members, &mut dst, 1 << 20).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::InvalidMessage);
     }
 
     #[test]
