@@ -72,25 +72,31 @@ fn hint(what: &str, path: &Path) -> String {
 /// # Errors
 /// The file cannot be read, is not a report, or has a version that cannot be compared with this one.
 pub fn read_report(path: &Path) -> anyhow::Result<Report> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse_report(&text, &path.display().to_string())
+}
+
+/// Parses the text of a `report.json`; `place` is where it was found.
+///
+/// # Errors
+/// It is not a report, or has a version that cannot be compared with this one.
+pub fn parse_report(text: &str, place: &str) -> anyhow::Result<Report> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
     }
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let Version { version } = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a report: give the report.json of a run", path.display()))?;
+    let Version { version } = serde_json::from_str(text)
+        .with_context(|| format!("{place} is not a report: give the report.json of a run"))?;
     match version {
         REPORT_VERSION => {}
         older if older < REPORT_VERSION => bail!(
-            "{} is a report of version {older}, and this suite reads version {REPORT_VERSION}: run the baseline again with this suite",
-            path.display()
+            "{place} is a report of version {older}, and this suite reads version {REPORT_VERSION}: run the baseline again with this suite"
         ),
         newer => bail!(
-            "{} is a report of version {newer}, made by a newer suite; this one reads version {REPORT_VERSION}: use the newer suite",
-            path.display()
+            "{place} is a report of version {newer}, made by a newer suite; this one reads version {REPORT_VERSION}: use the newer suite"
         ),
     }
-    serde_json::from_str(&text).with_context(|| format!("{} is a damaged report", path.display()))
+    serde_json::from_str(text).with_context(|| format!("{place} is a damaged report"))
 }
 
 /// Writes a scenario's histories and returns their folder.

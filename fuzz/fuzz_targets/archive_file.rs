@@ -1,0 +1,5 @@
+//! [`archive_file`](agentbench_fuzz_targets::targets::archive_file), by libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| agentbench_fuzz_targets::targets::archive_file(data));

@@ -1,0 +1,5 @@
+//! [`log_frame`](agentbench_fuzz_targets::targets::log_frame), by libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| agentbench_fuzz_targets::targets::log_frame(data));

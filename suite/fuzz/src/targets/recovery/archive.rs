@@ -1,0 +1,120 @@
+//! One file of the archive, whose checksums may fit what is in it.
+
+use std::ops::Range;
+
+use agentbench_event_log::{EventLog, LogError, ReadLimit};
+use agentbench_event_log_disk::{ArchiveLog, OpenError};
+
+use super::{Seed, folder};
+
+/// Sizes of the format (`archive::format` of the engine).
+const HEADER: usize = 72;
+const INDEX_ENTRY: usize = 40;
+const FOOTER: usize = 24;
+/// Most reads of one log.
+const MAX_READS: usize = 1_000;
+
+/// Any bytes as the file of an archived session.
+///
+/// Input: which checksums are made anew (bits: header, blocks, index, footer), then the file. Holds if the session is served or not,
+/// and if it is, in whole frames one behind the other, up to its head or to damage that is said.
+pub fn archive_file(input: &[u8]) {
+    let Some((&sealed, file)) = input.split_first() else { return };
+    let mut file = file.to_vec();
+    seal(&mut file, sealed);
+    let place = tempfile::tempdir().expect("a folder for a moment");
+    let (name, _) = sample();
+    folder::write(place.path(), &[(name.clone(), file)]);
+    let why = OpenError::Config("only the archive is read".into());
+    let Ok((log, _)) = ArchiveLog::open(&folder::config(place.path()), &why) else { return };
+    for listed in log.list().expect("an open log has a list") {
+        let mut from = 1;
+        for _ in 0..MAX_READS {
+            match log.read(listed.session, from, ReadLimit { bytes: 1, events: 1 }) {
+                Ok(reading) => {
+                    let (Some(first), Some(last)) = (reading.frames.first(), reading.frames.last()) else { break };
+                    assert!((first.first_seq()..=last.last_seq()).contains(&from), "{from} was asked for");
+                    from = last.last_seq() + 1;
+                }
+                Err(LogError::Damaged { to, .. }) if to >= from => from = to.saturating_add(1),
+                Err(LogError::Trimmed { first_seq }) if first_seq > from => from = first_seq,
+                Err(error @ (LogError::Damaged { .. } | LogError::Trimmed { .. } | LogError::NotFound(_))) => {
+                    panic!("at {from}: {error}")
+                }
+                Err(_) => break,
+            }
+            if from > listed.head.seq {
+                break;
+            }
+        }
+    }
+}
+
+/// Makes checksums anew, as far as the file has their places.
+fn seal(file: &mut [u8], which: u8) {
+    if which & 1 != 0 {
+        seal_header(file);
+    }
+    let Some(index) = index(file) else { return };
+    if which & 2 != 0 {
+        index.clone().step_by(INDEX_ENTRY).for_each(|entry| seal_block(file, entry));
+    }
+    let footer = index.end;
+    if which & 4 != 0 {
+        put_crc(file, index, footer + 12);
+    }
+    if which & 8 != 0 {
+        put_crc(file, footer..footer + 16, footer + 16);
+    }
+}
+
+fn seal_header(file: &mut [u8]) {
+    let Some(summary) = number::<4>(file, 12) else { return };
+    let Some(end) = HEADER.checked_add(summary).filter(|end| *end <= file.len()) else { return };
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&file[..HEADER - 8]), &file[HEADER..end]);
+    file[HEADER - 8..HEADER - 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn seal_block(file: &mut [u8], entry: usize) {
+    let (Some(offset), Some(length)) = (number::<8>(file, entry + 16), number::<4>(file, entry + 24)) else { return };
+    if let Some(end) = offset.checked_add(length).filter(|end| *end <= file.len()) {
+        put_crc(file, offset..end, entry + 32);
+    }
+}
+
+/// Where the index stands, if the footer says so.
+fn index(file: &[u8]) -> Option<Range<usize>> {
+    let footer = file.len().checked_sub(FOOTER)?;
+    let length = number::<4>(file, footer + 8)?.checked_mul(INDEX_ENTRY)?;
+    Some(footer.checked_sub(length)?..footer)
+}
+
+/// A little-endian number of `N` bytes.
+fn number<const N: usize>(file: &[u8], at: usize) -> Option<usize> {
+    let bytes = file.get(at..at + N)?;
+    let number = bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    usize::try_from(number).ok()
+}
+
+fn put_crc(file: &mut [u8], of: Range<usize>, at: usize) {
+    let crc = crc32c::crc32c(&file[of]).to_le_bytes();
+    file[at..at + 4].copy_from_slice(&crc);
+}
+
+/// An archived session's file, archived at a fixed time.
+fn sample() -> &'static folder::File {
+    static SAMPLE: std::sync::OnceLock<folder::File> = std::sync::OnceLock::new();
+    SAMPLE.get_or_init(|| {
+        let files = &folder::template().files;
+        let (name, mut file) = files.iter().find(|(name, _)| name.ends_with(".abz")).expect("it has one").clone();
+        file[HEADER - 16..HEADER - 8].copy_from_slice(&1_760_000_000_000_u64.to_le_bytes());
+        seal(&mut file, 1);
+        (name, file)
+    })
+}
+
+/// A file with each selection of new checksums.
+pub(crate) fn seeds() -> Vec<Seed> {
+    let (_, file) = sample();
+    crate::targets::named([0_u8, 1, 12, 14, 15].map(|sealed| (format!("sealed-{sealed:02}"), [&[sealed], &file[..]].concat())))
+}
