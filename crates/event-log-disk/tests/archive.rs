@@ -202,6 +202,32 @@ fn a_file_that_is_gone_is_reported() {
 }
 
 #[test]
+fn a_file_of_another_session_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path());
+        put_round(&log, 2, 1);
+        (0..2).for_each(|number| log.archive(session(number), NOW).unwrap());
+    }
+    // As by a mistake while files are restored from a copy.
+    std::fs::copy(file_of(dir.path(), 1), file_of(dir.path(), 0)).unwrap();
+    let (log, _) = open(dir.path());
+    assert_eq!(read_all(&log, 0), (vec![], vec![(1, 2)]));
+    assert_eq!(read_all(&log, 1).0, [nth(1, 1)]);
+}
+
+#[test]
+fn a_damaged_header_of_a_listed_file_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(archived(dir.path()));
+    let mut bytes = std::fs::read(file_of(dir.path(), 1)).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(file_of(dir.path(), 1), bytes).unwrap();
+    let (log, _) = DiskLog::open(config(dir.path())).unwrap();
+    assert_eq!(read_all(&log, 1).0, expected());
+}
+
+#[test]
 fn many_archived_logs_are_read_in_turn() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = DiskLog::open(config(dir.path())).unwrap();

@@ -80,7 +80,10 @@ impl FileWriter {
 
 /// Reads the header of a file.
 pub(crate) fn read_header(path: &Path) -> Result<Header, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    header_of(&File::open(path).map_err(|error| error.to_string())?)
+}
+
+fn header_of(file: &File) -> Result<Header, String> {
     let mut fixed = [0; HEADER];
     file.read_exact_at(&mut fixed, 0).map_err(|error| error.to_string())?;
     let len = Header::encoded_len(&fixed)?;
@@ -124,7 +127,10 @@ impl FileReader {
         let mut index = vec![0; footer.index_length];
         file.read_exact_at(&mut index, footer.index_offset).map_err(unavailable)?;
         let blocks = footer.decode_index(&index).map_err(damaged)?;
-        if !covers(&blocks, header) {
+        // Frames do not say whose they are. A damaged header proves nothing: what it says is in the catalogue, too.
+        let is_another = header_of(&file)
+            .is_ok_and(|found| (found.session, found.epoch) != (header.session, header.epoch));
+        if is_another || !covers(&blocks, header) {
             return Err(damaged("the file contains other events than the catalogue says"));
         }
         Ok(Self { file, blocks, last: Mutex::new(None) })
