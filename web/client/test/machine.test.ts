@@ -72,6 +72,23 @@ describe("events of an earlier life", () => {
   });
 });
 
+describe("a seq that is no whole number", () => {
+  test.each([1.5, -1, Infinity, "4", null])("%s is no entry, no gap and no ack", (seq) => {
+    const pair = Pair.plain();
+    const session = pair.server.prepare(3);
+    const { follow } = pair.follow(session, "start");
+    pair.settle();
+    const odd = seq === Infinity ? "SEQ" : seq;
+    const sent = (message: object): void => pair.machine.received(pair.now(), JSON.stringify(message).replaceAll("\"SEQ\"", "1e999"));
+    sent({ id: "odd", type: "test_event", timestamp: 1, sessionId: session, data: {}, seq: odd, receivedAt: 1 });
+    sent({ id: "m", type: "system_message", timestamp: 1, data: { type: "gap", sessionId: session, fromSeq: 4, toSeq: odd, cause: "overflow" } });
+    sent({ id: "next", type: "test_event", timestamp: 1, sessionId: session, data: {}, seq: 4, receivedAt: 1 });
+    pair.pump();
+    expect(pair.seqs(follow)).toEqual(range(1, 4));
+    expect(pair.words(follow)).toEqual([]);
+  });
+});
+
 describe("a producer that is fenced elsewhere", () => {
   test("comes back after 4409, since its outbox says whose turn it is", () => {
     const pair = Pair.plain({ isFencedElsewhere: true });

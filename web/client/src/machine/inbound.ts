@@ -20,9 +20,9 @@ export function amount(value: unknown, otherwise: number): number {
   return typeof value === "number" && value >= 0 ? value : otherwise;
 }
 
-/** A seq; -1 if it is none. */
+/** A seq, which is a whole number; -1 if it is none. */
 export function seqOf(value: unknown): number {
-  return amount(value, -1);
+  return amount(Number.isInteger(value) && value, -1);
 }
 
 /** The entry of a log that a message is. */
@@ -49,7 +49,7 @@ export function ackedIn(data: Fields): [string, number][] {
 
 export function readGap(data: Fields): GapItem | null {
   const [from, to] = [seqOf(data.fromSeq), seqOf(data.toSeq)];
-  return from < 0 || to < 0 ? null : { type: "gap", from, to, cause: (text(data.cause) || "overflow") as GapCause, history: data.history === true };
+  return Math.min(from, to) < 0 ? null : { type: "gap", from, to, cause: (text(data.cause) || "overflow") as GapCause, history: data.history === true };
 }
 
 export function readFarewell({ code, detail, reconnect, afterMs }: Fields): Farewell {
