@@ -89,6 +89,20 @@ describe("a seq that is no whole number", () => {
   });
 });
 
+describe("a position that a server could not read itself", () => {
+  test.each(["\ud800", "x".repeat(3), { deep: JSON.parse("[".repeat(200) + "]".repeat(200)) as unknown }])("goes back to it in the next join", (lastId) => {
+    const pair = Pair.plain();
+    const session = pair.server.prepare(1);
+    pair.follow(session, "start");
+    pair.carryUp();
+    const id = pair.server.seen.at(-1)?.split(" ")[1];
+    const joined = { type: "session_joined", originalMessageId: id, sessionId: session, epoch: "e", headSeq: 1, from: { epoch: "\ud800", seq: 0, lastId }, recovered: true, session: {} };
+    pair.machine.received(pair.now(), JSON.stringify({ id: "m", type: "system_message", timestamp: 1, data: joined }));
+    pair.cut();
+    expect(() => pair.settleWithin()).not.toThrow();
+  });
+});
+
 describe("a producer that is fenced elsewhere", () => {
   test("comes back after 4409, since its outbox says whose turn it is", () => {
     const pair = Pair.plain({ isFencedElsewhere: true });

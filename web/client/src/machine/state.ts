@@ -136,13 +136,13 @@ export class State {
 
   /**
    * Lists a command for sending, and gives its number; `take` gets the answer, or why there is none. One that `isPassing` ends with
-   * the connection, without a word. Throws `ended`.
+   * the connection, without a word. Throws `ended`. What a user did not write is not checked: a server's own texts go back to it.
    */
   sendCommand(now: Now, data: object, take: Take, isPassing = false): number {
     this.checkOpen();
     const deadline = isPassing ? Infinity : now.at + this.settings.commandTimeout;
     const number = (this.lastNumber += 1);
-    this.pending.set(number, { data: writeObject(data), deadline, take, isPassing, holdUntil: Infinity, sends: 0, refusals: 0, lastRefusal: null });
+    this.pending.set(number, { data: isPassing ? JSON.stringify(data) : writeObject(data), deadline, take, isPassing, holdUntil: Infinity, sends: 0, refusals: 0, lastRefusal: null });
     this.unsent.add(number);
     this.wakeBy(deadline);
     return number;

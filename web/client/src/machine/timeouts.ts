@@ -46,7 +46,7 @@ function connectionTimeout(state: State, now: Now): void {
   const { connection } = state;
   if (!connection) return;
   const deadAt = connection.lastReceived + connection.silence;
-  if (deadAt <= at) return lost(state, now, { detail: "the server was not heard in time" });
+  if (deadAt <= at) return lost(state, now, { detail: "the server did not answer in time" });
   if (connection.nextHeartbeat <= at) {
     connection.isHeartbeatDue = true;
     connection.nextHeartbeat = at + (state.settings.heartbeatInterval ?? Infinity);
