@@ -89,6 +89,22 @@ describe("a seq that is no whole number", () => {
   });
 });
 
+describe("a gap that ends before it begins", () => {
+  test("is none, and no entry is given twice for it", () => {
+    const pair = Pair.plain();
+    const session = pair.server.prepare(4);
+    const { follow } = pair.follow(session, "start");
+    pair.settle();
+    pair.server.say({ type: "gap", sessionId: session, fromSeq: 11, toSeq: 7, cause: "overflow", history: true });
+    for (const number of range(5, 8)) pair.server.publish(session, `e${number}`);
+    pair.server.faults = { deliverTwice: true };
+    pair.server.publish(session, "e9");
+    pair.settle();
+    expect(pair.seqs(follow)).toEqual(range(1, 10));
+    expect(pair.words(follow)).toEqual([]);
+  });
+});
+
 describe("a position that a server could not read itself", () => {
   test.each(["\ud800", "x".repeat(3), { deep: JSON.parse("[".repeat(200) + "]".repeat(200)) as unknown }])("goes back to it in the next join", (lastId) => {
     const pair = Pair.plain();

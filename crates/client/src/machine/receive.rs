@@ -300,6 +300,10 @@ impl<T> Machine<T> {
     }
 
     fn take_gap(&mut self, session: SessionId, gap: Gap) {
+        // It would move the place to before the hole that it says, and the entries in between would be given twice.
+        if gap.from > gap.to {
+            return;
+        }
         let is_replayed = self.replay_gap(session, &gap);
         let Some((_, follow)) = self.follow_of(Some(session)) else { return };
         if is_replayed && follow.has(gap.to) {

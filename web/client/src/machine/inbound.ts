@@ -47,9 +47,10 @@ export function ackedIn(data: Fields): [string, number][] {
   return pairs.filter((pair): pair is [string, number] => Array.isArray(pair) && seqOf(pair[1]) >= 0);
 }
 
+/** A gap, if it is one: of one that ends before it begins, nobody knows what is missing. */
 export function readGap(data: Fields): GapItem | null {
   const [from, to] = [seqOf(data.fromSeq), seqOf(data.toSeq)];
-  return Math.min(from, to) < 0 ? null : { type: "gap", from, to, cause: (text(data.cause) || "overflow") as GapCause, history: data.history === true };
+  return from > to || from < 0 ? null : { type: "gap", from, to, cause: (text(data.cause) || "overflow") as GapCause, history: data.history === true };
 }
 
 export function readFarewell({ code, detail, reconnect, afterMs }: Fields): Farewell {

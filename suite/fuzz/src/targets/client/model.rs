@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use agentbench_client::machine::Output;
-use agentbench_client::{GapCause, Item};
+use agentbench_client::{GapCause, Item, SystemMessage};
 
 use super::{FOLLOW, REPLAY};
 
@@ -70,8 +70,18 @@ impl Model {
     pub(super) fn take(&mut self, output: Output<u64>) {
         self.told.push(format!("{output:?}"));
         match output {
-            Output::Published { ticket, .. } => assert!(self.publishes.remove(&ticket), "two outcomes of {ticket}"),
-            Output::Reply { key, .. } => assert!(self.commands.remove(&key), "two replies to {key}"),
+            Output::Published { ticket, .. } => {
+                assert!(self.publishes.remove(&ticket), "two outcomes of {ticket}")
+            }
+            Output::Reply { key, reply } => {
+                assert!(self.commands.remove(&key), "two replies to {key}");
+                if let (Some(place), Ok(reply)) =
+                    (self.follow.as_mut().filter(|_| key == self.follow_key), reply)
+                    && let SystemMessage::SessionJoined(joined) = *reply
+                {
+                    place.next = joined.from.seq.checked_add(1);
+                }
+            }
             Output::FollowEnded { follow, .. } if follow == FOLLOW => {
                 assert!(self.follow.take().is_some(), "a follow ends twice");
             }
@@ -100,10 +110,15 @@ impl Place {
                 self.next = seq.checked_add(1);
                 assert!(self.had.insert(seq), "entry {seq} twice");
             }
-            Item::Late(entry) => assert!(self.had.insert(entry.seq), "entry {} twice, the second time late", entry.seq),
+            Item::Late(entry) => {
+                assert!(self.had.insert(entry.seq), "entry {} twice, the second time late", entry.seq)
+            }
             Item::Violation(hole) => {
                 assert!(hole.got > hole.expected, "a hole of nothing: {hole:?}");
-                assert!(self.next.is_none_or(|next| next == hole.expected), "a hole in the wrong place: {hole:?}");
+                assert!(
+                    self.next.is_none_or(|next| next == hole.expected),
+                    "a hole in the wrong place: {hole:?}"
+                );
                 self.behind_hole = Some(hole.got);
             }
             Item::Gap(gap) if !matches!(gap.cause, GapCause::Epoch | GapCause::Diverged) => {
@@ -115,7 +130,9 @@ impl Place {
                     self.next = gap.to.checked_add(1);
                 }
             }
-            Item::NotRecovered { from, .. } => *self = Self { next: from.seq.checked_add(1), ..Self::default() },
+            Item::NotRecovered { from, .. } => {
+                *self = Self { next: from.seq.checked_add(1), ..Self::default() }
+            }
             Item::Resumed(resumed) => {
                 let next = resumed.from.seq.checked_add(1);
                 assert!(self.next.is_none() || self.next == next, "resumed elsewhere: {resumed:?}");
@@ -128,6 +145,9 @@ impl Place {
     /// Something stands at this seq: the next one, or the one behind a hole that was said.
     fn reach(&mut self, seq: u64, what: &str) {
         let expected = self.behind_hole.take().or(self.next);
-        assert!(expected.is_none_or(|expected| expected == seq), "an {what} at {seq}, and not at {expected:?}");
+        assert!(
+            expected.is_none_or(|expected| expected == seq),
+            "an {what} at {seq}, and not at {expected:?}"
+        );
     }
 }

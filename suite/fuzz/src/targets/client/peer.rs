@@ -111,12 +111,15 @@ impl Peer {
         let mut bytes = bytes.to_vec();
         let mut input = Input::new(&mut bytes);
         loop {
-            let message = decoder.next(&mut input, &mut self.inflater).expect("the client's frames are valid");
+            let message =
+                decoder.next(&mut input, &mut self.inflater).expect("the client's frames are valid");
             let mut json = BytesMut::new();
             match message {
                 None => return,
                 Some(Message::Text(text)) => json.extend_from_slice(text.as_bytes()),
-                Some(Message::Binary(bytes)) => to_json(bytes, &mut json).expect("the client's MessagePack is valid"),
+                Some(Message::Binary(bytes)) => {
+                    to_json(bytes, &mut json).expect("the client's MessagePack is valid")
+                }
                 Some(_) => continue,
             }
             let text = std::str::from_utf8(&json).expect("JSON is UTF-8");

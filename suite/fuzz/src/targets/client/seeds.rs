@@ -1,9 +1,11 @@
 //! Scripts of conversations, written by playing them: each answer names what the client has just sent.
 
-use agentbench_protocol::event::{AckHead, AckedEvent, EventBody, write_ack, write_error, write_event, write_lifecycle, write_system};
+use agentbench_client::ErrorData;
+use agentbench_protocol::event::{
+    AckHead, AckedEvent, EventBody, write_ack, write_error, write_event, write_lifecycle, write_system,
+};
 use agentbench_protocol::message::{Joined, Transition};
 use agentbench_protocol::{Epoch, ErrorCode, GapCause, Position, SessionInfo, Status, SystemMessage};
-use agentbench_client::ErrorData;
 use bytes::BytesMut;
 
 use super::{Play, session};
@@ -81,7 +83,9 @@ impl Writer {
         let id = self.last("test_event");
         let (session, epoch) = (session().to_string(), EPOCH.to_string());
         let head = AckHead { session: &session, epoch: &epoch, level: "logged" };
-        self.say(|text| write_ack(text, 9, NOW, &head, &AckedEvent { id: &id, seq, duplicate: false, warnings: &[] }));
+        self.say(|text| {
+            write_ack(text, 9, NOW, &head, &AckedEvent { id: &id, seq, duplicate: false, warnings: &[] })
+        });
     }
 
     fn refuse(&mut self, what: &str, code: ErrorCode, retryable: bool) {
@@ -127,7 +131,7 @@ fn gap(from_seq: u64, to_seq: u64) -> SystemMessage {
 /// A follow with a gap, a hole and late entries; acks, refusals, a lost connection, a replay.
 pub(crate) fn seeds() -> Vec<Seed> {
     type Scene = (&'static str, fn(&mut Writer));
-    let scenes: [Scene; 6] = [
+    let scenes: [Scene; 7] = [
         ("follow", |to| {
             to.join(0);
             (1..=3).for_each(|seq| to.event(seq));
@@ -147,6 +151,11 @@ pub(crate) fn seeds() -> Vec<Seed> {
                 let (session, step) = (session().to_string(), SystemMessage::SessionStopped(step));
                 write_lifecycle(text, &session, 11, NOW, "l11", &step, None);
             });
+        }),
+        ("odd-gap", |to| {
+            to.join(4);
+            to.tell(&gap(10, 6));
+            [7, 7, 5, 8].into_iter().for_each(|seq| to.event(seq));
         }),
         ("publish", |to| {
             to.join(0);
@@ -178,7 +187,10 @@ pub(crate) fn seeds() -> Vec<Seed> {
             to.refuse("start_test", ErrorCode::Forbidden, false);
             to.step(&[11, 3]);
             let original_message_id = to.last("refresh_token");
-            to.tell(&SystemMessage::TokenRefreshed { original_message_id, token_expires_at: Some(NOW + 60_000) });
+            to.tell(&SystemMessage::TokenRefreshed {
+                original_message_id,
+                token_expires_at: Some(NOW + 60_000),
+            });
             to.step(&[14, 1]);
             to.step(&[7, 255]);
             to.step(&[14, 0]);
