@@ -39,6 +39,8 @@ cargo xtask TASK
                --against BINARY: old and new in turn, twenty pairs per row, the ratio with its 95 % interval
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
   bench --instructions  instructions per event, by callgrind; --against COMMIT compares with another commit
+  fuzz       feed fuzz targets on stable: `cargo xtask fuzz [TARGET…] [--seconds N] [--seed S]`, ten seconds for each target if not said;
+               --input FILE runs one that has failed, --write-corpus makes the corpora anew, --help shows the rest
   microbench criterion benchmarks of codec, envelope, session and log
   coverage   lines that the tests run, per package, and the files with most uncovered lines; `cargo xtask coverage NAME…`
                measures these crates (agentbench-session) and packages (web/client); not part of ci
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         "serve" => serve(&rest),
         "web" => dashboard::build().and_then(|()| build()).and_then(|()| web::check()),
         "bench" => bench(&rest),
+        "fuzz" => fuzz(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "coverage" => coverage::measure(&rest),
         "ci" => ci(),
@@ -176,6 +179,11 @@ fn bench(rest: &[&str]) -> anyhow::Result<()> {
     cargo(&[&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"], &bins[..]].concat())?;
     let budgets = target().join("release/budgets");
     run(&budgets.to_string_lossy(), rest)
+}
+
+/// Not optimised, as the tests are: overflows and the assertions of debug builds count.
+fn fuzz(rest: &[&str]) -> anyhow::Result<()> {
+    cargo(&[&["run", "-q", "-p", "agentbench-fuzz-targets", "--all-features", "--"], rest].concat())
 }
 
 /// Builds [`binary`].

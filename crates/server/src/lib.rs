@@ -90,6 +90,8 @@ pub use crate::http::openapi::document as openapi;
 pub use crate::opening::Engine;
 pub use crate::ops::liveness::end_process_when_a_worker_panics;
 pub use crate::overview::probe::Probe;
+#[cfg(feature = "fuzzing")]
+pub use crate::transport::fuzzing;
 pub use crate::transport::listen::bind;
 
 /// Why a server does not start.

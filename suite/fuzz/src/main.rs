@@ -1,9 +1,9 @@
 //! Runs targets for a while: `cargo xtask fuzz [TARGET…] [--seconds N] [--seed S]`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::fs;
 
 use agentbench_fuzz_targets::runner::{Limit, corpus_folder, read_corpus, run, try_one};
 use agentbench_fuzz_targets::{Target, targets};
@@ -65,7 +65,8 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<Target>> {
     }
     let find = |name: &String| {
         let known: Vec<_> = targets::all().iter().map(|target| target.name).collect();
-        targets::named_target(name).with_context(|| format!("there is no target {name}; there are {}", known.join(", ")))
+        targets::named_target(name)
+            .with_context(|| format!("there is no target {name}; there are {}", known.join(", ")))
     };
     names.iter().map(find).collect()
 }
@@ -77,16 +78,26 @@ fn holds(target: &Target, arguments: &Arguments, seed: u64) -> anyhow::Result<bo
             let input = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             try_one(target, seed, &input, || path.display().to_string()).map(|()| 1)
         }
-        None => run(target, &read_corpus(target.name)?, seed, Limit::Time(Duration::from_secs(arguments.seconds))),
+        None => {
+            run(target, &read_corpus(target.name)?, seed, Limit::Time(Duration::from_secs(arguments.seconds)))
+        }
     };
     match outcome {
         Ok(inputs) => {
-            println!("{:<22}{inputs:>10} inputs in {:.1} s, seed {seed}", target.name, begun.elapsed().as_secs_f64());
+            println!(
+                "{:<22}{inputs:>10} inputs in {:.1} s, seed {seed}",
+                target.name,
+                begun.elapsed().as_secs_f64()
+            );
             Ok(true)
         }
         Err(failure) => {
             let path = failure.write(&arguments.output)?;
-            println!("{failure}\n  this input alone: cargo xtask fuzz {} --input {}", target.name, path.display());
+            println!(
+                "{failure}\n  this input alone: cargo xtask fuzz {} --input {}",
+                target.name,
+                path.display()
+            );
             Ok(false)
         }
     }

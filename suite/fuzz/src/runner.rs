@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
@@ -88,7 +89,12 @@ pub fn read_corpus(target: &str) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
 ///
 /// # Errors
 /// The failure.
-pub fn run(target: &Target, corpus: &[(String, Vec<u8>)], seed: u64, limit: Limit) -> Result<u64, Box<Failure>> {
+pub fn run(
+    target: &Target,
+    corpus: &[(String, Vec<u8>)],
+    seed: u64,
+    limit: Limit,
+) -> Result<u64, Box<Failure>> {
     let begun = Instant::now();
     let mut inputs = 0;
     for (name, file) in corpus {
@@ -115,7 +121,12 @@ pub fn run(target: &Target, corpus: &[(String, Vec<u8>)], seed: u64, limit: Limi
 ///
 /// # Errors
 /// The failure.
-pub fn try_one(target: &Target, seed: u64, input: &[u8], origin: impl FnOnce() -> String) -> Result<(), Box<Failure>> {
+pub fn try_one(
+    target: &Target,
+    seed: u64,
+    input: &[u8],
+    origin: impl FnOnce() -> String,
+) -> Result<(), Box<Failure>> {
     let Err(panic) = outcome(target.run, input) else { return Ok(()) };
     let (input, panic) = shrink(target, input.to_vec(), panic);
     Err(Box::new(Failure { target: target.name, seed, origin: origin(), panic, input }))
@@ -140,21 +151,26 @@ fn shrink(target: &Target, mut input: Vec<u8>, mut panic: String) -> (Vec<u8>, S
     (input, panic)
 }
 
+/// Number of targets that run now, on all threads.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     /// Whether a target runs on this thread, and what it last panicked with.
     static RUNS: Cell<bool> = const { Cell::new(false) };
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Keeps the text of a target's panic instead of printing it: shrinking panics a thousand times.
+/// Keeps the text of a target's panic instead of printing it: shrinking panics a thousand times. Those of nameless threads are of
+/// libraries, which catch them.
 fn listen_to_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
+            let is_nameless = std::thread::current().name().is_none();
             if RUNS.get() {
                 PANIC.replace(info.to_string());
-            } else {
+            } else if !is_nameless || RUNNING.load(Ordering::Relaxed) == 0 {
                 before(info);
             }
         }));
@@ -164,7 +180,9 @@ fn listen_to_panics() {
 fn outcome(run: fn(&[u8]), input: &[u8]) -> Result<(), String> {
     listen_to_panics();
     RUNS.set(true);
+    RUNNING.fetch_add(1, Ordering::Relaxed);
     let caught = catch_unwind(AssertUnwindSafe(|| run(input)));
+    RUNNING.fetch_sub(1, Ordering::Relaxed);
     RUNS.set(false);
     caught.map_err(|_| PANIC.take())
 }

@@ -47,6 +47,8 @@ targets! {
     log_recovery,
     msgpack_to_json,
     report_file,
+    #[cfg(feature = "server")]
+    server_heads,
     websocket_decoder,
     websocket_round_trip,
 }

@@ -98,23 +98,23 @@ async fn read_head(stream: &mut Stream, head: &mut BytesMut) -> Result<Option<bo
 }
 
 /// A WebSocket request, parsed from its head.
-struct UpgradeRequest {
+pub(super) struct UpgradeRequest {
     upgrade: Upgrade,
-    size: usize,
-    token: Option<Token>,
-    producer: String,
+    pub(super) size: usize,
+    pub(super) token: Option<Token>,
+    pub(super) producer: String,
     strict: bool,
     protocol: Option<&'static str>,
     known_path: bool,
     /// The origin of the requesting page, and the host name by which it addresses this server.
     origin: Option<(String, String)>,
     /// The client's address, as reported by trusted proxies.
-    peer: Peer,
+    pub(super) peer: Peer,
 }
 
 /// A token as it was sent.
-struct Token {
-    text: String,
+pub(super) struct Token {
+    pub(super) text: String,
     /// It was sent in `Authorization`, so the client is not a browser page and can read an HTTP status.
     in_header: bool,
 }
@@ -126,8 +126,8 @@ impl UpgradeRequest {
 }
 
 /// The refusal of a request that cannot be parsed.
-struct InvalidRequest {
-    status: u16,
+pub(super) struct InvalidRequest {
+    pub(super) status: u16,
     detail: String,
 }
 
@@ -143,7 +143,11 @@ impl From<Refusal> for InvalidRequest {
     }
 }
 
-fn read_request(head: &[u8], peer: Peer, trusted: &Networks) -> Result<UpgradeRequest, InvalidRequest> {
+pub(super) fn read_request(
+    head: &[u8],
+    peer: Peer,
+    trusted: &Networks,
+) -> Result<UpgradeRequest, InvalidRequest> {
     let request = Request::parse(head)?.ok_or(HandshakeError::Malformed)?;
     let upgrade = request.upgrade()?;
     let target = request.target_parts();

@@ -3,6 +3,8 @@
 pub(crate) mod admission;
 pub(crate) mod driver;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod handshake;
 pub(crate) mod listen;
 pub(crate) mod peer;

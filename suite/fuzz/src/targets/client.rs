@@ -62,7 +62,8 @@ struct Play {
 impl Play {
     fn new(how: u8, size: usize) -> Self {
         let format = if how & 1 == 0 { Format::Json } else { Format::Msgpack };
-        let backoff = Backoff { base: Duration::from_millis(100), max: Duration::from_secs(2), attempts: None };
+        let backoff =
+            Backoff { base: Duration::from_millis(100), max: Duration::from_secs(2), attempts: None };
         let config = Config::new("ws://model").producer_id("p").token("t").backoff(backoff).format(format);
         let config = config.compression(how & 2 != 0).in_flight(if how & 4 == 0 { 1024 } else { 1 });
         let mut settings = config.into_settings();

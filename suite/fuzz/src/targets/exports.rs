@@ -3,8 +3,8 @@
 use std::fs;
 
 use agentbench_audit::{Log, Record as AuditRecord, Settings, verify};
-use agentbench_history::{Content, Operation, Record, StopReason, check, jsonl};
 use agentbench_history::ClientHistory;
+use agentbench_history::{Content, Operation, Record, StopReason, check, jsonl};
 use agentbench_protocol::{Epoch, GapCause, SessionId};
 use agentbench_report::{baseline, folder, html, junit, markdown, score};
 use sha2::{Digest as _, Sha256};
@@ -34,7 +34,11 @@ pub fn report_file(input: &[u8]) {
     let again = folder::parse_report(&written, "report.json").expect("our own report is read");
     assert_eq!(serde_json::to_string(&again).ok(), Some(written), "read again");
     let comparison = baseline::compare(std::slice::from_ref(&report), &[again]);
-    for page in [html::render(&report, Some(&comparison)), markdown::render(&report, Some(&comparison)), junit::render(&report, &[], &[])] {
+    for page in [
+        html::render(&report, Some(&comparison)),
+        markdown::render(&report, Some(&comparison)),
+        junit::render(&report, &[], &[]),
+    ] {
         assert!(!page.is_empty());
     }
     drop((comparison.summary(), score::score(&report).explanation()));
@@ -58,7 +62,11 @@ pub fn audit_log(input: &[u8]) {
     let (first, rest) = lines.split_at(lines.len() / 2);
     let halves = verify([&first.concat()[..], &rest.concat()[..]], report.last).expect("memory can be read");
     assert_eq!(halves.has_noted, report.last.is_some(), "the last line is noted");
-    assert_eq!((halves.lines, halves.lost, halves.last), (report.lines, report.lost, report.last), "in two files");
+    assert_eq!(
+        (halves.lines, halves.lost, halves.last),
+        (report.lines, report.lost, report.last),
+        "in two files"
+    );
 }
 
 /// Gives a line the hash of its content, as somebody would who changes it and knows the format.
@@ -96,7 +104,14 @@ pub(crate) fn history_seeds() -> Vec<Seed> {
         event(2),
         Operation::Stop { why: StopReason::CaughtUp },
     ];
-    let broken = vec![Operation::Read { epoch, after: 5 }, event(6), event(6), event(9), event(8), Operation::Stop { why: StopReason::Cut }];
+    let broken = vec![
+        Operation::Read { epoch, after: 5 },
+        event(6),
+        event(6),
+        event(9),
+        event(8),
+        Operation::Stop { why: StopReason::Cut },
+    ];
     super::named([("whole", whole), ("broken", broken)].into_iter().map(|(name, operations)| {
         let session = SessionId::from_u128(1);
         let records = operations.into_iter().map(|operation| Record { at: 5, session, operation }).collect();
@@ -116,14 +131,24 @@ pub(crate) fn report_seeds() -> Vec<Seed> {
 pub(crate) fn audit_seeds() -> Vec<Seed> {
     let folder = tempfile::tempdir().expect("a folder for a moment");
     let file = folder.path().join("audit.jsonl");
-    let settings = Settings { file: file.clone(), max_bytes: 1 << 20, max_age: None, queue: 64, faults: agentbench_audit::faults::Faults::default() };
+    let settings = Settings {
+        file: file.clone(),
+        max_bytes: 1 << 20,
+        max_age: None,
+        queue: 64,
+        faults: agentbench_audit::faults::Faults::default(),
+    };
     let log = Log::open(settings, 1_760_000_000_000).expect("an empty folder");
     for n in 0..4 {
-        let record = AuditRecord::refused(1_760_000_000_000 + n, "connect", "forbidden").detail("a \"detail\" é");
+        let record =
+            AuditRecord::refused(1_760_000_000_000 + n, "connect", "forbidden").detail("a \"detail\" é");
         log.record(AuditRecord { user: "u".into(), ..record });
     }
     log.close();
     drop(log);
     let written = fs::read(&file).expect("the log has written it");
-    super::named([0_u8, 0b10101, 0xff].map(|sealed| (format!("sealed-{sealed:03}"), [&[sealed], &written[..]].concat())))
+    super::named(
+        [0_u8, 0b10101, 0xff]
+            .map(|sealed| (format!("sealed-{sealed:03}"), [&[sealed], &written[..]].concat())),
+    )
 }

@@ -21,7 +21,9 @@ pub fn http_request(input: &[u8]) {
         match (&whole, &piece) {
             (Ok(Some(head)), _) if end >= *head => assert_eq!(piece, whole, "with {end} bytes"),
             (Ok(_), _) => assert_eq!(piece, Ok(None), "with {end} bytes"),
-            (Err(_), _) => assert!(!matches!(piece, Ok(Some(_))), "{end} bytes are taken, and all are {whole:?}"),
+            (Err(_), _) => {
+                assert!(!matches!(piece, Ok(Some(_))), "{end} bytes are taken, and all are {whole:?}")
+            }
         }
     }
     let Ok(Some(request)) = Request::parse(input) else { return };
@@ -88,7 +90,11 @@ pub(crate) fn request_seeds() -> Vec<Seed> {
         target: "/ws?sessionId=7&producerId=p%20q",
         protocols: &["agentbench.v1.json", "bearer.token"],
         deflate: Some(DeflatePolicy::default()),
-        headers: &[("Origin", "http://localhost:3001"), ("Authorization", "Bearer token"), ("X-Forwarded-For", "192.0.2.1, 10.0.0.1")],
+        headers: &[
+            ("Origin", "http://localhost:3001"),
+            ("Authorization", "Bearer token"),
+            ("X-Forwarded-For", "192.0.2.1, 10.0.0.1"),
+        ],
     };
     Opening::new(&mut plain, &offer, NONCE);
     let absolute = String::from_utf8_lossy(&plain).replacen("GET /ws", "GET ws://other:1/ws", 1);
@@ -112,13 +118,25 @@ pub(crate) fn answer_seeds() -> Vec<Seed> {
     let accept = *opening().expected_accept();
     let extensions = Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
     super::named([
-        ("opened".to_owned(), answer(9, &|wire| {
-            write_101(wire, &accept, Some("a"), extensions, &[("X-Node", "n")]);
-            wire.extend_from_slice(&[0x81, 2, b'{', b'}']);
-        })),
+        (
+            "opened".to_owned(),
+            answer(9, &|wire| {
+                write_101(wire, &accept, Some("a"), extensions, &[("X-Node", "n")]);
+                wire.extend_from_slice(&[0x81, 2, b'{', b'}']);
+            }),
+        ),
         ("plain".to_owned(), answer(1, &|wire| write_101(wire, &accept, None, None, &[]))),
-        ("refused".to_owned(), answer(7, &|wire| {
-            write_response(wire, 503, "Service Unavailable", &[("Retry-After", "7")], "the server is full\n");
-        })),
+        (
+            "refused".to_owned(),
+            answer(7, &|wire| {
+                write_response(
+                    wire,
+                    503,
+                    "Service Unavailable",
+                    &[("Retry-After", "7")],
+                    "the server is full\n",
+                );
+            }),
+        ),
     ])
 }

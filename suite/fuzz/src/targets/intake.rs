@@ -69,7 +69,9 @@ fn check_command(data: &str, session: Option<&str>) {
 /// Frames with every command, events with metadata, and an array.
 pub(crate) fn seeds() -> Vec<Seed> {
     let message = |kind: &str, data: &str| {
-        format!(r#"{{"id":"m-1","type":"{kind}","timestamp":1760000000000,"sessionId":"{SESSION}","data":{data}}}"#)
+        format!(
+            r#"{{"id":"m-1","type":"{kind}","timestamp":1760000000000,"sessionId":"{SESSION}","data":{data}}}"#
+        )
     };
     let command = |name: &str, rest: &str| {
         let data = format!(r#"{{"command":"{name}","sessionId":"{SESSION}"{rest}}}"#);
@@ -83,7 +85,10 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let texts = [
         ("event".to_owned(), event),
         ("array".to_owned(), list),
-        command("create_session", r#","projectId":"p","testId":"t","agentName":"a","metadata":{"k":[1]},"follow":true"#),
+        command(
+            "create_session",
+            r#","projectId":"p","testId":"t","agentName":"a","metadata":{"k":[1]},"follow":true"#,
+        ),
         command("join_session", r#","follow":true,"from":"start""#),
         command("subscribe_session", r#","from":{"epoch":"0000000000000007","seq":5,"lastId":"e5"}"#),
         command("leave_session", ""),

@@ -7,6 +7,8 @@ mod http;
 mod intake;
 mod msgpack;
 mod recovery;
+#[cfg(feature = "server")]
+mod server;
 mod websocket;
 
 pub use client::client_machine;
@@ -16,6 +18,8 @@ pub use http::{http_answer, http_request};
 pub use intake::client_frame;
 pub use msgpack::{json_to_msgpack, msgpack_to_json};
 pub use recovery::{archive_file, log_recovery};
+#[cfg(feature = "server")]
+pub use server::server_heads;
 pub use websocket::{websocket_decoder, websocket_round_trip};
 
 /// A file of a corpus: its name and its content.
@@ -54,6 +58,8 @@ pub fn all() -> Vec<Target> {
         target("history_file", history_file, exports::history_seeds, 4096, 4_000),
         target("report_file", report_file, exports::report_seeds, 8192, 2_000),
         target("audit_log", audit_log, exports::audit_seeds, 4096, 10_000),
+        #[cfg(feature = "server")]
+        target("server_heads", server_heads, server::seeds, 1024, 4_000),
     ]
 }
 

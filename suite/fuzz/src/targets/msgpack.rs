@@ -18,7 +18,8 @@ const LIMIT: usize = 4096;
 pub fn json_to_msgpack(input: &[u8]) {
     let mut packed = BytesMut::from(&b"before"[..]);
     let taken = from_json(input, &mut packed);
-    let reference = std::str::from_utf8(input).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    let reference =
+        std::str::from_utf8(input).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     assert_eq!(taken.is_ok(), reference, "ours and serde_json differ: {taken:?}");
     if taken.is_err() {
         assert_eq!(&packed[..], b"before", "a refused text leaves something behind");
@@ -76,7 +77,10 @@ fn check_batch(message: &[u8], length: usize) {
     let Ok(flaws) = intake(&batch, &mut BytesMut::new(), usize::MAX) else { return };
     for place in 0..usize::from(COUNT) {
         let (begin, end) = (1 + place * (length + 1), (place + 1) * (length + 1));
-        assert!(flaws.iter().any(|flaw| (begin..=end).contains(&flaw.at)), "message {place} is altered and not flawed");
+        assert!(
+            flaws.iter().any(|flaw| (begin..=end).contains(&flaw.at)),
+            "message {place} is altered and not flawed"
+        );
     }
 }
 
@@ -93,12 +97,18 @@ fn json_of(packed: &[u8]) -> BytesMut {
 }
 
 const TEXTS: [(&str, &str); 6] = [
-    ("event", r#"{"id":"e-1","type":"test_event","timestamp":1760000000000,"data":{"eventType":"progress","percent":5e1}}"#),
+    (
+        "event",
+        r#"{"id":"e-1","type":"test_event","timestamp":1760000000000,"data":{"eventType":"progress","percent":5e1}}"#,
+    ),
     ("escapes", r#"["\"\\\/\b\f\n\r\t","\u00e9\ud83d\ude00","é😀",""]"#),
     ("numbers", "[0,-0,1.5,-2e-7,127,128,-33,65536,9007199254740993,18446744073709551615,1e308]"),
     ("odd", r#"[1e999,"\ud83d",18446744073709551616,-9223372036854775809]"#),
     ("nested", r#" { "a" : [ [ [ ] , { } ] , null , true , false ] , "a" : 2 } "#),
-    ("long", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":11,\"l\":12,\"m\":13,\"n\":14,\"o\":15,\"p\":16}]"),
+    (
+        "long",
+        "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":11,\"l\":12,\"m\":13,\"n\":14,\"o\":15,\"p\":16}]",
+    ),
 ];
 
 /// Texts with every kind of value.
@@ -109,6 +119,7 @@ pub(crate) fn json_seeds() -> Vec<Seed> {
 /// The same in MessagePack, and what JSON does not have.
 pub(crate) fn msgpack_seeds() -> Vec<Seed> {
     let packed = TEXTS.iter().map(|(name, text)| ((*name).to_owned(), packed_of(text.as_bytes()).to_vec()));
-    let flaws = b"\x85\xa1a\xc4\x02xx\xa1b\xca\x7f\xc0\x00\x00\x07\x01\xa1c\xd5\x01ab\xa1d\xca\x7f\x80\x00\x00";
+    let flaws =
+        b"\x85\xa1a\xc4\x02xx\xa1b\xca\x7f\xc0\x00\x00\x07\x01\xa1c\xd5\x01ab\xa1d\xca\x7f\x80\x00\x00";
     super::named(packed.chain([("flaws".to_owned(), flaws.to_vec())]))
 }

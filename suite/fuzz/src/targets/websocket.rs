@@ -55,7 +55,12 @@ fn agreement(how: u8) -> Option<Negotiated> {
 }
 
 /// The messages in words, and the refusal.
-fn read(role: Role, agreed: Option<&Negotiated>, stream: &[u8], size: usize) -> (Vec<String>, Option<DecodeError>) {
+fn read(
+    role: Role,
+    agreed: Option<&Negotiated>,
+    stream: &[u8],
+    size: usize,
+) -> (Vec<String>, Option<DecodeError>) {
     let mut decoder = Decoder::new(role, Limits { max_message: MAX_MESSAGE }, agreed);
     let mut inflater = Inflater::new();
     let mut messages = Vec::new();
@@ -119,7 +124,14 @@ fn encode(role: Role, agreed: Option<&Negotiated>, mut script: &[u8]) -> (BytesM
                 encode_fragments(&mut wire, opcode, true, &compressed, most, || mask);
             }
             (Some(agreed), None) if kind & 8 != 0 => {
-                encode_deflated(&mut wire, opcode, data, &mut deflater, agreed.send_window_bits(sender), mask);
+                encode_deflated(
+                    &mut wire,
+                    opcode,
+                    data,
+                    &mut deflater,
+                    agreed.send_window_bits(sender),
+                    mask,
+                );
             }
             _ => encode_fragments(&mut wire, opcode, false, data, most, || mask),
         }

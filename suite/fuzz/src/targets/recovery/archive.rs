@@ -22,7 +22,7 @@ pub fn archive_file(input: &[u8]) {
     let Some((&sealed, file)) = input.split_first() else { return };
     let mut file = file.to_vec();
     seal(&mut file, sealed);
-    let place = tempfile::tempdir().expect("a folder for a moment");
+    let place = folder::temporary();
     let (name, _) = sample();
     folder::write(place.path(), &[(name.clone(), file)]);
     let why = OpenError::Config("only the archive is read".into());
@@ -32,13 +32,17 @@ pub fn archive_file(input: &[u8]) {
         for _ in 0..MAX_READS {
             match log.read(listed.session, from, ReadLimit { bytes: 1, events: 1 }) {
                 Ok(reading) => {
-                    let (Some(first), Some(last)) = (reading.frames.first(), reading.frames.last()) else { break };
+                    let (Some(first), Some(last)) = (reading.frames.first(), reading.frames.last()) else {
+                        break;
+                    };
                     assert!((first.first_seq()..=last.last_seq()).contains(&from), "{from} was asked for");
                     from = last.last_seq() + 1;
                 }
                 Err(LogError::Damaged { to, .. }) if to >= from => from = to.saturating_add(1),
                 Err(LogError::Trimmed { first_seq }) if first_seq > from => from = first_seq,
-                Err(error @ (LogError::Damaged { .. } | LogError::Trimmed { .. } | LogError::NotFound(_))) => {
+                Err(
+                    error @ (LogError::Damaged { .. } | LogError::Trimmed { .. } | LogError::NotFound(_)),
+                ) => {
                     panic!("at {from}: {error}")
                 }
                 Err(_) => break,
@@ -76,7 +80,9 @@ fn seal_header(file: &mut [u8]) {
 }
 
 fn seal_block(file: &mut [u8], entry: usize) {
-    let (Some(offset), Some(length)) = (number::<8>(file, entry + 16), number::<4>(file, entry + 24)) else { return };
+    let (Some(offset), Some(length)) = (number::<8>(file, entry + 16), number::<4>(file, entry + 24)) else {
+        return;
+    };
     if let Some(end) = offset.checked_add(length).filter(|end| *end <= file.len()) {
         put_crc(file, offset..end, entry + 32);
     }
@@ -106,7 +112,8 @@ fn sample() -> &'static folder::File {
     static SAMPLE: std::sync::OnceLock<folder::File> = std::sync::OnceLock::new();
     SAMPLE.get_or_init(|| {
         let files = &folder::template().files;
-        let (name, mut file) = files.iter().find(|(name, _)| name.ends_with(".abz")).expect("it has one").clone();
+        let (name, mut file) =
+            files.iter().find(|(name, _)| name.ends_with(".abz")).expect("it has one").clone();
         file[HEADER - 16..HEADER - 8].copy_from_slice(&1_760_000_000_000_u64.to_le_bytes());
         seal(&mut file, 1);
         (name, file)
@@ -116,5 +123,7 @@ fn sample() -> &'static folder::File {
 /// A file with each selection of new checksums.
 pub(crate) fn seeds() -> Vec<Seed> {
     let (_, file) = sample();
-    crate::targets::named([0_u8, 1, 12, 14, 15].map(|sealed| (format!("sealed-{sealed:02}"), [&[sealed], &file[..]].concat())))
+    crate::targets::named(
+        [0_u8, 1, 12, 14, 15].map(|sealed| (format!("sealed-{sealed:02}"), [&[sealed], &file[..]].concat())),
+    )
 }

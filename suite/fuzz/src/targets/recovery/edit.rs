@@ -22,8 +22,13 @@ impl<'i> Edit<'i> {
         Some((Self { bytes, ..edit }, rest))
     }
 
+    /// Whether a file gets the content of another.
+    pub(super) fn is_exchange(&self) -> bool {
+        self.kind == 7
+    }
+
     fn has_bytes(&self) -> bool {
-        matches!(self.kind, 0 | 1 | 4 | 7 | 9)
+        matches!(self.kind, 0 | 1 | 4 | 9)
     }
 
     pub(super) fn apply(&self, files: &mut Vec<File>) {

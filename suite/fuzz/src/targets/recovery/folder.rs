@@ -25,13 +25,6 @@ pub(super) struct Template {
     pub(super) sessions: BTreeMap<SessionId, Vec<Frame>>,
 }
 
-impl Template {
-    /// Whether a file is the witness, and as it was.
-    pub(super) fn is_witness(&self, file: &File) -> bool {
-        file.0.ends_with("witness") && self.files.contains(file)
-    }
-}
-
 pub(super) fn template() -> &'static Template {
     static TEMPLATE: OnceLock<Template> = OnceLock::new();
     TEMPLATE.get_or_init(make)
@@ -42,7 +35,7 @@ pub(super) fn config(dir: &Path) -> DiskConfig {
 }
 
 fn make() -> Template {
-    let place = tempfile::tempdir().expect("a folder for a moment");
+    let place = temporary();
     let mut sessions = BTreeMap::<SessionId, Vec<Frame>>::new();
     let (log, _) = DiskLog::open(config(place.path())).expect("an empty folder opens");
     for round in 0..ROUNDS {
@@ -98,4 +91,10 @@ pub(super) fn write(dir: &Path, files: &[File]) {
         let folder = path.parent().unwrap_or(dir);
         fs::create_dir_all(folder).and_then(|()| fs::write(&path, content)).expect("a file is written");
     }
+}
+
+/// A folder for a moment; in memory if there is such a place, since a disk is a thousand times slower.
+pub(super) fn temporary() -> tempfile::TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).expect("a folder for a moment")
 }
