@@ -112,5 +112,9 @@ pub(crate) fn read(line: &[u8]) -> Option<Line> {
         return None;
     }
     let read: ParsedLine = serde_json::from_str(text).ok()?;
+    // Each line has a number behind it, so this one was not written by us.
+    if read.n == u64::MAX {
+        return None;
+    }
     Some(Line { prev: Hash::parse(&read.prev)?, link: Link { number: read.n, hash }, lost: read.lost })
 }

@@ -126,13 +126,13 @@ impl Check {
         let Some(read) = chain::read(line) else {
             self.find(file, number, Fault::Changed);
             // It stood for one number, whichever.
-            self.next = self.next.map(|next| next + 1);
+            self.next = self.next.map(|next| next.saturating_add(1));
             self.before = None;
             return;
         };
         let is_first = self.report.first.is_none();
         self.report.first.get_or_insert(read.link.number);
-        self.report.lost += read.lost;
+        self.report.lost = self.report.lost.saturating_add(read.lost);
         let found = read.link.number;
         match self.next {
             Some(next) if found > next => self.find(file, number, Fault::Removed(next, found - 1)),
@@ -154,5 +154,31 @@ impl Check {
         if self.report.findings.len() < MAX_FINDINGS {
             self.report.findings.push(Finding { file, line, fault });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    /// The line after number `before`, with so many lost before it.
+    fn line(before: u64, lost: u64) -> Vec<u8> {
+        let mut line = Vec::new();
+        let before = Link { number: before, hash: chain::FIRST };
+        chain::append(&mut line, before, &Record::allowed(1, "connect"), lost);
+        line
+    }
+
+    #[test]
+    fn a_rewritten_log_with_the_largest_numbers_is_judged() {
+        let last = line(u64::MAX - 1, 0);
+        let report = verify([&last[..]], None).unwrap();
+        assert_eq!(report.findings[0].fault, Fault::Changed, "no line has a number without one behind it");
+
+        let almost = line(u64::MAX - 2, u64::MAX);
+        let log = [&almost[..], b"changed\n", b"changed\n", &line(7, 1)].concat();
+        let report = verify([&log[..]], None).unwrap();
+        assert_eq!((report.findings.len(), report.lost), (3, u64::MAX));
     }
 }

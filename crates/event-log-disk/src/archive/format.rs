@@ -87,6 +87,10 @@ impl Header {
         if rest.get_u32_le() != crc || rest.get_u32_le() != 0 {
             return Err("the header fails its checksum");
         }
+        // A frame's events all have a seq behind them.
+        if header.last_seq == Seq::MAX {
+            return Err("the last seq is out of range");
+        }
         Ok(header)
     }
 }
@@ -157,7 +161,11 @@ impl Footer {
             raw_length: rest.get_u32_le(),
             crc: rest.get_u32_le(),
         };
-        Ok(bytes.chunks_exact(INDEX_ENTRY).map(block).collect())
+        let blocks: Vec<_> = bytes.chunks_exact(INDEX_ENTRY).map(block).collect();
+        if blocks.iter().any(|block| block.last_seq == Seq::MAX) {
+            return Err("the last seq of a block is out of range");
+        }
+        Ok(blocks)
     }
 }
 
@@ -268,6 +276,16 @@ mod tests {
                 .and_then(|footer| footer.decode_index(&bytes[..5 * INDEX_ENTRY]));
             assert!(read.is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn a_seq_with_none_behind_it_is_refused_though_its_checksum_fits() {
+        let header = Header { last_seq: u64::MAX, ..header() };
+        assert_eq!(Header::decode(&header.encode()), Err("the last seq is out of range"));
+        let blocks = [Block { last_seq: u64::MAX, ..blocks()[0] }];
+        let bytes = encode_index(&blocks, 0);
+        let footer = Footer::decode(bytes.last_chunk().unwrap()).unwrap();
+        assert!(footer.decode_index(&bytes[..INDEX_ENTRY]).is_err());
     }
 
     #[test]
