@@ -172,8 +172,9 @@ fn step<'a>(
             };
             reader.gap(*from, *to, observed.record.at);
             if !is_final {
-                *verdict.summary.gaps.entry(cause.as_str().to_owned()).or_default() +=
-                    (to - from).saturating_add(1);
+                // What a server says about its gaps may be any number.
+                let count = verdict.summary.gaps.entry(cause.as_str().to_owned()).or_default();
+                *count = count.saturating_add((to - from).saturating_add(1));
             }
         }
         Operation::Dropped { count } => {
@@ -206,5 +207,22 @@ impl Session<'_> {
     /// Whether a client read the whole log after everything else.
     fn has_final_read(&self) -> bool {
         self.readers.iter().any(|reader| reader.is_final() && reader.stopped() == StopReason::CaughtUp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentbench_protocol::{Epoch, GapCause};
+
+    use super::*;
+
+    #[test]
+    fn gaps_over_everything_are_counted_as_far_as_one_can_count() {
+        let gap = |from| Operation::Gap { from, to: u64::MAX, cause: GapCause::Overflow };
+        let operations = [Operation::Read { epoch: Epoch::from_u64(7), after: 0 }, gap(1), gap(0), gap(5)];
+        let session = SessionId::from_u128(1);
+        let records = operations.into_iter().map(|operation| Record { at: 1, session, operation }).collect();
+        let verdict = check(&[ClientHistory { client: "c".into(), records }]);
+        assert_eq!(verdict.summary.gaps["overflow"], u64::MAX);
     }
 }
