@@ -112,13 +112,31 @@ pub(crate) fn history_seeds() -> Vec<Seed> {
         event(8),
         Operation::Stop { why: StopReason::Cut },
     ];
-    super::named([("whole", whole), ("broken", broken)].into_iter().map(|(name, operations)| {
-        let session = SessionId::from_u128(1);
-        let records = operations.into_iter().map(|operation| Record { at: 5, session, operation }).collect();
-        let mut file = Vec::new();
-        jsonl::write(&ClientHistory { client: "c".into(), records }, &mut file).expect("written to memory");
-        (name.to_owned(), file)
-    }))
+    let largest = vec![
+        Operation::Read { epoch, after: u64::MAX - 1 },
+        invoke(1),
+        Operation::Ok { message: message(1), seq: u64::MAX, epoch: None, duplicate: true },
+        event(u64::MAX),
+        Operation::Gap { from: 1, to: u64::MAX, cause: GapCause::Overflow },
+        Operation::Dropped { count: u64::MAX },
+        Operation::Dropped { count: u64::MAX },
+        Operation::Stop { why: StopReason::CaughtUp },
+        Operation::FinalRead { epoch },
+        event(u64::MAX),
+        event(0),
+        Operation::Read { epoch, after: u64::MAX },
+    ];
+    super::named([("whole", whole), ("broken", broken), ("largest", largest)].into_iter().map(
+        |(name, operations)| {
+            let session = SessionId::from_u128(1);
+            let records =
+                operations.into_iter().map(|operation| Record { at: 5, session, operation }).collect();
+            let mut file = Vec::new();
+            jsonl::write(&ClientHistory { client: "c".into(), records }, &mut file)
+                .expect("written to memory");
+            (name.to_owned(), file)
+        },
+    ))
 }
 
 /// The report that the suite's own tests read.
@@ -147,8 +165,13 @@ pub(crate) fn audit_seeds() -> Vec<Seed> {
     log.close();
     drop(log);
     let written = fs::read(&file).expect("the log has written it");
-    super::named(
-        [0_u8, 0b10101, 0xff]
-            .map(|sealed| (format!("sealed-{sealed:03}"), [&[sealed], &written[..]].concat())),
-    )
+    let sealed = [0_u8, 0b10101, 0xff];
+    let sealed = sealed.map(|sealed| (format!("sealed-{sealed:03}"), [&[sealed], &written[..]].concat()));
+    // Rewritten by somebody who knows the format, with the largest numbers there are.
+    let largest = |log: &str, line: &str| log.replace(line, &format!("\"n\":{0},\"lost\":{0},", u64::MAX));
+    let once = largest(&String::from_utf8_lossy(&written), "\"n\":2,");
+    let twice = largest(&once, "\"n\":3,");
+    let rewritten = [("largest-number", once), ("largest-numbers", twice)];
+    let rewritten = rewritten.map(|(name, log)| (name.to_owned(), [&[0xff], log.as_bytes()].concat()));
+    super::named(sealed.into_iter().chain(rewritten))
 }

@@ -5,7 +5,9 @@ use agentbench_protocol::event::{
     AckHead, AckedEvent, EventBody, write_ack, write_error, write_event, write_lifecycle, write_system,
 };
 use agentbench_protocol::message::{Joined, Transition};
-use agentbench_protocol::{Epoch, ErrorCode, GapCause, Position, SessionInfo, Status, SystemMessage};
+use agentbench_protocol::{
+    Epoch, ErrorCode, GapCause, Position, Reconnect, SessionInfo, Status, SystemMessage,
+};
 use bytes::BytesMut;
 
 use super::{Play, session};
@@ -131,7 +133,7 @@ fn gap(from_seq: u64, to_seq: u64) -> SystemMessage {
 /// A follow with a gap, a hole and late entries; acks, refusals, a lost connection, a replay.
 pub(crate) fn seeds() -> Vec<Seed> {
     type Scene = (&'static str, fn(&mut Writer));
-    let scenes: [Scene; 7] = [
+    let scenes: [Scene; 8] = [
         ("follow", |to| {
             to.join(0);
             (1..=3).for_each(|seq| to.event(seq));
@@ -156,6 +158,25 @@ pub(crate) fn seeds() -> Vec<Seed> {
             to.join(4);
             to.tell(&gap(10, 6));
             [7, 7, 5, 8].into_iter().for_each(|seq| to.event(seq));
+        }),
+        ("largest", |to| {
+            to.join(u64::MAX - 2);
+            to.event(u64::MAX - 1);
+            to.tell(&gap(u64::MAX, u64::MAX));
+            to.event(u64::MAX);
+            let detail = String::new();
+            let reconnect = Reconnect::After;
+            let after_ms = Some(u64::MAX);
+            to.tell(&SystemMessage::Disconnecting {
+                code: 1013,
+                cause: "c".into(),
+                detail,
+                reconnect,
+                after_ms,
+            });
+            to.step(&[10, 0]);
+            to.step(&[8, 0]);
+            to.step(&[8, 0]);
         }),
         ("publish", |to| {
             to.join(0);

@@ -11,6 +11,9 @@ use super::{Seed, folder};
 const HEADER: usize = 72;
 const INDEX_ENTRY: usize = 40;
 const FOOTER: usize = 24;
+/// Places of numbers in the header.
+const SUMMARY_LENGTH: usize = 12;
+const LAST_SEQ: usize = 48;
 /// Most reads of one log.
 const MAX_READS: usize = 1_000;
 
@@ -73,7 +76,7 @@ fn seal(file: &mut [u8], which: u8) {
 }
 
 fn seal_header(file: &mut [u8]) {
-    let Some(summary) = number::<4>(file, 12) else { return };
+    let Some(summary) = number::<4>(file, SUMMARY_LENGTH) else { return };
     let Some(end) = HEADER.checked_add(summary).filter(|end| *end <= file.len()) else { return };
     let crc = crc32c::crc32c_append(crc32c::crc32c(&file[..HEADER - 8]), &file[HEADER..end]);
     file[HEADER - 8..HEADER - 4].copy_from_slice(&crc.to_le_bytes());
@@ -120,10 +123,31 @@ fn sample() -> &'static folder::File {
     })
 }
 
-/// A file with each selection of new checksums.
+/// A file with each selection of new checksums, and two whose checksums fit numbers at the end of their range.
 pub(crate) fn seeds() -> Vec<Seed> {
     let (_, file) = sample();
-    crate::targets::named(
-        [0_u8, 1, 12, 14, 15].map(|sealed| (format!("sealed-{sealed:02}"), [&[sealed], &file[..]].concat())),
-    )
+    let sealed =
+        [0_u8, 1, 12, 14, 15].map(|sealed| (format!("sealed-{sealed:02}"), [&[sealed], &file[..]].concat()));
+    crate::targets::named(sealed.into_iter().chain([last_seq(file), empty(file)]))
+}
+
+/// The last seq of all, in the header and in the last block.
+fn last_seq(file: &[u8]) -> Seed {
+    let mut file = [&[15], file].concat();
+    let index = file.len() - FOOTER - INDEX_ENTRY;
+    for at in [1 + LAST_SEQ, index + 8] {
+        file[at..at + 8].fill(0xff);
+    }
+    ("last-seq".into(), file)
+}
+
+/// Without blocks, and with the last seq of all.
+fn empty(file: &[u8]) -> Seed {
+    let footer = &file[file.len() - FOOTER..];
+    let mut file = [&[15], &file[..HEADER], footer].concat();
+    file[1 + SUMMARY_LENGTH..][..4].fill(0);
+    file[1 + LAST_SEQ..][..8].fill(0xff);
+    file[1 + HEADER..][..8].copy_from_slice(&(HEADER as u64).to_le_bytes());
+    file[1 + HEADER + 8..][..4].fill(0);
+    ("empty".into(), file)
 }
