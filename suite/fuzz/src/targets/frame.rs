@@ -20,6 +20,7 @@ pub fn log_frame(input: &[u8]) {
     records.iter().for_each(|(_, record)| builder.push(record));
     let built = builder.finish();
     assert_eq!(built.records().collect::<Vec<_>>(), records, "built again of the same events");
+    assert_eq!(built.bytes().len(), input.len(), "bytes that belong to no event");
     assert_eq!(Frame::parse(built.bytes().clone()).as_ref(), Ok(&built), "what is built can be read");
 
     let mut runs = frame.runs();

@@ -1,7 +1,8 @@
 //! The HTTP heads that open a connection, as both ends read them.
 
 use agentbench_websocket::handshake::{
-    HandshakeError, Offer, Opened, Opening, OpeningError, Request, write_101, write_response,
+    HandshakeError, MAX_HEAD, MAX_REFUSAL, Offer, Opened, Opening, OpeningError, Request, write_101,
+    write_response,
 };
 use agentbench_websocket::{DeflatePolicy, negotiate};
 use bytes::BytesMut;
@@ -52,10 +53,11 @@ fn size(bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
 pub fn http_answer(input: &[u8]) {
     let Some((&size, answer)) = input.split_first() else { return };
     let whole = outcome(answer, usize::MAX);
-    let pieces = outcome(answer, usize::from(size).max(1));
+    // Each piece costs another look at the head so far.
+    let pieces = outcome(answer, usize::from(size).max(1) * (1 + answer.len() / 512));
     assert_eq!(pieces, whole, "the same bytes whole and in pieces");
     if let Err(OpeningError::Refused(refusal)) = whole {
-        assert!(refusal.body.len() <= agentbench_websocket::handshake::MAX_REFUSAL);
+        assert!(refusal.body.len() <= MAX_REFUSAL);
     }
 }
 
@@ -126,6 +128,13 @@ pub(crate) fn answer_seeds() -> Vec<Seed> {
             }),
         ),
         ("plain".to_owned(), answer(1, &|wire| write_101(wire, &accept, None, None, &[]))),
+        (
+            "large".to_owned(),
+            answer(40, &|wire| {
+                let pad = "x".repeat(MAX_HEAD - 120);
+                write_response(wire, 429, "Too Many", &[("X-Pad", &pad)], &"body ".repeat(100));
+            }),
+        ),
         (
             "refused".to_owned(),
             answer(7, &|wire| {

@@ -171,6 +171,13 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let flips = (0..count).map(|file| (format!("flip-{file}"), vec![file, 0, 0, 90, 1, 0x20]));
     let cuts = (0..count).map(|file| (format!("cut-{file}"), vec![file, 2, 0, 120, 0]));
     let gone = (0..count).map(|file| (format!("gone-{file}"), vec![file, 8, 0, 0, 0]));
+    // Into the entries of the hot log, wherever it stands among the files.
+    let hot =
+        folder::template().files.iter().position(|(name, _)| name.ends_with(".raftlog")).unwrap_or(0) as u8;
+    let inside = (1..24_u16).map(|part| {
+        let [high, low] = (part * 120).to_be_bytes();
+        (format!("flip-hot-{part:02}"), vec![hot, 0, high, low, 1, 0x20])
+    });
     let others = [
         ("none", vec![]),
         ("overwrite", vec![0, 1, 2, 0, 8, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee]),
@@ -182,5 +189,5 @@ pub(crate) fn seeds() -> Vec<Seed> {
         ("two", vec![0, 0, 1, 0, 1, 1, 0, 0, 3, 0, 1, 1]),
     ];
     let others = others.map(|(name, edits)| (name.to_owned(), edits));
-    super::named(flips.chain(cuts).chain(gone).chain(others))
+    super::named(flips.chain(cuts).chain(gone).chain(inside).chain(others))
 }

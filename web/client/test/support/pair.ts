@@ -9,18 +9,10 @@ import type { ConnectionEvent } from "../../src/machine/outputs.js";
 import type { Now, Settings } from "../../src/machine/settings.js";
 import type { ClientError, Outcome, Stored } from "../../src/outcome.js";
 import type { SystemMessage } from "../../src/protocol.js";
+import { seeded } from "./seeded.js";
 import { Server } from "./server.js";
 
-/** A generator of numbers in [0, 1) that a seed determines (mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export { seeded };
 
 export function settings(change: Partial<Settings> = {}): Settings {
   return {
