@@ -52,7 +52,7 @@ fn change(random: &mut Random, input: &mut Vec<u8>, corpus: &[Vec<u8>]) {
         0 | 1 if !input.is_empty() => input[at] ^= 1 << random.below(8),
         2 | 3 if !input.is_empty() => input[at] = random.byte(),
         4 if !input.is_empty() => {
-            input[at] = input[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 })
+            input[at] = input[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 });
         }
         5 => overwrite(input, at, &number(random)),
         6 => input.truncate(at),

@@ -23,7 +23,7 @@ pub fn http_request(input: &[u8]) {
             (Ok(Some(head)), _) if end >= *head => assert_eq!(piece, whole, "with {end} bytes"),
             (Ok(_), _) => assert_eq!(piece, Ok(None), "with {end} bytes"),
             (Err(_), _) => {
-                assert!(!matches!(piece, Ok(Some(_))), "{end} bytes are taken, and all are {whole:?}")
+                assert!(!matches!(piece, Ok(Some(_))), "{end} bytes are taken, and all are {whole:?}");
             }
         }
     }

@@ -23,7 +23,7 @@ pub fn server_heads(input: &[u8]) {
             (Ok(Some((size, _))), _) if end >= *size => assert_eq!(piece, whole, "with {end} bytes"),
             (Ok(_), _) => assert_eq!(piece, Ok(None), "with {end} bytes"),
             (Err(_), _) => {
-                assert!(!matches!(piece, Ok(Some(_))), "{end} bytes are taken, and all are refused")
+                assert!(!matches!(piece, Ok(Some(_))), "{end} bytes are taken, and all are refused");
             }
         }
     }

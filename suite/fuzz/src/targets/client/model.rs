@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use agentbench_client::machine::Output;
-use agentbench_client::{GapCause, Item, SystemMessage};
+use agentbench_client::{Gap, GapCause, Item, SystemMessage};
 
 use super::{FOLLOW, REPLAY};
 
@@ -71,7 +71,7 @@ impl Model {
         self.told.push(format!("{output:?}"));
         match output {
             Output::Published { ticket, .. } => {
-                assert!(self.publishes.remove(&ticket), "two outcomes of {ticket}")
+                assert!(self.publishes.remove(&ticket), "two outcomes of {ticket}");
             }
             Output::Reply { key, reply } => {
                 assert!(self.commands.remove(&key), "two replies to {key}");
@@ -111,7 +111,7 @@ impl Place {
                 assert!(self.had.insert(seq), "entry {seq} twice");
             }
             Item::Late(entry) => {
-                assert!(self.had.insert(entry.seq), "entry {} twice, the second time late", entry.seq)
+                assert!(self.had.insert(entry.seq), "entry {} twice, the second time late", entry.seq);
             }
             Item::Violation(hole) => {
                 assert!(hole.got > hole.expected, "a hole of nothing: {hole:?}");
@@ -121,14 +121,12 @@ impl Place {
                 );
                 self.behind_hole = Some(hole.got);
             }
-            Item::Gap(gap) if !matches!(gap.cause, GapCause::Epoch | GapCause::Diverged) => {
-                if self.next.is_none_or(|next| gap.to >= next) {
-                    if self.next.is_none_or(|next| gap.from > next) {
-                        self.reach(gap.from, "gap");
-                    }
-                    self.behind_hole = None;
-                    self.next = gap.to.checked_add(1);
+            Item::Gap(gap) if self.is_new(gap) => {
+                if self.next.is_none_or(|next| gap.from > next) {
+                    self.reach(gap.from, "gap");
                 }
+                self.behind_hole = None;
+                self.next = gap.to.checked_add(1);
             }
             Item::NotRecovered { from, .. } => {
                 *self = Self { next: from.seq.checked_add(1), ..Self::default() }
@@ -140,6 +138,12 @@ impl Place {
             }
             _ => {}
         }
+    }
+
+    /// Whether a gap moves the place: it is of the log that is there, and not about what the user has.
+    fn is_new(&self, gap: &Gap) -> bool {
+        let is_of_another = matches!(gap.cause, GapCause::Epoch | GapCause::Diverged);
+        !is_of_another && self.next.is_none_or(|next| gap.to >= next)
     }
 
     /// Something stands at this seq: the next one, or the one behind a hole that was said.

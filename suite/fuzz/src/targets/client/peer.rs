@@ -118,7 +118,7 @@ impl Peer {
                 None => return,
                 Some(Message::Text(text)) => json.extend_from_slice(text.as_bytes()),
                 Some(Message::Binary(bytes)) => {
-                    to_json(bytes, &mut json).expect("the client's MessagePack is valid")
+                    to_json(bytes, &mut json).expect("the client's MessagePack is valid");
                 }
                 Some(_) => continue,
             }

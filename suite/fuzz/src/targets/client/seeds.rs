@@ -86,7 +86,7 @@ impl Writer {
         let (session, epoch) = (session().to_string(), EPOCH.to_string());
         let head = AckHead { session: &session, epoch: &epoch, level: "logged" };
         self.say(|text| {
-            write_ack(text, 9, NOW, &head, &AckedEvent { id: &id, seq, duplicate: false, warnings: &[] })
+            write_ack(text, 9, NOW, &head, &AckedEvent { id: &id, seq, duplicate: false, warnings: &[] });
         });
     }
 
