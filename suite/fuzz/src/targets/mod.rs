@@ -44,22 +44,22 @@ pub struct Target {
 pub fn all() -> Vec<Target> {
     let target = |name, run, seeds, max_len, quick| Target { name, run, seeds, max_len, quick };
     vec![
-        target("websocket_decoder", websocket_decoder, websocket::decoder_seeds, 2048, 8_000),
-        target("websocket_round_trip", websocket_round_trip, websocket::round_trip_seeds, 1024, 4_000),
-        target("http_request", http_request, http::request_seeds, 1024, 4_000),
-        target("http_answer", http_answer, http::answer_seeds, 18 * 1024, 3_000),
-        target("json_to_msgpack", json_to_msgpack, msgpack::json_seeds, 1024, 20_000),
-        target("msgpack_to_json", msgpack_to_json, msgpack::msgpack_seeds, 1024, 20_000),
-        target("client_frame", client_frame, intake::seeds, 2048, 10_000),
-        target("client_machine", client_machine, client::seeds, 8192, 800),
-        target("log_recovery", log_recovery, recovery::seeds, 256, 200),
+        target("websocket_decoder", websocket_decoder, websocket::decoder_seeds, 2048, 25_000),
+        target("websocket_round_trip", websocket_round_trip, websocket::round_trip_seeds, 1024, 14_000),
+        target("http_request", http_request, http::request_seeds, 1024, 60_000),
+        target("http_answer", http_answer, http::answer_seeds, 18 * 1024, 25_000),
+        target("json_to_msgpack", json_to_msgpack, msgpack::json_seeds, 1024, 150_000),
+        target("msgpack_to_json", msgpack_to_json, msgpack::msgpack_seeds, 1024, 8_000),
+        target("client_frame", client_frame, intake::seeds, 2048, 100_000),
+        target("client_machine", client_machine, client::seeds, 8192, 4_000),
+        target("log_recovery", log_recovery, recovery::seeds, 256, 150),
         target("archive_file", archive_file, recovery::archive_seeds, 2048, 1_500),
-        target("log_frame", log_frame, frame::seeds, 2048, 40_000),
-        target("history_file", history_file, exports::history_seeds, 4096, 4_000),
-        target("report_file", report_file, exports::report_seeds, 8192, 2_000),
-        target("audit_log", audit_log, exports::audit_seeds, 4096, 10_000),
+        target("log_frame", log_frame, frame::seeds, 2048, 250_000),
+        target("history_file", history_file, exports::history_seeds, 4096, 60_000),
+        target("report_file", report_file, exports::report_seeds, 8192, 30_000),
+        target("audit_log", audit_log, exports::audit_seeds, 4096, 20_000),
         #[cfg(feature = "server")]
-        target("server_heads", server_heads, server::seeds, 1024, 4_000),
+        target("server_heads", server_heads, server::seeds, 1024, 12_000),
     ]
 }
 
