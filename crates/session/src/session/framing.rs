@@ -202,7 +202,8 @@ fn refusal_of(appended: &Appended) -> Refusal {
         Appended::Unknown(_) => Refusal::new(
             code,
             "the log failed; whether the event is stored is not known yet: send it again with the same id",
-        ),
+        )
+        .retry_after(1_000),
         Appended::Conflict(_) => {
             Refusal::new(code, "the session's log was removed or replaced").retry_after(100)
         }
