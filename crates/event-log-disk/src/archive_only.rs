@@ -3,7 +3,7 @@
 use agentbench_event_log::{
     Append, Appended, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading, Retention,
 };
-use agentbench_protocol::{Head, Seq, SessionId};
+use agentbench_protocol::{Epoch, Head, Seq, SessionId};
 
 use crate::archive::Archive;
 use crate::config::{Damage, DiskConfig, OpenError, RecoveryReport};
@@ -77,7 +77,7 @@ impl EventLog for ArchiveLog {
         if self.archive.head(session).is_some() { Ok(()) } else { self.refuse() }
     }
 
-    fn retain(&self, _: u64, _: Retention) -> Result<Vec<SessionId>, LogError> {
+    fn retain(&self, _: u64, _: Retention) -> Result<Vec<(SessionId, Epoch)>, LogError> {
         self.refuse()
     }
 

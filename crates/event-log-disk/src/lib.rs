@@ -59,7 +59,7 @@ use agentbench_disk::{Disk, RealDisk};
 use agentbench_event_log::{
     Append, Done, EventLog, Health, Listed, LogError, Observer, ReadLimit, Reading, Retention,
 };
-use agentbench_protocol::{Head, Seq, SessionId};
+use agentbench_protocol::{Epoch, Head, Seq, SessionId};
 
 use crate::archive::format::Header;
 pub use crate::archive_only::ArchiveLog;
@@ -151,10 +151,11 @@ impl DiskLog {
         self.shared.hot.purge().map_err(unavailable)
     }
 
-    fn remove_archived(&self, session: SessionId) -> Result<(), LogError> {
+    fn remove_archived(&self, session: SessionId) -> Result<Epoch, LogError> {
         let head = self.shared.archive.head(session).ok_or(LogError::NotFound(session))?;
         self.shared.removed.add(session, head.epoch);
-        self.shared.archive.remove(session)
+        self.shared.archive.remove(session)?;
+        Ok(head.epoch)
     }
 
     fn change(&self, session: SessionId) -> MutexGuard<'_, ()> {
@@ -324,7 +325,7 @@ impl EventLog for DiskLog {
         })
     }
 
-    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError> {
+    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<(SessionId, Epoch)>, LogError> {
         let max_age = retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let mut overdue = self.shared.archive.overdue(now, max_age, retention.max_bytes);
         if retention.at_most > 0 {
@@ -334,7 +335,7 @@ impl EventLog for DiskLog {
         for session in overdue {
             let _change = self.change(session);
             match self.remove_archived(session) {
-                Ok(()) => removed.push(session),
+                Ok(epoch) => removed.push((session, epoch)),
                 // Deleted meanwhile.
                 Err(LogError::NotFound(_)) => {}
                 Err(error) => return Err(error),
@@ -349,7 +350,7 @@ impl EventLog for DiskLog {
             self.shared.removed.add(session, log.epoch);
             return self.request(|reply| Request::Remove { session, number: log.number, reply });
         }
-        self.remove_archived(session)
+        self.remove_archived(session).map(|_| ())
     }
 
     fn health(&self) -> Health {

@@ -241,13 +241,13 @@ fn many_archived_logs_are_read_in_turn() {
     assert_eq!(log.retain(0, limit(Some(Duration::ZERO), None)), Ok(vec![]));
 
     let size = std::fs::metadata(file_of(dir.path(), 0)).unwrap().len();
-    assert_eq!(log.retain(0, limit(None, Some(bytes - 1))), Ok(vec![session(0)]));
+    assert_eq!(log.retain(0, limit(None, Some(bytes - 1))), Ok(vec![(session(0), EPOCH)]));
     assert_eq!(log.disk_usage().archive_bytes, bytes - size);
     assert_eq!(log.head(session(0)), None);
 
     assert_eq!(log.retain(u64::MAX, limit(Some(Duration::MAX), None)), Ok(vec![]));
     let second = Some(Duration::from_secs(1));
-    assert_eq!(log.retain(4_000, limit(second, None)), Ok(vec![session(1), session(2)]));
+    assert_eq!(log.retain(4_000, limit(second, None)), Ok(vec![(session(1), EPOCH), (session(2), EPOCH)]));
     drop(log);
     assert_eq!(open(dir.path()).0.list().unwrap().len(), 3);
 }

@@ -216,11 +216,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`LogError::NotFound`], [`LogError::Damaged`] (it stays where it is), [`LogError::Unavailable`].
     fn archive(&self, session: SessionId, now: u64) -> Result<(), LogError>;
 
-    /// Removes archived logs beyond the limits, oldest first, and returns their sessions; `now` in ms since 1970.
+    /// Removes archived logs beyond the limits, oldest first, and returns their sessions and epochs; `now` in ms since 1970.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]; logs removed before the error stay removed.
-    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError>;
+    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<(SessionId, Epoch)>, LogError>;
 
     /// Removes a session's log permanently.
     ///

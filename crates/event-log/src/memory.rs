@@ -247,12 +247,12 @@ impl State {
     }
 
     /// Removes a log; `writer` is told by its call.
-    fn remove(&mut self, session: SessionId, writer: usize) -> Result<(), LogError> {
+    fn remove(&mut self, session: SessionId, writer: usize) -> Result<Epoch, LogError> {
         let log = self.logs.remove(&session).ok_or(LogError::NotFound(session))?;
         self.removed.insert((session, log.epoch));
         let change = Change::Removed(session, log.epoch);
         self.notices.push_back(Notice::Change { change, but: Some(writer) });
-        Ok(())
+        Ok(log.epoch)
     }
 
     /// Archived logs beyond the limits, oldest first.
@@ -433,21 +433,20 @@ impl EventLog for MemoryLog {
         Ok(())
     }
 
-    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError> {
+    fn retain(&self, now: u64, retention: Retention) -> Result<Vec<(SessionId, Epoch)>, LogError> {
         let mut state = self.state();
         let overdue = state.overdue(now, retention);
-        for session in &overdue {
-            state.remove(*session, self.writer)?;
-        }
+        let remove = |session| Ok((session, state.remove(session, self.writer)?));
+        let removed = overdue.into_iter().map(remove).collect();
         self.notify(state);
-        Ok(overdue)
+        removed
     }
 
     fn delete(&self, session: SessionId) -> Result<(), LogError> {
         let mut state = self.state();
         let removed = state.remove(session, self.writer);
         self.notify(state);
-        removed
+        removed.map(|_| ())
     }
 
     fn health(&self) -> Health {

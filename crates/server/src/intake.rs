@@ -194,6 +194,11 @@ impl Permit {
         self.bytes
     }
 
+    /// A copy that nothing was reserved for: a defect ([`crate::sabotage`]).
+    pub(crate) fn forged(&self) -> Self {
+        Self { backlog: Arc::clone(&self.backlog), bytes: self.bytes }
+    }
+
     /// An empty permit of the same backlog.
     pub(crate) fn empty(&self) -> Self {
         Self { backlog: Arc::clone(&self.backlog), bytes: 0 }

@@ -263,7 +263,8 @@ fn observe(shared: &Arc<Shared>) {
     let shared_by_observer = Arc::downgrade(shared);
     shared.storage.log.observe(Box::new(move |change| {
         let Some(shared) = shared_by_observer.upgrade() else { return };
-        if let Some(session) = apply_change(&shared.storage.catalog, change, shared.clock.wall_ms()) {
+        let (catalog, now) = (&shared.storage.catalog, shared.clock.wall_ms());
+        if let Some(session) = apply_change(catalog, change, now, shared.sabotage) {
             let owner = shared.post.names.owner_of(session);
             shared.send(owner, OwnerLetter::Observed { session, change: change.clone() }.into());
         }

@@ -1,4 +1,4 @@
-//! A server that is broken on purpose, so that the suite can prove that it detects defects: four of them, each a typical
+//! A server that is broken on purpose, so that the suite and the simulation can prove that they detect defects, each a typical
 //! mistake of a hub like this one.
 //!
 //! They exist only behind the cargo feature `sabotage`, which no release has; there `AGENTBENCH_SABOTAGE` names the
@@ -7,14 +7,46 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use agentbench_event_log::{EventLog, Frame};
+use agentbench_event_log::{Appended, EventLog, Frame};
 use agentbench_protocol::{Seq, StartAt};
+use agentbench_session::Session;
+
+/// A defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "sabotage"),
+    expect(dead_code, reason = "only what has no place of its own here is asked for")
+)]
+pub(crate) enum Defect {
+    /// Acks events, and writes them a little later.
+    AckBeforeLog,
+    /// Drops the dedupe window when a session is loaded.
+    ForgetDedupe,
+    /// Leaves out one event when a reader resumes.
+    SkipOnResume,
+    /// Swaps two events that are written together.
+    SwapTwo,
+    /// Takes an unknown outcome for a commit.
+    AckBeforeCommit,
+    /// Does not remember the ids that another writer used.
+    ForgetWindow,
+    /// Does not deliver what another writer has committed.
+    StarveFollower,
+    /// Takes what this process knows of a log's end for the end.
+    StaleHead,
+    /// Keeps sessions that another process has removed.
+    BackFromRemoval,
+    /// Keeps participants whose connections have ended.
+    Ghosts,
+    /// Gives space in the commit backlog back twice.
+    PermitTwice,
+}
 
 /// What is broken; nothing, in a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sabotage {
     #[cfg(feature = "sabotage")]
-    defect: Option<broken::Defect>,
+    defect: Option<Defect>,
 }
 
 #[cfg(not(feature = "sabotage"))]
@@ -43,6 +75,18 @@ impl Sabotage {
     pub(crate) fn order(self, frames: &[Frame]) -> Cow<'_, [Frame]> {
         Cow::Borrowed(frames)
     }
+
+    pub(crate) fn outcome<'a>(self, appended: &'a Appended, _: &Session) -> Cow<'a, Appended> {
+        Cow::Borrowed(appended)
+    }
+
+    pub(crate) fn observed(self, frames: &[Frame]) -> Cow<'_, [Frame]> {
+        Cow::Borrowed(frames)
+    }
+
+    pub(crate) const fn is(self, _: Defect) -> bool {
+        false
+    }
 }
 
 #[cfg(feature = "sabotage")]
@@ -58,36 +102,73 @@ impl Sabotage {
 
     /// The defect of this name, or none.
     pub(crate) fn named(name: &str) -> Self {
-        Self { defect: broken::Defect::named(name) }
+        Self { defect: named(name) }
     }
 
     /// Acks events before they are logged.
     pub(crate) fn log(self, log: Arc<dyn EventLog>) -> Arc<dyn EventLog> {
         match self.defect {
-            Some(broken::Defect::AckBeforeLog) => Arc::new(broken::EagerLog::new(log)),
+            Some(Defect::AckBeforeLog) => Arc::new(broken::EagerLog::new(log)),
             _ => log,
         }
     }
 
     /// Drops the dedupe window when a session is loaded.
     pub(crate) fn dedupe_tail(self, tail: &[Frame]) -> &[Frame] {
-        if self.defect == Some(broken::Defect::ForgetDedupe) { &[] } else { tail }
+        if self.defect == Some(Defect::ForgetDedupe) { &[] } else { tail }
     }
 
     /// Skips one event on resume, if there is one to skip.
     pub(crate) fn resume_after(self, from: &StartAt, after: Seq, head: Seq) -> Seq {
         let is_resume = matches!(from, StartAt::After(_)) && after < head;
-        after + Seq::from(is_resume && self.defect == Some(broken::Defect::SkipOnResume))
+        after + Seq::from(is_resume && self.defect == Some(Defect::SkipOnResume))
     }
 
     /// Swaps the first two of several events that are written together.
     pub(crate) fn order(self, frames: &[Frame]) -> Cow<'_, [Frame]> {
-        if self.defect == Some(broken::Defect::SwapTwo) {
-            broken::swap_two(frames)
-        } else {
-            Cow::Borrowed(frames)
+        if self.defect == Some(Defect::SwapTwo) { broken::swap_two(frames) } else { Cow::Borrowed(frames) }
+    }
+
+    /// The log's word on a frame, or a better one than it has given.
+    pub(crate) fn outcome<'a>(self, appended: &'a Appended, session: &Session) -> Cow<'a, Appended> {
+        match (appended, session.in_flight_to()) {
+            (Appended::Unknown(_), Some(to)) if self.is(Defect::AckBeforeCommit) => {
+                Cow::Owned(Appended::Committed(to))
+            }
+            _ => Cow::Borrowed(appended),
         }
     }
+
+    /// Frames of another writer with other ids than they have.
+    pub(crate) fn observed(self, frames: &[Frame]) -> Cow<'_, [Frame]> {
+        if !self.is(Defect::ForgetWindow) {
+            return Cow::Borrowed(frames);
+        }
+        Cow::Owned(frames.iter().map(broken::renamed).collect())
+    }
+
+    /// Whether the server has this defect.
+    pub(crate) fn is(self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+}
+
+#[cfg(feature = "sabotage")]
+fn named(name: &str) -> Option<Defect> {
+    Some(match name {
+        "ack_before_log" => Defect::AckBeforeLog,
+        "forget_dedupe" => Defect::ForgetDedupe,
+        "skip_on_resume" => Defect::SkipOnResume,
+        "swap_two" => Defect::SwapTwo,
+        "ack_before_commit" => Defect::AckBeforeCommit,
+        "forget_window" => Defect::ForgetWindow,
+        "starve_follower" => Defect::StarveFollower,
+        "stale_head" => Defect::StaleHead,
+        "back_from_removal" => Defect::BackFromRemoval,
+        "ghosts" => Defect::Ghosts,
+        "permit_twice" => Defect::PermitTwice,
+        _ => return None,
+    })
 }
 
 #[cfg(feature = "sabotage")]
@@ -103,28 +184,7 @@ mod broken {
         Append, Appended, Done, EventLog, Frame, FrameBuilder, Health, Listed, LogError, MAX_FRAME_EVENTS,
         Observer, ReadLimit, Reading, Record, Retention,
     };
-    use agentbench_protocol::{Head, Seq, SessionId};
-
-    /// What is broken.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(super) enum Defect {
-        AckBeforeLog,
-        ForgetDedupe,
-        SkipOnResume,
-        SwapTwo,
-    }
-
-    impl Defect {
-        pub(super) fn named(name: &str) -> Option<Self> {
-            Some(match name {
-                "ack_before_log" => Self::AckBeforeLog,
-                "forget_dedupe" => Self::ForgetDedupe,
-                "skip_on_resume" => Self::SkipOnResume,
-                "swap_two" => Self::SwapTwo,
-                _ => return None,
-            })
-        }
-    }
+    use agentbench_protocol::{Epoch, Head, Seq, SessionId};
 
     /// All events as one frame with the first two swapped. Their envelopes keep their real positions.
     pub(super) fn swap_two(frames: &[Frame]) -> Cow<'_, [Frame]> {
@@ -138,6 +198,15 @@ mod broken {
         let mut builder = FrameBuilder::new(frames[0].first_seq(), 0);
         records.iter().for_each(|record| builder.push(record));
         Cow::Owned(vec![builder.finish()])
+    }
+
+    /// The same frame, but for the ids of its events.
+    pub(super) fn renamed(frame: &Frame) -> Frame {
+        let mut builder = FrameBuilder::new(frame.first_seq(), 0);
+        for (seq, record) in frame.records() {
+            builder.push(&Record { id: &format!("unknown-{seq}"), ..record });
+        }
+        builder.finish()
     }
 
     /// How long an acked event is only in memory.
@@ -220,7 +289,7 @@ mod broken {
             self.inner.archive(session, now)
         }
 
-        fn retain(&self, now: u64, retention: Retention) -> Result<Vec<SessionId>, LogError> {
+        fn retain(&self, now: u64, retention: Retention) -> Result<Vec<(SessionId, Epoch)>, LogError> {
             self.inner.retain(now, retention)
         }
 

@@ -47,7 +47,7 @@ struct Node {
     session: Session,
     /// What was given to the log and is not answered.
     submitted: Option<Batch>,
-    /// Frames that this process is told of, or not.
+    /// Frames that this process is going to be told of.
     notices: VecDeque<Frame>,
     asked: HashMap<String, usize>,
     told: Told,
@@ -240,6 +240,9 @@ impl World {
         loop {
             let mut went_on = false;
             for at in 0..2 {
+                while !self.nodes[at].notices.is_empty() {
+                    self.nodes[at].observe();
+                }
                 self.nodes[at].catch_up(&self.log);
                 self.submit(at);
                 went_on |= self.answer(at, Word::True) | self.nodes[at].session.is_behind();
@@ -276,6 +279,7 @@ impl World {
                 prop_assert_eq!(told, *count, "every publish of {} is answered once", id);
             }
             prop_assert_eq!((node.session.queued_bytes(), node.session.is_behind()), (0, false));
+            prop_assert_eq!(node.session.head().seq, end_of(&self.log), "what others did is known");
         }
         Ok(())
     }
@@ -287,7 +291,6 @@ enum Action {
     Submit,
     Answer(Word),
     Observe,
-    MissNotice,
     CatchUp,
     Step(u8),
     GiveUp,
@@ -306,7 +309,6 @@ fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
         6 => Just(Action::Submit),
         6 => word.prop_map(Action::Answer),
         4 => Just(Action::Observe),
-        1 => Just(Action::MissNotice),
         4 => Just(Action::CatchUp),
         2 => (0..7_u8).prop_map(|kind| Action::Step(kind % 4)),
         1 => Just(Action::GiveUp),
@@ -327,7 +329,6 @@ proptest! {
                 Action::Submit => world.submit(at),
                 Action::Answer(word) => drop(world.answer(at, word)),
                 Action::Observe => world.nodes[at].observe(),
-                Action::MissNotice => drop(world.nodes[at].notices.pop_front()),
                 Action::CatchUp => {
                     let log = world.log.clone();
                     world.nodes[at].catch_up(&log);

@@ -336,11 +336,7 @@ impl World {
 
     fn retain(&mut self, node: usize) -> bool {
         let all = Retention { max_bytes: Some(0), ..Retention::default() };
-        let epochs: Vec<_> = self.log.list().expect("a log in memory lists");
-        for session in self.nodes[node].retain(all) {
-            let epoch = epochs.iter().find(|log| log.session == session).map(|log| log.head.epoch);
-            self.removed.extend(epoch.map(|epoch| (session, epoch)));
-        }
+        self.removed.extend(self.nodes[node].retain(all));
         true
     }
 

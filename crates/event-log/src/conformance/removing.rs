@@ -174,11 +174,11 @@ pub fn retention_removes_the_oldest_archived_logs(storage: &impl Storage) {
     };
     let now = NOW + 4_000;
     assert_eq!(log.retain(now, limit(3_000, None, 0)), Ok(vec![]), "not older than three seconds");
-    assert_eq!(log.retain(now, limit(1_500, None, 1)), Ok(vec![session(1)]));
-    assert_eq!(log.retain(now, limit(1_500, Some(u64::MAX), 0)), Ok(vec![session(2)]));
+    assert_eq!(log.retain(now, limit(1_500, None, 1)), Ok(vec![(session(1), EPOCH)]));
+    assert_eq!(log.retain(now, limit(1_500, Some(u64::MAX), 0)), Ok(vec![(session(2), EPOCH)]));
     assert_eq!(log.head(session(2)), None);
     assert_eq!(log.retain(now, Retention::default()), Ok(vec![]), "no limit");
-    assert_eq!(log.retain(0, limit(0, Some(0), 0)), Ok(vec![session(3), session(4)]));
+    assert_eq!(log.retain(0, limit(0, Some(0), 0)), Ok(vec![(session(3), EPOCH), (session(4), EPOCH)]));
     assert_eq!(log.retain(u64::MAX, limit(0, Some(0), 0)), Ok(vec![]), "a live log is never removed");
     assert_eq!(log.head(session(5)), Some(head(2)));
 }

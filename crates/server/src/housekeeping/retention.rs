@@ -101,8 +101,8 @@ fn enforce_retention(shared: &Shared, held: &mut bool) {
             if removed.len() == RETENTION_ROUND {
                 tracing::info!(RETENTION_ROUND, "retention continues in the next round");
             }
-            for session in removed {
-                shared.storage.catalog.remove(session);
+            for (session, epoch) in removed {
+                shared.storage.catalog.remove_life(session, epoch);
                 evidence::remove(shared, session);
             }
         }

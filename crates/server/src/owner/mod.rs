@@ -33,6 +33,7 @@ use foldhash::{HashMap, HashMapExt};
 use crate::clock::Moment;
 use crate::letters::{Join, Letter, OwnerLetter, Request, Requester};
 use crate::rules::publish_permission;
+use crate::sabotage::Defect;
 use context::OwnerContext;
 use loaded::{LoadedSession, PendingLoad};
 
@@ -223,6 +224,7 @@ impl OwnerContext {
             }
             Request::Join(join)
                 if !self.parts.catalog.is_complete()
+                    && !self.parts.sabotage.is(Defect::StaleHead)
                     && !join.log_was_read
                     && loaded.session.is_beyond(&join.from) =>
             {
@@ -260,6 +262,7 @@ impl OwnerContext {
                 let seq = seq.min(loaded.session.head().seq);
                 loaded.session.participants.acknowledge(connection, seq);
             }
+            Request::Disconnect if self.parts.sabotage.is(Defect::Ghosts) => {}
             Request::Disconnect => self.leave(now.millis, loaded, connection),
         }
     }

@@ -37,6 +37,7 @@ impl Owners {
         let Some(loaded) = self.sessions.get_mut(&id) else { return 0 };
         let context = &mut self.context;
         let mut logged = 0;
+        let appended = &*context.parts.sabotage.outcome(appended, &loaded.session);
         match loaded.session.settle(appended) {
             Settled::Committed { frame, waiters, repeats, transitions } => {
                 logged = frame.count() as u64;

@@ -5,7 +5,6 @@
 //! and feeds stay through all of this. Only a session whose log is gone ends, and its followers' connections with it: they
 //! come back with their positions and are told what became of the session.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use agentbench_event_log::{Change, Frame, Kind, LogError, Reading};
@@ -19,6 +18,7 @@ use super::loaded::{Creation, LoadedSession, PendingLoad};
 use crate::clock::Moment;
 use crate::letters::{Letter, Request, Requester};
 use crate::names;
+use crate::sabotage::Defect;
 use crate::session::cursor::{ReadOutcome, interpret};
 use crate::session::progress::newest_progress;
 
@@ -202,8 +202,10 @@ impl Owners {
         tracing::warn!(session = %id, ?head, "the log of a session was removed or replaced");
         context.close_participants(&loaded);
         let catalog = &context.parts.catalog;
-        if catalog.get(id).is_some_and(|entry| Arc::ptr_eq(&entry, &loaded.entry)) {
-            catalog.remove(id);
+        match head {
+            // The same log, with another history than this process has seen: it is listed anew when it is asked for.
+            Some(head) if head.epoch == loaded.entry.epoch => catalog.remove(id),
+            _ => catalog.remove_life(id, loaded.entry.epoch),
         }
         loaded.entry.moved.notify_waiters();
     }
@@ -234,6 +236,9 @@ impl OwnerContext {
     fn release_freed(&mut self, loaded: &mut LoadedSession) {
         let permit = loaded.permit.shrink_to(loaded.session.queued_bytes());
         if permit.bytes() > 0 {
+            if self.parts.sabotage.is(Defect::PermitTwice) {
+                self.effects.push(Effect::Release { _permit: permit.forged() });
+            }
             self.effects.push(Effect::Release { _permit: permit });
         }
     }
@@ -247,14 +252,17 @@ impl OwnerContext {
 
     /// Applies frames of other writers, which follow the session's head, and sends them to the followers.
     fn advance(&mut self, now: Moment, loaded: &mut LoadedSession, frames: &[Frame]) {
-        let advanced = loaded.session.advance(frames, now.millis);
+        let sabotage = self.parts.sabotage;
+        let advanced = loaded.session.advance(&sabotage.observed(frames), now.millis);
         self.account_others(loaded, frames);
         self.follow_lifecycle(now, loaded, &advanced);
         self.answer_advanced(now, loaded, advanced);
         for frame in frames {
             let nobody = vec![Waiter::Nobody; frame.count()];
             self.broadcast_lifecycle(&loaded.session, frame, &nobody);
-            self.send_to_feeds(loaded, frame, loaded.priority, now.instant);
+            if !sabotage.is(Defect::StarveFollower) {
+                self.send_to_feeds(loaded, frame, loaded.priority, now.instant);
+            }
         }
     }
 

@@ -4,14 +4,14 @@
 //! under the lock is bounded: a page of a listing, a slice of a sweep.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use agentbench_event_log::{EventLog, Listed};
 use agentbench_protocol::command::GetSessionList;
-use agentbench_protocol::{Seq, SessionId, SessionInfo, Status};
+use agentbench_protocol::{Epoch, Seq, SessionId, SessionInfo, Status};
 use agentbench_session::Summary;
 
 use super::entry::Entry;
@@ -52,6 +52,8 @@ fn status_index(status: Status) -> usize {
 /// Maximum number of sessions scanned for one page. A search with few matches ends its page there, with a cursor to
 /// continue from, so the cost of one request is bounded.
 const MAX_SCAN: usize = 4_096;
+/// Number of removed lives that are remembered.
+const REMEMBERED_REMOVALS: usize = 4_096;
 /// Sessions visited while holding the lock once, in an iteration over all of them.
 const SLICE: usize = 1_024;
 
@@ -110,6 +112,8 @@ pub(crate) struct Catalog {
     active: AtomicUsize,
     /// Entries of sessions that are being created: the log may show them before it answers.
     unlogged: Mutex<HashMap<SessionId, Arc<Entry>>>,
+    /// Lives of sessions that were removed last: what is told of them late does not list them again.
+    removed: Mutex<VecDeque<(SessionId, Epoch)>>,
     /// Live sessions by the user who created them.
     live_by_user: Mutex<HashMap<String, usize>>,
     /// See [`Pace::is_stalled`](super::pace::Pace::is_stalled), ms.
@@ -241,6 +245,11 @@ impl Catalog {
             known.move_head(listed.head.seq);
             return Some(known);
         }
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        if removed.contains(&(listed.session, listed.head.epoch)) {
+            return None;
+        }
+        drop(removed);
         let summary = Summary::from_bytes(&listed.summary).ok()?;
         let own = self.unlogged().get(&listed.session).filter(|own| own.epoch == listed.head.epoch).cloned();
         let entry = own.unwrap_or_else(|| Entry::new(listed.session, listed.head, summary, now));
@@ -331,6 +340,19 @@ impl Catalog {
         if !summary.status.has_ended() {
             self.active.fetch_sub(1, Ordering::Relaxed);
             self.uncount_for_user(&summary.created_by);
+        }
+    }
+
+    /// Removes a life of a session for good.
+    pub(crate) fn remove_life(&self, id: SessionId, epoch: Epoch) {
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        if removed.len() == REMEMBERED_REMOVALS {
+            removed.pop_front();
+        }
+        removed.push_back((id, epoch));
+        drop(removed);
+        if self.get(id).is_some_and(|entry| entry.epoch == epoch) {
+            self.remove(id);
         }
     }
 
@@ -448,7 +470,7 @@ pub(crate) fn archive_now(log: &dyn EventLog, catalog: &Catalog, id: SessionId, 
 
 #[cfg(test)]
 mod tests {
-    use agentbench_protocol::{Epoch, Head};
+    use agentbench_protocol::Head;
 
     use super::*;
 

@@ -9,9 +9,15 @@ use bytes::Bytes;
 
 use super::catalog::Catalog;
 use super::entry::Entry;
+use crate::sabotage::{Defect, Sabotage};
 
 /// Applies a change that was seen in the log at `now`. Returns the session if its owner has it in memory and has to be told.
-pub(crate) fn apply_change(catalog: &Catalog, change: &Change, now: u64) -> Option<SessionId> {
+pub(crate) fn apply_change(
+    catalog: &Catalog,
+    change: &Change,
+    now: u64,
+    sabotage: Sabotage,
+) -> Option<SessionId> {
     match change {
         Change::Committed { session, head, frame, summary } => {
             let Some(entry) = catalog.get(*session).filter(|entry| entry.epoch == head.epoch) else {
@@ -26,9 +32,11 @@ pub(crate) fn apply_change(catalog: &Catalog, change: &Change, now: u64) -> Opti
             }
             None
         }
+        Change::Removed(..) if sabotage.is(Defect::BackFromRemoval) => None,
         Change::Removed(session, epoch) => {
-            let entry = catalog.get(*session).filter(|entry| entry.epoch == *epoch)?;
-            catalog.remove(*session);
+            let entry = catalog.get(*session).filter(|entry| entry.epoch == *epoch);
+            catalog.remove_life(*session, *epoch);
+            let entry = entry?;
             // Whoever waits for the head to move reads the log, and finds that it is gone.
             entry.moved.notify_waiters();
             entry.is_loaded().then_some(*session)

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use agentbench_event_log::memory::MemoryLog;
 use agentbench_event_log::{Append, Appended, Change, EventLog, Retention};
-use agentbench_protocol::{Seq, SessionId};
+use agentbench_protocol::{Epoch, Seq, SessionId};
 use agentbench_session::{ConnectionKey, Context as SessionContext};
 
 use super::socket::Wire;
@@ -372,7 +372,8 @@ impl Node {
     fn take_change(&mut self) -> bool {
         let change = self.work.changes().pop_front();
         let Some(change) = change else { return false };
-        if let Some(session) = apply_change(&self.catalog, &change, self.now()) {
+        let sabotage = Sabotage::named(self.plan.sabotage.unwrap_or_default());
+        if let Some(session) = apply_change(&self.catalog, &change, self.now(), sabotage) {
             let owner = self.owner_of(session);
             self.work.letters[owner].push_back(OwnerLetter::Observed { session, change }.into());
         }
@@ -477,9 +478,9 @@ impl Node {
     }
 
     /// Removes archived sessions beyond the limits, as retention does.
-    pub fn retain(&mut self, retention: Retention) -> Vec<SessionId> {
+    pub fn retain(&mut self, retention: Retention) -> Vec<(SessionId, Epoch)> {
         let removed = self.log.retain(self.now(), retention).expect("a log in memory removes");
-        removed.iter().for_each(|session| self.catalog.remove(*session));
+        removed.iter().for_each(|(session, epoch)| self.catalog.remove_life(*session, *epoch));
         removed
     }
 

@@ -84,19 +84,24 @@ impl Session {
         if frame.last_seq() <= self.head.seq {
             return Observed::Known;
         }
-        let next = self.held.back().map_or(self.head.seq, Frame::last_seq) + 1;
         if self.in_flight.is_none() && frame.first_seq() == self.head.seq + 1 {
             return Observed::Next;
         }
-        if self.in_flight.is_none() {
-            // Frames before it did not come here.
-            self.fall_behind(frame.last_seq());
+        self.seen = self.seen.max(frame.last_seq());
+        let place = self.held.partition_point(|held| held.first_seq() < frame.first_seq());
+        if self.held.len() < HELD {
+            self.held.insert(place, frame.clone());
         }
-        if frame.first_seq() <= next && self.held.len() < HELD {
-            self.held.retain(|held| held.last_seq() < frame.first_seq());
-            self.held.push_back(frame.clone());
-        }
+        self.note_seen();
         Observed::Held
+    }
+
+    /// Frames that were seen and not applied make the session fall behind, as soon as none of its own is in flight: that may
+    /// come before them, or be refused for them.
+    pub(super) fn note_seen(&mut self) {
+        if self.in_flight.is_none() && self.seen > self.head.seq {
+            self.fall_behind(self.seen);
+        }
     }
 
     /// The frames that were kept and follow the head, in order; empty while a frame is in flight.
@@ -105,13 +110,16 @@ impl Session {
             return Vec::new();
         }
         let mut next = self.head.seq + 1;
-        let held = std::mem::take(&mut self.held);
-        let follows = |frame: &Frame| {
+        let mut frames = Vec::new();
+        self.held.retain(|frame| {
             let is_next = frame.first_seq() == next;
-            next += if is_next { frame.count() as u64 } else { 0 };
-            is_next
-        };
-        held.into_iter().filter(|frame| frame.last_seq() > self.head.seq).filter(follows).collect()
+            if is_next {
+                next = frame.last_seq() + 1;
+                frames.push(frame.clone());
+            }
+            frame.first_seq() > next
+        });
+        frames
     }
 
     /// Applies frames of other writers, the first of which follows the head, and sequences what waits anew.

@@ -78,6 +78,11 @@ impl Session {
         self.in_flight.is_some()
     }
 
+    /// Where the log ends if it takes the frame in flight.
+    pub fn in_flight_to(&self) -> Option<Head> {
+        self.in_flight.as_ref().map(|flight| Head { seq: flight.frame.last_seq(), ..self.head })
+    }
+
     /// Whether the log will tell the outcome of a frame.
     pub fn is_submitted(&self) -> bool {
         self.in_flight.as_ref().is_some_and(|flight| flight.is_submitted)
@@ -93,7 +98,13 @@ impl Session {
     /// # Panics
     /// If none is.
     pub fn settle(&mut self, appended: &Appended) -> Settled {
-        let mut flight = self.in_flight.take().expect("the log answers what it was given");
+        let flight = self.in_flight.take().expect("the log answers what it was given");
+        let settled = self.settle_flight(flight, appended);
+        self.note_seen();
+        settled
+    }
+
+    fn settle_flight(&mut self, mut flight: InFlight, appended: &Appended) -> Settled {
         match appended {
             Appended::Committed(head) => self.commit(flight, *head),
             Appended::Unknown(_) => {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use agentbench_event_log::{Frame, FrameBuilder};
 use agentbench_protocol::message::{Sender, Transition};
-use agentbench_protocol::{Head, SessionId, SessionInfo, Status};
+use agentbench_protocol::{Head, Seq, SessionId, SessionInfo, Status};
 use bytes::Bytes;
 
 use crate::{ConnectionKey, DedupeWindow, Lifecycle, Participants, Summary};
@@ -77,8 +77,10 @@ pub struct Session {
     in_flight: Option<InFlight>,
     /// A frame that the log refused since another writer was first; it is sequenced anew, before the queue.
     returned: Option<InFlight>,
-    /// Frames of other writers that came while one was in flight.
+    /// Frames of other writers that came while one was in flight, or before those that they follow; in order.
     held: VecDeque<Frame>,
+    /// The last seq in a frame of another writer that was seen.
+    seen: Seq,
     /// What is known of the log beyond the head.
     lag: Option<Lag>,
     queue: VecDeque<Draft>,

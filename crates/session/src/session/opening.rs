@@ -100,6 +100,7 @@ impl Session {
             in_flight: None,
             returned: None,
             held: VecDeque::new(),
+            seen: 0,
             lag: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
