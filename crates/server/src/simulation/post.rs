@@ -85,6 +85,8 @@ impl Node {
             }
             _ => true,
         });
+        // As a worker does: the letters first, since a follower may be on its way.
+        while self.read_letter(worker) {}
         for session in missed {
             self.resync(worker, session);
         }

@@ -3,6 +3,7 @@
 use agentbench_event_log::{Appended, Frame, FrameBuilder, MAX_FRAME_BYTES, Record};
 use agentbench_protocol::{ErrorCode, Head, Refusal, Seq};
 
+use super::taking::HOLD_MS;
 use super::{Answer, Batch, Draft, InFlight, Session, Settled, Waiter};
 
 impl Session {
@@ -181,7 +182,8 @@ impl Session {
             answers.extend(draft.repeats);
         }
         for answer in &answers {
-            let held = (answer.id.clone(), self.last_used + refusal.retry_after_ms.unwrap_or(0));
+            let wait = refusal.retry_after_ms.map_or(0, |wait| wait.max(HOLD_MS));
+            let held = (answer.id.clone(), self.last_used + wait);
             if let Waiter::Ack(key) | Waiter::Unacked(key) = answer.waiter
                 && let Some(member) = self.participants.get_mut(key)
                 && member.in_order

@@ -6,7 +6,7 @@ use agentbench_protocol::message::{Sender, SystemMessage, Transition};
 use agentbench_protocol::{Refusal, Seq};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::taking::conflict;
+use super::taking::{conflict, under_way};
 use super::{COMMANDS, Published, Session, Waiter};
 use crate::{ConnectionKey, EventKey, Seen, Step};
 
@@ -53,7 +53,11 @@ impl Session {
         waiter: Waiter,
         now: u64,
     ) -> Result<Published, Refusal> {
-        let next = self.accepted.after(step, now)?;
+        let next = self.accepted.after(step, now).map_err(|refusal| {
+            // What the log does not have yet may still fail, and the step be allowed.
+            let is_final = self.committed.after(step, now).is_err();
+            if is_final { refusal } else { under_way() }
+        })?;
         let transition = Transition {
             original_message_id: None,
             session_id: self.id,

@@ -9,6 +9,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Answer, Publish, Published, Session, Waiter};
 use crate::{EventKey, Seen};
 
+/// How long a publisher's later events wait at least for one that was refused for now, ms: the refusal has to reach the
+/// publisher, and the event to come back.
+pub(super) const HOLD_MS: u64 = 1_000;
+
 impl Session {
     /// Takes an event of a participant.
     ///
@@ -49,13 +53,16 @@ impl Session {
         };
         match self.window.find(key, digest) {
             Seen::New => {}
-            Seen::Repeat(seq) => return Ok(self.repeat(seq, waiter, event.body.id)),
+            Seen::Repeat(seq) => return Ok(self.take_repeat(event, seq, waiter)),
             Seen::Conflict(seq) if self.is_respelt(key, event.body.data) => {
-                return Ok(self.repeat(seq, waiter, event.body.id));
+                return Ok(self.take_repeat(event, seq, waiter));
             }
             Seen::Conflict(seq) => return Err(conflict("event", seq)),
         }
-        self.refuse_if_ended()?;
+        if let Err(refusal) = self.refuse_if_ended() {
+            self.wait_for(event, now, &refusal);
+            return Err(refusal);
+        }
         self.refuse_if_full()?;
         self.keep_order(event, now)?;
         self.touch(now);
@@ -78,6 +85,14 @@ impl Session {
         draft.waiters.push(waiter);
         self.name = name;
         Ok(Published::Queued(seq))
+    }
+
+    /// A repeat may still be refused together with the event that it repeats, and then later ones wait for it.
+    fn take_repeat(&mut self, event: &Publish<'_>, seq: Seq, waiter: Waiter) -> Published {
+        if let Some(member) = event.connection.and_then(|key| self.participants.get_mut(key)) {
+            member.in_order = event.in_order;
+        }
+        self.repeat(seq, waiter, event.body.id)
     }
 
     /// Whether the event under this key is the same in one of the usual spellings. Only its digest is left, and a digest of content
@@ -115,12 +130,32 @@ impl Session {
         Ok(())
     }
 
+    /// The end is final only when the log has it: until then whoever is refused is told to come again.
     pub(super) fn refuse_if_ended(&self) -> Result<(), Refusal> {
-        if self.accepted.status.has_ended() {
-            let detail = format!("the session has ended ({})", self.accepted.status.as_str());
-            return Err(Refusal::new(ErrorCode::SessionClosed, detail));
+        if !self.accepted.status.has_ended() {
+            return Ok(());
         }
-        Ok(())
+        if !self.committed.status.has_ended() {
+            return Err(under_way());
+        }
+        let detail = format!("the session has ended ({})", self.accepted.status.as_str());
+        Err(Refusal::new(ErrorCode::SessionClosed, detail))
+    }
+
+    /// If an event was refused for now, later ones of its publisher wait for it.
+    #[cold]
+    fn wait_for(&mut self, event: &Publish<'_>, now: u64, refusal: &Refusal) {
+        let Some(member) = event.connection.and_then(|key| self.participants.get_mut(key)) else { return };
+        if event.in_order
+            && let Some(wait) = refusal.retry_after_ms
+        {
+            member.in_order = true;
+            let until = now + wait.max(HOLD_MS);
+            let (id, waits_until) = member.held.get_or_insert((event.body.id.to_owned(), until));
+            if id == event.body.id {
+                *waits_until = until;
+            }
+        }
     }
 
     pub(super) fn repeat(&mut self, seq: Seq, waiter: Waiter, id: &str) -> Published {
@@ -147,6 +182,12 @@ impl Session {
         let draft = self.queue.iter_mut().find(|draft| seq < draft.builder.next_seq())?;
         Some(&mut draft.repeats)
     }
+}
+
+/// The refusal of what depends on a step of the lifecycle that the log does not have yet, and may refuse.
+pub(super) fn under_way() -> Refusal {
+    let detail = "another step of the session's lifecycle is under way";
+    Refusal::new(ErrorCode::Overloaded, detail).retry_after(100)
 }
 
 /// Not every respelling of a repeat is recognised (docs/protocol.md), so the sender is given the place of the first one.
