@@ -320,6 +320,10 @@ impl Catalog {
     /// released.
     pub(crate) fn insert_reserved(&self, entry: &Arc<Entry>, mut reservation: Reservation) {
         self.unlogged().remove(&entry.id);
+        // What is told late may have listed an earlier life of it.
+        if self.get(entry.id).is_some_and(|listed| listed.epoch != entry.epoch) {
+            self.remove(entry.id);
+        }
         if self.put(entry) {
             reservation.reserved = None;
         }
