@@ -372,6 +372,10 @@ impl Catalog {
         let created_at = summary.created_at;
         let project = summary.project_id.clone();
         let Some(before) = entry.set_summary(seq, summary).filter(|before| *before != status) else { return };
+        if !index.by_id.get(&entry.id).is_some_and(|listed| std::ptr::eq(&**listed, entry)) {
+            // It was removed meanwhile, and is counted no more.
+            return;
+        }
         index.change((Reverse(created_at), entry.id), &project, before, status);
         drop(index);
         if status.has_ended() && !before.has_ended() {
@@ -618,6 +622,47 @@ mod tests {
         let mut visited = 0;
         catalog.each(Status::Idle, |_| visited += 1);
         assert_eq!(visited, count);
+    }
+
+    /// Other processes are heard of late: nothing that was removed is listed again, and nobody is counted twice.
+    #[test]
+    fn a_removed_life_stays_removed_and_uncounted() {
+        let catalog = Arc::new(Catalog::default());
+        let id = SessionId::from_u128(1);
+        let life = |epoch| Head { epoch: Epoch::from_u64(epoch), seq: 1 };
+        let listed = |head| Listed {
+            session: id,
+            head,
+            summary: summary("p", 1, Status::Idle).to_bytes(),
+            archived: false,
+        };
+        let first = catalog.insert_listed(&listed(life(1)), 0).unwrap();
+        catalog.remove_life(id, first.epoch);
+        assert!(catalog.insert_listed(&listed(life(1)), 0).is_none(), "told late");
+        // The owner had it in memory, and its last step was committed before the removal.
+        catalog.update(&first, 2, summary("p", 1, Status::Completed));
+        assert_eq!((catalog.active(), catalog.len()), (0, 0));
+        catalog.remove_life(id, Epoch::from_u64(2));
+        assert!(catalog.insert_listed(&listed(life(2)), 0).is_none(), "removed before it was known");
+
+        // A new life is created here while an earlier one is told late.
+        let place = catalog.reserve(id, "u", 0, 9).unwrap();
+        let entry = Entry::new(id, Head { seq: 0, ..life(4) }, summary("p", 1, Status::Idle), 0);
+        catalog.expect(&entry);
+        catalog.insert_listed(&listed(life(3)), 0).unwrap();
+        catalog.insert_reserved(&entry, place);
+        assert!(Arc::ptr_eq(&catalog.get(id).unwrap(), &entry));
+        assert_eq!((catalog.active(), catalog.len()), (1, 1));
+
+        // The log shows it before it answers: the entry is the creator's.
+        catalog.remove_life(id, entry.epoch);
+        let place = catalog.reserve(id, "u", 0, 9).unwrap();
+        let entry = Entry::new(id, Head { seq: 0, ..life(5) }, summary("p", 1, Status::Idle), 0);
+        catalog.expect(&entry);
+        let seen = catalog.insert_listed(&listed(life(5)), 0).unwrap();
+        assert!(Arc::ptr_eq(&seen, &entry));
+        catalog.insert_reserved(&entry, place);
+        assert_eq!((catalog.active(), catalog.len(), entry.head().seq), (1, 1, 1));
     }
 
     #[test]
