@@ -83,10 +83,11 @@ impl Owners {
             read => match interpret(id, head.seq + 1, read) {
                 ReadOutcome::Frames(reading) => {
                     let frames = after(head.seq, reading.frames);
-                    if frames.first().is_none_or(|frame| frame.first_seq() != head.seq + 1) {
+                    if frames.first().is_some_and(|frame| frame.first_seq() != head.seq + 1) {
                         // It has other frames than this session has seen.
                         self.end(now, id, Some(reading.head));
                     } else {
+                        // All of them may have been observed since the read.
                         context.advance(now, loaded, &frames);
                         if loaded.session.head().seq >= reading.head.seq {
                             loaded.session.finish_reading();
