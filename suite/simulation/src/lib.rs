@@ -6,9 +6,11 @@
 //!
 //! - [`step`]: what can happen, as text that can be replayed. [`Run`](run::Run): a run by a seed or by a list of steps.
 //! - `world`: the servers, the clients, the log. `client`: a client, and what it has seen. `judge`: what must hold at the end.
-//! - [`shrink`]: the shortest list of steps that still fails in the same way.
+//! - [`guard`]: a run in which a panic is a finding. [`shrink`]: the shortest list of steps that still fails in the same way.
 
 mod client;
+pub mod defects;
+pub mod guard;
 mod judge;
 pub mod run;
 pub mod shrink;

@@ -2,7 +2,8 @@
 
 use agentbench_history::Shrinker;
 
-use crate::run::{Run, Setup};
+use crate::guard;
+use crate::run::Setup;
 use crate::step::Step;
 
 /// Runs that one shrinking may take.
@@ -13,7 +14,7 @@ pub fn shrink(setup: Setup, steps: Vec<Step>, name: &str, mut progress: impl FnM
     let mut shrinker = Shrinker::new(steps);
     for _ in 0..MOST_RUNS {
         let Some(candidate) = shrinker.candidate() else { break };
-        let outcome = Run::by_steps(setup, &candidate);
+        let outcome = guard::by_steps(setup, &candidate);
         let fails = outcome.findings.iter().any(|finding| finding.name == name);
         if fails {
             progress(candidate.len());
