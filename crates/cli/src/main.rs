@@ -15,10 +15,12 @@ mod inspect;
 mod load;
 mod logging;
 mod profile;
+mod progress;
 mod proxy;
 mod secret;
 mod serve;
 mod sessions;
+mod simulate;
 mod suite;
 mod systemd;
 mod token;
@@ -66,6 +68,8 @@ enum Command {
     /// Test a server: load, promises, report
     #[command(subcommand)]
     Suite(suite::Command),
+    /// Simulate several servers on one log with their clients and faults, decided by a seed; repeat and shrink failures
+    Simulate(simulate::Arguments),
     /// Put load on any WebSocket server, ours or another: deliveries or echoes per second, latency, resource use
     Load(load::Arguments),
     /// Inject connection faults: a TCP proxy that understands WebSocket messages
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit::run(&command),
         Command::Alerts(command) => alerts::run(&command),
         Command::Suite(command) => suite::run(&command),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),

@@ -1,0 +1,33 @@
+//! `agentbench simulate` from outside: what it prints, and how it ends.
+
+use std::process::{Command, Output};
+
+fn simulate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_agentbench")).arg("simulate").args(arguments).output().unwrap()
+}
+
+#[test]
+fn simulates_whole_worlds_and_says_what_was_done() {
+    let output = simulate(&["--seed", "1", "--steps", "6000"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let (first, last) = (out.lines().next().unwrap(), out.lines().last().unwrap());
+    assert_eq!(first, "seed 1");
+    assert!(last.starts_with("2 worlds, 6000 steps, ") && last.ends_with(" steps per second"), "{out}");
+}
+
+#[test]
+fn runs_a_schedule_and_names_the_line_of_a_bad_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("steps.txt");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, "# one session\n\ncreate 0\nup 0 4000\n").unwrap();
+    let good = simulate(&["--seed", "1", "--schedule", file]);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("\n2 steps, "), "{good:?}");
+
+    std::fs::write(&path, "# one session\n\ncreate 0\npublish zero\n").unwrap();
+    let bad = simulate(&["--seed", "1", "--schedule", file]);
+    assert_eq!(bad.status.code(), Some(2), "{bad:?}");
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("line 4: \"publish zero\""), "{bad:?}");
+}
