@@ -41,6 +41,8 @@ cargo xtask TASK
   bench --instructions  instructions per event, by callgrind; --against COMMIT compares with another commit
   fuzz       feed fuzz targets on stable: `cargo xtask fuzz [TARGET…] [--seconds N] [--seed S]`, ten seconds for each target if not said;
                --input FILE runs one that has failed, --write-corpus makes the corpora anew, --help shows the rest
+  simulate   several servers on one log, their clients and faults, by seed, in the release build: `cargo xtask simulate [--minutes M]`, ten
+               minutes if not said; seeds that fail go to suite/simulation/seeds.txt, further arguments to `agentbench simulate` (--help)
   microbench criterion benchmarks of codec, envelope, session and log
   coverage   lines that the tests run, per package, and the files with most uncovered lines; `cargo xtask coverage NAME…`
                measures these crates (agentbench-session) and packages (web/client); not part of ci
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         "web" => dashboard::build().and_then(|()| build()).and_then(|()| web::check()),
         "bench" => bench(&rest),
         "fuzz" => fuzz(&rest),
+        "simulate" => simulate(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
         "coverage" => coverage::measure(&rest),
         "ci" => ci(),
@@ -184,6 +187,23 @@ fn bench(rest: &[&str]) -> anyhow::Result<()> {
 /// Not optimised, as the tests are: overflows and the assertions of debug builds count.
 fn fuzz(rest: &[&str]) -> anyhow::Result<()> {
     cargo(&[&["run", "-q", "-p", "agentbench-fuzz-targets", "--all-features", "--"], rest].concat())
+}
+
+/// Optimised: more worlds in the same time.
+fn simulate(rest: &[&str]) -> anyhow::Result<()> {
+    cargo(&["build", "--release", "-p", "agentbench-cli"])?;
+    let binary = target().join("release/agentbench");
+    // A schedule, a number of steps and the help need no time.
+    let has = |flag: &&str| rest.iter().any(|word| word.split('=').next() == Some(*flag));
+    let is_one_world = ["--schedule", "--help", "-h"].iter().any(has);
+    let mut words = vec!["simulate"];
+    if !is_one_world {
+        words.extend(["--keep", "suite/simulation/seeds.txt"]);
+        if !["--minutes", "--steps"].iter().any(has) {
+            words.extend(["--minutes", "10"]);
+        }
+    }
+    run(&binary.to_string_lossy(), &[&words[..], rest].concat())
 }
 
 /// Builds [`binary`].

@@ -7,7 +7,7 @@ use crate::run::Setup;
 use crate::step::Step;
 
 /// Runs that one shrinking may take.
-const MOST_RUNS: usize = 4_000;
+const MOST_RUNS: usize = 20_000;
 
 /// Shrinks steps that break the promise `name`. `progress` is told the number of steps that are left.
 pub fn shrink(setup: Setup, steps: Vec<Step>, name: &str, mut progress: impl FnMut(usize)) -> Vec<Step> {
