@@ -1,5 +1,7 @@
 //! `agentbench simulate` from outside: what it prints, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::process::{Command, Output};
 
 fn simulate(arguments: &[&str]) -> Output {

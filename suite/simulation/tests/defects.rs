@@ -1,5 +1,6 @@
 //! Servers that are broken on purpose: the simulation finds each defect, says what it broke, and shrinks the way to it.
 #![cfg(feature = "sabotage")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use agentbench_simulation::shrink::shrink;
 use agentbench_simulation::{Setup, defects, guard};

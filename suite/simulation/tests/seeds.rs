@@ -1,7 +1,5 @@
 //! Worlds in which the undamaged code keeps every promise: those that once failed, and a few more; and what replaying rests on.
 
-use std::fmt::Write;
-
 use agentbench_server::simulation::NodeStep;
 use agentbench_simulation::step::Fault;
 use agentbench_simulation::{Setup, Step, guard};
@@ -13,11 +11,8 @@ fn expect_no_finding(seed: u64, steps: usize) {
     if outcome.findings.is_empty() {
         return;
     }
-    let mut text = format!("{setup}");
-    for finding in outcome.findings.iter().take(3) {
-        write!(text, "\n  {finding}").unwrap();
-    }
-    panic!("{text}\nagentbench simulate --seed {seed} --steps {}", outcome.steps.len());
+    let findings: String = outcome.findings.iter().take(3).map(|finding| format!("  {finding}\n")).collect();
+    panic!("{setup}\n{findings}agentbench simulate --seed {seed} --steps {}", outcome.steps.len());
 }
 
 #[test]
