@@ -3,7 +3,7 @@
 mod failure;
 mod schedule;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The steps of a file.
-fn replay(setup: Setup, path: &std::path::Path) -> anyhow::Result<ExitCode> {
+fn replay(setup: Setup, path: &Path) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let steps = schedule::parse(&text).with_context(|| path.display().to_string())?;
     let outcome = guard::by_steps(setup, &steps);
@@ -134,6 +134,8 @@ fn same(setup: Setup, first: &Outcome, second: &Outcome) -> anyhow::Result<()> {
 struct Hunt<'a> {
     arguments: &'a Arguments,
     began: Instant,
+    /// Time in worlds, without that of shrinking.
+    simulating: Duration,
     line: Line,
     worlds: u64,
     steps: u64,
@@ -143,19 +145,27 @@ struct Hunt<'a> {
 
 impl<'a> Hunt<'a> {
     fn new(arguments: &'a Arguments) -> Self {
-        let (began, line) = (Instant::now(), Line::new());
-        Self { arguments, began, line, worlds: 0, steps: 0, entries: 0, failures: 0 }
+        Self {
+            arguments,
+            began: Instant::now(),
+            simulating: Duration::ZERO,
+            line: Line::new(),
+            worlds: 0,
+            steps: 0,
+            entries: 0,
+            failures: 0,
+        }
     }
 
     fn go(&mut self, first_seed: u64) -> anyhow::Result<()> {
         let mut seed = first_seed;
         while let Some(steps) = self.next_steps() {
             let setup = self.arguments.setup(seed);
+            let began = Instant::now();
             let outcome = guard::by_seed(setup, steps as usize);
+            self.simulating += began.elapsed();
             if self.worlds == 0 {
                 same(setup, &outcome, &guard::by_seed(setup, steps as usize))?;
-                // Repeating it was no progress.
-                self.began = Instant::now() - self.began.elapsed() / 2;
             }
             self.worlds += 1;
             self.steps += steps;
@@ -194,8 +204,9 @@ impl<'a> Hunt<'a> {
     }
 
     fn figures(&self) -> String {
-        let per_second = self.steps as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
+        let per_second = self.steps as f64 / self.simulating.as_secs_f64().max(1e-9);
         let Self { worlds, steps, entries, .. } = self;
-        format!("{worlds} worlds, {steps} steps, {entries} entries, {per_second:.0} steps per second")
+        let worlds = if *worlds == 1 { "1 world".to_owned() } else { format!("{worlds} worlds") };
+        format!("{worlds}, {steps} steps, {entries} entries, {per_second:.0} steps per second")
     }
 }

@@ -33,3 +33,27 @@ fn runs_a_schedule_and_names_the_line_of_a_bad_one() {
     assert_eq!(bad.status.code(), Some(2), "{bad:?}");
     assert!(String::from_utf8_lossy(&bad.stderr).contains("line 4: \"publish zero\""), "{bad:?}");
 }
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_failure_is_kept_repeated_and_shrunk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (seeds, steps) = (folder.path().join("seeds.txt"), folder.path().join("steps.txt"));
+    let defect = ["--defect", "ack_before_commit"];
+    let limits = ["--seed", "1", "--steps", "60000", "--keep", seeds.to_str().unwrap()];
+    let output = simulate(&[&limits[..], &defect].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let out = String::from_utf8(output.stdout).unwrap();
+
+    let kept = std::fs::read_to_string(&seeds).unwrap();
+    let words: Vec<&str> = kept.split(' ').collect();
+    let again =
+        format!("agentbench simulate --seed {} --steps {} --defect ack_before_commit", words[0], words[1]);
+    assert!(out.contains(&again), "{out}");
+
+    let (_, rest) = out.split_once("are enough").unwrap();
+    let shortest: Vec<&str> = rest.lines().skip(1).take_while(|line| *line != "They break:").collect();
+    std::fs::write(&steps, shortest.join("\n")).unwrap();
+    let one = ["--seed", words[0], "--schedule", steps.to_str().unwrap()];
+    assert_eq!(simulate(&[&one[..], &defect].concat()).status.code(), Some(1), "{shortest:?}");
+}

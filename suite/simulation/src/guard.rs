@@ -18,10 +18,7 @@ pub const PANIC: &str = "panic";
 
 /// [`Run::by_seed`]. After a panic, the steps of the outcome are those that lead to it.
 pub fn by_seed(setup: Setup, steps: usize) -> Outcome {
-    match guarded(|| Run::by_seed(setup, steps)) {
-        Ok(outcome) => outcome,
-        Err(sentence) => before_panic(setup, steps, sentence),
-    }
+    run_or_explain(setup, steps, &|steps| Run::by_seed(setup, steps), &|steps| Run::by_steps(setup, steps))
 }
 
 /// [`Run::by_steps`].
@@ -37,26 +34,36 @@ fn panicked(steps: Vec<Step>, sentence: String) -> Outcome {
 
 /// The steps of a run that panicked are lost with it. Those before the last come from a run that is one step shorter and does
 /// not panic; the last one is that after which it does.
-fn before_panic(setup: Setup, steps: usize, sentence: String) -> Outcome {
-    let Ok(mut before) = guarded(|| Run::by_seed(setup, 0)) else { return panicked(Vec::new(), sentence) };
-    let (mut calm, mut end, mut sentence) = (0, steps, sentence);
+fn run_or_explain(
+    setup: Setup,
+    steps: usize,
+    by_seed: &dyn Fn(usize) -> Outcome,
+    by_steps: &dyn Fn(&[Step]) -> Outcome,
+) -> Outcome {
+    let mut sentence = match guarded(|| by_seed(steps)) {
+        Ok(outcome) => return outcome,
+        Err(sentence) => sentence,
+    };
+    let Ok(mut before) = guarded(|| by_seed(0)) else { return panicked(Vec::new(), sentence) };
+    let (mut calm, mut end) = (0, steps);
     while end - calm > 1 {
         let middle = calm.midpoint(end);
-        match guarded(|| Run::by_seed(setup, middle)) {
+        match guarded(|| by_seed(middle)) {
             Ok(outcome) => (calm, before) = (middle, outcome),
             Err(earlier) => (end, sentence) = (middle, earlier),
         }
     }
     let last = candidates(setup).into_iter().find(|step| {
         let steps = [&before.steps[..], &[*step]].concat();
-        guarded(|| Run::by_steps(setup, &steps)).is_err_and(|found| found == sentence)
+        guarded(|| by_steps(&steps)).is_err_and(|found| found == sentence)
     });
-    match last {
-        Some(step) => before.steps.push(step),
-        None => sentence.push_str(&format!(", in step {end}, which only the seed repeats")),
-    }
+    // Without its last step the run is as long all the same, since its length repeats it by the seed.
+    before.steps.push(last.unwrap_or(NOTHING));
     panicked(before.steps, sentence)
 }
+
+/// A step that does nothing.
+const NOTHING: Step = Step::Pass(0);
 
 /// What the last step may have been, the likely ones first.
 fn candidates(setup: Setup) -> Vec<Step> {
@@ -142,5 +149,23 @@ mod tests {
         let outcome = by_seed(setup, 10);
         assert_eq!((outcome.steps.len(), &*outcome.findings[0].name), (0, PANIC));
         assert_eq!(by_steps(setup, &[]).findings, outcome.findings);
+    }
+
+    #[test]
+    fn the_steps_that_lead_to_a_panic_are_found() {
+        let setup = Setup::of(3);
+        let is_publish = |step: &&Step| matches!(step, Step::Publish(..));
+        // As if the second publish broke an invariant.
+        let checked = |outcome: Outcome| {
+            assert!(outcome.steps.iter().filter(is_publish).count() < 2, "two publishes");
+            outcome
+        };
+        let outcome = run_or_explain(setup, 3_000, &|steps| checked(Run::by_seed(setup, steps)), &|steps| {
+            checked(Run::by_steps(setup, steps))
+        });
+        assert!(outcome.findings[0].to_string().starts_with("panic: two publishes, at "));
+        let publishes = outcome.steps.iter().filter(is_publish).count();
+        assert_eq!((publishes, outcome.steps.last().as_ref().is_some_and(is_publish)), (2, true));
+        assert_eq!(outcome.steps.len(), Run::by_seed(setup, outcome.steps.len()).steps.len());
     }
 }

@@ -16,8 +16,12 @@ const SHOWN: usize = 3;
 pub(super) fn print(setup: Setup, outcome: &Outcome) {
     outln!("FAILED: {setup}");
     print_findings(outcome);
-    let defect = setup.sabotage.map(|name| format!(" --defect {name}")).unwrap_or_default();
-    outln!("Repeat it: agentbench simulate --seed {} --steps {}{defect}", setup.seed, outcome.steps.len());
+    let Setup { seed, .. } = setup;
+    outln!("Repeat it: agentbench simulate --seed {seed} --steps {}{}", outcome.steps.len(), defect(setup));
+}
+
+fn defect(setup: Setup) -> String {
+    setup.sabotage.map(|name| format!(" --defect {name}")).unwrap_or_default()
 }
 
 pub(super) fn print_findings(outcome: &Outcome) {
@@ -42,9 +46,10 @@ pub(super) fn print_shortest(setup: Setup, outcome: Outcome, line: &mut Line) {
         line.show(&format!("shrinking {all} steps: {left} left"));
     });
     line.clear();
-    outln!("These {} of {all} steps break it, too (--seed {} --schedule FILE):", steps.len(), setup.seed);
+    let Setup { seed, .. } = setup;
+    outln!("{} of {all} steps are enough (--seed {seed} --schedule FILE{}):", steps.len(), defect(setup));
     steps.iter().for_each(|step| outln!("{step}"));
-    outln!("# of which comes:");
+    outln!("They break:");
     print_findings(&guard::by_steps(setup, &steps));
 }
 
