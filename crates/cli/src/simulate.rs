@@ -44,13 +44,13 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-A world has one to three servers that write one log in memory, and clients that publish, follow, repeat and control. The servers'
-owners, delivery and limits, and the client's connection machine, are those of the product. Sockets, threads, time and chance
-are not: one thread decides by the seed what happens next, a step at a time. At the end everything heals, and the suite's judge
+A world has one to three servers that write one log in memory, and clients that publish, follow, repeat and control. The servers' \
+owners, delivery and limits, and the client's connection machine, are those of the product. Sockets, threads, time and chance \
+are not: one thread decides by the seed what happens next, a step at a time. At the end everything heals, and the suite's judge \
 reads what each client saw: nothing acked is lost, stored twice, out of order or undelivered. A panic is a failure as well.
 
-A schedule is the list of steps, one a line: `publish 2 0` is client 2 publishing to the first session, `crash 1` the end of the
-second server. Blank lines and lines with # are left out. A failing world prints the shortest schedule that fails in the same way,
+A schedule is the list of steps, one a line: `publish 2 0` is client 2 publishing to the first session, `crash 1` the end of the \
+second server. Blank lines and lines with # are left out. A failing world prints the shortest schedule that fails in the same way, \
 and the command that repeats it. A seed means the same only for the same build; a schedule also means something after a change.
 
 The first world runs twice, and the results must be the same. Exit codes: 0 all promises kept, 1 one was broken, 2 could not run.

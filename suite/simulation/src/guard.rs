@@ -160,7 +160,7 @@ mod tests {
             assert!(outcome.steps.iter().filter(is_publish).count() < 2, "two publishes");
             outcome
         };
-        let outcome = run_or_explain(setup, 3_000, &|steps| checked(Run::by_seed(setup, steps)), &|steps| {
+        let outcome = run_or_explain(setup, 300, &|steps| checked(Run::by_seed(setup, steps)), &|steps| {
             checked(Run::by_steps(setup, steps))
         });
         assert!(outcome.findings[0].to_string().starts_with("panic: two publishes, at "));
