@@ -50,7 +50,7 @@ are not: one thread decides by the seed what happens next, a step at a time. At 
 reads what each client saw: nothing acked is lost, stored twice, out of order or undelivered. A panic is a failure as well.
 
 A schedule is the list of steps, one a line: `publish 2 0` is client 2 publishing to the first session, `crash 1` the end of the \
-second server. Blank lines and lines with # are left out. A failing world prints the shortest schedule that fails in the same way, \
+second server. Blank lines and lines that begin with # are left out. A failing world prints the shortest schedule that fails in the same way, \
 and the command that repeats it. A seed means the same only for the same build; a schedule also means something after a change.
 
 The first world runs twice, and the results must be the same. Exit codes: 0 all promises kept, 1 one was broken, 2 could not run.
