@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use agentbench_event_log::{EventLog, Frame, Kind, ReadLimit};
-use agentbench_history::{ClientHistory, Content, Operation, Record, StopReason, check};
+use agentbench_history::{ClientHistory, Content, Finding as Found, Operation, Record, StopReason, check};
 use agentbench_protocol::SessionId;
 use agentbench_protocol::message::Delivery;
 
@@ -82,7 +82,11 @@ fn histories(world: &World, removed: &BTreeSet<SessionId>) -> Vec<Finding> {
     histories.push(final_reads(world, removed));
     let verdict = check(&histories);
     let findings = verdict.findings.iter();
-    findings.map(|found| finding(found.kind.text(), found.to_string())).collect()
+    let sentence = |found: &Found| {
+        let (name, text) = (found.kind.text(), found.to_string());
+        text.strip_prefix(name).map_or(text.clone(), |rest| rest.trim_start_matches(": ").to_owned())
+    };
+    findings.map(|found| finding(found.kind.text(), sentence(found))).collect()
 }
 
 /// The whole log of every session.
