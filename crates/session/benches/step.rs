@@ -39,7 +39,7 @@ fn session() -> Session {
 fn settle(session: &mut Session) {
     if let Some(batch) = session.take_batch() {
         let head = Head { epoch: batch.expected.epoch, seq: batch.frame.last_seq() };
-        session.settle(&Appended::Committed(head));
+        session.settle(&Appended::Committed(head), 1);
     }
 }
 

@@ -85,7 +85,7 @@ impl World {
         assert_eq!(batch.expected.seq, self.log.last().map_or(0, Frame::last_seq));
         let head = Head { epoch: EPOCH, seq: batch.frame.last_seq() };
         let answer = if take { Appended::Committed(head) } else { Appended::Full };
-        match self.session.settle(&answer) {
+        match self.session.settle(&answer, 30) {
             Settled::Committed { frame, waiters, repeats, .. } => {
                 if let Some(bytes) = &batch.summary {
                     self.summary = Summary::from_bytes(bytes).expect("a summary");
@@ -382,7 +382,7 @@ fn a_refused_frame_takes_what_queued_behind_it_along() {
     assert_eq!(batch.frame.first_seq(), 2);
     world.publish("b", "{}").unwrap();
     world.session.control(&Step::Start, "go", &sender(), Some(KEY), 5).unwrap();
-    match world.session.settle(&Appended::Full) {
+    match world.session.settle(&Appended::Full, 30) {
         Settled::Refused { answers, refusal } => {
             assert_eq!(refusal.code, ErrorCode::LogUnavailable);
             let ids: Vec<_> = answers.iter().map(|answer| answer.id.as_str()).collect();
@@ -496,4 +496,33 @@ fn later_events_wait_for_one_that_was_refused_for_now() {
     world.log(false);
     // The publisher was told to wait for a second, and has given the event up since.
     assert_eq!(code(&mut world, "c", 5_000), Ok(Published::Queued(2)));
+}
+
+/// A log that answers late leaves as much time as one that answers at once.
+#[test]
+fn later_events_wait_from_when_the_refusal_is_told() {
+    let mut world = World::new();
+    world.log(true);
+    let event = |id: &'static str| Publish {
+        connection: Some(KEY),
+        user: "u",
+        producer: "p",
+        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
+        ttl_ms: 0,
+        requires_ack: true,
+        in_order: true,
+    };
+    for (refused, now) in [(Appended::Full, 20_000), (Appended::Unknown("lost".into()), 60_000)] {
+        world.session.publish(&event("a"), 10).unwrap();
+        world.session.take_batch().unwrap();
+        if matches!(world.session.settle(&refused, now), Settled::InDoubt) {
+            world.session.give_up(now);
+            world.session.finish_reading();
+        }
+        let code = world.session.publish(&event("b"), now + 900).map_err(|refusal| refusal.code);
+        assert_eq!(code, Err(ErrorCode::Overloaded), "{refused:?}");
+        world.session.publish(&event("a"), now + 950).unwrap();
+        world.session.take_batch().unwrap();
+        world.session.settle(&Appended::Full, 0);
+    }
 }

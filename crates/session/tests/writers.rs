@@ -118,7 +118,7 @@ impl Node {
     }
 
     fn settle(&mut self, appended: &Appended) {
-        match self.session.settle(appended) {
+        match self.session.settle(appended, 9) {
             Settled::Committed { frame, waiters, repeats, .. } => {
                 for ((seq, record), waiter) in frame.records().zip(&waiters) {
                     if waiter.connection().is_some() {
@@ -337,7 +337,7 @@ proptest! {
                 Action::GiveUp => {
                     let node = &mut world.nodes[at];
                     if node.session.is_in_doubt() {
-                        let Settled::Refused { answers, refusal } = node.session.give_up() else { panic!() };
+                        let Settled::Refused { answers, refusal } = node.session.give_up(9) else { panic!() };
                         node.tell(answers, refusal.code);
                     }
                 }
@@ -407,7 +407,7 @@ fn a_log_that_was_replaced_ends_the_session() {
         world.nodes[0].publish("a", "{}");
         world.submit(0);
         world.nodes[0].publish("b", "{}");
-        match world.nodes[0].session.settle(&Appended::Conflict(head)) {
+        match world.nodes[0].session.settle(&Appended::Conflict(head), 9) {
             Settled::Lost { answers, refusal, head: found } => {
                 assert_eq!(answers.iter().map(|answer| &*answer.id).collect::<Vec<_>>(), ["a", "b"]);
                 assert_eq!((refusal.code, found), (ErrorCode::LogUnavailable, head));

@@ -481,7 +481,7 @@ impl Server {
         let hosted = self.sessions.get_mut(&id).unwrap();
         let head = Head { epoch, seq: frame.last_seq() };
         let Settled::Committed { frame, waiters, repeats, transitions } =
-            hosted.session.settle(&Appended::Committed(head))
+            hosted.session.settle(&Appended::Committed(head), 7)
         else {
             panic!("committed");
         };

@@ -22,8 +22,8 @@ pub(crate) struct LoadedSession {
     pub(crate) creation: Option<Box<Creation>>,
     /// Since when the outcome of a frame is in doubt.
     pub(crate) doubt_since: Option<Moment>,
-    /// Its log is being read, since it may go on beyond the session's head.
-    pub(crate) is_reading: bool,
+    /// Whether its log is being read, since it may go on beyond the session's head.
+    pub(crate) reading: LogRead,
     /// Requests that wait until the log was read.
     pub(crate) waiting: Vec<(Requester, Request)>,
     /// The highest priority of the entries that wait for the log.
@@ -48,7 +48,7 @@ impl LoadedSession {
             reservation: None,
             creation: None,
             doubt_since: None,
-            is_reading: false,
+            reading: LogRead::No,
             waiting: Vec::new(),
             priority: Priority::Normal,
             unannounced: None,
@@ -76,6 +76,13 @@ impl LoadedSession {
         Some(batch)
     }
 
+    /// The log has to be read after this moment: what a read under way finds may be older.
+    pub(super) fn outdate_read(&mut self) {
+        if self.reading == LogRead::Running {
+            self.reading = LogRead::Outdated;
+        }
+    }
+
     /// The frame in flight goes back to what waits.
     pub(super) fn return_flight(&mut self) {
         self.doubt_since = None;
@@ -86,6 +93,16 @@ impl LoadedSession {
     pub(super) fn is_followed_by(&self, connection: ConnectionKey) -> bool {
         self.session.participants.get(connection).is_some_and(|member| member.following)
     }
+}
+
+/// A read of a session's log for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LogRead {
+    #[default]
+    No,
+    Running,
+    /// It began before what has to be known.
+    Outdated,
 }
 
 /// A request that creates a session.

@@ -229,6 +229,7 @@ impl OwnerContext {
                     && loaded.session.is_beyond(&join.from) =>
             {
                 loaded.session.suspect();
+                loaded.outdate_read();
                 let request = Request::Join(Join { log_was_read: true, ..join });
                 loaded.waiting.push((requester.clone(), request));
                 self.read_on(loaded);

@@ -38,7 +38,7 @@ impl Owners {
         let context = &mut self.context;
         let mut logged = 0;
         let appended = &*context.parts.sabotage.outcome(appended, &loaded.session);
-        match loaded.session.settle(appended) {
+        match loaded.session.settle(appended, now.millis) {
             Settled::Committed { frame, waiters, repeats, transitions } => {
                 logged = frame.count() as u64;
                 let last = frame.last_seq();
@@ -61,6 +61,7 @@ impl Owners {
                 context.parts.metrics.log_refused.inc();
                 tracing::warn!(session = %id, outcome = ?appended, "the log refused a frame");
                 context.roll_back(now.millis, loaded, &answers, &refusal);
+                loaded.outdate_read();
                 if loaded.session.head().seq == 0 {
                     self.give_creation_up(now, id);
                 }

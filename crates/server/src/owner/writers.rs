@@ -14,7 +14,7 @@ use agentbench_session::{Advanced, Answer, Observed, Settled, Waiter};
 use super::Owners;
 use super::context::OwnerContext;
 use super::effect::Effect;
-use super::loaded::{Creation, LoadedSession, PendingLoad};
+use super::loaded::{Creation, LoadedSession, LogRead, PendingLoad};
 use crate::clock::Moment;
 use crate::letters::{Letter, Request, Requester};
 use crate::names;
@@ -60,9 +60,10 @@ impl Owners {
     /// Called with what follows the head of a session that is behind.
     pub(super) fn catch_up(&mut self, now: Moment, id: SessionId, read: Result<Reading, LogError>) {
         let Some(loaded) = self.sessions.get_mut(&id) else { return };
-        loaded.is_reading = false;
-        // The frames may have come by themselves meanwhile, and others may be in flight.
-        if loaded.session.is_behind() && !loaded.session.is_in_flight() {
+        let is_outdated = std::mem::take(&mut loaded.reading) == LogRead::Outdated;
+        // What has to be known may be newer than the read; the frames may have come by themselves meanwhile, and others may
+        // be in flight.
+        if !is_outdated && loaded.session.is_behind() && !loaded.session.is_in_flight() {
             self.take_missing(now, id, read);
         }
         self.go_on(now, id);
@@ -117,10 +118,11 @@ impl Owners {
                 }
                 Some(_) => {
                     loaded.doubt_since = None;
-                    if let Settled::Refused { answers, refusal } = loaded.session.give_up() {
+                    if let Settled::Refused { answers, refusal } = loaded.session.give_up(now.millis) {
                         self.context.parts.metrics.log_refused.inc();
                         self.context.roll_back(now.millis, loaded, &answers, &refusal);
                     }
+                    loaded.outdate_read();
                     if loaded.session.head().seq == 0 {
                         self.give_creation_up(now, id);
                     }
@@ -166,7 +168,7 @@ impl Owners {
     /// Ends a session whose log is gone, or whose log is another one now (`head`).
     fn end(&mut self, now: Moment, id: SessionId, head: Option<Head>) {
         let Some(loaded) = self.sessions.get_mut(&id) else { return };
-        let (answers, refusal) = loaded.session.end();
+        let (answers, refusal) = loaded.session.end(now.millis);
         self.lose(now, id, answers, &refusal, head);
     }
 
@@ -228,8 +230,8 @@ impl OwnerContext {
     /// Requests what follows the head of a session that is behind.
     pub(super) fn read_on(&mut self, loaded: &mut LoadedSession) {
         let session = &loaded.session;
-        if session.is_behind() && !session.is_in_flight() && !loaded.is_reading {
-            loaded.is_reading = true;
+        if session.is_behind() && !session.is_in_flight() && loaded.reading == LogRead::No {
+            loaded.reading = LogRead::Running;
             self.effects.push(Effect::CatchUp { session: session.id(), from: session.head().seq + 1 });
         }
     }

@@ -94,18 +94,18 @@ impl Session {
         self.in_flight.as_ref().is_some_and(|flight| flight.is_in_doubt && !flight.is_submitted)
     }
 
-    /// Takes the log's word on the frame in flight.
+    /// Takes the log's word on the frame in flight; `now` in ms since 1970.
     ///
     /// # Panics
     /// If none is.
-    pub fn settle(&mut self, appended: &Appended) -> Settled {
+    pub fn settle(&mut self, appended: &Appended, now: u64) -> Settled {
         let flight = self.in_flight.take().expect("the log answers what it was given");
-        let settled = self.settle_flight(flight, appended);
+        let settled = self.settle_flight(flight, appended, now);
         self.note_seen();
         settled
     }
 
-    fn settle_flight(&mut self, mut flight: InFlight, appended: &Appended) -> Settled {
+    fn settle_flight(&mut self, mut flight: InFlight, appended: &Appended, now: u64) -> Settled {
         match appended {
             Appended::Committed(head) => self.commit(flight, *head),
             Appended::Unknown(_) => {
@@ -120,34 +120,34 @@ impl Session {
             }
             Appended::Conflict(head) => {
                 let refusal = refusal_of(appended);
-                Settled::Lost { answers: self.take_back(Some(flight), &refusal), refusal, head: *head }
+                Settled::Lost { answers: self.take_back(Some(flight), &refusal, now), refusal, head: *head }
             }
             _ if flight.is_in_doubt => {
                 self.in_flight = Some(flight);
-                self.give_up()
+                self.give_up(now)
             }
             refused => {
                 let refusal = refusal_of(refused);
-                Settled::Refused { answers: self.take_back(Some(flight), &refusal), refusal }
+                Settled::Refused { answers: self.take_back(Some(flight), &refusal, now), refusal }
             }
         }
     }
 
     /// Stops waiting for the outcome of a frame in doubt: whoever waits is told that it is not known. The log says later what
     /// it has, and nothing is given to it before that.
-    pub fn give_up(&mut self) -> Settled {
+    pub fn give_up(&mut self, now: u64) -> Settled {
         let refusal = refusal_of(&Appended::Unknown(String::new()));
         let flight = self.in_flight.take();
-        let answers = self.take_back(flight, &refusal);
+        let answers = self.take_back(flight, &refusal, now);
         self.fall_behind(self.head.seq);
         Settled::Refused { answers, refusal }
     }
 
     /// Ends the session, since its log is gone: everybody who waits is told.
-    pub fn end(&mut self) -> (Vec<Answer>, Refusal) {
+    pub fn end(&mut self, now: u64) -> (Vec<Answer>, Refusal) {
         let refusal = refusal_of(&Appended::Conflict(None));
         let flight = self.in_flight.take();
-        (self.take_back(flight, &refusal), refusal)
+        (self.take_back(flight, &refusal, now), refusal)
     }
 
     fn commit(&mut self, flight: InFlight, head: Head) -> Settled {
@@ -170,8 +170,8 @@ impl Session {
         }
     }
 
-    /// Empties the queue. Returns whom to tell.
-    fn take_back(&mut self, flight: Option<InFlight>, refusal: &Refusal) -> Vec<Answer> {
+    /// Empties the queue. Returns whom to tell. Later events of a publisher wait from now on: the log may have taken long.
+    fn take_back(&mut self, flight: Option<InFlight>, refusal: &Refusal, now: u64) -> Vec<Answer> {
         let mut answers = Vec::new();
         for flight in flight.into_iter().chain(self.returned.take()) {
             answers.extend(answers_of(&flight.frame, &flight.waiters));
@@ -183,7 +183,7 @@ impl Session {
         }
         for answer in &answers {
             let wait = refusal.retry_after_ms.map_or(0, |wait| wait.max(HOLD_MS));
-            let held = (answer.id.clone(), self.last_used + wait);
+            let held = (answer.id.clone(), now + wait);
             if let Waiter::Ack(key) | Waiter::Unacked(key) = answer.waiter
                 && let Some(member) = self.participants.get_mut(key)
                 && member.in_order
