@@ -94,6 +94,22 @@ impl Participants {
 }
 
 impl Member {
+    /// An event was refused for now: later ones wait for it until then, ms since 1970. An earlier one that others wait for already
+    /// goes first, if it is not overdue.
+    pub(crate) fn hold(&mut self, id: &str, until: u64, now: u64) {
+        match &mut self.held {
+            Some((_, waits_until)) if *waits_until > now => *waits_until = until.max(*waits_until),
+            held => *held = Some((id.to_owned(), until)),
+        }
+    }
+
+    /// The event came again.
+    pub(crate) fn end_hold(&mut self, id: &str) {
+        if self.held.as_ref().is_some_and(|(held, _)| held == id) {
+            self.held = None;
+        }
+    }
+
     /// The participant as clients see it.
     pub fn describe(&self) -> Participant {
         Participant {

@@ -526,3 +526,30 @@ fn later_events_wait_from_when_the_refusal_is_told() {
         world.session.settle(&Appended::Full, 0);
     }
 }
+
+/// An event that somebody else sent again meanwhile is a repeat when it comes, and the next refusal is waited for as the first.
+#[test]
+fn a_wait_ends_when_the_event_comes_as_a_repeat() {
+    let mut world = World::new();
+    world.log(true);
+    let event = |id: &'static str, connection| Publish {
+        connection: Some(connection),
+        user: "u",
+        producer: "p",
+        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
+        ttl_ms: 0,
+        requires_ack: true,
+        in_order: true,
+    };
+    let other = ConnectionKey(2);
+    world.session.join(other, Arc::new(sender()), false, 1);
+    world.session.publish(&event("a", KEY), 10).unwrap();
+    world.log(false);
+    world.session.publish(&event("a", other), 40).unwrap();
+    assert_eq!(world.session.publish(&event("a", KEY), 50), Ok(Published::RepeatQueued(2)));
+    assert_eq!(world.session.publish(&event("b", KEY), 60), Ok(Published::Queued(3)));
+    world.session.take_batch().unwrap();
+    world.session.settle(&Appended::Full, 5_000);
+    let code = world.session.publish(&event("c", KEY), 5_900).map_err(|refusal| refusal.code);
+    assert_eq!(code, Err(ErrorCode::Overloaded));
+}

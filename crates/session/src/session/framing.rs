@@ -183,12 +183,11 @@ impl Session {
         }
         for answer in &answers {
             let wait = refusal.retry_after_ms.map_or(0, |wait| wait.max(HOLD_MS));
-            let held = (answer.id.clone(), now + wait);
             if let Waiter::Ack(key) | Waiter::Unacked(key) = answer.waiter
                 && let Some(member) = self.participants.get_mut(key)
                 && member.in_order
             {
-                member.held.get_or_insert(held);
+                member.hold(&answer.id, now + wait, now);
             }
         }
         self.window.truncate(self.head.seq + 1);

@@ -91,6 +91,7 @@ impl Session {
     fn take_repeat(&mut self, event: &Publish<'_>, seq: Seq, waiter: Waiter) -> Published {
         if let Some(member) = event.connection.and_then(|key| self.participants.get_mut(key)) {
             member.in_order = event.in_order;
+            member.end_hold(event.body.id);
         }
         self.repeat(seq, waiter, event.body.id)
     }
@@ -150,11 +151,7 @@ impl Session {
             && let Some(wait) = refusal.retry_after_ms
         {
             member.in_order = true;
-            let until = now + wait.max(HOLD_MS);
-            let (id, waits_until) = member.held.get_or_insert((event.body.id.to_owned(), until));
-            if id == event.body.id {
-                *waits_until = until;
-            }
+            member.hold(event.body.id, now + wait.max(HOLD_MS), now);
         }
     }
 
