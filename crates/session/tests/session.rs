@@ -553,3 +553,29 @@ fn a_wait_ends_when_the_event_comes_as_a_repeat() {
     let code = world.session.publish(&event("c", KEY), 5_900).map_err(|refusal| refusal.code);
     assert_eq!(code, Err(ErrorCode::Overloaded));
 }
+
+/// An event was refused while one before it was on its way, and then that one is refused, too.
+#[test]
+fn the_first_of_several_refused_events_is_waited_for() {
+    let mut world = World::new();
+    world.log(true);
+    let event = |id: &'static str| Publish {
+        connection: Some(KEY),
+        user: "u",
+        producer: "p",
+        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
+        ttl_ms: 0,
+        requires_ack: true,
+        in_order: true,
+    };
+    world.session.publish(&event("a"), 10).unwrap();
+    let stop = Step::Stop { outcome: Outcome::Error, reason: None };
+    world.session.control(&stop, "stop", &sender(), None, 10).unwrap();
+    let mut code = |id, now| world.session.publish(&event(id), now).map_err(|refusal| refusal.code);
+    assert_eq!(code("b", 20), Err(ErrorCode::Overloaded), "the end is on its way");
+    world.log(false);
+    let mut code = |id, now| world.session.publish(&event(id), now).map_err(|refusal| refusal.code);
+    assert_eq!(code("b", 40), Err(ErrorCode::Overloaded), "before it came another one");
+    assert_eq!(code("a", 50), Ok(Published::Queued(2)));
+    assert_eq!(code("b", 60), Ok(Published::Queued(3)));
+}

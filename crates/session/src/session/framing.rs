@@ -5,6 +5,7 @@ use agentbench_protocol::{ErrorCode, Head, Refusal, Seq};
 
 use super::taking::HOLD_MS;
 use super::{Answer, Batch, Draft, InFlight, Session, Settled, Waiter};
+use crate::ConnectionKey;
 
 impl Session {
     /// The draft that the next entry of about `size` bytes goes into. The window has recorded that entry already, or it
@@ -170,6 +171,23 @@ impl Session {
         }
     }
 
+    /// Makes each publisher's later events wait for its first of these, which were accepted before whatever it waits for now.
+    fn hold_for(&mut self, answers: &[Answer], until: u64) {
+        let mut in_order: Vec<&Answer> = answers.iter().collect();
+        in_order.sort_by_key(|answer| answer.seq);
+        let mut known: Vec<ConnectionKey> = Vec::new();
+        for answer in in_order {
+            if let Waiter::Ack(key) | Waiter::Unacked(key) = answer.waiter
+                && !known.contains(&key)
+                && let Some(member) = self.participants.get_mut(key)
+                && member.in_order
+            {
+                member.held = Some((answer.id.clone(), until));
+                known.push(key);
+            }
+        }
+    }
+
     /// Empties the queue. Returns whom to tell. Later events of a publisher wait from now on: the log may have taken long.
     fn take_back(&mut self, flight: Option<InFlight>, refusal: &Refusal, now: u64) -> Vec<Answer> {
         let mut answers = Vec::new();
@@ -181,15 +199,7 @@ impl Session {
             answers.extend(answers_of(&draft.builder.finish(), &draft.waiters));
             answers.extend(draft.repeats);
         }
-        for answer in &answers {
-            let wait = refusal.retry_after_ms.map_or(0, |wait| wait.max(HOLD_MS));
-            if let Waiter::Ack(key) | Waiter::Unacked(key) = answer.waiter
-                && let Some(member) = self.participants.get_mut(key)
-                && member.in_order
-            {
-                member.hold(&answer.id, now + wait, now);
-            }
-        }
+        self.hold_for(&answers, now + refusal.retry_after_ms.map_or(0, |wait| wait.max(HOLD_MS)));
         self.window.truncate(self.head.seq + 1);
         self.accepted = self.committed.clone();
         self.queued_bytes = 0;
