@@ -233,13 +233,21 @@ describe("an event", () => {
 
 describe("MessagePack", () => {
   const read = (json: string): unknown => msgpackCodec.decode(msgpackCodec.join([msgpackCodec.encode(json)]));
+  /** The value with the members of its objects in the order of their keys: `__proto__` is put in last, wherever it stood. */
+  const inOrder = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(inOrder);
+    if (typeof value !== "object" || value === null) return value;
+    const members = Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1));
+    return { members: members.map(([key, member]) => [key, inOrder(member)]) };
+  };
 
   test("gives what JSON gives, whatever the keys are called", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const json = JSON.stringify({ value });
-        expect(JSON.stringify(read(json))).toBe(JSON.stringify(JSON.parse(json)));
+        expect(JSON.stringify(inOrder(read(json)))).toBe(JSON.stringify(inOrder(JSON.parse(json))));
       }),
+      { examples: [[{ ["__proto__"]: [], "": "" }]] },
     );
     for (const json of ['{"__proto__":{"a":1},"b":[{"__proto__":[{"__proto__":null,"c":2}]}]}', '{"a":{"constructor":1,"toString":2,"__proto__x":3}}']) {
       // The order of keys may differ where one was put in later.
