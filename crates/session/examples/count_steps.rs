@@ -36,10 +36,27 @@ fn session() -> Session {
     session
 }
 
+/// [`Session::settle`] of today, and of revisions in which it was not told the time: this program is built in both.
+trait Settle<Arguments> {
+    fn settle(self, session: &mut Session, appended: &Appended);
+}
+
+impl<F: Fn(&mut Session, &Appended, u64) -> R, R> Settle<(Appended, u64)> for F {
+    fn settle(self, session: &mut Session, appended: &Appended) {
+        self(session, appended, 1);
+    }
+}
+
+impl<F: Fn(&mut Session, &Appended) -> R, R> Settle<Appended> for F {
+    fn settle(self, session: &mut Session, appended: &Appended) {
+        self(session, appended);
+    }
+}
+
 fn settle(session: &mut Session) {
     if let Some(batch) = session.take_batch() {
         let head = Head { epoch: batch.expected.epoch, seq: batch.frame.last_seq() };
-        session.settle(&Appended::Committed(head), 1);
+        Settle::settle(Session::settle, session, &Appended::Committed(head));
     }
 }
 
