@@ -473,19 +473,24 @@ fn an_unused_session_expires_once() {
     assert_eq!(world.summary.status, Status::Expired);
 }
 
-#[test]
-fn later_events_wait_for_one_that_was_refused_for_now() {
-    let mut world = World::new();
-    world.log(true);
-    let event = |id: &'static str| Publish {
-        connection: Some(KEY),
+/// An event of a publisher that sends what was refused again before later ones.
+fn in_order(id: &'static str, connection: ConnectionKey) -> Publish<'static> {
+    Publish {
+        connection: Some(connection),
         user: "u",
         producer: "p",
         body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
         ttl_ms: 0,
         requires_ack: true,
         in_order: true,
-    };
+    }
+}
+
+#[test]
+fn later_events_wait_for_one_that_was_refused_for_now() {
+    let mut world = World::new();
+    world.log(true);
+    let event = |id| in_order(id, KEY);
     world.session.publish(&event("a"), 10).unwrap();
     world.log(false);
     let code =
@@ -503,15 +508,7 @@ fn later_events_wait_for_one_that_was_refused_for_now() {
 fn later_events_wait_from_when_the_refusal_is_told() {
     let mut world = World::new();
     world.log(true);
-    let event = |id: &'static str| Publish {
-        connection: Some(KEY),
-        user: "u",
-        producer: "p",
-        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
-        ttl_ms: 0,
-        requires_ack: true,
-        in_order: true,
-    };
+    let event = |id| in_order(id, KEY);
     for (refused, now) in [(Appended::Full, 20_000), (Appended::Unknown("lost".into()), 60_000)] {
         world.session.publish(&event("a"), 10).unwrap();
         world.session.take_batch().unwrap();
@@ -532,15 +529,7 @@ fn later_events_wait_from_when_the_refusal_is_told() {
 fn a_wait_ends_when_the_event_comes_as_a_repeat() {
     let mut world = World::new();
     world.log(true);
-    let event = |id: &'static str, connection| Publish {
-        connection: Some(connection),
-        user: "u",
-        producer: "p",
-        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
-        ttl_ms: 0,
-        requires_ack: true,
-        in_order: true,
-    };
+    let event = in_order;
     let other = ConnectionKey(2);
     world.session.join(other, Arc::new(sender()), false, 1);
     world.session.publish(&event("a", KEY), 10).unwrap();
@@ -559,15 +548,7 @@ fn a_wait_ends_when_the_event_comes_as_a_repeat() {
 fn the_first_of_several_refused_events_is_waited_for() {
     let mut world = World::new();
     world.log(true);
-    let event = |id: &'static str| Publish {
-        connection: Some(KEY),
-        user: "u",
-        producer: "p",
-        body: EventBody { id, timestamp: "1", data: "{}", metadata: None, sender: "{}" },
-        ttl_ms: 0,
-        requires_ack: true,
-        in_order: true,
-    };
+    let event = |id| in_order(id, KEY);
     world.session.publish(&event("a"), 10).unwrap();
     let stop = Step::Stop { outcome: Outcome::Error, reason: None };
     world.session.control(&stop, "stop", &sender(), None, 10).unwrap();
