@@ -211,23 +211,22 @@ impl Crash<'_> {
     }
 }
 
-/// Length of what stands before the first batch of a file: a magic text and two numbers.
-const FILE_HEADER: usize = 53 + 16;
-const BATCH_HEADER: usize = 16;
+/// Length of a record's header.
+const HEADER: usize = 80;
 
 fn newest_log(data_dir: &Path) -> PathBuf {
-    let files = fs::read_dir(data_dir.join("hot")).unwrap().map(|file| file.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|found| found == "raftlog")).max().unwrap()
+    let files = fs::read_dir(data_dir.join("segments")).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|found| found == "seg")).max().unwrap()
 }
 
-/// The place behind the last whole batch of a file, and that batch.
-fn last_batch(path: &Path) -> (usize, Vec<u8>) {
+/// The place behind the last whole record of a file, and that record.
+fn last_record(path: &Path) -> (usize, Vec<u8>) {
     let bytes = fs::read(path).unwrap();
-    let (mut at, mut last) = (FILE_HEADER.min(bytes.len()), 0..0);
-    while let Some(header) = bytes.get(at..at + BATCH_HEADER) {
-        // Seven bytes of length, one of compression.
-        let length = header[..7].iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
-        if length < BATCH_HEADER || at + length > bytes.len() {
+    let (mut at, mut last) = (0, 0..0);
+    while let Some(header) = bytes.get(at..at + HEADER) {
+        let length_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap()) as usize;
+        let length = (HEADER + length_at(8) + length_at(12)).next_multiple_of(8);
+        if !header.starts_with(b"AL") || at + length > bytes.len() {
             break;
         }
         last = at..at + length;
@@ -236,11 +235,11 @@ fn last_batch(path: &Path) -> (usize, Vec<u8>) {
     (at, bytes[last].to_vec())
 }
 
-/// Adds a part of a batch behind the last whole one: the beginning of a real one, or noise.
+/// Adds a part of a record behind the last whole one: the beginning of a real one, or noise.
 fn add_torn_write(data_dir: &Path, dice: &mut Dice) {
     let path = newest_log(data_dir);
-    let (end, batch) = last_batch(&path);
-    let mut torn = batch;
+    let (end, record) = last_record(&path);
+    let mut torn = record;
     let length = 1 + dice.below(torn.len().max(64) as u64 - 1) as usize;
     if torn.is_empty() || dice.below(3) == 0 {
         torn = (0..length).map(|_| dice.below(256) as u8).collect();
@@ -255,7 +254,7 @@ fn add_torn_write(data_dir: &Path, dice: &mut Dice) {
 /// away.
 fn lose_acked_events(data_dir: &Path, _: &mut Dice) {
     let path = newest_log(data_dir);
-    let (end, _) = last_batch(&path);
+    let (end, _) = last_record(&path);
     OpenOptions::new().write(true).open(&path).unwrap().set_len(end as u64 * 3 / 4).unwrap();
 }
 
@@ -311,22 +310,26 @@ async fn cut_last_write(seed: u64) {
         publish(&client, session, &format!("before-{n}")).await;
     }
     let path = newest_log(data.path());
-    let (quiet, _) = last_batch(&path);
+    let (quiet, _) = last_record(&path);
     let lone = publish(&client, session, "lone").await;
     let follower = connect(&server).await;
     let mut follow = follower.follow(session, StartAt::Start).await.unwrap();
     let epoch = follow.joined().unwrap().epoch;
     while follow.next().await.unwrap().seq() != Some(lone) {}
     server.kill().unwrap();
-    let (end, _) = last_batch(&path);
+    let (end, _) = last_record(&path);
     assert!(end > quiet, "the lone event is in the newest file");
     let dice = &mut Dice(seed);
     // A byte of it is missing, a byte of it is there, and anything between.
-    let cuts = [end - 1, quiet + 1, quiet + 1 + dice.below((end - quiet - 1) as u64) as usize];
+    // Its last seven may be no part of it.
+    let cuts = [end - 8, quiet + 1, quiet + 1 + dice.below((end - quiet - 9) as u64) as usize];
     for cut in cuts {
         let copy = tempfile::tempdir().unwrap();
         copy_folder(data.path(), copy.path());
-        OpenOptions::new().write(true).open(newest_log(copy.path())).unwrap().set_len(cut as u64).unwrap();
+        let newest = newest_log(copy.path());
+        OpenOptions::new().write(true).open(&newest).unwrap().set_len(cut as u64).unwrap();
+        // The index is written behind; a write that was cut short is not in it yet.
+        drop(fs::remove_file(newest.with_extension("idx")));
         let server = ServerProcess::start(&command(copy.path(), 0, &flags)).unwrap();
         let client = connect(&server).await;
         let mut expected: Vec<String> = (0..EVENTS).map(|n| format!("before-{n}")).collect();

@@ -27,6 +27,8 @@ pub struct DiskConfig {
     pub purge_threshold: u64,
     /// Interval between two checks for something to clean up.
     pub purge_interval: Duration,
+    /// Bytes of old frames that are read each second to find damage; 0 for none.
+    pub scrub_bytes: u64,
     /// Settings of the archive.
     pub archive: ArchiveConfig,
 }
@@ -51,6 +53,7 @@ impl DiskConfig {
             segment_bytes: 64 << 20,
             purge_threshold: 512 << 20,
             purge_interval: Duration::from_secs(10),
+            scrub_bytes: 1 << 20,
             archive: ArchiveConfig {
                 block_bytes: 256 << 10,
                 level: 3,
@@ -145,7 +148,7 @@ impl OpenError {
     pub fn is_of_the_hot_log(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
-            Self::Io { path, .. } => std::path::Path::new(path).iter().any(|part| part == "hot"),
+            Self::Io { path, .. } => std::path::Path::new(path).iter().any(|part| part == "segments"),
             Self::InUse { .. } | Self::Config(_) => false,
         }
     }

@@ -9,7 +9,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use agentbench_event_log::{Append, Done, LogError};
 use agentbench_protocol::{Seq, SessionId};
 
-use crate::table::LiveLog;
+use crate::moving::Moving;
+use crate::record::LogIdentity;
+use crate::writer::ShutLog;
 
 /// The channel that answers a waiting caller.
 pub(crate) type Reply<T> = SyncSender<Result<T, LogError>>;
@@ -19,13 +21,19 @@ pub(crate) enum Request {
     /// Append and report the outcomes.
     Append { appends: Vec<Append>, done: Done },
     /// Accept no more appends of a session, since its log is being archived. Answered with the log's previous state.
-    Shut { session: SessionId, reply: Reply<LiveLog> },
+    Shut { session: SessionId, reply: Reply<ShutLog> },
     /// Accept appends again, unless there was another reason to refuse them.
     Reopen { session: SessionId, number: u64, shut: Option<&'static str> },
     /// Remove a live log, if it still has this number.
     Remove { session: SessionId, number: u64, reply: Reply<()> },
-    /// Trim a live log to `first_seq`, the first of the frame `ordinal`, if it still has this number.
-    Trim { session: SessionId, number: u64, first_seq: Seq, ordinal: u64, reply: Reply<()> },
+    /// Remove logs that are not among the live ones, with the segments that have records of them.
+    Forget { logs: Vec<(LogIdentity, Vec<u32>)>, reply: Reply<()> },
+    /// Trim a live log to `first_seq`, the first of a frame, if it still has this number.
+    Trim { session: SessionId, number: u64, first_seq: Seq, reply: Reply<()> },
+    /// Write records of an old segment again, those that are still needed.
+    Move { records: Vec<Moving>, reply: Reply<()> },
+    /// Make durable what was written.
+    Sync { reply: Reply<()> },
     /// Make everything durable and accept no more appends.
     Close { reply: Reply<()> },
     /// Make everything durable and end the writer's thread.

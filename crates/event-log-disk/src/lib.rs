@@ -1,57 +1,65 @@
 //! The embedded durable log engine: every session's log on this machine's disk, without another service.
 //!
 //! ```text
-//! submit ─► inbox ─► writer thread ─► hot log (raft-engine: all live sessions in one set of files)
+//! submit ─► inbox ─► writer thread ─► segments (all live sessions in one set of files)
 //! read ──────────────────────────────►    │ archive(session)
 //!      └─────────────────────────────► archive (one compressed file per ended session)
 //! ```
 //! In reading order:
 //! - [`DiskLog`] is the engine: the guarantees of [`EventLog`], retention, sizes and counters.
-//! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes.
-//! - `hot`, `files`, `scan`, `repair`, `listing` are raft-engine and the code around it that makes it fail safely.
-//! - `unpromised` is what a power cut may have left incomplete, and what the last process did not sync.
-//! - `entry`, `record`, `archive::format`, `archive::catalogue` are the stored formats, one file each.
-//! - `quarantine` keeps copies of damaged bytes before they are changed, `witness` detects files that end early or are missing.
+//! - `record` is the stored form of all that is in a segment; `segment` and `index` are the files.
+//! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes. `appender` writes its records.
+//! - `table` is the live logs in memory, `reading` reads frames from their places.
+//! - `recovery` makes live logs of what a start finds, by `scan` where the index says nothing; `witness` detects segments that end
+//!   early or are missing.
+//! - `cleaning` frees segments (`moving`, `tombstones`), and does all else behind the writer; `scrub` looks for damage.
+//! - `archive` is the ended sessions: `archive::format` and `archive::catalogue` are their stored forms.
 //! - [`ArchiveLog`] is the fallback when the hot log cannot be opened: ended sessions, read only.
+//! - [`inspect`] reads all that a stopped folder holds.
+//! - `migration` moves the logs of the former engine's folder, which `old` reads, into segments.
 //! - `write_back` limits how much of the hot log the kernel holds in memory.
-//! - `reading` finds the frame that contains a seq.
 //! - [`faults`] is for tests.
 //!
-//! Files on disk: `lock` (which process has the directory open), `hot/` (raft-engine's files), `hot.witness`, `archive/`,
-//! `quarantine/`.
+//! Files on disk: `lock` (which process has the directory open), `segments/`, `segments.witness`, `archive/`.
 //!
 //! Absent on purpose: a cache of frames (the server has the newest ones), a timer that enlarges batches (the appends that arrive
-//! during a commit do), and recovery from a failed fsync (the process is restarted, reads what
-//! is there, and writes again what it cannot know to be on the disk).
+//! during a commit do), repairs (what is damaged is left as it is, and told), and recovery from a failed fsync (the process is
+//! restarted, reads what is there, and writes again what it cannot know to be on the disk).
 
+mod appender;
 mod archive;
 mod archive_only;
+mod batch;
+mod cleaning;
 mod config;
-mod entry;
+mod damage;
 pub mod faults;
-mod files;
-mod hot;
 mod inbox;
-mod listing;
+mod index;
+mod inspection;
 mod lock;
+mod migration;
+mod moving;
+mod old;
 mod open;
+mod poke;
 mod private;
-mod quarantine;
 mod reading;
 mod record;
+mod recovery;
 mod removed;
-mod repair;
 mod scan;
+mod scrub;
+mod segment;
 mod stats;
 mod table;
-mod unpromised;
+mod tombstones;
 mod witness;
 mod write_back;
 mod writer;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -63,12 +71,18 @@ use agentbench_protocol::{Epoch, Head, Seq, SessionId};
 
 use crate::archive::format::Header;
 pub use crate::archive_only::ArchiveLog;
+use crate::cleaning::Cleaning;
 use crate::config::unavailable;
 pub use crate::config::{ArchiveConfig, Damage, DiskConfig, Durability, OpenError, RecoveryReport};
+use crate::faults::FaultyDisk;
 use crate::inbox::Request;
+pub use crate::inspection::{Finding, inspect};
+pub use crate::migration::{Migration, migrate};
+use crate::reading::ReadFailure;
+use crate::record::LogIdentity;
 pub use crate::stats::{COMMIT_TIME_BUCKETS, Stats};
-use crate::table::LiveLog;
-use crate::writer::EngineState;
+use crate::table::{LiveLog, Picked, Place};
+use crate::writer::{EngineState, ShutLog};
 
 /// Number of tries to read a log that is moved, trimmed or deleted meanwhile.
 const MOVED_TRIES: usize = 8;
@@ -79,10 +93,9 @@ const CHANGE_LOCKS: usize = 64;
 pub struct DiskLog {
     shared: Arc<EngineState>,
     changes: [Mutex<()>; CHANGE_LOCKS],
-    disk: Arc<dyn Disk>,
-    hot_dir: PathBuf,
+    cleaning: Arc<Cleaning>,
     writer: Option<JoinHandle<()>>,
-    cleaner: Option<(Sender<()>, JoinHandle<()>)>,
+    cleaner: Option<JoinHandle<()>>,
 }
 
 /// The engine's disk usage.
@@ -101,37 +114,38 @@ impl DiskLog {
     ///
     /// # Errors
     /// [`OpenError`]: the directory is in use or cannot be used, or its contents are damaged beyond repair.
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for one log")]
     pub fn open(config: DiskConfig) -> Result<(Self, RecoveryReport), OpenError> {
-        Self::open_with_faults(config, Arc::default())
+        open::open(&config, Arc::new(RealDisk))
     }
 
     /// Opens with a disk that has the faults that a test injects.
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for one log")]
     pub fn open_with_faults(
         config: DiskConfig,
         faults: Arc<faults::Faults>,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        open::open(config, open::Ground { disk: Arc::new(RealDisk), is_real: true, faults })
+        open::open(&config, Arc::new(FaultyDisk(faults)))
     }
 
-    /// Opens with the hot log's files on another disk, in the folder `config.dir` joined with `hot`.
+    /// Opens with the hot log on another disk: the folder `config.dir` joined with `segments`, and its witness.
     ///
-    /// Everything that is done to those files goes to this disk: raft-engine's reads and writes, checks and repairs before it
-    /// starts, syncs of files and of their folder. On the operating system's disk, in `config.dir`, remain: the lock, the witness,
-    /// the archive, the quarantine, and empty files in `hot/` that only show raft-engine the names.
+    /// On the operating system's disk, in `config.dir`, remain the lock and the archive.
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for one log")]
     pub fn open_on(config: DiskConfig, disk: Arc<dyn Disk>) -> Result<(Self, RecoveryReport), OpenError> {
-        open::open(config, open::Ground { disk, is_real: false, faults: Arc::default() })
+        open::open(&config, disk)
     }
 
     /// The disk usage. Reads the sizes of the hot log's few files.
     pub fn disk_usage(&self) -> DiskUsage {
         DiskUsage {
-            hot_bytes: open::bytes_in(&*self.disk, &self.hot_dir),
+            hot_bytes: self.shared.segments.bytes(),
             archive_bytes: self.shared.archive.bytes(),
             archived: self.shared.archive.len(),
         }
@@ -139,16 +153,16 @@ impl DiskLog {
 
     /// The counters. Cheap enough for a metrics page.
     pub fn stats(&self) -> Stats {
-        self.shared.counters.read(self.shared.hot.syncs())
+        self.shared.counters.read(self.shared.hot.syncs(), self.shared.damage.count())
     }
 
-    /// Moves what is still needed out of old files of the hot log and removes them, if the log exceeds
-    /// `purge_threshold`. Runs automatically every `purge_interval`.
+    /// Frees segments that nothing needs, and, if the log exceeds `purge_threshold`, moves what is still needed out of those that
+    /// are mostly dead. Runs automatically every `purge_interval`.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
     pub fn purge(&self) -> Result<(), LogError> {
-        self.shared.hot.purge().map_err(unavailable)
+        self.cleaning.purge()
     }
 
     fn remove_archived(&self, session: SessionId) -> Result<Epoch, LogError> {
@@ -171,14 +185,14 @@ impl DiskLog {
     }
 
     /// Copies a log that accepts no appends into the archive and removes it from the hot log.
-    fn move_to_archive(&self, session: SessionId, log: &LiveLog, now: u64) -> Result<(), LogError> {
+    fn move_to_archive(&self, session: SessionId, log: &ShutLog, now: u64) -> Result<(), LogError> {
         let header = Header {
             session,
-            epoch: log.epoch,
+            epoch: log.identity.epoch,
             first_seq: log.first_seq,
             last_seq: log.head,
             archived_at: now,
-            summary: self.shared.hot.record(log.number).map(|record| record.summary).unwrap_or_default(),
+            summary: log.summary.clone(),
         };
         let step = ReadLimit { bytes: 4 << 20, events: usize::MAX };
         let mut next = log.first_seq;
@@ -186,12 +200,61 @@ impl DiskLog {
             if next > log.head {
                 return Ok(Vec::new());
             }
-            let frames = reading::read(&self.shared.hot, &self.shared.hints, log, next, step)
-                .unwrap_or_else(|_| Err(unavailable("the log was moved while it was archived")))?;
+            let frames =
+                self.read_live(session, next, step).unwrap_or(Err(LogError::NotFound(session)))?.frames;
             next = frames.last().map_or(next, |frame| frame.last_seq() + 1);
             Ok(frames)
         })?;
-        self.request(|reply| Request::Remove { session, number: log.number, reply })
+        let number = log.identity.number;
+        self.request(|reply| Request::Remove { session, number, reply })
+    }
+
+    /// Reads a live log; `None` if there is none.
+    fn read_live(
+        &self,
+        session: SessionId,
+        from: Seq,
+        limit: ReadLimit,
+    ) -> Option<Result<Reading, LogError>> {
+        let mut failed: Option<(Place, ReadFailure)> = None;
+        for _ in 0..MOVED_TRIES {
+            let (identity, head, first_seq, picked) = self.shared.live.with(session, |log| {
+                let head = Head { epoch: log.epoch, seq: log.head };
+                let is_inside = (log.first_seq..=log.head).contains(&from);
+                (log.identity(session), head, log.first_seq, is_inside.then(|| log.pick(from, limit)))
+            })?;
+            let reading = |frames| Ok(Reading { head, first_seq, frames });
+            if from < first_seq {
+                return Some(Err(LogError::Trimmed { first_seq }));
+            }
+            let places = match picked {
+                None => return Some(reading(Vec::new())),
+                Some(Picked::Lost { from, to }) => {
+                    let detail = "no record of these events is left".to_owned();
+                    return Some(Err(LogError::Damaged { from, to, detail }));
+                }
+                Some(Picked::Places(places)) => places,
+            };
+            if let Some((place, failure)) = failed.take_if(|(place, _)| *place == places[0]) {
+                // It was not moved meanwhile.
+                return Some(Err(self.damaged(&identity, &place, failure)));
+            }
+            match reading::read(&self.shared.segments, identity, &places) {
+                Ok(frames) => return Some(reading(frames)),
+                Err(failure) => failed = Some((places[0], failure)),
+            }
+        }
+        Some(Err(unavailable("the log kept changing during the read")))
+    }
+
+    fn damaged(&self, log: &LogIdentity, place: &Place, failure: ReadFailure) -> LogError {
+        self.shared.note_damage(log, place, &failure);
+        match failure {
+            ReadFailure::Io(error) => unavailable(error),
+            ReadFailure::Damaged(detail) => {
+                LogError::Damaged { from: place.first_seq, to: place.last_seq(), detail }
+            }
+        }
     }
 }
 
@@ -213,69 +276,40 @@ impl EventLog for DiskLog {
     }
 
     fn head(&self, session: SessionId) -> Option<Head> {
-        let live = self.shared.live.get(session).and_then(|log| log.head());
+        let live = self.shared.live.with(session, |log| log.head());
         // In this order: a log on its way to the archive is in one of the two, or both.
-        live.or_else(|| self.shared.archive.head(session))
+        live.flatten().or_else(|| self.shared.archive.head(session))
     }
 
     fn read(&self, session: SessionId, from: Seq, limit: ReadLimit) -> Result<Reading, LogError> {
-        for _ in 0..MOVED_TRIES {
-            let Some(log) = self.shared.live.get(session) else {
-                return self.shared.archive.read(session, from, limit);
-            };
-            if from < log.first_seq {
-                return Err(LogError::Trimmed { first_seq: log.first_seq });
-            }
-            let reading = |frames| Reading {
-                head: Head { epoch: log.epoch, seq: log.head },
-                first_seq: log.first_seq,
-                frames,
-            };
-            if from > log.head {
-                return Ok(reading(Vec::new()));
-            }
-            if let Ok(read) = reading::read(&self.shared.hot, &self.shared.hints, &log, from, limit) {
-                return read.map(reading);
-            }
-        }
-        Err(unavailable("the log kept changing during the read"))
+        self.read_live(session, from, limit).unwrap_or_else(|| self.shared.archive.read(session, from, limit))
     }
 
     fn list(&self) -> Result<Vec<Listed>, LogError> {
-        let logs: Vec<_> = {
+        let mut list: Vec<_> = {
             let live = self.shared.live.read();
-            live.iter().filter_map(|(session, log)| Some((*session, log.head()?, log.number))).collect()
+            let listed = |(session, log): (&SessionId, &LiveLog)| {
+                Some(Listed {
+                    session: *session,
+                    head: log.head()?,
+                    summary: log.summary.clone(),
+                    archived: false,
+                })
+            };
+            live.iter().filter_map(listed).collect()
         };
-        let seen: HashSet<_, foldhash::fast::RandomState> =
-            logs.iter().map(|(session, ..)| *session).collect();
-        let summary =
-            |number| self.shared.hot.record(number).map(|record| record.summary).unwrap_or_default();
-        let mut list: Vec<_> = (logs.into_iter())
-            .map(|(session, head, number)| Listed {
-                session,
-                head,
-                summary: summary(number),
-                archived: false,
-            })
-            .collect();
+        let seen: HashSet<_, foldhash::fast::RandomState> = list.iter().map(|log| log.session).collect();
         // A log that was moved in between is in both.
         list.extend(self.shared.archive.list().into_iter().filter(|log| !seen.contains(&log.session)));
         Ok(list)
     }
 
     fn find(&self, session: SessionId) -> Result<Listed, LogError> {
-        if let Some(log) = self.shared.live.get(session)
-            && let Some(head) = log.head()
-        {
-            let record = self.shared.hot.record(log.number);
-            let is_moved = self.shared.live.get(session).is_none_or(|now| now.number != log.number);
-            if !is_moved {
-                let summary = record.map(|record| record.summary).unwrap_or_default();
-                return Ok(Listed { session, head, summary, archived: false });
-            }
-        }
+        let live = self.shared.live.with(session, |log| {
+            Some(Listed { session, head: log.head()?, summary: log.summary.clone(), archived: false })
+        });
         // In this order: a log on its way to the archive is in one of the two, or both.
-        self.shared.archive.find(session).ok_or(LogError::NotFound(session))
+        live.flatten().or_else(|| self.shared.archive.find(session)).ok_or(LogError::NotFound(session))
     }
 
     /// There is only one writer, and it is told of everything by its calls.
@@ -283,45 +317,32 @@ impl EventLog for DiskLog {
 
     fn trim(&self, session: SessionId, before: Seq) -> Result<Seq, LogError> {
         let _change = self.change(session);
-        for _ in 0..MOVED_TRIES {
-            let Some(log) = self.shared.live.get(session) else {
-                return match self.shared.archive.head(session) {
-                    Some(_) => Err(LogError::Refused("the log is archived".into())),
-                    None => Err(LogError::NotFound(session)),
-                };
+        let found =
+            self.shared.live.with(session, |log| (log.number, log.first_seq, log.first_seq_without(before)));
+        let Some((number, first_seq, wanted)) = found else {
+            return match self.shared.archive.head(session) {
+                Some(_) => Err(LogError::Refused("the log is archived".into())),
+                None => Err(LogError::NotFound(session)),
             };
-            if before <= log.first_seq {
-                return Ok(log.first_seq);
-            }
-            let (first_seq, ordinal) = if before > log.head {
-                (log.head + 1, log.head_ordinal + 1)
-            } else {
-                let Ok(found) = reading::find(&self.shared.hot, &log, before) else { continue };
-                let ordinal = found?;
-                match self.shared.hot.entry(log.number, ordinal) {
-                    Ok(entry) => (entry.header.first_seq.max(log.first_seq), ordinal),
-                    Err(_) => continue,
-                }
-            };
-            if first_seq > log.first_seq {
-                let number = log.number;
-                self.request(|reply| Request::Trim { session, number, first_seq, ordinal, reply })?;
-            }
+        };
+        if wanted <= first_seq {
             return Ok(first_seq);
         }
-        Err(unavailable("the log kept changing meanwhile"))
+        self.request(|reply| Request::Trim { session, number, first_seq: wanted, reply })?;
+        Ok(wanted)
     }
 
     fn archive(&self, session: SessionId, now: u64) -> Result<(), LogError> {
         let _change = self.change(session);
-        if self.shared.live.get(session).is_none() && self.shared.archive.head(session).is_some() {
+        if !self.shared.live.has(session) && self.shared.archive.head(session).is_some() {
             return Ok(());
         }
         let log = self.request(|reply| Request::Shut { session, reply })?;
         self.move_to_archive(session, &log, now).inspect_err(|_| {
             // An existing copy would be taken for the log at the next start, when the log may have continued.
             drop(self.shared.archive.remove(session));
-            self.shared.inbox.push(Request::Reopen { session, number: log.number, shut: log.shut });
+            let (number, shut) = (log.identity.number, log.shut);
+            self.shared.inbox.push(Request::Reopen { session, number, shut });
         })
     }
 
@@ -346,15 +367,19 @@ impl EventLog for DiskLog {
 
     fn delete(&self, session: SessionId) -> Result<(), LogError> {
         let _change = self.change(session);
-        if let Some(log) = self.shared.live.get(session) {
-            self.shared.removed.add(session, log.epoch);
-            return self.request(|reply| Request::Remove { session, number: log.number, reply });
+        if let Some((number, epoch)) = self.shared.live.with(session, |log| (log.number, log.epoch)) {
+            self.shared.removed.add(session, epoch);
+            return self.request(|reply| Request::Remove { session, number, reply });
         }
         self.remove_archived(session).map(|_| ())
     }
 
     fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    fn damaged_frames(&self) -> u64 {
+        self.shared.damage.count()
     }
 
     fn close(&self) -> Result<(), LogError> {
@@ -364,18 +389,19 @@ impl EventLog for DiskLog {
 
 impl Drop for DiskLog {
     fn drop(&mut self) {
+        self.shared.hot.poke.stop();
+        if let Some(cleaner) = self.cleaner.take() {
+            // A thread that panicked has reported it.
+            drop(cleaner.join());
+        }
         // The writer makes everything durable before it stops.
         self.shared.inbox.push(Request::Stop);
         if let Some(writer) = self.writer.take()
             // A completion may own the last reference to the engine, and the writer cannot wait for itself.
             && writer.thread().id() != std::thread::current().id()
         {
-            // A thread that panicked has reported it.
             drop(writer.join());
         }
-        if let Some((stop, cleaner)) = self.cleaner.take() {
-            drop(stop);
-            drop(cleaner.join());
-        }
+        self.cleaning.write_behind();
     }
 }

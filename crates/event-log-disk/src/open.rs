@@ -1,203 +1,93 @@
 //! Opening: from what is on disk to a running engine.
 
-use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, RwLock};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use agentbench_disk::Disk;
-use agentbench_event_log::Health;
+use agentbench_event_log::{Health, LogError};
 
 use crate::DiskLog;
+use crate::appender::{Appender, Hot};
 use crate::archive::Archive;
-use crate::config::{Damage, DiskConfig, OpenError, RecoveryReport};
-use crate::entry::EntryHeader;
-use crate::faults::Faults;
-use crate::files::HotFiles;
-use crate::hot::{Batch, Hot, WriteError};
+use crate::cleaning::Cleaning;
+use crate::config::{Damage, DiskConfig, Durability, OpenError, RecoveryReport, unavailable};
+use crate::damage::DamageFound;
+use crate::inbox::Request;
+use crate::index::Indexed;
 use crate::lock::DirLock;
-use crate::quarantine::Quarantine;
-use crate::record::LogRecord;
+use crate::record::{LogIdentity, RecordKind};
+use crate::recovery::{self, Recovered};
 use crate::removed::Removed;
-use crate::scan::Repairs;
+use crate::segment::{Files, Segments, is_full};
 use crate::table::{LiveLog, LiveLogs, Logs};
-use crate::witness::{End, Ends, Witness};
+use crate::tombstones::Tombstones;
+use crate::witness::{self, Testimony};
+use crate::write_back::WriteBack;
 use crate::writer::{EngineState, Writer};
-use crate::{inbox, listing, private, reading, scan, stats, unpromised, witness};
+use crate::{inbox, migration, private, stats};
 
-/// Interval for writing the witness while the log grows: it cannot detect the loss of what was written after it, and one short
-/// write per second costs nothing.
-const WITNESS_PERIOD: Duration = Duration::from_secs(1);
+/// Name of the folder with the segments.
+pub(crate) const SEGMENTS: &str = "segments";
 
-/// The contents of one raft-engine group.
-struct FoundLog {
-    number: u64,
-    first_ordinal: u64,
-    last_ordinal: u64,
-    /// The header of the last entry with a readable one, and its ordinal.
-    last: Option<EntryHeader>,
-}
+/// A log that is to be removed, with the segments that have records of it.
+type Leftover = (LogIdentity, Vec<u32>);
 
-/// What the hot log's files are on.
-pub(crate) struct Ground {
-    pub(crate) disk: Arc<dyn Disk>,
-    /// Whether `disk` is the operating system's.
-    pub(crate) is_real: bool,
-    pub(crate) faults: Arc<Faults>,
-}
-
-pub(crate) fn open(config: DiskConfig, ground: Ground) -> Result<(DiskLog, RecoveryReport), OpenError> {
+pub(crate) fn open(config: &DiskConfig, disk: Arc<dyn Disk>) -> Result<(DiskLog, RecoveryReport), OpenError> {
     let begun = Instant::now();
-    check(&config)?;
-    let hot_dir = config.dir.join("hot");
-    let disk = ground.disk.clone();
-    disk.create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
-    private::create_dir_all(&hot_dir).map_err(OpenError::io(&hot_dir))?;
+    check(config)?;
+    let dir = config.dir.join(SEGMENTS);
+    private::create_dir_all(&config.dir).map_err(OpenError::io(&config.dir))?;
     private::close_dir(&config.dir);
     let lock = DirLock::take(&config.dir)?;
-    let mut damage = Vec::new();
-    let mut quarantine = Quarantine::new(disk.clone(), &config.dir);
-    let witnessed_at = witness::read(&config.dir).ok().flatten().map(|testimony| testimony.at_ms);
-    let (hot, missing) = open_hot(&hot_dir, &config, ground, &mut quarantine, &mut damage).inspect_err(|_| {
-        if let Err(error) = quarantine.put_back() {
-            tracing::error!(%error, "the hot log's files could not be restored to their previous state; their damaged bytes are in quarantine/");
-        }
-    })?;
-    let archive = Archive::open(config.dir.join("archive"), config.archive, &mut damage)?;
-
-    let found = find_ends(&hot);
-    let next_log = found.iter().map(|found| found.number + 1).max().unwrap_or(0).max(hot.next_log());
-    let mut leftovers = Vec::new();
-    let logs = live_logs(&hot, &archive, found, &mut leftovers, &mut damage);
-    let mut report = RecoveryReport {
+    let migrated = migration::run(config)?.unwrap_or_default();
+    disk.create_dir_all(&dir).map_err(OpenError::io(&dir))?;
+    let segments = Arc::new(Segments::new(disk, dir.clone()));
+    let files = segments.list().map_err(OpenError::io(&dir))?;
+    let mut recovered = recovery::recover(&segments, &files.numbers, config.durability);
+    let testimony = read_witness(&segments, &config.dir, &mut recovered.damage);
+    let mut missing =
+        testimony.as_ref().map_or_else(Vec::new, |testimony| missing(&dir, testimony, &recovered));
+    missing.append(&mut recovered.lost);
+    missing.extend(migrated.missing);
+    recovered.damage.extend(migrated.damage);
+    let hot = Hot::default();
+    complete(&segments, &hot, &recovered, config.durability).map_err(OpenError::io(&dir))?;
+    let archive = Archive::open(config.dir.join("archive"), config.archive.clone(), &mut recovered.damage)?;
+    let (logs, leftovers) = live_logs(&archive, &mut recovered);
+    let report = RecoveryReport {
         sessions: logs.len() + archive.len(),
-        frames: logs.values().map(|log| log.head_ordinal + 1 - log.first_ordinal).sum(),
-        bytes: bytes_in(&*disk, &hot_dir),
-        damage,
+        frames: logs.values().map(|log| log.places.len() as u64).sum(),
+        bytes: recovered.bytes,
+        damage: std::mem::take(&mut recovered.damage),
         missing,
-        witnessed_at,
+        witnessed_at: testimony.map(|testimony| testimony.at_ms),
         took: Duration::ZERO,
     };
-    remove_leftovers(&hot, &leftovers);
+    log_report(&report);
+    let parts = Parts { segments, hot, archive, lock, logs, files, recovered };
+    let log = start(config, parts)?;
+    if let Err(error) = log.forget(leftovers) {
+        // They are found again at the next start.
+        tracing::warn!(%error, "logs that are not needed cannot be removed now");
+    }
+    Ok((log, RecoveryReport { took: begun.elapsed(), ..report }))
+}
+
+fn log_report(report: &RecoveryReport) {
     for Damage { place, what } in &report.damage {
         tracing::warn!(place, what, "the log is damaged");
     }
     for Damage { place, what } in &report.missing {
         tracing::error!(place, what, "events that were acknowledged are missing from the log");
     }
-
-    let shared = Arc::new(EngineState {
-        hot,
-        live: LiveLogs::new(logs),
-        archive,
-        inbox: inbox::Inbox::default(),
-        removed: Removed::default(),
-        health: RwLock::new(Health::Writable),
-        counters: stats::Counters::default(),
-        hints: reading::Hints::default(),
-        _lock: lock,
-    });
-    let mut log = DiskLog {
-        shared: shared.clone(),
-        changes: std::array::from_fn(|_| std::sync::Mutex::default()),
-        disk,
-        hot_dir,
-        writer: None,
-        cleaner: None,
-    };
-    let thread = |name: &str| std::thread::Builder::new().name(name.into());
-    let writer = Writer::new(shared.clone(), config.durability, next_log);
-    log.writer = Some(thread("log-writer").spawn(|| writer.run()).map_err(OpenError::io(&config.dir))?);
-    let (stop, stopped) = channel();
-    let mut witness = Witness::new(&config.dir);
-    witness.begin(shared.hot.promised());
-    let cleaner = thread("log-cleaner").spawn(move || {
-        let mut purged = Instant::now();
-        while stopped.recv_timeout(WITNESS_PERIOD.min(config.purge_interval))
-            == Err(RecvTimeoutError::Timeout)
-        {
-            if purged.elapsed() >= config.purge_interval {
-                if let Err(error) = shared.hot.purge() {
-                    tracing::error!(error, "the hot log cannot be cleaned up");
-                }
-                purged = Instant::now();
-            }
-            witness.note(shared.hot.promised());
-        }
-        witness.note(shared.hot.promised());
-    });
-    log.cleaner = Some((stop, cleaner.map_err(OpenError::io(&config.dir))?));
-    report.took = begun.elapsed();
-    Ok((log, report))
-}
-
-/// Repairs the hot log's files, compares them with the witness, and opens them. Also returns what is missing.
-fn open_hot(
-    hot_dir: &Path,
-    config: &DiskConfig,
-    ground: Ground,
-    quarantine: &mut Quarantine,
-    damage: &mut Vec<Damage>,
-) -> Result<(Hot, Vec<Damage>), OpenError> {
-    let promised = read_witness(&config.dir, damage);
-    let mut repairs = Repairs { disk: &*ground.disk, quarantine, damage };
-    if let Some(promised) = promised {
-        unpromised::cut_off(hot_dir, promised, &mut repairs)?;
-    }
-    let found = scan::make_whole(hot_dir, &mut repairs)?;
-    let missing = promised.map_or_else(Vec::new, |promised| what_is_missing(&config.dir, promised, &found));
-    if !missing.is_empty() {
-        // The first commit overwrites it; its record may be needed longer.
-        if let Err(error) = quarantine.keep_file(&witness::path(&config.dir)) {
-            tracing::warn!(%error, "the witness of the hot log cannot be kept");
-        }
-    }
-    let newest = |ends: &[End]| ends.last().copied().unwrap_or_default();
-    let ends = Ends { append: newest(&found.append), rewrite: newest(&found.rewrite) };
-    if !ground.is_real {
-        listing::show(&*ground.disk, hot_dir).map_err(OpenError::io(hot_dir))?;
-    }
-    let files = HotFiles::new(ground.disk.clone(), ground.faults, ends);
-    let disk = ground.disk;
-    let hot = Hot::open(hot_dir, config, Arc::new(files))?;
-    unpromised::make_durable(&*disk, hot_dir, promised)?;
-    // Not all of them are created by our code, and older versions created them with default permissions.
-    private::close_dir(hot_dir);
-    for file in fs::read_dir(hot_dir).into_iter().flatten().flatten() {
-        private::close_file(&file.path());
-    }
-    Ok((hot, missing))
-}
-
-/// The promised ends of the files. An unreadable witness counts as damage, and nothing is compared.
-fn read_witness(dir: &Path, damage: &mut Vec<Damage>) -> Option<Ends> {
-    witness::read(dir).map(|testimony| Some(testimony?.ends)).unwrap_or_else(|what| {
-        damage.push(Damage {
-            place: witness::path(dir).display().to_string(),
-            what: format!(
-                "the witness of the hot log cannot be read ({what}): it is unknown whether files end early"
-            ),
-        });
-        None
-    })
-}
-
-/// What was promised but is not in the files.
-fn what_is_missing(dir: &Path, saw: Ends, found: &scan::FoundEnds) -> Vec<Damage> {
-    let queues =
-        [("hot/*.raftlog", saw.append, &found.append), ("hot/*.rewrite", saw.rewrite, &found.rewrite)];
-    let missing = queues.into_iter().filter_map(|(place, saw, found)| {
-        Some(Damage { place: dir.join(place).display().to_string(), what: witness::missing(saw, found)? })
-    });
-    missing.collect()
 }
 
 fn check(config: &DiskConfig) -> Result<(), OpenError> {
     let wrong = |what: &str| Err(OpenError::Config(what.into()));
-    if config.segment_bytes < 64 << 10 {
-        return wrong("segment_bytes is below 64 KiB");
+    if !(64 << 10..=1 << 30).contains(&config.segment_bytes) {
+        return wrong("segment_bytes is not from 64 KiB to 1 GiB");
     }
     if config.purge_threshold < config.segment_bytes {
         return wrong("purge_threshold is below segment_bytes");
@@ -211,150 +101,166 @@ fn check(config: &DiskConfig) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Reads the last entry of every log, on all processors, which gives session, epoch and head.
-fn find_ends(hot: &Hot) -> Vec<FoundLog> {
-    let logs = hot.logs();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let share = logs.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = logs
-            .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(|log| find_end(hot, *log)).collect::<Vec<_>>()))
-            .collect();
-        // Reading is guarded against panics.
-        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+/// An unreadable witness counts as damage, and nothing is compared.
+fn read_witness(segments: &Segments, dir: &Path, damage: &mut Vec<Damage>) -> Option<Testimony> {
+    witness::read(segments.disk(), dir).unwrap_or_else(|what| {
+        damage.push(Damage {
+            place: witness::path(dir).display().to_string(),
+            what: format!(
+                "the witness of the hot log cannot be read ({what}): it is unknown whether segments end early or are missing"
+            ),
+        });
+        None
     })
 }
 
-fn find_end(hot: &Hot, (number, first_ordinal, last_ordinal): (u64, u64, u64)) -> FoundLog {
-    let header = |ordinal| hot.entry(number, ordinal).ok().map(|entry| entry.header);
-    let last = (first_ordinal..=last_ordinal).rev().find_map(header);
-    FoundLog { number, first_ordinal, last_ordinal, last }
+/// What was there but is not in the files.
+fn missing(dir: &Path, testimony: &Testimony, recovered: &Recovered) -> Vec<Damage> {
+    let missing = witness::missing(&testimony.extent, &recovered.ends).into_iter();
+    missing.map(|what| Damage { place: dir.display().to_string(), what }).collect()
 }
 
-/// Assembles the live logs. Logs that are no longer needed are added to `leftovers`.
-fn live_logs(
+/// Makes durable what was found and is answered as committed from now on, and completes the indexes, so that the next start sees
+/// the same.
+fn complete(
+    segments: &Segments,
     hot: &Hot,
-    archive: &Archive,
-    mut found: Vec<FoundLog>,
-    leftovers: &mut Vec<u64>,
-    damage: &mut Vec<Damage>,
-) -> Logs {
-    let mut records: HashMap<u64, Option<LogRecord>> = hot.records().into_iter().collect();
-    let mut logs = Logs::with_capacity_and_hasher(found.len(), foldhash::fast::RandomState::default());
-    // A session's later log has the higher number and replaces one whose removal was lost.
-    found.sort_unstable_by_key(|found| found.number);
-    for FoundLog { number, first_ordinal, last_ordinal, last } in found {
-        let record = records.remove(&number);
-        let Some(last) = last else {
-            damage.push(Damage {
-                place: format!("log {number}"),
-                what: "none of its frames can be read, so its session is unknown".into(),
-            });
-            continue;
-        };
-        if is_archived(archive, &last, damage) {
-            leftovers.push(number);
-            continue;
+    recovered: &Recovered,
+    durability: Durability,
+) -> std::io::Result<()> {
+    if recovered.unindexed.is_empty() {
+        return Ok(());
+    }
+    if durability == Durability::Synced {
+        let mut touched = Vec::new();
+        for record in recovered.unindexed.iter().filter(|record| record.header.kind != RecordKind::Void) {
+            if write_again(segments, record)? && touched.last() != Some(&record.header.segment) {
+                touched.push(record.header.segment);
+            }
         }
-        let log = live_log(hot, (number, first_ordinal, last_ordinal), &last, record, damage);
-        if let Some(older) = logs.insert(last.session, log) {
-            leftovers.push(older.number);
+        for segment in touched.iter().filter_map(|number| segments.get(*number)) {
+            segment.file.sync()?;
+        }
+        segments.sync_names()?;
+    }
+    hot.behind.add(&recovered.unindexed);
+    match hot.behind.write(segments, durability == Durability::Synced) {
+        // It is tried again every second; the segments themselves are whole.
+        Err(error) if is_full(&error) => Ok(()),
+        done => done,
+    }
+}
+
+/// A sync is not enough: after a failed one the operating system takes pages for written that are not.
+fn write_again(segments: &Segments, record: &Indexed) -> std::io::Result<bool> {
+    let len = record.header.record_len();
+    let Some(segment) = segments.get(record.header.segment) else { return Ok(false) };
+    let mut bytes = vec![0; len];
+    let read = segment.file.read_at(&mut bytes, u64::from(record.offset))?;
+    match segment.file.write_all_at(&bytes[..read], u64::from(record.offset)) {
+        // Only where a file system writes elsewhere what is overwritten. Then it has to do with the sync.
+        Err(error) if is_full(&error) => Ok(true),
+        done => done.map(|()| true),
+    }
+}
+
+/// The live logs by their sessions, and those that are no longer needed.
+fn live_logs(archive: &Archive, recovered: &mut Recovered) -> (Logs, Vec<Leftover>) {
+    let found = std::mem::take(&mut recovered.logs);
+    let mut logs = Logs::with_capacity_and_hasher(found.len(), foldhash::fast::RandomState::default());
+    let mut leftovers = Vec::new();
+    // In the order of their numbers: a session's later log replaces one whose removal was lost.
+    for (session, log) in found {
+        if is_archived(archive, session, &log, &mut recovered.damage) {
+            leftovers.push((log.identity(session), log.segments));
+        } else if let Some(older) = logs.insert(session, log) {
+            leftovers.push((older.identity(session), older.segments));
         }
     }
-    // Records without entries belong to removed logs.
-    leftovers.extend(records.into_keys());
-    logs
+    (logs, leftovers)
 }
 
 /// Whether the archive has the complete log: the process ended between copying and removing it.
-fn is_archived(archive: &Archive, last: &EntryHeader, damage: &mut Vec<Damage>) -> bool {
-    let Some(head) = archive.head(last.session) else { return false };
-    if head.epoch == last.epoch && head.seq >= last.last_seq() {
+fn is_archived(
+    archive: &Archive,
+    session: agentbench_protocol::SessionId,
+    log: &LiveLog,
+    damage: &mut Vec<Damage>,
+) -> bool {
+    let Some(head) = archive.head(session) else { return false };
+    if head.epoch == log.epoch && head.seq >= log.head {
         return true;
     }
     // The live log is another one or has continued: the copy was to be removed.
-    if let Err(error) = archive.remove(last.session) {
+    if let Err(error) = archive.remove(session) {
         damage.push(Damage {
-            place: format!("the archived log of session {}", last.session),
+            place: format!("the archived log of session {session}"),
             what: format!("it is out of date and cannot be removed: {error}"),
         });
     }
     false
 }
 
-fn live_log(
-    hot: &Hot,
-    (number, first_ordinal, last_ordinal): (u64, u64, u64),
-    last: &EntryHeader,
-    record: Option<Option<LogRecord>>,
-    damage: &mut Vec<Damage>,
-) -> LiveLog {
-    let session = last.session;
-    if record == Some(None) {
-        damage.push(Damage {
-            place: format!("the record of session {session}"),
-            what: "it is invalid; its summary is lost".into(),
-        });
-    }
-    let first_seq = record.flatten().map(|record| record.first_seq);
-    let first_seq = first_seq.unwrap_or_else(|| first_stored(hot, number, first_ordinal));
-    if first_seq > 1 && hot.record(number).is_none() {
-        damage.push(Damage {
-            place: format!("the log of session {session}"),
-            what: format!(
-                "its record is lost, and with it its frames before seq {first_seq} if there were any"
-            ),
-        });
-    }
-    let lost_end = last.ordinal < last_ordinal;
-    if lost_end {
-        damage.push(Damage {
-            place: format!("the log of session {session}"),
-            what: format!(
-                "its last {} frames, after seq {}, cannot be read; it accepts no appends",
-                last_ordinal - last.ordinal,
-                last.last_seq()
-            ),
-        });
-    }
-    LiveLog {
-        number,
-        epoch: last.epoch,
-        head: last.last_seq(),
-        head_ordinal: last.ordinal,
-        first_seq,
-        first_ordinal,
-        tail: last.last_seq(),
-        tail_ordinal: last.ordinal,
-        // Its lost entries were delivered to readers, so the log must not continue differently in the same epoch.
-        shut: lost_end.then_some("the end of the log is damaged"),
-    }
+struct Parts {
+    segments: Arc<Segments>,
+    hot: Hot,
+    archive: Archive,
+    lock: DirLock,
+    logs: Logs,
+    files: Files,
+    recovered: Recovered,
 }
 
-/// A log without a record was never trimmed, or its record is lost.
-fn first_stored(hot: &Hot, number: u64, first_ordinal: u64) -> u64 {
-    if first_ordinal == 1 {
-        return 1;
-    }
-    hot.entry(number, first_ordinal).map_or(1, |entry| entry.header.first_seq)
+fn start(config: &DiskConfig, parts: Parts) -> Result<DiskLog, OpenError> {
+    let Parts { segments, hot, archive, lock, logs, files, recovered } = parts;
+    let hot = Arc::new(hot);
+    *hot.spares.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = files.spares;
+    let tombstones = Tombstones::default();
+    recovered.tombstones.into_iter().for_each(|tombstone| tombstones.add(tombstone));
+    let newest = recovered.ends.last().copied().unwrap_or_default();
+    let shared = Arc::new(EngineState {
+        segments: segments.clone(),
+        hot: hot.clone(),
+        live: LiveLogs::new(logs),
+        archive,
+        inbox: inbox::Inbox::default(),
+        removed: Removed::default(),
+        tombstones,
+        damage: DamageFound::default(),
+        health: RwLock::new(Health::Writable),
+        counters: stats::Counters::default(),
+        promised: Mutex::new(newest),
+        _lock: lock,
+    });
+    let cleaning = Arc::new(Cleaning::new(shared.clone(), config));
+    let mut log = DiskLog {
+        shared: shared.clone(),
+        changes: std::array::from_fn(|_| Mutex::default()),
+        cleaning: cleaning.clone(),
+        writer: None,
+        cleaner: None,
+    };
+    let write_back = WriteBack::start().ok();
+    let next = files.highest.max(newest.0) + 1;
+    let capacity = config.segment_bytes;
+    let appender = Appender::new(segments, hot, config.durability, capacity, next, write_back);
+    let (next_log, commit) = (recovered.last_log + 1, recovered.last_commit + 1);
+    let writer = Writer::new(shared, config.durability, appender, next_log, commit);
+    let thread = |name: &str| std::thread::Builder::new().name(name.into());
+    log.writer = Some(thread("log-writer").spawn(|| writer.run()).map_err(OpenError::io(&config.dir))?);
+    let cleaner = thread("log-cleaner").spawn(move || cleaning.run());
+    log.cleaner = Some(cleaner.map_err(OpenError::io(&config.dir))?);
+    Ok(log)
 }
 
-/// Removes logs that are not needed; what cannot be removed now is found again at the next start.
-fn remove_leftovers(hot: &Hot, leftovers: &[u64]) {
-    for part in leftovers.chunks(4096) {
-        let mut batch = Batch::default();
-        for number in part {
-            batch.remove(*number);
+impl DiskLog {
+    /// Removes logs that an earlier process left behind.
+    fn forget(&self, leftovers: Vec<Leftover>) -> Result<(), LogError> {
+        if leftovers.is_empty() {
+            return Ok(());
         }
-        if let Err(WriteError::Full | WriteError::Unknown(_)) = hot.write(&mut batch) {
-            tracing::warn!("unneeded logs cannot be removed now");
-            return;
-        }
+        let (reply, answer) = sync_channel(1);
+        self.shared.inbox.push(Request::Forget { logs: leftovers, reply });
+        answer.recv().unwrap_or_else(|_| Err(unavailable("the writer has stopped")))
     }
-}
-
-/// Total size of the files in a directory in bytes; 0 if it cannot be read.
-pub(crate) fn bytes_in(disk: &dyn Disk, dir: &Path) -> u64 {
-    disk.list(dir).unwrap_or_default().iter().map(|file| file.len).sum()
 }

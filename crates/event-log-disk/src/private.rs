@@ -25,9 +25,3 @@ pub(crate) fn options() -> OpenOptions {
     options.mode(0o600);
     options
 }
-
-/// Removes the rights of others from a file that other code created.
-pub(crate) fn close_file(path: &Path) {
-    // If that fails, the file is still inside a closed directory.
-    drop(fs::set_permissions(path, fs::Permissions::from_mode(0o600)));
-}

@@ -26,6 +26,8 @@ pub struct Stats {
     pub fsyncs: u64,
     /// Appends that were submitted and not answered yet.
     pub queue_depth: u64,
+    /// Frames that were found damaged since the log was opened, by readers or by the scrub.
+    pub damaged_frames: u64,
 }
 
 #[derive(Default)]
@@ -62,7 +64,7 @@ impl Counters {
         self.commit_time[bucket(us)].fetch_add(1, ORDER);
     }
 
-    pub(crate) fn read(&self, fsyncs: u64) -> Stats {
+    pub(crate) fn read(&self, fsyncs: u64, damaged_frames: u64) -> Stats {
         // In this order, an answer in between cannot make the difference negative.
         let answered = self.answered.load(ORDER);
         Stats {
@@ -74,6 +76,7 @@ impl Counters {
             commit_time_sum_us: self.commit_time_sum_us.load(ORDER),
             fsyncs,
             queue_depth: self.submitted.load(ORDER).saturating_sub(answered),
+            damaged_frames,
         }
     }
 }

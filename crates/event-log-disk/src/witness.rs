@@ -1,74 +1,66 @@
-//! A witness outside the hot log's files: the ends of its newest files when it was last written.
+//! A witness outside the segments: which ones there are, and how far the newest was written when the witness was.
 //!
-//! Files that end early or are missing look like files that were never written, so only a record outside them can reveal it. The
-//! witness is one short line, overwritten about once a second while the log grows and at the end, never during
-//! a commit; it is not synced, since losing it costs no more than the check.
+//! A file that ends early or is missing looks like one that was never written, so only a record outside can reveal it. The
+//! witness is one line, overwritten about once a second while the log grows and at the end, never during a commit; it
+//! is not synced, since losing it costs no more than the check.
 //!
 //! ```text
-//! agentbench-witness 1 append=7:1048576 rewrite=2:77 at=1700000000000 crc=1a2b3c4d
+//! agentbench-witness 2 newest=7:1048576 segments=3,6,7 at=1700000000000 crc=1a2b3c4d
 //! ```
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use agentbench_disk::folder_of;
+use agentbench_disk::{Disk, Opening};
 
-use crate::private;
+const NAME: &str = "segments.witness";
+/// The line is padded to a multiple of this, one sector, so that a short one is either old or new.
+const PADDED: usize = 512;
 
-const NAME: &str = "hot.witness";
-/// The line is padded to its longest form, so that it always overwrites the previous one completely.
-const LENGTH: usize = 160;
-
-/// How far one file was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct End {
-    /// The file's number; 0 if there is none.
-    pub(crate) number: u64,
-    /// Its bytes up to the end of the last whole batch.
-    pub(crate) bytes: u64,
-}
-
-/// The end of the newest file of each of raft-engine's two queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Ends {
-    pub(crate) append: End,
-    pub(crate) rewrite: End,
+/// What is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Extent {
+    /// Number of the newest segment, and its bytes up to the end of the last record; 0 if there is none.
+    pub(crate) newest: (u32, u64),
+    /// Numbers of all segments with records, in order.
+    pub(crate) segments: Vec<u32>,
 }
 
 /// The contents of a witness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Testimony {
-    pub(crate) ends: Ends,
+    pub(crate) extent: Extent,
     /// When it was written, ms since 1970.
     pub(crate) at_ms: u64,
 }
 
 impl fmt::Display for Testimony {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ends { append, rewrite } = self.ends;
-        let (a, b, at) = (append.bytes, rewrite.bytes, self.at_ms);
-        write!(f, "agentbench-witness 1 append={}:{a} rewrite={}:{b} at={at}", append.number, rewrite.number)
+        let (number, bytes) = self.extent.newest;
+        write!(f, "agentbench-witness 2 newest={number}:{bytes} segments=")?;
+        for (place, segment) in self.extent.segments.iter().enumerate() {
+            write!(f, "{}{segment}", if place == 0 { "" } else { "," })?;
+        }
+        write!(f, " at={}", self.at_ms)
     }
 }
 
 impl Testimony {
     fn parse(text: &str) -> Option<Self> {
         let (body, crc) = text.trim_end().rsplit_once(" crc=")?;
-        if u32::from_str_radix(crc, 16).ok()? != crc32fast::hash(body.as_bytes()) {
+        if u32::from_str_radix(crc, 16).ok()? != crc32c::crc32c(body.as_bytes()) {
             return None;
         }
-        let mut fields = body.strip_prefix("agentbench-witness 1 ")?.split(' ');
-        let end = |field: Option<&str>, name: &str| {
-            let (number, bytes) = field?.strip_prefix(name)?.split_once(':')?;
-            Some(End { number: number.parse().ok()?, bytes: bytes.parse().ok()? })
-        };
-        let (append, rewrite) = (end(fields.next(), "append=")?, end(fields.next(), "rewrite=")?);
+        let mut fields = body.strip_prefix("agentbench-witness 2 ")?.split(' ');
+        let (number, bytes) = fields.next()?.strip_prefix("newest=")?.split_once(':')?;
+        let newest = (number.parse().ok()?, bytes.parse().ok()?);
+        let list = fields.next()?.strip_prefix("segments=")?;
+        let numbers = list.split(',').filter(|number| !number.is_empty()).map(|number| number.parse().ok());
+        let segments = numbers.collect::<Option<_>>()?;
         let at_ms = fields.next()?.strip_prefix("at=")?.parse().ok()?;
-        Some(Self { ends: Ends { append, rewrite }, at_ms })
+        Some(Self { extent: Extent { newest, segments }, at_ms })
     }
 }
 
@@ -78,133 +70,136 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
 }
 
 /// Reads it: `None` if there is none, `Err` with the reason if it is not trustworthy.
-pub(crate) fn read(dir: &Path) -> Result<Option<Testimony>, String> {
-    match fs::read_to_string(path(dir)) {
-        Ok(text) => Testimony::parse(&text).map(Some).ok_or_else(|| "its checksum does not fit".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Testimony>, String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let file = disk.open(&path(dir), Opening::Existing)?;
+        let len = usize::try_from(file.len()?).map_err(std::io::Error::other)?;
+        let mut bytes = vec![0; len.min(1 << 20)];
+        let read = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => {
+            let text = str::from_utf8(&bytes).ok();
+            text.and_then(Testimony::parse).map(Some).ok_or_else(|| "its checksum does not fit".to_owned())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// Writes the witness repeatedly.
 pub(crate) struct Witness {
-    file: Option<File>,
     path: PathBuf,
-    written: Option<Ends>,
+    written: Option<Extent>,
 }
 
 impl Witness {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { file: None, path: path(dir), written: None }
+        Self { path: path(dir), written: None }
     }
 
-    /// Writes the first witness of a folder, durably: without one, nothing distinguishes writes that a power cut left incomplete
-    /// from damage.
-    pub(crate) fn begin(&mut self, ends: Ends) {
-        if self.path.exists() {
+    /// Records what is there, if that has changed.
+    pub(crate) fn note(&mut self, disk: &dyn Disk, extent: Extent) {
+        if self.written.as_ref() == Some(&extent) {
             return;
         }
-        self.note(ends);
-        let synced = self.file.as_ref().map(|file| {
-            file.sync_all()?;
-            File::open(folder_of(&self.path))?.sync_all()
-        });
-        if let Some(Err(error)) = synced {
-            tracing::debug!(%error, "the witness of the hot log cannot be synced");
+        // It is retried after a second. A full or broken disk is reported by more important writers.
+        if let Err(error) = self.note_durably(disk, extent, false) {
+            tracing::debug!(%error, "the witness of the hot log cannot be written");
         }
     }
 
-    /// Records the ends of the files, if they have changed.
-    pub(crate) fn note(&mut self, ends: Ends) {
-        if self.written == Some(ends) {
-            return;
-        }
-        match self.write(ends) {
-            Ok(()) => self.written = Some(ends),
-            // It is retried after a second. A full or broken disk is reported by more important writers.
-            Err(error) => tracing::debug!(%error, "the witness of the hot log cannot be written"),
-        }
+    /// Records what is there, durably if asked to: before a segment that it names is removed.
+    pub(crate) fn note_durably(
+        &mut self,
+        disk: &dyn Disk,
+        extent: Extent,
+        durably: bool,
+    ) -> std::io::Result<()> {
+        self.write(disk, &extent, durably)?;
+        self.written = Some(extent);
+        Ok(())
     }
 
-    fn write(&mut self, ends: Ends) -> io::Result<()> {
+    fn write(&self, disk: &dyn Disk, extent: &Extent, durably: bool) -> std::io::Result<()> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let body = Testimony { ends, at_ms: at.as_millis() as u64 }.to_string();
-        let mut line = format!("{body} crc={:08x}", crc32fast::hash(body.as_bytes()));
-        line.extend(std::iter::repeat_n(' ', LENGTH.saturating_sub(line.len() + 1)));
-        line.push('\n');
-        if self.file.is_none() {
-            self.file = Some(private::options().write(true).create(true).truncate(false).open(&self.path)?);
-        }
-        // Within one sector of the disk, so the line is either old or new.
-        self.file.as_ref().map_or(Ok(()), |file| file.write_all_at(line.as_bytes(), 0))
+        let body = Testimony { extent: extent.clone(), at_ms: at.as_millis() as u64 }.to_string();
+        let mut line = format!("{body} crc={:08x}", crc32c::crc32c(body.as_bytes())).into_bytes();
+        let file = disk.open(&self.path, Opening::Any)?;
+        let former = usize::try_from(file.len()?).map_err(std::io::Error::other)?;
+        let padded = (line.len() + 1).next_multiple_of(PADDED).max(former);
+        line.resize(padded - 1, b' ');
+        line.push(b'\n');
+        file.write_all_at(&line, 0)?;
+        if durably { file.sync() } else { Ok(()) }
     }
 }
 
-/// What is missing, if anything: compares the record with the existing files, by number and length
-/// up to the last whole batch, in order.
-pub(crate) fn missing(saw: End, found: &[End]) -> Option<String> {
-    if saw.number == 0 {
-        return None;
-    }
-    let newest = found.last().map_or(0, |end| end.number);
-    if newest < saw.number {
-        return Some(format!(
-            "file {} of {} bytes is missing, with what was acknowledged in it",
-            saw.number, saw.bytes
+/// What is missing of what was there: the numbers of the segments that are found, with the end of the last record in each.
+pub(crate) fn missing(saw: &Extent, found: &[(u32, u64)]) -> Vec<String> {
+    let end_of = |number: u32| found.iter().find(|found| found.0 == number).map(|found| found.1);
+    let gone = saw.segments.iter().filter(|number| end_of(**number).is_none());
+    let mut missing: Vec<_> =
+        gone.map(|number| format!("segment {number} is missing, with what was acknowledged in it")).collect();
+    let (number, bytes) = saw.newest;
+    if let Some(end) = end_of(number).filter(|end| *end < bytes) {
+        missing.push(format!(
+            "segment {number} was written up to byte {bytes} and now ends at byte {end}: what was acknowledged in between is \
+             gone"
         ));
     }
-    // A missing file with newer ones after it was cleaned up.
-    let same = found.iter().find(|end| end.number == saw.number)?;
-    (same.bytes < saw.bytes).then(|| {
-        format!(
-            "file {} was written up to byte {} and now ends at byte {}: what was acknowledged in between is gone",
-            saw.number, saw.bytes, same.bytes
-        )
-    })
+    missing
 }
 
 #[cfg(test)]
 mod tests {
+    use agentbench_disk::{MemoryDisk, SectorSize};
+
     use super::*;
 
-    const fn end(number: u64, bytes: u64) -> End {
-        End { number, bytes }
+    fn extent(newest: (u32, u64), segments: &[u32]) -> Extent {
+        Extent { newest, segments: segments.to_vec() }
     }
 
     #[test]
     fn what_is_written_is_read_and_what_was_changed_is_not_believed() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()), Ok(None));
-        let mut witness = Witness::new(folder.path());
-        let long = Ends { append: end(u64::MAX, u64::MAX), rewrite: end(u64::MAX, u64::MAX) };
-        for ends in [long, Ends { append: end(7, 123), rewrite: end(0, 0) }] {
-            witness.note(ends);
-            assert_eq!(read(folder.path()).unwrap().unwrap().ends, ends);
+        let disk = MemoryDisk::new(1, SectorSize::Bytes512);
+        let dir = Path::new("/");
+        assert_eq!(read(&disk, dir), Ok(None));
+        let mut witness = Witness::new(dir);
+        let long: Vec<u32> = (u32::MAX - 1000..u32::MAX).collect();
+        for extent in [extent((u32::MAX, u64::MAX), &long), extent((0, 0), &[]), extent((7, 123), &[3, 7])] {
+            witness.note(&disk, extent.clone());
+            assert_eq!(read(&disk, dir).unwrap().unwrap().extent, extent);
         }
-        let text = fs::read_to_string(path(folder.path())).unwrap();
-        for (from, to) in
-            [("append=7", "append=6"), (":123", ":12 "), ("1 append", "2 append"), ("crc=", "crc=1")]
-        {
-            fs::write(path(folder.path()), text.replace(from, to)).unwrap();
-            assert!(read(folder.path()).is_err(), "{to}");
+        let file = disk.open(&path(dir), Opening::Existing).unwrap();
+        let mut line = vec![0; 80];
+        file.read_exact_at(&mut line, 0).unwrap();
+        for at in 0..line.len() {
+            let mut changed = line.clone();
+            changed[at] ^= 1;
+            file.write_all_at(&changed, 0).unwrap();
+            assert!(read(&disk, dir).is_err(), "{at}");
         }
     }
 
     #[test]
-    fn a_file_that_is_gone_or_short_is_missing_and_one_that_was_cleaned_up_is_not() {
-        type Case<'a> = (&'a str, End, &'a [End], bool);
+    fn a_segment_that_is_gone_or_short_is_missing() {
+        type Case<'a> = (&'a str, Extent, &'a [(u32, u64)], usize);
         let cases: &[Case<'_>] = &[
-            ("no witness", end(0, 0), &[], false),
-            ("as it was", end(3, 900), &[end(2, 10), end(3, 900)], false),
-            ("it went on", end(3, 900), &[end(3, 950), end(4, 77)], false),
-            ("short", end(3, 900), &[end(2, 10), end(3, 899)], true),
-            ("short, with a newer one", end(3, 900), &[end(3, 100), end(4, 77)], true),
-            ("the newest is gone", end(3, 900), &[end(2, 10)], true),
-            ("all are gone", end(3, 900), &[], true),
-            ("cleaned up", end(3, 900), &[end(5, 77)], false),
+            ("no witness", Extent::default(), &[], 0),
+            ("as it was", extent((3, 900), &[2, 3]), &[(2, 10), (3, 900)], 0),
+            ("it went on", extent((3, 900), &[3]), &[(3, 950), (4, 77)], 0),
+            ("short", extent((3, 900), &[2, 3]), &[(2, 10), (3, 899)], 1),
+            ("short, with a newer one", extent((3, 900), &[3]), &[(3, 100), (4, 77)], 1),
+            ("the newest is gone", extent((3, 900), &[2, 3]), &[(2, 10)], 1),
+            ("an old one is gone", extent((3, 900), &[1, 3]), &[(3, 900)], 1),
+            ("all are gone", extent((3, 900), &[2, 3]), &[], 2),
         ];
         for (name, saw, found, expected) in cases {
-            assert_eq!(missing(*saw, found).is_some(), *expected, "{name}");
+            assert_eq!(missing(saw, found).len(), *expected, "{name}");
         }
     }
 }

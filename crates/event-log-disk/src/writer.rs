@@ -2,53 +2,60 @@
 //! the outcomes.
 //!
 //! ```text
-//! inbox ─► stage: compare with the tail, add to the batch ─► write the batch (64 KiB) ─┐
-//!            ▲                                                                         │ again, up to 4 MiB
-//!            └─────────────────────────────────────────────────────────────────────────┘
+//! inbox ─► stage: compare with the tail, add to the buffer ─► write the buffer (256 KiB) ─┐
+//!            ▲                                                                            │ again, up to 4 MiB
+//!            └────────────────────────────────────────────────────────────────────────────┘
 //!          ─► fsync (once, if asked for) ─► move the heads ─► outcomes
 //! ```
 //! Appends that arrive during a commit form the next one. A log's `tail` runs ahead of its `head` while frames
-//! are in flight, so several frames of one session may share a commit; when a batch fails, its tails are rolled back.
+//! are in flight, so several frames of one session may share a commit; when a write fails, its tails are rolled back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use agentbench_event_log::{Append, Appended, Done, Frame, Health, LogError, ReadLimit};
-use agentbench_protocol::{Head, SessionId};
+use agentbench_protocol::{Head, Seq, SessionId};
+use bytes::Bytes;
 
+use crate::appender::{Appender, Hot, WriteError};
 use crate::archive::Archive;
+use crate::batch;
 use crate::config::{Durability, unavailable};
-use crate::entry::Entry;
-use crate::hot::{Batch, Hot, WriteError};
+use crate::damage::DamageFound;
 use crate::inbox::{Inbox, Request};
+use crate::index::Indexed;
 use crate::lock::DirLock;
-use crate::reading::{self, Hints};
-use crate::record::{FIRST_LOG, LogRecord};
+use crate::moving::{Moving, Needed};
+use crate::reading::{self, ReadFailure};
+use crate::record::{Draft, LogIdentity, MAX_SUMMARY};
 use crate::removed::Removed;
+use crate::segment::{Segment, Segments};
 use crate::stats::Counters;
-use crate::table::{LiveLog, LiveLogs};
+use crate::table::{LiveLog, LiveLogs, Picked, Place};
+use crate::tombstones::{Tombstone, Tombstones};
 
-/// Size of a batch in bytes of frames. A read of one frame reads its whole batch, so this limits
-/// what a range read of one session among many costs; larger batches would hardly be cheaper to write.
-const BATCH_BYTES: usize = 64 << 10;
+/// Bytes that are written with one call: larger ones would hardly be cheaper, and leave the processor's cache.
+const WRITE_BYTES: usize = 256 << 10;
 /// Maximum bytes of frames in a group commit, so that its first append does not wait indefinitely.
 const GROUP_BYTES: usize = 4 << 20;
 /// Maximum number of frames in a group commit.
 const GROUP_FRAMES: usize = 4096;
-/// Log numbers are reserved in portions of this size, so that a new log usually needs no write of its own.
-const LOG_NUMBERS: u64 = 4096;
 
 /// What the writer shares with the callers' threads.
 pub(crate) struct EngineState {
-    pub(crate) hot: Hot,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) hot: Arc<Hot>,
     pub(crate) live: LiveLogs,
     pub(crate) archive: Archive,
     pub(crate) inbox: Inbox,
     pub(crate) removed: Removed,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) damage: DamageFound,
     pub(crate) health: RwLock<Health>,
     pub(crate) counters: Counters,
-    pub(crate) hints: Hints,
+    /// Number of the newest segment, and its bytes up to which everything is promised.
+    pub(crate) promised: Mutex<(u32, u64)>,
     /// Released last, when no thread uses the files any more.
     pub(crate) _lock: DirLock,
 }
@@ -58,7 +65,7 @@ impl EngineState {
         let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
         match (health, self.hot.failure()) {
             (Health::Failed(reason), _) => Health::Failed(reason),
-            // The clean-up's fsync failed; the writer will notice it at its next commit.
+            // An fsync behind the writer failed; it will notice at its next commit.
             (_, Some(failure)) => Health::Failed(failure.to_owned()),
             (health, None) => health,
         }
@@ -74,16 +81,44 @@ impl EngineState {
             *now = health;
         }
     }
+
+    /// Counts a frame that cannot be read, and keeps its segment as it is.
+    pub(crate) fn note_damage(&self, log: &LogIdentity, place: &Place, why: &ReadFailure) {
+        let ReadFailure::Damaged(why) = why else { return };
+        if let Some(segment) = self.segments.get(place.segment) {
+            segment.set_damaged();
+        }
+        let at = format!("segment {} at byte {}", place.segment, place.offset);
+        self.damage.note(log.session, place.first_seq, place.last_seq(), &at, why);
+    }
+
+    /// All segments but the one that is written to.
+    pub(crate) fn finished(&self) -> Vec<Arc<Segment>> {
+        let mut all = self.segments.all();
+        let active = self.promised.lock().unwrap_or_else(PoisonError::into_inner).0;
+        all.retain(|segment| segment.number < active);
+        all
+    }
+
+    /// The segments that there are, with what is promised.
+    pub(crate) fn extent(&self) -> crate::witness::Extent {
+        let newest = *self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.segments.all();
+        let numbers = all.iter().filter(|segment| segment.written() > 0).map(|segment| segment.number);
+        let segments = numbers.filter(|number| *number <= newest.0 || newest.0 == 0).collect();
+        crate::witness::Extent { newest, segments }
+    }
 }
 
 /// The thread's own state.
 pub(crate) struct Writer {
     shared: Arc<EngineState>,
     durability: Durability,
+    appender: Appender,
     /// The number of the next log.
     next_log: u64,
-    /// Numbers below this are reserved in the hot log.
-    reserved: u64,
+    /// The number of the current group commit.
+    commit: u64,
     closed: bool,
     group: Group,
 }
@@ -93,9 +128,8 @@ struct Group {
     submissions: Vec<(Done, usize)>,
     outcomes: Vec<StageOutcome>,
     staged: Vec<Staged>,
-    batch: Batch,
-    /// Index of the first element of `staged` that is in `batch`.
-    batch_begin: usize,
+    /// Index of the first element of `staged` that is not written.
+    unwritten: usize,
     bytes: usize,
     begun: Instant,
 }
@@ -113,32 +147,39 @@ struct Staged {
     /// The log's head once it is committed.
     head: Head,
     frame: Frame,
+    summary: Option<Bytes>,
+    record: Indexed,
     fate: Fate,
 }
 
 enum Fate {
-    InBatch,
+    Buffered,
     Written,
     Failed(Appended),
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<EngineState>, durability: Durability, next_log: u64) -> Self {
+    pub(crate) fn new(
+        shared: Arc<EngineState>,
+        durability: Durability,
+        appender: Appender,
+        next_log: u64,
+        commit: u64,
+    ) -> Self {
         let group = Group {
             submissions: Vec::new(),
             outcomes: Vec::new(),
             staged: Vec::new(),
-            batch: Batch::default(),
-            batch_begin: 0,
+            unwritten: 0,
             bytes: 0,
             begun: Instant::now(),
         };
-        let next_log = next_log.max(FIRST_LOG);
-        Self { shared, durability, next_log, reserved: next_log, closed: false, group }
+        Self { shared, durability, appender, next_log, commit, closed: false, group }
     }
 
     /// Runs until the stop request.
     pub(crate) fn run(mut self) {
+        batch::gather_work();
         let mut requests = Vec::new();
         loop {
             self.shared.inbox.take(&mut requests);
@@ -163,8 +204,9 @@ impl Writer {
         for append in appends {
             let outcome = self.stage(append);
             self.group.outcomes.push(outcome);
-            if self.group.batch.bytes >= BATCH_BYTES {
-                self.write_batch();
+            if self.appender.buffered() >= WRITE_BYTES {
+                // A failure is in the fates of the frames.
+                drop(self.write());
             }
         }
         if self.group.bytes >= GROUP_BYTES || self.group.staged.len() >= GROUP_FRAMES {
@@ -181,91 +223,91 @@ impl Writer {
             self.shared.set_health(Health::Failed(reason.clone()));
             return StageOutcome::Known(Appended::Unavailable(reason));
         }
-        let shared = self.shared.clone();
-        let mut logs = shared.live.write();
-        match logs.get_mut(&append.session) {
+        if append.summary.as_ref().is_some_and(|summary| summary.len() > MAX_SUMMARY) {
+            return StageOutcome::Known(Appended::Unavailable("the summary is too large".into()));
+        }
+        let logs = self.shared.live.read();
+        match logs.get(&append.session) {
             Some(log) if append.expected.epoch == log.epoch && append.expected.seq == log.tail => {
                 if let Some(reason) = log.shut {
                     return StageOutcome::Known(Appended::Unavailable(reason.into()));
                 }
-                log.tail = append.frame.last_seq();
-                log.tail_ordinal += 1;
-                let log = log.clone();
+                let log = log.identity(append.session);
                 drop(logs);
-                self.add(append, &log)
+                self.add(append, log)
             }
             Some(log) => {
-                let log = log.clone();
+                let (log, tail) = (log.identity(append.session), log.tail);
                 drop(logs);
-                self.repeated_or_conflict(&append, &log)
+                self.repeated_or_conflict(&append, log, tail)
             }
             None => {
-                if let Some(head) = shared.archive.head(append.session) {
-                    drop(logs);
+                drop(logs);
+                if let Some(head) = self.shared.archive.head(append.session) {
                     return self.to_archived(&append, head);
                 }
-                let is_removed = || shared.removed.holds(append.session, append.expected.epoch);
-                if append.expected.seq != 0 || is_removed() {
+                let (session, epoch) = (append.session, append.expected.epoch);
+                if append.expected.seq != 0 || self.shared.removed.holds(session, epoch) {
                     return StageOutcome::Known(Appended::Conflict(None));
                 }
-                let log = LiveLog {
-                    number: self.next_log,
-                    epoch: append.expected.epoch,
-                    head: 0,
-                    head_ordinal: 0,
-                    first_seq: 1,
-                    first_ordinal: 1,
-                    tail: append.frame.last_seq(),
-                    tail_ordinal: 1,
-                    shut: None,
-                };
-                self.next_log += 1;
-                logs.insert(append.session, log.clone());
-                drop(logs);
-                self.add(append, &log)
+                self.add(append, LogIdentity { number: self.next_log, session, epoch })
             }
         }
     }
 
-    /// Adds a frame to the batch; its log's tail has been moved already.
-    fn add(&mut self, append: Append, log: &LiveLog) -> StageOutcome {
+    /// Adds a frame to the buffer, and moves its log's tail.
+    fn add(&mut self, append: Append, log: LogIdentity) -> StageOutcome {
         let Append { session, frame, summary, .. } = append;
-        let entry = Entry::new(log.number, log.tail_ordinal, session, log.epoch, &frame);
+        let draft = Draft::Frame { frame: &frame, summary: summary.as_deref() };
+        if !self.appender.has_room(&draft)
+            && let Err(answer) = self.begin_segment()
+        {
+            return StageOutcome::Known(answer);
+        }
+        let record = self.appender.add(&draft, log, self.commit);
+        let tail = frame.last_seq();
+        let mut logs = self.shared.live.write();
+        match logs.get_mut(&session) {
+            Some(log) => log.tail = tail,
+            // Its tail may have been rolled back to nothing meanwhile.
+            None => {
+                logs.insert(session, LiveLog::begin(log.number, log.epoch, tail));
+                self.next_log = self.next_log.max(log.number + 1);
+            }
+        }
+        drop(logs);
         self.group.bytes += frame.bytes().len();
-        let head = Head { epoch: log.epoch, seq: frame.last_seq() };
-        self.group.staged.push(Staged { session, head, frame, fate: Fate::InBatch });
-        let mut added = self.group.batch.add(entry);
-        if let (Ok(()), Some(summary)) = (&added, summary) {
-            added = self.group.batch.set_record(log.number, LogRecord::encode(log.first_seq, &summary));
-        }
-        if let (Ok(()), true) = (&added, self.next_log > self.reserved) {
-            self.reserved = self.next_log + LOG_NUMBERS;
-            added = self.group.batch.set_next_log(self.reserved);
-        }
-        if let Err(error) = added {
-            // Only a batch over 2 GiB can fail, and the limits of frames and batches exclude that.
-            self.fail_batch(&Appended::Unavailable(error.to_string()));
-        }
+        let head = Head { epoch: log.epoch, seq: tail };
+        self.group.staged.push(Staged { session, head, frame, summary, record, fate: Fate::Buffered });
         StageOutcome::Staged(self.group.staged.len() - 1)
     }
 
     /// Handles a frame that does not follow the log's tail: harmless if the log already contains this very frame.
-    fn repeated_or_conflict(&mut self, append: &Append, log: &LiveLog) -> StageOutcome {
+    fn repeated_or_conflict(&mut self, append: &Append, log: LogIdentity, tail: Seq) -> StageOutcome {
         let conflict = StageOutcome::Conflict(append.session);
-        if append.expected.epoch != log.epoch || append.frame.last_seq() > log.tail {
+        if append.expected.epoch != log.epoch || append.frame.last_seq() > tail {
             return conflict;
         }
-        if append.frame.first_seq() > log.head {
-            let same = |staged: &Staged| staged.session == append.session && staged.frame == append.frame;
-            return self.group.staged.iter().rposition(same).map_or(conflict, StageOutcome::Staged);
-        }
-        let limit = ReadLimit { bytes: 0, events: 1 };
         let seq = append.frame.first_seq();
-        match reading::read(&self.shared.hot, &self.shared.hints, log, seq, limit) {
-            Ok(Ok(frames)) if frames.first() == Some(&append.frame) && seq >= log.first_seq => {
-                StageOutcome::Known(Appended::Committed(Head { epoch: log.epoch, seq: log.head }))
+        let limit = ReadLimit { bytes: 0, events: 1 };
+        let found =
+            self.shared.live.with(append.session, |log| (log.head, log.first_seq, log.pick(seq, limit)));
+        match found {
+            Some((head, first_seq, picked)) if seq <= head => match picked {
+                Picked::Places(places) if seq >= first_seq => {
+                    match reading::read(&self.shared.segments, log, &places) {
+                        Ok(frames) if frames.first() == Some(&append.frame) => {
+                            StageOutcome::Known(Appended::Committed(Head { epoch: log.epoch, seq: head }))
+                        }
+                        _ => conflict,
+                    }
+                }
+                _ => conflict,
+            },
+            _ => {
+                let same = |staged: &Staged| staged.session == append.session && staged.frame == append.frame;
+                self.group.staged.iter().rposition(same).map_or(conflict, StageOutcome::Staged)
             }
-            _ => conflict,
         }
     }
 
@@ -283,89 +325,121 @@ impl Writer {
         StageOutcome::Known(Appended::Conflict(Some(head)))
     }
 
-    fn write_batch(&mut self) {
-        if self.group.batch_begin == self.group.staged.len() {
+    /// Writes what was added, and goes on in the next segment.
+    fn begin_segment(&mut self) -> Result<(), Appended> {
+        self.write()?;
+        self.appender.begin_segment(self.commit).map_err(|error| self.answer_to(error))
+    }
+
+    fn write(&mut self) -> Result<(), Appended> {
+        let written = self.appender.write().map_err(|error| self.answer_to(error));
+        match &written {
+            Ok(()) => self.mark_written(),
+            Err(answer) => self.roll_back(answer),
+        }
+        written
+    }
+
+    fn mark_written(&mut self) {
+        if self.group.unwritten == self.group.staged.len() {
             return;
         }
-        match self.shared.hot.write(&mut self.group.batch) {
-            Ok(()) => {
-                for staged in &mut self.group.staged[self.group.batch_begin..] {
-                    staged.fate = Fate::Written;
-                }
-                self.group.batch_begin = self.group.staged.len();
-                self.shared.set_health(Health::Writable);
-            }
-            Err(WriteError::Full) => {
+        for staged in &mut self.group.staged[self.group.unwritten..] {
+            staged.fate = Fate::Written;
+        }
+        self.group.unwritten = self.group.staged.len();
+        self.shared.set_health(Health::Writable);
+    }
+
+    /// The answer to an append that could not be written.
+    fn answer_to(&self, error: WriteError) -> Appended {
+        match error {
+            WriteError::Full => {
                 self.shared.set_health(Health::Full);
-                self.fail_batch(&Appended::Full);
+                Appended::Full
             }
-            Err(WriteError::Unknown(reason)) => {
+            WriteError::Refused(reason) => Appended::Unavailable(reason),
+            WriteError::Unknown(reason) => {
                 self.shared.set_health(Health::Failed(reason.clone()));
-                self.fail_batch(&Appended::Unknown(reason));
+                Appended::Unknown(reason)
             }
         }
     }
 
-    /// Rolls back the tails of the frames in the batch and starts another one.
-    fn fail_batch(&mut self, answer: &Appended) {
+    /// Rolls back the tails of the frames that were not written.
+    fn roll_back(&mut self, answer: &Appended) {
         let mut logs = self.shared.live.write();
-        for staged in self.group.staged[self.group.batch_begin..].iter_mut().rev() {
+        for staged in self.group.staged[self.group.unwritten..].iter_mut().rev() {
             staged.fate = Fate::Failed(answer.clone());
             let Some(log) = logs.get_mut(&staged.session) else { continue };
             log.tail = staged.frame.first_seq() - 1;
-            log.tail_ordinal -= 1;
-            if log.tail_ordinal == 0 {
+            if log.tail == 0 {
                 logs.remove(&staged.session);
             }
         }
         drop(logs);
-        self.group.batch = Batch::default();
-        self.group.batch_begin = self.group.staged.len();
-        // The failed batch reserved no numbers.
-        self.reserved = self.reserved.min(self.next_log.saturating_sub(1));
+        self.group.unwritten = self.group.staged.len();
     }
 
     fn commit(&mut self) {
-        self.write_batch();
-        let written = self.group.staged.iter().any(|staged| matches!(staged.fate, Fate::Written));
-        if written
-            && self.durability == Durability::Synced
-            && let Err(reason) = self.shared.hot.sync()
-        {
-            self.shared.set_health(Health::Failed(reason.clone()));
-            for staged in &mut self.group.staged {
-                if matches!(staged.fate, Fate::Written) {
+        drop(self.write());
+        let is_written = |staged: &Staged| matches!(staged.fate, Fate::Written);
+        let mut any = self.group.staged.iter().any(is_written);
+        if any && self.durability == Durability::Synced {
+            let synced = self
+                .appender
+                .sync()
+                .and_then(|()| self.shared.hot.failure().map_or(Ok(()), |failure| Err(failure.to_owned())));
+            if let Err(reason) = synced {
+                self.shared.set_health(Health::Failed(reason.clone()));
+                for staged in self.group.staged.iter_mut().filter(|staged| is_written(staged)) {
                     staged.fate = Fate::Failed(Appended::Unknown(reason.clone()));
                 }
+                any = false;
             }
         }
-        if self.group.staged.iter().any(|staged| matches!(staged.fate, Fate::Written)) {
-            self.shared.hot.promise();
+        if any {
+            self.move_heads();
+            self.promise();
         }
-        self.move_heads();
         self.report_outcomes();
         self.group.staged.clear();
-        self.group.batch_begin = 0;
+        self.group.unwritten = 0;
         self.group.bytes = 0;
+        self.commit += 1;
+    }
+
+    /// Records how far the newest segment is about to be promised. Then all that is known of those before it is in memory, since
+    /// from now on they may be freed.
+    fn promise(&self) {
+        if let Some(end) = self.appender.end() {
+            *self.shared.promised.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        }
     }
 
     fn move_heads(&mut self) {
         let (mut frames, mut bytes) = (0, 0);
         let mut logs = self.shared.live.write();
-        for staged in &self.group.staged {
-            if matches!(staged.fate, Fate::Written)
-                && let Some(log) = logs.get_mut(&staged.session)
-            {
-                log.head = staged.frame.last_seq();
-                log.head_ordinal += 1;
-                frames += 1;
-                bytes += staged.frame.bytes().len() as u64;
+        let mut current = None;
+        for staged in self.group.staged.iter_mut().filter(|staged| matches!(staged.fate, Fate::Written)) {
+            let Some(log) = logs.get_mut(&staged.session) else { continue };
+            let place = Place::of(&staged.record.header, staged.record.offset);
+            log.head = staged.frame.last_seq();
+            log.places.push(place);
+            log.is_in(place.segment);
+            if let Some(summary) = staged.summary.take() {
+                log.summary = summary;
             }
+            count_live(&self.shared.segments, &mut current, &place);
+            frames += 1;
+            bytes += staged.frame.bytes().len() as u64;
         }
         drop(logs);
-        if frames > 0 {
-            self.shared.counters.committed(frames, bytes, self.group.begun.elapsed());
+        let written = self.group.staged.iter().filter(|staged| matches!(staged.fate, Fate::Written));
+        if self.shared.hot.behind.add(written.map(|staged| &staged.record)) {
+            self.shared.hot.poke.now();
         }
+        self.shared.counters.committed(frames, bytes, self.group.begun.elapsed());
     }
 
     fn report_outcomes(&mut self) {
@@ -385,7 +459,7 @@ impl Writer {
         match outcome {
             StageOutcome::Known(answer) => answer,
             StageOutcome::Conflict(session) => {
-                Appended::Conflict(self.shared.live.get(session).and_then(|log| log.head()))
+                Appended::Conflict(self.shared.live.with(session, |log| log.head()).flatten())
             }
             StageOutcome::Staged(index) => match &self.group.staged[index] {
                 Staged { fate: Fate::Failed(answer), .. } => answer.clone(),
@@ -408,14 +482,18 @@ impl Writer {
                 }
             }
             Request::Remove { session, number, reply } => drop(reply.send(self.remove(session, number))),
-            Request::Trim { session, number, first_seq, ordinal, reply } => {
-                drop(reply.send(self.trim(session, number, first_seq, ordinal)));
+            Request::Trim { session, number, first_seq, reply } => {
+                drop(reply.send(self.trim(session, number, first_seq)));
             }
+            Request::Move { records, reply } => drop(reply.send(self.move_records(&records))),
+            Request::Sync { reply } => drop(reply.send(self.sync())),
+            Request::Forget { logs, reply } => drop(reply.send(self.forget(&logs))),
             Request::Close { reply } => {
                 self.closed = true;
                 drop(reply.send(self.make_durable()));
             }
             Request::Stop => {
+                self.appender.close();
                 if let Err(error) = self.make_durable() {
                     tracing::error!(%error, "the log could not be closed properly");
                 }
@@ -425,73 +503,189 @@ impl Writer {
         true
     }
 
-    fn shut(&self, session: SessionId) -> Result<LiveLog, LogError> {
+    fn shut(&self, session: SessionId) -> Result<ShutLog, LogError> {
         let mut logs = self.shared.live.write();
         let log = logs.get_mut(&session).ok_or(LogError::NotFound(session))?;
-        let before = log.clone();
+        let before = ShutLog {
+            identity: log.identity(session),
+            head: log.head,
+            first_seq: log.first_seq,
+            summary: log.summary.clone(),
+            shut: log.shut,
+        };
         log.shut = Some("the log is being archived");
         Ok(before)
     }
 
     fn remove(&mut self, session: SessionId, number: u64) -> Result<(), LogError> {
-        if self.shared.live.get(session).is_none_or(|log| log.number != number) {
-            return Err(LogError::NotFound(session));
+        let found = self
+            .shared
+            .live
+            .read()
+            .get(&session)
+            .filter(|log| log.number == number)
+            .map(|log| (log.identity(session), log.segments.clone()));
+        let (identity, segments) = found.ok_or(LogError::NotFound(session))?;
+        let record = self.write_change(&[(identity, Draft::Removal)])?.remove(0);
+        let removed = self.shared.live.write().remove(&session);
+        if let Some(log) = removed {
+            for (segment, len) in log.places.iter().map(|place| (place.segment, place.len())).chain(log.state)
+            {
+                take_live(&self.shared.segments, segment, len);
+            }
         }
-        let mut batch = Batch::default();
-        batch.remove(number);
-        self.write_change(&mut batch)?;
-        self.shared.live.write().remove(&session);
+        self.shared.tombstones.add(Tombstone::new(identity, record.header.segment, segments));
         Ok(())
     }
 
-    fn trim(
-        &mut self,
-        session: SessionId,
-        number: u64,
-        first_seq: u64,
-        ordinal: u64,
-    ) -> Result<(), LogError> {
-        let Some(log) = self.shared.live.get(session).filter(|log| log.number == number) else {
-            return Err(LogError::NotFound(session));
-        };
-        let summary = self.shared.hot.record(number).map(|record| record.summary).unwrap_or_default();
-        // The last frame always stays: it provides the head when the log is opened again.
-        let first_ordinal = ordinal.min(log.head_ordinal);
-        let mut batch = Batch::default();
-        batch.set_record(number, LogRecord::encode(first_seq, &summary)).map_err(unavailable)?;
-        batch.compact(number, first_ordinal);
-        self.write_change(&mut batch)?;
+    /// Removes logs that are not among the live ones: what an earlier process left behind.
+    fn forget(&mut self, logs: &[(LogIdentity, Vec<u32>)]) -> Result<(), LogError> {
+        let drafts: Vec<_> = logs.iter().map(|(log, _)| (*log, Draft::Removal)).collect();
+        let records = self.write_change(&drafts)?;
+        for ((log, segments), record) in logs.iter().zip(records) {
+            let tombstone = Tombstone::new(*log, record.header.segment, segments.clone());
+            self.shared.tombstones.add(tombstone);
+        }
+        Ok(())
+    }
+
+    fn trim(&mut self, session: SessionId, number: u64, first_seq: Seq) -> Result<(), LogError> {
+        let found = self
+            .shared
+            .live
+            .read()
+            .get(&session)
+            .filter(|log| log.number == number)
+            .map(|log| (log.identity(session), log.head, log.summary.clone()));
+        let (identity, head, summary) = found.ok_or(LogError::NotFound(session))?;
+        let record =
+            self.write_change(&[(identity, Draft::State { first_seq, head, summary: &summary })])?.remove(0);
         if let Some(log) = self.shared.live.write().get_mut(&session) {
             log.first_seq = first_seq;
-            log.first_ordinal = first_ordinal;
+            let kept = log.places.partition_point(|place| place.first_seq < first_seq);
+            for place in log.places.drain(..kept) {
+                take_live(&self.shared.segments, place.segment, place.len());
+            }
+            self.set_state(log, &record);
         }
         Ok(())
     }
 
-    /// Writes a change other than an append, with the same durability.
-    fn write_change(&mut self, batch: &mut Batch) -> Result<(), LogError> {
+    fn set_state(&self, log: &mut LiveLog, record: &Indexed) {
+        let place = Place::of(&record.header, record.offset);
+        count_live(&self.shared.segments, &mut None, &place);
+        if let Some((segment, len)) = log.state.replace((place.segment, place.len())) {
+            take_live(&self.shared.segments, segment, len);
+        }
+        log.is_in(place.segment);
+    }
+
+    /// Writes records of an old segment again, those that are still needed, and moves their places.
+    fn move_records(&mut self, records: &[Moving]) -> Result<(), LogError> {
+        let needed: Vec<_> = records.iter().filter_map(|moving| moving.now(&self.shared)).collect();
+        let drafts: Vec<_> = needed.iter().map(|needed| (needed.log(), needed.draft())).collect();
+        let written = self.write_change(&drafts)?;
+        for (needed, record) in needed.iter().zip(&written) {
+            let to = Place::of(&record.header, record.offset);
+            if let Needed::Removal { log } = needed {
+                self.shared.tombstones.moved(log.number, to.segment);
+                continue;
+            }
+            let mut logs = self.shared.live.write();
+            let Some(log) = logs.get_mut(&needed.log().session) else { continue };
+            if let Needed::Frame { at, from, .. } = needed {
+                log.places[*at] = to;
+                log.is_in(to.segment);
+                count_live(&self.shared.segments, &mut None, &to);
+                take_live(&self.shared.segments, from.segment, from.len());
+            } else {
+                self.set_state(log, record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes records other than those of appends, with the same durability.
+    fn write_change(&mut self, drafts: &[(LogIdentity, Draft<'_>)]) -> Result<Vec<Indexed>, LogError> {
         if let Health::Failed(reason) = self.shared.health() {
             return Err(unavailable(reason));
         }
-        match self.shared.hot.write(batch) {
-            Ok(()) => {}
-            Err(WriteError::Full) => return Err(unavailable("the disk is full")),
-            Err(WriteError::Unknown(reason)) => {
+        let written = self.write_records(drafts);
+        self.commit += 1;
+        let records = written.map_err(|error| match error {
+            WriteError::Full => unavailable("the disk is full"),
+            WriteError::Refused(reason) => unavailable(reason),
+            WriteError::Unknown(reason) => {
                 self.shared.set_health(Health::Failed(reason.clone()));
-                return Err(unavailable(reason));
+                unavailable(reason)
             }
+        })?;
+        if self.durability == Durability::Synced {
+            self.sync()?;
         }
-        if self.durability == Durability::Synced { self.make_durable() } else { Ok(()) }
+        self.shared.hot.behind.add(&records);
+        self.promise();
+        Ok(records)
     }
 
-    fn make_durable(&self) -> Result<(), LogError> {
+    fn write_records(&mut self, drafts: &[(LogIdentity, Draft<'_>)]) -> Result<Vec<Indexed>, WriteError> {
+        let mut records = Vec::with_capacity(drafts.len());
+        for (log, draft) in drafts {
+            if !self.appender.has_room(draft) {
+                self.appender.write()?;
+                self.appender.begin_segment(self.commit)?;
+            }
+            records.push(self.appender.add(draft, *log, self.commit));
+        }
+        self.appender.write()?;
+        Ok(records)
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
         if let Some(failure) = self.shared.hot.failure() {
             return Err(unavailable(failure));
         }
-        self.shared.hot.sync().map_err(|reason| {
+        self.appender.sync().map_err(|reason| {
             self.shared.set_health(Health::Failed(reason.clone()));
             unavailable(reason)
         })
+    }
+
+    fn make_durable(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        for segment in self.shared.hot.take_finished() {
+            self.shared.hot.sync(&segment).map_err(|reason| {
+                self.shared.set_health(Health::Failed(reason.clone()));
+                unavailable(reason)
+            })?;
+        }
+        self.shared.segments.sync_names().map_err(unavailable)
+    }
+}
+
+/// A log that accepts no more appends.
+pub(crate) struct ShutLog {
+    pub(crate) identity: LogIdentity,
+    pub(crate) head: Seq,
+    pub(crate) first_seq: Seq,
+    pub(crate) summary: Bytes,
+    /// Why it accepted none before, if it did not.
+    pub(crate) shut: Option<&'static str>,
+}
+
+/// `current` is the segment that was counted last: most often that of the next one, too.
+fn count_live(segments: &Segments, current: &mut Option<Arc<Segment>>, place: &Place) {
+    if current.as_ref().is_none_or(|segment| segment.number != place.segment) {
+        *current = segments.get(place.segment);
+    }
+    if let Some(segment) = current {
+        segment.add_live(place.len());
+    }
+}
+
+fn take_live(segments: &Segments, segment: u32, len: u32) {
+    if let Some(segment) = segments.get(segment) {
+        segment.take_live(len);
     }
 }
 

@@ -95,10 +95,10 @@ fn crashed_between(dir: &Path) {
         }
     }
     let before = tempfile::tempdir().unwrap();
-    copy(&dir.join("hot"), before.path());
+    copy(&dir.join("segments"), before.path());
     DiskLog::open(config(dir)).unwrap().0.archive(session(1), NOW).unwrap();
-    std::fs::remove_dir_all(dir.join("hot")).unwrap();
-    copy(before.path(), &dir.join("hot"));
+    std::fs::remove_dir_all(dir.join("segments")).unwrap();
+    copy(before.path(), &dir.join("segments"));
 }
 
 #[test]

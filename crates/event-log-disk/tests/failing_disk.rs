@@ -143,12 +143,12 @@ fn no_room_is_answered_full_and_goes_by_itself() {
         let (log, faults) = open_with(open_synced(dir.path()));
         put_round(&log, 5, 1);
         faults.limit_room(Some(100));
-        let files = std::fs::read_dir(dir.path().join("hot")).unwrap().count();
+        let files = std::fs::read_dir(dir.path().join("segments")).unwrap().count();
         for _ in 0..50 {
             assert_eq!(put(&log, 1, 2), Appended::Full);
         }
         assert_eq!(log.health(), Health::Full);
-        assert_eq!(std::fs::read_dir(dir.path().join("hot")).unwrap().count(), files);
+        assert_eq!(std::fs::read_dir(dir.path().join("segments")).unwrap().count(), files);
         faults.limit_room(None);
         put_round(&log, 5, 2);
         assert_eq!(log.health(), Health::Writable);

@@ -231,6 +231,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// Whether appends are accepted.
     fn health(&self) -> Health;
 
+    /// Number of frames that were found damaged since the log was opened, each counted once. 0 for an engine that leaves that to
+    /// its storage.
+    fn damaged_frames(&self) -> u64 {
+        0
+    }
+
     /// Commits what is in flight, makes it durable and refuses further appends. Reads continue. Doing it twice is harmless.
     ///
     /// # Errors

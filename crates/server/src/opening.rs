@@ -100,7 +100,7 @@ fn open_embedded(config: &DiskConfig, faults: Arc<Faults>) -> Result<OpenedLog, 
             tracing::error!(
                 %error,
                 "the log of live sessions cannot be opened: only ended sessions are served, and nothing is taken. Restore the \
-                 data folder from a backup, or move hot/ and hot.witness away to go on without those sessions, then restart"
+                 data folder from a backup, or move segments/ and segments.witness away to go on without those sessions, then restart"
             );
             let condition = LogCondition::ArchiveOnly(error.to_string());
             Ok(OpenedLog { log: Arc::new(archive), recovery, condition })

@@ -260,6 +260,10 @@ mod broken {
             self.inner.is_shared()
         }
 
+        fn damaged_frames(&self) -> u64 {
+            self.inner.damaged_frames()
+        }
+
         fn head(&self, session: SessionId) -> Option<Head> {
             let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
             heads.get(&session).copied().or_else(|| self.inner.head(session))

@@ -275,9 +275,9 @@ pub(super) fn of_startup(runtime: &Runtime) -> anyhow::Result<Vec<Outcome>> {
     runtime.block_on(client.create_session(NewSession::new("selftest", "t", "a")))?;
     runtime.block_on(client.close());
     scratch.stop()?;
-    for file in std::fs::read_dir(scratch.folder().join("hot"))? {
+    for file in std::fs::read_dir(scratch.folder().join("segments"))? {
         let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "raftlog") {
+        if path.extension().is_some_and(|extension| extension == "seg") {
             std::fs::remove_file(path)?;
         }
     }

@@ -10,6 +10,7 @@ use agentbench_event_log::{Frame, LogError};
 use agentbench_protocol::Seq;
 
 use super::format::{self, Block, FOOTER, Footer, HEADER, Header};
+use super::search;
 use crate::config::{ArchiveConfig, unavailable};
 use crate::private;
 
@@ -30,6 +31,9 @@ impl FileWriter {
         let mut to = BufWriter::new(private::options().write(true).create(true).truncate(true).open(path)?);
         let header = header.encode();
         to.write_all(&header)?;
+        let mut compressor = zstd::bulk::Compressor::new(config.level)?;
+        // A block is trusted by it if the index is damaged.
+        compressor.include_checksum(true)?;
         Ok(Self {
             to,
             offset: header.len() as u64,
@@ -37,7 +41,7 @@ impl FileWriter {
             first_in_raw: None,
             last_seq: 0,
             blocks: Vec::new(),
-            compressor: zstd::bulk::Compressor::new(config.level)?,
+            compressor,
             block_bytes: config.block_bytes,
         })
     }
@@ -115,23 +119,20 @@ impl FileReader {
             std::io::ErrorKind::NotFound => damaged("the archive file is missing"),
             _ => unavailable(error),
         })?;
-        let size = file.metadata().map_err(unavailable)?.len();
-        let footer_at =
-            size.checked_sub(FOOTER as u64).ok_or_else(|| damaged("the archive file is cut short"))?;
-        let mut footer = [0; FOOTER];
-        file.read_exact_at(&mut footer, footer_at).map_err(unavailable)?;
-        let footer = Footer::decode(&footer).map_err(damaged)?;
-        if footer.index_offset.checked_add(footer.index_length as u64) != Some(footer_at) {
-            return Err(damaged("the index is not where it should be"));
-        }
-        let mut index = vec![0; footer.index_length];
-        file.read_exact_at(&mut index, footer.index_offset).map_err(unavailable)?;
-        let blocks = footer.decode_index(&index).map_err(damaged)?;
+        let blocks = match read_index(&file).map_err(unavailable)? {
+            Ok(blocks) if covers(&blocks, header) => blocks,
+            read => {
+                let why = read.err().unwrap_or("the file contains other events than the catalogue says");
+                let found = search::find_blocks(&file, header).map_err(unavailable)?;
+                tracing::warn!(path = %path.display(), why, "the index of an archived log is damaged; its blocks were searched for");
+                found.ok_or_else(|| damaged(why))?
+            }
+        };
         // Frames do not say whose they are. A damaged header proves nothing: what it says is in the catalogue, too.
         let is_another = header_of(&file)
             .is_ok_and(|found| (found.session, found.epoch) != (header.session, header.epoch));
-        if is_another || !covers(&blocks, header) {
-            return Err(damaged("the file contains other events than the catalogue says"));
+        if is_another {
+            return Err(damaged("the file is that of another log"));
         }
         Ok(Self { file, blocks, last: Mutex::new(None) })
     }
@@ -156,6 +157,13 @@ impl FileReader {
         Some(read)
     }
 
+    /// Reads a block and checks it. Returns its first and last seq and its bytes, or what is wrong with it.
+    pub(crate) fn verify(&self, at: usize) -> Option<(Seq, Seq, Result<u64, String>)> {
+        let block = self.blocks.get(at)?;
+        let read = self.read_block(block).map(|_| u64::from(block.length)).map_err(|error| error.to_string());
+        Some((block.first_seq, block.last_seq, read))
+    }
+
     fn read_block(&self, block: &Block) -> Result<Vec<Frame>, LogError> {
         let mut stored = vec![0; block.length as usize];
         let damaged =
@@ -167,6 +175,24 @@ impl FileReader {
         })?;
         format::decode_block(block, &stored).map_err(damaged)
     }
+}
+
+/// The index of a file, or what is wrong with it.
+fn read_index(file: &File) -> std::io::Result<Result<Vec<Block>, &'static str>> {
+    let size = file.metadata()?.len();
+    let Some(footer_at) = size.checked_sub(FOOTER as u64) else { return Ok(Err("the file is cut short")) };
+    let mut footer = [0; FOOTER];
+    file.read_exact_at(&mut footer, footer_at)?;
+    let footer = match Footer::decode(&footer) {
+        Ok(footer) => footer,
+        Err(why) => return Ok(Err(why)),
+    };
+    if footer.index_offset.checked_add(footer.index_length as u64) != Some(footer_at) {
+        return Ok(Err("the index is not where it should be"));
+    }
+    let mut index = vec![0; footer.index_length];
+    file.read_exact_at(&mut index, footer.index_offset)?;
+    Ok(footer.decode_index(&index))
 }
 
 /// Whether the blocks are contiguous, from the frame that contains the header's first seq to its last one.

@@ -4,7 +4,7 @@
 //! file    = header · summary · block × n · index · footer
 //! header  = magic "ABARCHIV" · version u32 = 1 · summary_len u32 · session u128 · epoch u64 · first_seq u64
 //!           · last_seq u64 · archived_at u64 (ms since 1970) · crc32c u32 (of header and summary) · zero u32
-//! block   = zstd of (frame_len u32 · frame) × m
+//! block   = zstd, with its checksum (but not in old files), of (frame_len u32 · frame) × m
 //! index   = (first_seq u64 · last_seq u64 · offset u64 · length u32 · raw_length u32 · crc32c u32 · zero u32) × n
 //! footer  = index_offset u64 · blocks u32 · index crc32c u32 · footer crc32c u32 (of all before it) · magic "ABEN"
 //! ```
@@ -177,6 +177,16 @@ pub(crate) fn put_frame(raw: &mut Vec<u8>, frame: &Frame) {
 
 /// The frames of a stored block. Verifies everything: they are those in the index, without a hole.
 pub(crate) fn decode_block(block: &Block, stored: &[u8]) -> Result<Vec<Frame>, String> {
+    let frames = decode_frames(block, stored)?;
+    let ends = (frames.first().map(Frame::first_seq), frames.last().map(Frame::last_seq));
+    if ends != (Some(block.first_seq), Some(block.last_seq)) {
+        return Err("the block does not match the index".into());
+    }
+    Ok(frames)
+}
+
+/// The frames of a stored block, whatever their seqs, without a hole.
+pub(crate) fn decode_frames(block: &Block, stored: &[u8]) -> Result<Vec<Frame>, String> {
     if stored.len() != block.length as usize || crc32c::crc32c(stored) != block.crc {
         return Err("the block fails its checksum".into());
     }
@@ -187,7 +197,6 @@ pub(crate) fn decode_block(block: &Block, stored: &[u8]) -> Result<Vec<Frame>, S
     let raw = zstd::bulk::decompress(stored, raw_length).map_err(|error| error.to_string())?;
     let mut raw = Bytes::from(raw);
     let mut frames: Vec<Frame> = Vec::new();
-    let mut next = block.first_seq;
     while raw.has_remaining() {
         if raw.remaining() < 4 {
             return Err("the block ends inside a frame".into());
@@ -197,14 +206,10 @@ pub(crate) fn decode_block(block: &Block, stored: &[u8]) -> Result<Vec<Frame>, S
             return Err("the block ends inside a frame".into());
         }
         let frame = Frame::parse(raw.split_to(length)).map_err(|error| error.to_string())?;
-        if frame.first_seq() != next {
+        if frames.last().is_some_and(|before| frame.first_seq() != before.last_seq() + 1) {
             return Err("the block's frames do not follow one another".into());
         }
-        next = frame.last_seq() + 1;
         frames.push(frame);
-    }
-    if next != block.last_seq + 1 {
-        return Err("the block does not match the index".into());
     }
     Ok(frames)
 }

@@ -11,6 +11,8 @@
 mod catalogue;
 pub(crate) mod file;
 pub(crate) mod format;
+mod inspection;
+mod search;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -25,6 +27,7 @@ use agentbench_protocol::{Head, Seq, SessionId};
 use self::catalogue::Record;
 use self::file::{FileReader, FileWriter};
 use self::format::Header;
+pub(crate) use self::inspection::inspect;
 use crate::config::{ArchiveConfig, Damage, OpenError, unavailable};
 use crate::private;
 
@@ -170,6 +173,24 @@ impl Archive {
             }
         }
         Ok(frames)
+    }
+
+    /// Reads a block of a log, not through the cache. Returns its first and last seq and its bytes, or why it cannot be read;
+    /// `None` if there is no such block.
+    pub(crate) fn verify_block(
+        &self,
+        session: SessionId,
+        at: usize,
+    ) -> Option<(Seq, Seq, Result<u64, String>)> {
+        let log = self.get(session)?;
+        match self.reader(&log.header) {
+            Ok(file) => file.verify(at),
+            // Once, for the whole log.
+            Err(error) if at == 0 => {
+                Some((log.header.first_seq, log.header.last_seq, Err(error.to_string())))
+            }
+            Err(_) => None,
+        }
     }
 
     fn reader(&self, header: &Header) -> Result<Arc<FileReader>, LogError> {

@@ -72,8 +72,8 @@ pub fn read_all(log: &impl EventLog, number: u64) -> (Vec<Frame>, Vec<(u64, u64)
 
 /// The newest file of the hot log.
 pub fn newest_file(dir: &Path) -> PathBuf {
-    let files = std::fs::read_dir(dir.join("hot")).unwrap().map(|file| file.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|found| found == "raftlog")).max().unwrap()
+    let files = std::fs::read_dir(dir.join("segments")).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|found| found == "seg")).max().unwrap()
 }
 
 /// Copies the whole directory.

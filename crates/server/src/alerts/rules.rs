@@ -192,10 +192,11 @@ pub(crate) const RULES: &[Rule] = &[
         direction: Above,
         margin: 1.0,
         reading: |it| it.log_damage,
-        unit: "(1: acknowledged events are missing, 2: only ended sessions can be read)",
-        summary: "The log was damaged at start",
-        description: "The log lines at start name the files, and /readyz shows whether only ended sessions are served. Check the disk; damaged \
-            bytes are kept in quarantine/ of the data folder. Restore a backup, or accept the loss: the next start will not report it again.",
+        unit: "(1: acknowledged events are missing or damaged, 2: only ended sessions can be read)",
+        summary: "The log is damaged",
+        description: "The log lines name the segments, sessions and events, and /readyz shows whether only ended sessions are served. Check the \
+            disk; nothing damaged is overwritten. See all of it with `agentbench log check` on the stopped folder. Restore a backup, or accept \
+            the loss: readers get gaps, and the next start reports only what is new.",
         query: "agentbench_log_damage",
         only_if: None,
     },

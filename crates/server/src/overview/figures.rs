@@ -66,10 +66,13 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
     ];
     figures.push(Figure::gauge(
         "log_damage",
-        "What the start found of the log: 0 whole, 1 acknowledged events are missing, 2 only the archive can be read",
+        "What is known of the log: 0 whole, 1 acknowledged events are missing or damaged, 2 only the archive can be read",
         None,
-        f64::from(shared.storage.condition.level()),
+        log_damage(shared),
     ));
+    let damaged_frames = shared.storage.log.damaged_frames() as f64;
+    let help = "Frames of the log that were found damaged, by readers or by the slow scrub";
+    figures.push(Figure::counter("log_damaged_frames", help, None, damaged_frames));
     figures.push(Figure::gauge(
         "deletions_held",
         "Time for which nothing is removed for its age, since the wall clock was set",
@@ -115,6 +118,12 @@ fn of_machine(shared: &Shared) -> Vec<Figure> {
         ));
     }
     figures
+}
+
+/// What the start found, and what was found since.
+pub(super) fn log_damage(shared: &Shared) -> f64 {
+    let found = u8::from(shared.storage.log.damaged_frames() > 0);
+    f64::from(shared.storage.condition.level().max(found))
 }
 
 fn log_state(shared: &Shared) -> f64 {

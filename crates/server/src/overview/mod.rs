@@ -26,7 +26,7 @@ pub(crate) fn not_ready(shared: &Shared) -> Option<String> {
     if let LogCondition::ArchiveOnly(why) = &shared.storage.condition {
         return Some(format!(
             "log_unavailable: only ended sessions are served, read only, since the log of live sessions cannot be opened: {why}; \
-             restore the data folder from a backup, or move hot/ and hot.witness away to go on without those sessions, then restart"
+             restore the data folder from a backup, or move segments/ and segments.witness away to go on without those sessions, then restart"
         ));
     }
     if let Some(why) = shared.ops.folder.not_ready().or_else(|| shared.ops.auditor.not_ready()) {

@@ -3,6 +3,7 @@
 use agentbench_event_log::Health;
 use agentbench_protocol::Status;
 
+use super::figures::log_damage;
 use crate::alerts::rules::{ENOUGH_MESSAGES, LOST, Readings};
 use crate::figures::histogram::Snapshot;
 use crate::letters::mailbox::Mailbox;
@@ -49,7 +50,7 @@ pub(crate) fn readings(shared: &Shared, now: u64) -> Readings {
         lost: Some(recent.lost as f64),
         gaps_per_second: Some(recent.per_second(recent.gaps)),
         log_errors: Some((recent.log_refused + not_writable) as f64),
-        log_damage: Some(f64::from(shared.storage.condition.level())),
+        log_damage: Some(log_damage(shared)),
         audit_stuck_seconds: shared.ops.auditor.stuck_for().map(|stuck| stuck.as_secs_f64()),
         evidence_damaged: Some(shared.storage.evidence.damaged() as f64),
         held_seconds: Some(held_seconds(shared)),

@@ -28,9 +28,9 @@ fn alert(server: &TestServer, name: &str) -> String {
 
 /// The newest file of the log of live sessions.
 fn newest_hot_file(server: &TestServer) -> PathBuf {
-    let files = std::fs::read_dir(server.folder().join("hot")).expect("the log");
+    let files = std::fs::read_dir(server.folder().join("segments")).expect("the log");
     let files = files.map(|file| file.expect("a file").path());
-    files.filter(|path| path.extension().is_some_and(|it| it == "raftlog")).max().expect("a file of the log")
+    files.filter(|path| path.extension().is_some_and(|it| it == "seg")).max().expect("a file of the log")
 }
 
 /// A server with an ended session and a live one with an event in it, stopped; and the names of the two.
@@ -55,37 +55,64 @@ fn events(server: &TestServer, session: &str) -> Answer {
     server.ask("GET", &format!("/api/v1/sessions/{session}/events")).token(&evaluator("ada")).answer()
 }
 
-#[test]
-fn with_a_damaged_log_of_live_sessions_the_ended_ones_are_served_and_it_is_said() {
-    let (mut server, ended, live) = stopped_with_sessions();
-    let file = newest_hot_file(&server);
-    let whole = std::fs::read(&file).expect("it can be read");
-    let mut damaged = whole.clone();
-    damaged[3] ^= 1;
-    std::fs::write(&file, &damaged).expect("it can be changed");
-
+/// Makes the folder of live sessions unusable, and puts it back.
+fn with_an_unusable_log(server: &mut TestServer, run: impl FnOnce(&mut TestServer)) {
+    let (folder, aside) = (server.folder().join("segments"), server.folder().join("aside"));
+    std::fs::rename(&folder, &aside).expect("it can be renamed");
+    std::fs::write(&folder, b"not a folder").expect("it can be written");
     server.start();
-    assert_eq!(std::fs::read(&file).expect("it can be read"), damaged, "the start has changed nothing");
-    let ready = server.get("/readyz");
-    assert_eq!(ready.status, 503);
-    for words in ["log_unavailable", "raftlog", "restore", "hot.witness"] {
-        assert!(ready.body.contains(words), "{words}: {}", ready.body);
-    }
-    assert_eq!((server.get("/healthz").status, server.metric("agentbench_log_damage")), (200, 2));
-    wait_until("the alert fires", || alert(&server, "log_damaged") == "firing");
-    assert_eq!(events(&server, &ended).lines().len(), 3);
-    events(&server, &live).refused(503, "log_unavailable");
-    let mut client = server.connect("ada");
-    expect_code(&client.command(&json!({"command": "join_session", "sessionId": live})), "log_unavailable");
-    let create = json!({"command": "create_session", "projectId": "p1", "testId": "t", "agentName": "a"});
-    expect_code(&client.command(&create), "log_unavailable");
-    drop(client);
+    run(server);
     server.stop();
+    std::fs::remove_file(&folder).expect("it can be removed");
+    std::fs::rename(&aside, &folder).expect("it can be renamed");
+}
 
-    std::fs::write(&file, &whole).expect("it can be changed");
+#[test]
+fn without_a_log_of_live_sessions_the_ended_ones_are_served_and_it_is_said() {
+    let (mut server, ended, live) = stopped_with_sessions();
+    with_an_unusable_log(&mut server, |server| {
+        let ready = server.get("/readyz");
+        assert_eq!(ready.status, 503);
+        for words in ["log_unavailable", "segments", "restore", "segments.witness"] {
+            assert!(ready.body.contains(words), "{words}: {}", ready.body);
+        }
+        assert_eq!((server.get("/healthz").status, server.metric("agentbench_log_damage")), (200, 2));
+        wait_until("the alert fires", || alert(server, "log_damaged") == "firing");
+        assert_eq!(events(server, &ended).lines().len(), 3);
+        events(server, &live).refused(503, "log_unavailable");
+        let mut client = server.connect("ada");
+        expect_code(
+            &client.command(&json!({"command": "join_session", "sessionId": live})),
+            "log_unavailable",
+        );
+        let create = json!({"command": "create_session", "projectId": "p1", "testId": "t", "agentName": "a"});
+        expect_code(&client.command(&create), "log_unavailable");
+    });
     server.start();
     assert_eq!((server.get("/readyz").status, server.metric("agentbench_log_damage")), (200, 0));
     assert_eq!(events(&server, &live).lines().len(), 2);
+}
+
+/// Every byte of the newest file but its first sector is lost: what was in it is told as a gap, the rest is served, and the session
+/// goes on.
+#[test]
+fn a_sector_of_the_log_that_is_lost_is_a_gap_and_the_session_goes_on() {
+    let (mut server, ended, live) = stopped_with_sessions();
+    let file = newest_hot_file(&server);
+    let mut bytes = std::fs::read(&file).expect("it can be read");
+    let at = bytes.windows(4).rposition(|window| window == b"\"e1\"").expect("the event is there");
+    bytes[at] ^= 1;
+    std::fs::write(&file, &bytes).expect("it can be changed");
+    server.start();
+    assert_eq!(server.get("/readyz").status, 200);
+    let lines = events(&server, &live);
+    assert!(lines.body.contains("damaged"), "{}", lines.body);
+    assert_eq!(std::fs::read(&file).expect("it can be read"), bytes, "the start has changed nothing");
+    let mut client = server.connect("ada");
+    client.join_as_publisher(&live);
+    client.publish(&live, "e2", &json!({"n": 2}));
+    assert!(events(&server, &live).body.contains("\"e2\""));
+    assert_eq!(events(&server, &ended).lines().len(), 3);
 }
 
 #[test]

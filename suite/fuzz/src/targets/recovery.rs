@@ -29,10 +29,10 @@ pub fn log_recovery(input: &[u8]) {
     let (mut files, edits) = (template.files.clone(), edits(input));
     edits.iter().for_each(|edit| edit.apply(&mut files));
     folder::write(dir, &files);
-    let before = folder::read(&dir.join("hot"));
+    let before = folder::read(&dir.join("segments"));
     match DiskLog::open(config(dir)) {
         Err(error) => {
-            assert_eq!(folder::read(&dir.join("hot")), before, "refused ({error}), and changed");
+            assert_eq!(folder::read(&dir.join("segments")), before, "refused ({error}), and changed");
             if error.is_of_the_hot_log()
                 && let Ok((log, _)) = ArchiveLog::open(&config(dir), &error)
             {
@@ -172,8 +172,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let cuts = (0..count).map(|file| (format!("cut-{file}"), vec![file, 2, 0, 120, 0]));
     let gone = (0..count).map(|file| (format!("gone-{file}"), vec![file, 8, 0, 0, 0]));
     // Into the entries of the hot log, wherever it stands among the files.
-    let hot =
-        folder::template().files.iter().position(|(name, _)| name.ends_with(".raftlog")).unwrap_or(0) as u8;
+    let hot = folder::template().files.iter().position(|(name, _)| name.ends_with(".seg")).unwrap_or(0) as u8;
     let inside = (1..24_u16).map(|part| {
         let [high, low] = (part * 120).to_be_bytes();
         (format!("flip-hot-{part:02}"), vec![hot, 0, high, low, 1, 0x20])
