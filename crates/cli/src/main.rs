@@ -13,6 +13,7 @@ mod doctor;
 mod echo;
 mod inspect;
 mod load;
+mod log;
 mod logging;
 mod profile;
 mod progress;
@@ -59,6 +60,9 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Take a CPU profile of a running server as a flame graph
     Profile(profile::Arguments),
+    /// Check, save or migrate the log of a stopped server
+    #[command(subcommand)]
+    Log(log::Command),
     /// Verify the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
+        Command::Log(command) => log::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Alerts(command) => alerts::run(&command),
         Command::Suite(command) => suite::run(&command),
