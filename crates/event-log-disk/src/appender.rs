@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::Durability;
+use crate::faults::{self, Defect};
 use crate::index::{Behind, Indexed};
 use crate::poke::Poke;
 use crate::record::{Draft, HEADER, LogIdentity};
@@ -172,7 +173,7 @@ impl Appender {
             // What a refused write left behind its end does not count.
             self.hot.behind.add(&[end_of_segment(active.segment.number, active.end)]);
         }
-        if self.durability == Durability::Synced {
+        if self.durability == Durability::Synced && !faults::has(Defect::SegmentLosesTail) {
             return self.hot.sync(&active.segment).map_err(WriteError::Unknown);
         }
         self.hot.finished.lock().unwrap_or_else(PoisonError::into_inner).push(active.segment);

@@ -6,9 +6,47 @@ use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "defects")]
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use agentbench_disk::{Disk, DiskFile, Listed, Opening, RealDisk};
+
+/// A defect of the engine, planted to see that the tests find it. Without the feature `defects` there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Defect {
+    /// A segment that was finished within a commit is not synced with it.
+    SegmentLosesTail = 1,
+    /// Frames of a last write that was cut short are served.
+    TornTailShown = 2,
+    /// Removals are forgotten before all records of their logs are gone.
+    RemovalForgotten = 3,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::SegmentLosesTail, Self::TornTailShown, Self::RemovalForgotten];
+}
+
+#[cfg(feature = "defects")]
+static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+/// Plants a defect in this process, or none.
+#[cfg(feature = "defects")]
+pub fn plant(defect: Option<Defect>) {
+    PLANTED.store(defect.map_or(0, |defect| defect as u8), Ordering::SeqCst);
+}
+
+#[cfg(feature = "defects")]
+pub(crate) fn has(defect: Defect) -> bool {
+    PLANTED.load(Ordering::SeqCst) == defect as u8
+}
+
+#[cfg(not(feature = "defects"))]
+pub(crate) const fn has(_: Defect) -> bool {
+    false
+}
 
 /// Disk faults, effective at once or after a while.
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@ use agentbench_protocol::{Epoch, Seq, SessionId};
 use bytes::Bytes;
 
 use crate::config::{Damage, Durability};
+use crate::faults::{self, Defect};
 use crate::index::{self, Indexed};
 use crate::reading;
 use crate::record::{HEADER, Header, LogIdentity, RecordKind};
@@ -266,7 +267,8 @@ impl Reader<'_> {
             // At the very end a frame that is not whole was never answered, at either level: its write was under way.
             let is_unanswered = is_last && (is_cut || is_behind_a_hole)
                 || is_cut && frame.commit == self.recovered.last_commit;
-            if is_unanswered || left_out.is_some() && is_last {
+            let is_left_out = is_unanswered || left_out.is_some() && is_last;
+            if is_left_out && !faults::has(Defect::TornTailShown) {
                 left_out.get_or_insert(place);
                 self.leave_out(frame, &found, number);
                 continue;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::faults::{self, Defect};
 use crate::record::LogIdentity;
 
 /// One removed log.
@@ -60,7 +61,8 @@ impl Tombstones {
     pub(crate) fn freed(&self, segment: u32) {
         self.lock().retain(|_, tombstone| {
             tombstone.others.retain(|other| *other != segment);
-            !tombstone.others.is_empty() && tombstone.segment != segment
+            let is_needed = !tombstone.others.is_empty() && tombstone.segment != segment;
+            is_needed && !faults::has(Defect::RemovalForgotten)
         });
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod power;
+
 use std::path::{Path, PathBuf};
 
 use agentbench_event_log::conformance::{append, frame, session, submit};
