@@ -11,6 +11,7 @@ pub(crate) mod render;
 pub(crate) mod replays;
 mod sending;
 pub(crate) mod socket;
+pub(crate) mod stream_room;
 pub(crate) mod streams;
 
 use std::cell::RefCell;

@@ -1,9 +1,9 @@
 //! The open streams of Server-Sent Events. They are listed, closed and explained like other connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use agentbench_auth::Grant;
 use agentbench_protocol::message::Sender;
@@ -11,6 +11,8 @@ use agentbench_protocol::{Seq, SessionId};
 use agentbench_session::ConnectionKey;
 use tokio::sync::Notify;
 
+use super::stream_room::StreamRoom;
+use crate::clock;
 use crate::letters::connections::{ConnectionInfo, StreamClose, Transport};
 use crate::names;
 use crate::ops::farewell::{CloseRecord, Evidence};
@@ -23,6 +25,7 @@ pub(crate) struct Stream {
     pub(crate) grant: Arc<Grant>,
     pub(crate) session: SessionId,
     pub(crate) entry: Arc<Entry>,
+    pub(crate) room: Arc<StreamRoom>,
     pub(crate) address: IpAddr,
     pub(crate) connected_at: u64,
     /// The seq that comes next.
@@ -41,16 +44,18 @@ impl Stream {
         who: Arc<Sender>,
         grant: Arc<Grant>,
         entry: Arc<Entry>,
+        room: Arc<StreamRoom>,
         address: IpAddr,
         next: Seq,
-        now: u64,
     ) -> Self {
+        let now = clock::now_ms();
         Self {
             key,
             who,
             grant,
             session: entry.id,
             entry,
+            room,
             address,
             connected_at: now,
             next: AtomicU64::new(next),
@@ -122,9 +127,22 @@ impl Stream {
 #[derive(Default)]
 pub(crate) struct Streams {
     open: Mutex<BTreeMap<ConnectionKey, Arc<Stream>>>,
+    rooms: Mutex<HashMap<SessionId, Weak<StreamRoom>>>,
 }
 
 impl Streams {
+    /// What the streams of a session share.
+    pub(crate) fn room(&self, session: SessionId) -> Arc<StreamRoom> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get(&session).and_then(Weak::upgrade) {
+            return room;
+        }
+        rooms.retain(|_, room| room.strong_count() > 0);
+        let room = Arc::new(StreamRoom::default());
+        rooms.insert(session, Arc::downgrade(&room));
+        room
+    }
+
     pub(crate) fn insert(&self, stream: Arc<Stream>) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.key, stream);
     }

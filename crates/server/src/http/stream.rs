@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentbench_auth::Permission;
+use agentbench_event_log::Frame;
 use agentbench_protocol::event::write_system;
 use agentbench_protocol::{
     CloseCode, ErrorCode, GapCause, Position, Refusal, Seq, SessionId, StartAt, SystemMessage,
@@ -29,6 +30,7 @@ use super::head;
 use super::pipe::{self, LOOK, MAX_PIECE, Unread, Writer};
 use super::range::write_line;
 use crate::clock;
+use crate::delivery::stream_room::StreamStep;
 use crate::delivery::streams::Stream;
 use crate::figures::metrics::Metrics;
 use crate::gate::places::Place;
@@ -45,6 +47,8 @@ use crate::transport::plain::Link;
 
 /// Presence messages that may wait; the last ones are lost by a reader that is slower.
 const PRESENCE_ROOM: usize = 32;
+/// A stream that is at most this many events behind takes its steps together with the others.
+const SHARED_LAG: u64 = 1_024;
 /// Time that an expired token is still good for on an open stream; as on the socket.
 const TOKEN_GRACE_MS: u64 = 10_000;
 
@@ -97,9 +101,9 @@ pub(crate) async fn open(State(api): State<Api>, parts: Parts) -> Answer<Respons
         requester.who,
         Arc::clone(&caller.grant),
         entry,
+        api.shared.streams.room(session),
         address_of(&parts),
         after + 1,
-        api.now(),
     ));
     let mut greeting = BytesMut::from("retry: 1000\n");
     // A position that is honoured stays the reader's, with the event's name.
@@ -310,25 +314,59 @@ impl Run {
         }
     }
 
-    /// Reads one step past the cursor, and writes it.
+    /// Writes one step past the cursor: with others that are at the head, or read by itself.
     async fn deliver(&mut self) -> Result<(), Unread> {
         let next = self.stream.next.load(Ordering::Relaxed);
+        let step = if self.stream.lag() <= SHARED_LAG {
+            self.shared_step(next).await
+        } else {
+            self.read_step(next).await.map(|(step, _)| step)
+        };
+        let Some(step) = step else {
+            tokio::time::sleep(RETRY).await;
+            return Ok(());
+        };
+        self.write(step.bytes).await?;
+        self.stream.next.store(step.reached, Ordering::Relaxed);
+        self.shared.metrics.events_delivered.inc_by(step.reached - next);
+        Ok(())
+    }
+
+    /// The step at `next`, which another stream may have made, or is making.
+    async fn shared_step(&self, next: Seq) -> Option<StreamStep> {
+        let room = &self.stream.room;
+        if let Some(step) = room.find(next) {
+            return Some(step);
+        }
+        let making = room.making.lock().await;
+        if let Some(step) = room.find(next) {
+            return Some(step);
+        }
+        let (step, is_same_for_all) = self.read_step(next).await?;
+        if is_same_for_all {
+            room.keep(step.clone());
+        }
+        drop(making);
+        Some(step)
+    }
+
+    /// Reads the step at `next`, and whether it is the same for all streams at any time. `None` if nothing can be read yet.
+    async fn read_step(&self, next: Seq) -> Option<(StreamStep, bool)> {
         let read = self.shared.storage.reader.step(self.stream.session, next, STEP).await;
+        let mut is_same_for_all = false;
         let (bytes, reached) = match interpret(self.stream.session, next, read) {
-            ReadOutcome::Frames(step) => self.render(step, next),
+            ReadOutcome::Frames(step) => {
+                let has_ttl = |frame: &Frame| frame.records().any(|(_, record)| record.ttl_ms > 0);
+                is_same_for_all = !step.frames.iter().any(has_ttl);
+                self.render(step, next)
+            }
             ReadOutcome::Gap { to, cause } => self.gap(next, to, cause),
             ReadOutcome::Removed => {
                 self.gap(next, self.stream.entry.head().seq.max(next), GapCause::Retention)
             }
-            ReadOutcome::NotYet(_) => {
-                tokio::time::sleep(RETRY).await;
-                return Ok(());
-            }
+            ReadOutcome::NotYet(_) => return None,
         };
-        self.write(bytes).await?;
-        self.stream.next.store(reached, Ordering::Relaxed);
-        self.shared.metrics.events_delivered.inc_by(reached - next);
-        Ok(())
+        Some((StreamStep { next, reached, bytes }, is_same_for_all))
     }
 
     /// The frames from `next` on as the stream's events, and the seq after them.
