@@ -19,7 +19,7 @@ mod position;
 mod session;
 mod summary;
 
-pub use dedupe::{DedupeWindow, EventKey, Seen};
+pub use dedupe::{DedupeWindow, EventKey, MAX_CAPACITY, Seen};
 pub use delivery::{Owed, owed};
 pub use lifecycle::{Lifecycle, Step};
 pub use participants::{ConnectionKey, Member, Participants};

@@ -44,8 +44,10 @@ impl Session {
                 "join the session (join_session with follow: false is enough) before publishing to it";
             return Err(Refusal::new(ErrorCode::NotAParticipant, detail));
         }
-        let digest = xxh3_64(event.body.data.as_bytes());
         let key = EventKey::new(self.seed, event.user, event.producer, event.body.id);
+        // What the window needs is loaded while the digest is computed.
+        self.window.prefetch(key);
+        let digest = xxh3_64(event.body.data.as_bytes());
         let waiter = match event.connection {
             None => Waiter::Nobody,
             Some(connection) if event.requires_ack => Waiter::Ack(connection),

@@ -5,14 +5,19 @@
 //! ids meet with a chance of 2⁻⁴⁸ an event in a full window, and then the later one is refused out loud
 //! (`id_conflict`), never swallowed, since the content's digest differs too.
 
-use std::collections::VecDeque;
+mod places;
+mod prefetch;
+mod ring;
 
 use agentbench_protocol::Seq;
-use hashbrown::HashTable;
+use places::Places;
+use ring::Ring;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Keys up to this many bytes are put together on the stack.
 const SHORT_KEY: usize = 256;
+/// Events that a window remembers at most.
+pub const MAX_CAPACITY: usize = 1 << 24;
 /// Bytes of a length before the texts of a key; the last text's follows from the whole.
 const LENGTHS: usize = 4;
 
@@ -62,15 +67,15 @@ pub struct DedupeWindow {
     capacity: usize,
     /// Seq of the ring's first entry.
     first: Seq,
-    ring: VecDeque<(EventKey, u64)>,
-    /// Seqs, truncated to 32 bits: the ring is far shorter than 2³² entries, so the place is unambiguous.
-    table: HashTable<u32>,
+    ring: Ring,
+    places: Places,
 }
 
 impl DedupeWindow {
-    /// A window of `capacity` events whose next entry is the event at `next`.
+    /// A window of `capacity` events, at most [`MAX_CAPACITY`], whose next entry is the event at `next`.
     pub fn new(capacity: usize, next: Seq) -> Self {
-        Self { capacity: capacity.max(1), first: next, ring: VecDeque::new(), table: HashTable::new() }
+        let capacity = capacity.clamp(1, MAX_CAPACITY);
+        Self { capacity, first: next, ring: Ring::default(), places: Places::new(capacity) }
     }
 
     /// The seq that the next [`DedupeWindow::push`] records.
@@ -78,16 +83,25 @@ impl DedupeWindow {
         self.first + self.ring.len() as u64
     }
 
+    /// Starts to load the memory that [`DedupeWindow::find`] and [`DedupeWindow::push`] need for this key.
+    pub fn prefetch(&self, key: EventKey) {
+        self.places.prefetch(key);
+        if self.ring.len() == self.capacity
+            && let Some((oldest, _)) = self.ring.get(0)
+        {
+            self.places.prefetch(*oldest);
+        }
+    }
+
     /// Whether the key was seen, with this content or another.
     pub fn find(&self, key: EventKey, digest: u64) -> Seen {
-        let place = self.table.find(key.0, |low| self.ring[self.index(*low)].0 == key);
-        match place {
-            None => Seen::New,
-            Some(low) => {
-                let index = self.index(*low);
-                let seq = self.first + index as u64;
-                if self.ring[index].1 == digest { Seen::Repeat(seq) } else { Seen::Conflict(seq) }
-            }
+        let at = |place| self.ring.get(self.index_of(place));
+        let place = self.places.find(key, |place| at(place).is_some_and(|(other, _)| *other == key));
+        let Some(place) = place else { return Seen::New };
+        let seq = self.first + self.index_of(place) as u64;
+        match at(place) {
+            Some((_, known)) if *known == digest => Seen::Repeat(seq),
+            _ => Seen::Conflict(seq),
         }
     }
 
@@ -96,42 +110,36 @@ impl DedupeWindow {
         if self.ring.len() == self.capacity {
             self.forget_oldest();
         }
-        let low = self.next_seq() as u32;
+        if self.places.is_small_for(self.ring.len()) {
+            self.enlarge();
+        }
+        self.places.insert(key, self.next_seq());
         self.ring.push_back((key, digest));
-        let (first, ring) = (self.first, &self.ring);
-        self.table.insert_unique(key.0, low, |low| ring[index_of(first, *low)].0.0);
     }
 
     /// Forgets every entry from `next` on: the log did not take them.
     pub fn truncate(&mut self, next: Seq) {
         while self.next_seq() > next.max(self.first) {
-            let low = (self.next_seq() - 1) as u32;
-            let Some((key, _)) = self.ring.back().copied() else { return };
-            self.remove(key, low);
-            self.ring.pop_back();
+            let Some((key, _)) = self.ring.pop_back() else { return };
+            self.places.remove(key, self.next_seq());
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some((key, _)) = self.ring.front().copied() else { return };
-        self.remove(key, self.first as u32);
-        self.ring.pop_front();
+        let Some((key, _)) = self.ring.pop_front() else { return };
+        self.places.remove(key, self.first);
         self.first += 1;
     }
 
-    fn remove(&mut self, key: EventKey, low: u32) {
-        if let Ok(entry) = self.table.find_entry(key.0, |other| *other == low) {
-            entry.remove();
-        }
+    #[cold]
+    fn enlarge(&mut self) {
+        let seqs = self.first..;
+        self.places.grow(self.ring.iter().map(|(key, _)| *key).zip(seqs));
     }
 
-    fn index(&self, low: u32) -> usize {
-        index_of(self.first, low)
+    fn index_of(&self, place: u32) -> usize {
+        self.places.distance(self.first, place)
     }
-}
-
-fn index_of(first: Seq, low: u32) -> usize {
-    low.wrapping_sub(first as u32) as usize
 }
 
 #[cfg(test)]
@@ -161,6 +169,24 @@ mod tests {
         }
         for n in 0..6 {
             assert_eq!(window.find(key(n), n), Seen::Repeat(start + n));
+        }
+    }
+
+    #[test]
+    fn a_full_window_remembers_exactly_its_last_events() {
+        let (capacity, start) = (5_000, 3);
+        let mut window = DedupeWindow::new(capacity, start);
+        for n in 0..20_000 {
+            window.prefetch(key(n));
+            window.push(key(n), n);
+            let oldest = (n + 1).saturating_sub(capacity as u64);
+            assert_eq!(window.find(key(oldest), oldest), Seen::Repeat(start + oldest));
+            if oldest > 0 {
+                assert_eq!(window.find(key(oldest - 1), oldest - 1), Seen::New);
+            }
+        }
+        for n in 15_000..20_000 {
+            assert_eq!(window.find(key(n), 0), Seen::Conflict(start + n));
         }
     }
 
