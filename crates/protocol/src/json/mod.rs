@@ -1,5 +1,7 @@
 //! JSON on the wire: parsed by scanning, written without building values, compared in one spelling.
 
+mod levels;
+mod plain;
 mod scan;
 mod spelling;
 

@@ -4,7 +4,7 @@
 //! settles the first two, so that a text can be compared with one of which only a hash is left. Digits and the order of keys stay
 //! as they are.
 
-use super::scan::plain_run;
+use super::plain::plain_run;
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
