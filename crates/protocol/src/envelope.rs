@@ -114,13 +114,14 @@ pub fn read_frame<'a>(
     match scanner.peek() {
         Some(b'[') => {
             for members in find_batch(&mut scanner)? {
-                each(members.and_then(check));
+                each(members.and_then(|members| check(&members)));
             }
         }
         Some(b'{') => {
-            let members = find_members(&mut scanner)?;
+            let mut members = Members::default();
+            find_members(&mut scanner, &mut members)?;
             scanner.end()?;
-            each(check(members));
+            each(check(&members));
         }
         _ => {
             scanner.value()?;
@@ -143,7 +144,9 @@ fn find_batch<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Result<Members<'a>, R
             return Err(Refusal::invalid("", format!("more than {MAX_BATCH} messages in one array")));
         }
         if scanner.peek() == Some(b'{') {
-            batch.push(Ok(find_members(scanner)?));
+            let mut members = Members::default();
+            find_members(scanner, &mut members)?;
+            batch.push(Ok(members));
         } else {
             scanner.value()?;
             batch.push(Err(Refusal::invalid("", "a message is a JSON object")));
@@ -160,8 +163,8 @@ fn find_batch<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Result<Members<'a>, R
     }
 }
 
-fn find_members<'a>(scanner: &mut Scanner<'a>) -> Result<Members<'a>, Refusal> {
-    let mut found = Members::default();
+/// The caller's `found` is filled in place: an envelope's values are some hundred bytes, and each copy counts.
+fn find_members<'a>(scanner: &mut Scanner<'a>, found: &mut Members<'a>) -> Result<(), Refusal> {
     scanner.object::<Refusal>(|key, value| {
         let (slot, name) = match key.text {
             "\"id\"" => (&mut found.id, "id"),
@@ -177,14 +180,18 @@ fn find_members<'a>(scanner: &mut Scanner<'a>) -> Result<Members<'a>, Refusal> {
             found.repeated = Some(name);
         }
         Ok(())
-    })?;
-    Ok(found)
+    })
 }
 
-fn check<'a>(found: Members<'a>) -> Result<Envelope<'a>, Refusal> {
+fn check<'a>(found: &Members<'a>) -> Result<Envelope<'a>, Refusal> {
     let id = found.id.ok_or_else(|| Refusal::invalid("id", "id is missing"))?;
-    let id = check_id(id)?;
-    check_rest(found, &id).map_err(|refusal| refusal.of(&*id)).map(|envelope| Envelope { id, ..envelope })
+    let mut checked = check_rest(found, check_id(id)?);
+    if let Err(refusal) = &mut checked
+        && let Ok(id) = check_id(id)
+    {
+        refusal.original_message_id = Some(id.into_owned());
+    }
+    checked
 }
 
 /// An id of 1 to [`MAX_ID_CHARS`] visible characters.
@@ -210,7 +217,7 @@ pub fn is_visible(text: &str, max: usize) -> bool {
     })
 }
 
-fn check_rest<'a>(found: Members<'a>, id: &str) -> Result<Envelope<'a>, Refusal> {
+fn check_rest<'a>(found: &Members<'a>, id: Cow<'a, str>) -> Result<Envelope<'a>, Refusal> {
     if let Some(name) = found.repeated {
         return Err(Refusal::invalid(name, format!("{name} is given twice")));
     }
@@ -232,15 +239,7 @@ fn check_rest<'a>(found: Members<'a>, id: &str) -> Result<Envelope<'a>, Refusal>
     }
     check_depth("data", data)?;
     let metadata = found.metadata.map_or_else(|| Ok(Metadata::default()), check_metadata)?;
-    debug_assert!(!id.is_empty());
-    Ok(Envelope {
-        id: Cow::Borrowed(""),
-        kind,
-        timestamp: timestamp.text,
-        session_id,
-        data: data.text,
-        metadata,
-    })
+    Ok(Envelope { id, kind, timestamp: timestamp.text, session_id, data: data.text, metadata })
 }
 
 /// Deeper nesting could be stored, but not every reader could parse it.

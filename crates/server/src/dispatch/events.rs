@@ -23,6 +23,8 @@ pub(super) fn take_event(
     let name = envelope.session_id.as_deref();
     let name = name.ok_or_else(|| Refusal::invalid("sessionId", "sessionId is missing"))?;
     let session = parse_session_id(name)?;
+    let user = &connection.reader.who.user_id;
+    worker.with_owners(|owners| owners.prefetch(session, user, &connection.producer, &envelope.id));
     let charge = || worker.shared.gate.users.take_bytes(&connection.user, envelope.data.len(), now.millis);
     let admitted =
         worker.shared.intake.admit(&connection.grant.borrow(), envelope, connection.strict, charge)?;
@@ -33,7 +35,7 @@ pub(super) fn take_event(
     }
     let publish = Publish {
         connection: Some(connection.reader.key),
-        user: &connection.reader.who.user_id,
+        user,
         producer: &connection.producer,
         body: EventBody {
             id: &envelope.id,

@@ -17,6 +17,13 @@ use crate::names;
 use crate::session::entry::Entry;
 
 impl Owners {
+    /// Starts to load the memory that [`Owners::publish`] waits for, if the session is in memory here.
+    pub(crate) fn prefetch(&self, session: SessionId, user: &str, producer: &str, id: &str) {
+        if let Some(loaded) = self.sessions.get(&session) {
+            loaded.session.prefetch(user, producer, id);
+        }
+    }
+
     /// Publishes an event to a session that is in memory, without a copy: this is the hot path.
     ///
     /// # Errors

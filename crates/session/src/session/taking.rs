@@ -14,6 +14,12 @@ use crate::{EventKey, Seen};
 pub(super) const HOLD_MS: u64 = 1_000;
 
 impl Session {
+    /// Starts to load the memory that [`Session::publish`] waits for, given the event's user, producer and id: called as soon as
+    /// these are known, it is there when the rest has been checked.
+    pub fn prefetch(&self, user: &str, producer: &str, id: &str) {
+        self.window.prefetch(EventKey::new(self.seed, user, producer, id));
+    }
+
     /// Takes an event of a participant.
     ///
     /// # Errors
@@ -45,7 +51,7 @@ impl Session {
             return Err(Refusal::new(ErrorCode::NotAParticipant, detail));
         }
         let key = EventKey::new(self.seed, event.user, event.producer, event.body.id);
-        // What the window needs is loaded while the digest is computed.
+        // For events that come from another thread, and so without a call of `prefetch`.
         self.window.prefetch(key);
         let digest = xxh3_64(event.body.data.as_bytes());
         let waiter = match event.connection {
