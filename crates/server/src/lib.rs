@@ -166,8 +166,10 @@ impl Server {
         let mut jobs = Jobs::default();
         let probes = http::probes(Arc::clone(&shared));
         let liveness =
-            housekeeping::liveness::start(&shared.ops.liveness, &shared.config, probes, when_ended)?;
+            housekeeping::liveness::start(&shared.ops.liveness, &shared.config, probes, when_ended.clone())?;
         jobs.add("what watches the workers", liveness);
+        let ticks = housekeeping::ticks::start(&shared, when_ended)?;
+        jobs.add("what wakes the workers", ticks);
         let mut workers = Vec::new();
         for index in 0..shared.config.workers {
             let listener = listeners.get(index % listeners.len()).unwrap_or(first).try_clone()?;

@@ -4,6 +4,7 @@ mod evidence;
 pub(crate) mod issuer;
 pub(crate) mod liveness;
 pub(crate) mod retention;
+pub(crate) mod ticks;
 pub(crate) mod traces;
 pub(crate) mod upkeep;
 pub(crate) mod watch;

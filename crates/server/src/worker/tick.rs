@@ -10,11 +10,10 @@ use agentbench_websocket::{Opcode, encode_frame};
 use super::Worker;
 use super::heartbeat::Due;
 use super::readers::slow_readers;
+use crate::housekeeping::ticks::tick_period;
 use crate::letters::OwnerLetter;
 use crate::worker::connection::Connection;
 
-/// Time between ticks. All timeouts are at least this coarse, unless the heartbeat is set shorter.
-const TICK: Duration = Duration::from_millis(500);
 /// Sessions that are not in memory are checked less often, since there may be very many.
 const TICKS_BETWEEN_SWEEPS: u64 = 20;
 /// Longest time between checks of the sessions in memory.
@@ -26,16 +25,14 @@ const TOKEN_GRACE_MS: u64 = 10_000;
 
 impl Worker {
     pub(super) async fn tick(self: &Rc<Self>) {
-        let period = TICK.min(self.shared.config.heartbeat_interval / 2).max(Duration::from_millis(5));
+        let period = tick_period(&self.shared.config);
         // The cost of a check grows with the number of sessions; a session may expire late by this time.
         let patience = (self.shared.config.session_timeout / 4).min(LONGEST_CHECK_PERIOD);
         let ticks_between_checks = (patience.as_millis() / period.as_millis()).max(1) as u64;
         // The wall clock's lead over the steady clock, ms; the revocations that connections were last checked against.
         let (mut wall_ahead, mut revocations_seen) = (0, 0);
-        let mut interval = tokio::time::interval(period);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for count in 1_u64.. {
-            interval.tick().await;
+            self.shared.post.ticks[self.index].notified().await;
             self.shared.ops.liveness.record_turn(self.index);
             let (now, steady) = (self.now(), self.steady());
             let ahead = now as i64 - steady as i64;
