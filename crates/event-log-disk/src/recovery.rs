@@ -82,15 +82,17 @@ struct FoundLog {
 
 /// Reads all segments.
 pub(crate) fn recover(segments: &Segments, numbers: &[u32], durability: Durability) -> Recovered {
-    let mut reader = Reader { segments, logs: HashMap::default(), recovered: Recovered::default() };
+    let recovered = Recovered::default();
+    let mut reader = Reader { segments, durability, logs: HashMap::default(), recovered };
     for number in numbers {
         reader.read_segment(*number);
     }
-    reader.finish(durability)
+    reader.finish()
 }
 
 struct Reader<'a> {
     segments: &'a Segments,
+    durability: Durability,
     logs: HashMap<u64, FoundLog, foldhash::fast::RandomState>,
     recovered: Recovered,
 }
@@ -162,7 +164,8 @@ impl Reader<'_> {
             segment.set_damaged();
             self.report(segment.number, from, what);
         }
-        if stretch.has_rest {
+        // Where writes are synced, a file is used again, and what it had before follows its records.
+        if stretch.has_rest && self.durability == Durability::Logged {
             let what = "something was begun here that is no record: a write that was cut short, or damage";
             self.report(segment.number, stretch.end, what.into());
         }
@@ -230,7 +233,7 @@ impl Reader<'_> {
         true
     }
 
-    fn finish(mut self, durability: Durability) -> Recovered {
+    fn finish(mut self) -> Recovered {
         let mut logs: Vec<_> = std::mem::take(&mut self.logs).into_iter().collect();
         logs.sort_unstable_by_key(|(number, _)| *number);
         for (number, found) in logs {
@@ -240,7 +243,7 @@ impl Reader<'_> {
                 continue;
             }
             let session = found.session;
-            if let Some(log) = self.assemble(number, found, durability) {
+            if let Some(log) = self.assemble(number, found) {
                 self.recovered.logs.push((session, log));
             }
         }
@@ -248,7 +251,7 @@ impl Reader<'_> {
     }
 
     /// `None` if nothing of the log counts.
-    fn assemble(&mut self, number: u64, mut found: FoundLog, durability: Durability) -> Option<LiveLog> {
+    fn assemble(&mut self, number: u64, mut found: FoundLog) -> Option<LiveLog> {
         found.frames.sort_unstable_by_key(|frame| (frame.place.first_seq, u64::MAX - frame.commit));
         let mut log = LiveLog::begin(number, found.epoch, 0);
         let mut next = 1;
@@ -259,7 +262,7 @@ impl Reader<'_> {
                 // It was moved, or replaced.
                 continue;
             }
-            let is_last = durability == Durability::Synced
+            let is_last = self.durability == Durability::Synced
                 && frame.commit == self.recovered.last_commit
                 && frame.record != Source::Index;
             let is_cut = frame.record == Source::Segment { is_whole: false };

@@ -62,7 +62,7 @@ fn disk_use_is_bounded_while_sessions_come_and_go() {
         ..DiskConfig::new(dir.path())
     };
     let (log, _) = DiskLog::open(config.clone()).unwrap();
-    // These live on and on, with old frames that have to be kept: a few, and more than raft-engine likes to move.
+    // These live on and on, with old frames that have to be kept: a few, and more than one wants to move.
     put_round(&log, 50, 1);
     for ordinal in 1..=200 {
         put(&log, 900, ordinal);
