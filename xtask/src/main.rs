@@ -38,6 +38,7 @@ cargo xtask TASK
   bench      the server's process against the budgets, as a table; further arguments go to the measurement (--help)
                --against BINARY: old and new in turn, twenty pairs per row, the ratio with its 95 % interval
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
+  bench synced   the ack levels logged and synced beside each other and the disk: events/s, CPU, latency of acks in an open loop
   bench --instructions  instructions per event, by callgrind; --against COMMIT compares with another commit
   fuzz       feed fuzz targets on stable: `cargo xtask fuzz [TARGET…] [--seconds N] [--seed S]`, ten seconds for each target if not said;
                --input FILE runs one that has failed, --write-corpus makes the corpora anew, --help shows the rest
@@ -65,11 +66,12 @@ fn main() -> ExitCode {
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "bench" if rest.first() == Some(&"--instructions") => instructions::count(&rest[1..]),
+        "bench" if rest.first() == Some(&"synced") => measured_by("synced", &rest[1..]),
         "openapi-check" => cargo(&["build", "-p", "agentbench-cli"]).and_then(|()| openapi::check()),
         "dashboard" => dashboard::build(),
         "serve" => serve(&rest),
         "web" => dashboard::build().and_then(|()| build()).and_then(|()| web::check()),
-        "bench" => bench(&rest),
+        "bench" => measured_by("budgets", &rest),
         "fuzz" => fuzz(&rest),
         "simulate" => simulate(&rest),
         "microbench" => cargo(&[&["bench", "--workspace"], &rest[..]].concat()),
@@ -177,11 +179,11 @@ fn serve(rest: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Benchmarks use the profile that is shipped: release.
-fn bench(rest: &[&str]) -> anyhow::Result<()> {
-    let bins = ["--bin", "agentbench", "--bin", "budgets"];
+/// Builds the server and a measurement of `suite/load`, and runs it.
+fn measured_by(measurement: &str, rest: &[&str]) -> anyhow::Result<()> {
+    let bins = ["--bin", "agentbench", "--bin", measurement];
     cargo(&[&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"], &bins[..]].concat())?;
-    let budgets = target().join("release/budgets");
-    run(&budgets.to_string_lossy(), rest)
+    run(&target().join("release").join(measurement).to_string_lossy(), rest)
 }
 
 /// Not optimised, as the tests are: overflows and the assertions of debug builds count.
