@@ -39,6 +39,7 @@ cargo xtask TASK
                --against BINARY: old and new in turn, twenty pairs per row, the ratio with its 95 % interval
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
   bench synced   the ack levels logged and synced beside each other and the disk: events/s, CPU, latency of acks in an open loop
+  bench many     memory and heartbeat CPU of idle connections and open sessions by their number, with a straight line through them
   bench --instructions  instructions per event, by callgrind; --against COMMIT compares with another commit
   fuzz       feed fuzz targets on stable: `cargo xtask fuzz [TARGET…] [--seconds N] [--seed S]`, ten seconds for each target if not said;
                --input FILE runs one that has failed, --write-corpus makes the corpora anew, --help shows the rest
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "bench" if rest.first() == Some(&"--instructions") => instructions::count(&rest[1..]),
         "bench" if rest.first() == Some(&"synced") => measured_by("synced", &rest[1..]),
+        "bench" if rest.first() == Some(&"many") => measured_by("many", &rest[1..]),
         "openapi-check" => cargo(&["build", "-p", "agentbench-cli"]).and_then(|()| openapi::check()),
         "dashboard" => dashboard::build(),
         "serve" => serve(&rest),

@@ -1,6 +1,6 @@
 //! One bare connection: handshake, frames out, messages in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use agentbench_protocol::message::Delivery;
@@ -9,10 +9,12 @@ use agentbench_websocket::{Decoder, Inflater, Input, Limits, Message, Opcode, Ro
 use anyhow::{Context, bail};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::connect::upgrade;
 
+/// Time limit of a handshake.
+const PATIENCE: Duration = Duration::from_secs(60);
 const SCRATCH: usize = 64 * 1024;
 /// Load is not secret and passes no intermediary that needs protection (RFC 6455 §10.3), so a constant mask is enough.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
@@ -44,15 +46,28 @@ impl Connection {
     /// Connects and reads the first message.
     ///
     /// # Errors
-    /// The server refuses, or does not answer within ten seconds.
+    /// The server refuses, or does not answer within a minute.
     pub async fn open(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
-        tokio::time::timeout(Duration::from_secs(60), Self::handshake(address, token))
+        Self::open_from(None, address, token).await
+    }
+
+    /// Like [`Connection::open`], from this source address if one is given.
+    ///
+    /// # Errors
+    /// As [`Connection::open`], or no port is free on `source`.
+    pub async fn open_from(source: Option<IpAddr>, address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+        tokio::time::timeout(PATIENCE, Self::handshake(source, address, token))
             .await
             .context("the server did not answer")?
     }
 
-    async fn handshake(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
+    async fn handshake(source: Option<IpAddr>, address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let socket = socket.context("cannot create a socket (is the limit of open files too low?)")?;
+        if let Some(source) = source {
+            socket.bind((source, 0).into()).with_context(|| format!("no free port on {source}"))?;
+        }
+        let mut stream = socket.connect(address).await.context("cannot connect")?;
         stream.set_nodelay(true)?;
         let mut rest = upgrade(&mut stream, address, token).await?;
         let mut connection = Self {

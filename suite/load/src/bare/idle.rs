@@ -1,6 +1,7 @@
 //! Many connections that have joined a session, had a little traffic, and are now idle.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use agentbench_auth::Role;
@@ -8,11 +9,12 @@ use anyhow::Context;
 
 use super::Connection;
 use crate::child::token;
+use crate::target::Place;
 
 /// The result.
 #[derive(Debug)]
 pub struct IdleResult {
-    /// The open connections: each task reads what arrives and discards it.
+    /// The open connections: each task reads what arrives, answers pings, and discards the rest.
     pub connections: Vec<tokio::task::JoinHandle<()>>,
     /// Time to open and join all of them.
     pub took: Duration,
@@ -24,34 +26,34 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Opens `count` connections, with at most `at_once` concurrent handshakes. With `join`, each group of a hundred follows one
-/// session in which one event is published.
+/// Opens a connection for each number of `serials`, with at most `at_once` concurrent handshakes. With `join`, each group of a
+/// hundred follows one session; equal numbers mean the same session, and a range begins at a multiple of a hundred.
 ///
 /// # Errors
 /// A connection fails.
 pub async fn idle(
     address: SocketAddr,
-    count: usize,
+    serials: Range<usize>,
     at_once: usize,
     join: bool,
 ) -> anyhow::Result<IdleResult> {
-    let started = Instant::now();
+    let (started, count, place) = (Instant::now(), serials.len(), Place::at(address));
     let mut connections = Vec::with_capacity(count);
     let token = token("idler", Role::Evaluator)?;
     let mut session = String::new();
-    let mut serial = 0;
+    let mut serial = serials.start;
     while connections.len() < count {
         let batch = at_once.min(count - connections.len());
         let tasks: Vec<_> = (0..batch)
-            .map(|_| {
-                let token = token.clone();
-                tokio::task::spawn_local(async move { Connection::open(address, &token).await })
+            .map(|index| {
+                let (token, source) = (token.clone(), place.source(serial + index));
+                tokio::task::spawn_local(async move { Connection::open_from(source, address, &token).await })
             })
             .collect();
         for task in tasks {
             let mut connection = task.await.context("a connection panicked")??;
             if join {
-                if serial % 100 == 0 {
+                if serial.is_multiple_of(100) {
                     session = open_named(&mut connection, serial).await?;
                 } else {
                     let data =
@@ -66,15 +68,15 @@ pub async fn idle(
     Ok(IdleResult { connections, took: started.elapsed() })
 }
 
-/// Opens `count` sessions from one connection, a hundred commands at a time.
+/// Opens a session for each number of `serials` from one connection, a hundred commands at a time.
 ///
 /// # Errors
 /// The connection fails or a session is refused.
-pub async fn open_sessions(address: SocketAddr, count: usize) -> anyhow::Result<()> {
+pub async fn open_sessions(address: SocketAddr, serials: Range<usize>) -> anyhow::Result<()> {
     let mut connection = Connection::open(address, &token("opener", Role::Evaluator)?).await?;
-    let mut sent = 0;
-    while sent < count {
-        let batch = 100.min(count - sent);
+    let mut sent = serials.start;
+    while sent < serials.end {
+        let batch = 100.min(serials.end - sent);
         for serial in sent..sent + batch {
             let message = serde_json::json!({"id": format!("open-{serial}"), "type": "control_command", "timestamp": 1,
                 "data": {"command": "create_session", "projectId": "load", "testId": "many", "agentName": "load"}});
@@ -99,7 +101,10 @@ pub async fn open_sessions(address: SocketAddr, count: usize) -> anyhow::Result<
 async fn stay_idle(mut connection: Connection) {
     loop {
         connection.shrink();
-        if connection.readable().await.is_err() || connection.read(&mut |_| {}).await.is_err() {
+        if connection.readable().await.is_err()
+            || connection.read(&mut |_| {}).await.is_err()
+            || connection.write().await.is_err()
+        {
             return;
         }
     }

@@ -263,11 +263,11 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             RowResult { figure: per(&samples, result.delivered), note: format!("{rate:.0} deliveries/s") }
         }
         Work::Memory => {
-            let warm = idle(address, 100, 50, true).await?;
+            let warm = idle(address, 0..100, 50, true).await?;
             drop(warm);
             tokio::time::sleep(Duration::from_millis(500)).await;
             look();
-            let held = idle(address, arguments.connections, 50, true).await?;
+            let held = idle(address, 0..arguments.connections, 50, true).await?;
             tokio::time::sleep(Duration::from_millis(700)).await;
             look();
             let grown = samples[1].resident.saturating_sub(samples[0].resident) as f64;
@@ -300,7 +300,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
             let plan = Publish { publishers: FEW_SESSIONS, in_flight: 16, size: 256, warm_up, duration };
             let few = publish(address, plan, &mut look).await?;
             let mut stored = few.answered;
-            open_sessions(address, arguments.sessions).await?;
+            open_sessions(address, 0..arguments.sessions).await?;
             while stored < arguments.stored {
                 let fill = Publish { publishers: 100, warm_up: Duration::ZERO, ..plan };
                 stored += publish(address, fill, || {}).await?.answered;
@@ -317,7 +317,7 @@ async fn measure(arguments: &Arguments, binary: &std::path::Path, work: Work) ->
         Work::Accept => {
             look();
             let count = arguments.connections.min(5000);
-            let held = idle(address, count, 100, false).await?;
+            let held = idle(address, 0..count, 100, false).await?;
             look();
             let rate = count as f64 / held.took.as_secs_f64();
             let grown =
