@@ -69,7 +69,8 @@ impl Contestant {
             }
             Self::Bun => first_line(Command::new(bun(installed)).arg("--version"), PACKAGES),
             Self::Nats => first_line(
-                Command::new("nats-server").arg("--version"),
+                Command::new(std::env::var_os("NATS_SERVER").unwrap_or("nats-server".into()))
+                    .arg("--version"),
                 "nats-server is missing; `apt-get update && apt-get install nats-server` installs it",
             ),
         }
