@@ -8,6 +8,7 @@ mod floors;
 mod instructions;
 mod openapi;
 mod peers;
+mod rivals;
 mod serve_flags;
 mod test;
 mod tidy;
@@ -38,6 +39,7 @@ cargo xtask TASK
   bench      the server's process against the budgets, as a table; further arguments go to the measurement (--help)
                --against BINARY: old and new in turn, twenty pairs per row, the ratio with its 95 % interval
   bench peers  ours against ws, Socket.IO, Bun and NATS (bench/peers), as tables of figures and ratios; --against BINARY as above
+  bench rivals   ours beside Sockudo, to which a backend publishes by POST; builds it in the target folder first (some ten minutes)
   bench synced   the ack levels logged and synced beside each other and the disk: events/s, CPU, latency of acks in an open loop
   bench many     memory and heartbeat CPU of idle connections and open sessions by their number, with a straight line through them
   bench --instructions  instructions per event, by callgrind; --against COMMIT compares with another commit
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::write(),
         "bench" if rest.first() == Some(&"peers") => peers::run(&rest[1..]),
         "bench" if rest.first() == Some(&"--instructions") => instructions::count(&rest[1..]),
+        "bench" if rest.first() == Some(&"rivals") => rivals::run(&rest[1..]),
         "bench" if rest.first() == Some(&"synced") => measured_by("synced", &rest[1..]),
         "bench" if rest.first() == Some(&"many") => measured_by("many", &rest[1..]),
         "openapi-check" => cargo(&["build", "-p", "agentbench-cli"]).and_then(|()| openapi::check()),
@@ -182,7 +185,7 @@ fn serve(rest: &[&str]) -> anyhow::Result<()> {
 
 /// Benchmarks use the profile that is shipped: release.
 /// Builds the server and a measurement of `suite/load`, and runs it.
-fn measured_by(measurement: &str, rest: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn measured_by(measurement: &str, rest: &[&str]) -> anyhow::Result<()> {
     let bins = ["--bin", "agentbench", "--bin", measurement];
     cargo(&[&["build", "--release", "-p", "agentbench-cli", "-p", "agentbench-load"], &bins[..]].concat())?;
     run(&target().join("release").join(measurement).to_string_lossy(), rest)

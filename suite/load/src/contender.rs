@@ -10,8 +10,9 @@ use crate::child::Child;
 const START: Duration = Duration::from_secs(30);
 /// Time limit for it to exit before it is killed.
 const END: Duration = Duration::from_secs(10);
-/// What servers print before their port at the end of the line: those of `bench/peers`, ours, NATS.
-const LISTENING_LINES: [&str; 3] = ["listening on ", "echoing on ", "websocket clients on "];
+/// What servers print before their port at the end of the line: those of `bench/peers`, ours, NATS, Sockudo.
+const LISTENING_LINES: [&str; 4] =
+    ["listening on ", "echoing on ", "websocket clients on ", "http server listening"];
 
 /// A running server of any kind. Killed when dropped.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //!        (tasks)              │ socket, codec
 //!                             └─► Tally             what came, when, and what failed
 //! ```
-//! - [`Dialect`]: a server's protocol. [`Plain`] WebSocket messages, [`SocketIo`], [`Nats`], and our own
+//! - [`Dialect`]: a server's protocol. [`Plain`] WebSocket messages, [`SocketIo`], [`Nats`], readers of [`Pusher`], and our own
 //!   protocol ([`AgentBench`]), so that all of them are measured with the same loops.
 //! - [`exchange`]: each message is answered to its sender (echo, publish with ack). [`broadcast`]: one sender, many readers.
 //! - [`Place`]: the address of a server. [`Measurement`]: the result of a run.
@@ -22,6 +22,7 @@ mod measurement;
 mod nats;
 mod place;
 mod plain;
+mod pusher;
 mod ramp;
 mod schedule;
 mod socket_io;
@@ -37,6 +38,7 @@ pub use measurement::{Measurement, Pace};
 pub use nats::Nats;
 pub use place::Place;
 pub use plain::Plain;
+pub use pusher::Pusher;
 pub use ramp::open_all;
 pub use socket_io::SocketIo;
 pub use template::Template;
