@@ -148,10 +148,12 @@ async fn load(
     duration: Duration,
     look: impl FnMut(),
 ) -> anyhow::Result<Measurement> {
-    let (token, run): (Rc<str>, _) = (token("synced", Role::Evaluator)?.into(), unique()?);
+    let run = unique()?;
     let make = |index| -> anyhow::Result<Box<dyn Dialect>> {
+        // Each publisher is a user of its own, since the bytes of a user are limited.
+        let token = token(&format!("synced-{index}"), Role::Evaluator)?.into();
         let id = format!("{run}-{index}");
-        Ok(Box::new(AgentBench::new(Job::Publish, id, Rc::clone(&token), Rc::default(), work.size)?))
+        Ok(Box::new(AgentBench::new(Job::Publish, id, token, Rc::default(), work.size)?))
     };
     let plan = Exchange {
         connections: work.sessions,
