@@ -68,7 +68,6 @@ impl Cleaning {
 
     /// The thread: runs until it is stopped.
     pub(crate) fn run(&self) {
-        crate::batch::gather_work();
         let mut purged = Instant::now();
         while self.shared.hot.poke.wait(PERIOD.min(self.interval)) {
             self.write_behind();

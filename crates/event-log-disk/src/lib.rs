@@ -29,7 +29,6 @@
 mod appender;
 mod archive;
 mod archive_only;
-mod batch;
 mod cleaning;
 mod config;
 mod damage;

@@ -73,7 +73,6 @@ impl Notes {
 }
 
 fn run(inbox: &Receiver<WrittenRange>) {
-    crate::batch::gather_work();
     let mut cached: VecDeque<WrittenRange> = VecDeque::new();
     let mut bytes = 0;
     while let Ok(written) = inbox.recv() {

@@ -20,7 +20,6 @@ use bytes::Bytes;
 
 use crate::appender::{Appender, Hot, WriteError};
 use crate::archive::Archive;
-use crate::batch;
 use crate::config::{Durability, unavailable};
 use crate::damage::DamageFound;
 use crate::inbox::{Inbox, Request};
@@ -179,7 +178,6 @@ impl Writer {
 
     /// Runs until the stop request.
     pub(crate) fn run(mut self) {
-        batch::gather_work();
         let mut requests = Vec::new();
         loop {
             self.shared.inbox.take(&mut requests);
