@@ -22,9 +22,9 @@ use crate::record::{HEADER, LogIdentity, RecordKind};
 use crate::scan;
 use crate::scrub::Scrub;
 use crate::segment::Segment;
+use crate::state::EngineState;
 use crate::table::Place;
 use crate::witness::Witness;
-use crate::writer::EngineState;
 
 /// Interval for indexes and witness. They cannot detect the loss of what was written after them, and cost next to nothing.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -49,6 +49,8 @@ pub(crate) struct Cleaning {
     witness: Mutex<Witness>,
     /// Held while segments are freed.
     one_at_a_time: Mutex<()>,
+    /// Held while segments are synced.
+    syncing: Mutex<()>,
     scrub: Mutex<Scrub>,
 }
 
@@ -62,6 +64,7 @@ impl Cleaning {
             interval: config.purge_interval,
             witness: Mutex::new(Witness::new(&config.dir)),
             one_at_a_time: Mutex::default(),
+            syncing: Mutex::default(),
             scrub: Mutex::new(Scrub::new(config.scrub_bytes)),
         }
     }
@@ -87,13 +90,19 @@ impl Cleaning {
             // The next start searches the segments instead.
             tracing::debug!(%error, "the indexes of the hot log cannot be written");
         }
+        self.sync_finished();
+        let mut witness = self.witness();
+        witness.note(self.shared.segments.disk(), self.shared.extent());
+    }
+
+    /// Syncs segments that were finished. Of two concurrent calls the second waits for the first.
+    fn sync_finished(&self) {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         for segment in self.shared.hot.take_finished() {
             if let Err(error) = self.shared.hot.sync(&segment) {
                 tracing::error!(error, segment = segment.number, "a finished segment cannot be synced");
             }
         }
-        let mut witness = self.witness();
-        witness.note(self.shared.segments.disk(), self.shared.extent());
     }
 
     fn witness(&self) -> MutexGuard<'_, Witness> {
@@ -175,8 +184,12 @@ impl Cleaning {
         if segment.live() > 0 || !self.shared.tombstones.in_segment(segment.number).is_empty() {
             return Ok(());
         }
-        // What replaces it has to be on the disk before it goes.
+        // What replaces it has to be on the disk before it goes, in whichever segments it was written to.
         self.request(|reply| Request::Sync { reply })?;
+        self.sync_finished();
+        if let Some(failure) = self.shared.hot.failure() {
+            return Err(unavailable(failure));
+        }
         self.free(segment).map_err(unavailable)
     }
 

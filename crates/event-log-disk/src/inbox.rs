@@ -32,7 +32,7 @@ pub(crate) enum Request {
     Trim { session: SessionId, number: u64, first_seq: Seq, reply: Reply<()> },
     /// Write records of an old segment again, those that are still needed.
     Move { records: Vec<Moving>, reply: Reply<()> },
-    /// Make durable what was written.
+    /// Make durable all that was written, and the names of its files.
     Sync { reply: Reply<()> },
     /// Make everything durable and accept no more appends.
     Close { reply: Reply<()> },

@@ -12,12 +12,10 @@ use crate::archive;
 use crate::config::{Damage, Durability, OpenError};
 use crate::lock::DirLock;
 use crate::open::SEGMENTS;
-use crate::reading;
 use crate::record::LogIdentity;
-use crate::recovery;
 use crate::segment::Segments;
 use crate::table::{LiveLog, Picked};
-use crate::witness;
+use crate::{migration, reading, recovery, witness};
 
 /// Frames that are read together, in bytes.
 const STEP: usize = 4 << 20;
@@ -62,8 +60,8 @@ pub enum Finding<'a> {
 /// [`migrate`](crate::migrate).
 pub fn inspect(dir: &Path, mut found: impl FnMut(Finding<'_>)) -> Result<(), OpenError> {
     let _lock = DirLock::take(dir)?;
-    if dir.join("hot").exists() {
-        let what = format!("{} is of the former engine: migrate it first", dir.join("hot").display());
+    if migration::is_needed(dir)? {
+        let what = format!("{} has logs of an older version: migrate it first", dir.display());
         return Err(OpenError::Config(what));
     }
     inspect_live(dir, &mut found)?;

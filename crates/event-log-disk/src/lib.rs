@@ -8,6 +8,7 @@
 //! In reading order:
 //! - [`DiskLog`] is the engine: the guarantees of [`EventLog`], retention, sizes and counters.
 //! - `record` is the stored form of all that is in a segment; `segment` and `index` are the files.
+//! - `state` is what the threads share.
 //! - `writer` is the one thread that changes the hot log: compare-and-swap, group commit, outcomes. `appender` writes its records.
 //! - `table` is the live logs in memory, `reading` reads frames from their places.
 //! - `recovery` makes live logs of what a start finds, by `scan` where the index says nothing; `witness` detects segments that end
@@ -50,6 +51,7 @@ mod removed;
 mod scan;
 mod scrub;
 mod segment;
+mod state;
 mod stats;
 mod table;
 mod tombstones;
@@ -79,9 +81,10 @@ pub use crate::inspection::{Finding, inspect};
 pub use crate::migration::{Migration, migrate};
 use crate::reading::ReadFailure;
 use crate::record::LogIdentity;
+use crate::state::EngineState;
 pub use crate::stats::{COMMIT_TIME_BUCKETS, Stats};
 use crate::table::{LiveLog, Picked, Place};
-use crate::writer::{EngineState, ShutLog};
+use crate::writer::ShutLog;
 
 /// Number of tries to read a log that is moved, trimmed or deleted meanwhile.
 const MOVED_TRIES: usize = 8;

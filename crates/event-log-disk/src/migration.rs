@@ -121,6 +121,11 @@ pub(crate) fn run(config: &DiskConfig) -> Result<Option<Migration>, OpenError> {
     Ok(Some(Migration { took, ..plan }))
 }
 
+/// Whether the folder has logs of the former engine.
+pub(crate) fn is_needed(dir: &Path) -> Result<bool, OpenError> {
+    Places::of(dir).has_old_logs()
+}
+
 struct Places {
     dir: PathBuf,
     old: PathBuf,

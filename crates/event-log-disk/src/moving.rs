@@ -5,8 +5,8 @@ use agentbench_protocol::Seq;
 use bytes::Bytes;
 
 use crate::record::{Draft, LogIdentity};
+use crate::state::EngineState;
 use crate::table::Place;
-use crate::writer::EngineState;
 
 /// One record that was needed when the old segment was read.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Opening: from what is on disk to a running engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -21,11 +21,12 @@ use crate::record::{LogIdentity, RecordKind};
 use crate::recovery::{self, Recovered};
 use crate::removed::Removed;
 use crate::segment::{Files, Segments, is_full};
+use crate::state::EngineState;
 use crate::table::{LiveLog, LiveLogs, Logs};
 use crate::tombstones::Tombstones;
 use crate::witness::{self, Testimony};
 use crate::write_back::WriteBack;
-use crate::writer::{EngineState, Writer};
+use crate::writer::Writer;
 use crate::{inbox, migration, private, stats};
 
 /// Name of the folder with the segments.
@@ -56,6 +57,9 @@ pub(crate) fn open(config: &DiskConfig, disk: Arc<dyn Disk>) -> Result<(DiskLog,
     complete(&segments, &hot, &recovered, config.durability).map_err(OpenError::io(&dir))?;
     let archive = Archive::open(config.dir.join("archive"), config.archive.clone(), &mut recovered.damage)?;
     let (logs, leftovers) = live_logs(&archive, &mut recovered);
+    for (segment, len) in logs.values().flat_map(LiveLog::records) {
+        segments.add_live(segment, len);
+    }
     let report = RecoveryReport {
         sessions: logs.len() + archive.len(),
         frames: logs.values().map(|log| log.places.len() as u64).sum(),
@@ -214,7 +218,8 @@ struct Parts {
 fn start(config: &DiskConfig, parts: Parts) -> Result<DiskLog, OpenError> {
     let Parts { segments, hot, archive, lock, logs, files, recovered } = parts;
     let hot = Arc::new(hot);
-    *hot.spares.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = files.spares;
+    *hot.spares.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+        usable_spares(&segments, files.spares, config.durability);
     let tombstones = Tombstones::default();
     recovered.tombstones.into_iter().for_each(|tombstone| tombstones.add(tombstone));
     let newest = recovered.ends.last().copied().unwrap_or_default();
@@ -251,6 +256,18 @@ fn start(config: &DiskConfig, parts: Parts) -> Result<DiskLog, OpenError> {
     let cleaner = thread("log-cleaner").spawn(move || cleaning.run());
     log.cleaner = Some(cleaner.map_err(OpenError::io(&config.dir))?);
     Ok(log)
+}
+
+/// The files to use again: none at `logged`, where that would cost reads of pages that are not in memory.
+fn usable_spares(segments: &Segments, spares: Vec<PathBuf>, durability: Durability) -> Vec<PathBuf> {
+    if durability == Durability::Synced {
+        return spares;
+    }
+    for spare in spares {
+        // One that stays is removed at another start.
+        drop(segments.disk().remove(&spare));
+    }
+    Vec::new()
 }
 
 impl DiskLog {

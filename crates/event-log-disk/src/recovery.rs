@@ -2,8 +2,8 @@
 //!
 //! Nothing is changed here, and damage costs what is damaged: a record that cannot be read is known by the index, by the
 //! frames around it, or not at all, and then it is the last thing that was written.
-//! - The records of a log are put in order by their seqs. Where two say the same, the later commit counts: a clean-up moved
-//!   the other one.
+//! - The records of a log are put in order by their seqs. Where two say the same, a clean-up was moving one: the later counts, or
+//!   the earlier if the later did not reach the disk whole.
 //! - Where none follows, frames are lost, and readers are told of a gap.
 //! - With fsyncs, the last commit may be there in parts without having been answered. What does not follow the
 //!   rest of its log is left out, and so is a frame that was cut short.
@@ -217,6 +217,10 @@ impl Reader<'_> {
 
     /// Returns whether the state can be read.
     fn add_state(&mut self, header: &Header, place: Place) -> bool {
+        // Its header has a checksum of its own.
+        if let Some(log) = self.logs.get_mut(&header.log) {
+            log.first_seq = log.first_seq.max(header.first_seq);
+        }
         let payload = payload_at(self.segments, &place, header);
         let head = payload.and_then(|payload| header.head_of_state(&payload));
         let (Some(head), Some(log)) = (head, self.logs.get_mut(&header.log)) else {
@@ -224,7 +228,6 @@ impl Reader<'_> {
             self.report(place.segment, u64::from(place.offset), what);
             return false;
         };
-        log.first_seq = log.first_seq.max(header.first_seq);
         log.add_summary(head, header.commit, place);
         // Records come in the order in which they were written, but for those that were moved with the same contents.
         if log.state.as_ref().is_none_or(|(newest, _)| *newest <= head) {
@@ -252,14 +255,14 @@ impl Reader<'_> {
 
     /// `None` if nothing of the log counts.
     fn assemble(&mut self, number: u64, mut found: FoundLog) -> Option<LiveLog> {
-        found.frames.sort_unstable_by_key(|frame| (frame.place.first_seq, u64::MAX - frame.commit));
+        self.put_in_order(number, &mut found);
         let mut log = LiveLog::begin(number, found.epoch, 0);
         let mut next = 1;
         let mut left_out = None;
         for frame in &found.frames {
             let place = frame.place;
             if place.first_seq < next {
-                // It was moved, or replaced.
+                // It was replaced.
                 continue;
             }
             let is_last = self.durability == Durability::Synced
@@ -299,6 +302,25 @@ impl Reader<'_> {
         self.set_ends(log, &found)
     }
 
+    /// Sorts the frames of a log by their seqs, and keeps one of those that a clean-up was moving.
+    fn put_in_order(&self, number: u64, found: &mut FoundLog) {
+        let identity = LogIdentity { number, session: found.session, epoch: found.epoch };
+        let is_whole = |place: Place| reading::read(self.segments, identity, &[place]).is_ok();
+        found.frames.sort_unstable_by_key(|frame| (frame.place.first_seq, u64::MAX - frame.commit));
+        for same in found.frames.chunk_by_mut(|a, b| a.place.first_seq == b.place.first_seq) {
+            // The one that was moved is of the same size.
+            let shape = |frame: &FoundFrame| (frame.place.count, frame.place.frame_len);
+            let wanted = shape(&same[0]);
+            let whole = |frame: &FoundFrame| shape(frame) == wanted && is_whole(frame.place);
+            if same.len() > 1
+                && let Some(whole) = same.iter().position(whole)
+            {
+                same.swap(0, whole);
+            }
+        }
+        found.frames.dedup_by_key(|frame| frame.place.first_seq);
+    }
+
     fn set_ends(&mut self, mut log: LiveLog, found: &FoundLog) -> Option<LiveLog> {
         let last = log.places.last().map_or(0, Place::last_seq);
         log.head = last.max(found.state.as_ref().map_or(0, |(head, _)| *head));
@@ -312,11 +334,6 @@ impl Reader<'_> {
             return None;
         }
         log.summary = self.summary_of(&log, found);
-        for (segment, len) in log.places.iter().map(|place| (place.segment, place.len())).chain(log.state) {
-            if let Some(segment) = self.segments.get(segment) {
-                segment.add_live(len);
-            }
-        }
         Some(log)
     }
 

@@ -13,8 +13,8 @@ use crate::reading::ReadFailure;
 use crate::record::LogIdentity;
 use crate::scan;
 use crate::segment::Segment;
+use crate::state::EngineState;
 use crate::table::Place;
-use crate::writer::EngineState;
 
 /// What a look costs that reads nothing, in bytes.
 const LEAST_COST: u64 = 4096;

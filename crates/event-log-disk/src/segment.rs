@@ -135,6 +135,20 @@ impl Segments {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
+    /// Counts a record that is needed.
+    pub(crate) fn add_live(&self, segment: u32, bytes: u32) {
+        if let Some(segment) = self.get(segment) {
+            segment.add_live(bytes);
+        }
+    }
+
+    /// A record is no longer needed.
+    pub(crate) fn take_live(&self, segment: u32, bytes: u32) {
+        if let Some(segment) = self.get(segment) {
+            segment.take_live(bytes);
+        }
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -97,6 +97,11 @@ impl LiveLog {
         LogIdentity { number: self.number, session, epoch: self.epoch }
     }
 
+    /// Segment and length of each record of it that is needed.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.places.iter().map(|place| (place.segment, place.len())).chain(self.state)
+    }
+
     /// Notes that a segment has a record of it.
     pub(crate) fn is_in(&mut self, segment: u32) {
         // Records are written to the newest segment, which is the last one noted.

@@ -196,21 +196,24 @@ fn losses(len: u64) -> Vec<(u64, usize, Loss)> {
     cases
 }
 
+/// Number of records of a segment that are not as they were.
+fn changed(before: &[u8], now: &[u8]) -> u64 {
+    let is_changed = |(begin, end): &(u64, u64)| {
+        let (begin, end) = (*begin as usize, *end as usize);
+        now.get(begin..end) != Some(&before[begin..end])
+    };
+    records(before).iter().filter(|record| is_changed(record)).count() as u64
+}
+
 #[test]
 fn every_lost_sector_costs_the_frames_in_it_and_each_is_told() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
     let bytes = fs::read(newest_file(dir.path())).unwrap();
-    let records = records(&bytes);
     for_copies(dir.path(), &losses(bytes.len() as u64), |copied, (at, len, loss)| {
         let case = format!("{len} bytes at {at}: {loss:?}");
         lose(&newest_file(copied), *at, *len, *loss);
-        let now = fs::read(newest_file(copied)).unwrap();
-        let changed = |(begin, end): &(u64, u64)| {
-            let (begin, end) = (*begin as usize, *end as usize);
-            now.get(begin..end) != Some(&bytes[begin..end])
-        };
-        let hit = records.iter().filter(|record| changed(record)).count() as u64;
+        let hit = changed(&bytes, &fs::read(newest_file(copied)).unwrap());
         let started = start(copied, &case);
         assert_eq!((started.gaps, started.untold), (hit, 0), "{case}");
     });
@@ -221,16 +224,10 @@ fn what_the_index_does_not_know_is_told_too() {
     let dir = tempfile::tempdir().unwrap();
     fill_and_kill(dir.path());
     let bytes = fs::read(newest_file(dir.path())).unwrap();
-    let records = records(&bytes);
     for_copies(dir.path(), &losses(bytes.len() as u64), |copied, (at, len, loss)| {
         let case = format!("{len} bytes at {at}: {loss:?}");
         lose(&newest_file(copied), *at, *len, *loss);
-        let now = fs::read(newest_file(copied)).unwrap();
-        let changed = |(begin, end): &(u64, u64)| {
-            let (begin, end) = (*begin as usize, *end as usize);
-            now.get(begin..end) != Some(&bytes[begin..end])
-        };
-        let hit = records.iter().filter(|record| changed(record)).count() as u64;
+        let hit = changed(&bytes, &fs::read(newest_file(copied)).unwrap());
         let is_end = at + *len as u64 >= bytes.len() as u64;
         let started = start(copied, &case);
         assert_eq!(started.gaps + started.untold, hit, "{case}: nothing else is lost");

@@ -10,29 +10,26 @@
 //! Appends that arrive during a commit form the next one. A log's `tail` runs ahead of its `head` while frames
 //! are in flight, so several frames of one session may share a commit; when a write fails, its tails are rolled back.
 
+mod changing;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use agentbench_event_log::{Append, Appended, Done, Frame, Health, LogError, ReadLimit};
+use agentbench_event_log::{Append, Appended, Done, Frame, Health, ReadLimit};
 use agentbench_protocol::{Head, Seq, SessionId};
 use bytes::Bytes;
 
-use crate::appender::{Appender, Hot, WriteError};
-use crate::archive::Archive;
-use crate::config::{Durability, unavailable};
-use crate::damage::DamageFound;
-use crate::inbox::{Inbox, Request};
+use crate::appender::{Appender, WriteError};
+use crate::config::Durability;
+use crate::inbox::Request;
 use crate::index::Indexed;
-use crate::lock::DirLock;
-use crate::moving::{Moving, Needed};
-use crate::reading::{self, ReadFailure};
+use crate::reading;
 use crate::record::{Draft, LogIdentity, MAX_SUMMARY};
-use crate::removed::Removed;
 use crate::segment::{Segment, Segments};
-use crate::stats::Counters;
-use crate::table::{LiveLog, LiveLogs, Picked, Place};
-use crate::tombstones::{Tombstone, Tombstones};
+use crate::state::EngineState;
+use crate::table::{LiveLog, Picked, Place};
+pub(crate) use changing::ShutLog;
 
 /// Bytes that are written with one call: larger ones would hardly be cheaper, and leave the processor's cache.
 const WRITE_BYTES: usize = 256 << 10;
@@ -40,74 +37,6 @@ const WRITE_BYTES: usize = 256 << 10;
 const GROUP_BYTES: usize = 4 << 20;
 /// Maximum number of frames in a group commit.
 const GROUP_FRAMES: usize = 4096;
-
-/// What the writer shares with the callers' threads.
-pub(crate) struct EngineState {
-    pub(crate) segments: Arc<Segments>,
-    pub(crate) hot: Arc<Hot>,
-    pub(crate) live: LiveLogs,
-    pub(crate) archive: Archive,
-    pub(crate) inbox: Inbox,
-    pub(crate) removed: Removed,
-    pub(crate) tombstones: Tombstones,
-    pub(crate) damage: DamageFound,
-    pub(crate) health: RwLock<Health>,
-    pub(crate) counters: Counters,
-    /// Number of the newest segment, and its bytes up to which everything is promised.
-    pub(crate) promised: Mutex<(u32, u64)>,
-    /// Released last, when no thread uses the files any more.
-    pub(crate) _lock: DirLock,
-}
-
-impl EngineState {
-    pub(crate) fn health(&self) -> Health {
-        let health = self.health.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match (health, self.hot.failure()) {
-            (Health::Failed(reason), _) => Health::Failed(reason),
-            // An fsync behind the writer failed; it will notice at its next commit.
-            (_, Some(failure)) => Health::Failed(failure.to_owned()),
-            (health, None) => health,
-        }
-    }
-
-    fn set_health(&self, health: Health) {
-        let mut now = self.health.write().unwrap_or_else(PoisonError::into_inner);
-        // A failure lasts until the log is opened again.
-        if *now != health && !matches!(*now, Health::Failed(_)) {
-            if health != Health::Writable {
-                tracing::error!(?health, "the log accepts no appends");
-            }
-            *now = health;
-        }
-    }
-
-    /// Counts a frame that cannot be read, and keeps its segment as it is.
-    pub(crate) fn note_damage(&self, log: &LogIdentity, place: &Place, why: &ReadFailure) {
-        let ReadFailure::Damaged(why) = why else { return };
-        if let Some(segment) = self.segments.get(place.segment) {
-            segment.set_damaged();
-        }
-        let at = format!("segment {} at byte {}", place.segment, place.offset);
-        self.damage.note(log.session, place.first_seq, place.last_seq(), &at, why);
-    }
-
-    /// All segments but the one that is written to.
-    pub(crate) fn finished(&self) -> Vec<Arc<Segment>> {
-        let mut all = self.segments.all();
-        let active = self.promised.lock().unwrap_or_else(PoisonError::into_inner).0;
-        all.retain(|segment| segment.number < active);
-        all
-    }
-
-    /// The segments that there are, with what is promised.
-    pub(crate) fn extent(&self) -> crate::witness::Extent {
-        let newest = *self.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = self.segments.all();
-        let numbers = all.iter().filter(|segment| segment.written() > 0).map(|segment| segment.number);
-        let segments = numbers.filter(|number| *number <= newest.0 || newest.0 == 0).collect();
-        crate::witness::Extent { newest, segments }
-    }
-}
 
 /// The thread's own state.
 pub(crate) struct Writer {
@@ -465,210 +394,6 @@ impl Writer {
             },
         }
     }
-
-    /// Handles requests other than appends. Returns `false` to stop.
-    fn control(&mut self, request: Request) -> bool {
-        // The requester may have gone meanwhile.
-        match request {
-            Request::Append { appends, done } => self.stage_all(appends, done),
-            Request::Shut { session, reply } => drop(reply.send(self.shut(session))),
-            Request::Reopen { session, number, shut } => {
-                if let Some(log) = self.shared.live.write().get_mut(&session)
-                    && log.number == number
-                {
-                    log.shut = shut;
-                }
-            }
-            Request::Remove { session, number, reply } => drop(reply.send(self.remove(session, number))),
-            Request::Trim { session, number, first_seq, reply } => {
-                drop(reply.send(self.trim(session, number, first_seq)));
-            }
-            Request::Move { records, reply } => drop(reply.send(self.move_records(&records))),
-            Request::Sync { reply } => drop(reply.send(self.sync())),
-            Request::Forget { logs, reply } => drop(reply.send(self.forget(&logs))),
-            Request::Close { reply } => {
-                self.closed = true;
-                drop(reply.send(self.make_durable()));
-            }
-            Request::Stop => {
-                self.appender.close();
-                if let Err(error) = self.make_durable() {
-                    tracing::error!(%error, "the log could not be closed properly");
-                }
-                return false;
-            }
-        }
-        true
-    }
-
-    fn shut(&self, session: SessionId) -> Result<ShutLog, LogError> {
-        let mut logs = self.shared.live.write();
-        let log = logs.get_mut(&session).ok_or(LogError::NotFound(session))?;
-        let before = ShutLog {
-            identity: log.identity(session),
-            head: log.head,
-            first_seq: log.first_seq,
-            summary: log.summary.clone(),
-            shut: log.shut,
-        };
-        log.shut = Some("the log is being archived");
-        Ok(before)
-    }
-
-    fn remove(&mut self, session: SessionId, number: u64) -> Result<(), LogError> {
-        let found = self
-            .shared
-            .live
-            .read()
-            .get(&session)
-            .filter(|log| log.number == number)
-            .map(|log| (log.identity(session), log.segments.clone()));
-        let (identity, segments) = found.ok_or(LogError::NotFound(session))?;
-        let record = self.write_change(&[(identity, Draft::Removal)])?.remove(0);
-        let removed = self.shared.live.write().remove(&session);
-        if let Some(log) = removed {
-            for (segment, len) in log.places.iter().map(|place| (place.segment, place.len())).chain(log.state)
-            {
-                take_live(&self.shared.segments, segment, len);
-            }
-        }
-        self.shared.tombstones.add(Tombstone::new(identity, record.header.segment, segments));
-        Ok(())
-    }
-
-    /// Removes logs that are not among the live ones: what an earlier process left behind.
-    fn forget(&mut self, logs: &[(LogIdentity, Vec<u32>)]) -> Result<(), LogError> {
-        let drafts: Vec<_> = logs.iter().map(|(log, _)| (*log, Draft::Removal)).collect();
-        let records = self.write_change(&drafts)?;
-        for ((log, segments), record) in logs.iter().zip(records) {
-            let tombstone = Tombstone::new(*log, record.header.segment, segments.clone());
-            self.shared.tombstones.add(tombstone);
-        }
-        Ok(())
-    }
-
-    fn trim(&mut self, session: SessionId, number: u64, first_seq: Seq) -> Result<(), LogError> {
-        let found = self
-            .shared
-            .live
-            .read()
-            .get(&session)
-            .filter(|log| log.number == number)
-            .map(|log| (log.identity(session), log.head, log.summary.clone()));
-        let (identity, head, summary) = found.ok_or(LogError::NotFound(session))?;
-        let record =
-            self.write_change(&[(identity, Draft::State { first_seq, head, summary: &summary })])?.remove(0);
-        if let Some(log) = self.shared.live.write().get_mut(&session) {
-            log.first_seq = first_seq;
-            let kept = log.places.partition_point(|place| place.first_seq < first_seq);
-            for place in log.places.drain(..kept) {
-                take_live(&self.shared.segments, place.segment, place.len());
-            }
-            self.set_state(log, &record);
-        }
-        Ok(())
-    }
-
-    fn set_state(&self, log: &mut LiveLog, record: &Indexed) {
-        let place = Place::of(&record.header, record.offset);
-        count_live(&self.shared.segments, &mut None, &place);
-        if let Some((segment, len)) = log.state.replace((place.segment, place.len())) {
-            take_live(&self.shared.segments, segment, len);
-        }
-        log.is_in(place.segment);
-    }
-
-    /// Writes records of an old segment again, those that are still needed, and moves their places.
-    fn move_records(&mut self, records: &[Moving]) -> Result<(), LogError> {
-        let needed: Vec<_> = records.iter().filter_map(|moving| moving.now(&self.shared)).collect();
-        let drafts: Vec<_> = needed.iter().map(|needed| (needed.log(), needed.draft())).collect();
-        let written = self.write_change(&drafts)?;
-        for (needed, record) in needed.iter().zip(&written) {
-            let to = Place::of(&record.header, record.offset);
-            if let Needed::Removal { log } = needed {
-                self.shared.tombstones.moved(log.number, to.segment);
-                continue;
-            }
-            let mut logs = self.shared.live.write();
-            let Some(log) = logs.get_mut(&needed.log().session) else { continue };
-            if let Needed::Frame { at, from, .. } = needed {
-                log.places[*at] = to;
-                log.is_in(to.segment);
-                count_live(&self.shared.segments, &mut None, &to);
-                take_live(&self.shared.segments, from.segment, from.len());
-            } else {
-                self.set_state(log, record);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes records other than those of appends, with the same durability.
-    fn write_change(&mut self, drafts: &[(LogIdentity, Draft<'_>)]) -> Result<Vec<Indexed>, LogError> {
-        if let Health::Failed(reason) = self.shared.health() {
-            return Err(unavailable(reason));
-        }
-        let written = self.write_records(drafts);
-        self.commit += 1;
-        let records = written.map_err(|error| match error {
-            WriteError::Full => unavailable("the disk is full"),
-            WriteError::Refused(reason) => unavailable(reason),
-            WriteError::Unknown(reason) => {
-                self.shared.set_health(Health::Failed(reason.clone()));
-                unavailable(reason)
-            }
-        })?;
-        if self.durability == Durability::Synced {
-            self.sync()?;
-        }
-        self.shared.hot.behind.add(&records);
-        self.promise();
-        Ok(records)
-    }
-
-    fn write_records(&mut self, drafts: &[(LogIdentity, Draft<'_>)]) -> Result<Vec<Indexed>, WriteError> {
-        let mut records = Vec::with_capacity(drafts.len());
-        for (log, draft) in drafts {
-            if !self.appender.has_room(draft) {
-                self.appender.write()?;
-                self.appender.begin_segment(self.commit)?;
-            }
-            records.push(self.appender.add(draft, *log, self.commit));
-        }
-        self.appender.write()?;
-        Ok(records)
-    }
-
-    fn sync(&mut self) -> Result<(), LogError> {
-        if let Some(failure) = self.shared.hot.failure() {
-            return Err(unavailable(failure));
-        }
-        self.appender.sync().map_err(|reason| {
-            self.shared.set_health(Health::Failed(reason.clone()));
-            unavailable(reason)
-        })
-    }
-
-    fn make_durable(&mut self) -> Result<(), LogError> {
-        self.sync()?;
-        for segment in self.shared.hot.take_finished() {
-            self.shared.hot.sync(&segment).map_err(|reason| {
-                self.shared.set_health(Health::Failed(reason.clone()));
-                unavailable(reason)
-            })?;
-        }
-        self.shared.segments.sync_names().map_err(unavailable)
-    }
-}
-
-/// A log that accepts no more appends.
-pub(crate) struct ShutLog {
-    pub(crate) identity: LogIdentity,
-    pub(crate) head: Seq,
-    pub(crate) first_seq: Seq,
-    pub(crate) summary: Bytes,
-    /// Why it accepted none before, if it did not.
-    pub(crate) shut: Option<&'static str>,
 }
 
 /// `current` is the segment that was counted last: most often that of the next one, too.
@@ -678,12 +403,6 @@ fn count_live(segments: &Segments, current: &mut Option<Arc<Segment>>, place: &P
     }
     if let Some(segment) = current {
         segment.add_live(place.len());
-    }
-}
-
-fn take_live(segments: &Segments, segment: u32, len: u32) {
-    if let Some(segment) = segments.get(segment) {
-        segment.take_live(len);
     }
 }
 
