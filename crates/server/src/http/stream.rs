@@ -335,18 +335,24 @@ impl Run {
     /// The step at `next`, which another stream may have made, or is making.
     async fn shared_step(&self, next: Seq) -> Option<StreamStep> {
         let room = &self.stream.room;
-        if let Some(step) = room.find(next) {
+        if let Some(step) = room.take(next) {
             return Some(step);
         }
         let making = room.making.lock().await;
-        if let Some(step) = room.find(next) {
+        if let Some(step) = room.take(next) {
             return Some(step);
         }
-        let (step, is_same_for_all) = self.read_step(next).await?;
-        if is_same_for_all {
-            room.keep(step.clone());
+        if room.is_unshared(next) {
+            drop(making);
+            return self.read_step(next).await.map(|(step, _)| step);
         }
-        drop(making);
+        let (step, is_same_for_all) = self.read_step(next).await?;
+        if is_same_for_all && !self.shared.storage.reader.budget.is_short() {
+            // Each stream holds the room once.
+            room.keep(&step, Arc::strong_count(room) - 1, clock::instant());
+        } else {
+            room.leave(next);
+        }
         Some(step)
     }
 

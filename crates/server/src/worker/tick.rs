@@ -10,6 +10,7 @@ use agentbench_websocket::{Opcode, encode_frame};
 use super::Worker;
 use super::heartbeat::Due;
 use super::readers::slow_readers;
+use crate::clock;
 use crate::housekeeping::ticks::tick_period;
 use crate::letters::OwnerLetter;
 use crate::worker::connection::Connection;
@@ -50,10 +51,10 @@ impl Worker {
             for connection in &connections {
                 self.check_connection(connection, now, steady);
             }
-            self.shared
-                .ops
-                .readers
-                .report(self.index, slow_readers(&connections, &self.shared.streams.of_worker(self.index)));
+            let streams = self.shared.streams.of_worker(self.index);
+            self.shared.ops.readers.report(self.index, slow_readers(&connections, &streams));
+            let moment = clock::instant();
+            streams.iter().for_each(|stream| stream.room.forget_old(moment));
             if self.index == 0 {
                 self.shared.intake.memory.measure();
                 self.shared.gate.users.drop_idle(now);

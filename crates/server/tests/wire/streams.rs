@@ -186,6 +186,26 @@ fn a_stream_goes_on_over_a_restart(workers: usize) {
     assert_eq!(seen, (1..=61).collect::<Vec<_>>(), "without hole or repeat");
 }
 
+/// What the streams of a session share is given back, so that others can read.
+#[test]
+fn streams_of_many_sessions_fit_the_least_memory_for_reading() {
+    let server = TestServer::with(1, |config| config.read_budget = 256 * 1024);
+    let mut client = server.connect("ada");
+    let sessions = ["a", "b", "c"].map(|name| client.create(name));
+    let mut streams: Vec<Vec<Opened>> = Vec::new();
+    for session in &sessions {
+        streams.push((0..2).map(|_| opened(&stream(&server, session, "")).0).collect());
+    }
+    for round in 1..=3 {
+        for (session, streams) in sessions.iter().zip(&mut streams) {
+            client.publish(session, &format!("e{round}"), &json!({"n": round}));
+            for stream in streams {
+                assert_eq!(seqs(&stream.events_to(round + 1)).last(), Some(&(round + 1)));
+            }
+        }
+    }
+}
+
 /// A reader that takes nothing costs a piece or two, is cut off in time, and goes on from its position later.
 #[test]
 fn a_slow_stream_costs_a_cursor_and_is_cut_off() {
